@@ -1,0 +1,279 @@
+# The whole build, one file. Adding a source file needs no edit here; adding a
+# dependency between modules does: the USES_ table below is the architecture.
+# `make lint` checks the includes against it, and the linker refuses the rest,
+# because every program and every unit test is linked with what its line names.
+
+# ---- who may use whom (strictly downwards) --------------------------------
+
+MODULES        := scheduler agent keeper image rootfs net runtime ecs base
+
+USES_base      :=
+USES_ecs       := base
+USES_image     := base
+USES_rootfs    := base
+USES_net       := base
+USES_runtime   := base
+USES_keeper    := runtime base
+USES_agent     := keeper image rootfs net runtime ecs base
+USES_scheduler := ecs base
+
+# Programs: cmd/NAME.c, or all of cmd/NAME/*.c.
+PROGRAMS          := berthd berth berth-oci berth-keeper berth-worker
+USES_berthd       := scheduler agent keeper image rootfs net runtime ecs base
+USES_berth        := ecs base
+USES_berth-oci    := runtime base
+USES_berth-keeper := keeper runtime base
+USES_berth-worker := image base
+
+# Small programs that are started often or live beside every task: no loader.
+STATIC            := berth-oci berth-keeper
+
+# Libraries, each in one module only (pkg-config names).
+LIBS_base      := jansson libuv libmicrohttpd sqlite3 gnutls libcurl inih
+LIBS_image     := libarchive libisal libzstd
+LIBS_net       := libnl-3.0 libnl-route-3.0
+LIBS_runtime   := libseccomp libcap
+STATIC_LIBS    := -lseccomp -lcap -ljansson
+
+# ---- where it goes ---------------------------------------------------------
+
+PREFIX     ?= /usr
+BINDIR     ?= $(PREFIX)/bin
+SBINDIR    ?= $(PREFIX)/sbin
+LIBEXECDIR ?= $(PREFIX)/libexec/berth
+UNITDIR    ?= /lib/systemd/system
+SYSUSERS   ?= $(PREFIX)/lib/sysusers.d
+MANDIR     ?= $(PREFIX)/share/man
+CONFDIR    ?= /etc/berth
+
+VERSION    := 0.1.0
+
+# ---- variants --------------------------------------------------------------
+
+ifdef SAN
+VARIANT := san
+VFLAGS  := -O1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+VLINK   := -fsanitize=address,undefined
+else ifdef COV
+VARIANT := cov
+VFLAGS  := -O0 --coverage
+VLINK   := --coverage
+else
+VARIANT := release
+VFLAGS  := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection
+VLINK   := -Wl,-z,relro,-z,now
+endif
+
+B       := build/$(VARIANT)
+CC      ?= gcc
+PKG     := pkg-config
+
+WARN    := -Wall -Wextra -Wshadow -Wvla -Wundef -Wformat=2 -Wwrite-strings -Wcast-qual -Wconversion \
+	   -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wimplicit-fallthrough=5 -Werror
+BASE    := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -include base/banned.h -g -fPIE -fno-common \
+	   -fno-strict-aliasing -fno-delete-null-pointer-checks -fno-strict-overflow -fvisibility=hidden \
+	   -DBERTH_VERSION='"$(VERSION)"' -DBERTH_LIBEXECDIR='"$(LIBEXECDIR)"'
+DEPFLAGS = -MMD -MP
+
+# ---- objects ---------------------------------------------------------------
+
+GEN      := build/gen
+MODELS   := $(wildcard ecs/model/*.tsv)
+GENERATED := $(MODELS:ecs/model/%.tsv=$(GEN)/ecs/model_%.c)
+
+sources   = $(wildcard $(1)/*.c $(1)/*/*.c)
+objects   = $(patsubst %.c,$(B)/%.o,$(1))
+
+SRC_ecs_generated := $(GENERATED)
+define module_rules
+OBJ_$(1) := $(call objects,$(call sources,$(1))) $(if $(filter ecs,$(1)),$(patsubst $(GEN)/%.c,$(B)/gen/%.o,$(GENERATED)))
+$(B)/lib$(1).a: $$(OBJ_$(1))
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && ar rcs $$@ $$(OBJ_$(1))
+endef
+
+libs_of  = $(foreach m,$(1),$(LIBS_$(m)))
+archives = $(foreach m,$(MODULES),$(if $(filter $(m),$(1)),$(B)/lib$(m).a))
+pkglibs  = $(if $(strip $(1)),$(shell $(PKG) --libs $(1)))
+
+ifeq ($(V),1)
+say =
+Q   =
+else
+say = @printf '  %-5s %s\n' $(1) $(2)
+Q   = @
+endif
+
+ALL_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard cmd/$(subst -,_,$p).c cmd/$(subst -,_,$p)/*.c),$(B)/$p))
+
+.PHONY: all
+all: $(ALL_PROGRAMS)
+
+$(foreach m,$(MODULES),$(eval $(call module_rules,$(m))))
+
+CFLAGS_PKG := $(shell $(PKG) --cflags $(sort $(foreach m,$(MODULES),$(LIBS_$(m)))) 2>/dev/null)
+
+$(B)/%.o: %.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) $(WARN) $(VFLAGS) $(CFLAGS_PKG) $(DEPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(B)/gen/%.o: $(GEN)/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) $(WARN) $(VFLAGS) $(DEPFLAGS) $(CFLAGS) -c -o $@ $<
+
+# The ECS and Logs models are tables of text; awk turns each into a C table.
+$(GEN)/ecs/model_%.c: ecs/model/%.tsv ecs/model/model.awk
+	$(call say,GEN,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)awk -v service=$* -f ecs/model/model.awk $< > $@.tmp && mv $@.tmp $@
+
+define program_rules
+OBJ_cmd_$(1) := $(call objects,$(wildcard cmd/$(subst -,_,$(1)).c cmd/$(subst -,_,$(1))/*.c))
+$(B)/$(1): $$(OBJ_cmd_$(1)) $(call archives,$(USES_$(1)))
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(VLINK) $(if $(SAN)$(COV),-pie,$(if $(filter $(1),$(STATIC)),-static-pie,-pie)) -Wl,--as-needed -o $$@ \
+		$$(OBJ_cmd_$(1)) $(call archives,$(USES_$(1))) \
+		$(if $(filter $(1),$(STATIC)),$(STATIC_LIBS),$$(call pkglibs,$(call libs_of,$(USES_$(1)))) -lpthread) $$(LDFLAGS)
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(p))))
+
+# ---- tests -----------------------------------------------------------------
+
+# A unit test is linked with its own module and with what that module may use.
+UNIT_SRC  := $(wildcard tests/unit/*/*.c)
+UNIT_BIN  := $(UNIT_SRC:%.c=$(B)/%)
+unit_mod   = $(word 3,$(subst /, ,$(1)))
+unit_uses  = $(call unit_mod,$(1)) $(USES_$(call unit_mod,$(1)))
+# System calls that a test makes fail: WRAP_tests/unit/MODULE/FILE := call ...
+
+define unit_rules
+$(B)/$(1:.c=): $(B)/$(1:.c=.o) $(call archives,$(call unit_uses,$(1)))
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(VLINK) -pie -Wl,--as-needed $(foreach w,$(WRAP_$(1:.c=)),-Wl,--wrap=$(w)) -o $$@ $$< \
+		$(call archives,$(call unit_uses,$(1))) \
+		$$(call pkglibs,cmocka $(call libs_of,$(call unit_uses,$(1)))) -lpthread
+endef
+$(foreach t,$(UNIT_SRC),$(eval $(call unit_rules,$(t))))
+
+# A fuzz target tests/fuzz/MODULE_WHAT.c defines LLVMFuzzerTestOneInput(). It is
+# built twice: with tests/fuzz/driver/replay.c, to replay the corpus in every
+# check, and with libFuzzer, to look for more (make fuzz T=MODULE_WHAT).
+FUZZ_SRC  := $(wildcard tests/fuzz/*.c)
+FUZZ_BIN  := $(FUZZ_SRC:%.c=$(B)/%)
+fuzz_mod   = $(firstword $(subst _, ,$(notdir $(1:.c=))))
+fuzz_uses  = $(call fuzz_mod,$(1)) $(USES_$(call fuzz_mod,$(1)))
+
+define fuzz_rules
+$(B)/$(1:.c=): $(B)/$(1:.c=.o) $(B)/tests/fuzz/driver/replay.o $(call archives,$(call fuzz_uses,$(1)))
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(VLINK) -pie -Wl,--as-needed -o $$@ $$< $(B)/tests/fuzz/driver/replay.o \
+		$(call archives,$(call fuzz_uses,$(1))) $$(call pkglibs,$(call libs_of,$(call fuzz_uses,$(1)))) -lpthread
+endef
+$(foreach t,$(FUZZ_SRC),$(eval $(call fuzz_rules,$(t))))
+
+# Programs that run inside containers and as peers in end-to-end tests.
+PROBE_SRC := $(wildcard tests/e2e/root/*.c)
+PROBE_BIN := $(PROBE_SRC:%.c=$(B)/%)
+$(B)/tests/e2e/root/%: tests/e2e/root/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O2 -static -o $@ $<
+
+.PHONY: tests
+tests: all $(UNIT_BIN) $(FUZZ_BIN) $(PROBE_BIN)
+
+BUILD_PACKAGES := gcc libc6-dev make pkg-config mawk libjansson-dev libuv1-dev libmicrohttpd-dev libsqlite3-dev \
+	libgnutls28-dev libcurl4-gnutls-dev libinih-dev libarchive-dev libisal-dev libzstd-dev libnl-3-dev \
+	libnl-route-3-dev libseccomp-dev libcap-dev
+RUN_PACKAGES   := docker-registry skopeo busybox-static awscli ca-certificates curl
+TEST_PACKAGES  := $(RUN_PACKAGES) libcmocka-dev python3 python3-boto3 umoci runc crun podman containernetworking-plugins netavark \
+	nftables iproute2 clang clang-format clang-tidy cppcheck libclang-rt-14-dev strace jq mandoc \
+	qemu-system-x86 linux-image-cloud-amd64 e2fsprogs cpio kmod procps
+
+# apt is asked only for what is not there, so a second run needs no network.
+define apt
+	@missing=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(1) 2>/dev/null | awk '$$2=="installed"{print $$1}' \
+	  | sort > build/.have; printf '%s\n' $(1) | sort | comm -23 - build/.have); \
+	if [ -n "$$missing" ]; then echo "apt: $$(echo $$missing)"; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >build/apt.log 2>&1 \
+	  || { tail -n 20 build/apt.log; exit 1; }; fi
+endef
+
+.PHONY: deps deps-run deps-test
+deps: ; @mkdir -p build
+	$(call apt,$(BUILD_PACKAGES))
+deps-run: ; @mkdir -p build
+	$(call apt,$(BUILD_PACKAGES) $(RUN_PACKAGES))
+deps-test: ; @mkdir -p build
+	$(call apt,$(BUILD_PACKAGES) $(TEST_PACKAGES))
+
+# Everything: unit, fuzz corpora, lint, end-to-end. The last line counts them.
+# The second make reads pkg-config again, now that the packages are there.
+.PHONY: check
+check: deps-test
+	$(Q)$(MAKE) --no-print-directory check-run
+
+.PHONY: check-run
+check-run: tests
+	$(Q)python3 tests/run.py --build $(B) $(if $(SAN),--san) $(ONLY)
+
+.PHONY: fuzz
+T ?= image_reference
+TIME ?= 60
+fuzz:
+	$(Q)sh tests/fuzz/driver/fuzz.sh '$(T)' '$(TIME)' $(call fuzz_uses,$(T))
+
+.PHONY: bench
+bench: all $(PROBE_BIN)
+	$(Q)python3 tests/bench/run.py --build $(B) $(ONLY)
+
+.PHONY: lint
+lint:
+	$(Q)python3 tests/lint/lint.py
+
+.PHONY: format
+format:
+	$(Q)git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+# The architecture table, for tests/lint.
+.PHONY: print-uses
+print-uses:
+	@$(foreach m,$(MODULES),echo '$(m): $(USES_$(m))';)
+	@$(foreach p,$(PROGRAMS),echo 'cmd/$(p): $(USES_$(p))';)
+
+compile_commands.json: Makefile
+	$(Q)python3 tests/lint/compile_commands.py '$(CC)' $(BASE) $(WARN) $(VFLAGS) $(CFLAGS_PKG) > $@
+.PHONY: compile_commands.json
+
+# ---- the host --------------------------------------------------------------
+
+.PHONY: quickstart quickstart-stop
+quickstart: deps-run
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)sh docs/quickstart/start $(B)
+quickstart-stop:
+	$(Q)sh docs/quickstart/stop $(B)
+
+.PHONY: install uninstall
+install: all
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(UNITDIR) \
+		$(DESTDIR)$(SYSUSERS) $(DESTDIR)$(CONFDIR)
+	install -m 755 $(B)/berth $(B)/berth-oci $(DESTDIR)$(BINDIR)
+	install -m 755 $(B)/berthd $(DESTDIR)$(SBINDIR)
+	install -m 755 $(B)/berth-keeper $(B)/berth-worker $(DESTDIR)$(LIBEXECDIR)
+	install -m 644 docs/systemd/*.service docs/systemd/*.slice $(DESTDIR)$(UNITDIR)
+	install -m 644 docs/systemd/berth.sysusers $(DESTDIR)$(SYSUSERS)/berth.conf
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/berth $(DESTDIR)$(BINDIR)/berth-oci $(DESTDIR)$(SBINDIR)/berthd
+	rm -rf $(DESTDIR)$(LIBEXECDIR)
+	rm -f $(DESTDIR)$(UNITDIR)/berthd.service $(DESTDIR)$(UNITDIR)/berth-tasks.service $(DESTDIR)$(UNITDIR)/berth.slice
+	rm -f $(DESTDIR)$(SYSUSERS)/berth.conf
+
+.PHONY: clean
+clean:
+	rm -rf build/release build/san build/cov build/fuzz build/gen
+
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,362 @@
+/* base/fs.c - files, below a directory descriptor
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/fs.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/random.h"
+
+#define READ_CHUNK 16384
+#define TREE_DEPTH 1024 /* deeper trees are refused rather than followed */
+
+int write_all(int fd, const void *data, size_t size)
+{
+	const char *p = data;
+
+	while (size) {
+		ssize_t n = write(fd, p, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+ssize_t read_all(int fd, void *data, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = read(fd, (char *)data + done, size - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+int fs_openat2(int dir_fd, const char *path, const struct open_how *how)
+{
+	long fd;
+
+	do
+		fd = syscall(SYS_openat2, dir_fd, path, how, sizeof(*how));
+	while (fd < 0 && (errno == EAGAIN || errno == EINTR));
+	return fd < 0 ? -errno : (int)fd;
+}
+
+int fs_read_fd(int fd, struct buf *b, struct err *e)
+{
+	for (;;) {
+		size_t room = b->limit - b->size < READ_CHUNK ? b->limit - b->size + 1 : READ_CHUNK;
+		char chunk[READ_CHUNK];
+		ssize_t n = read(fd, chunk, room);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, "read");
+		if (n == 0)
+			return 0;
+		buf_add(b, chunk, (size_t)n);
+		if (buf_overflow(b))
+			return err_set(e, EFBIG, "more than %zu bytes", b->limit);
+	}
+}
+
+int fs_read(int dir_fd, const char *path, struct buf *b, struct err *e)
+{
+	auto_close int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0)
+		return err_sys(e, "open %s", path);
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, "stat %s", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "%s is not a regular file", path);
+	if (fs_read_fd(fd, b, e) < 0)
+		return err_wrap(e, "%s", path);
+	return 0;
+}
+
+int fs_write_at(int dir_fd, const char *path, const char *text, struct err *e)
+{
+	auto_close int fd = openat(dir_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	size_t len = strlen(text);
+	ssize_t n;
+
+	if (fd < 0)
+		return err_sys(e, "open %s", path);
+	do
+		n = write(fd, text, len);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_sys(e, "write '%s' to %s", text, path);
+	if ((size_t)n != len)
+		return err_set(e, EIO, "write '%s' to %s: %zd bytes taken", text, path, n);
+	return 0;
+}
+
+/* The directory part of 'path' in 'dir', "." when there is none. */
+static void dir_of(const char *path, char *dir, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		(void)snprintf(dir, size, ".");
+	else
+		(void)snprintf(dir, size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+}
+
+static int sync_dir_of(int dir_fd, const char *path, struct err *e)
+{
+	char dir[PATH_MAX];
+	auto_close int fd = -1;
+
+	dir_of(path, dir, sizeof(dir));
+	fd = openat(dir_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) < 0)
+		return err_sys(e, "sync directory of %s", path);
+	return 0;
+}
+
+static int write_new(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
+		     enum fs_durability how, struct err *e)
+{
+	auto_close int fd = openat(dir_fd, path,
+				   O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, "create %s", path);
+	if (fchmod(fd, mode) < 0) /* whatever the umask */
+		return err_sys(e, "mode of %s", path);
+	r = write_all(fd, data, size);
+	if (r < 0) {
+		errno = -r;
+		return err_sys(e, "write %s", path);
+	}
+	if (how == FS_DURABLE && fdatasync(fd) < 0)
+		return err_sys(e, "sync %s", path);
+	return 0;
+}
+
+int fs_replace(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
+	       enum fs_durability how, struct err *e)
+{
+	char tmp[PATH_MAX], tag[9];
+	int r;
+
+	random_hex(tag, 8);
+	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.%s.tmp", path, tag) >= sizeof(tmp))
+		return err_set(e, ENAMETOOLONG, "replace %s", path);
+
+	r = write_new(dir_fd, tmp, data, size, mode, how, e);
+	if (r == 0 && renameat(dir_fd, tmp, dir_fd, path) < 0)
+		r = err_sys(e, "rename to %s", path);
+	if (r < 0) {
+		(void)unlinkat(dir_fd, tmp, 0); /* the old file stands */
+		return r;
+	}
+	return how == FS_DURABLE ? sync_dir_of(dir_fd, path, e) : 0;
+}
+
+int fs_mkdirs(int dir_fd, const char *path, mode_t mode, struct err *e)
+{
+	char part[PATH_MAX];
+	size_t len = strlen(path);
+
+	if (!len || len >= sizeof(part))
+		return err_set(e, ENAMETOOLONG, "make directory '%s'", path);
+	memcpy(part, path, len + 1);
+
+	for (char *p = part + 1;; p++) {
+		char c = *p;
+
+		if (c != '/' && c != '\0')
+			continue;
+		*p = '\0';
+		if (mkdirat(dir_fd, part, mode) < 0 && errno != EEXIST)
+			return err_sys(e, "make directory %s", part);
+		*p = c;
+		if (c == '\0')
+			return 0;
+	}
+}
+
+int fs_open_dir(int dir_fd, const char *path, mode_t mode, int *ret_fd, struct err *e)
+{
+	int fd;
+
+	if (fs_mkdirs(dir_fd, path, mode, e) < 0)
+		return -e->code;
+	fd = openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open directory %s", path);
+	*ret_fd = fd;
+	return 0;
+}
+
+static int remove_at(int dir_fd, const char *name, unsigned depth, struct err *e);
+
+static int remove_below(int dir_fd, const char *name, unsigned depth, struct err *e)
+{
+	auto_closedir DIR *dir = NULL;
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct dirent *entry;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_sys(e, "open directory %s", name);
+	dir = fdopendir(fd);
+	if (!dir) {
+		close_fd(&fd);
+		return err_set(e, ENOMEM, "read directory %s", name);
+	}
+
+	while ((errno = 0, entry = readdir(dir))) {
+		const char *n = entry->d_name;
+
+		if (n[0] == '.' && (!n[1] || (n[1] == '.' && !n[2])))
+			continue;
+		if (remove_at(dirfd(dir), n, depth + 1, e) < 0)
+			return err_wrap(e, "%s", name);
+	}
+	return errno ? err_sys(e, "read directory %s", name) : 0;
+}
+
+static int remove_at(int dir_fd, const char *name, unsigned depth, struct err *e)
+{
+	if (depth > TREE_DEPTH)
+		return err_set(e, ELOOP, "remove %s: more than %d levels", name, TREE_DEPTH);
+	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return err_sys(e, "remove %s", name);
+	if (remove_below(dir_fd, name, depth, e) < 0)
+		return -e->code;
+	if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return err_sys(e, "remove directory %s", name);
+	return 0;
+}
+
+int fs_remove_tree(int dir_fd, const char *name, struct err *e)
+{
+	return remove_at(dir_fd, name, 0, e);
+}
+
+int fs_send(int sock, const void *data, size_t size, const int *fds, size_t fd_count)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int) * FS_FDS_MAX)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	assert(fd_count <= FS_FDS_MAX);
+
+	if (fd_count) {
+		struct cmsghdr *c;
+
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = control.space;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * fd_count);
+	}
+	do
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == size ? 0 : -EMSGSIZE;
+}
+
+/* All descriptors that came; returns how many fit into fds, or -1 when some did not. */
+static int collect_fds(struct msghdr *msg, int *fds, size_t fd_max)
+{
+	size_t count = 0;
+	bool overflow = msg->msg_flags & MSG_CTRUNC;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (count < fd_max) {
+				fds[count++] = fd;
+			} else {
+				overflow = true;
+				(void)close(fd);
+			}
+		}
+	}
+	if (!overflow)
+		return (int)count;
+	while (count)
+		(void)close(fds[--count]);
+	return -1;
+}
+
+ssize_t fs_recv(int sock, void *data, size_t size, int *fds, size_t fd_max, size_t *ret_fd_count,
+		int flags)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int) * FS_FDS_MAX)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = data, .iov_len = size};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.space,
+			     .msg_controllen = sizeof(control.space)};
+	ssize_t n;
+	int count;
+
+	do
+		n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+
+	count = collect_fds(&msg, fds, fd_max);
+	if (count < 0)
+		return -EMSGSIZE;
+	if (msg.msg_flags & MSG_TRUNC) {
+		while (count)
+			(void)close(fds[--count]);
+		return -EMSGSIZE;
+	}
+	*ret_fd_count = (size_t)count;
+	return n;
+}

@@ -1,0 +1,25 @@
+#!/bin/sh
+# tests/fuzz/driver/fuzz.sh TARGET SECONDS MODULES... - look for new inputs with libFuzzer
+# SPDX-License-Identifier: Apache-2.0
+#
+# What it finds that breaks us is written to build/fuzz/TARGET-crash-*; give it
+# a name and put it into tests/fuzz/corpus/TARGET, where every check replays it.
+set -eu
+
+target=$1 seconds=$2
+shift 2
+out=build/fuzz
+mkdir -p "$out/corpus/$target"
+
+sources=$(for m in "$@"; do find "$m" -name '*.c'; done)
+generated=$(find build/gen -name '*.c' 2>/dev/null || true)
+packages="jansson libuv libmicrohttpd sqlite3 gnutls libcurl inih libarchive libisal libzstd libnl-3.0 libnl-route-3.0 libseccomp libcap"
+
+# shellcheck disable=SC2046,SC2086
+clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -std=gnu11 \
+	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -include base/banned.h -DBERTH_VERSION='"fuzz"' \
+	-DBERTH_LIBEXECDIR='"build"' $(pkg-config --cflags $packages) -o "$out/$target" \
+	"tests/fuzz/$target.c" $sources $generated $(pkg-config --libs $packages) -lpthread
+
+exec "$out/$target" -max_total_time="$seconds" -artifact_prefix="$out/$target-" -timeout=10 \
+	-rss_limit_mb=1024 "$out/corpus/$target" "tests/fuzz/corpus/$target"

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+# tests/run.py - runs every suite and counts; the last line is the verdict
+# SPDX-License-Identifier: Apache-2.0
+#
+# A suite is a program that prints one line for each case. Unit tests are
+# cmocka's, end-to-end files print "ok NAME", "not ok NAME" or
+# "skip NAME: REASON". What a suite printed is shown only when something in it
+# failed; skips are shown always, with their reason.
+
+import argparse
+import glob
+import os
+import re
+import subprocess
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class Counts:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, name, passed, failed, skips, output, seconds):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += len(skips)
+        mark = "FAIL" if failed else "ok"
+        print(f"{mark:5} {name}: {passed} passed, {failed} failed, {len(skips)} skipped ({seconds:.1f} s)")
+        for skip in skips:
+            print(f"      skipped {skip}")
+        if failed:
+            print(output.rstrip())
+        sys.stdout.flush()
+
+
+def run(argv, timeout, env=None):
+    start = time.monotonic()
+    try:
+        p = subprocess.run(argv, cwd=TOP, env=env, timeout=timeout, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        code, out = p.returncode, p.stdout
+    except subprocess.TimeoutExpired as e:
+        code, out = 124, (e.stdout or b"") + f"\nended after {timeout} s\n".encode()
+    return code, out.decode(errors="replace"), time.monotonic() - start
+
+
+def lint(counts, build):
+    code, out, seconds = run([sys.executable, "tests/lint/lint.py"], 600)
+    passed = len(re.findall(r"^ok ", out, re.M))
+    failed = len(re.findall(r"^not ok ", out, re.M)) or (1 if code else 0)
+    counts.add("lint", passed, failed, re.findall(r"^skip (.*)$", out, re.M), out, seconds)
+
+
+def unit(counts, build, program):
+    code, out, seconds = run([program], 120)
+    passed = len(re.findall(r"^\[       OK \]", out, re.M))
+    failed = len(set(re.findall(r"^\[  FAILED  \] (\w+)$", out, re.M)))
+    skips = re.findall(r"^\[  SKIPPED \] (\w+)$", out, re.M)
+    if code and not failed:
+        failed = 1
+    counts.add(os.path.relpath(program, build), passed, failed, skips, out, seconds)
+
+
+def fuzz(counts, build, program):
+    corpus = os.path.join("tests/fuzz/corpus", os.path.basename(program))
+    inputs = sorted(glob.glob(os.path.join(TOP, corpus, "*")))
+    code, out, seconds = run([program] + inputs, 300)
+    name = f"fuzz {os.path.basename(program)} ({len(inputs)} inputs)"
+    ok = code == 0 and inputs
+    if not inputs:
+        out += f"no corpus in {corpus}\n"
+    counts.add(name, 1 if ok else 0, 0 if ok else 1, [], out, seconds)
+
+
+def e2e(counts, build, script):
+    env = dict(os.environ, BERTH_BUILD=os.path.abspath(build))
+    code, out, seconds = run([sys.executable, script], 1200, env)
+    passed = len(re.findall(r"^ok ", out, re.M))
+    failed = len(re.findall(r"^not ok ", out, re.M))
+    skips = re.findall(r"^skip (.*)$", out, re.M)
+    if code and not failed or not (passed or failed or skips):
+        failed += 1
+    counts.add(os.path.relpath(script, TOP), passed, failed, skips, out, seconds)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--san", action="store_true")
+    parser.add_argument("only", nargs="*", help="parts of names: unit, fuzz, lint, e2e, 10-api ...")
+    args = parser.parse_args()
+    wanted = lambda name: not args.only or any(o in name for o in args.only)
+    counts = Counts()
+
+    os.environ["ASAN_OPTIONS"] = "abort_on_error=1:detect_leaks=1"
+    if wanted("lint") and not args.san:
+        lint(counts, args.build)
+    for source in sorted(glob.glob("tests/unit/*/*.c")):
+        if wanted(source):
+            unit(counts, args.build, os.path.join(args.build, source[:-2]))
+    for source in sorted(glob.glob("tests/fuzz/*.c")):
+        if wanted(source):
+            fuzz(counts, args.build, os.path.join(args.build, source[:-2]))
+    for script in sorted(glob.glob("tests/e2e/[0-9]*.py")):
+        if wanted(script):
+            e2e(counts, args.build, script)
+
+    print(f"{counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped")
+    return 1 if counts.failed or not counts.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+/* tests/unit/base/js.c
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/unit/unit.h"
+
+#include "base/js.h"
+
+struct port {
+	char *protocol;
+	uint32_t container_port;
+};
+
+struct thing {
+	char *name;
+	bool essential;
+	int64_t *memory;
+	struct js_strings command;
+	struct js_list ports;
+	struct js_map labels;
+	double weight;
+};
+
+static const struct js_field port_fields[] = {
+	{"containerPort", JS_U32, offsetof(struct port, container_port), JS_REQUIRED, NULL},
+	{"protocol", JS_STRING, offsetof(struct port, protocol), 0, NULL},
+};
+static const struct js_shape port_shape = JS_SHAPE("Port", struct port, port_fields);
+
+static const struct js_field thing_fields[] = {
+	{"name", JS_STRING, offsetof(struct thing, name), JS_REQUIRED, NULL},
+	{"essential", JS_BOOL, offsetof(struct thing, essential), 0, NULL},
+	{"memory", JS_I64, offsetof(struct thing, memory), JS_POINTER, NULL},
+	{"command", JS_STRINGS, offsetof(struct thing, command), 0, NULL},
+	{"ports", JS_OBJECTS, offsetof(struct thing, ports), 0, &port_shape},
+	{"labels", JS_MAP, offsetof(struct thing, labels), 0, NULL},
+	{"weight", JS_DOUBLE, offsetof(struct thing, weight), 0, NULL},
+};
+static const struct js_shape thing_shape = JS_SHAPE("Thing", struct thing, thing_fields);
+
+static int decode(const char *text, struct arena *a, struct thing *t, struct err *e)
+{
+	return js_decode_text(text, strlen(text), &thing_shape, a, t, e);
+}
+
+static void a_document_becomes_a_struct_and_back(void **state)
+{
+	static const char text[] = "{\"name\":\"web\",\"essential\":true,\"memory\":0,"
+				   "\"command\":[\"a\",\"b\"],\"ports\":[{\"containerPort\":80}],"
+				   "\"labels\":{\"k\":\"v\"}}";
+	auto_arena struct arena a = {0};
+	auto_json json_t *doc = NULL;
+	struct thing t;
+	struct err e = {0};
+	char *again;
+
+	(void)state;
+	assert_ok(decode(text, &a, &t, &e));
+	assert_string_equal(t.name, "web");
+	assert_true(t.essential);
+	assert_non_null(t.memory);
+	assert_int_equal(*t.memory, 0);
+	assert_int_equal(t.command.count, 2);
+	assert_null(t.command.items[2]);
+	assert_int_equal(JS_AT(t.ports, struct port, 0)->container_port, 80);
+	assert_string_equal(t.labels.items[0].value, "v");
+
+	doc = js_encode(&thing_shape, &t);
+	again = js_dump(doc);
+	assert_string_equal(again, text);
+	free(again);
+}
+
+static void what_is_absent_stays_absent(void **state)
+{
+	auto_arena struct arena a = {0};
+	struct thing t;
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(decode("{\"name\":\"x\",\"memory\":null,\"unknown\":[{}]}", &a, &t, &e));
+	assert_null(t.memory);
+	assert_int_equal(t.ports.count, 0);
+}
+
+static void an_error_names_the_member_by_its_path(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"{}", "name: missing"},
+		{"[]", "expected an object"},
+		{"{\"name\":7}", "name: expected a string"},
+		{"{\"name\":\"x\",\"ports\":[{\"containerPort\":1},{\"containerPort\":\"80\"}]}",
+		 "ports[1].containerPort: expected an integer"},
+		{"{\"name\":\"x\",\"ports\":[{}]}", "ports[0].containerPort: missing"},
+		{"{\"name\":\"x\",\"ports\":[{\"containerPort\":-1}]}", "from 0 to 4294967295"},
+		{"{\"name\":\"x\",\"command\":[\"a\",null]}", "command[1]: expected a string"},
+		{"{\"name\":\"x\",\"labels\":{\"k\":1}}", "labels.k: expected a string"},
+		{"{\"name\":\"x\",\"name\":\"y\"}", "duplicate"},
+		{"{\"name\":\"x\"} {", "end of file"},
+		{"{\"name\":\"\\u0000\"}", "NUL"},
+		{"", "JSON line"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		auto_arena struct arena a = {0};
+		struct err e = {0};
+		struct thing t;
+
+		assert_fails(decode(rows[i].text, &a, &t, &e), EINVAL);
+		assert_says(rows[i].says);
+	}
+}
+
+static void nesting_is_bounded_before_it_recurses(void **state)
+{
+	static char deep[200001];
+	struct err e = {0};
+	json_t *doc = NULL;
+
+	(void)state;
+	memset(deep, '[', sizeof(deep) - 1);
+	assert_fails(js_parse(deep, sizeof(deep) - 1, 64, &doc, &e), EINVAL);
+	assert_says("deeper than 64");
+	assert_ok(js_parse("\"[[[[\"", 6, 1, &doc, &e));
+	json_decref(doc);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_document_becomes_a_struct_and_back),
+		cmocka_unit_test(what_is_absent_stays_absent),
+		cmocka_unit_test(an_error_names_the_member_by_its_path),
+		cmocka_unit_test(nesting_is_bounded_before_it_recurses),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
