@@ -33,7 +33,7 @@
 
 struct net;
 
-#define NET_ID_MAX      127 /* characters of an endpoint's id: letters, digits, '-', '_', '.' */
+#define NET_ID_MAX      127 /* characters of an endpoint's id: letters, digits, '-', '_' */
 #define NET_PORTS_MAX   200 /* ports of one endpoint */
 #define NET_ADDRESS_MAX 46  /* bytes of an address as text, with its NUL */
 #define NET_LINK_MAX    16
