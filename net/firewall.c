@@ -109,7 +109,8 @@ static void wrong_source(struct nf_rule *r, const struct firewall *f)
 	const uint32_t none = 0;
 
 	(void)f;
-	nf_fib(r, NFT_FIB_RESULT_OIF, NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF, REG_A);
+	nf_fib(r, NFT_FIB_RESULT_OIF, NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT,
+	       REG_A);
 	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
 	nf_verdict(r, NF_DROP);
 }

@@ -9,8 +9,8 @@
 
 #include "base/text.h"
 
-#define GROUP_PLAIN    0xbe000000u /* berth */
-#define GROUP_TAGGED   0xbf000000u /* berth-1a2b3c */
+#define GROUP_PLAIN    0x42000000u /* berth */
+#define GROUP_TAGGED   0x43000000u /* berth-1a2b3c */
 #define INDEX_BASE     0x40000000u
 #define INDEX_BITS     0x3fffffffu
 #define HOST_PART_BITS 20

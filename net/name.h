@@ -8,7 +8,7 @@
  *   table            berth        berth-1a2b3c
  *   links            brt-0007     brt1a2b3c-0007    hexadecimal: the host part of the address
  *   label on lo      lo:brt       lo:brt1a2b3c
- *   interface group  0xbe000000   0xbf1a2b3c
+ *   interface group  0x42000000   0x431a2b3c
  */
 #pragma once
 

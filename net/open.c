@@ -17,9 +17,9 @@
 
 #define IPV6_FILE       "/proc/net/if_inet6"
 #define LINKS_PER_BATCH 64
-/* The groups of all Berths begin with these seven bits: 0xbe, 0xbf. */
+/* The groups of all Berths begin with these seven bits: 0x42, 0x43. */
 #define GROUPS_MASK 0xfe000000u
-#define GROUPS      0xbe000000u
+#define GROUPS      0x42000000u
 
 /* ---- open ---- */
 
