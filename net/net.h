@@ -77,7 +77,7 @@ struct net_options {
  */
 struct net_endpoint {
 	enum net_mode mode;
-	bool lost; /* its link is gone, so the task has no network any more: replace it */
+	bool lost; /* seen by a sweep: its link is gone and the task has no network, replace it */
 	char address[NET_ADDRESS_MAX], address6[NET_ADDRESS_MAX];
 	char gateway[NET_ADDRESS_MAX];
 	char mac[18];
@@ -123,10 +123,11 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 	       struct err *e);
 
 /*
- * Take an endpoint down: its ports and route first, then its connections; the
- * address rests before it is handed out again.  The link goes when the last
- * descriptor of the namespace does, and the ports are free when the held
- * sockets are closed.  Absent is fine.
+ * Take an endpoint down: its ports and route first; its connections are
+ * forgotten within some milliseconds, by a thread, and the address rests before
+ * it is handed out again.  The link goes when the last descriptor of the
+ * namespace does, and the ports are free when the held sockets are closed.
+ * Absent is fine.
  */
 int net_detach(struct net *net, const char *id, struct err *e);
 
@@ -134,9 +135,10 @@ int net_detach(struct net *net, const char *id, struct err *e);
 int net_find(struct net *net, const char *id, struct net_endpoint *ret, struct err *e);
 
 /*
- * After a start: detach every endpoint that is not among 'live_ids', remove
- * links, addresses and rules of ours that belong to none, and put back what is
- * missing for the living (route, neighbour, link settings, rules, table).
+ * After a start, and whenever somebody may have changed what is ours: detach
+ * every endpoint that is not among 'live_ids', remove links, addresses and rules
+ * of ours that belong to none, and put back what is missing for the living
+ * (route, neighbour, link settings, rules, table).  What is right is not touched.
  */
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e);
 

@@ -22,6 +22,7 @@
 #define BUFFER_BYTES   (8 << 20) /* of the socket, each way */
 #define ANSWER_WAIT_S  10        /* the kernel answers within the send; this is for a lost answer */
 #define DUMP_TRIES_MAX 10
+#define ERRNO_MAX      4095 /* the kernel's own limit */
 
 int netlink_open(int protocol, struct netlink *ret, struct err *e)
 {
@@ -158,6 +159,8 @@ static int read_error(struct netlink_answer *a, const struct nlmsghdr *h, struct
 		return err_set(e, EBADMSG, "netlink error of %zu bytes", size);
 	if (h->nlmsg_seq == a->last || (a->bracketed && h->nlmsg_seq == a->first))
 		a->done = true;
+	if (report->error < -ERRNO_MAX)
+		return err_set(e, EBADMSG, "netlink error %d", report->error);
 	if (report->error >= 0 || -report->error == a->pass_over || a->code)
 		return 0;
 
@@ -180,12 +183,14 @@ static int read_error(struct netlink_answer *a, const struct nlmsghdr *h, struct
 	return 0;
 }
 
-static int read_done(struct netlink_answer *a, const struct nlmsghdr *h)
+static int read_done(struct netlink_answer *a, const struct nlmsghdr *h, struct err *e)
 {
 	int code = 0;
 
 	if (h->nlmsg_len >= NLMSG_HDRLEN + sizeof(code))
 		memcpy(&code, NLMSG_DATA(h), sizeof(code));
+	if (code < -ERRNO_MAX)
+		return err_set(e, EBADMSG, "netlink error %d", code);
 	if (code < 0 && !a->code) {
 		a->code = -code;
 		a->seq = h->nlmsg_seq;
@@ -207,7 +212,7 @@ static int read_message(struct netlink_answer *a, const struct nlmsghdr *h,
 	case NLMSG_DONE:
 		if (h->nlmsg_flags & NLM_F_DUMP_INTR)
 			a->interrupted = true;
-		return read_done(a, h);
+		return read_done(a, h, e);
 	case NLMSG_OVERRUN:
 		return err_set(e, ENOBUFS, "netlink answer was lost");
 	}

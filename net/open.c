@@ -206,20 +206,24 @@ void net_close(struct net *net)
 
 /* ---- sweep ---- */
 
-static bool is_among(const char *id, const char *const *ids, size_t count)
+static int compare_ids(const void *a, const void *b)
 {
-	for (size_t i = 0; i < count; i++)
-		if (str_eq(id, ids[i]))
-			return true;
-	return false;
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 static int take_down_dead(struct net *net, const char *const *live_ids, size_t count, struct err *e)
 {
-	for (size_t i = net->endpoint_count; i-- > 0;)
-		if (!is_among(net->endpoints[i].id, live_ids, count) &&
+	auto_free const char **sorted = xcalloc(count + 1, sizeof(*sorted));
+
+	memcpy(sorted, live_ids, count * sizeof(*sorted));
+	qsort(sorted, count, sizeof(*sorted), compare_ids);
+	for (size_t i = net->endpoint_count; i-- > 0;) {
+		const char *id = net->endpoints[i].id;
+
+		if (!bsearch(&id, sorted, count, sizeof(*sorted), compare_ids) &&
 		    net_take_down(net, &net->endpoints[i], e) < 0)
 			return -e->code;
+	}
 	return 0;
 }
 
