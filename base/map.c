@@ -144,8 +144,9 @@ void *map_put(struct map *m, const char *key, void *value)
 	if ((m->used + 1) * 2 > m->slot_count)
 		rebuild(m);
 	m->entries = xgrow(m->entries, m->used, &m->capacity, sizeof(*m->entries));
-	m->entries[m->used] = (struct map_entry){xstrdup(key), value, hash_of(key)};
-	m->slots[slot_of(m, key, m->entries[m->used].hash)] = (uint32_t)++m->used;
+	entry = &m->entries[m->used++];
+	*entry = (struct map_entry){xstrdup(key), value, hash_of(key)};
+	m->slots[slot_of(m, key, entry->hash)] = (uint32_t)m->used;
 	m->count++;
 	return NULL;
 }
