@@ -58,6 +58,7 @@ static const struct js_shape container_shape = JS_SHAPE("Container", struct ecs_
 static const struct js_field task_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_task, "taskArn", JS_STRING, task_arn),
 	FIELD_REQUIRED(struct ecs_node_task, "desiredStatus", JS_STRING, desired_status),
+	FIELD_REQUIRED(struct ecs_node_task, "lastStatus", JS_STRING, last_status),
 	FIELD(struct ecs_node_task, "stopCode", JS_STRING, stop_code),
 	FIELD(struct ecs_node_task, "stoppedReason", JS_STRING, stopped_reason),
 	FIELD_OF(struct ecs_node_task, "definition", JS_OBJECT, definition,

@@ -67,6 +67,7 @@ struct ecs_node_container {
 struct ecs_node_task {
 	char *task_arn;
 	char *desired_status; /* RUNNING, STOPPED */
+	char *last_status;    /* as the server knows it: what ran before is not started again */
 	char *stop_code, *stopped_reason;
 	struct ecs_task_definition definition;
 	struct js_list containers; /* ecs_node_container */
