@@ -229,11 +229,10 @@ int core_load(struct core *c, const char *key, const char *text, struct err *e)
 	return err_wrap(e, "stored %s", key);
 }
 
-int core_loaded(struct core *c, int64_t now_ms, struct err *e)
+void core_loaded(struct core *c, int64_t now_ms)
 {
 	struct ecs_fault f;
 
-	(void)e;
 	c->now_ms = now_ms;
 	if (!map_find(&c->clusters, "default")) {
 		auto_json json_t *request = json_object();
@@ -241,7 +240,6 @@ int core_loaded(struct core *c, int64_t now_ms, struct err *e)
 
 		assert(reply);
 	}
-	return 0;
 }
 
 json_t *core_call(struct core *c, const char *operation, json_t *request, int64_t now_ms,

@@ -35,7 +35,7 @@ void core_free(struct core *c);
 
 /* A stored document, in the order of the keys; then core_loaded() once. */
 int core_load(struct core *c, const char *key, const char *doc, struct err *e);
-int core_loaded(struct core *c, int64_t now_ms, struct err *e);
+void core_loaded(struct core *c, int64_t now_ms);
 
 /*
  * A request that was checked against the model; 'request' may be changed.

@@ -1,0 +1,26 @@
+/* base/conf.h - configuration files: sections, keys and values, by a table
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *   [server]
+ *   listen = 127.0.0.1:4566      ; a comment
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+struct conf_key {
+	const char *section, *name;
+	size_t offset; /* of a char * in the struct that is filled */
+};
+
+/*
+ * Read a file into 'ret', strings from the arena; keys that the file does not
+ * have are left alone.  -ENOENT when there is no file.  An unknown key, a line
+ * that cannot be read and a key that stands twice are errors with the line,
+ * and an unknown key with the nearest name that there is.
+ */
+int conf_read(const char *path, const struct conf_key *keys, size_t count, struct arena *a,
+	      void *ret, struct err *e);
