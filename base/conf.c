@@ -60,6 +60,8 @@ static int on_value(void *ctx, const char *section, const char *name, const char
 	struct reader *r = ctx;
 	const struct conf_key *near;
 
+	if (r->error->code)
+		return 0; /* the first error is told; the library reads on */
 	for (size_t i = 0; i < r->count; i++) {
 		const struct conf_key *k = &r->keys[i];
 
