@@ -79,7 +79,9 @@ static struct instance *register_instance(struct core *c, struct cluster *cl)
 	char id[ECS_ID_LEN + 1], arn[ECS_ARN_SIZE];
 	json_t *doc;
 
-	core_random_hex(c, id, ECS_ID_LEN);
+	do
+		core_random_hex(c, id, ECS_ID_LEN);
+	while (instance_by_id(c, id));
 	ecs_arn_instance(&c->o.identity, cl->name, id, arn);
 	doc = json_pack("{s:s, s:s, s:s, s:o, s:i, s:s, s:o, s:o}", "_id", id, "_cluster", cl->name,
 			"containerInstanceArn", arn, "ec2InstanceId", json_sprintf("mi-%.17s", id),

@@ -273,7 +273,9 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	char id[ECS_ID_LEN + 1];
 	json_t *doc;
 
-	core_random_hex(l->c, id, ECS_ID_LEN);
+	do
+		core_random_hex(l->c, id, ECS_ID_LEN);
+	while (map_find(&l->cluster->tasks, id));
 	doc = make_document(l, i, id);
 	doc_set_string(doc, "_id", id);
 	doc_set_string(doc, "_cluster", l->cluster->name);
