@@ -87,7 +87,7 @@ int url_redirect(const char *from, const char *location, char **ret, struct err 
 bool host_is_loopback(const char *host)
 {
 	char name[256];
-	size_t len = strcspn(host, ":");
+	size_t len = strcspn(host, ":/?#");
 	struct in_addr v4;
 	struct in6_addr v6;
 
@@ -104,6 +104,11 @@ bool host_is_loopback(const char *host)
 	if (inet_pton(AF_INET, name, &v4) == 1)
 		return ntohl(v4.s_addr) >> 24 == 127;
 	return inet_pton(AF_INET6, name, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+bool url_is_loopback(const char *url)
+{
+	return host_is_loopback(url + scheme_len(url));
 }
 
 char *url_escape(const char *text)

@@ -19,8 +19,9 @@ bool url_same_origin(const char *a, const char *b);
  */
 int url_redirect(const char *from, const char *location, char **ret, struct err *e);
 
-/* Is "host[:port]" this machine, by its name: localhost, 127.0.0.0/8, ::1? */
+/* Is "host[:port]" (of the URL) this machine, by its name: localhost, 127.0.0.0/8, ::1? */
 bool host_is_loopback(const char *host);
+bool url_is_loopback(const char *url);
 
 /* 'text' with all but unreserved characters as %XX; malloc'ed. */
 char *url_escape(const char *text);

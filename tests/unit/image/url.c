@@ -83,6 +83,10 @@ static void loopback_is_told_by_its_name(void **state)
 		assert_true(host_is_loopback(yes[i]));
 	for (size_t i = 0; i < ARRAY_COUNT(no); i++)
 		assert_false(host_is_loopback(no[i]));
+	assert_true(url_is_loopback("http://localhost/x"));
+	assert_true(url_is_loopback("https://[::1]:5000/x"));
+	assert_false(url_is_loopback("https://localhost.example/x"));
+	assert_false(url_is_loopback("https://example/localhost"));
 }
 
 static void what_is_special_is_escaped(void **state)
