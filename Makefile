@@ -181,8 +181,17 @@ $(B)/tests/e2e/root/%: tests/e2e/root/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O2 -static -o $@ $<
 
+# Small programs that show one module to an end-to-end test.
+TOOL_SRC := $(wildcard tests/e2e/tools/*.c)
+TOOL_BIN := $(TOOL_SRC:%.c=$(B)/%)
+TOOL_USES := image rootfs net keeper runtime ecs base
+$(TOOL_BIN): $(B)/tests/e2e/tools/%: $(B)/tests/e2e/tools/%.o $(call archives,$(TOOL_USES))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(VLINK) -pie -Wl,--as-needed -o $@ $< $(call archives,$(TOOL_USES)) \
+		$(call pkglibs,$(call libs_of,$(TOOL_USES))) -lpthread
+
 .PHONY: tests
-tests: all $(UNIT_BIN) $(FUZZ_BIN) $(PROBE_BIN)
+tests: all $(UNIT_BIN) $(FUZZ_BIN) $(PROBE_BIN) $(TOOL_BIN)
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config mawk libjansson-dev libuv1-dev libmicrohttpd-dev libsqlite3-dev \
 	libgnutls28-dev libcurl4-gnutls-dev libinih-dev libarchive-dev libisal-dev libzstd-dev libnl-3-dev \

@@ -1,0 +1,278 @@
+/* net/conntrack.c - connections that the kernel remembers
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "net/conntrack.h"
+
+#include <errno.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <stdlib.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+
+#define FLOWS_PER_PASS 8192
+#define PASSES_MAX     32
+
+static void flow_list_done(struct flow_list *l)
+{
+	free(l->addresses);
+	free(l->udp_ports);
+	*l = (struct flow_list){0};
+}
+
+/* ---- one flow ---- */
+
+static bool parse_tuple(struct nlattr *attr, struct nlattr *ip[CTA_IP_MAX + 1],
+			struct nlattr *proto[CTA_PROTO_MAX + 1])
+{
+	static struct nla_policy ip_policy[CTA_IP_MAX + 1] = {
+		[CTA_IP_V4_SRC] = {.type = NLA_U32},
+		[CTA_IP_V4_DST] = {.type = NLA_U32},
+	};
+	static struct nla_policy proto_policy[CTA_PROTO_MAX + 1] = {
+		[CTA_PROTO_NUM] = {.type = NLA_U8},
+		[CTA_PROTO_DST_PORT] = {.type = NLA_U16},
+	};
+	struct nlattr *tb[CTA_TUPLE_MAX + 1];
+
+	return nla_parse_nested(tb, CTA_TUPLE_MAX, attr, NULL) == 0 && tb[CTA_TUPLE_IP] &&
+	       tb[CTA_TUPLE_PROTO] &&
+	       nla_parse_nested(ip, CTA_IP_MAX, tb[CTA_TUPLE_IP], ip_policy) == 0 &&
+	       nla_parse_nested(proto, CTA_PROTO_MAX, tb[CTA_TUPLE_PROTO], proto_policy) == 0 &&
+	       ip[CTA_IP_V4_SRC] && ip[CTA_IP_V4_DST] && proto[CTA_PROTO_NUM];
+}
+
+bool flow_parse(const struct nlmsghdr *h, struct flow *ret)
+{
+	struct nlattr *tb[CTA_MAX + 1], *ip[CTA_IP_MAX + 1], *proto[CTA_PROTO_MAX + 1];
+
+	if (h->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) ||
+	    h->nlmsg_len < NLMSG_LENGTH(sizeof(struct nfgenmsg)))
+		return false;
+	if (nlmsg_parse((struct nlmsghdr *)(uintptr_t)h, sizeof(struct nfgenmsg), tb, CTA_MAX,
+			NULL) < 0 ||
+	    !tb[CTA_TUPLE_ORIG] || !tb[CTA_TUPLE_REPLY])
+		return false;
+	if (!parse_tuple(tb[CTA_TUPLE_REPLY], ip, proto))
+		return false;
+	*ret = (struct flow){.reply_source = ntohl(nla_get_u32(ip[CTA_IP_V4_SRC])),
+			     .tuple = tb[CTA_TUPLE_ORIG],
+			     .id = tb[CTA_ID],
+			     .zone = tb[CTA_ZONE]};
+	if (!parse_tuple(tb[CTA_TUPLE_ORIG], ip, proto))
+		return false;
+	ret->source = ntohl(nla_get_u32(ip[CTA_IP_V4_SRC]));
+	ret->destination = ntohl(nla_get_u32(ip[CTA_IP_V4_DST]));
+	ret->protocol = nla_get_u8(proto[CTA_PROTO_NUM]);
+	if (proto[CTA_PROTO_DST_PORT])
+		ret->destination_port = ntohs(nla_get_u16(proto[CTA_PROTO_DST_PORT]));
+	return true;
+}
+
+/* ---- one pass ---- */
+
+static int compare_u32(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static int compare_u16(const void *a, const void *b)
+{
+	return *(const uint16_t *)a - *(const uint16_t *)b;
+}
+
+static bool has_address(const struct flow_list *l, uint32_t address)
+{
+	return l->address_count &&
+	       bsearch(&address, l->addresses, l->address_count, sizeof(address), compare_u32);
+}
+
+static bool has_udp_port(const struct flow_list *l, uint16_t port)
+{
+	return l->port_count &&
+	       bsearch(&port, l->udp_ports, l->port_count, sizeof(port), compare_u16);
+}
+
+/*
+ * Is it to be forgotten?  A flow to a UDP port whose answer comes from the same
+ * address as it was sent to was not led to a task.
+ */
+static bool is_wanted(const struct flow_list *l, const struct flow *f)
+{
+	return has_address(l, f->source) || has_address(l, f->reply_source) ||
+	       (f->protocol == IPPROTO_UDP && f->reply_source == f->destination &&
+		has_udp_port(l, f->destination_port));
+}
+
+static void put_copy(struct batch *b, struct nlattr *attr)
+{
+	if (attr)
+		batch_put(b, attr->nla_type, nla_data(attr), (size_t)nla_len(attr));
+}
+
+struct pass {
+	const struct flow_list *wanted;
+	struct batch *deletes;
+};
+
+static int see_flow(const struct nlmsghdr *h, void *arg, struct err *e)
+{
+	const struct nfgenmsg nf = {.nfgen_family = AF_INET, .version = NFNETLINK_V0};
+	struct pass *pass = arg;
+	struct flow f;
+
+	(void)e;
+	if (pass->deletes->count >= FLOWS_PER_PASS || !flow_parse(h, &f) ||
+	    !is_wanted(pass->wanted, &f))
+		return 0;
+	batch_add(pass->deletes, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE, 0, &nf,
+		  sizeof(nf), "forget a flow");
+	put_copy(pass->deletes, f.tuple);
+	put_copy(pass->deletes, f.id);
+	put_copy(pass->deletes, f.zone);
+	return 0;
+}
+
+static void see_again(void *arg)
+{
+	(void)arg; /* a flow that is deleted twice is passed over */
+}
+
+/* One walk; *ret_more: there was more to delete than one pass takes. */
+static int forget_some(struct netlink *nl, const struct flow_list *l, bool *ret_more, struct err *e)
+{
+	const struct nfgenmsg nf = {.nfgen_family = AF_INET, .version = NFNETLINK_V0};
+	auto_batch struct batch ask = BATCH_INIT, deletes = BATCH_INIT;
+	struct pass pass = {l, &deletes};
+	const struct netlink_dump dump = {see_flow, see_again, &pass};
+
+	batch_add(&ask, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, 0, &nf, sizeof(nf),
+		  "list flows");
+	if (netlink_dump(nl, &ask, &dump, e) < 0)
+		return -e->code;
+	*ret_more = deletes.count == FLOWS_PER_PASS;
+	return netlink_commit(nl, &deletes, ENOENT, e);
+}
+
+static int forget(struct netlink *nl, struct flow_list *l, struct err *e)
+{
+	bool more = true;
+
+	if (l->address_count)
+		qsort(l->addresses, l->address_count, sizeof(*l->addresses), compare_u32);
+	if (l->port_count)
+		qsort(l->udp_ports, l->port_count, sizeof(*l->udp_ports), compare_u16);
+	for (int i = 0; more && i < PASSES_MAX; i++)
+		if (forget_some(nl, l, &more, e) < 0)
+			return -e->code;
+	return 0;
+}
+
+/* ---- the thread ---- */
+
+/* What is to be done now; false, and the thread is over, when there is nothing. */
+static bool take_wanted(struct conntrack *c, struct flow_list *ret)
+{
+	bool some;
+
+	(void)pthread_mutex_lock(&c->lock);
+	*ret = c->wanted;
+	c->wanted = (struct flow_list){0};
+	some = ret->address_count || ret->port_count;
+	c->running = some;
+	(void)pthread_mutex_unlock(&c->lock);
+	return some;
+}
+
+static void *run(void *arg)
+{
+	struct conntrack *c = arg;
+	struct flow_list list;
+
+	while (take_wanted(c, &list)) {
+		struct err e = {0};
+		int r = forget(&c->nl, &list, &e);
+
+		flow_list_done(&list);
+		if (r < 0) {
+			(void)pthread_mutex_lock(&c->lock);
+			c->why = e;
+			(void)pthread_mutex_unlock(&c->lock);
+		}
+	}
+	return NULL;
+}
+
+/* Context: the lock is held, and 'wanted' is not empty. */
+static void see_to_it(struct conntrack *c)
+{
+	int r;
+
+	if (c->running)
+		return;
+	if (c->started)
+		(void)pthread_join(c->thread, NULL); /* it has ended, but for its last steps */
+	r = pthread_create(&c->thread, NULL, run, c);
+	c->started = c->running = r == 0;
+	if (r) {
+		errno = r;
+		(void)err_sys(&c->why, "thread to forget connections");
+	}
+}
+
+int conntrack_init(struct conntrack *c, struct err *e)
+{
+	*c = (struct conntrack){.lock = PTHREAD_MUTEX_INITIALIZER, .nl = NETLINK_NONE};
+	return netlink_open(NETLINK_NETFILTER, &c->nl, e);
+}
+
+void conntrack_done(struct conntrack *c)
+{
+	if (c->started)
+		(void)pthread_join(c->thread, NULL);
+	c->started = false;
+	flow_list_done(&c->wanted);
+	netlink_close(&c->nl);
+}
+
+void conntrack_forget_endpoint(struct conntrack *c, const struct endpoint *ep)
+{
+	struct flow_list *w = &c->wanted;
+
+	if (!ep->address)
+		return;
+	(void)pthread_mutex_lock(&c->lock);
+	w->addresses = xgrow(w->addresses, w->address_count, &w->address_capacity,
+			     sizeof(*w->addresses));
+	w->addresses[w->address_count++] = ep->address;
+	see_to_it(c);
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
+void conntrack_forget_udp_ports(struct conntrack *c, const struct endpoint *ep)
+{
+	struct flow_list *w = &c->wanted;
+
+	(void)pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < ep->port_count; i++) {
+		if (ep->ports[i].protocol != NET_UDP)
+			continue;
+		w->udp_ports = xgrow(w->udp_ports, w->port_count, &w->port_capacity,
+				     sizeof(*w->udp_ports));
+		w->udp_ports[w->port_count++] = ep->ports[i].host_port;
+	}
+	if (w->port_count)
+		see_to_it(c);
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
+bool conntrack_failed(struct conntrack *c, struct err *ret)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	*ret = c->why;
+	(void)pthread_mutex_unlock(&c->lock);
+	return ret->code != 0;
+}

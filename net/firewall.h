@@ -1,0 +1,56 @@
+/* net/firewall.h - our nftables table
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What the table does, as nft(8) would have it (G is our interface group):
+ *
+ *   map ports    protocol . host port : address . container port
+ *   set hairpin  address . address of each task that has ports
+ *   set quiet    links between which nothing was forwarded before us
+ *
+ *   raw          from G only: IPv4, not to 127.0.0.0/8, from the right address
+ *   prerouting   to an address of the host: dnat by the map
+ *   output       the same for the host's own packets, 127.0.0.1 included
+ *   postrouting  hairpin and 127.0.0.0/8 to G: snat to the gateway;
+ *                from the block to elsewhere: masquerade
+ *   forward      quiet to quiet: drop; to G: established, from G, or by a port; else drop
+ *
+ * There are no rules of single tasks: a port costs one element whatever there
+ * are.  A wrong source address is found by the route that leads back (fib), so
+ * nothing is kept for that either.
+ *
+ * The table carries a hash of its own definition as a comment.  One that was
+ * made by another version, or that somebody changed, is replaced with all its
+ * elements in one transaction.
+ */
+#pragma once
+
+#include "net/name.h"
+#include "net/netlink.h"
+#include "net/state.h"
+
+struct firewall {
+	struct netlink *nl;      /* borrowed */
+	const struct name *name; /* borrowed */
+	struct block block;
+};
+
+/* Is the table there, and as we would make it? */
+int firewall_whole(const struct firewall *f, bool *ret, struct err *e);
+
+/* Make the table anew with the elements of these endpoints and links. */
+int firewall_replace(const struct firewall *f, const struct endpoint *endpoints, size_t count,
+		     const struct host_state *host, struct err *e);
+
+/* The elements of one endpoint.  Dropping what is not there is fine. */
+int firewall_add(const struct firewall *f, const struct endpoint *ep, struct err *e);
+int firewall_drop(const struct firewall *f, const struct endpoint *ep, struct err *e);
+
+/* Make the elements those of these endpoints, without touching what is right. */
+int firewall_reconcile(const struct firewall *f, const struct endpoint *endpoints, size_t count,
+		       struct err *e);
+
+/* Absent is fine. */
+int firewall_destroy(const struct firewall *f, struct err *e);
+
+/* Requests that make table, sets, chains and rules; for tests. */
+void firewall_define(const struct firewall *f, const char *comment, struct batch *b);

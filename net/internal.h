@@ -1,0 +1,42 @@
+/* net/internal.h - a struct net, for the files that work on all of it
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+
+#include "net/conntrack.h"
+#include "net/firewall.h"
+#include "net/host.h"
+#include "net/ipam.h"
+#include "net/port.h"
+#include "net/state.h"
+
+struct net {
+	struct name name;
+	struct state state;
+	struct netlink route, netfilter;
+	struct host_state host;
+	struct ipam ipam;
+	struct port_range ports;
+	struct conntrack conntrack;
+	struct endpoint *endpoints;
+	size_t endpoint_count, endpoint_capacity;
+	uint32_t mtu;
+	bool has_ipv6;
+};
+
+/* The parts, as their files want them. */
+struct host net_host(struct net *net);
+struct firewall net_firewall(struct net *net);
+struct link net_link(const struct net *net, const struct endpoint *ep);
+
+/* NULL: absent. Valid until an endpoint is added or removed. */
+struct endpoint *net_endpoint(struct net *net, const char *id);
+
+/*
+ * Everything that is on the host but for single tasks, made true: gateway,
+ * route of the block, table, forwarding.
+ */
+int net_settle_host(struct net *net, struct err *e);
+
+/* Take an endpoint down and forget it; the struct is no longer valid on success. */
+int net_take_down(struct net *net, struct endpoint *ep, struct err *e);

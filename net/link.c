@@ -1,0 +1,291 @@
+/* net/link.c - the veth pair of a task, its addresses, routes and neighbours
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "net/link.h"
+
+#include <errno.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/ip.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <stdlib.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+
+#define LOOPBACK_INDEX 1
+/*
+ * The task's end has this index in its namespace, above all that the kernel
+ * makes there by itself (tunl0, sit0 ...).  It must not be the host end's: a
+ * link that is its own lower one counts as not stacked, and news of its
+ * carrier then wait up to a second.
+ */
+#define TASK_INDEX  64
+#define DYING_GROUP 0xbedead00u
+
+/* ---- requests ---- */
+
+/* No addresses that the kernel makes itself. */
+static void put_ipv6_settings(struct batch *b)
+{
+	struct nlattr *family = batch_nest(b, AF_INET6);
+
+	batch_u8(b, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+	batch_nest_end(b, family);
+}
+
+static void add_host_settings(struct batch *b, uint32_t index, const struct link *l)
+{
+	const struct ifinfomsg link = {.ifi_index = (int)index};
+	struct nlattr *families, *family, *inet;
+
+	batch_add(b, RTM_SETLINK, 0, &link, sizeof(link), "settings of a task's link");
+	batch_u32(b, IFLA_GROUP, l->name->group);
+	batch_text(b, IFLA_IFALIAS, l->alias);
+	families = batch_nest(b, IFLA_AF_SPEC);
+	family = batch_nest(b, AF_INET);
+	inet = batch_nest(b, IFLA_INET_CONF);
+	batch_u32(b, IPV4_DEVCONF_FORWARDING, 1);
+	/* So that answers to 127.0.0.1 may come in; what else comes for it is dropped. */
+	batch_u32(b, IPV4_DEVCONF_ROUTE_LOCALNET, 1);
+	batch_nest_end(b, inet);
+	batch_nest_end(b, family);
+	if (l->has_ipv6)
+		put_ipv6_settings(b);
+	batch_nest_end(b, families);
+}
+
+static void add_task_settings(struct batch *b)
+{
+	const struct ifinfomsg link = {.ifi_index = TASK_INDEX};
+	struct nlattr *families;
+
+	batch_add(b, RTM_SETLINK, 0, &link, sizeof(link), "settings of eth0");
+	families = batch_nest(b, IFLA_AF_SPEC);
+	put_ipv6_settings(b);
+	batch_nest_end(b, families);
+}
+
+static void add_up(struct batch *b, uint32_t index, const char *note)
+{
+	const struct ifinfomsg link = {
+		.ifi_index = (int)index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+
+	batch_add(b, RTM_SETLINK, 0, &link, sizeof(link), "%s", note);
+}
+
+static void add_neighbour(struct batch *b, uint32_t index, uint32_t address, const uint8_t mac[6],
+			  const char *note)
+{
+	const struct ndmsg neighbour = {
+		.ndm_family = AF_INET, .ndm_ifindex = (int)index, .ndm_state = NUD_PERMANENT};
+
+	batch_add(b, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &neighbour, sizeof(neighbour),
+		  "%s", note);
+	batch_u32(b, NDA_DST, htonl(address));
+	batch_put(b, NDA_LLADDR, mac, 6);
+}
+
+struct route {
+	uint32_t to, via, source; /* 0: none */
+	unsigned prefix;
+	uint32_t index;
+};
+
+static void add_route(struct batch *b, unsigned type, const struct route *r, const char *note)
+{
+	const struct rtmsg route = {.rtm_family = AF_INET,
+				    .rtm_dst_len = (uint8_t)r->prefix,
+				    .rtm_table = RT_TABLE_MAIN,
+				    .rtm_protocol = LINK_ROUTE_PROTOCOL,
+				    .rtm_scope = r->via ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK,
+				    .rtm_type = RTN_UNICAST};
+	unsigned flags = type == RTM_NEWROUTE ? NLM_F_CREATE | NLM_F_REPLACE : 0;
+
+	batch_add(b, type, flags, &route, sizeof(route), "%s", note);
+	if (r->prefix)
+		batch_u32(b, RTA_DST, htonl(r->to));
+	if (r->via)
+		batch_u32(b, RTA_GATEWAY, htonl(r->via));
+	if (r->source)
+		batch_u32(b, RTA_PREFSRC, htonl(r->source));
+	batch_u32(b, RTA_OIF, r->index);
+}
+
+static void put_link(struct batch *b, const char *name, const uint8_t mac[6], uint32_t mtu)
+{
+	batch_text(b, IFLA_IFNAME, name);
+	batch_put(b, IFLA_ADDRESS, mac, 6);
+	batch_u32(b, IFLA_MTU, mtu);
+	batch_u32(b, IFLA_NUM_TX_QUEUES, 1);
+	batch_u32(b, IFLA_NUM_RX_QUEUES, 1);
+}
+
+void link_create(struct batch *b, const struct link *l, int netns_fd)
+{
+	const struct ifinfomsg link = {.ifi_index = (int)name_link_index(l->address)};
+	const struct ifinfomsg peer_link = {.ifi_index = TASK_INDEX};
+	struct nlattr *info, *data, *peer;
+	char name[IFNAMSIZ];
+	uint8_t mac[6];
+
+	name_link(l->name, l->host_part, name);
+	name_mac(l->address, mac);
+	batch_add(b, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link, sizeof(link), "add link %s",
+		  name);
+	put_link(b, name, name_host_mac, l->mtu);
+	batch_u32(b, IFLA_GROUP, l->name->group);
+	info = batch_nest(b, IFLA_LINKINFO);
+	batch_text(b, IFLA_INFO_KIND, "veth");
+	data = batch_nest(b, IFLA_INFO_DATA);
+	peer = batch_nest(b, VETH_INFO_PEER);
+	batch_header(b, &peer_link, sizeof(peer_link));
+	put_link(b, "eth0", mac, l->mtu);
+	batch_u32(b, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+	batch_nest_end(b, peer);
+	batch_nest_end(b, data);
+	batch_nest_end(b, info);
+}
+
+static struct route task_route(const struct link *l)
+{
+	return (struct route){.to = l->address,
+			      .prefix = 32,
+			      .source = l->gateway,
+			      .index = name_link_index(l->address)};
+}
+
+void link_settle(struct batch *b, const struct link *l)
+{
+	const struct route route = task_route(l);
+	uint8_t mac[6];
+
+	name_mac(l->address, mac);
+	add_host_settings(b, route.index, l);
+	add_up(b, route.index, "a task's link up");
+	add_neighbour(b, route.index, l->address, mac, "neighbour of a task");
+	add_route(b, RTM_NEWROUTE, &route, "route to a task");
+}
+
+void link_loopback(struct batch *b)
+{
+	add_up(b, LOOPBACK_INDEX, "a task's loopback up");
+}
+
+void link_task_side(struct batch *b, const struct link *l)
+{
+	const struct ifaddrmsg address = {
+		.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_index = TASK_INDEX};
+	const struct route gateway = {.to = l->gateway, .prefix = 32, .index = TASK_INDEX};
+	const struct route all = {.via = l->gateway, .index = TASK_INDEX};
+
+	link_loopback(b);
+	if (l->has_ipv6)
+		add_task_settings(b);
+	add_up(b, TASK_INDEX, "eth0 up");
+	batch_add(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &address, sizeof(address),
+		  "address of eth0");
+	batch_u32(b, IFA_LOCAL, htonl(l->address));
+	batch_u32(b, IFA_ADDRESS, htonl(l->address));
+	add_neighbour(b, TASK_INDEX, l->gateway, name_host_mac, "gateway of eth0");
+	add_route(b, RTM_NEWROUTE, &gateway, "route of eth0 to its gateway");
+	add_route(b, RTM_NEWROUTE, &all, "default route of eth0");
+}
+
+void link_cut(struct batch *b, const struct link *l)
+{
+	const struct route route = task_route(l);
+
+	add_route(b, RTM_DELROUTE, &route, "delete route to a task");
+}
+
+/* ---- all links ---- */
+
+bool link_parse(const struct nlmsghdr *h, struct link_info *ret)
+{
+	static struct nla_policy policy[IFLA_MAX + 1] = {
+		[IFLA_IFNAME] = {.type = NLA_STRING, .maxlen = IFNAMSIZ},
+		[IFLA_GROUP] = {.type = NLA_U32},
+		[IFLA_MTU] = {.type = NLA_U32},
+	};
+	const struct ifinfomsg *link = NLMSG_DATA(h);
+	struct nlattr *tb[IFLA_MAX + 1];
+
+	if (h->nlmsg_type != RTM_NEWLINK || h->nlmsg_len < NLMSG_LENGTH(sizeof(*link)))
+		return false;
+	if (nlmsg_parse((struct nlmsghdr *)(uintptr_t)h, sizeof(*link), tb, IFLA_MAX, policy) < 0 ||
+	    !tb[IFLA_IFNAME] || link->ifi_index <= 0)
+		return false;
+
+	*ret = (struct link_info){.index = (uint32_t)link->ifi_index, .flags = link->ifi_flags};
+	(void)snprintf(ret->name, sizeof(ret->name), "%s", nla_get_string(tb[IFLA_IFNAME]));
+	if (tb[IFLA_GROUP])
+		ret->group = nla_get_u32(tb[IFLA_GROUP]);
+	if (tb[IFLA_MTU])
+		ret->mtu = nla_get_u32(tb[IFLA_MTU]);
+	return true;
+}
+
+struct link_array {
+	struct link_info *items;
+	size_t count, capacity;
+};
+
+static int see_link(const struct nlmsghdr *h, void *arg, struct err *e)
+{
+	struct link_array *a = arg;
+
+	(void)e;
+	a->items = xgrow(a->items, a->count, &a->capacity, sizeof(*a->items));
+	if (link_parse(h, &a->items[a->count]))
+		a->count++;
+	return 0;
+}
+
+static void look_again(void *arg)
+{
+	struct link_array *a = arg;
+
+	a->count = 0;
+}
+
+int link_list(struct netlink *nl, struct link_info **ret, size_t *ret_count, struct err *e)
+{
+	const struct ifinfomsg any = {.ifi_family = AF_UNSPEC};
+	struct link_array a = {0};
+	const struct netlink_dump dump = {see_link, look_again, &a};
+	auto_batch struct batch b = BATCH_INIT;
+
+	batch_add(&b, RTM_GETLINK, 0, &any, sizeof(any), "list links");
+	batch_u32(&b, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+	if (netlink_dump(nl, &b, &dump, e) < 0) {
+		free(a.items);
+		return -e->code;
+	}
+	*ret = a.items;
+	*ret_count = a.count;
+	return 0;
+}
+
+int link_delete(struct netlink *nl, const struct link_info *links, size_t count, struct err *e)
+{
+	const struct ifinfomsg any = {.ifi_family = AF_UNSPEC};
+	auto_batch struct batch b = BATCH_INIT;
+
+	if (!count)
+		return 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct ifinfomsg link = {.ifi_index = (int)links[i].index};
+
+		batch_add(&b, RTM_SETLINK, 0, &link, sizeof(link), "link %s", links[i].name);
+		batch_u32(&b, IFLA_GROUP, DYING_GROUP);
+	}
+	if (netlink_commit(nl, &b, ENODEV, e) < 0) /* some may go by themselves */
+		return -e->code;
+
+	batch_add(&b, RTM_DELLINK, 0, &any, sizeof(any), "delete links");
+	batch_u32(&b, IFLA_GROUP, DYING_GROUP);
+	return netlink_commit(nl, &b, ENODEV, e);
+}

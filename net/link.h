@@ -1,0 +1,63 @@
+/* net/link.h - the veth pair of a task, its addresses, routes and neighbours
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Theory of operation
+ *
+ * Both ends know each other's MAC from the beginning, as permanent neighbours:
+ * nothing is ever asked on the link, nobody can answer falsely, and the host's
+ * neighbour table has no limit for permanent entries.  The task sends all it
+ * has to the gateway's MAC; the host has one /32 route for each task, and by
+ * the same route the firewall knows the right source address.
+ *
+ * One queue each way is asked for: with the default the kernel makes one for
+ * each CPU and then shrinks them, which waits for a grace period at each end.
+ * IPv6 makes itself no addresses here, so nothing waits for their detection.
+ *
+ * The link is never deleted one by one, which would block for tens of
+ * milliseconds: it goes with the namespace, in the kernel's own time.
+ */
+#pragma once
+
+#include "net/name.h"
+#include "net/netlink.h"
+
+/* Routes of ours are marked with this number (ip route: "proto 190"). */
+#define LINK_ROUTE_PROTOCOL 190
+
+struct link {
+	const struct name *name;   /* borrowed */
+	uint32_t address, gateway; /* host byte order */
+	uint32_t host_part;        /* of the address */
+	uint32_t mtu;
+	bool has_ipv6;     /* the kernel speaks it */
+	const char *alias; /* the endpoint's id, for people; borrowed */
+};
+
+/* In the host: the pair, its other end in the namespace. */
+void link_create(struct batch *b, const struct link *l, int netns_fd);
+/* In the host: settings, neighbour, route.  Idempotent. */
+void link_settle(struct batch *b, const struct link *l);
+/* In the namespace: everything. */
+void link_task_side(struct batch *b, const struct link *l);
+/* In a namespace of its own: the loopback, and that is all. */
+void link_loopback(struct batch *b);
+
+/* In the host: nothing reaches the task any more, nor comes from it. Pass over ESRCH. */
+void link_cut(struct batch *b, const struct link *l);
+
+struct link_info {
+	uint32_t index, group, mtu;
+	unsigned flags; /* IFF_UP ... */
+	char name[IFNAMSIZ];
+};
+/* False when the message is no link, or not whole. */
+bool link_parse(const struct nlmsghdr *h, struct link_info *ret);
+
+/* All links of the namespace; malloc'ed. */
+int link_list(struct netlink *nl, struct link_info **ret, size_t *ret_count, struct err *e);
+
+/*
+ * Delete links at once: a group of their own first, then the group.  Blocks
+ * for a few tens of milliseconds, however many.
+ */
+int link_delete(struct netlink *nl, const struct link_info *links, size_t count, struct err *e);

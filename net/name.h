@@ -1,0 +1,43 @@
+/* net/name.h - what our objects in the kernel are called
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Everything follows from the name of the Berth and the address of the task,
+ * so that after a crash an object is known by its name alone:
+ *
+ *                    berth        berth-1a2b3c
+ *   table            berth        berth-1a2b3c
+ *   links            brt-0007     brt1a2b3c-0007    hexadecimal: the host part of the address
+ *   label on lo      lo:brt       lo:brt1a2b3c
+ *   interface group  0x42000000   0x431a2b3c
+ */
+#pragma once
+
+#include <net/if.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct name {
+	char table[16];
+	char prefix[IFNAMSIZ]; /* of links: "brt-" */
+	char label[IFNAMSIZ];  /* of the gateway's address */
+	uint32_t tag;          /* the six digits; 0 for "berth" */
+	uint32_t group;
+};
+
+int name_derive(const char *text, struct name *ret, struct err *e);
+
+/* Addresses here are in host byte order. 'host_part' is below 2^20. */
+void name_link(const struct name *n, uint32_t host_part, char ret[IFNAMSIZ]);
+
+/*
+ * The index that the host's end of the task's link is given.  No two Berths
+ * of one host have an address in common, and indexes that the kernel counts
+ * out itself are far below.
+ */
+uint32_t name_link_index(uint32_t address);
+
+/* The MAC of the task's end, of its address: locally administered. */
+void name_mac(uint32_t address, uint8_t ret[6]);
+/* The host's end is the same for all: no address is ever resolved on these links. */
+extern const uint8_t name_host_mac[6];

@@ -1,0 +1,312 @@
+/* net/net.c - endpoints made and taken down
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Theory of operation
+ *
+ * attach: hold the ports, take an address, write the file, make the namespace,
+ * two batches of rtnetlink (host, then inside), one nf_tables transaction.
+ * detach: the same from the end, but for the namespace, which is the caller's.
+ *
+ * 1. Whatever is in the kernel for an endpoint has a file in the state directory.
+ * 2. Traffic is led to an address last when it comes, and first no more when
+ *    it goes.
+ * 3. An address, and with it a link's name and index, is not used again until
+ *    it has rested: the kernel takes its time with links of dead namespaces.
+ */
+#include "net/net.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "net/coexist.h"
+#include "net/internal.h"
+#include "net/netns.h"
+
+#define ADDRESS_TRIES_MAX 16 /* links of dead namespaces that are still in the way */
+
+struct host net_host(struct net *net)
+{
+	return (struct host){.nl = &net->route, .name = &net->name};
+}
+
+struct firewall net_firewall(struct net *net)
+{
+	return (struct firewall){
+		.nl = &net->netfilter, .name = &net->name, .block = net->host.block};
+}
+
+struct link net_link(const struct net *net, const struct endpoint *ep)
+{
+	return (struct link){.name = &net->name,
+			     .address = ep->address,
+			     .gateway = block_gateway(&net->host.block),
+			     .host_part = ep->address - net->host.block.base,
+			     .mtu = net->mtu,
+			     .has_ipv6 = net->has_ipv6,
+			     .alias = ep->id};
+}
+
+struct endpoint *net_endpoint(struct net *net, const char *id)
+{
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		if (str_eq(net->endpoints[i].id, id))
+			return &net->endpoints[i];
+	return NULL;
+}
+
+/* ---- what is told ---- */
+
+void net_endpoint_done(struct net_endpoint *endpoint)
+{
+	close_fd(&endpoint->netns_fd);
+	for (size_t i = 0; i < endpoint->held_count; i++)
+		close_fd(&endpoint->held_fds[i]);
+	endpoint->held_count = 0;
+}
+
+/* All but the descriptors. */
+static void describe(const struct net *net, const struct endpoint *ep, struct net_endpoint *ret)
+{
+	const struct link link = net_link(net, ep);
+	uint8_t mac[6];
+
+	ret->mode = ep->mode;
+	ret->lost = ep->lost;
+	ret->port_count = ep->port_count;
+	if (ep->port_count)
+		memcpy(ret->ports, ep->ports, ep->port_count * sizeof(*ep->ports));
+	if (!ep->address)
+		return;
+	address_format(ep->address, ret->address, sizeof(ret->address));
+	address_format(link.gateway, ret->gateway, sizeof(ret->gateway));
+	name_link(&net->name, link.host_part, ret->link);
+	name_mac(ep->address, mac);
+	(void)snprintf(ret->mac, sizeof(ret->mac), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
+		       mac[2], mac[3], mac[4], mac[5]);
+}
+
+int net_find(struct net *net, const char *id, struct net_endpoint *ret, struct err *e)
+{
+	const struct endpoint *ep = net_endpoint(net, id);
+
+	(void)e;
+	if (!ep)
+		return NET_ABSENT;
+	*ret = (struct net_endpoint)NET_ENDPOINT_NONE;
+	describe(net, ep, ret);
+	return 0;
+}
+
+int net_warnings(struct net *net, struct buf *ret, struct err *e)
+{
+	struct err why;
+
+	if (conntrack_failed(&net->conntrack, &why))
+		buf_printf(ret, "connections of ended tasks were not forgotten: %s\n", why.msg);
+	return coexist_warnings(&net->netfilter, &net->name, ret, e);
+}
+
+/* ---- attach ---- */
+
+static int check_request(struct net *net, const struct net_request *request, struct err *e)
+{
+	if (!endpoint_id_ok(request->id))
+		return err_set(e, EINVAL, "endpoint id '%.140s'", request->id);
+	if (net_endpoint(net, request->id))
+		return err_set(e, EEXIST, "endpoint %s is there already", request->id);
+	if (request->mode != NET_NONE && request->mode != NET_BRIDGE)
+		return err_set(e, EINVAL, "network mode %d", request->mode);
+	if (request->mode == NET_NONE && request->port_count)
+		return err_set(e, EINVAL, "ports without a network");
+	if (request->port_count > NET_PORTS_MAX)
+		return err_set(e, EINVAL, "%zu ports, at most %d are possible", request->port_count,
+			       NET_PORTS_MAX);
+	for (size_t i = 0; i < request->port_count; i++) {
+		const struct net_port *p = &request->ports[i];
+
+		if (!p->container_port)
+			return err_set(e, EINVAL, "container port 0");
+		if (p->protocol != NET_TCP && p->protocol != NET_UDP)
+			return err_set(e, EINVAL, "protocol %d", p->protocol);
+	}
+	return 0;
+}
+
+/* Static ports first, so that no dynamic one is in their way. */
+static int hold_ports(struct net *net, const struct net_request *request, struct endpoint *ep,
+		      struct net_endpoint *ret, struct err *e)
+{
+	ep->port_count = request->port_count;
+	ep->ports = xcalloc(request->port_count + 1, sizeof(*ep->ports));
+	if (request->port_count)
+		memcpy(ep->ports, request->ports, request->port_count * sizeof(*ep->ports));
+
+	for (size_t i = 0; i < ep->port_count; i++) {
+		struct net_port *p = &ep->ports[i];
+
+		if (!p->host_port)
+			continue;
+		if (port_hold(p->protocol, p->host_port, &ret->held_fds[ret->held_count], e) < 0)
+			return -e->code;
+		ret->held_count++;
+	}
+	for (size_t i = 0; i < ep->port_count; i++) {
+		struct net_port *p = &ep->ports[i];
+
+		if (p->host_port)
+			continue;
+		if (port_hold_any(&net->ports, p->protocol, &p->host_port,
+				  &ret->held_fds[ret->held_count], e) < 0)
+			return -e->code;
+		ret->held_count++;
+	}
+	return 0;
+}
+
+static int take_address(struct net *net, struct endpoint *ep, struct err *e)
+{
+	char block[BLOCK_TEXT_MAX];
+	uint32_t rested;
+
+	while (ipam_wake(&net->ipam, clock_mono_ms(), &rested))
+		state_forget_resting(&net->state, rested);
+	if (ipam_take(&net->ipam, &ep->address))
+		return 0;
+	block_format(&net->host.block, block);
+	return err_set(e, EADDRNOTAVAIL, "no address of block %s is left", block);
+}
+
+/* The namespace with its link; nothing is left in the host when that fails. */
+static int make_network(struct net *net, const struct endpoint *ep, int *ret_netns_fd,
+			struct err *e)
+{
+	const struct link link = net_link(net, ep);
+	auto_netlink struct netlink inside = NETLINK_NONE;
+	auto_batch struct batch b = BATCH_INIT;
+	auto_close int netns_fd = -1;
+
+	if (netns_make(&netns_fd, &inside, e) < 0)
+		return -e->code;
+	if (ep->mode == NET_BRIDGE) {
+		link_create(&b, &link, netns_fd);
+		if (netlink_commit(&net->route, &b, 0, e) < 0)
+			return -e->code;
+		link_task_side(&b, &link);
+	} else {
+		link_loopback(&b);
+	}
+	if (netlink_commit(&inside, &b, 0, e) < 0)
+		return -e->code;
+	if (ep->mode == NET_BRIDGE) {
+		link_settle(&b, &link);
+		if (netlink_commit(&net->route, &b, 0, e) < 0)
+			return -e->code;
+	}
+	*ret_netns_fd = take_fd(netns_fd);
+	return 0;
+}
+
+/* Kernel and file; the endpoint is not in our list yet. */
+static int undo(struct net *net, const struct endpoint *ep, struct err *e)
+{
+	const struct firewall firewall = net_firewall(net);
+	const struct link link = net_link(net, ep);
+	auto_batch struct batch b = BATCH_INIT;
+
+	if (ep->port_count && firewall_drop(&firewall, ep, e) < 0)
+		return -e->code;
+	if (ep->address) {
+		link_cut(&b, &link);
+		/* ESRCH: no route; ENODEV: no link any more. */
+		if (netlink_commit(&net->route, &b, ESRCH, e) < 0 && e->code != ENODEV)
+			return -e->code;
+	}
+	conntrack_forget_endpoint(&net->conntrack, ep);
+	if (state_rest_endpoint(&net->state, ep, e) < 0)
+		return -e->code;
+	if (ep->address)
+		ipam_release(&net->ipam, ep->address, clock_mono_ms());
+	return 0;
+}
+
+static int build(struct net *net, const struct endpoint *ep, int *ret_netns_fd, struct err *e)
+{
+	const struct firewall firewall = net_firewall(net);
+
+	if (state_write_endpoint(&net->state, ep, e) < 0 ||
+	    make_network(net, ep, ret_netns_fd, e) < 0 ||
+	    (ep->port_count && firewall_add(&firewall, ep, e) < 0))
+		return -e->code;
+	conntrack_forget_udp_ports(&net->conntrack, ep);
+	return 0;
+}
+
+/* With one address; -EEXIST: its link is still in the way. */
+static int attach_once(struct net *net, struct endpoint *ep, int *ret_netns_fd, struct err *e)
+{
+	struct err ignored = {0};
+	int r;
+
+	if (ep->mode == NET_BRIDGE && take_address(net, ep, e) < 0)
+		return -e->code;
+	r = build(net, ep, ret_netns_fd, e);
+	if (r < 0) {
+		close_fd(ret_netns_fd);
+		(void)undo(net, ep, &ignored); /* the first error is the one to tell */
+	}
+	return r;
+}
+
+static void keep(struct net *net, struct endpoint *ep)
+{
+	net->endpoints = xgrow(net->endpoints, net->endpoint_count, &net->endpoint_capacity,
+			       sizeof(*net->endpoints));
+	net->endpoints[net->endpoint_count++] = *ep;
+	*ep = (struct endpoint){0};
+}
+
+int net_attach(struct net *net, const struct net_request *request, struct net_endpoint *ret,
+	       struct err *e)
+{
+	__attribute__((cleanup(endpoint_done))) struct endpoint ep = {.mode = request->mode};
+	auto_endpoint struct net_endpoint out = NET_ENDPOINT_NONE;
+	int r = -EEXIST;
+
+	if (check_request(net, request, e) < 0 || hold_ports(net, request, &ep, &out, e) < 0)
+		return -e->code;
+	(void)snprintf(ep.id, sizeof(ep.id), "%s", request->id);
+	for (int i = 0; r == -EEXIST && i < ADDRESS_TRIES_MAX; i++)
+		r = attach_once(net, &ep, &out.netns_fd, e);
+	if (r < 0)
+		return err_wrap(e, "network of %s", request->id);
+
+	describe(net, &ep, &out);
+	keep(net, &ep);
+	*ret = out;
+	out = (struct net_endpoint)NET_ENDPOINT_NONE;
+	return 0;
+}
+
+/* ---- detach ---- */
+
+int net_take_down(struct net *net, struct endpoint *ep, struct err *e)
+{
+	if (undo(net, ep, e) < 0)
+		return err_wrap(e, "network of %s", ep->id);
+	endpoint_done(ep);
+	*ep = net->endpoints[--net->endpoint_count];
+	return 0;
+}
+
+int net_detach(struct net *net, const char *id, struct err *e)
+{
+	struct endpoint *ep = net_endpoint(net, id);
+
+	return ep ? net_take_down(net, ep, e) : 0;
+}

@@ -1,0 +1,166 @@
+/* net/net.h - networks of tasks: links, addresses, firewall, host ports
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * An endpoint is one network namespace and what leads to it: a veth pair, a
+ * /32 route, host ports.  There is no Linux bridge: the host routes.
+ *
+ *   task's eth0 172.28.0.7/32  <--veth-->  brt-0007  <--routes, nftables-->  world
+ *
+ * Who owns what.  A `struct net` owns, for its name: one block of addresses,
+ * whose first one, the gateway, sits on `lo` under a label of ours; the links
+ * whose names begin with its prefix; one nftables table of its name.  Nothing
+ * else on the host is touched but net.ipv4.ip_forward, which must be on.  Two
+ * Berths of other names on one host never meet: a block is taken only when no
+ * address or route of the host overlaps it, and taking it is an address add
+ * that the kernel grants once.
+ *
+ * A namespace has no name: it lives as long as a descriptor of it or a process
+ * in it, and takes its link along when it goes.  What an endpoint has is
+ * written to the state directory before the kernel is asked, so after a crash
+ * net_sweep() makes links, routes and rules agree with the files.
+ *
+ * Calls block for about a millisecond.  One process at a time owns a state
+ * directory; a struct net is used by one thread at a time.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct net;
+
+#define NET_ID_MAX      127 /* characters of an endpoint's id: letters, digits, '-', '_' */
+#define NET_PORTS_MAX   200 /* ports of one endpoint */
+#define NET_ADDRESS_MAX 46  /* bytes of an address as text, with its NUL */
+#define NET_LINK_MAX    16
+
+enum {
+	NET_ABSENT = 1, /* there is no such endpoint */
+};
+
+enum net_mode {
+	NET_NONE,   /* a loopback and nothing else */
+	NET_BRIDGE, /* an address of the host's own block, masqueraded, reached by host ports */
+};
+
+enum net_protocol { NET_TCP, NET_UDP };
+
+struct net_port {
+	uint16_t container_port;
+	uint16_t host_port; /* 0 in a request: one is chosen */
+	enum net_protocol protocol;
+};
+
+struct net_options {
+	/*
+	 * "berth", or "berth-" and six hexadecimal digits.  The nftables table
+	 * has this name; links are called brt-XXXX or brtDDDDDD-XXXX.
+	 */
+	const char *name;
+	const char *state_dir; /* made when absent; must not survive a reboot (below /run) */
+	/*
+	 * The block of addresses, "10.9.0.0/16", /12 to /28.  NULL: the first free
+	 * one of a list.  A block taken before is kept over restarts.
+	 */
+	const char *bridge_cidr;
+	/* Range of dynamic host ports; both 0: net.ipv4.ip_local_port_range. */
+	uint16_t port_first, port_last;
+};
+
+/*
+ * What is known of an endpoint.  Addresses are text, "" where there is none
+ * (NET_NONE; address6: not handed out yet).
+ */
+struct net_endpoint {
+	enum net_mode mode;
+	bool lost; /* its link is gone, so the task has no network any more: replace it */
+	char address[NET_ADDRESS_MAX], address6[NET_ADDRESS_MAX];
+	char gateway[NET_ADDRESS_MAX];
+	char mac[18];
+	char link[NET_LINK_MAX];              /* the host's end */
+	struct net_port ports[NET_PORTS_MAX]; /* host_port is never 0 */
+	size_t port_count;
+
+	/*
+	 * Only from net_attach(), owned by the endpoint (net_endpoint_done): the
+	 * namespace, and for each port a socket that is bound to it on the host
+	 * and never listens, so that nobody else gets the port while the endpoint
+	 * lives.  Whoever keeps the container keeps duplicates of all of them.
+	 */
+	int netns_fd;
+	int held_fds[NET_PORTS_MAX];
+	size_t held_count;
+};
+
+struct net_request {
+	const char *id;
+	enum net_mode mode;
+	const struct net_port *ports; /* NET_BRIDGE only */
+	size_t port_count;
+};
+
+/*
+ * Take what is the host's for this name, or find it: block, gateway, table,
+ * forwarding.  Idempotent; the endpoints of the state directory are read, and
+ * stay as they are until net_sweep().
+ */
+int net_open(const struct net_options *options, struct net **ret, struct err *e);
+
+/* Let go of memory and descriptors; everything in the kernel goes on. */
+void net_close(struct net *net);
+
+/*
+ * Make an endpoint.  *ret is the caller's to net_endpoint_done().
+ * Fails with -EADDRINUSE (a host port is taken, or none of the range is free),
+ * -EADDRNOTAVAIL (the block is used up), -EEXIST (the id is there), -EINVAL;
+ * a failure leaves nothing behind.
+ */
+int net_attach(struct net *net, const struct net_request *request, struct net_endpoint *ret,
+	       struct err *e);
+
+/*
+ * Take an endpoint down: its ports and route first, then its connections; the
+ * address rests before it is handed out again.  The link goes when the last
+ * descriptor of the namespace does, and the ports are free when the held
+ * sockets are closed.  Absent is fine.
+ */
+int net_detach(struct net *net, const char *id, struct err *e);
+
+/* 0, or NET_ABSENT.  *ret holds no descriptors. */
+int net_find(struct net *net, const char *id, struct net_endpoint *ret, struct err *e);
+
+/*
+ * After a start: detach every endpoint that is not among 'live_ids', remove
+ * links, addresses and rules of ours that belong to none, and put back what is
+ * missing for the living (route, neighbour, link settings, rules, table).
+ */
+int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e);
+
+/*
+ * Append one line for each thing on this host that stops tasks' traffic and is
+ * not ours to change (a firewall that drops forwarded packets), for the log.
+ */
+int net_warnings(struct net *net, struct buf *ret, struct err *e);
+
+/*
+ * Remove everything of this name from the kernel and the state directory, for
+ * quickstart-stop and uninstall.  Forwarding is turned off again if we turned
+ * it on and no link has come since.  'net' can only be closed afterwards.
+ */
+int net_destroy(struct net *net, struct err *e);
+
+/* Close the descriptors of an endpoint and forget them; twice is fine. */
+void net_endpoint_done(struct net_endpoint *endpoint);
+
+#define NET_ENDPOINT_NONE      \
+	{                      \
+		.netns_fd = -1 \
+	}
+#define auto_endpoint __attribute__((cleanup(net_endpoint_done)))
+
+/* "tcp", "udp" */
+const char *net_protocol_name(enum net_protocol protocol);

@@ -1,0 +1,411 @@
+/* net/nf.c - nf_tables objects as netlink requests
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Names of attributes and what they hold: linux/netfilter/nf_tables.h.  The
+ * numbers are big endian; data are as they stand in packets, except marks,
+ * groups and states, which are the host's.
+ */
+#include "net/nf.h"
+
+#include <assert.h>
+#include <linux/netfilter/nfnetlink.h>
+
+#include "base/auto.h"
+
+#define USERDATA_COMMENT  0 /* nft(8)'s type byte of a comment */
+#define COMMENT_MAX       128
+#define ELEMENTS_PER_ITEM 64 /* of one request: far below the 64 KiB of a nest */
+
+static void request(struct batch *b, unsigned msg, unsigned flags, const char *note,
+		    const char *table, const char *name)
+{
+	const struct nfgenmsg nf = {.nfgen_family = NFPROTO_INET, .version = NFNETLINK_V0};
+
+	batch_add(b, NFNL_SUBSYS_NFTABLES << 8 | msg, flags, &nf, sizeof(nf), "%s %s%s%s", note,
+		  table, name ? " " : "", name ? name : "");
+}
+
+/* A comment as nft(8) keeps it: type, length, text with its NUL. */
+static void put_comment(struct batch *b, int type, const char *comment)
+{
+	uint8_t data[2 + COMMENT_MAX];
+	size_t size = strlen(comment) + 1;
+
+	assert(size <= COMMENT_MAX);
+	data[0] = USERDATA_COMMENT;
+	data[1] = (uint8_t)size;
+	memcpy(data + 2, comment, size);
+	batch_put(b, type, data, 2 + size);
+}
+
+void nf_table_add(struct batch *b, const char *table, const char *comment)
+{
+	request(b, NFT_MSG_NEWTABLE, NLM_F_CREATE, "add table", table, NULL);
+	batch_text(b, NFTA_TABLE_NAME, table);
+	batch_be32(b, NFTA_TABLE_FLAGS, 0);
+	if (comment)
+		put_comment(b, NFTA_TABLE_USERDATA, comment);
+}
+
+void nf_table_delete(struct batch *b, const char *table)
+{
+	request(b, NFT_MSG_DELTABLE, 0, "delete table", table, NULL);
+	batch_text(b, NFTA_TABLE_NAME, table);
+}
+
+void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t id)
+{
+	request(b, NFT_MSG_NEWSET, NLM_F_CREATE, "add set", table, set->name);
+	batch_text(b, NFTA_SET_TABLE, table);
+	batch_text(b, NFTA_SET_NAME, set->name);
+	batch_be32(b, NFTA_SET_FLAGS, set->data_size ? NFT_SET_MAP : 0);
+	batch_be32(b, NFTA_SET_KEY_TYPE, set->key_type);
+	batch_be32(b, NFTA_SET_KEY_LEN, set->key_size);
+	if (set->data_size) {
+		batch_be32(b, NFTA_SET_DATA_TYPE, set->data_type);
+		batch_be32(b, NFTA_SET_DATA_LEN, set->data_size);
+	}
+	batch_be32(b, NFTA_SET_ID, id);
+}
+
+void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *chain)
+{
+	struct nlattr *hook;
+
+	request(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE, "add chain", table, chain->name);
+	batch_text(b, NFTA_CHAIN_TABLE, table);
+	batch_text(b, NFTA_CHAIN_NAME, chain->name);
+	hook = batch_nest(b, NFTA_CHAIN_HOOK);
+	batch_be32(b, NFTA_HOOK_HOOKNUM, chain->hook);
+	batch_be32(b, NFTA_HOOK_PRIORITY, (uint32_t)chain->priority);
+	batch_nest_end(b, hook);
+	batch_be32(b, NFTA_CHAIN_POLICY, NF_ACCEPT);
+	batch_text(b, NFTA_CHAIN_TYPE, chain->type);
+}
+
+/* ---- rules ---- */
+
+void nf_rule_begin(struct nf_rule *r, struct batch *b, const char *table, const char *chain,
+		   const char *comment)
+{
+	request(b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "add rule", table, comment);
+	batch_text(b, NFTA_RULE_TABLE, table);
+	batch_text(b, NFTA_RULE_CHAIN, chain);
+	put_comment(b, NFTA_RULE_USERDATA, comment);
+	r->batch = b;
+	r->expressions = batch_nest(b, NFTA_RULE_EXPRESSIONS);
+}
+
+void nf_rule_end(struct nf_rule *r)
+{
+	batch_nest_end(r->batch, r->expressions);
+}
+
+/* One instruction: its name and numbers. */
+struct expression {
+	struct nlattr *item, *data;
+};
+
+static struct expression expression_begin(struct nf_rule *r, const char *name)
+{
+	struct expression x = {.item = batch_nest(r->batch, NFTA_LIST_ELEM)};
+
+	batch_text(r->batch, NFTA_EXPR_NAME, name);
+	x.data = batch_nest(r->batch, NFTA_EXPR_DATA);
+	return x;
+}
+
+static void expression_end(struct nf_rule *r, struct expression x)
+{
+	batch_nest_end(r->batch, x.data);
+	batch_nest_end(r->batch, x.item);
+}
+
+static void put_value(struct batch *b, int type, const void *value, size_t size)
+{
+	struct nlattr *data = batch_nest(b, type);
+
+	batch_put(b, NFTA_DATA_VALUE, value, size);
+	batch_nest_end(b, data);
+}
+
+struct number {
+	int type;
+	uint32_t value;
+};
+
+/* An instruction that is numbers only. */
+static void expression(struct nf_rule *r, const char *name, const struct number *numbers,
+		       size_t count)
+{
+	struct expression x = expression_begin(r, name);
+
+	for (size_t i = 0; i < count; i++)
+		batch_be32(r->batch, numbers[i].type, numbers[i].value);
+	expression_end(r, x);
+}
+
+void nf_meta(struct nf_rule *r, uint32_t key, uint32_t reg)
+{
+	const struct number n[] = {{NFTA_META_KEY, key}, {NFTA_META_DREG, reg}};
+
+	expression(r, "meta", n, ARRAY_COUNT(n));
+}
+
+void nf_ct(struct nf_rule *r, uint32_t key, uint32_t reg)
+{
+	const struct number n[] = {{NFTA_CT_KEY, key}, {NFTA_CT_DREG, reg}};
+
+	expression(r, "ct", n, ARRAY_COUNT(n));
+}
+
+void nf_fib(struct nf_rule *r, uint32_t result, uint32_t flags, uint32_t reg)
+{
+	const struct number n[] = {
+		{NFTA_FIB_DREG, reg}, {NFTA_FIB_RESULT, result}, {NFTA_FIB_FLAGS, flags}};
+
+	expression(r, "fib", n, ARRAY_COUNT(n));
+}
+
+void nf_payload(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size, uint32_t reg)
+{
+	const struct number n[] = {{NFTA_PAYLOAD_DREG, reg},
+				   {NFTA_PAYLOAD_BASE, base},
+				   {NFTA_PAYLOAD_OFFSET, offset},
+				   {NFTA_PAYLOAD_LEN, size}};
+
+	expression(r, "payload", n, ARRAY_COUNT(n));
+}
+
+void nf_value(struct nf_rule *r, uint32_t reg, const void *value, size_t size)
+{
+	struct expression x = expression_begin(r, "immediate");
+
+	batch_be32(r->batch, NFTA_IMMEDIATE_DREG, reg);
+	put_value(r->batch, NFTA_IMMEDIATE_DATA, value, size);
+	expression_end(r, x);
+}
+
+void nf_mask(struct nf_rule *r, uint32_t reg, const void *bits, size_t size)
+{
+	static const uint8_t zero[16];
+	struct expression x = expression_begin(r, "bitwise");
+
+	assert(size <= sizeof(zero));
+	batch_be32(r->batch, NFTA_BITWISE_SREG, reg);
+	batch_be32(r->batch, NFTA_BITWISE_DREG, reg);
+	batch_be32(r->batch, NFTA_BITWISE_LEN, (uint32_t)size);
+	put_value(r->batch, NFTA_BITWISE_MASK, bits, size);
+	put_value(r->batch, NFTA_BITWISE_XOR, zero, size);
+	expression_end(r, x);
+}
+
+void nf_compare(struct nf_rule *r, enum nft_cmp_ops op, uint32_t reg, const void *value,
+		size_t size)
+{
+	struct expression x = expression_begin(r, "cmp");
+
+	batch_be32(r->batch, NFTA_CMP_SREG, reg);
+	batch_be32(r->batch, NFTA_CMP_OP, op);
+	put_value(r->batch, NFTA_CMP_DATA, value, size);
+	expression_end(r, x);
+}
+
+void nf_in_set(struct nf_rule *r, const char *set, uint32_t reg)
+{
+	struct expression x = expression_begin(r, "lookup");
+
+	batch_text(r->batch, NFTA_LOOKUP_SET, set);
+	batch_be32(r->batch, NFTA_LOOKUP_SREG, reg);
+	expression_end(r, x);
+}
+
+void nf_in_map(struct nf_rule *r, const char *map, uint32_t reg, uint32_t data_reg)
+{
+	struct expression x = expression_begin(r, "lookup");
+
+	batch_text(r->batch, NFTA_LOOKUP_SET, map);
+	batch_be32(r->batch, NFTA_LOOKUP_SREG, reg);
+	batch_be32(r->batch, NFTA_LOOKUP_DREG, data_reg);
+	expression_end(r, x);
+}
+
+void nf_verdict(struct nf_rule *r, uint32_t code)
+{
+	struct expression x = expression_begin(r, "immediate");
+	struct nlattr *data, *inner;
+
+	batch_be32(r->batch, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+	data = batch_nest(r->batch, NFTA_IMMEDIATE_DATA);
+	inner = batch_nest(r->batch, NFTA_DATA_VERDICT);
+	batch_be32(r->batch, NFTA_VERDICT_CODE, code);
+	batch_nest_end(r->batch, inner);
+	batch_nest_end(r->batch, data);
+	expression_end(r, x);
+}
+
+void nf_nat(struct nf_rule *r, enum nft_nat_types type, uint32_t address_reg, uint32_t port_reg)
+{
+	const struct number n[] = {{NFTA_NAT_TYPE, type},
+				   {NFTA_NAT_FAMILY, NFPROTO_IPV4},
+				   {NFTA_NAT_REG_ADDR_MIN, address_reg},
+				   {NFTA_NAT_REG_PROTO_MIN, port_reg}};
+
+	expression(r, "nat", n, ARRAY_COUNT(n) - (port_reg ? 0 : 1));
+}
+
+void nf_masquerade(struct nf_rule *r)
+{
+	expression(r, "masq", NULL, 0);
+}
+
+/* ---- elements ---- */
+
+static void put_element(struct batch *b, const struct nf_element *element)
+{
+	struct nlattr *item = batch_nest(b, NFTA_LIST_ELEM);
+
+	put_value(b, NFTA_SET_ELEM_KEY, element->key, element->key_size);
+	if (element->data)
+		put_value(b, NFTA_SET_ELEM_DATA, element->data, element->data_size);
+	batch_nest_end(b, item);
+}
+
+void nf_elements_change(struct batch *b, unsigned msg, const char *table, const char *set,
+			const struct nf_element *elements, size_t count)
+{
+	bool add = msg == NFT_MSG_NEWSETELEM;
+
+	for (size_t at = 0; at < count; at += ELEMENTS_PER_ITEM) {
+		struct nlattr *list;
+
+		request(b, msg, add ? NLM_F_CREATE : 0,
+			add ? "add elements to" : "delete elements of", table, set);
+		batch_text(b, NFTA_SET_ELEM_LIST_TABLE, table);
+		batch_text(b, NFTA_SET_ELEM_LIST_SET, set);
+		list = batch_nest(b, NFTA_SET_ELEM_LIST_ELEMENTS);
+		for (size_t i = at; i < count && i < at + ELEMENTS_PER_ITEM; i++)
+			put_element(b, &elements[i]);
+		batch_nest_end(b, list);
+	}
+}
+
+/* ---- answers ---- */
+
+static bool is_message(const struct nlmsghdr *h, unsigned msg)
+{
+	return h->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | msg) &&
+	       h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nfgenmsg));
+}
+
+/* libnl takes headers that it does not change as not const. */
+static bool attributes(const struct nlmsghdr *h, struct nlattr **tb, int max,
+		       struct nla_policy *policy)
+{
+	return nlmsg_parse((struct nlmsghdr *)(uintptr_t)h, sizeof(struct nfgenmsg), tb, max,
+			   policy) == 0;
+}
+
+static int family_of(const struct nlmsghdr *h)
+{
+	return ((const struct nfgenmsg *)NLMSG_DATA(h))->nfgen_family;
+}
+
+bool nf_table_parse(const struct nlmsghdr *h, struct nf_table_info *ret)
+{
+	static struct nla_policy policy[NFTA_TABLE_MAX + 1] = {
+		[NFTA_TABLE_NAME] = {.type = NLA_STRING},
+	};
+	struct nlattr *tb[NFTA_TABLE_MAX + 1];
+
+	if (!is_message(h, NFT_MSG_NEWTABLE) || !attributes(h, tb, NFTA_TABLE_MAX, policy))
+		return false;
+	if (!tb[NFTA_TABLE_NAME])
+		return false;
+	*ret = (struct nf_table_info){.family = family_of(h),
+				      .name = nla_get_string(tb[NFTA_TABLE_NAME])};
+	if (tb[NFTA_TABLE_USERDATA]) {
+		ret->userdata = nla_data(tb[NFTA_TABLE_USERDATA]);
+		ret->userdata_size = (size_t)nla_len(tb[NFTA_TABLE_USERDATA]);
+	}
+	return true;
+}
+
+bool nf_chain_parse(const struct nlmsghdr *h, struct nf_chain_info *ret)
+{
+	static struct nla_policy policy[NFTA_CHAIN_MAX + 1] = {
+		[NFTA_CHAIN_TABLE] = {.type = NLA_STRING},
+		[NFTA_CHAIN_NAME] = {.type = NLA_STRING},
+		[NFTA_CHAIN_HOOK] = {.type = NLA_NESTED},
+		[NFTA_CHAIN_POLICY] = {.type = NLA_U32},
+	};
+	static struct nla_policy hook_policy[NFTA_HOOK_MAX + 1] = {
+		[NFTA_HOOK_HOOKNUM] = {.type = NLA_U32},
+	};
+	struct nlattr *tb[NFTA_CHAIN_MAX + 1], *hook[NFTA_HOOK_MAX + 1];
+
+	if (!is_message(h, NFT_MSG_NEWCHAIN) || !attributes(h, tb, NFTA_CHAIN_MAX, policy))
+		return false;
+	if (!tb[NFTA_CHAIN_TABLE] || !tb[NFTA_CHAIN_NAME])
+		return false;
+	*ret = (struct nf_chain_info){.family = family_of(h),
+				      .table = nla_get_string(tb[NFTA_CHAIN_TABLE]),
+				      .name = nla_get_string(tb[NFTA_CHAIN_NAME]),
+				      .hook = UINT32_MAX,
+				      .policy = NF_ACCEPT};
+	if (!tb[NFTA_CHAIN_HOOK])
+		return true;
+	if (nla_parse_nested(hook, NFTA_HOOK_MAX, tb[NFTA_CHAIN_HOOK], hook_policy) < 0)
+		return false;
+	if (hook[NFTA_HOOK_HOOKNUM])
+		ret->hook = ntohl(nla_get_u32(hook[NFTA_HOOK_HOOKNUM]));
+	if (tb[NFTA_CHAIN_POLICY])
+		ret->policy = ntohl(nla_get_u32(tb[NFTA_CHAIN_POLICY]));
+	return true;
+}
+
+/* The bytes of a nested NFTA_DATA_VALUE. */
+static bool value_parse(struct nlattr *attr, const void **ret, size_t *ret_size)
+{
+	struct nlattr *tb[NFTA_DATA_MAX + 1];
+
+	if (nla_parse_nested(tb, NFTA_DATA_MAX, attr, NULL) < 0 || !tb[NFTA_DATA_VALUE])
+		return false;
+	*ret = nla_data(tb[NFTA_DATA_VALUE]);
+	*ret_size = (size_t)nla_len(tb[NFTA_DATA_VALUE]);
+	return true;
+}
+
+static bool element_parse(struct nlattr *item, struct nf_element *ret)
+{
+	struct nlattr *tb[NFTA_SET_ELEM_MAX + 1];
+
+	*ret = (struct nf_element){0};
+	if (nla_parse_nested(tb, NFTA_SET_ELEM_MAX, item, NULL) < 0 || !tb[NFTA_SET_ELEM_KEY])
+		return false;
+	if (!value_parse(tb[NFTA_SET_ELEM_KEY], &ret->key, &ret->key_size))
+		return false;
+	return !tb[NFTA_SET_ELEM_DATA] ||
+	       value_parse(tb[NFTA_SET_ELEM_DATA], &ret->data, &ret->data_size);
+}
+
+bool nf_elements_parse(const struct nlmsghdr *h,
+		       void (*on_element)(const struct nf_element *element, void *arg), void *arg)
+{
+	struct nlattr *tb[NFTA_SET_ELEM_LIST_MAX + 1], *item;
+	int rest;
+
+	if (!is_message(h, NFT_MSG_NEWSETELEM) || !attributes(h, tb, NFTA_SET_ELEM_LIST_MAX, NULL))
+		return false;
+	if (!tb[NFTA_SET_ELEM_LIST_ELEMENTS])
+		return true;
+	nla_for_each_nested(item, tb[NFTA_SET_ELEM_LIST_ELEMENTS], rest)
+	{
+		struct nf_element element;
+
+		if (!element_parse(item, &element))
+			return false;
+		on_element(&element, arg);
+	}
+	return true;
+}

@@ -1,0 +1,335 @@
+/* net/open.c - a struct net from what the files and the kernel say, and its end
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Files are believed, and the kernel is made to agree.  What is in the kernel
+ * under our names and in no file is removed.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "net/internal.h"
+
+#define IPV6_FILE       "/proc/net/if_inet6"
+#define LINKS_PER_BATCH 64
+/* The groups of all Berths begin with these seven bits: 0x42, 0x43. */
+#define GROUPS_MASK 0xfe000000u
+#define GROUPS      0x42000000u
+
+/* ---- open ---- */
+
+static bool same_block(const struct block *a, const struct block *b)
+{
+	return a->base == b->base && a->prefix == b->prefix;
+}
+
+/* The block stays while endpoints have addresses of it. */
+static int check_change(struct net *net, const struct block *wanted, struct err *e)
+{
+	char have[BLOCK_TEXT_MAX], want[BLOCK_TEXT_MAX];
+
+	if (!net->endpoint_count)
+		return 0;
+	block_format(&net->host.block, have);
+	block_format(wanted, want);
+	return err_set(e, EBUSY, "block %s is in use by %zu endpoints and cannot become %s yet",
+		       have, net->endpoint_count, want);
+}
+
+static int settle_block(struct net *net, const struct block *wanted, struct err *e)
+{
+	const struct host host = net_host(net);
+	bool known = net->host.block.prefix != 0;
+
+	if (known && (!wanted || same_block(wanted, &net->host.block)))
+		return host_reclaim(&host, &net->host.block, e);
+	if (known && check_change(net, wanted, e) < 0)
+		return -e->code;
+	if (host_release(&host, NULL, e) < 0 || host_claim(&host, wanted, &net->host.block, e) < 0)
+		return -e->code;
+	return state_write_host(&net->state, &net->host, e);
+}
+
+/* Endpoints and resting addresses of the files; those that make no sense are nobody's. */
+static int read_endpoints(struct net *net, struct err *e)
+{
+	auto_free struct endpoint *list = NULL;
+	size_t count;
+
+	if (state_read_endpoints(&net->state, &list, &count, e) < 0)
+		return -e->code;
+	net->endpoint_count = count;
+	net->endpoint_capacity = count;
+	net->endpoints = take_ptr(list);
+	return 0;
+}
+
+static void fill_ipam(struct net *net)
+{
+	ipam_init(&net->ipam, &net->host.block);
+	for (size_t i = net->endpoint_count; i-- > 0;) {
+		struct endpoint *ep = &net->endpoints[i];
+		struct err ignored;
+
+		if (!ep->address || ipam_mark(&net->ipam, ep->address))
+			continue;
+		ep->address = 0; /* not ours to rest */
+		(void)state_rest_endpoint(&net->state, ep, &ignored);
+		endpoint_done(ep);
+		*ep = net->endpoints[--net->endpoint_count];
+	}
+}
+
+static int fill_resting(struct net *net, struct err *e)
+{
+	auto_free uint32_t *resting = NULL;
+	size_t count;
+
+	if (state_read_resting(&net->state, &resting, &count, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < count; i++) {
+		if (ipam_mark(&net->ipam, resting[i]))
+			ipam_release(&net->ipam, resting[i], clock_mono_ms());
+		else
+			state_forget_resting(&net->state, resting[i]);
+	}
+	return 0;
+}
+
+/* The links that must not begin to forward among themselves. */
+static int note_quiet_links(struct net *net, struct err *e)
+{
+	auto_free struct link_info *links = NULL;
+	size_t count;
+
+	if (link_list(&net->route, &links, &count, e) < 0)
+		return -e->code;
+	free(net->host.quiet);
+	net->host.quiet = xcalloc(count + 1, sizeof(*net->host.quiet));
+	net->host.quiet_count = 0;
+	for (size_t i = 0; i < count; i++) {
+		if ((links[i].group & GROUPS_MASK) == GROUPS || (links[i].flags & IFF_LOOPBACK))
+			continue;
+		memcpy(net->host.quiet[net->host.quiet_count++], links[i].name, IFNAMSIZ);
+	}
+	net->host.forwarding_is_ours = true;
+	return state_write_host(&net->state, &net->host, e);
+}
+
+int net_settle_host(struct net *net, struct err *e)
+{
+	const struct firewall firewall = net_firewall(net);
+	bool forwarding, whole;
+
+	if (host_forwarding(&forwarding, e) < 0 || firewall_whole(&firewall, &whole, e) < 0)
+		return -e->code;
+	if (!forwarding && !net->host.forwarding_is_ours) {
+		if (note_quiet_links(net, e) < 0)
+			return -e->code;
+		whole = false;
+	}
+	if (whole ? firewall_reconcile(&firewall, net->endpoints, net->endpoint_count, e) < 0
+		  : firewall_replace(&firewall, net->endpoints, net->endpoint_count, &net->host,
+				     e) < 0)
+		return -e->code;
+	return forwarding ? 0 : host_set_forwarding(true, e);
+}
+
+static int open_parts(struct net *net, const struct net_options *options, struct err *e)
+{
+	int r;
+
+	if (name_derive(options->name, &net->name, e) < 0 ||
+	    port_range_init(&net->ports, options->port_first, options->port_last, e) < 0 ||
+	    state_open(options->state_dir, &net->state, e) < 0 ||
+	    netlink_open(NETLINK_ROUTE, &net->route, e) < 0 ||
+	    netlink_open(NETLINK_NETFILTER, &net->netfilter, e) < 0 ||
+	    conntrack_init(&net->conntrack, e) < 0)
+		return -e->code;
+	r = state_read_host(&net->state, &net->host, e);
+	return r < 0 ? r : read_endpoints(net, e);
+}
+
+static int open_net(struct net *net, const struct net_options *options, struct err *e)
+{
+	const struct host host = net_host(net);
+	struct block wanted;
+
+	if (options->bridge_cidr && block_parse(options->bridge_cidr, &wanted, e) < 0)
+		return -e->code;
+	if (open_parts(net, options, e) < 0 ||
+	    settle_block(net, options->bridge_cidr ? &wanted : NULL, e) < 0)
+		return -e->code;
+	fill_ipam(net);
+	net->has_ipv6 = access(IPV6_FILE, F_OK) == 0;
+	if (fill_resting(net, e) < 0 || net_settle_host(net, e) < 0)
+		return -e->code;
+	return host_uplink_mtu(&host, &net->mtu, e);
+}
+
+int net_open(const struct net_options *options, struct net **ret, struct err *e)
+{
+	struct net *net = xcalloc(1, sizeof(*net));
+
+	assert(options->name && options->state_dir);
+
+	net->state = (struct state)STATE_NONE;
+	net->route = net->netfilter = net->conntrack.nl = (struct netlink)NETLINK_NONE;
+	if (open_net(net, options, e) < 0) {
+		net_close(net);
+		return err_wrap(e, "networks of %.20s", options->name);
+	}
+	*ret = net;
+	return 0;
+}
+
+void net_close(struct net *net)
+{
+	if (!net)
+		return;
+	conntrack_done(&net->conntrack);
+	netlink_close(&net->route);
+	netlink_close(&net->netfilter);
+	ipam_done(&net->ipam);
+	host_state_done(&net->host);
+	state_close(&net->state);
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		endpoint_done(&net->endpoints[i]);
+	free(net->endpoints);
+	free(net);
+}
+
+/* ---- sweep ---- */
+
+static bool is_among(const char *id, const char *const *ids, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (str_eq(id, ids[i]))
+			return true;
+	return false;
+}
+
+static int take_down_dead(struct net *net, const char *const *live_ids, size_t count, struct err *e)
+{
+	for (size_t i = net->endpoint_count; i-- > 0;)
+		if (!is_among(net->endpoints[i].id, live_ids, count) &&
+		    net_take_down(net, &net->endpoints[i], e) < 0)
+			return -e->code;
+	return 0;
+}
+
+static bool is_our_link(const struct net *net, const struct link_info *link)
+{
+	return link->group == net->name.group || str_starts(link->name, net->name.prefix);
+}
+
+static struct endpoint *endpoint_of_link(struct net *net, uint32_t index)
+{
+	for (size_t i = 0; i < net->endpoint_count; i++) {
+		struct endpoint *ep = &net->endpoints[i];
+
+		if (ep->address && name_link_index(ep->address) == index)
+			return ep;
+	}
+	return NULL;
+}
+
+/* Links of the dead go, endpoints without a link are lost, the others are set right. */
+static int sweep_links(struct net *net, struct err *e)
+{
+	auto_free struct link_info *links = NULL;
+	auto_batch struct batch b = BATCH_INIT;
+	size_t count, orphans = 0;
+
+	if (link_list(&net->route, &links, &count, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		net->endpoints[i].lost = net->endpoints[i].address != 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct endpoint *ep = endpoint_of_link(net, links[i].index);
+
+		if (ep) {
+			const struct link link = net_link(net, ep);
+
+			ep->lost = false;
+			link_settle(&b, &link);
+		} else if (is_our_link(net, &links[i])) {
+			links[orphans++] = links[i];
+		}
+		/* ENODEV: it went meanwhile; the next sweep sees that. */
+		if ((i % LINKS_PER_BATCH == 0 || i + 1 == count) &&
+		    netlink_commit(&net->route, &b, ENODEV, e) < 0)
+			return -e->code;
+	}
+	return link_delete(&net->route, links, orphans, e);
+}
+
+int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e)
+{
+	const struct host host = net_host(net);
+
+	if (take_down_dead(net, live_ids, count, e) < 0 ||
+	    host_reclaim(&host, &net->host.block, e) < 0 ||
+	    host_release(&host, &net->host.block, e) < 0 || net_settle_host(net, e) < 0 ||
+	    sweep_links(net, e) < 0)
+		return -e->code;
+	return 0;
+}
+
+/* ---- destroy ---- */
+
+static bool is_quiet(const struct net *net, const char *name)
+{
+	for (size_t i = 0; i < net->host.quiet_count; i++)
+		if (str_eq(net->host.quiet[i], name))
+			return true;
+	return false;
+}
+
+/* A link that came after us may be somebody's who relies on forwarding. */
+static int restore_forwarding(struct net *net, struct err *e)
+{
+	auto_free struct link_info *links = NULL;
+	size_t count;
+
+	if (!net->host.forwarding_is_ours)
+		return 0;
+	if (link_list(&net->route, &links, &count, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < count; i++)
+		if (!(links[i].flags & IFF_LOOPBACK) && !is_quiet(net, links[i].name))
+			return 0;
+	return host_set_forwarding(false, e);
+}
+
+static int delete_links(struct net *net, struct err *e)
+{
+	auto_free struct link_info *links = NULL;
+	size_t count, ours = 0;
+
+	if (link_list(&net->route, &links, &count, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < count; i++)
+		if (is_our_link(net, &links[i]))
+			links[ours++] = links[i];
+	return link_delete(&net->route, links, ours, e);
+}
+
+int net_destroy(struct net *net, struct err *e)
+{
+	const struct firewall firewall = net_firewall(net);
+	const struct host host = net_host(net);
+
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		conntrack_forget_endpoint(&net->conntrack, &net->endpoints[i]);
+	if (firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
+	    host_release(&host, NULL, e) < 0 || restore_forwarding(net, e) < 0)
+		return err_wrap(e, "remove networks of %s", net->name.table);
+	return state_clear(&net->state, e);
+}

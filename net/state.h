@@ -1,0 +1,81 @@
+/* net/state.h - the truth about endpoints, in files
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *   host               what was taken of the host: block, forwarding
+ *   endpoints/ID       one endpoint: {"mode":"bridge","address":"172.28.0.7","ports":[...]}
+ *   resting/ADDRESS    an address that was given back a short while ago
+ *
+ * 1. An endpoint's file is there before anything of it is in the kernel.
+ * 2. It is renamed into resting/ when nothing of it is in the kernel any more.
+ *
+ * The directory lies on a tmpfs: it must vanish with the kernel's objects, and
+ * nothing is synced.  A file that cannot be read is nobody's: it is removed,
+ * and what it stood for is swept as an orphan.
+ */
+#pragma once
+
+#include <net/if.h>
+
+#include "base/mem.h"
+#include "net/block.h"
+#include "net/net.h"
+
+struct endpoint {
+	char id[NET_ID_MAX + 1];
+	enum net_mode mode;
+	uint32_t address; /* host byte order; 0: none */
+	struct net_port *ports;
+	size_t port_count;
+	bool lost; /* not in the file */
+};
+
+/* Frees what the endpoint owns. */
+void endpoint_done(struct endpoint *ep);
+bool endpoint_id_ok(const char *id);
+
+/* The text of an endpoint's file, malloc'ed, and back. */
+char *endpoint_encode(const struct endpoint *ep);
+int endpoint_decode(const char *text, size_t size, const char *id, struct endpoint *ret,
+		    struct err *e);
+
+/* What was taken of the host. */
+struct host_state {
+	struct block block;
+	bool forwarding_is_ours; /* we turned net.ipv4.ip_forward on */
+	/* The links that were there then: between them nothing is forwarded. */
+	char (*quiet)[IFNAMSIZ];
+	size_t quiet_count;
+};
+
+void host_state_done(struct host_state *h);
+char *host_encode(const struct host_state *h);
+int host_decode(const char *text, size_t size, struct host_state *ret, struct err *e);
+
+struct state {
+	int dir_fd, endpoints_fd, resting_fd;
+};
+#define STATE_NONE                                                 \
+	{                                                          \
+		.dir_fd = -1, .endpoints_fd = -1, .resting_fd = -1 \
+	}
+
+int state_open(const char *path, struct state *ret, struct err *e);
+void state_close(struct state *s);
+
+/* 0, or NET_ABSENT when nothing was taken yet. */
+int state_read_host(const struct state *s, struct host_state *ret, struct err *e);
+int state_write_host(const struct state *s, const struct host_state *h, struct err *e);
+
+/* Array of all endpoints, malloc'ed; each is the caller's. */
+int state_read_endpoints(const struct state *s, struct endpoint **ret, size_t *ret_count,
+			 struct err *e);
+int state_write_endpoint(const struct state *s, const struct endpoint *ep, struct err *e);
+/* The endpoint is gone; its address, if it had one, rests. */
+int state_rest_endpoint(const struct state *s, const struct endpoint *ep, struct err *e);
+
+/* Array of the addresses that rest, malloc'ed. */
+int state_read_resting(const struct state *s, uint32_t **ret, size_t *ret_count, struct err *e);
+void state_forget_resting(const struct state *s, uint32_t address);
+
+/* Remove all files; the directory itself stays. */
+int state_clear(const struct state *s, struct err *e);

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+# tests/e2e/40-net-crash.py - killed at each step, then started again
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+import shutil
+
+from netlab import TOOL, Refused, check, elements, our_links, our_routes, until
+
+HOST, CLIENT = "10.99.0.1", "10.99.0.2"
+# The calls by which something outside the process changes.
+CALLS = ("sendmsg", "renameat", "unlinkat", "mkdirat", "bind", "unshare", "write")
+STEPS_MAX = 80
+
+
+def picture(host, net):
+    return (host.run("nft -s -t list table inet berth"), elements(host, "ports"), elements(host, "hairpin"),
+            our_links(host), our_routes(host), sorted(os.listdir(net.dir + "/endpoints")),
+            host.run("ip -o addr show lo; ip route show type unreachable; cat /proc/sys/net/ipv4/ip_forward"))
+
+
+def run_until_killed(net, lines):
+    """True: it came to the end."""
+    try:
+        for line in lines:
+            net.say(line)
+        return True
+    except (EOFError, BrokenPipeError):
+        return False
+    finally:
+        net.end()
+
+
+def killed_at_any_step_of_an_endpoint_the_rest_is_swept(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    live = net.attach("live", "tcp:80:0", "udp:53:0")
+    server = lab.listen(live, 80)
+    before = picture(host, net)
+    net.end()
+    lines = [f"open berth {net.dir} -", "sweep live", "attach new bridge tcp:80:0 udp:53:0 tcp:81:8081", "detach new"]
+    kills = 0
+    for call in CALLS:
+        for step in range(1, STEPS_MAX):
+            inject = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+                      "-e", f"inject={call}:signal=KILL:when={step}"]
+            survived = run_until_killed(lab.net(host, wrap=inject, opened=False), lines)
+            again = lab.net(host)
+            again.say("sweep live")
+            until(lambda: picture(host, again) == before, f"order after the kill at {call} {step}")
+            assert again.find("live")["lost"] == "0" and again.find("new") is None
+            again.end()
+            if survived:
+                break
+            kills += 1
+        else:
+            raise AssertionError(f"{call}: no end after {STEPS_MAX} steps")
+        assert lab.connects(client, server, (HOST, live.ports[0])) == CLIENT, call
+    assert kills > 30, f"only {kills} kills"
+
+
+def killed_at_any_step_of_the_first_open_it_opens_again(lab):
+    whole = None
+    for call in CALLS:
+        for step in range(1, STEPS_MAX):
+            host, _ = lab.host(f"host-{call}-{step}")
+            host.run("sysctl -qw net.ipv4.ip_forward=0")
+            inject = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+                      "-e", f"inject={call}:signal=KILL:when={step}"]
+            net = lab.net(host, wrap=inject, opened=False)
+            survived = run_until_killed(net, [f"open berth {net.dir} -", "sweep"])
+            again = lab.net(host)
+            again.say("sweep")
+            now = picture(host, again)
+            whole = whole or now
+            assert now == whole, f"killed at {call} {step}: {now} instead of {whole}"
+            again.say("destroy")
+            assert "172.28" not in host.run("ip addr; ip route; nft list tables")
+            assert host.run("cat /proc/sys/net/ipv4/ip_forward").strip() == "0"
+            for p in lab.processes:
+                p.kill()
+            if survived:
+                break
+
+
+def killed_at_any_step_of_destroy_it_is_destroyed_the_next_time(lab):
+    for call in CALLS:
+        for step in range(1, STEPS_MAX):
+            host, _ = lab.host(f"host-{call}-{step}")
+            net = lab.net(host)
+            net.attach("a", "tcp:80:0")
+            inject = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+                      "-e", f"inject={call}:signal=KILL:when={step}"]
+            other = lab.net(host, wrap=inject, opened=False)
+            survived = run_until_killed(other, [f"open berth {net.dir} -", "destroy"])
+            if not survived:
+                lab.net(host).say("destroy")
+            assert our_links(host) == []
+            assert "172.28" not in host.run("ip addr; ip route; nft list tables")
+            for p in lab.processes:
+                p.kill()
+            if survived:
+                break
+
+
+def a_failed_step_leaves_nothing_behind(lab):
+    host, _ = lab.host()
+    first = lab.net(host)
+    before = picture(host, first)
+    first.end()
+    failures = 0
+    for call, error in (("sendmsg", "ENOBUFS"), ("renameat", "ENOSPC"), ("unshare", "ENOSPC"), ("socket", "EMFILE")):
+        for step in range(1, STEPS_MAX):
+            inject = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+                      "-e", f"inject={call}:error={error}:when={step}"]
+            net = lab.net(host, wrap=inject, opened=False)
+            try:
+                net.say(f"open berth {net.dir} -")
+            except Refused:
+                net.end()
+                continue
+            try:
+                net.say("attach a bridge tcp:80:0 tcp:81:8081 udp:53:0")
+                net.say("detach a")
+                net.say("drop a")
+                done = True
+            except Refused as e:
+                assert str(e), "without a word"
+                failures += 1
+                done = False
+                if net.find("a"):  # the detach failed: it is tried again
+                    net.say("detach a")
+                    net.say("drop a")
+            until(lambda: picture(host, net) == before, f"nothing left after {call} {step}")
+            net.end()
+            if done:
+                break
+    assert failures > 8, f"only {failures} failures"
+
+
+if __name__ == "__main__":
+    if not shutil.which("strace"):
+        print("skip 40-net-crash: strace is not installed")
+    else:
+        assert os.path.exists(TOOL)
+        check([killed_at_any_step_of_an_endpoint_the_rest_is_swept,
+               killed_at_any_step_of_the_first_open_it_opens_again,
+               killed_at_any_step_of_destroy_it_is_destroyed_the_next_time,
+               a_failed_step_leaves_nothing_behind])

@@ -1,0 +1,243 @@
+/* tests/e2e/tools/net.c - the net module on a string, for end-to-end tests
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Reads one command a line and answers with one line: "ok ..." or
+ * "error ERRNO MESSAGE".
+ *
+ *   open NAME STATE_DIR [CIDR [FIRST LAST]]
+ *   attach ID MODE [tcp:CONTAINER:HOST ...]  ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
+ *   find ID                                  ok ..., or ok absent
+ *   detach ID        drop ID (close its descriptors)
+ *   sweep [ID ...]   warnings    destroy    close
+ *   bench COUNT      attach and detach, one after the other: ok and the times in microseconds
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "net/net.h"
+
+#define WORDS_MAX     4096
+#define ENDPOINTS_MAX 4096
+
+static struct net *net;
+
+/* What attach gave, until drop. */
+static struct kept {
+	char id[NET_ID_MAX + 1];
+	struct net_endpoint endpoint;
+} * kept[ENDPOINTS_MAX];
+
+static void print_endpoint(const struct net_endpoint *ep)
+{
+	printf("ok address=%s gateway=%s link=%s mac=%s lost=%d ports=", ep->address, ep->gateway,
+	       ep->link, ep->mac, ep->lost);
+	for (size_t i = 0; i < ep->port_count; i++)
+		printf("%s%u", i ? "," : "", ep->ports[i].host_port);
+	printf(" netns=%d held=", ep->netns_fd);
+	for (size_t i = 0; i < ep->held_count; i++)
+		printf("%s%d", i ? "," : "", ep->held_fds[i]);
+	printf("\n");
+}
+
+static struct kept **slot_of(const char *id)
+{
+	for (size_t i = 0; i < ENDPOINTS_MAX; i++)
+		if (id ? kept[i] && str_eq(kept[i]->id, id) : !kept[i])
+			return &kept[i];
+	return NULL;
+}
+
+static void drop(const char *id)
+{
+	struct kept **k = slot_of(id);
+
+	if (!k)
+		return;
+	net_endpoint_done(&(*k)->endpoint);
+	free(*k);
+	*k = NULL;
+}
+
+static int do_open(char **w, size_t n, struct err *e)
+{
+	struct net_options o = {
+		.name = w[1], .state_dir = w[2], .bridge_cidr = n > 3 && *w[3] ? w[3] : NULL};
+	uint32_t port;
+
+	if (n > 5 && parse_u32(w[4], UINT16_MAX, &port)) {
+		o.port_first = (uint16_t)port;
+		if (parse_u32(w[5], UINT16_MAX, &port))
+			o.port_last = (uint16_t)port;
+	}
+	return net_open(&o, &net, e);
+}
+
+static int do_attach(char **w, size_t n, struct err *e)
+{
+	struct net_port ports[NET_PORTS_MAX + 1] = {0};
+	struct net_request r = {.id = w[1],
+				.mode = str_eq(w[2], "none") ? NET_NONE : NET_BRIDGE,
+				.ports = ports,
+				.port_count = n - 3};
+	struct kept **slot = slot_of(NULL);
+
+	for (size_t i = 3; i < n && i - 3 <= NET_PORTS_MAX; i++) {
+		char protocol[4] = "";
+
+		(void)sscanf(w[i], "%3[a-z]:%hu:%hu", protocol, &ports[i - 3].container_port,
+			     &ports[i - 3].host_port);
+		ports[i - 3].protocol = str_eq(protocol, "udp") ? NET_UDP : NET_TCP;
+	}
+	*slot = xcalloc(1, sizeof(**slot));
+	(void)snprintf((*slot)->id, sizeof((*slot)->id), "%s", w[1]);
+	if (net_attach(net, &r, &(*slot)->endpoint, e) < 0) {
+		free(*slot);
+		*slot = NULL;
+		return -e->code;
+	}
+	print_endpoint(&(*slot)->endpoint);
+	return 1;
+}
+
+static int do_find(char **w, size_t n, struct err *e)
+{
+	struct net_endpoint ep = NET_ENDPOINT_NONE;
+	int r = net_find(net, w[1], &ep, e);
+
+	(void)n;
+	if (r == NET_ABSENT)
+		printf("ok absent\n");
+	else if (r == 0)
+		print_endpoint(&ep);
+	return r < 0 ? r : 1;
+}
+
+static int do_detach(char **w, size_t n, struct err *e)
+{
+	(void)n;
+	return net_detach(net, w[1], e);
+}
+
+static int do_drop(char **w, size_t n, struct err *e)
+{
+	(void)n;
+	(void)e;
+	drop(w[1]);
+	return 0;
+}
+
+static int do_sweep(char **w, size_t n, struct err *e)
+{
+	return net_sweep(net, (const char *const *)(w + 1), n - 1, e);
+}
+
+static int do_warnings(char **w, size_t n, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT(16384);
+
+	(void)w;
+	(void)n;
+	if (net_warnings(net, &b, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < b.size; i++)
+		if (b.data[i] == '\n')
+			b.data[i] = '|';
+	printf("ok %s\n", buf_str(&b));
+	return 1;
+}
+
+static int do_destroy(char **w, size_t n, struct err *e)
+{
+	(void)w;
+	(void)n;
+	return net_destroy(net, e);
+}
+
+static int do_close(char **w, size_t n, struct err *e)
+{
+	(void)w;
+	(void)n;
+	(void)e;
+	net_close(net);
+	net = NULL;
+	return 0;
+}
+
+static int do_bench(char **w, size_t n, struct err *e)
+{
+	const struct net_port port = {.container_port = 80, .protocol = NET_TCP};
+	uint32_t count;
+
+	(void)n;
+	if (!parse_u32(w[1], 100000, &count))
+		return err_set(e, EINVAL, "count");
+	printf("ok");
+	for (uint32_t i = 0; i < count; i++) {
+		auto_endpoint struct net_endpoint ep = NET_ENDPOINT_NONE;
+		char id[32];
+		const struct net_request r = {
+			.id = id, .mode = NET_BRIDGE, .ports = &port, .port_count = 1};
+		int64_t start = clock_mono_ns(), middle;
+
+		(void)snprintf(id, sizeof(id), "bench-%u", i);
+		if (net_attach(net, &r, &ep, e) < 0)
+			return -e->code;
+		middle = clock_mono_ns();
+		if (net_detach(net, id, e) < 0)
+			return -e->code;
+		printf(" %d/%d", (int)((middle - start) / 1000),
+		       (int)((clock_mono_ns() - middle) / 1000));
+	}
+	printf("\n");
+	return 1;
+}
+
+/* Each returns 0 (ok is printed), 1 (it printed its answer), or -errno. */
+static const struct {
+	const char *name;
+	size_t words;
+	int (*run)(char **w, size_t n, struct err *e);
+} commands[] = {
+	{"open", 3, do_open},         {"attach", 3, do_attach},   {"find", 2, do_find},
+	{"detach", 2, do_detach},     {"drop", 2, do_drop},       {"sweep", 1, do_sweep},
+	{"warnings", 1, do_warnings}, {"destroy", 1, do_destroy}, {"close", 1, do_close},
+	{"bench", 2, do_bench},
+};
+
+static int run(char **w, size_t n, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+		if (n >= commands[i].words && str_eq(w[0], commands[i].name))
+			return commands[i].run(w, n, e);
+	return err_set(e, EINVAL, "what is that?");
+}
+
+int main(void)
+{
+	auto_free char *line = NULL;
+	size_t size = 0;
+
+	while (getline(&line, &size, stdin) > 0) {
+		struct err e = {0};
+		char *words[WORDS_MAX] = {0}, *rest = NULL;
+		size_t n = 0;
+		int r;
+
+		for (char *p = strtok_r(line, " \n", &rest); p && n + 1 < WORDS_MAX;
+		     p = strtok_r(NULL, " \n", &rest))
+			words[n++] = str_eq(p, "-") ? strchr(p, '\0') : p;
+		if (!n)
+			continue;
+		r = run(words, n, &e);
+		if (r < 0)
+			printf("error %d %s\n", -r, e.msg);
+		else if (r == 0)
+			printf("ok\n");
+		(void)fflush(stdout);
+	}
+	return 0;
+}

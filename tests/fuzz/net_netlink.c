@@ -1,0 +1,81 @@
+/* tests/fuzz/net_netlink.c - what the kernel answers, or somebody in its place
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/conntrack.h"
+#include "net/host.h"
+#include "net/link.h"
+#include "net/netlink.h"
+#include "net/nf.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static volatile unsigned sink;
+
+static void touch(const void *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		sink += ((const unsigned char *)data)[i];
+}
+
+static void touch_element(const struct nf_element *x, void *arg)
+{
+	(void)arg;
+	touch(x->key, x->key_size);
+	if (x->data)
+		touch(x->data, x->data_size);
+}
+
+static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
+{
+	struct nf_table_info table;
+	struct nf_chain_info chain;
+	struct address_info address;
+	struct route_info route;
+	struct link_info link;
+	struct flow flow;
+
+	(void)arg;
+	(void)e;
+	if (nf_table_parse(h, &table)) {
+		touch(table.name, strlen(table.name));
+		touch(table.userdata, table.userdata_size);
+	}
+	if (nf_chain_parse(h, &chain)) {
+		touch(chain.table, strlen(chain.table));
+		touch(chain.name, strlen(chain.name));
+	}
+	if (address_info_parse(h, &address))
+		touch(address.label, strlen(address.label));
+	if (link_parse(h, &link))
+		touch(link.name, strlen(link.name));
+	if (flow_parse(h, &flow))
+		touch(nla_data(flow.tuple), (size_t)nla_len(flow.tuple));
+	(void)route_info_parse(h, &route);
+	(void)nf_elements_parse(h, touch_element, NULL);
+	return 0;
+}
+
+/* The numbers of the requests are the first byte, so that any header may be an answer. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct netlink_dump dump = {touch_object, NULL, NULL};
+	struct netlink_answer a = {.first = 0, .last = UINT32_MAX};
+	struct err e = {0};
+	char *copy;
+
+	if (size < 1)
+		return 0;
+	a.bracketed = data[0] & 1;
+	a.last = data[0] & 2 ? UINT32_MAX : 1;
+	copy = malloc(size); /* exactly as long as what came */
+	if (!copy)
+		return 0;
+	memcpy(copy, data + 1, size - 1);
+	(void)netlink_read(&a, copy, size - 1, &dump, &e);
+	free(copy);
+	return 0;
+}

@@ -1,0 +1,191 @@
+/* tests/unit/net/state.c
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+
+#include "base/auto.h"
+#include "base/fs.h"
+#include "net/state.h"
+
+static char dir[] = "/tmp/berth-unit-XXXXXX";
+static struct state files = STATE_NONE;
+
+static int make_dir(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	return mkdtemp(dir) ? state_open(dir, &files, &e) : -1;
+}
+
+static int drop_dir(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	state_close(&files);
+	return fs_remove_tree(AT_FDCWD, dir, &e);
+}
+
+static struct net_port ports[] = {{80, 32768, NET_TCP}, {53, 65535, NET_UDP}};
+static const struct endpoint web = {
+	.id = "web", .mode = NET_BRIDGE, .address = 0xac1c0007, .ports = ports, .port_count = 2};
+
+static void an_endpoint_is_written_as_the_header_says(void **state)
+{
+	auto_free char *text = endpoint_encode(&web);
+
+	(void)state;
+	assert_string_equal(text,
+			    "{\"mode\":\"bridge\",\"address\":\"172.28.0.7\",\"ports\":["
+			    "{\"containerPort\":80,\"hostPort\":32768,\"protocol\":\"tcp\"},"
+			    "{\"containerPort\":53,\"hostPort\":65535,\"protocol\":\"udp\"}]}");
+}
+
+static void an_endpoint_comes_back_as_it_was(void **state)
+{
+	struct endpoint *list = NULL;
+	struct err e = {0};
+	size_t count = 0;
+
+	(void)state;
+	assert_ok(state_write_endpoint(&files, &web, &e));
+	assert_ok(state_read_endpoints(&files, &list, &count, &e));
+	assert_int_equal(count, 1);
+	assert_string_equal(list[0].id, "web");
+	assert_int_equal(list[0].address, web.address);
+	assert_int_equal(list[0].port_count, 2);
+	assert_memory_equal(list[0].ports, ports, sizeof(ports));
+	endpoint_done(&list[0]);
+	free(list);
+	assert_ok(state_rest_endpoint(&files, &web, &e));
+}
+
+static void what_makes_no_sense_is_refused(void **state)
+{
+	static const char *const cases[] = {
+		"",
+		"{",
+		"[]",
+		"{}",
+		"{\"mode\":\"awsvpc\"}",
+		"{\"mode\":\"bridge\"}",
+		"{\"mode\":\"none\",\"address\":\"1.2.3.4\"}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3\"}",
+		"{\"mode\":\"bridge\",\"address\":\"0.0.0.0\"}",
+		"{\"mode\":\"none\",\"ports\":[{\"containerPort\":80,\"hostPort\":1,\"protocol\":"
+		"\"tcp\"}]}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":80,"
+		"\"hostPort\":0,\"protocol\":\"tcp\"}]}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":65536,"
+		"\"hostPort\":1,\"protocol\":\"tcp\"}]}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":80,"
+		"\"hostPort\":1,\"protocol\":\"sctp\"}]}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":80}]}",
+	};
+	struct err e = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		struct endpoint ep;
+
+		if (endpoint_decode(cases[i], strlen(cases[i]), "x", &ep, &e) >= 0)
+			fail_msg("%s", cases[i]);
+		assert_true(e.msg[0]);
+	}
+}
+
+static void broken_files_are_nobodys_and_removed(void **state)
+{
+	static const char *const names[] = {"broken", "web.1234.tmp", "bad name"};
+	struct endpoint *list = NULL;
+	struct err e = {0};
+	size_t count = 9;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+		assert_ok(fs_replace(files.endpoints_fd, names[i], "{\"mo", 4, 0600, FS_QUICK, &e));
+	assert_ok(state_read_endpoints(&files, &list, &count, &e));
+	assert_int_equal(count, 0);
+	free(list);
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+		assert_int_equal(faccessat(files.endpoints_fd, names[i], F_OK, 0), -1);
+}
+
+static void an_ended_endpoint_leaves_its_address_to_rest(void **state)
+{
+	uint32_t *resting = NULL;
+	struct err e = {0};
+	size_t count = 0;
+
+	(void)state;
+	assert_ok(state_write_endpoint(&files, &web, &e));
+	assert_ok(state_rest_endpoint(&files, &web, &e));
+	assert_ok(state_rest_endpoint(&files, &web, &e)); /* twice is fine */
+	assert_int_equal(faccessat(files.endpoints_fd, "web", F_OK, 0), -1);
+	assert_ok(state_read_resting(&files, &resting, &count, &e));
+	assert_int_equal(count, 1);
+	assert_int_equal(resting[0], web.address);
+	free(resting);
+	state_forget_resting(&files, web.address);
+	assert_int_equal(faccessat(files.resting_fd, "172.28.0.7", F_OK, 0), -1);
+}
+
+static void what_was_taken_of_the_host_comes_back(void **state)
+{
+	char quiet[2][IFNAMSIZ] = {"eth0", "wlan0"};
+	const struct host_state h = {.block = {0xac1c0000, 16},
+				     .forwarding_is_ours = true,
+				     .quiet = quiet,
+				     .quiet_count = 2};
+	struct host_state back = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(state_read_host(&files, &back, &e), NET_ABSENT);
+	assert_ok(state_write_host(&files, &h, &e));
+	assert_ok(state_read_host(&files, &back, &e));
+	assert_int_equal(back.block.base, h.block.base);
+	assert_int_equal(back.block.prefix, 16);
+	assert_true(back.forwarding_is_ours);
+	assert_int_equal(back.quiet_count, 2);
+	assert_string_equal(back.quiet[1], "wlan0");
+	host_state_done(&back);
+
+	assert_ok(fs_replace(files.dir_fd, "host", "{\"block\":\"no\"}", 14, 0600, FS_QUICK, &e));
+	assert_int_equal(state_read_host(&files, &back, &e), NET_ABSENT);
+}
+
+static void ids_are_plain_words(void **state)
+{
+	char longest[NET_ID_MAX + 2];
+
+	(void)state;
+	memset(longest, 'a', sizeof(longest));
+	longest[NET_ID_MAX + 1] = '\0';
+	assert_false(endpoint_id_ok(longest));
+	longest[NET_ID_MAX] = '\0';
+	assert_true(endpoint_id_ok(longest));
+	assert_true(endpoint_id_ok("0f3a-web_1"));
+	assert_false(endpoint_id_ok(""));
+	assert_false(endpoint_id_ok("a/b"));
+	assert_false(endpoint_id_ok(".."));
+	assert_false(endpoint_id_ok("a b"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_endpoint_is_written_as_the_header_says),
+		cmocka_unit_test(an_endpoint_comes_back_as_it_was),
+		cmocka_unit_test(what_makes_no_sense_is_refused),
+		cmocka_unit_test(broken_files_are_nobodys_and_removed),
+		cmocka_unit_test(an_ended_endpoint_leaves_its_address_to_rest),
+		cmocka_unit_test(what_was_taken_of_the_host_comes_back),
+		cmocka_unit_test(ids_are_plain_words),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, drop_dir);
+}
