@@ -208,12 +208,12 @@ int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
 /* How many of its processes the kernel has killed for want of memory, those below included. */
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
 
-struct runtime_usage {
+struct runtime_stats {
 	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */
 	uint64_t cpu_ns;       /* used since it was made */
 	uint64_t pids;
 };
-int runtime_cgroup_usage(const char *path, struct runtime_usage *ret, struct err *e);
+int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e);
 
 /* ---- what Docker's users expect of a container ---- */
 
