@@ -13,6 +13,7 @@
 #define NAME_MAX_LEN 64
 
 struct reader {
+	enum conf_owner owner;
 	const struct conf_key *keys;
 	size_t count;
 	struct arena *arena;
@@ -76,19 +77,26 @@ static int on_value(void *ctx, const char *section, const char *name, const char
 		*(char **)(void *)(r->ret + k->offset) = arena_strdup(r->arena, value);
 		return 1;
 	}
+	if (r->owner == CONF_FOREIGN)
+		return 1;
 	near = nearest(r, name);
 	(void)err_set(r->error, EINVAL, "unknown key [%.60s] %.60s; the nearest is [%s] %s",
 		      section, name, near->section, near->name);
 	return 0;
 }
 
-int conf_read(const char *path, const struct conf_key *keys, size_t count, struct arena *a,
-	      void *ret, struct err *e)
+int conf_read(const char *path, enum conf_owner owner, const struct conf_key *keys, size_t count,
+	      struct arena *a, void *ret, struct err *e)
 {
 	auto_fclose FILE *f = fopen(path, "re");
 	auto_free bool *seen = xcalloc(count, sizeof(*seen));
-	struct reader r = {
-		.keys = keys, .count = count, .arena = a, .ret = ret, .seen = seen, .error = e};
+	struct reader r = {.owner = owner,
+			   .keys = keys,
+			   .count = count,
+			   .arena = a,
+			   .ret = ret,
+			   .seen = seen,
+			   .error = e};
 	int line;
 
 	if (!f)

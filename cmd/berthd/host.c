@@ -62,7 +62,8 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .account = arena_strdup(&h->arena, "123456789012"),
 			     .user = arena_strdup(&h->arena, "berth"),
 			     .log_level = arena_strdup(&h->arena, "info")};
-	if (conf_read(file ? file : usual, keys, ARRAY_COUNT(keys), &h->arena, c, e) < 0 &&
+	if (conf_read(file ? file : usual, CONF_OURS, keys, ARRAY_COUNT(keys), &h->arena, c, e) <
+		    0 &&
 	    (file || e->code != ENOENT))
 		return -e->code;
 	return check_config(c, e);
@@ -194,7 +195,8 @@ int host_credentials(struct host *h, struct err *e)
 {
 	auto_free char *path = xasprintf("%s/credentials", h->etc_dir);
 	struct credentials c = {0};
-	int r = conf_read(path, credential_keys, ARRAY_COUNT(credential_keys), &h->arena, &c, e);
+	int r = conf_read(path, CONF_OURS, credential_keys, ARRAY_COUNT(credential_keys), &h->arena,
+			  &c, e);
 
 	if (r == -ENOENT)
 		r = make_credentials(h, path, &c, &h->arena, e);
