@@ -87,6 +87,15 @@ static enum log_level level_of(const char *name)
 	return LOG_LEVEL_INFO;
 }
 
+/* One line, when requests are answered and where; scripts look for it. */
+static void say_ready(const struct host *h, uint16_t port)
+{
+	int len = (int)(strrchr(h->config.listen, ':') - h->config.listen);
+
+	log_info("ready: %s answers at http://%.*s:%u and %s/api.sock", h->name, len,
+		 h->config.listen, port, h->run_dir);
+}
+
 static int run_server(struct host *h, struct err *e)
 {
 	struct server s = {.host = h, .tcp_fd = -1, .unix_fd = -1, .pidfd = -1};
