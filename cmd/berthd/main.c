@@ -104,8 +104,7 @@ static int run_server(struct host *h, struct err *e)
 	if (host_credentials(h, e) < 0 || host_listen_tcp(h, &s.tcp_fd, &port, e) < 0 ||
 	    host_listen_unix(h, &s.unix_fd, e) < 0)
 		return -e->code;
-	log_info("ready: listening on %s (port %u) and %s/api.sock", h->config.listen, port,
-		 h->run_dir);
+	say_ready(h, port);
 	return server_run_here(&s, e);
 }
 
