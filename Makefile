@@ -66,6 +66,7 @@ endif
 
 B       := build/$(VARIANT)
 CC      ?= gcc
+PYTHON  ?= /usr/bin/python3
 PKG     := pkg-config
 
 WARN    := -Wall -Wextra -Wshadow -Wvla -Wundef -Wformat=2 -Wwrite-strings -Wcast-qual -Wconversion \
@@ -226,7 +227,7 @@ check: deps-test
 
 .PHONY: check-run
 check-run: tests
-	$(Q)python3 tests/run.py --build $(B) $(if $(SAN),--san) $(ONLY)
+	$(Q)$(PYTHON) tests/run.py --build $(B) $(if $(SAN),--san) $(ONLY)
 
 .PHONY: fuzz
 T ?= image_reference
@@ -236,11 +237,11 @@ fuzz:
 
 .PHONY: bench
 bench: all $(PROBE_BIN)
-	$(Q)python3 tests/bench/run.py --build $(B) $(ONLY)
+	$(Q)$(PYTHON) tests/bench/run.py --build $(B) $(ONLY)
 
 .PHONY: lint
 lint:
-	$(Q)python3 tests/lint/lint.py
+	$(Q)$(PYTHON) tests/lint/lint.py
 
 .PHONY: format
 format:
@@ -253,7 +254,7 @@ print-uses:
 	@$(foreach p,$(PROGRAMS),echo 'cmd/$(p): $(USES_$(p))';)
 
 compile_commands.json: Makefile
-	$(Q)python3 tests/lint/compile_commands.py '$(CC)' $(BASE) $(WARN) $(VFLAGS) $(CFLAGS_PKG) > $@
+	$(Q)$(PYTHON) tests/lint/compile_commands.py '$(CC)' $(BASE) $(WARN) $(VFLAGS) $(CFLAGS_PKG) > $@
 .PHONY: compile_commands.json
 
 # ---- the host --------------------------------------------------------------

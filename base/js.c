@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
+
 #define DECODE_DEPTH 64 /* js_decode_text; shapes nest far less */
 
 /* ---- text ---- */
@@ -274,12 +276,64 @@ int js_decode_text(const char *text, size_t size, const struct js_shape *shape, 
 
 /* ---- encode ---- */
 
+/* Length of the UTF-8 character that 'p' begins with; 0: it is none (RFC 3629). */
+static size_t character_size(const unsigned char *p, size_t size)
+{
+	unsigned min, c = p[0];
+	size_t n;
+
+	if (c < 0x80)
+		return c ? 1 : 0; /* jansson's strings have no NUL */
+	if (c >= 0xc2 && c <= 0xdf)
+		n = 2;
+	else if (c >= 0xe0 && c <= 0xef)
+		n = 3;
+	else if (c >= 0xf0 && c <= 0xf4)
+		n = 4;
+	else
+		return 0;
+	if (size < n)
+		return 0;
+	min = n == 2 ? 0x80 : n == 3 ? 0x800 : 0x10000;
+	c &= 0xffu >> (n + 1);
+	for (size_t i = 1; i < n; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	return c < min || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : n;
+}
+
+json_t *js_string(const char *text, size_t size)
+{
+	json_t *string = json_stringn(text, size);
+	struct buf clean;
+	size_t n;
+
+	if (string && !memchr(text, 0, size))
+		return string;
+	json_decref(string);
+
+	buf_init(&clean, size * 3 + 1);
+	for (size_t i = 0; i < size; i += n ? n : 1) {
+		n = character_size((const unsigned char *)text + i, size - i);
+		if (n)
+			buf_add(&clean, text + i, n);
+		else
+			buf_add(&clean, "\xef\xbf\xbd", 3);
+	}
+	string = json_stringn(buf_str(&clean), clean.size);
+	assert(string);
+	buf_done(&clean);
+	return string;
+}
+
 static json_t *encode_strings(const struct js_strings *s)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < s->count; i++)
-		(void)json_array_append_new(list, json_string(s->items[i]));
+		(void)json_array_append_new(list, js_string(s->items[i], strlen(s->items[i])));
 	return list;
 }
 
@@ -298,7 +352,8 @@ static json_t *encode_map(const struct js_map *m)
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < m->count; i++)
-		(void)json_object_set_new(object, m->items[i].key, json_string(m->items[i].value));
+		(void)json_object_set_new(object, m->items[i].key,
+					  js_string(m->items[i].value, strlen(m->items[i].value)));
 	return object;
 }
 
@@ -311,7 +366,9 @@ static json_t *encode_value(const struct js_field *f, const void *in)
 	switch (f->kind) {
 	case JS_STRING:
 		s = *(char *const *)in;
-		return s ? json_string(s) : (f->flags & JS_ALWAYS) ? json_string("") : NULL;
+		return s                        ? js_string(s, strlen(s))
+		       : (f->flags & JS_ALWAYS) ? json_string("")
+						: NULL;
 	case JS_BOOL:
 		return *(const bool *)in || always ? json_boolean(*(const bool *)in) : NULL;
 	case JS_U32:

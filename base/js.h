@@ -115,6 +115,9 @@ int js_decode(const json_t *doc, const struct js_shape *shape, struct arena *a, 
 int js_decode_text(const char *text, size_t size, const struct js_shape *shape, struct arena *a,
 		   void *ret, struct err *e);
 
+/* Any bytes as a JSON string: what is not UTF-8 becomes U+FFFD. */
+json_t *js_string(const char *text, size_t size);
+
 /* Struct to document; members that are absent, zero or empty are left out. */
 json_t *js_encode(const struct js_shape *shape, const void *object);
 

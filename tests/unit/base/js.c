@@ -127,12 +127,41 @@ static void nesting_is_bounded_before_it_recurses(void **state)
 	json_decref(doc);
 }
 
+static void any_bytes_become_a_string(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t size;
+		const char *text;
+	} rows[] = {
+		{"plain", 5, "plain"},
+		{"h\xc3\xa4", 3, "h\xc3\xa4"},
+		{"h\xc3", 2, "h\xef\xbf\xbd"}, /* cut */
+		{"\xff"
+		 "a\0b",
+		 4,
+		 "\xef\xbf\xbd"
+		 "a\xef\xbf\xbd"
+		 "b"},                                       /* never a byte of it; NUL */
+		{"\xc0\x80", 2, "\xef\xbf\xbd\xef\xbf\xbd"}, /* overlong */
+		{"\xf0\x9f\x98\x80", 4, "\xf0\x9f\x98\x80"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		auto_json json_t *s = js_string(rows[i].bytes, rows[i].size);
+
+		assert_string_equal(json_string_value(s), rows[i].text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_document_becomes_a_struct_and_back),
 		cmocka_unit_test(what_is_absent_stays_absent),
 		cmocka_unit_test(an_error_names_the_member_by_its_path),
+		cmocka_unit_test(any_bytes_become_a_string),
 		cmocka_unit_test(nesting_is_bounded_before_it_recurses),
 	};
 

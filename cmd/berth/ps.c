@@ -1,0 +1,153 @@
+/* cmd/berth/ps.c - ps and inspect
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/text.h"
+#include "cmd/berth/command.h"
+
+struct ps_options {
+	bool all, quiet;
+};
+
+static const struct option_row ps_rows[] = {
+	{"all", 'a', OPTION_FLAG, offsetof(struct ps_options, all), NULL, "stopped tasks too"},
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct ps_options, quiet), NULL, "ids only"},
+};
+
+static const char *text(const json_t *doc, const char *member)
+{
+	const char *value = json_string_value(json_object_get(doc, member));
+
+	return value ? value : "";
+}
+
+/* "0.0.0.0:32768->80/tcp", all of them. */
+static void add_ports(const json_t *container, struct buf *b)
+{
+	json_t *binding;
+	size_t i;
+
+	json_array_foreach (json_object_get(container, "networkBindings"), i, binding)
+		buf_printf(b, "%s%lld->%lld/%s", b->size ? ", " : "",
+			   (long long)json_integer_value(json_object_get(binding, "hostPort")),
+			   (long long)json_integer_value(json_object_get(binding, "containerPort")),
+			   text(binding, "protocol"));
+}
+
+static char *status_of(const json_t *task)
+{
+	const char *status = text(task, "lastStatus");
+	json_t *container;
+	size_t i;
+
+	if (!str_eq(status, "STOPPED"))
+		return xstrdup(status);
+	json_array_foreach (json_object_get(task, "containers"), i, container) {
+		const json_t *code = json_object_get(container, "exitCode");
+
+		if (code)
+			return xasprintf("STOPPED (%lld)", (long long)json_integer_value(code));
+	}
+	return xstrdup("STOPPED");
+}
+
+static void add_task(struct table *t, const json_t *task)
+{
+	const json_t *containers = json_object_get(task, "containers");
+	const json_t *first = json_array_get(containers, 0);
+	auto_buf struct buf ports = BUF_INIT(4096);
+	json_t *container;
+	size_t i;
+
+	json_array_foreach ((json_t *)(uintptr_t)containers, i, container)
+		add_ports(container, &ports);
+	table_add(t, xasprintf("%.12s", short_name(text(task, "taskArn"))));
+	table_add(t, xstrdup(short_name(text(task, "taskDefinitionArn"))));
+	table_add(t, json_array_size(containers) > 1 ? xasprintf("%s +%zu", text(first, "image"),
+								 json_array_size(containers) - 1)
+						     : xstrdup(text(first, "image")));
+	table_add(t, status_of(task));
+	table_add(t, age_of(json_object_get(task, "createdAt")));
+	table_add(t, xstrdup(ports.size ? buf_str(&ports) : "-"));
+}
+
+static void print_tasks(const struct context *c, const struct ps_options *o, const json_t *tasks)
+{
+	static const char *const headers[] = {"TASK",   "DEFINITION", "IMAGE",
+					      "STATUS", "AGE",        "PORTS"};
+	struct table t = {.headers = headers, .columns = ARRAY_COUNT(headers)};
+	json_t *task;
+	size_t i;
+
+	if (o->quiet) {
+		json_array_foreach ((json_t *)(uintptr_t)tasks, i, task)
+			(void)puts(short_name(text(task, "taskArn")));
+		return;
+	}
+	if (c->output == OUTPUT_JSON) {
+		print_json(tasks);
+		return;
+	}
+	json_array_foreach ((json_t *)(uintptr_t)tasks, i, task)
+		add_task(&t, task);
+	table_print(&t);
+}
+
+static int ps(struct context *c, const void *options, char **words, int count)
+{
+	const struct ps_options *o = options;
+	auto_json json_t *tasks = json_array();
+	struct err e = {0};
+
+	(void)words;
+	(void)count;
+	if (tasks_list(c, "RUNNING", tasks, &e) < 0 ||
+	    (o->all && tasks_list(c, "STOPPED", tasks, &e) < 0))
+		return fail(&e);
+	print_tasks(c, o, tasks);
+	return EXIT_OK;
+}
+
+const struct command command_ps = {
+	.name = "ps",
+	.arguments = "[OPTIONS]",
+	.summary = "List tasks.",
+	.options = ps_rows,
+	.option_count = ARRAY_COUNT(ps_rows),
+	.size = sizeof(struct ps_options),
+	.run = ps,
+};
+
+/* ---- inspect ---- */
+
+static int inspect(struct context *c, const void *options, char **words, int count)
+{
+	auto_json json_t *tasks = json_array();
+	struct err e = {0};
+
+	(void)options;
+	for (int i = 0; i < count; i++) {
+		auto_free char *arn = NULL;
+		json_t *task = NULL;
+
+		if (task_resolve(c, words[i], &arn, &e) < 0 || task_describe(c, arn, &task, &e) < 0)
+			return fail(&e);
+		(void)json_array_append_new(tasks, task);
+	}
+	print_json(tasks);
+	return EXIT_OK;
+}
+
+const struct command command_inspect = {
+	.name = "inspect",
+	.arguments = "TASK...",
+	.summary = "Print all that is known of tasks, as JSON.",
+	.size = 1,
+	.min_words = 1,
+	.max_words = -1,
+	.run = inspect,
+};

@@ -1,0 +1,52 @@
+/* cmd/berthd/host.h - where a daemon of this root lives on its host
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Everything is below one root ("/" by default): etc/berth, var/lib/berth,
+ * run/berth.  The name is what kernel objects are called by: "berth", or
+ * "berth-" and six digits made from the root, so that two never meet.
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+struct config {
+	char *listen; /* ADDR:PORT */
+	char *region, *account;
+	char *user;          /* of the server's process */
+	char *bridge_cidr;   /* NULL: chosen */
+	char *dynamic_ports; /* "FIRST-LAST"; NULL: the host's ephemeral range */
+	char *log_level;
+};
+
+struct host {
+	struct arena arena;
+	char *root;
+	char *etc_dir, *state_dir, *run_dir;
+	char *name;
+	char *libexec_dir; /* berth-keeper, berth-worker */
+	char *self;        /* our own executable */
+	struct config config;
+	char *access_key, *secret_key;
+	uid_t uid; /* of the server */
+	gid_t gid;
+};
+
+/* The directories, made; the configuration, read and checked. 'config_file' NULL: the usual one. */
+int host_open(const char *root, const char *config_file, struct host *ret, struct err *e);
+void host_done(struct host *h);
+
+/* The access key: made at the first start, kept in etc/berth/credentials. */
+int host_credentials(struct host *h, struct err *e);
+
+/* Only one daemon for a root: a lock that lives as long as the process. */
+int host_lock(const struct host *h, struct err *e);
+
+/* Listening sockets of the server: "ADDR:PORT", and run/berth/api.sock. */
+int host_listen_tcp(const struct host *h, int *ret_fd, uint16_t *ret_port, struct err *e);
+int host_listen_unix(const struct host *h, int *ret_fd, struct err *e);

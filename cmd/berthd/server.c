@@ -1,0 +1,253 @@
+/* cmd/berthd/server.c - the server's process: callers' bytes are parsed without root
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The parent makes the listening sockets and passes them on, with the secret
+ * key in a pipe: neither arguments nor environment ever hold it.  The child
+ * makes its state directory its root directory, drops every right and only
+ * then looks at what callers send.
+ */
+#include "cmd/berthd/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/js.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "scheduler/scheduler.h"
+
+/* Descriptors of the child. */
+enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD };
+
+#define OPTIONS_BYTES 16384
+#define READY_MS      30000
+
+struct child_options {
+	char *state_dir, *region, *account, *access_key, *secret_key;
+	int64_t uid, gid;
+};
+
+static const struct js_field option_fields[] = {
+	{"stateDir", JS_STRING, offsetof(struct child_options, state_dir), JS_REQUIRED, NULL},
+	{"region", JS_STRING, offsetof(struct child_options, region), JS_REQUIRED, NULL},
+	{"account", JS_STRING, offsetof(struct child_options, account), JS_REQUIRED, NULL},
+	{"accessKey", JS_STRING, offsetof(struct child_options, access_key), JS_REQUIRED, NULL},
+	{"secretKey", JS_STRING, offsetof(struct child_options, secret_key), JS_REQUIRED, NULL},
+	{"uid", JS_I64, offsetof(struct child_options, uid), JS_REQUIRED, NULL},
+	{"gid", JS_I64, offsetof(struct child_options, gid), JS_REQUIRED, NULL},
+};
+static const struct js_shape option_shape = JS_SHAPE("options", struct child_options,
+						     option_fields);
+
+static int make_state_dir(const struct host *h, char **ret, struct err *e)
+{
+	auto_free char *dir = xasprintf("%s/server", h->state_dir);
+
+	if (fs_mkdirs(AT_FDCWD, dir, 0700, e) < 0)
+		return -e->code;
+	if (chown(dir, h->uid, h->gid) < 0 || chmod(dir, 0700) < 0)
+		return err_sys(e, "owner of %s", dir);
+	*ret = take_ptr(dir);
+	return 0;
+}
+
+static void fill_options(const struct host *h, const char *dir, struct child_options *ret)
+{
+	*ret = (struct child_options){.state_dir = (char *)(uintptr_t)dir,
+				      .region = h->config.region,
+				      .account = h->config.account,
+				      .access_key = h->access_key,
+				      .secret_key = h->secret_key,
+				      .uid = h->uid,
+				      .gid = h->gid};
+}
+
+/* ---- the parent ---- */
+
+/* Both ends of a pipe, close-on-exec. */
+static int make_pipe(int *ret_r, int *ret_w, struct err *e)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_sys(e, "pipe");
+	*ret_r = fds[0];
+	*ret_w = fds[1];
+	return 0;
+}
+
+static int make_streams(int *ret_ours, int *ret_theirs, struct err *e)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return err_sys(e, "socketpair");
+	*ret_ours = fds[0];
+	*ret_theirs = fds[1];
+	return 0;
+}
+
+/* The options fit into a pipe's buffer, so writing does not wait for a reader. */
+static int send_options(const struct host *h, const char *dir, int fd, struct err *e)
+{
+	struct child_options o;
+	auto_json json_t *doc = NULL;
+	auto_free char *text = NULL;
+	int r;
+
+	fill_options(h, dir, &o);
+	doc = js_encode(&option_shape, &o);
+	text = js_dump(doc);
+	r = write_all(fd, text, strlen(text));
+	explicit_bzero(text, strlen(text));
+	return r < 0 ? err_set(e, -r, "hand options to the server") : 0;
+}
+
+static int wait_until_ready(int ready_fd, struct err *e)
+{
+	struct pollfd p = {.fd = ready_fd, .events = POLLIN};
+	char byte;
+	int r;
+
+	do
+		r = poll(&p, 1, READY_MS);
+	while (r < 0 && errno == EINTR);
+	if (r > 0 && read(ready_fd, &byte, 1) == 1)
+		return 0;
+	return err_set(e, r ? EIO : ETIMEDOUT, "the server did not become ready");
+}
+
+void server_stop(struct server *s)
+{
+	struct err e;
+	int status;
+
+	if (s->pidfd < 0)
+		return;
+	(void)proc_pidfd_kill(s->pidfd, SIGTERM);
+	(void)proc_wait(s->pidfd, &status, &e);
+	close_fd(&s->pidfd);
+}
+
+int server_start(struct server *s, int *ret_node_fd, struct err *e)
+{
+	auto_close int options_r = -1, options_w = -1, ready_r = -1, ready_w = -1, ours = -1,
+		       theirs = -1;
+	auto_free char *dir = NULL;
+	char *const argv[] = {(char[]){"berthd"}, (char[]){"server-child"}, NULL};
+	struct proc_spawn spawn = {
+		.path = s->host->self, .argv = argv, .envp = environ, .die_with_parent = true};
+
+	server_stop(s);
+	if (make_state_dir(s->host, &dir, e) < 0 || make_pipe(&options_r, &options_w, e) < 0 ||
+	    make_pipe(&ready_r, &ready_w, e) < 0 || make_streams(&ours, &theirs, e) < 0 ||
+	    send_options(s->host, dir, options_w, e) < 0)
+		return -e->code;
+
+	{
+		const struct proc_fd fds[] = {{2, 2},
+					      {options_r, OPTIONS_FD},
+					      {ready_w, READY_FD},
+					      {theirs, NODE_FD},
+					      {s->unix_fd, UNIX_FD},
+					      {s->tcp_fd, TCP_FD}};
+
+		spawn.fds = fds;
+		spawn.fd_count = ARRAY_COUNT(fds);
+		if (proc_spawn(&spawn, &s->pid, &s->pidfd, e) < 0)
+			return err_wrap(e, "server");
+	}
+	close_fd(&ready_w);
+	close_fd(&theirs);
+	if (wait_until_ready(ready_r, e) < 0) {
+		server_stop(s);
+		return -e->code;
+	}
+	*ret_node_fd = take_fd(ours);
+	return 0;
+}
+
+/* ---- the child ---- */
+
+static int drop_rights(const char *dir, uid_t uid, gid_t gid, struct err *e)
+{
+	const struct rlimit no_core = {0, 0};
+
+	if (chroot(dir) < 0 || chdir("/") < 0)
+		return err_sys(e, "make %s the root directory", dir);
+	(void)setrlimit(RLIMIT_CORE, &no_core); /* the secret key is in memory */
+	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+		return err_sys(e, "become user %u", (unsigned)uid);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return err_sys(e, "give up privileges");
+	return 0;
+}
+
+static int run_as_child(const struct child_options *o, struct err *e)
+{
+	const struct scheduler_options options = {.tcp_fd = TCP_FD,
+						  .unix_fd = UNIX_FD,
+						  .node_fd = NODE_FD,
+						  .ready_fd = READY_FD,
+						  .state_dir = "/",
+						  .region = o->region,
+						  .account = o->account,
+						  .access_key = o->access_key,
+						  .secret_key = o->secret_key};
+
+	for (int fd = OPTIONS_FD; fd <= TCP_FD; fd++)
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			return err_sys(e, "descriptor %d", fd);
+	if (drop_rights(o->state_dir, (uid_t)o->uid, (gid_t)o->gid, e) < 0)
+		return -e->code;
+	return scheduler_run(&options, e);
+}
+
+int server_child_main(void)
+{
+	auto_buf struct buf text = BUF_INIT(OPTIONS_BYTES);
+	auto_arena struct arena a = {0};
+	struct child_options o;
+	struct err e = {0};
+	int r;
+
+	r = fs_read_fd(OPTIONS_FD, &text, &e);
+	if (r == 0)
+		r = js_decode_text(buf_str(&text), text.size, &option_shape, &a, &o, &e);
+	if (r == 0)
+		r = run_as_child(&o, &e);
+	if (r < 0)
+		log_error("server: %s", e.msg);
+	return r < 0 ? 1 : 0;
+}
+
+int server_run_here(struct server *s, struct err *e)
+{
+	auto_free char *dir = NULL;
+	const struct host *h = s->host;
+	const struct scheduler_options o = {.tcp_fd = s->tcp_fd,
+					    .unix_fd = s->unix_fd,
+					    .node_fd = -1,
+					    .ready_fd = -1,
+					    .state_dir = "/",
+					    .region = h->config.region,
+					    .account = h->config.account,
+					    .access_key = h->access_key,
+					    .secret_key = h->secret_key};
+
+	if (make_state_dir(h, &dir, e) < 0 || drop_rights(dir, h->uid, h->gid, e) < 0)
+		return -e->code;
+	return scheduler_run(&o, e);
+}

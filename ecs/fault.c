@@ -1,0 +1,55 @@
+/* ecs/fault.c - what a caller of the AWS API is told when something is wrong
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "ecs/fault.h"
+
+#include <stdio.h>
+
+static const struct {
+	const char *name;
+	unsigned status;
+} faults[] = {
+	[ECS_FAULT_SERIALIZATION] = {"SerializationException", 400},
+	[ECS_FAULT_UNKNOWN_OPERATION] = {"UnknownOperationException", 400},
+	[ECS_FAULT_MISSING_TOKEN] = {"MissingAuthenticationTokenException", 403},
+	[ECS_FAULT_INCOMPLETE_SIGNATURE] = {"IncompleteSignatureException", 400},
+	[ECS_FAULT_INVALID_SIGNATURE] = {"InvalidSignatureException", 400},
+	[ECS_FAULT_UNRECOGNIZED_CLIENT] = {"UnrecognizedClientException", 400},
+	[ECS_FAULT_REQUEST_EXPIRED] = {"InvalidSignatureException", 400},
+	[ECS_FAULT_TOO_LARGE] = {"RequestEntityTooLargeException", 413},
+	[ECS_FAULT_THROTTLING] = {"ThrottlingException", 400},
+	[ECS_FAULT_CLIENT] = {"ClientException", 400},
+	[ECS_FAULT_SERVER] = {"ServerException", 500},
+	[ECS_FAULT_INVALID_PARAMETER] = {"InvalidParameterException", 400},
+	[ECS_FAULT_CLUSTER_NOT_FOUND] = {"ClusterNotFoundException", 400},
+	[ECS_FAULT_CLUSTER_CONTAINS_TASKS] = {"ClusterContainsTasksException", 400},
+	[ECS_FAULT_CLUSTER_CONTAINS_INSTANCES] = {"ClusterContainsContainerInstancesException",
+						  400},
+	[ECS_FAULT_UNSUPPORTED_FEATURE] = {"UnsupportedFeatureException", 400},
+	[ECS_FAULT_RESOURCE_NOT_FOUND] = {"ResourceNotFoundException", 400},
+	[ECS_FAULT_CONFLICT] = {"ConflictException", 400},
+	[ECS_FAULT_LIMIT_EXCEEDED] = {"LimitExceededException", 400},
+	[ECS_FAULT_RESOURCE_EXISTS] = {"ResourceAlreadyExistsException", 400},
+	[ECS_FAULT_UNAVAILABLE] = {"ServiceUnavailableException", 500},
+};
+
+int ecs_fault_set(struct ecs_fault *f, enum ecs_fault_type type, const char *fmt, ...)
+{
+	va_list ap;
+
+	f->type = type;
+	va_start(ap, fmt);
+	(void)vsnprintf(f->message, sizeof(f->message), fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+const char *ecs_fault_name(enum ecs_fault_type type)
+{
+	return faults[type].name;
+}
+
+unsigned ecs_fault_status(enum ecs_fault_type type)
+{
+	return faults[type].status;
+}

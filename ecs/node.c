@@ -1,0 +1,200 @@
+/* ecs/node.c - the messages between the control plane and a node
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "ecs/node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/auto.h"
+
+#define FIELD(type, name, kind, member)                     \
+	{                                                   \
+		name, kind, offsetof(type, member), 0, NULL \
+	}
+#define FIELD_REQUIRED(type, name, kind, member)                      \
+	{                                                             \
+		name, kind, offsetof(type, member), JS_REQUIRED, NULL \
+	}
+#define FIELD_OF(type, name, kind, member, shape)               \
+	{                                                       \
+		name, kind, offsetof(type, member), 0, &(shape) \
+	}
+
+static const struct js_field attribute_fields[] = {
+	FIELD_REQUIRED(struct ecs_attribute, "name", JS_STRING, name),
+	FIELD(struct ecs_attribute, "value", JS_STRING, value),
+};
+static const struct js_shape attribute_shape = JS_SHAPE("Attribute", struct ecs_attribute,
+							attribute_fields);
+
+static const struct js_field hello_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_hello, "protocol", JS_I64, protocol),
+	FIELD(struct ecs_node_hello, "instanceId", JS_STRING, instance_id),
+	FIELD_REQUIRED(struct ecs_node_hello, "hostname", JS_STRING, hostname),
+	FIELD_REQUIRED(struct ecs_node_hello, "bootId", JS_STRING, boot_id),
+	FIELD_REQUIRED(struct ecs_node_hello, "version", JS_STRING, version),
+	FIELD_REQUIRED(struct ecs_node_hello, "cpu", JS_I64, cpu_units),
+	FIELD_REQUIRED(struct ecs_node_hello, "memory", JS_I64, memory_mib),
+	FIELD_OF(struct ecs_node_hello, "attributes", JS_OBJECTS, attributes, attribute_shape),
+};
+
+static const struct js_field welcome_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_welcome, "instanceId", JS_STRING, instance_id),
+	FIELD_REQUIRED(struct ecs_node_welcome, "cluster", JS_STRING, cluster),
+	FIELD_REQUIRED(struct ecs_node_welcome, "region", JS_STRING, region),
+	FIELD_REQUIRED(struct ecs_node_welcome, "account", JS_STRING, account),
+	FIELD(struct ecs_node_welcome, "report", JS_I64, report),
+};
+
+static const struct js_field container_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_container, "name", JS_STRING, name),
+	FIELD_REQUIRED(struct ecs_node_container, "containerArn", JS_STRING, container_arn),
+};
+static const struct js_shape container_shape = JS_SHAPE("Container", struct ecs_node_container,
+							container_fields);
+
+static const struct js_field task_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_task, "taskArn", JS_STRING, task_arn),
+	FIELD_REQUIRED(struct ecs_node_task, "desiredStatus", JS_STRING, desired_status),
+	FIELD_REQUIRED(struct ecs_node_task, "lastStatus", JS_STRING, last_status),
+	FIELD(struct ecs_node_task, "stopCode", JS_STRING, stop_code),
+	FIELD(struct ecs_node_task, "stoppedReason", JS_STRING, stopped_reason),
+	FIELD_OF(struct ecs_node_task, "definition", JS_OBJECT, definition,
+		 ecs_task_definition_shape),
+	FIELD_OF(struct ecs_node_task, "containers", JS_OBJECTS, containers, container_shape),
+};
+const struct js_shape ecs_node_task_shape = JS_SHAPE("Task", struct ecs_node_task, task_fields);
+
+static const struct js_field tasks_fields[] = {
+	FIELD(struct ecs_node_tasks, "full", JS_BOOL, full),
+	FIELD_OF(struct ecs_node_tasks, "tasks", JS_OBJECTS, tasks, ecs_node_task_shape),
+};
+
+static const struct js_field network_binding_fields[] = {
+	FIELD(struct ecs_network_binding, "bindIP", JS_STRING, bind_ip),
+	FIELD(struct ecs_network_binding, "containerPort", JS_I64, container_port),
+	FIELD(struct ecs_network_binding, "hostPort", JS_I64, host_port),
+	FIELD(struct ecs_network_binding, "protocol", JS_STRING, protocol),
+};
+static const struct js_shape network_binding_shape =
+	JS_SHAPE("NetworkBinding", struct ecs_network_binding, network_binding_fields);
+
+static const struct js_field container_state_fields[] = {
+	FIELD_REQUIRED(struct ecs_container_state, "name", JS_STRING, name),
+	FIELD_REQUIRED(struct ecs_container_state, "lastStatus", JS_STRING, last_status),
+	{"exitCode", JS_I64, offsetof(struct ecs_container_state, exit_code), JS_POINTER, NULL},
+	FIELD(struct ecs_container_state, "reason", JS_STRING, reason),
+	FIELD(struct ecs_container_state, "imageDigest", JS_STRING, image_digest),
+	FIELD(struct ecs_container_state, "runtimeId", JS_STRING, runtime_id),
+	FIELD_OF(struct ecs_container_state, "networkBindings", JS_OBJECTS, network_bindings,
+		 network_binding_shape),
+};
+static const struct js_shape container_state_shape =
+	JS_SHAPE("ContainerState", struct ecs_container_state, container_state_fields);
+
+static const struct js_field task_state_fields[] = {
+	FIELD_REQUIRED(struct ecs_task_state, "taskArn", JS_STRING, task_arn),
+	FIELD_REQUIRED(struct ecs_task_state, "lastStatus", JS_STRING, last_status),
+	FIELD(struct ecs_task_state, "stopCode", JS_STRING, stop_code),
+	FIELD(struct ecs_task_state, "stoppedReason", JS_STRING, stopped_reason),
+	FIELD(struct ecs_task_state, "pullStartedAt", JS_I64, pull_started_at),
+	FIELD(struct ecs_task_state, "pullStoppedAt", JS_I64, pull_stopped_at),
+	FIELD(struct ecs_task_state, "startedAt", JS_I64, started_at),
+	FIELD(struct ecs_task_state, "stoppingAt", JS_I64, stopping_at),
+	FIELD(struct ecs_task_state, "executionStoppedAt", JS_I64, execution_stopped_at),
+	FIELD(struct ecs_task_state, "stoppedAt", JS_I64, stopped_at),
+	FIELD_OF(struct ecs_task_state, "containers", JS_OBJECTS, containers,
+		 container_state_shape),
+};
+const struct js_shape ecs_task_state_shape = JS_SHAPE("TaskState", struct ecs_task_state,
+						      task_state_fields);
+
+static const struct js_field report_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_report, "number", JS_I64, number),
+	FIELD_OF(struct ecs_node_report, "tasks", JS_OBJECTS, tasks, ecs_task_state_shape),
+};
+
+static const struct js_field ack_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_ack, "number", JS_I64, number),
+};
+
+static const struct js_field log_event_fields[] = {
+	FIELD_REQUIRED(struct ecs_log_event, "timestamp", JS_I64, timestamp),
+	FIELD_REQUIRED(struct ecs_log_event, "message", JS_STRING, message),
+};
+static const struct js_shape log_event_shape = JS_SHAPE("LogEvent", struct ecs_log_event,
+							log_event_fields);
+
+static const struct js_field log_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_log, "source", JS_STRING, source),
+	FIELD_REQUIRED(struct ecs_node_log, "group", JS_STRING, group),
+	FIELD_REQUIRED(struct ecs_node_log, "stream", JS_STRING, stream),
+	FIELD(struct ecs_node_log, "createGroup", JS_BOOL, create_group),
+	FIELD_REQUIRED(struct ecs_node_log, "position", JS_I64, position),
+	FIELD_OF(struct ecs_node_log, "events", JS_OBJECTS, events, log_event_shape),
+};
+
+static const struct js_field log_ack_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_log_ack, "source", JS_STRING, source),
+	FIELD(struct ecs_node_log_ack, "position", JS_I64, position),
+	FIELD(struct ecs_node_log_ack, "error", JS_STRING, error),
+};
+
+static const struct js_field ask_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_ask, "id", JS_I64, id),
+	FIELD_REQUIRED(struct ecs_node_ask, "operation", JS_STRING, operation),
+	FIELD_REQUIRED(struct ecs_node_ask, "request", JS_JSON, request),
+};
+
+static const struct js_field answer_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_answer, "id", JS_I64, id),
+	FIELD(struct ecs_node_answer, "fault", JS_STRING, fault_message),
+	FIELD(struct ecs_node_answer, "response", JS_JSON, response),
+};
+
+static const struct {
+	const char *name;
+	struct js_shape shape;
+} messages[] = {
+	[ECS_NODE_HELLO] = {"hello", JS_SHAPE("hello", struct ecs_node_hello, hello_fields)},
+	[ECS_NODE_WELCOME] = {"welcome",
+			      JS_SHAPE("welcome", struct ecs_node_welcome, welcome_fields)},
+	[ECS_NODE_TASKS] = {"tasks", JS_SHAPE("tasks", struct ecs_node_tasks, tasks_fields)},
+	[ECS_NODE_REPORT] = {"report", JS_SHAPE("report", struct ecs_node_report, report_fields)},
+	[ECS_NODE_ACK] = {"ack", JS_SHAPE("ack", struct ecs_node_ack, ack_fields)},
+	[ECS_NODE_LOG] = {"log", JS_SHAPE("log", struct ecs_node_log, log_fields)},
+	[ECS_NODE_LOG_ACK] = {"log-ack",
+			      JS_SHAPE("log-ack", struct ecs_node_log_ack, log_ack_fields)},
+	[ECS_NODE_ASK] = {"ask", JS_SHAPE("ask", struct ecs_node_ask, ask_fields)},
+	[ECS_NODE_ANSWER] = {"answer", JS_SHAPE("answer", struct ecs_node_answer, answer_fields)},
+};
+
+const struct js_shape *ecs_node_shape(enum ecs_node_type type)
+{
+	assert(type < ARRAY_COUNT(messages));
+
+	return &messages[type].shape;
+}
+
+int ecs_node_type_of(const json_t *doc, enum ecs_node_type *ret, struct err *e)
+{
+	const char *type = json_string_value(json_object_get(doc, "type"));
+
+	for (size_t i = 0; type && i < ARRAY_COUNT(messages); i++) {
+		if (strcmp(messages[i].name, type) == 0) {
+			*ret = (enum ecs_node_type)i;
+			return 0;
+		}
+	}
+	return err_set(e, EPROTO, "message of unknown type '%.40s'", type ? type : "");
+}
+
+char *ecs_node_dump(enum ecs_node_type type, const void *message)
+{
+	auto_json json_t *doc = js_encode(ecs_node_shape(type), message);
+
+	(void)json_object_set_new(doc, "type", json_string(messages[type].name));
+	return js_dump(doc);
+}

@@ -1,0 +1,156 @@
+/* ecs/node.h - the messages between the control plane and a node
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Each message is a JSON object in a frame (base/frame.h); its "type" names one
+ * of the shapes below.  The node speaks first.
+ *
+ *   node     hello      who I am, what I have
+ *   server   welcome    your container instance, and the last report that I have
+ *   server   tasks      what should run; the first one is the full list
+ *   node     report     what runs; numbered, repeated until acknowledged
+ *   server   ack        reports up to this number are durable
+ *   node     log        lines of a container for a log stream
+ *   server   log-ack    lines up to this position are durable, or why not
+ *   server   ask        a question of a caller that only the node can answer
+ *   node     answer
+ *
+ * Both sides hang up on a message that they cannot read.  Times are
+ * milliseconds since 1970; 0 is absent.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/js.h"
+#include "ecs/taskdef.h"
+
+#define ECS_NODE_PROTOCOL   1
+#define ECS_NODE_FRAME_MAX  (4 << 20) /* bytes of a message */
+#define ECS_NODE_JSON_DEPTH 32
+#define ECS_NODE_LOG_BATCH  (256 << 10) /* bytes of text in one log message */
+
+enum ecs_node_type {
+	ECS_NODE_HELLO,
+	ECS_NODE_WELCOME,
+	ECS_NODE_TASKS,
+	ECS_NODE_REPORT,
+	ECS_NODE_ACK,
+	ECS_NODE_LOG,
+	ECS_NODE_LOG_ACK,
+	ECS_NODE_ASK,
+	ECS_NODE_ANSWER,
+};
+
+struct ecs_attribute {
+	char *name, *value;
+};
+
+struct ecs_node_hello {
+	int64_t protocol;
+	char *instance_id; /* the id of an earlier welcome; NULL at first */
+	char *hostname, *boot_id, *version;
+	int64_t cpu_units, memory_mib;
+	struct js_list attributes; /* ecs_attribute */
+};
+
+struct ecs_node_welcome {
+	char *instance_id, *cluster, *region, *account;
+	int64_t report; /* the last one that is durable here */
+};
+
+struct ecs_node_container {
+	char *name, *container_arn;
+};
+
+/* A task that should be: its definition has the overrides in it. */
+struct ecs_node_task {
+	char *task_arn;
+	char *desired_status; /* RUNNING, STOPPED */
+	char *last_status;    /* as the server knows it: what ran before is not started again */
+	char *stop_code, *stopped_reason;
+	struct ecs_task_definition definition;
+	struct js_list containers; /* ecs_node_container */
+};
+
+struct ecs_node_tasks {
+	bool full;            /* what is not in the list should not be */
+	struct js_list tasks; /* ecs_node_task */
+};
+
+struct ecs_network_binding {
+	char *bind_ip;
+	int64_t container_port, host_port;
+	char *protocol;
+};
+
+struct ecs_container_state {
+	char *name;
+	char *last_status; /* PENDING, RUNNING, STOPPED */
+	int64_t *exit_code;
+	char *reason, *image_digest, *runtime_id;
+	struct js_list network_bindings; /* ecs_network_binding */
+};
+
+struct ecs_task_state {
+	char *task_arn, *last_status;
+	char *stop_code, *stopped_reason;
+	int64_t pull_started_at, pull_stopped_at, started_at, stopping_at, execution_stopped_at,
+		stopped_at;
+	struct js_list containers; /* ecs_container_state */
+};
+
+struct ecs_node_report {
+	int64_t number;       /* one more than the last */
+	struct js_list tasks; /* ecs_task_state */
+};
+
+struct ecs_node_ack {
+	int64_t number;
+};
+
+struct ecs_log_event {
+	int64_t timestamp;
+	char *message;
+};
+
+/*
+ * 'source' names the container's output, 'position' what the node will go on
+ * from; the server keeps both beside the events and takes each position once.
+ */
+struct ecs_node_log {
+	char *source, *group, *stream;
+	bool create_group;
+	int64_t position;
+	struct js_list events; /* ecs_log_event */
+};
+
+struct ecs_node_log_ack {
+	char *source;
+	int64_t position;
+	char *error; /* NULL: durable */
+};
+
+struct ecs_node_ask {
+	int64_t id;
+	char *operation;
+	json_t *request; /* borrowed from the document */
+};
+
+struct ecs_node_answer {
+	int64_t id;
+	char *fault_message; /* NULL: 'response' is valid */
+	json_t *response;    /* borrowed from the document */
+};
+
+/* Shape of a message, by type. */
+const struct js_shape *ecs_node_shape(enum ecs_node_type type);
+
+/* The type of a document, or < 0. */
+int ecs_node_type_of(const json_t *doc, enum ecs_node_type *ret, struct err *e);
+
+/* A message as text for a frame, malloc'ed. */
+char *ecs_node_dump(enum ecs_node_type type, const void *message);
+
+/* Shapes of the parts that are kept by themselves. */
+extern const struct js_shape ecs_node_task_shape, ecs_task_state_shape;

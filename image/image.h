@@ -1,0 +1,224 @@
+/* image/image.h - images: pulled from registries, held in a store
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The process that uses this header parses nothing that a registry sent and
+ * talks to no network.  `berth-worker` does, in children of few rights:
+ *
+ *   caller ── puller ─┬─ fetcher    one per pull: registry, manifest, configuration
+ *                     └─ unpacker   one per layer: decompression, tar, files
+ *
+ * They hand over checked and bounded records; the store keeps those in a
+ * format of its own.
+ *
+ * Names of images are what people type: "busybox", "nginx:1.25",
+ * "127.0.0.1:5000/team/app@sha256:...".  Wherever a reference is taken, any of
+ * these is fine; wherever one is given back, it is whole:
+ * "docker.io/library/busybox:latest".  When both a tag and a digest are given,
+ * the digest decides and the tag is dropped.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/js.h"
+#include "base/mem.h"
+
+/* Outcomes; the functions that have one name it. */
+enum {
+	IMAGE_ABSENT = 1, /* the store does not hold it */
+	IMAGE_IN_USE = 2, /* the caller said that it is in use */
+	IMAGE_AGAIN = 3,  /* nothing to tell now: poll */
+};
+
+/* ---- the store ---- */
+
+struct image_store;
+
+struct image_store_options {
+	const char *dir;    /* made when absent, mode 0700; its parent exists */
+	const char *worker; /* path of the program berth-worker */
+};
+
+/*
+ * Open a store.  What pulls that died have left is dropped.  The store is on
+ * one file system; that of user.* attributes is used for overlay marks when
+ * the file system has them (all but tmpfs before Linux 6.6), else trusted.*.
+ */
+int image_store_open(const struct image_store_options *o, struct image_store **ret, struct err *e);
+
+/* Every pull must have been freed.  NULL is fine. */
+void image_store_close(struct image_store *s);
+
+/* ---- images held ---- */
+
+#define IMAGE_LAYERS_MAX 127
+
+/* One image of one platform.  Strings are NULL and lists empty when the image does not say. */
+struct image {
+	char *reference;         /* the name it was found by */
+	char *digest;            /* "sha256:...": what the name stood for, an index or a manifest */
+	char *manifest;          /* "sha256:...": the manifest of this platform */
+	char *os, *architecture; /* "linux", "amd64": Go's names, as images use them */
+	char *variant;           /* "v8" */
+	int64_t created_ms;      /* when it was made, as it says; 0: it does not say */
+	int64_t pulled_ms;       /* when the name was last pulled; wall clock */
+	uint64_t size;           /* bytes of all layers, unpacked */
+
+	struct js_strings entrypoint, cmd, env;
+	char *working_dir, *user, *stop_signal;
+	struct js_strings ports;   /* "80/tcp" */
+	struct js_strings volumes; /* absolute paths in the container */
+	struct js_map labels;
+
+	/*
+	 * Absolute paths of the layers' directories in the store, lowest first,
+	 * each once: what rootfs_mount() takes.
+	 */
+	struct js_strings layers;
+
+	struct arena arena; /* owns all of the above */
+};
+
+/* 0, or IMAGE_ABSENT.  A malformed reference is -EINVAL.  *ret is the caller's. */
+int image_find(struct image_store *s, const char *reference, struct image **ret, struct err *e);
+void image_free(struct image *i);
+
+/*
+ * All names, each with its image; and each image that has lost its name to a
+ * newer one, with a NULL reference.  Newest pull first.
+ */
+struct image_list {
+	struct image **items;
+	size_t count;
+};
+int image_list(struct image_store *s, struct image_list *ret, struct err *e);
+void image_list_done(struct image_list *l);
+
+/*
+ * Take a name away, or with "sha256:..." (the image's digest) an image and all
+ * its names.  An image without a name goes, and each layer that no image needs
+ * any more, soon after.  'in_use' are the digests (struct image .digest) of
+ * images that have containers: their layers stay.
+ *
+ * 0; IMAGE_ABSENT; IMAGE_IN_USE: it is the last name of an image in use, and
+ * nothing was done.
+ */
+int image_remove(struct image_store *s, const char *reference, const char *const *in_use,
+		 size_t in_use_count, struct err *e);
+
+/* ---- pulling ---- */
+
+enum image_pull_policy {
+	IMAGE_PULL_ALWAYS,    /* ask the registry what the name stands for; get what is missing */
+	IMAGE_PULL_IF_ABSENT, /* what the store holds under this name is good */
+};
+
+struct image_pull_request {
+	const char *reference;
+	const char *platform;            /* "linux/arm64/v8"; NULL: this machine's */
+	const char *username, *password; /* NULL: anonymous */
+	enum image_pull_policy policy;
+	bool insecure; /* plain HTTP or an unknown certificate will do; on loopback HTTP always does */
+};
+
+/* Why a pull failed; the sentence is in the err. */
+enum image_reason {
+	IMAGE_REASON_OTHER,
+	IMAGE_REASON_NOT_FOUND,       /* no such repository, tag or digest */
+	IMAGE_REASON_UNAUTHORIZED,    /* credentials are missing, wrong or too weak */
+	IMAGE_REASON_UNREACHABLE,     /* no address, no connection, TLS */
+	IMAGE_REASON_TIMEOUT,         /* the registry stopped talking */
+	IMAGE_REASON_REGISTRY,        /* it answered what no registry should */
+	IMAGE_REASON_DIGEST_MISMATCH, /* manifest, configuration, blob or diff-id */
+	IMAGE_REASON_TRUNCATED,       /* fewer bytes than promised */
+	IMAGE_REASON_MALFORMED,       /* not JSON, not gzip, not tar, or of the wrong shape */
+	IMAGE_REASON_UNSAFE,          /* an archive that tries to leave its root */
+	IMAGE_REASON_PLATFORM,        /* no image for this machine */
+	IMAGE_REASON_UNSUPPORTED,     /* a media type that we do not know */
+	IMAGE_REASON_TOO_LARGE,       /* over one of our limits, bombs included */
+	IMAGE_REASON_DISK_FULL,       /* blocks, inodes or quota */
+};
+
+/* "not found", "unauthorized" ...: for logs and metrics. */
+const char *image_reason_name(enum image_reason r);
+
+enum image_pull_phase {
+	IMAGE_LAYER_WAITING,
+	IMAGE_LAYER_DOWNLOADING, /* and unpacking: one pass */
+	IMAGE_LAYER_UNPACKING,   /* all bytes are here; files are being written and synced */
+	IMAGE_LAYER_DONE,
+	IMAGE_LAYER_EXISTS, /* it was here already */
+};
+
+enum image_pull_event_kind {
+	IMAGE_PULL_RESOLVED, /* .digest is what the name stands for */
+	IMAGE_PULL_LAYER,    /* a layer went on */
+	IMAGE_PULL_DONE,     /* .image is the caller's */
+};
+
+struct image_pull_event {
+	enum image_pull_event_kind kind;
+	char digest[72]; /* "sha256:" and 64 digits: RESOLVED the image's, LAYER the blob's */
+	/* LAYER */
+	unsigned layer, layer_count; /* lowest is 0 */
+	enum image_pull_phase phase;
+	uint64_t bytes, total_bytes; /* as the registry sends them, compressed */
+	/* DONE */
+	struct image *image;
+};
+
+struct image_pull;
+
+/*
+ * Begin a pull.  It goes on by itself in other processes.  Requests that make
+ * no sense (a malformed reference) fail here.  Two pulls that need one layer
+ * share its download.
+ */
+int image_pull_begin(struct image_store *s, const struct image_pull_request *request,
+		     struct image_pull **ret, struct err *e);
+
+/* Poll it for reading; it stays the pull's. */
+int image_pull_fd(const struct image_pull *p);
+
+/*
+ * What happened next.  0: *ret is set; IMAGE_AGAIN: nothing now.  Negative:
+ * the pull failed, image_pull_reason() tells why and *e has a sentence fit to
+ * follow "CannotPullContainerError: ".  After DONE or a failure only
+ * image_pull_free() is left to call.
+ */
+int image_pull_next(struct image_pull *p, struct image_pull_event *ret, struct err *e);
+enum image_reason image_pull_reason(const struct image_pull *p);
+
+/* Ends the pull at once where it is still going on; nothing of it stays.  NULL is fine. */
+void image_pull_free(struct image_pull *p);
+
+/* ---- users ---- */
+
+#define IMAGE_USER_GROUPS_MAX 128
+
+struct image_user {
+	uint32_t uid, gid;
+	uint32_t groups[IMAGE_USER_GROUPS_MAX]; /* supplementary, without gid */
+	size_t group_count;
+	char home[256]; /* "/" when passwd does not say */
+};
+
+/*
+ * Who "name", "name:group", "uid", "uid:gid" or "" (uid 0) is, by etc/passwd
+ * and etc/group below 'root_fd' (a mounted root of the image), as Docker reads
+ * them.  A worker reads those files: the first call for a user of an image
+ * takes some milliseconds (at most IMAGE_USER_TIMEOUT_MS), later ones none.
+ *
+ * A name that is not there is -ENOENT.
+ */
+#define IMAGE_USER_TIMEOUT_MS 5000
+int image_user_lookup(struct image_store *s, const char *image_digest, const char *user,
+		      int root_fd, struct image_user *ret, struct err *e);
+
+/* ---- the worker ---- */
+
+/* main() of berth-worker: its roles are named by argv[1]. */
+int image_worker_main(int argc, char **argv);

@@ -1,0 +1,225 @@
+/* image/inflate.c - a layer's bytes, unpacked as they come
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "image/inflate.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <isa-l/igzip_lib.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+#include "image/reason.h"
+
+#define IN_SIZE      (256 << 10)
+#define OUT_SIZE     (1 << 20)
+#define MAGIC_SIZE   6
+#define ZSTD_LOG_MAX 27 /* 128 MiB of window: what zstd itself takes without being asked */
+
+struct inflate {
+	const struct method *method; /* NULL until the first bytes are there */
+	int fd;
+	bool input_ended;
+	size_t at, filled; /* of 'in' */
+	uint64_t bytes_in, bytes_out;
+	bool between; /* no member or frame is half read */
+	struct inflate_state gzip;
+	ZSTD_DCtx *zstd;
+	unsigned char in[IN_SIZE], out[OUT_SIZE];
+};
+
+/* Unpack from 'in' to 'out' as much as goes; how much came out, or an error. */
+struct method {
+	const char *name;
+	unsigned char magic[MAGIC_SIZE];
+	size_t magic_size;
+	ssize_t (*step)(struct inflate *z, struct err *e);
+};
+
+static int damaged(struct inflate *z, const char *how, struct err *e)
+{
+	return image_fail(e, IMAGE_REASON_MALFORMED, "%s: %s", z->method->name, how);
+}
+
+/* ---- plain ---- */
+
+static ssize_t plain_step(struct inflate *z, struct err *e)
+{
+	size_t size = z->filled - z->at;
+
+	(void)e;
+	memcpy(z->out, z->in + z->at, size);
+	z->at = z->filled;
+	return (ssize_t)size;
+}
+
+/* ---- gzip ---- */
+
+static const char *gzip_problem(int code)
+{
+	switch (code) {
+	case ISAL_INVALID_WRAPPER:
+		return "something else behind its end";
+	case ISAL_UNSUPPORTED_METHOD:
+		return "an unknown method";
+	case ISAL_INCORRECT_CHECKSUM:
+		return "wrong checksum";
+	default:
+		return "damaged";
+	}
+}
+
+static ssize_t gzip_step(struct inflate *z, struct err *e)
+{
+	int code;
+
+	if (z->between) {
+		isal_inflate_init(&z->gzip);
+		z->gzip.crc_flag = ISAL_GZIP;
+		z->between = false;
+	}
+	z->gzip.next_in = z->in + z->at;
+	z->gzip.avail_in = (uint32_t)(z->filled - z->at);
+	z->gzip.next_out = z->out;
+	z->gzip.avail_out = OUT_SIZE;
+	code = isal_inflate(&z->gzip);
+	if (code < 0)
+		return damaged(z, gzip_problem(code), e);
+	z->at = z->filled - z->gzip.avail_in;
+	z->between = z->gzip.block_state == ISAL_BLOCK_FINISH;
+	return OUT_SIZE - (ssize_t)z->gzip.avail_out;
+}
+
+/* ---- zstd ---- */
+
+static ssize_t zstd_step(struct inflate *z, struct err *e)
+{
+	ZSTD_inBuffer in = {z->in, z->filled, z->at};
+	ZSTD_outBuffer out = {z->out, OUT_SIZE, 0};
+	size_t code;
+
+	if (!z->zstd) {
+		z->zstd = ZSTD_createDCtx();
+		assert(z->zstd);
+		(void)ZSTD_DCtx_setParameter(z->zstd, ZSTD_d_windowLogMax, ZSTD_LOG_MAX);
+	}
+	code = ZSTD_decompressStream(z->zstd, &out, &in);
+	if (ZSTD_isError(code))
+		return damaged(z, ZSTD_getErrorName(code), e);
+	z->at = in.pos;
+	z->between = code == 0;
+	return (ssize_t)out.pos;
+}
+
+/* ---- the stream ---- */
+
+static const struct method methods[] = {
+	{"gzip", {0x1f, 0x8b}, 2, gzip_step}, {"zstd", {0x28, 0xb5, 0x2f, 0xfd}, 4, zstd_step},
+	{"bzip2", {'B', 'Z', 'h'}, 3, NULL},  {"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, NULL},
+	{"plain", {0}, 0, plain_step},
+};
+
+struct inflate *inflate_new(int fd)
+{
+	struct inflate *z = xcalloc(1, sizeof(*z));
+
+	z->fd = fd;
+	z->between = true;
+	return z;
+}
+
+void inflate_free(struct inflate *z)
+{
+	if (!z)
+		return;
+	(void)ZSTD_freeDCtx(z->zstd);
+	free(z);
+}
+
+uint64_t inflate_bytes_in(const struct inflate *z)
+{
+	return z->bytes_in;
+}
+
+uint64_t inflate_bytes_out(const struct inflate *z)
+{
+	return z->bytes_out;
+}
+
+/* At least 'want' bytes in 'in', unless the input ends before. */
+static int fill(struct inflate *z, size_t want, struct err *e)
+{
+	if (z->at == z->filled)
+		z->at = z->filled = 0;
+	while (!z->input_ended && z->filled - z->at < want) {
+		ssize_t n = read(z->fd, z->in + z->filled, IN_SIZE - z->filled);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return os_fail(e, "read the layer");
+		z->input_ended = n == 0;
+		z->filled += (size_t)n;
+		z->bytes_in += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int find_method(struct inflate *z, struct err *e)
+{
+	if (fill(z, MAGIC_SIZE, e) < 0)
+		return -e->code;
+	for (size_t i = 0; !z->method; i++)
+		if (z->filled >= methods[i].magic_size &&
+		    memcmp(z->in, methods[i].magic, methods[i].magic_size) == 0)
+			z->method = &methods[i];
+	if (!z->method->step)
+		return image_fail(e, IMAGE_REASON_UNSUPPORTED, "packed by %s", z->method->name);
+	return 0;
+}
+
+static int check_limits(const struct inflate *z, struct err *e)
+{
+	if (z->bytes_out > INFLATE_BYTES_MAX)
+		return image_fail(e, IMAGE_REASON_TOO_LARGE, "it unpacks to more than %llu GiB",
+				  INFLATE_BYTES_MAX >> 30);
+	if (z->bytes_out > INFLATE_RATIO_FROM && z->bytes_out / INFLATE_RATIO_MAX > z->bytes_in)
+		return image_fail(e, IMAGE_REASON_TOO_LARGE,
+				  "it unpacks to more than %d times its size", INFLATE_RATIO_MAX);
+	return 0;
+}
+
+int inflate_next(struct inflate *z, const void **ret, size_t *ret_size, struct err *e)
+{
+	if (!z->method && find_method(z, e) < 0)
+		return -e->code;
+	for (;;) {
+		bool more;
+		ssize_t n;
+
+		/* What is held back inside comes out without new input. */
+		if (fill(z, 1, e) < 0)
+			return -e->code;
+		more = z->at < z->filled;
+		if (!more && z->between)
+			break;
+		n = z->method->step(z, e);
+		if (n < 0)
+			return (int)n;
+		if (n > 0) {
+			z->bytes_out += (uint64_t)n;
+			*ret = z->out;
+			*ret_size = (size_t)n;
+			return check_limits(z, e);
+		}
+		if (!more && !z->between)
+			return image_fail(e, IMAGE_REASON_TRUNCATED, "%s: it ends too early",
+					  z->method->name);
+	}
+	*ret_size = 0;
+	return 0;
+}

@@ -1,0 +1,30 @@
+/* image/inflate.h - a layer's bytes, unpacked as they come
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * gzip, zstd or plain, told by the first bytes whatever the media type says.
+ * Several gzip members or zstd frames in a row are one stream; anything else
+ * behind the last is refused, and so is an end before the end.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* A layer unpacks to at most so many bytes, and to at most so many times its size. */
+#define INFLATE_BYTES_MAX  (256ULL << 30)
+#define INFLATE_RATIO_MAX  1000
+#define INFLATE_RATIO_FROM (64ULL << 20) /* less than this is never too much */
+
+struct inflate;
+
+/* Reads from 'fd' (borrowed). */
+struct inflate *inflate_new(int fd);
+void inflate_free(struct inflate *z); /* NULL is fine */
+
+/* Some bytes, valid until the next call; *ret_size is 0 at the end. */
+int inflate_next(struct inflate *z, const void **ret, size_t *ret_size, struct err *e);
+
+uint64_t inflate_bytes_in(const struct inflate *z);
+uint64_t inflate_bytes_out(const struct inflate *z);

@@ -1,0 +1,55 @@
+/* image/record.h - what we keep of an image's documents
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The fetcher reads a registry's JSON, checks it, and writes this; the store
+ * keeps it.  One line for each fact, a word and its value:
+ *
+ *   berth image 1
+ *   digest sha256:...
+ *   env PATH=/usr/bin:/bin
+ *   label maintainer somebody
+ *   layer sha256:(diff-id) sha256:(blob) 1234
+ *
+ * Control characters and backslashes are written \xHH, in a label's name blanks
+ * too.  Words that repeat make a list.  A reader trusts nothing: unknown words,
+ * missing ones, repeated single ones and invalid digests are refused.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "image/image.h"
+#include "image/reference.h"
+
+#define RECORD_SIZE_MAX (1 << 20)
+
+struct record_layer {
+	char diff_id[DIGEST_SIZE]; /* of the tar */
+	char blob[DIGEST_SIZE];    /* as the registry has it */
+	uint64_t blob_size;        /* bytes */
+};
+
+struct record {
+	/* .reference, .pulled_ms, .size and .layers belong to the store and are empty here. */
+	struct image image;
+	struct record_layer layers[IMAGE_LAYERS_MAX];
+	size_t layer_count;
+};
+
+struct record *record_new(void);
+void record_free(struct record *r); /* NULL is fine */
+
+static inline void auto_record_(struct record **r)
+{
+	record_free(*r);
+}
+#define auto_record __attribute__((cleanup(auto_record_)))
+
+/* 'out' should be limited to RECORD_SIZE_MAX: more is refused by the reader. */
+void record_write(const struct record *r, struct buf *out);
+
+/* *ret is the caller's. */
+int record_read(const char *text, size_t size, struct record **ret, struct err *e);

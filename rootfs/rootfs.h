@@ -1,0 +1,60 @@
+/* rootfs/rootfs.h - from layers to a mounted root
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A root is an overlay mount: the layers of an image below, never written, and
+ * a scratch directory of its own above.  It comes as a detached mount: a
+ * descriptor, in no mount table, that move_mount(2) attaches where a container
+ * wants it and that disappears with its last user.  So there is nothing to
+ * unmount and nothing that a crash could leave behind.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+#define ROOTFS_LAYERS_MAX 127
+
+/*
+ * A scratch directory holds what one container writes: upper/, and work/ which
+ * the kernel wants beside it.  It outlives the mount; mounted again it shows
+ * what was written.  Its file system can hold neither another overlay's files
+ * (overlay upon overlay is refused by the kernel) nor do without attributes:
+ * ext4, xfs, btrfs and tmpfs will do.
+ *
+ * Its parent exists.  One that is there already: -EEXIST.
+ */
+int rootfs_scratch_create(const char *dir, struct err *e);
+
+/* Everything in it goes, the directory too.  Absent is fine. */
+int rootfs_scratch_remove(const char *dir, struct err *e);
+
+struct rootfs_spec {
+	/* Absolute paths, lowest first (struct image .layers); 1 to ROOTFS_LAYERS_MAX. */
+	char *const *layers;
+	size_t layer_count;
+
+	const char *scratch; /* absolute; made by rootfs_scratch_create() */
+
+	/*
+	 * From birth: no one can create a mount point in it either.  For a
+	 * container whose root is read-only, let the runtime make it so once its
+	 * mounts are in place.
+	 */
+	bool read_only;
+
+	/*
+	 * Nothing is synced to disk on the container's behalf: faster, and right
+	 * for what a task may lose.  After a crash of the host such a scratch is
+	 * refused (-ESTALE), because it may hold half of anything.
+	 */
+	bool volatile_upper;
+};
+
+/*
+ * On success *ret_mount_fd is the caller's.  The calling process needs
+ * CAP_SYS_ADMIN and /proc.  The scratch must not be mounted elsewhere at the
+ * same time (-EBUSY).
+ */
+int rootfs_mount(const struct rootfs_spec *spec, int *ret_mount_fd, struct err *e);

@@ -1,0 +1,152 @@
+/* runtime/capability.c - capabilities: names, sets, giving them up
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "runtime/capability.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/securebits.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "runtime/config.h"
+
+#define CAPABILITY_COUNT 64 /* two words of the kernel's interface */
+
+bool capability_find(const char *name, unsigned *ret)
+{
+	cap_value_t value;
+
+	/* libcap takes lower case and bare numbers too. */
+	if (!str_starts(name, "CAP_") || strpbrk(name, "abcdefghijklmnopqrstuvwxyz"))
+		return false;
+	if (cap_from_name(name, &value) < 0 || value < 0 || value >= CAPABILITY_COUNT)
+		return false;
+	*ret = (unsigned)value;
+	return true;
+}
+
+static int to_bits(const struct js_strings *names, const char *set, uint64_t *ret, struct err *e)
+{
+	uint64_t bits = 0;
+	unsigned n;
+
+	for (size_t i = 0; i < names->count; i++) {
+		if (!capability_find(names->items[i], &n))
+			return err_set(e, EINVAL, "process.capabilities.%s[%zu]: '%s' is unknown",
+				       set, i, names->items[i]);
+		bits |= 1ull << n;
+	}
+	*ret = bits;
+	return 0;
+}
+
+int capability_sets_of(const struct config_capabilities *c, struct capability_sets *ret,
+		       struct err *e)
+{
+	struct capability_sets sets = {0};
+
+	if (c) {
+		const struct {
+			const char *name;
+			const struct js_strings *from;
+			uint64_t *to;
+		} rows[] = {
+			{"bounding", &c->bounding, &sets.bounding},
+			{"effective", &c->effective, &sets.effective},
+			{"inheritable", &c->inheritable, &sets.inheritable},
+			{"permitted", &c->permitted, &sets.permitted},
+			{"ambient", &c->ambient, &sets.ambient},
+		};
+
+		for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+			if (to_bits(rows[i].from, rows[i].name, rows[i].to, e) < 0)
+				return -e->code;
+	}
+	if (sets.effective & ~sets.permitted)
+		return err_set(e, EINVAL, "process.capabilities: effective is more than permitted");
+	/* As runc: an ambient capability that the rules do not allow is left out. */
+	sets.ambient &= sets.permitted & sets.inheritable;
+	*ret = sets;
+	return 0;
+}
+
+/* "CAP_CHOWN, CAP_FOWNER" of the bits; for messages. */
+static void describe(uint64_t bits, char *out, size_t size)
+{
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (int i = 0; i < CAPABILITY_COUNT && len < size; i++) {
+		char *name = bits >> i & 1 ? cap_to_name(i) : NULL;
+
+		if (!name)
+			continue;
+		for (char *p = name; *p; p++)
+			if (*p >= 'a' && *p <= 'z')
+				*p = (char)(*p - 'a' + 'A');
+		len += (size_t)snprintf(out + len, size - len, "%s%s", len ? ", " : "", name);
+		(void)cap_free(name);
+	}
+}
+
+int capability_bound(const struct capability_sets *want, struct err *e)
+{
+	for (int i = 0; i < CAPABILITY_COUNT; i++) {
+		int held = prctl(PR_CAPBSET_READ, i, 0, 0, 0);
+
+		if (held < 0)
+			break; /* the kernel's last one is behind us */
+		if (held == 0 || (want->bounding >> i & 1))
+			continue;
+		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
+			return err_sys(e, "drop capability %d from the bounding set", i);
+	}
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return err_sys(e, "keep capabilities over the change of user");
+	return 0;
+}
+
+static int set_sets(uint64_t effective, uint64_t permitted, uint64_t inheritable, struct err *e)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2], now[2];
+	char names[256];
+	uint64_t have;
+
+	for (unsigned i = 0; i < 2; i++) {
+		data[i].effective = (uint32_t)(effective >> 32 * i);
+		data[i].permitted = (uint32_t)(permitted >> 32 * i);
+		data[i].inheritable = (uint32_t)(inheritable >> 32 * i);
+	}
+	if (capset(&header, data) == 0)
+		return 0;
+	if (errno != EPERM || capget(&header, now) < 0)
+		return err_sys(e, "set capabilities");
+	have = (uint64_t)now[1].permitted << 32 | now[0].permitted;
+	describe(permitted & ~have, names, sizeof(names));
+	return err_set(e, EPERM, "capabilities that the runtime itself does not have: %s", names);
+}
+
+int capability_narrow(const struct capability_sets *want, uint64_t keep, struct err *e)
+{
+	const uint64_t all = want->permitted | keep;
+
+	return set_sets(all, all, want->inheritable, e);
+}
+
+int capability_finish(const struct capability_sets *want, struct err *e)
+{
+	if (set_sets(want->effective, want->permitted, want->inheritable, e) < 0)
+		return -e->code;
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+		return err_sys(e, "clear ambient capabilities");
+	for (unsigned i = 0; i < CAPABILITY_COUNT; i++)
+		if ((want->ambient >> i & 1) &&
+		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
+			return err_sys(e, "raise ambient capability %u", i);
+	return 0;
+}

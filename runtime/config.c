@@ -1,0 +1,434 @@
+/* runtime/config.c - config.json of the OCI runtime-spec as structs
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "runtime/config.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/text.h"
+
+#define FIELD(type, json, kind, member)                            \
+	{                                                          \
+		json, kind, offsetof(struct type, member), 0, NULL \
+	}
+#define BOXED(type, json, kind, member)                                     \
+	{                                                                   \
+		json, kind, offsetof(struct type, member), JS_POINTER, NULL \
+	}
+#define NEEDED(type, json, kind, member)                                     \
+	{                                                                    \
+		json, kind, offsetof(struct type, member), JS_REQUIRED, NULL \
+	}
+#define OBJECT(type, json, shape, member)                                   \
+	{                                                                   \
+		json, JS_OBJECT, offsetof(struct type, member), 0, &(shape) \
+	}
+#define BOXED_OBJECT(type, json, shape, member)                                      \
+	{                                                                            \
+		json, JS_OBJECT, offsetof(struct type, member), JS_POINTER, &(shape) \
+	}
+#define OBJECTS(type, json, shape, member)                                   \
+	{                                                                    \
+		json, JS_OBJECTS, offsetof(struct type, member), 0, &(shape) \
+	}
+#define SHAPE(what)                                                                       \
+	static const struct js_shape what##_shape = JS_SHAPE(#what, struct config_##what, \
+							     what##_fields)
+
+/* ---- process ---- */
+
+static const struct js_field capabilities_fields[] = {
+	FIELD(config_capabilities, "bounding", JS_STRINGS, bounding),
+	FIELD(config_capabilities, "effective", JS_STRINGS, effective),
+	FIELD(config_capabilities, "inheritable", JS_STRINGS, inheritable),
+	FIELD(config_capabilities, "permitted", JS_STRINGS, permitted),
+	FIELD(config_capabilities, "ambient", JS_STRINGS, ambient),
+};
+SHAPE(capabilities);
+
+static const struct js_field rlimit_fields[] = {
+	NEEDED(config_rlimit, "type", JS_STRING, type),
+	NEEDED(config_rlimit, "soft", JS_I64, soft),
+	NEEDED(config_rlimit, "hard", JS_I64, hard),
+};
+SHAPE(rlimit);
+
+static const struct js_field user_fields[] = {
+	FIELD(config_user, "uid", JS_U32, uid),
+	FIELD(config_user, "gid", JS_U32, gid),
+	BOXED(config_user, "umask", JS_U32, umask),
+	FIELD(config_user, "additionalGids", JS_JSON, additional_gids),
+};
+SHAPE(user);
+
+static const struct js_field console_fields[] = {
+	NEEDED(config_console, "height", JS_U32, height),
+	NEEDED(config_console, "width", JS_U32, width),
+};
+SHAPE(console);
+
+static const struct js_field process_fields[] = {
+	FIELD(config_process, "terminal", JS_BOOL, terminal),
+	FIELD(config_process, "noNewPrivileges", JS_BOOL, no_new_privileges),
+	BOXED_OBJECT(config_process, "consoleSize", console_shape, console_size),
+	OBJECT(config_process, "user", user_shape, user),
+	FIELD(config_process, "args", JS_STRINGS, args),
+	FIELD(config_process, "env", JS_STRINGS, env),
+	NEEDED(config_process, "cwd", JS_STRING, cwd),
+	BOXED_OBJECT(config_process, "capabilities", capabilities_shape, capabilities),
+	OBJECTS(config_process, "rlimits", rlimit_shape, rlimits),
+	FIELD(config_process, "apparmorProfile", JS_STRING, apparmor_profile),
+	FIELD(config_process, "selinuxLabel", JS_STRING, selinux_label),
+	BOXED(config_process, "oomScoreAdj", JS_I64, oom_score_adj),
+};
+SHAPE(process);
+
+/* ---- mounts, hooks ---- */
+
+static const struct js_field mount_fields[] = {
+	NEEDED(config_mount, "destination", JS_STRING, destination),
+	FIELD(config_mount, "type", JS_STRING, type),
+	FIELD(config_mount, "source", JS_STRING, source),
+	FIELD(config_mount, "options", JS_STRINGS, options),
+};
+SHAPE(mount);
+
+static const struct js_field hook_fields[] = {
+	NEEDED(config_hook, "path", JS_STRING, path),
+	FIELD(config_hook, "args", JS_STRINGS, args),
+	FIELD(config_hook, "env", JS_STRINGS, env),
+	BOXED(config_hook, "timeout", JS_I64, timeout),
+};
+SHAPE(hook);
+
+static const struct js_field hooks_fields[] = {
+	OBJECTS(config_hooks, "prestart", hook_shape, prestart),
+	OBJECTS(config_hooks, "createRuntime", hook_shape, create_runtime),
+	OBJECTS(config_hooks, "createContainer", hook_shape, create_container),
+	OBJECTS(config_hooks, "startContainer", hook_shape, start_container),
+	OBJECTS(config_hooks, "poststart", hook_shape, poststart),
+	OBJECTS(config_hooks, "poststop", hook_shape, poststop),
+};
+SHAPE(hooks);
+
+/* ---- linux ---- */
+
+struct config_namespace {
+	char *type, *path;
+};
+
+static const struct js_field namespace_fields[] = {
+	NEEDED(config_namespace, "type", JS_STRING, type),
+	FIELD(config_namespace, "path", JS_STRING, path),
+};
+SHAPE(namespace);
+
+static const struct js_field id_map_fields[] = {
+	NEEDED(config_id_map, "containerID", JS_U32, container_id),
+	NEEDED(config_id_map, "hostID", JS_U32, host_id),
+	NEEDED(config_id_map, "size", JS_U32, size),
+};
+SHAPE(id_map);
+
+static const struct js_field device_fields[] = {
+	NEEDED(config_device, "type", JS_STRING, type),
+	NEEDED(config_device, "path", JS_STRING, path),
+	BOXED(config_device, "major", JS_I64, major),
+	BOXED(config_device, "minor", JS_I64, minor),
+	BOXED(config_device, "fileMode", JS_U32, file_mode),
+	BOXED(config_device, "uid", JS_U32, uid),
+	BOXED(config_device, "gid", JS_U32, gid),
+};
+SHAPE(device);
+
+static const struct js_field device_rule_fields[] = {
+	NEEDED(config_device_rule, "allow", JS_BOOL, allow),
+	FIELD(config_device_rule, "type", JS_STRING, type),
+	BOXED(config_device_rule, "major", JS_I64, major),
+	BOXED(config_device_rule, "minor", JS_I64, minor),
+	FIELD(config_device_rule, "access", JS_STRING, access),
+};
+SHAPE(device_rule);
+
+static const struct js_field memory_fields[] = {
+	BOXED(config_memory, "limit", JS_I64, limit),
+	BOXED(config_memory, "reservation", JS_I64, reservation),
+	BOXED(config_memory, "swap", JS_I64, swap),
+	BOXED(config_memory, "swappiness", JS_I64, swappiness),
+	FIELD(config_memory, "disableOOMKiller", JS_BOOL, disable_oom_killer),
+};
+SHAPE(memory);
+
+static const struct js_field cpu_fields[] = {
+	BOXED(config_cpu, "shares", JS_I64, shares), BOXED(config_cpu, "quota", JS_I64, quota),
+	BOXED(config_cpu, "burst", JS_I64, burst),   BOXED(config_cpu, "period", JS_I64, period),
+	BOXED(config_cpu, "idle", JS_I64, idle),     FIELD(config_cpu, "cpus", JS_STRING, cpus),
+	FIELD(config_cpu, "mems", JS_STRING, mems),
+};
+SHAPE(cpu);
+
+static const struct js_field pids_fields[] = {
+	NEEDED(config_pids, "limit", JS_I64, limit),
+};
+SHAPE(pids);
+
+static const struct js_field resources_fields[] = {
+	OBJECTS(config_resources, "devices", device_rule_shape, devices),
+	OBJECT(config_resources, "memory", memory_shape, memory),
+	OBJECT(config_resources, "cpu", cpu_shape, cpu),
+	BOXED_OBJECT(config_resources, "pids", pids_shape, pids),
+	FIELD(config_resources, "unified", JS_MAP, unified),
+};
+SHAPE(resources);
+
+static const struct js_field clock_offset_fields[] = {
+	FIELD(config_clock_offset, "secs", JS_I64, secs),
+	FIELD(config_clock_offset, "nanosecs", JS_U32, nanosecs),
+};
+SHAPE(clock_offset);
+
+static const struct js_field time_offsets_fields[] = {
+	BOXED_OBJECT(config_time_offsets, "monotonic", clock_offset_shape, monotonic),
+	BOXED_OBJECT(config_time_offsets, "boottime", clock_offset_shape, boottime),
+};
+SHAPE(time_offsets);
+
+static const struct js_field linux_fields[] = {
+	OBJECTS(config_linux, "namespaces", namespace_shape, namespaces),
+	OBJECTS(config_linux, "uidMappings", id_map_shape, uid_mappings),
+	OBJECTS(config_linux, "gidMappings", id_map_shape, gid_mappings),
+	FIELD(config_linux, "sysctl", JS_MAP, sysctl),
+	FIELD(config_linux, "cgroupsPath", JS_STRING, cgroups_path),
+	OBJECT(config_linux, "resources", resources_shape, resources),
+	OBJECTS(config_linux, "devices", device_shape, devices),
+	FIELD(config_linux, "seccomp", JS_JSON, seccomp),
+	OBJECT(config_linux, "timeOffsets", time_offsets_shape, time_offsets),
+	FIELD(config_linux, "rootfsPropagation", JS_STRING, rootfs_propagation),
+	FIELD(config_linux, "mountLabel", JS_STRING, mount_label),
+	FIELD(config_linux, "maskedPaths", JS_STRINGS, masked_paths),
+	FIELD(config_linux, "readonlyPaths", JS_STRINGS, readonly_paths),
+};
+SHAPE(linux);
+
+static const struct js_field root_fields[] = {
+	NEEDED(config_root, "path", JS_STRING, path),
+	FIELD(config_root, "readonly", JS_BOOL, readonly),
+};
+SHAPE(root);
+
+static const struct js_field config_fields[] = {
+	NEEDED(config, "ociVersion", JS_STRING, oci_version),
+	BOXED_OBJECT(config, "process", process_shape, process),
+	BOXED_OBJECT(config, "root", root_shape, root),
+	FIELD(config, "hostname", JS_STRING, hostname),
+	FIELD(config, "domainname", JS_STRING, domainname),
+	OBJECTS(config, "mounts", mount_shape, mounts),
+	OBJECT(config, "hooks", hooks_shape, hooks),
+	FIELD(config, "annotations", JS_MAP, annotations),
+	OBJECT(config, "linux", linux_shape, linux_),
+};
+static const struct js_shape config_shape = JS_SHAPE("config", struct config, config_fields);
+
+/* ---- what the spec knows and we do not honour ---- */
+
+/* '[]' stands for each element of a list.  Absent, null, false, 0 and empty say nothing. */
+static const char *const unsupported[] = {
+	"solaris",
+	"windows",
+	"vm",
+	"zos",
+	"freebsd",
+	"process.commandLine",
+	"process.scheduler",
+	"process.ioPriority",
+	"process.execCPUAffinity",
+	"mounts[].uidMappings",
+	"mounts[].gidMappings",
+	"linux.netDevices",
+	"linux.intelRdt",
+	"linux.memoryPolicy",
+	"linux.personality",
+	"linux.resources.blockIO",
+	"linux.resources.hugepageLimits",
+	"linux.resources.network",
+	"linux.resources.rdma",
+	"linux.resources.memory.kernel",
+	"linux.resources.memory.kernelTCP",
+	"linux.resources.memory.checkBeforeUpdate",
+	"linux.resources.cpu.realtimeRuntime",
+	"linux.resources.cpu.realtimePeriod",
+	"linux.seccomp.listenerPath",
+	"linux.seccomp.listenerMetadata",
+};
+
+static bool says_something(const json_t *v)
+{
+	switch (json_typeof(v)) {
+	case JSON_OBJECT:
+		return json_object_size(v) > 0;
+	case JSON_ARRAY:
+		return json_array_size(v) > 0;
+	case JSON_STRING:
+		return json_string_length(v) > 0;
+	case JSON_INTEGER:
+		return json_integer_value(v) != 0;
+	case JSON_REAL:
+		return json_real_value(v) != 0;
+	case JSON_TRUE:
+		return true;
+	case JSON_FALSE:
+	case JSON_NULL:
+		return false;
+	}
+	return true;
+}
+
+/* Is there something at 'path' below 'v'?  Whatever has the wrong type is the decoder's to refuse. */
+static bool is_given(const json_t *v, const char *path)
+{
+	size_t len = strcspn(path, ".[");
+	const json_t *inner = json_object_getn(v, path, len);
+
+	if (!inner)
+		return false;
+	if (path[len] == '\0')
+		return says_something(inner);
+	if (path[len] == '.')
+		return is_given(inner, path + len + 1);
+	for (size_t i = 0; i < json_array_size(inner); i++)
+		if (is_given(json_array_get(inner, i), path + len + 3))
+			return true;
+	return false;
+}
+
+static int refuse_unsupported(const json_t *doc, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(unsupported); i++)
+		if (is_given(doc, unsupported[i]))
+			return err_set(e, ENOTSUP, "%s: not supported", unsupported[i]);
+	return 0;
+}
+
+/* ---- decode ---- */
+
+static int decode_namespaces(struct config *c, struct err *e)
+{
+	const struct js_list *list = &c->linux_.namespaces;
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct config_namespace *n = JS_AT(*list, struct config_namespace, i);
+		enum ns_kind kind = ns_find(n->type);
+
+		if (kind == NS_COUNT)
+			return err_set(e, EINVAL, "linux.namespaces[%zu].type: '%s' is unknown", i,
+				       n->type);
+		if (c->ns[kind].wanted)
+			return err_set(e, EINVAL, "linux.namespaces[%zu]: a second %s namespace", i,
+				       n->type);
+		c->ns[kind].wanted = true;
+		c->ns[kind].path = n->path && n->path[0] ? n->path : NULL;
+	}
+	return 0;
+}
+
+/* Digits of an integer above INT64_MAX: how many there are, or 0 when it is none. */
+static size_t big_integer(const char *p, size_t size, uint64_t *ret)
+{
+	size_t len = 0;
+	char digits[21];
+
+	while (len < size && isdigit((unsigned char)p[len]))
+		len++;
+	if (len < 19 || len > 20 || (len < size && strchr(".eE", p[len])))
+		return 0;
+	memcpy(digits, p, len);
+	digits[len] = '\0';
+	return parse_u64(digits, UINT64_MAX, ret) && *ret > INT64_MAX ? len : 0;
+}
+
+/*
+ * jansson's integers are signed.  Limits are unsigned in the spec, and "no
+ * limit" is 18446744073709551615: such numbers are rewritten as the int64_t
+ * with the same bits before the text is parsed.
+ */
+static void fold_big_integers(const char *text, size_t size, struct buf *out)
+{
+	bool in_string = false;
+	size_t done = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		char before = i ? text[i - 1] : ' ';
+		uint64_t value;
+		size_t len;
+
+		if (text[i] == '\\' && in_string) {
+			i++;
+			continue;
+		}
+		if (text[i] == '"')
+			in_string = !in_string;
+		if (in_string || !isdigit((unsigned char)text[i]) ||
+		    isdigit((unsigned char)before) || strchr("-+.eE", before))
+			continue;
+		len = big_integer(text + i, size - i, &value);
+		if (!len)
+			continue;
+		buf_add(out, text + done, i - done);
+		buf_printf(out, "%lld", (long long)value);
+		done = i + len;
+		i = done - 1;
+	}
+	buf_add(out, text + done, size - done);
+}
+
+int config_parse(const char *text, size_t size, json_t **ret, struct err *e)
+{
+	auto_buf struct buf folded = BUF_INIT(2 * CONFIG_SIZE_MAX);
+
+	if (size > CONFIG_SIZE_MAX)
+		return err_set(e, EFBIG, "more than %d bytes", CONFIG_SIZE_MAX);
+	fold_big_integers(text, size, &folded);
+	return js_parse(buf_str(&folded), folded.size, CONFIG_DEPTH_MAX, ret, e);
+}
+
+int config_decode(const char *text, size_t size, struct config_doc *ret, struct err *e)
+{
+	struct config *c = &ret->config;
+
+	if (config_parse(text, size, &ret->doc, e) < 0)
+		return -e->code;
+	if (js_decode(ret->doc, &config_shape, &ret->arena, c, e) < 0)
+		return -e->code;
+	if (refuse_unsupported(ret->doc, e) < 0)
+		return -e->code;
+	if (decode_namespaces(c, e) < 0)
+		return -e->code;
+	return config_check(c, &ret->arena, e);
+}
+
+void config_doc_done(struct config_doc *d)
+{
+	json_decref(d->doc);
+	arena_done(&d->arena);
+	*d = (struct config_doc){0};
+}
+
+int config_decode_process(const json_t *doc, struct arena *a, struct config_process *ret,
+			  struct err *e)
+{
+	static const char prefix[] = "process.";
+
+	if (js_decode(doc, &process_shape, a, ret, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < ARRAY_COUNT(unsupported); i++)
+		if (str_starts(unsupported[i], prefix) &&
+		    is_given(doc, unsupported[i] + strlen(prefix)))
+			return err_set(e, ENOTSUP, "%s: not supported", unsupported[i]);
+	return config_check_process(ret, a, e);
+}

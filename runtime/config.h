@@ -1,0 +1,174 @@
+/* runtime/config.h - config.json of the OCI runtime-spec as structs
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What is decoded here is honoured; what the spec knows beyond it is refused by
+ * name (config.c: 'unsupported'); what the spec does not know is passed over,
+ * as it asks.  A config that config_decode() has let through contradicts itself
+ * nowhere: what can then still fail is the host's affair.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/js.h"
+#include "runtime/namespaces.h"
+
+#define CONFIG_SIZE_MAX   (4 * 1024 * 1024) /* bytes of config.json; podman writes about 40 KiB */
+#define CONFIG_DEPTH_MAX  32
+#define CONFIG_MOUNTS_MAX 1024       /* each holds a descriptor while the container is made */
+#define CONFIG_GROUPS_MAX 65536      /* NGROUPS_MAX */
+#define ID_INVALID        UINT32_MAX /* "unchanged" to setresuid(2) and its kin: never an id */
+
+struct config_capabilities {
+	struct js_strings bounding, effective, inheritable, permitted, ambient;
+};
+
+struct config_rlimit {
+	char *type;
+	int64_t soft, hard; /* unsigned in the spec: -1 is RLIM_INFINITY */
+};
+
+struct config_user {
+	uint32_t uid, gid;
+	uint32_t *umask;
+	json_t *additional_gids;
+	gid_t *groups; /* of additional_gids */
+	size_t group_count;
+};
+
+struct config_console {
+	uint32_t height, width;
+};
+
+struct config_process {
+	bool terminal, no_new_privileges;
+	struct config_console *console_size;
+	struct config_user user;
+	struct js_strings args, env;
+	char *cwd;
+	struct config_capabilities *capabilities;
+	struct js_list rlimits; /* struct config_rlimit */
+	char *apparmor_profile, *selinux_label;
+	int64_t *oom_score_adj;
+};
+
+struct config_mount {
+	char *destination, *type, *source;
+	struct js_strings options;
+};
+
+struct config_id_map {
+	uint32_t container_id, host_id, size;
+};
+
+struct config_device {
+	char *type, *path;
+	int64_t *major, *minor;
+	uint32_t *file_mode, *uid, *gid;
+};
+
+struct config_device_rule {
+	bool allow;
+	char *type; /* "a", "b", "c"; NULL: "a" */
+	int64_t *major, *minor;
+	char *access;
+};
+
+struct config_memory {
+	int64_t *limit, *reservation, *swap, *swappiness;
+	bool disable_oom_killer;
+};
+
+struct config_cpu {
+	int64_t *shares, *quota, *burst, *period, *idle;
+	char *cpus, *mems;
+};
+
+struct config_pids {
+	int64_t limit; /* 0 and below: no limit */
+};
+
+struct config_resources {
+	struct js_list devices; /* struct config_device_rule */
+	struct config_memory memory;
+	struct config_cpu cpu;
+	struct config_pids *pids;
+	struct js_map unified;
+};
+
+struct config_hook {
+	char *path;
+	struct js_strings args, env;
+	int64_t *timeout; /* seconds */
+};
+
+struct config_hooks {
+	struct js_list prestart, create_runtime, create_container, start_container, poststart,
+		poststop; /* struct config_hook */
+};
+
+struct config_clock_offset {
+	int64_t secs;
+	uint32_t nanosecs;
+};
+
+struct config_time_offsets {
+	struct config_clock_offset *monotonic, *boottime;
+};
+
+struct config_linux {
+	struct js_list namespaces; /* of (type, path); see config.ns */
+	struct js_list uid_mappings, gid_mappings;
+	struct js_map sysctl;
+	char *cgroups_path;
+	struct config_resources resources;
+	struct js_list devices; /* struct config_device */
+	json_t *seccomp;        /* decoded by seccomp.c, when no compiled filter is at hand */
+	struct config_time_offsets time_offsets;
+	char *rootfs_propagation, *mount_label;
+	struct js_strings masked_paths, readonly_paths;
+};
+
+struct config_root {
+	char *path;
+	bool readonly;
+};
+
+struct config {
+	char *oci_version;
+	struct config_process *process;
+	struct config_root *root;
+	char *hostname, *domainname;
+	struct js_list mounts; /* struct config_mount */
+	struct config_hooks hooks;
+	struct js_map annotations;
+	struct config_linux linux_; /* "linux" is a macro of gcc's */
+
+	struct ns_wish ns[NS_COUNT]; /* of linux.namespaces */
+};
+
+/*
+ * A config and what it lives in.  Zero it; config_doc_done() afterwards,
+ * whatever became of it.
+ */
+struct config_doc {
+	struct arena arena;
+	json_t *doc;
+	struct config config;
+};
+
+int config_decode(const char *text, size_t size, struct config_doc *ret, struct err *e);
+void config_doc_done(struct config_doc *d);
+#define auto_config __attribute__((cleanup(config_doc_done)))
+
+/* A process object alone, as `exec --process` gets it.  Strings are the arena's. */
+int config_decode_process(const json_t *doc, struct arena *a, struct config_process *ret,
+			  struct err *e);
+/* Text to a document: like js_parse(), and integers up to 2^64-1 arrive as their int64_t bits. */
+int config_parse(const char *text, size_t size, json_t **ret, struct err *e);
+
+/* config_check.c: what the tables cannot say. */
+int config_check(struct config *c, struct arena *a, struct err *e);
+int config_check_process(struct config_process *p, struct arena *a, struct err *e);

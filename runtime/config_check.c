@@ -1,0 +1,307 @@
+/* runtime/config_check.c - what the tables cannot say of a config
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Each check looks at one part and refuses by the member's path.  Whatever
+ * needs the host to be asked (a file, a kernel feature) is not checked here.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "runtime/capability.h"
+#include "runtime/cgroup.h"
+#include "runtime/config.h"
+#include "runtime/mount_options.h"
+#include "runtime/rlimits.h"
+#include "runtime/sysctl.h"
+
+#define HOST_NAME_LEN    64
+#define DEVICE_MAJOR_MAX ((1 << 12) - 1)
+#define DEVICE_MINOR_MAX ((1 << 20) - 1)
+
+/* ---- process ---- */
+
+static int check_groups(struct config_user *user, struct arena *a, struct err *e)
+{
+	const json_t *list = user->additional_gids;
+
+	if (!list)
+		return 0;
+	if (!json_is_array(list) || json_array_size(list) > CONFIG_GROUPS_MAX)
+		return err_set(e, EINVAL,
+			       "process.user.additionalGids: expected a list of at most %d",
+			       CONFIG_GROUPS_MAX);
+	user->group_count = json_array_size(list);
+	user->groups = arena_alloc(a, (user->group_count + 1) * sizeof(gid_t));
+	for (size_t i = 0; i < user->group_count; i++) {
+		const json_t *v = json_array_get(list, i);
+
+		if (!json_is_integer(v) || json_integer_value(v) < 0 ||
+		    json_integer_value(v) >= ID_INVALID)
+			return err_set(
+				e, EINVAL,
+				"process.user.additionalGids[%zu]: expected an integer from 0 "
+				"to 4294967294",
+				i);
+		user->groups[i] = (gid_t)json_integer_value(v);
+	}
+	return 0;
+}
+
+static int check_user(struct config_user *user, struct arena *a, struct err *e)
+{
+	if (user->uid == ID_INVALID || user->gid == ID_INVALID)
+		return err_set(e, EINVAL, "process.user: 4294967295 is not an id");
+	if (user->umask && *user->umask > 0777)
+		return err_set(e, EINVAL, "process.user.umask: %u is over 0777", *user->umask);
+	return check_groups(user, a, e);
+}
+
+static int check_rlimits(const struct js_list *rlimits, struct err *e)
+{
+	uint32_t seen = 0;
+
+	for (size_t i = 0; i < rlimits->count; i++) {
+		const struct config_rlimit *r = JS_AT(*rlimits, struct config_rlimit, i);
+		int resource;
+
+		if (!rlimit_find(r->type, &resource))
+			return err_set(e, EINVAL, "process.rlimits[%zu].type: '%s' is unknown", i,
+				       r->type);
+		if (seen >> resource & 1)
+			return err_set(e, EINVAL, "process.rlimits[%zu]: a second %s", i, r->type);
+		seen |= 1u << resource;
+		if ((uint64_t)r->soft > (uint64_t)r->hard)
+			return err_set(e, EINVAL, "process.rlimits[%zu]: %s: soft is over hard", i,
+				       r->type);
+	}
+	return 0;
+}
+
+static int check_env(const struct js_strings *env, struct err *e)
+{
+	for (size_t i = 0; i < env->count; i++)
+		if (!strchr(env->items[i], '=') || env->items[i][0] == '=')
+			return err_set(e, EINVAL, "process.env[%zu]: '%s' is not NAME=VALUE", i,
+				       env->items[i]);
+	return 0;
+}
+
+int config_check_process(struct config_process *p, struct arena *a, struct err *e)
+{
+	struct capability_sets sets;
+
+	if (!p->args.count || !p->args.items[0][0])
+		return err_set(e, EINVAL, "process.args: empty");
+	if (p->cwd[0] != '/')
+		return err_set(e, EINVAL, "process.cwd: '%s' is not an absolute path", p->cwd);
+	if (p->oom_score_adj && (*p->oom_score_adj < -1000 || *p->oom_score_adj > 1000))
+		return err_set(e, EINVAL, "process.oomScoreAdj: %lld is not within -1000 and 1000",
+			       (long long)*p->oom_score_adj);
+	if (p->console_size &&
+	    (p->console_size->height > UINT16_MAX || p->console_size->width > UINT16_MAX))
+		return err_set(e, EINVAL, "process.consoleSize: over 65535");
+	if (check_env(&p->env, e) < 0 || check_user(&p->user, a, e) < 0 ||
+	    check_rlimits(&p->rlimits, e) < 0)
+		return -e->code;
+	return capability_sets_of(p->capabilities, &sets, e);
+}
+
+/* ---- namespaces ---- */
+
+static int check_id_maps(const struct js_list *maps, const char *name, struct err *e)
+{
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct config_id_map *m = JS_AT(*maps, struct config_id_map, i);
+
+		if (!m->size || m->size > ID_INVALID - m->container_id ||
+		    m->size > ID_INVALID - m->host_id)
+			return err_set(e, EINVAL, "linux.%s[%zu]: %u ids from %u (host %u) on",
+				       name, i, m->size, m->container_id, m->host_id);
+	}
+	return 0;
+}
+
+static int check_namespaces(struct config *c, struct err *e)
+{
+	const struct ns_wish *user = &c->ns[NS_USER];
+	bool maps = c->linux_.uid_mappings.count || c->linux_.gid_mappings.count;
+
+	for (unsigned i = 0; i < NS_COUNT; i++)
+		if (c->ns[i].path && c->ns[i].path[0] != '/')
+			return err_set(e, EINVAL,
+				       "linux.namespaces: %s: '%s' is not an absolute path",
+				       ns_types[i].name, c->ns[i].path);
+	if (!c->ns[NS_MOUNT].wanted)
+		return err_set(e, ENOTSUP,
+			       "linux.namespaces: a container without a mount namespace "
+			       "is not supported");
+	if (c->ns[NS_MOUNT].path)
+		return err_set(e, ENOTSUP,
+			       "linux.namespaces: joining a mount namespace is not supported");
+	if (maps && (!user->wanted || user->path))
+		return err_set(e, EINVAL, "linux.uidMappings: without a new user namespace");
+	if (user->wanted && !user->path &&
+	    (!c->linux_.uid_mappings.count || !c->linux_.gid_mappings.count))
+		return err_set(e, EINVAL,
+			       "linux.uidMappings: a new user namespace needs mappings of "
+			       "both users and groups");
+	if ((c->linux_.time_offsets.monotonic || c->linux_.time_offsets.boottime) &&
+	    (!c->ns[NS_TIME].wanted || c->ns[NS_TIME].path))
+		return err_set(e, EINVAL, "linux.timeOffsets: without a new time namespace");
+	if (check_id_maps(&c->linux_.uid_mappings, "uidMappings", e) < 0)
+		return -e->code;
+	return check_id_maps(&c->linux_.gid_mappings, "gidMappings", e);
+}
+
+static int check_names(const struct config *c, struct err *e)
+{
+	const struct {
+		const char *member, *value;
+	} rows[] = {{"hostname", c->hostname}, {"domainname", c->domainname}};
+
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		if (!rows[i].value || !rows[i].value[0])
+			continue;
+		if (!c->ns[NS_UTS].wanted)
+			return err_set(e, EINVAL, "%s: without a uts namespace of its own",
+				       rows[i].member);
+		if (strlen(rows[i].value) > HOST_NAME_LEN)
+			return err_set(e, EINVAL, "%s: longer than %d bytes", rows[i].member,
+				       HOST_NAME_LEN);
+	}
+	return 0;
+}
+
+/* ---- root, mounts, devices ---- */
+
+static int check_mounts(const struct config *c, struct err *e)
+{
+	if (c->mounts.count > CONFIG_MOUNTS_MAX)
+		return err_set(e, EINVAL, "mounts: more than %d", CONFIG_MOUNTS_MAX);
+	for (size_t i = 0; i < c->mounts.count; i++) {
+		const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
+		struct mount_options o;
+
+		if (!m->destination[0])
+			return err_set(e, EINVAL, "mounts[%zu].destination: empty", i);
+		if (mount_options_parse(m, &o, e) < 0)
+			return err_wrap(e, "mounts[%zu] (%s)", i, m->destination);
+	}
+	return 0;
+}
+
+static int check_device(const struct config_device *d, struct err *e)
+{
+	if (strlen(d->type) != 1 || !strchr("cbup", d->type[0]))
+		return err_set(e, EINVAL, "type '%s' is not one of c, b, u, p", d->type);
+	if (d->path[0] != '/')
+		return err_set(e, EINVAL, "path '%s' is not absolute", d->path);
+	if (d->file_mode && *d->file_mode > 07777)
+		return err_set(e, EINVAL, "fileMode %u is over 07777", *d->file_mode);
+	if ((d->uid && *d->uid == ID_INVALID) || (d->gid && *d->gid == ID_INVALID))
+		return err_set(e, EINVAL, "4294967295 is not an id");
+	if (d->type[0] == 'p')
+		return 0;
+	if (!d->major || !d->minor)
+		return err_set(e, EINVAL, "major or minor is missing");
+	if (*d->major < 0 || *d->major > DEVICE_MAJOR_MAX || *d->minor < 0 ||
+	    *d->minor > DEVICE_MINOR_MAX)
+		return err_set(e, EINVAL, "no device is %lld:%lld", (long long)*d->major,
+			       (long long)*d->minor);
+	return 0;
+}
+
+static int check_devices(const struct js_list *devices, struct err *e)
+{
+	for (size_t i = 0; i < devices->count; i++)
+		if (check_device(JS_AT(*devices, struct config_device, i), e) < 0)
+			return err_wrap(e, "linux.devices[%zu]", i);
+	return 0;
+}
+
+static int check_paths(const struct js_strings *paths, const char *member, struct err *e)
+{
+	for (size_t i = 0; i < paths->count; i++)
+		if (paths->items[i][0] != '/')
+			return err_set(e, EINVAL, "linux.%s[%zu]: '%s' is not an absolute path",
+				       member, i, paths->items[i]);
+	return 0;
+}
+
+static int check_root(const struct config *c, struct err *e)
+{
+	const char *word = c->linux_.rootfs_propagation;
+	uint64_t propagation;
+
+	if (!c->root || !c->root->path[0])
+		return err_set(e, EINVAL, "root.path: missing");
+	if (word && word[0] && !mount_propagation_find(word, &propagation, &(bool){false}))
+		return err_set(e, EINVAL, "linux.rootfsPropagation: '%s' is unknown", word);
+	if (check_paths(&c->linux_.masked_paths, "maskedPaths", e) < 0)
+		return -e->code;
+	return check_paths(&c->linux_.readonly_paths, "readonlyPaths", e);
+}
+
+/* ---- the rest ---- */
+
+static int check_hooks(const struct js_list *hooks, const char *kind, struct err *e)
+{
+	for (size_t i = 0; i < hooks->count; i++) {
+		const struct config_hook *h = JS_AT(*hooks, struct config_hook, i);
+
+		if (h->path[0] != '/')
+			return err_set(e, EINVAL, "hooks.%s[%zu].path: '%s' is not absolute", kind,
+				       i, h->path);
+		if (h->timeout && (*h->timeout <= 0 || *h->timeout > INT32_MAX / 1000))
+			return err_set(e, EINVAL, "hooks.%s[%zu].timeout: %lld seconds", kind, i,
+				       (long long)*h->timeout);
+	}
+	return 0;
+}
+
+static int check_all_hooks(const struct config_hooks *h, struct err *e)
+{
+	const struct {
+		const char *kind;
+		const struct js_list *list;
+	} rows[] = {
+		{"prestart", &h->prestart},
+		{"createRuntime", &h->create_runtime},
+		{"createContainer", &h->create_container},
+		{"startContainer", &h->start_container},
+		{"poststart", &h->poststart},
+		{"poststop", &h->poststop},
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+		if (check_hooks(rows[i].list, rows[i].kind, e) < 0)
+			return -e->code;
+	return 0;
+}
+
+static int check_sysctls(const struct config *c, struct err *e)
+{
+	const struct js_map *m = &c->linux_.sysctl;
+
+	for (size_t i = 0; i < m->count; i++)
+		if (sysctl_check(m->items[i].key, c->ns, e) < 0)
+			return err_wrap(e, "linux.sysctl");
+	return 0;
+}
+
+int config_check(struct config *c, struct arena *a, struct err *e)
+{
+	if (!str_starts(c->oci_version, "1."))
+		return err_set(e, ENOTSUP, "ociVersion: '%s' is not 1.x", c->oci_version);
+	if (!c->process)
+		return err_set(e, EINVAL, "process: missing");
+	if (config_check_process(c->process, a, e) < 0 || check_root(c, e) < 0 ||
+	    check_namespaces(c, e) < 0 || check_names(c, e) < 0 || check_mounts(c, e) < 0 ||
+	    check_devices(&c->linux_.devices, e) < 0 || check_sysctls(c, e) < 0 ||
+	    check_all_hooks(&c->hooks, e) < 0)
+		return -e->code;
+	return cgroup_check_config(&c->linux_, e);
+}

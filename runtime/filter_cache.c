@@ -1,0 +1,139 @@
+/* runtime/filter_cache.c - compiled filters by the text they were made from
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A cache file is a header, the whole text (with all else that the program
+ * depends on in front) and the program.  Its name is a short hash of the text,
+ * and the text is compared in full, so two texts that share a name only push
+ * each other out.  There are CACHE_SLOTS names: the directory cannot grow.  A
+ * file that is cut short or not ours is compiled again and replaced.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/js.h"
+#include "base/mem.h"
+#include "runtime/config.h"
+#include "runtime/filter.h"
+
+#define CACHE_DIR   ".filters" /* no container: ids do not begin with a dot */
+#define CACHE_SLOTS 64
+#define MAGIC       0x31746c66u /* "flt1" */
+#define FILE_MAX    (2 * CONFIG_SIZE_MAX + FILTER_INSNS_MAX * (int)sizeof(struct sock_filter))
+
+struct header {
+	uint32_t magic, flags, count, text_size;
+};
+
+/* FNV-1a */
+static uint64_t hash(const char *p, size_t size)
+{
+	uint64_t h = 0xcbf29ce484222325ull;
+
+	for (size_t i = 0; i < size; i++)
+		h = (h ^ (unsigned char)p[i]) * 0x100000001b3ull;
+	return h;
+}
+
+static void make_text(const json_t *seccomp, struct buf *out)
+{
+	const struct scmp_version *v = seccomp_version();
+	auto_free char *json = js_dump(seccomp);
+	struct utsname u = {0};
+
+	(void)uname(&u);
+	buf_printf(out, "berth %s libseccomp %u.%u.%u %s %s\n", BERTH_VERSION, v->major, v->minor,
+		   v->micro, u.release, u.machine);
+	buf_puts(out, json);
+}
+
+/* False: the bytes are no filter (of this text, where one is given). */
+static bool unpack(const struct buf *file, const struct buf *text, struct filter *ret)
+{
+	size_t program_size;
+	struct header h;
+
+	if (file->size < sizeof(h))
+		return false;
+	memcpy(&h, file->data, sizeof(h));
+	if (h.magic != MAGIC || h.count > FILTER_INSNS_MAX)
+		return false;
+	program_size = h.count * sizeof(struct sock_filter);
+	if (h.text_size > file->size || file->size - h.text_size != sizeof(h) + program_size)
+		return false;
+	if (text && (text->size != h.text_size ||
+		     memcmp(text->data, file->data + sizeof(h), h.text_size) != 0))
+		return false;
+
+	ret->insns = xcalloc(h.count, sizeof(struct sock_filter));
+	memcpy(ret->insns, file->data + sizeof(h) + h.text_size, program_size);
+	ret->count = h.count;
+	ret->flags = h.flags;
+	return true;
+}
+
+static void pack(const struct filter *f, const struct buf *text, struct buf *out)
+{
+	struct header h = {.magic = MAGIC, .flags = f->flags, .count = f->count};
+
+	h.text_size = text ? (uint32_t)text->size : 0;
+	buf_add(out, &h, sizeof(h));
+	if (text)
+		buf_add(out, text->data, text->size);
+	buf_add(out, f->insns, f->count * sizeof(struct sock_filter));
+}
+
+int filter_get(int state_fd, const json_t *seccomp, struct filter *ret, struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(2 * CONFIG_SIZE_MAX), file = BUF_INIT(FILE_MAX);
+	struct err ignored;
+	char name[64];
+
+	make_text(seccomp, &text);
+	(void)snprintf(name, sizeof(name), CACHE_DIR "/%u",
+		       (unsigned)(hash(buf_str(&text), text.size) % CACHE_SLOTS));
+	if (!buf_overflow(&text) && fs_read(state_fd, name, &file, &ignored) == 0 &&
+	    unpack(&file, &text, ret))
+		return 0;
+
+	if (filter_compile(seccomp, ret, e) < 0)
+		return -e->code;
+	buf_reset(&file);
+	pack(ret, &text, &file);
+	/* A cache that cannot be written is no reason not to start. */
+	if (!buf_overflow(&text) && !buf_overflow(&file) &&
+	    fs_mkdirs(state_fd, CACHE_DIR, 0700, &ignored) == 0)
+		(void)fs_replace(state_fd, name, file.data, file.size, 0600, FS_QUICK, &ignored);
+	return 0;
+}
+
+int filter_save(int dir_fd, const char *name, const struct filter *f, struct err *e)
+{
+	auto_buf struct buf file = BUF_INIT(FILE_MAX);
+
+	pack(f, NULL, &file);
+	return fs_replace(dir_fd, name, file.data, file.size, 0600, FS_QUICK, e);
+}
+
+int filter_load_file(int dir_fd, const char *name, struct filter *ret, struct err *e)
+{
+	auto_buf struct buf file = BUF_INIT(FILE_MAX);
+
+	*ret = (struct filter){0};
+	if (faccessat(dir_fd, name, F_OK, 0) < 0 && errno == ENOENT)
+		return 0;
+	if (fs_read(dir_fd, name, &file, e) < 0)
+		return -e->code;
+	if (!unpack(&file, NULL, ret))
+		return err_set(e, EINVAL, "%s is damaged", name);
+	return 0;
+}

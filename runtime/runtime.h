@@ -1,0 +1,230 @@
+/* runtime/runtime.h - OCI containers as a library
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * One container is: a bundle (a directory with a config.json of the OCI
+ * runtime-spec), a directory of state below the runtime's root, a cgroup, and
+ * an init process that waits, ready made, until runtime_start() lets it go.
+ *
+ * Nothing is ever mounted in the mount namespace of the caller.  What a failed
+ * call made it has unmade, and a container whose creator was killed at any
+ * instruction is still found by its id and removed by runtime_delete().
+ *
+ * The caller has one thread: create and exec change the namespaces of the
+ * process for a moment and fork it.  A program that calls them must have
+ * called runtime_protect_self() first thing in main().
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/js.h"
+#include "base/mem.h"
+
+#define RUNTIME_SPEC_VERSION "1.2.0" /* of the OCI runtime-spec; older 1.x configs are read */
+#define RUNTIME_ID_MAX       255     /* [A-Za-z0-9_+.-]+, not beginning with '.' */
+
+/* Outcomes that are not failures. */
+enum {
+	RUNTIME_ABSENT = 1, /* no container has this id */
+	RUNTIME_EXISTS,     /* a container has this id already */
+	RUNTIME_STOPPED,    /* its process has ended */
+	RUNTIME_RUNNING,    /* it runs, and was to be stopped first */
+};
+
+/*
+ * Re-execute ourselves once from a read-only mount of our own (a sealed copy in
+ * memory where that cannot be had), so that no process of a container can
+ * write to the host's binary through /proc/PID/exe.  Returns 0 in the process
+ * that is protected.  Descriptors, arguments and environment are kept.
+ */
+int runtime_protect_self(char *const argv[], struct err *e);
+
+/* ---- containers ---- */
+
+struct runtime;
+
+/* 'root': the directory of all state, made with mode 0700 when it is not there. */
+int runtime_open(const char *root, struct runtime **ret, struct err *e);
+void runtime_free(struct runtime *rt);
+
+/* What the process of a container gets from outside; for create and for exec. */
+struct runtime_io {
+	int stdio_fd[3];       /* borrowed; -1: the caller's own.  Not with a terminal */
+	unsigned preserve_fds; /* 3 .. 3 + n - 1 go to the process too; they must be open */
+	/*
+	 * Where the master side of the terminal goes when process.terminal is
+	 * true: a path to a listening unix socket, or a connected one.  The
+	 * receiver gets one message with one descriptor.
+	 */
+	const char *console_socket; /* NULL: none */
+	int console_fd;             /* borrowed; -1: none */
+	const char *pid_file;       /* written before the call returns; NULL: none */
+};
+
+#define RUNTIME_IO_INIT                                    \
+	{                                                  \
+		.stdio_fd = {-1, -1, -1}, .console_fd = -1 \
+	}
+
+struct runtime_create {
+	const char *id;
+	const char *bundle; /* directory; root.path and relative bind sources begin there */
+	struct runtime_io io;
+	/*
+	 * A detached mount tree (fsmount(2), or open_tree(2) with OPEN_TREE_CLONE)
+	 * that becomes the root instead of root.path, -1: none.  Borrowed, but
+	 * the tree is moved away: the descriptor then names the mounted root.
+	 */
+	int rootfs_fd;
+	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
+	int netns_fd;
+	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
+	bool no_new_keyring; /* keep the caller's session keyring */
+	bool sibling;        /* the init becomes a child of our parent, which reaps it */
+};
+
+#define RUNTIME_CREATE_INIT                                            \
+	{                                                              \
+		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1 \
+	}
+
+/*
+ * Make the container; its init waits for runtime_start().  *ret_pid is its pid
+ * as the caller sees it.  RUNTIME_EXISTS, or an error that says which member of
+ * config.json or which object of the host it comes from; a program that is not
+ * in the root reads `exec: "x": executable file not found in $PATH`.
+ */
+int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
+		   struct err *e);
+
+/*
+ * Let the init execute its program; returns when it has.  An error of execve(2)
+ * itself is returned here; the container is then stopped.  RUNTIME_ABSENT.
+ */
+int runtime_start(struct runtime *rt, const char *id, struct err *e);
+
+enum runtime_status {
+	RUNTIME_STATUS_CREATING,
+	RUNTIME_STATUS_CREATED,
+	RUNTIME_STATUS_RUNNING,
+	RUNTIME_STATUS_PAUSED,
+	RUNTIME_STATUS_STOPPED,
+};
+
+struct runtime_state {
+	struct arena arena; /* owns the strings */
+	enum runtime_status status;
+	pid_t pid; /* 0 when stopped */
+	char *id, *bundle, *rootfs;
+	char *created; /* RFC 3339 */
+	char *owner;   /* name or number of the user that made it */
+	char *cgroup;  /* path below the root of each hierarchy */
+	struct js_map annotations;
+};
+
+/* RUNTIME_ABSENT.  On success the caller ends with runtime_state_done(). */
+int runtime_state(struct runtime *rt, const char *id, struct runtime_state *ret, struct err *e);
+void runtime_state_done(struct runtime_state *s);
+const char *runtime_status_name(enum runtime_status status);
+/* As the runtime-spec and runc have it; the caller's. */
+json_t *runtime_state_json(const struct runtime_state *s);
+
+/* All containers by id, an array that is the caller's: runtime_list_free(). */
+int runtime_list(struct runtime *rt, struct runtime_state **ret, size_t *ret_count, struct err *e);
+void runtime_list_free(struct runtime_state *list, size_t count);
+
+/* Signal the init, or every process of the container.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
+int runtime_kill(struct runtime *rt, const char *id, int sig, bool all, struct err *e);
+
+/*
+ * Remove what is left: processes, cgroup, state; poststop hooks run.  Without
+ * 'force' a container whose program runs is left alone: RUNTIME_RUNNING.
+ * RUNTIME_ABSENT when there is nothing; twice is fine.  With a root that the
+ * caller mounted nothing is left of that mount when this returns.
+ */
+int runtime_delete(struct runtime *rt, const char *id, bool force, struct err *e);
+
+struct runtime_exec {
+	const char *id;
+	struct runtime_io io;
+	/*
+	 * An OCI process object as JSON text.  NULL: the container's own process
+	 * with 'args' instead of its own, and with what else is given here.
+	 */
+	const char *process;
+	char *const *args; /* NULL-terminated */
+	char *const *env;  /* NAME=VALUE added; NULL-terminated, or NULL */
+	char *const *caps; /* added to all sets but ambient and inheritable; or NULL */
+	const char *cwd;   /* NULL: the container's */
+	const char *user;  /* "UID" or "UID:GID", numbers; NULL: the container's */
+	bool tty;
+	bool no_new_privs;
+};
+
+#define RUNTIME_EXEC_INIT             \
+	{                             \
+		.io = RUNTIME_IO_INIT \
+	}
+
+/*
+ * Run one more process in a running container; returns when its program has
+ * been executed.  The process is a child of the caller; when the caller ends
+ * first it goes to the nearest subreaper (PR_SET_CHILD_SUBREAPER).
+ * RUNTIME_ABSENT, RUNTIME_STOPPED.
+ */
+int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret_pid,
+		 struct err *e);
+
+/* Freeze and thaw.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
+int runtime_pause(struct runtime *rt, const char *id, struct err *e);
+int runtime_resume(struct runtime *rt, const char *id, struct err *e);
+
+/* ---- cgroups ---- */
+
+/*
+ * A path is absolute and relative to where each hierarchy is mounted
+ * ("/berth-1a2b3c/<task>"): one cgroup in each v1 hierarchy and one in the v2
+ * tree, whichever the host has.  Zero means no limit.
+ */
+struct runtime_limits {
+	uint64_t cpu_shares; /* 2 .. 262144, as v1 counts them */
+	uint64_t cpu_quota_us, cpu_period_us;
+	uint64_t memory_max_bytes, memory_reservation_bytes;
+	uint64_t pids_max;
+};
+
+/* There already is fine: the limits are set.  A limit without its controller is an error. */
+int runtime_cgroup_create(const char *path, const struct runtime_limits *limits, struct err *e);
+/* What is below goes too; its processes are killed first.  Absent is fine. */
+int runtime_cgroup_remove(const char *path, struct err *e);
+int runtime_cgroup_kill(const char *path, struct err *e);
+/* Is any process in it or below it? */
+int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
+/* How many of its processes the kernel has killed for want of memory, those below included. */
+int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
+
+struct runtime_stats {
+	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */
+	uint64_t cpu_ns;       /* used since it was made */
+	uint64_t pids;
+};
+int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e);
+
+/* ---- what Docker's users expect of a container ---- */
+
+/* Static lists, NULL-terminated. */
+const char *const *runtime_default_capabilities(void);
+const char *const *runtime_default_masked_paths(void);
+const char *const *runtime_default_readonly_paths(void);
+
+/* The filter as linux.seccomp for a container with these capabilities ("CAP_CHOWN"). */
+json_t *runtime_default_seccomp(const char *const *caps, size_t count);
+
+/* The config.json that `spec` writes, and the document that `features` prints. */
+json_t *runtime_example_config(void);
+json_t *runtime_features(void);

@@ -1,0 +1,262 @@
+/* scheduler/api.c - requests: signature, model, dispatch, replies
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Every request is a POST of a JSON document whose operation stands in the
+ * header X-Amz-Target ("AmazonEC2ContainerServiceV20141113.RunTask").  A
+ * request over TCP must be signed; one over the unix socket comes from root.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "ecs/sigv4.h"
+#include "scheduler/internal.h"
+
+#define BODY_BYTES   (2 << 20) /* PutLogEvents has at most 1 MiB of text, escaped */
+#define HEADER_BYTES (16 << 10)
+#define CONNECTIONS  1024
+#define REQUEST_MS   20000
+#define JSON_DEPTH   32
+
+struct listener {
+	struct api *api;
+	bool trusted; /* no signature needed */
+	struct http_server *server;
+};
+
+struct api {
+	struct api_options o;
+	struct listener tcp, local;
+};
+
+/* ---- replies ---- */
+
+static void send_json(struct call *call, unsigned status, json_t *own_doc)
+{
+	const struct http_field fields[] = {{"Content-Type", "application/x-amz-json-1.1"},
+					    {"x-amzn-RequestId", call->request_id}};
+	auto_free char *text = js_dump(own_doc);
+
+	http_reply(call->http, status, fields, ARRAY_COUNT(fields), text, strlen(text));
+	json_decref(own_doc);
+	free(call);
+}
+
+void call_reply(struct call *call, json_t *own_reply)
+{
+	send_json(call, 200, own_reply);
+}
+
+void call_fault(struct call *call, const struct ecs_fault *f)
+{
+	send_json(call, ecs_fault_status(f->type),
+		  json_pack("{s:s, s:o}", "__type", ecs_fault_name(f->type), "message",
+			    js_string(f->message, strlen(f->message))));
+}
+
+/* ---- services ---- */
+
+static void dispatch_ecs(struct api *api, const char *operation, json_t *request, struct call *call)
+{
+	state_call(api->o.state, operation, request, call);
+}
+
+static void dispatch_logs(struct api *api, const char *operation, json_t *request,
+			  struct call *call)
+{
+	logs_call(api->o.logs, operation, request, call);
+}
+
+/* The node that a request of ours is for: that of the task named, or of the instance. */
+static const char *node_for(struct api *api, json_t *request, struct ecs_fault *f)
+{
+	const char *cluster = json_string_value(json_object_get(request, "cluster"));
+	const char *task = json_string_value(json_object_get(request, "task")), *instance = NULL;
+	auto_json json_t *doc = NULL;
+
+	if (!task)
+		return core_find_instance(
+			state_core(api->o.state), cluster,
+			json_string_value(json_object_get(request, "containerInstance")), f);
+	doc = core_find_task(state_core(api->o.state), cluster, task, &instance, f);
+	if (!doc)
+		return NULL;
+	(void)json_object_set(request, "task", json_object_get(doc, "taskArn"));
+	if (!instance)
+		(void)ecs_fault_set(f, ECS_FAULT_CLIENT,
+				    "The container instance of the task is gone.");
+	return instance;
+}
+
+static void dispatch_berth(struct api *api, const char *operation, json_t *request,
+			   struct call *call)
+{
+	struct ecs_fault f;
+	const char *instance;
+
+	if (strcmp(operation, "WaitTask") == 0) {
+		state_wait_task(api->o.state, request, call);
+		return;
+	}
+	instance = node_for(api, request, &f);
+	if (instance)
+		nodes_ask(api->o.nodes, instance, operation, request, call);
+	else
+		call_fault(call, &f);
+}
+
+static const struct service {
+	const char *target;  /* in front of the operation */
+	const char *signing; /* the service's name in a signature's scope */
+	const struct ecs_model *model;
+	void (*dispatch)(struct api *api, const char *operation, json_t *request,
+			 struct call *call);
+} services[] = {
+	{"AmazonEC2ContainerServiceV20141113.", "ecs", &ecs_model_ecs, dispatch_ecs},
+	{"Logs_20140328.", "logs", &ecs_model_logs, dispatch_logs},
+	{"BerthV1.", "berth", &ecs_model_berth, dispatch_berth},
+};
+
+static const struct service *service_of(const char *target,
+					const struct ecs_operation **ret_operation)
+{
+	for (size_t i = 0; target && i < ARRAY_COUNT(services); i++) {
+		if (!str_starts(target, services[i].target))
+			continue;
+		*ret_operation = ecs_model_find(services[i].model,
+						target + strlen(services[i].target));
+		return *ret_operation ? &services[i] : NULL;
+	}
+	return NULL;
+}
+
+/* ---- a request ---- */
+
+static void collect(struct http_request *http, struct ecs_header *headers,
+		    struct ecs_http_request *ret)
+{
+	*ret = (struct ecs_http_request){.method = http_method(http),
+					 .target = http_target(http),
+					 .headers = headers,
+					 .header_count = http_header_count(http)};
+	ret->body = http_body(http, &ret->body_size);
+	for (size_t i = 0; i < ret->header_count; i++)
+		http_header_at(http, i, &headers[i].name, &headers[i].value);
+}
+
+static int authenticate(const struct api *api, struct http_request *http,
+			const struct service *service, struct ecs_fault *f)
+{
+	auto_free struct ecs_header *headers = xcalloc(http_header_count(http) + 1,
+						       sizeof(*headers));
+	struct ecs_http_request r;
+	struct ecs_sigv4 s;
+
+	collect(http, headers, &r);
+	if (ecs_sigv4_parse(&r, &s, f) < 0)
+		return -1;
+	if (strcmp(s.access_key, api->o.access_key) != 0 ||
+	    http_header(http, "X-Amz-Security-Token"))
+		return ecs_fault_set(f, ECS_FAULT_UNRECOGNIZED_CLIENT,
+				     "The security token included in the request is invalid.");
+	if (ecs_sigv4_verify(&r, &s, api->o.secret_key, api->o.region, clock_wall_ms() / 1000, f) <
+	    0)
+		return -1;
+	if (service && strcmp(s.service, service->signing) != 0)
+		return ecs_fault_set(f, ECS_FAULT_INVALID_SIGNATURE,
+				     "Credential should be scoped to correct service: '%s'.",
+				     service->signing);
+	return 0;
+}
+
+static int parse_body(struct http_request *http, json_t **ret, struct ecs_fault *f)
+{
+	size_t size;
+	const char *body = http_body(http, &size);
+	struct err e = {0};
+
+	if (js_parse(size ? body : "{}", size ? size : 2, JSON_DEPTH, ret, &e) < 0)
+		return ecs_fault_set(f, ECS_FAULT_SERIALIZATION, "%s", e.msg);
+	return 0;
+}
+
+static int take_request(const struct listener *l, struct http_request *http,
+			const struct service **ret_service,
+			const struct ecs_operation **ret_operation, json_t **ret_request,
+			struct ecs_fault *f)
+{
+	const char *target = http_header(http, "X-Amz-Target");
+
+	*ret_service = service_of(target, ret_operation);
+	if (!l->trusted && authenticate(l->api, http, *ret_service, f) < 0)
+		return -1;
+	if (!*ret_service || strcmp(http_method(http), "POST") != 0)
+		return ecs_fault_set(f, ECS_FAULT_UNKNOWN_OPERATION,
+				     "Unknown operation: %s '%.200s'", http_method(http),
+				     target ? target : "");
+	if (parse_body(http, ret_request, f) < 0)
+		return -1;
+	return ecs_model_check((*ret_operation)->request, *ret_request, f);
+}
+
+static void on_request(void *ctx, struct http_request *http)
+{
+	const struct listener *l = ctx;
+	struct call *call = xcalloc(1, sizeof(*call));
+	const struct ecs_operation *operation = NULL;
+	const struct service *service = NULL;
+	auto_json json_t *request = NULL;
+	struct ecs_fault f;
+
+	call->http = http;
+	random_uuid(call->request_id);
+	if (take_request(l, http, &service, &operation, &request, &f) < 0)
+		call_fault(call, &f);
+	else
+		service->dispatch(l->api, operation->name, request, call);
+}
+
+/* ---- life ---- */
+
+static int listen_on(struct api *api, struct listener *l, int fd, bool trusted, struct err *e)
+{
+	const struct http_options o = {.listen_fd = fd,
+				       .loop = api->o.loop,
+				       .body_bytes = BODY_BYTES,
+				       .header_bytes = HEADER_BYTES,
+				       .connections = CONNECTIONS,
+				       .request_ms = REQUEST_MS,
+				       .on_request = on_request,
+				       .ctx = l};
+
+	l->api = api;
+	l->trusted = trusted;
+	return fd < 0 ? 0 : http_server_start(&o, &l->server, e);
+}
+
+int api_start(const struct api_options *o, int tcp_fd, int unix_fd, struct api **ret, struct err *e)
+{
+	struct api *api = xcalloc(1, sizeof(*api));
+
+	api->o = *o;
+	if (listen_on(api, &api->tcp, tcp_fd, false, e) < 0 ||
+	    listen_on(api, &api->local, unix_fd, true, e) < 0) {
+		api_stop(api);
+		return -e->code;
+	}
+	*ret = api;
+	return 0;
+}
+
+void api_stop(struct api *api)
+{
+	if (!api)
+		return;
+	http_server_stop(api->tcp.server);
+	http_server_stop(api->local.server);
+	free(api);
+}

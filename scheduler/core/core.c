@@ -1,0 +1,263 @@
+/* scheduler/core/core.c - the state machine: calls, effects, loading
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "scheduler/core/core.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "scheduler/core/internal.h"
+
+#define STORED_DEPTH 64
+
+static const struct {
+	const char *name;
+	core_fn *fn;
+} operations[] = {
+	{"CreateCluster", create_cluster},
+	{"DescribeClusters", describe_clusters},
+	{"ListClusters", list_clusters},
+	{"DeleteCluster", delete_cluster},
+	{"RegisterTaskDefinition", register_task_definition},
+	{"DescribeTaskDefinition", describe_task_definition},
+	{"ListTaskDefinitions", list_task_definitions},
+	{"ListTaskDefinitionFamilies", list_task_definition_families},
+	{"DeregisterTaskDefinition", deregister_task_definition},
+	{"DeleteTaskDefinitions", delete_task_definitions},
+	{"RunTask", run_task},
+	{"StartTask", start_task},
+	{"StopTask", stop_task},
+	{"DescribeTasks", describe_tasks},
+	{"ListTasks", list_tasks},
+	{"ListContainerInstances", list_container_instances},
+	{"DescribeContainerInstances", describe_container_instances},
+	{"TagResource", tag_resource},
+	{"UntagResource", untag_resource},
+	{"ListTagsForResource", list_tags_for_resource},
+};
+
+/* ---- randomness: xoshiro256** ---- */
+
+static uint64_t next_random(struct core *c)
+{
+	uint64_t *s = c->random, r = s[1] * 5, t = s[1] << 17;
+
+	r = (r << 7 | r >> 57) * 9;
+	s[2] ^= s[0];
+	s[3] ^= s[1];
+	s[1] ^= s[2];
+	s[0] ^= s[3];
+	s[2] ^= t;
+	s[3] = s[3] << 45 | s[3] >> 19;
+	return r;
+}
+
+void core_random_hex(struct core *c, char *ret, size_t len)
+{
+	for (size_t i = 0; i < len; i += 16) {
+		char digits[17];
+
+		(void)snprintf(digits, sizeof(digits), "%016llx",
+			       (unsigned long long)next_random(c));
+		memcpy(ret + i, digits, len - i < 16 ? len - i : 16);
+	}
+	ret[len] = '\0';
+}
+
+void core_random_uuid(struct core *c, char ret[37])
+{
+	char hex[33];
+
+	core_random_hex(c, hex, 32);
+	(void)snprintf(ret, 37, "%.8s-%.4s-4%.3s-a%.3s-%.12s", hex, hex + 8, hex + 13, hex + 17,
+		       hex + 20);
+}
+
+/* ---- records and effects ---- */
+
+void record_init(struct record *r, json_t *own_doc, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&r->key, fmt, ap) < 0)
+		abort();
+	va_end(ap);
+	r->doc = own_doc;
+}
+
+void record_done(struct record *r)
+{
+	free(r->key);
+	json_decref(r->doc);
+}
+
+void record_touch(struct core *c, struct record *r)
+{
+	if (r->dirty)
+		return;
+	r->dirty = true;
+	r->next = NULL;
+	*c->last_dirty = r;
+	c->last_dirty = &r->next;
+}
+
+static void add_effect(struct core *c, enum core_effect_kind kind, char *own_key, char *own_text)
+{
+	c->fx.items = xgrow(c->fx.items, c->fx.count, &c->fx.capacity, sizeof(*c->fx.items));
+	c->fx.items[c->fx.count++] = (struct core_effect){kind, own_key, own_text};
+}
+
+static void flush_dirty(struct core *c)
+{
+	struct record *r = c->first_dirty;
+
+	c->first_dirty = NULL;
+	c->last_dirty = &c->first_dirty;
+	for (; r; r = r->next) {
+		r->dirty = false;
+		add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
+	}
+}
+
+void record_delete(struct core *c, struct record *r)
+{
+	flush_dirty(c); /* what was said of it before goes before */
+	add_effect(c, CORE_DELETE, take_ptr(r->key), NULL);
+	json_decref(take_ptr(r->doc));
+}
+
+void effect_send(struct core *c, const struct instance *i, enum ecs_node_type type,
+		 const void *message)
+{
+	if (i->connected)
+		add_effect(c, CORE_SEND, xstrdup(i->id), ecs_node_dump(type, message));
+}
+
+void core_take_effects(struct core *c, struct core_effects *ret)
+{
+	flush_dirty(c);
+	*ret = c->fx;
+	c->fx = (struct core_effects){0};
+}
+
+void core_effects_done(struct core_effects *fx)
+{
+	for (size_t i = 0; i < fx->count; i++) {
+		free(fx->items[i].key);
+		free(fx->items[i].text);
+	}
+	free(fx->items);
+	*fx = (struct core_effects){0};
+}
+
+/* ---- life ---- */
+
+struct core *core_new(const struct core_options *o)
+{
+	struct core *c = xcalloc(1, sizeof(*c));
+
+	c->o = *o;
+	memcpy(c->random, o->seed, sizeof(c->random));
+	assert(c->random[0] | c->random[1] | c->random[2] | c->random[3]);
+	c->last_dirty = &c->first_dirty;
+	return c;
+}
+
+void core_free(struct core *c)
+{
+	struct cluster *cl;
+	struct family *family;
+	struct token *token;
+
+	if (!c)
+		return;
+	for (size_t i = 0; map_next(&c->clusters, &i, &cl);)
+		cluster_free(cl);
+	for (size_t i = 0; map_next(&c->families, &i, &family);)
+		family_free(family);
+	for (size_t i = 0; map_next(&c->tokens, &i, &token);)
+		token_free(token);
+	map_done(&c->clusters);
+	map_done(&c->families);
+	map_done(&c->tokens);
+	core_effects_done(&c->fx);
+	free(c);
+}
+
+static int load_cluster(struct core *c, json_t *own_doc, struct err *e)
+{
+	const char *name = doc_string(own_doc, "clusterName");
+
+	(void)e;
+	return name ? (cluster_make(c, name, own_doc), 0) : -EUCLEAN;
+}
+
+int core_load(struct core *c, const char *key, const char *text, struct err *e)
+{
+	json_t *doc = NULL;
+	int r;
+
+	if (js_parse(text, strlen(text), STORED_DEPTH, &doc, e) < 0)
+		return err_wrap(e, "stored %s", key);
+
+	*e = (struct err){0};
+	if (str_starts(key, "cluster/"))
+		r = load_cluster(c, doc, e);
+	else if (str_starts(key, "definition/"))
+		r = definition_load(c, doc, e);
+	else if (str_starts(key, "family/"))
+		r = family_load(c, doc);
+	else if (str_starts(key, "instance/"))
+		r = instance_load(c, doc, e);
+	else if (str_starts(key, "task/"))
+		r = task_load(c, doc, e);
+	else if (str_starts(key, "token/"))
+		r = token_load(c, key, doc);
+	else
+		r = -EUCLEAN;
+	if (r == 0)
+		return 0;
+	json_decref(doc);
+	if (!e->code)
+		(void)err_set(e, EUCLEAN, "is not a document of ours");
+	return err_wrap(e, "stored %s", key);
+}
+
+void core_loaded(struct core *c, int64_t now_ms)
+{
+	struct ecs_fault f;
+
+	c->now_ms = now_ms;
+	if (!map_find(&c->clusters, "default")) {
+		auto_json json_t *request = json_object();
+		auto_json json_t *reply = create_cluster(c, request, &f);
+
+		assert(reply);
+	}
+}
+
+json_t *core_call(struct core *c, const char *operation, json_t *request, int64_t now_ms,
+		  struct ecs_fault *f)
+{
+	c->now_ms = now_ms;
+	for (size_t i = 0; i < ARRAY_COUNT(operations); i++)
+		if (strcmp(operations[i].name, operation) == 0)
+			return operations[i].fn(c, request, f);
+	(void)ecs_fault_set(f, ECS_FAULT_UNSUPPORTED_FEATURE,
+			    "%s is not supported by this version of Berth", operation);
+	return NULL;
+}
+
+void core_tick(struct core *c, int64_t now_ms)
+{
+	c->now_ms = now_ms;
+	tasks_tick(c);
+	tokens_tick(c);
+	definitions_tick(c);
+}

@@ -1,0 +1,85 @@
+/* scheduler/core/core.h - the cluster as a state machine without a single system call
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Events and the time go in: a caller's request, a node's message, a tick.
+ * Effects come out: documents to store, messages to nodes.  The core reads no
+ * clock and draws no randomness but from the seed that it was given, so that
+ * the same events give the same cluster, in the daemon and in a simulation.
+ *
+ * Everything that the core holds can be rebuilt from the documents that it
+ * gave out to be stored: the shell loads them at start and, when a commit
+ * failed, throws the core away and loads again.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "ecs/arn.h"
+#include "ecs/fault.h"
+#include "ecs/node.h"
+
+struct core;
+
+struct core_options {
+	struct ecs_identity identity; /* borrowed; outlives */
+	uint64_t seed[4];             /* not all zero */
+	int64_t stopped_keep_ms;      /* how long a stopped task can be described */
+	size_t stopped_keep_max;      /* and how many of them */
+};
+
+struct core *core_new(const struct core_options *o);
+void core_free(struct core *c);
+
+/* A stored document, in the order of the keys; then core_loaded() once. */
+int core_load(struct core *c, const char *key, const char *doc, struct err *e);
+void core_loaded(struct core *c, int64_t now_ms);
+
+/*
+ * A request that was checked against the model; 'request' may be changed.
+ * Returns the reply (the caller's), or NULL and the fault.
+ */
+json_t *core_call(struct core *c, const char *operation, json_t *request, int64_t now_ms,
+		  struct ecs_fault *f);
+
+/* A task by name or ARN, as DescribeTasks shows it, and its node; NULL and the fault. */
+json_t *core_find_task(struct core *c, const char *cluster, const char *task,
+		       const char **ret_instance, struct ecs_fault *f);
+/* The node that a request without a task means: the instance named, or any that is connected. */
+const char *core_find_instance(struct core *c, const char *cluster, const char *instance,
+			       struct ecs_fault *f);
+
+/*
+ * A node says hello: it is found again or registered, and gets a welcome and
+ * its full list of tasks.  *ret_instance is valid while the core is.
+ */
+int core_node_hello(struct core *c, const struct ecs_node_hello *h, int64_t now_ms,
+		    const char **ret_instance, struct err *e);
+void core_node_gone(struct core *c, const char *instance, int64_t now_ms);
+void core_node_report(struct core *c, const char *instance, const struct ecs_node_report *r,
+		      int64_t now_ms);
+
+/* Forget what has been kept long enough.  Call about every minute. */
+void core_tick(struct core *c, int64_t now_ms);
+
+/* What the events since the last call want done, in order. */
+enum core_effect_kind {
+	CORE_PUT,    /* key, text: store the document */
+	CORE_DELETE, /* key */
+	CORE_SEND,   /* key: the container instance; text: a message for its node */
+};
+
+struct core_effect {
+	enum core_effect_kind kind;
+	char *key, *text;
+};
+
+struct core_effects {
+	struct core_effect *items;
+	size_t count, capacity;
+};
+
+void core_take_effects(struct core *c, struct core_effects *ret);
+void core_effects_done(struct core_effects *fx);

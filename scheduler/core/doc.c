@@ -1,0 +1,149 @@
+/* scheduler/core/doc.c - small things about documents
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "scheduler/core/internal.h"
+
+#define TOKEN_PREFIX "after:"
+
+const char *doc_string(const json_t *doc, const char *name)
+{
+	return json_string_value(json_object_get(doc, name));
+}
+
+int64_t doc_integer(const json_t *doc, const char *name, int64_t otherwise)
+{
+	const json_t *v = json_object_get(doc, name);
+
+	return json_is_integer(v) ? json_integer_value(v) : otherwise;
+}
+
+bool doc_true(const json_t *doc, const char *name)
+{
+	return json_is_true(json_object_get(doc, name));
+}
+
+void doc_set_string(json_t *doc, const char *name, const char *value)
+{
+	if (value)
+		(void)json_object_set_new(doc, name, json_string(value));
+}
+
+void doc_set_time(json_t *doc, const char *name, int64_t ms)
+{
+	if (ms)
+		(void)json_object_set_new(doc, name, json_real((double)ms / 1000));
+}
+
+bool doc_includes(const json_t *request, const char *what)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach (json_object_get(request, "include"), i, v)
+		if (str_eq(json_string_value(v), what))
+			return true;
+	return false;
+}
+
+json_t *doc_public(const json_t *doc, bool tags)
+{
+	json_t *copy = json_copy((json_t *)(uintptr_t)doc), *value;
+	const char *key;
+	void *next;
+
+	json_object_foreach_safe (copy, next, key, value)
+		if (key[0] == '_' || (!tags && strcmp(key, "tags") == 0))
+			(void)json_object_del(copy, key);
+	if (tags && !json_object_get(copy, "tags"))
+		(void)json_object_set_new(copy, "tags", json_array());
+	return copy;
+}
+
+json_t *doc_failure(const char *arn, const char *reason)
+{
+	return json_pack("{s:s, s:s}", "arn", arn, "reason", reason);
+}
+
+/* ---- pages ---- */
+
+void page_add(struct page *p, const char *name)
+{
+	p->names = xgrow(p->names, p->count, &p->capacity, sizeof(*p->names));
+	p->names[p->count++] = xstrdup(name);
+}
+
+void page_done(struct page *p)
+{
+	for (size_t i = 0; i < p->count; i++)
+		free(p->names[i]);
+	free(p->names);
+}
+
+struct order {
+	int (*compare)(const char *, const char *);
+	bool descending;
+};
+
+static int compare_names(const void *a, const void *b, void *ctx)
+{
+	const struct order *order = ctx;
+	int r = order->compare(*(char *const *)a, *(char *const *)b);
+
+	return order->descending ? -r : r;
+}
+
+/* The name behind which the page begins, from the caller's token; NULL: not a token of ours. */
+static char *open_token(const char *token)
+{
+	size_t size;
+	auto_free char *text = (char *)base64_decode(token, &size);
+
+	if (!text || strlen(text) != size || !str_starts(text, TOKEN_PREFIX))
+		return NULL;
+	return xstrdup(text + strlen(TOKEN_PREFIX));
+}
+
+static char *make_token(const char *name)
+{
+	auto_free char *text = xasprintf(TOKEN_PREFIX "%s", name);
+
+	return base64_encode(text, strlen(text));
+}
+
+int page_reply(struct page *p, const json_t *request, size_t max, bool descending,
+	       int (*compare)(const char *, const char *), const char *member, json_t *reply,
+	       struct ecs_fault *f)
+{
+	struct order order = {compare, descending};
+	const char *token = doc_string(request, "nextToken");
+	int64_t limit = doc_integer(request, "maxResults", (int64_t)max);
+	auto_free char *after = NULL;
+	json_t *list = json_array();
+	size_t i = 0;
+
+	(void)json_object_set_new(reply, member, list);
+	if (limit < 1 || limit > (int64_t)max)
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "maxResults must be between 1 and %zu.", max);
+	if (token && !(after = open_token(token)))
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "Invalid token.");
+
+	if (p->count)
+		qsort_r(p->names, p->count, sizeof(*p->names), compare_names, &order);
+	while (after && i < p->count && compare_names(&p->names[i], &after, &order) <= 0)
+		i++;
+	for (; i < p->count && limit; i++, limit--)
+		(void)json_array_append_new(list, json_string(p->names[i]));
+	if (i < p->count) {
+		auto_free char *next = make_token(p->names[i - 1]);
+
+		doc_set_string(reply, "nextToken", next);
+	}
+	return 0;
+}

@@ -1,0 +1,305 @@
+/* scheduler/core/instance.c - container instances
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "scheduler/core/internal.h"
+
+#define DESCRIBE_MAX  100
+#define RESERVED_PORT 22 /* sshd: no task may have it */
+
+void instance_free(struct instance *i)
+{
+	record_done(&i->record);
+	free(i->ports[0]);
+	free(i->ports[1]);
+	free(i->id);
+	free(i);
+}
+
+static struct instance *add_instance(struct cluster *cl, const char *id, json_t *own_doc)
+{
+	struct instance *i = xcalloc(1, sizeof(*i));
+
+	i->id = xstrdup(id);
+	i->cluster = cl;
+	i->cpu_units = doc_integer(own_doc, "_cpu", 0);
+	i->memory_mib = doc_integer(own_doc, "_memory", 0);
+	i->report = doc_integer(own_doc, "_report", 0);
+	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
+	(void)map_put(&cl->instances, id, i);
+	return i;
+}
+
+int instance_load(struct core *c, json_t *own_doc, struct err *e)
+{
+	const char *id = doc_string(own_doc, "_id"), *cluster = doc_string(own_doc, "_cluster");
+	struct cluster *cl = cluster ? map_find(&c->clusters, cluster) : NULL;
+
+	if (!cl || !id)
+		return err_set(e, EUCLEAN, "names no cluster of ours");
+	(void)add_instance(cl, id, own_doc);
+	return 0;
+}
+
+struct instance *instance_find(struct cluster *cl, const struct core *c, const char *text,
+			       struct ecs_fault *f)
+{
+	struct ecs_name name;
+
+	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_INSTANCE, text, &name, f) < 0)
+		return NULL;
+	if (*name.cluster && strcmp(name.cluster, cl->name) != 0) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "Identifier is for cluster %s. Your cluster is %s",
+				    name.cluster, cl->name);
+		return NULL;
+	}
+	return map_find(&cl->instances, name.name);
+}
+
+/* ---- a node comes and goes ---- */
+
+struct instance *instance_by_id(struct core *c, const char *id)
+{
+	struct cluster *cl;
+	struct instance *i;
+
+	for (size_t n = 0; id && map_next(&c->clusters, &n, &cl);)
+		if ((i = map_find(&cl->instances, id)))
+			return i;
+	return NULL;
+}
+
+static struct instance *register_instance(struct core *c, struct cluster *cl)
+{
+	char id[ECS_ID_LEN + 1], arn[ECS_ARN_SIZE];
+	json_t *doc;
+
+	do
+		core_random_hex(c, id, ECS_ID_LEN);
+	while (instance_by_id(c, id));
+	ecs_arn_instance(&c->o.identity, cl->name, id, arn);
+	doc = json_pack("{s:s, s:s, s:s, s:o, s:i, s:s, s:o, s:o}", "_id", id, "_cluster", cl->name,
+			"containerInstanceArn", arn, "ec2InstanceId", json_sprintf("mi-%.17s", id),
+			"version", 0, "status", "ACTIVE", "attachments", json_array(), "tags",
+			json_array());
+	doc_set_time(doc, "registeredAt", c->now_ms);
+	return add_instance(cl, id, doc);
+}
+
+static json_t *attributes_of(const struct core *c, const struct ecs_node_hello *h)
+{
+	json_t *list = json_array();
+
+	(void)json_array_append_new(list,
+				    json_pack("{s:s, s:o}", "name", "ecs.availability-zone",
+					      "value", json_sprintf("%sa", c->o.identity.region)));
+	for (size_t i = 0; i < h->attributes.count; i++) {
+		const struct ecs_attribute *a = JS_AT(h->attributes, struct ecs_attribute, i);
+
+		(void)json_array_append_new(
+			list, json_pack("{s:s, s:s*}", "name", a->name, "value", a->value));
+	}
+	return list;
+}
+
+static void take_hello(struct core *c, struct instance *i, const struct ecs_node_hello *h)
+{
+	json_t *doc = i->record.doc;
+
+	i->cpu_units = h->cpu_units;
+	i->memory_mib = h->memory_mib;
+	i->connected = true;
+	(void)json_object_set_new(doc, "_cpu", json_integer(h->cpu_units));
+	(void)json_object_set_new(doc, "_memory", json_integer(h->memory_mib));
+	doc_set_string(doc, "_hostname", h->hostname);
+	doc_set_string(doc, "_bootId", h->boot_id);
+	(void)json_object_set_new(doc, "versionInfo",
+				  json_pack("{s:s}", "agentVersion", h->version));
+	(void)json_object_set_new(doc, "attributes", attributes_of(c, h));
+	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
+	record_touch(c, &i->record);
+}
+
+static void set_connectivity(struct core *c, const struct instance *i, const char *connectivity)
+{
+	struct task *t;
+
+	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);) {
+		if (t->instance != i || t->last_status == TASK_STOPPED ||
+		    str_eq(doc_string(t->record.doc, "connectivity"), connectivity))
+			continue;
+		doc_set_string(t->record.doc, "connectivity", connectivity);
+		doc_set_time(t->record.doc, "connectivityAt", c->now_ms);
+		task_changed(c, t);
+	}
+}
+
+int core_node_hello(struct core *c, const struct ecs_node_hello *h, int64_t now_ms,
+		    const char **ret_instance, struct err *e)
+{
+	struct instance *i = instance_by_id(c, h->instance_id);
+	struct ecs_node_welcome welcome;
+
+	if (h->protocol != ECS_NODE_PROTOCOL)
+		return err_set(e, EPROTO, "node %s speaks protocol %lld, ours is %d", h->hostname,
+			       (long long)h->protocol, ECS_NODE_PROTOCOL);
+	if (h->cpu_units <= 0 || h->memory_mib <= 0)
+		return err_set(e, EPROTO, "node %s has no CPU or no memory", h->hostname);
+
+	c->now_ms = now_ms;
+	if (!i)
+		i = register_instance(c, map_find(&c->clusters, "default"));
+	take_hello(c, i, h);
+	set_connectivity(c, i, "CONNECTED");
+
+	welcome = (struct ecs_node_welcome){.instance_id = i->id,
+					    .cluster = i->cluster->name,
+					    .region = (char *)(uintptr_t)c->o.identity.region,
+					    .account = (char *)(uintptr_t)c->o.identity.account,
+					    .report = i->report};
+	effect_send(c, i, ECS_NODE_WELCOME, &welcome);
+	task_send_all(c, i);
+	*ret_instance = i->id;
+	return 0;
+}
+
+void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
+{
+	struct instance *i = instance_by_id(c, instance);
+
+	if (!i)
+		return;
+	c->now_ms = now_ms;
+	i->connected = false;
+	set_connectivity(c, i, "DISCONNECTED");
+}
+
+const char *core_find_instance(struct core *c, const char *cluster, const char *instance,
+			       struct ecs_fault *f)
+{
+	struct cluster *cl = cluster_by_name(c, cluster, f);
+	struct instance *i = NULL;
+
+	if (!cl)
+		return NULL;
+	if (instance) {
+		i = instance_find(cl, c, instance, f);
+	} else {
+		for (size_t n = 0; map_next(&cl->instances, &n, &i) && !i->connected;)
+			;
+	}
+	if (i && i->connected)
+		return i->id;
+	(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+			    i ? "The agent of the container instance is not connected."
+			      : "No Container Instances were found in your cluster.");
+	return NULL;
+}
+
+/* ---- show ---- */
+
+static json_t *integer_resource(const char *name, int64_t value)
+{
+	return json_pack("{s:s, s:s, s:f, s:i, s:I}", "name", name, "type", "INTEGER",
+			 "doubleValue", 0.0, "longValue", 0, "integerValue", (json_int_t)value);
+}
+
+/* The ports that cannot be had: those reserved, and those of tasks if 'used'. */
+static json_t *port_resource(const struct instance *i, int protocol, bool used)
+{
+	json_t *ports = json_array();
+
+	if (protocol == 0)
+		(void)json_array_append_new(ports, json_sprintf("%d", RESERVED_PORT));
+	for (int port = 1; used && i->ports[protocol] && port < 65536; port++)
+		if (i->ports[protocol][port / 64] >> (port % 64) & 1)
+			(void)json_array_append_new(ports, json_sprintf("%d", port));
+	return json_pack("{s:s, s:s, s:f, s:i, s:i, s:o}", "name", protocol ? "PORTS_UDP" : "PORTS",
+			 "type", "STRINGSET", "doubleValue", 0.0, "longValue", 0, "integerValue", 0,
+			 "stringSetValue", ports);
+}
+
+static json_t *show(const struct instance *i, const json_t *request)
+{
+	json_t *doc = doc_public(i->record.doc, doc_includes(request, "TAGS"));
+
+	(void)json_object_set_new(doc, "registeredResources",
+				  json_pack("[o, o, o, o]", integer_resource("CPU", i->cpu_units),
+					    integer_resource("MEMORY", i->memory_mib),
+					    port_resource(i, 0, false),
+					    port_resource(i, 1, false)));
+	(void)json_object_set_new(
+		doc, "remainingResources",
+		json_pack("[o, o, o, o]", integer_resource("CPU", i->cpu_units - i->cpu_used),
+			  integer_resource("MEMORY", i->memory_mib - i->memory_used),
+			  port_resource(i, 0, true), port_resource(i, 1, true)));
+	(void)json_object_set_new(doc, "agentConnected", json_boolean(i->connected));
+	(void)json_object_set_new(doc, "runningTasksCount", json_integer((json_int_t)i->running));
+	(void)json_object_set_new(doc, "pendingTasksCount", json_integer((json_int_t)i->pending));
+	return doc;
+}
+
+json_t *list_container_instances(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	struct cluster *cl = cluster_of(c, request, f);
+	const char *status = doc_string(request, "status");
+	json_t *reply;
+	struct page page = {0};
+	struct instance *i;
+	int r;
+
+	if (!cl)
+		return NULL;
+	reply = json_object();
+	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
+		if (!status || str_eq(doc_string(i->record.doc, "status"), status))
+			page_add(&page, doc_string(i->record.doc, "containerInstanceArn"));
+	r = page_reply(&page, request, 100, false, strcmp, "containerInstanceArns", reply, f);
+	page_done(&page);
+	if (r == 0)
+		return reply;
+	json_decref(reply);
+	return NULL;
+}
+
+json_t *describe_container_instances(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	struct cluster *cl = cluster_of(c, request, f);
+	json_t *names = json_object_get(request, "containerInstances"), *name;
+	json_t *found, *failures, *reply;
+	size_t n;
+
+	if (!cl)
+		return NULL;
+	if (json_array_size(names) < 1 || json_array_size(names) > DESCRIBE_MAX) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "Container instances must have 1 to %d elements.",
+				    DESCRIBE_MAX);
+		return NULL;
+	}
+	found = json_array();
+	failures = json_array();
+	reply = json_pack("{s:o, s:o}", "containerInstances", found, "failures", failures);
+	json_array_foreach (names, n, name) {
+		const char *text = json_string_value(name);
+		struct ecs_fault ignored;
+		struct instance *i = instance_find(cl, c, text, &ignored);
+		char arn[ECS_ARN_SIZE];
+
+		if (i) {
+			(void)json_array_append_new(found, show(i, request));
+			continue;
+		}
+		if (str_starts(text, "arn:"))
+			(void)snprintf(arn, sizeof(arn), "%s", text);
+		else
+			ecs_arn_instance(&c->o.identity, cl->name, text, arn);
+		(void)json_array_append_new(failures, doc_failure(arn, "MISSING"));
+	}
+	return reply;
+}

@@ -1,0 +1,223 @@
+/* scheduler/core/internal.h - the objects of a cluster, seen from inside the core
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The ECS document of an object is its record: what a caller is shown and what
+ * is stored are the same JSON.  Members whose names begin with '_' are ours
+ * and are not shown.  The C fields beside it are an index of what the core
+ * decides by, and can be made from the document.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "scheduler/core/core.h"
+
+#define PORT_WORDS (65536 / 64)
+
+struct record {
+	char *key;
+	json_t *doc;
+	bool dirty;
+	struct record *next; /* in the list of dirty ones */
+};
+
+struct cluster {
+	struct record record;
+	char *name;
+	struct map instances, tasks; /* by id */
+};
+
+struct family {
+	struct record record; /* the last revision that was given out */
+	char *name;
+	struct definition **revisions; /* ascending */
+	size_t count, capacity;
+};
+
+enum definition_status { DEFINITION_ACTIVE, DEFINITION_INACTIVE, DEFINITION_DELETED };
+
+struct definition {
+	struct record record;
+	struct family *family;
+	uint32_t revision;
+	enum definition_status status;
+	struct arena arena;
+	struct ecs_task_definition parsed;
+	struct ecs_demand demand;
+	size_t tasks; /* that refer to it and are not STOPPED */
+};
+
+struct instance {
+	struct record record;
+	char *id;
+	struct cluster *cluster;
+	bool connected;
+	int64_t cpu_units, memory_mib; /* registered */
+	int64_t cpu_used, memory_used;
+	uint64_t *ports[2]; /* static host ports in use: tcp, udp */
+	size_t running, pending;
+	int64_t report; /* the last one taken */
+};
+
+enum task_status {
+	TASK_PROVISIONING,
+	TASK_PENDING,
+	TASK_ACTIVATING,
+	TASK_RUNNING,
+	TASK_DEACTIVATING,
+	TASK_STOPPING,
+	TASK_DEPROVISIONING,
+	TASK_STOPPED,
+};
+
+struct task {
+	struct record record;
+	char *id;
+	struct cluster *cluster;
+	struct definition *definition; /* NULL once it was deleted: STOPPED tasks only */
+	struct instance *instance;     /* NULL once it was deregistered */
+	enum task_status last_status;
+	bool stop; /* desiredStatus is STOPPED */
+	struct ecs_demand demand;
+	int64_t stopped_at_ms;
+	struct task *next_stopped; /* in order of their end */
+};
+
+struct token {
+	struct record record;
+	int64_t expires_ms;
+};
+
+struct core {
+	struct core_options o;
+	uint64_t random[4];
+	int64_t now_ms;
+	struct map clusters, families, tokens;
+	struct task *first_stopped, *last_stopped;
+	size_t stopped_count;
+	struct record *first_dirty, **last_dirty;
+	struct core_effects fx;
+};
+
+/* ---- core.c ---- */
+
+/* The record goes into the next batch of effects; doc NULL then: delete it. */
+void record_touch(struct core *c, struct record *r);
+void record_init(struct record *r, json_t *own_doc, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Store the deletion and let go of the record's memory. */
+void record_delete(struct core *c, struct record *r);
+void record_done(struct record *r);
+
+void effect_send(struct core *c, const struct instance *i, enum ecs_node_type type,
+		 const void *message);
+
+void core_random_hex(struct core *c, char *ret, size_t len);
+void core_random_uuid(struct core *c, char ret[37]);
+
+/* ---- doc.c: small things about documents ---- */
+
+const char *doc_string(const json_t *doc, const char *name); /* NULL: absent */
+int64_t doc_integer(const json_t *doc, const char *name, int64_t otherwise);
+bool doc_true(const json_t *doc, const char *name);
+void doc_set_string(json_t *doc, const char *name, const char *value); /* NULL: leave alone */
+void doc_set_time(json_t *doc, const char *name, int64_t ms);          /* 0: leave alone */
+bool doc_includes(const json_t *request, const char *what); /* "include": [..., what, ...] */
+/* A copy for callers: without our own members, and without tags unless wanted. */
+json_t *doc_public(const json_t *doc, bool tags);
+json_t *doc_failure(const char *arn, const char *reason);
+
+/* Which page of a list is asked for: "maxResults" from 1 to 'max', and "nextToken". */
+struct page {
+	char **names;
+	size_t count, capacity;
+};
+
+void page_add(struct page *p, const char *name);
+/* Sort, cut, and put the names into reply[member], and "nextToken" if there is more. */
+int page_reply(struct page *p, const json_t *request, size_t max, bool descending,
+	       int (*compare)(const char *, const char *), const char *member, json_t *reply,
+	       struct ecs_fault *f);
+void page_done(struct page *p);
+
+/* ---- tag.c ---- */
+
+/* Tags of a request: keys unique, lengths right, at most 50. */
+int tags_check(const json_t *tags, struct ecs_fault *f);
+/* Add or replace the tags of 'more' in doc["tags"]. */
+void tags_merge(json_t *doc, const json_t *more);
+
+/* ---- cluster.c ---- */
+
+/* The cluster that a request names, ACTIVE or not at all; NULL and ClusterNotFoundException. */
+struct cluster *cluster_of(struct core *c, const json_t *request, struct ecs_fault *f);
+struct cluster *cluster_by_name(struct core *c, const char *text, struct ecs_fault *f);
+struct cluster *cluster_make(struct core *c, const char *name, json_t *own_doc);
+void cluster_free(struct cluster *cl);
+
+/* ---- definition.c ---- */
+
+/* "family", "family:revision" or ARN; NULL when there is none (a bare family: the latest ACTIVE). */
+struct definition *definition_find(struct core *c, const char *text, struct ecs_fault *f);
+int definition_load(struct core *c, json_t *own_doc, struct err *e);
+int family_load(struct core *c, json_t *own_doc);
+void family_free(struct family *f);
+void definitions_tick(struct core *c);
+
+/* ---- instance.c ---- */
+
+struct instance *instance_find(struct cluster *cl, const struct core *c, const char *text,
+			       struct ecs_fault *f);
+struct instance *instance_by_id(struct core *c, const char *id); /* in whatever cluster */
+int instance_load(struct core *c, json_t *own_doc, struct err *e);
+void instance_free(struct instance *i);
+
+/* ---- place.c ---- */
+
+/* May the task go there?  NULL: yes; otherwise ECS's reason. */
+const char *place_refusal(const struct instance *i, const struct definition *d,
+			  const struct ecs_demand *demand);
+void place_take(struct instance *i, const struct definition *d, const struct ecs_demand *demand);
+void place_give_back(struct instance *i, const struct definition *d,
+		     const struct ecs_demand *demand);
+
+/* ---- task.c, task_run.c, task_report.c ---- */
+
+struct task *task_find(struct core *c, const json_t *request, const char *text,
+		       struct ecs_fault *f);
+int task_load(struct core *c, json_t *own_doc, struct err *e);
+void task_free(struct task *t);
+void task_set_status(struct task *t, enum task_status status);
+void task_stopped(struct core *c, struct task *t); /* the accounts are closed */
+void task_changed(struct core *c, struct task *t); /* a new version of it */
+void task_send(struct core *c, const struct task *t);
+void task_send_all(struct core *c, const struct instance *i);
+void tasks_tick(struct core *c);
+const char *task_status_name(enum task_status s);
+int task_status_parse(const char *name); /* < 0: no such status */
+
+/* ---- token.c ---- */
+
+/*
+ * The reply that an earlier call with the same "clientToken" got (a list of
+ * task ids), or NULL; a fault when its parameters were others.
+ */
+const json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
+			 struct ecs_fault *f);
+void token_keep(struct core *c, const struct cluster *cl, const json_t *request, json_t *own_tasks);
+int token_load(struct core *c, const char *key, json_t *own_doc);
+void token_free(struct token *t);
+void tokens_tick(struct core *c);
+
+/* ---- operations: one function each, found by the table in core.c ---- */
+
+typedef json_t *core_fn(struct core *c, json_t *request, struct ecs_fault *f);
+
+core_fn create_cluster, describe_clusters, list_clusters, delete_cluster;
+core_fn register_task_definition, describe_task_definition, list_task_definitions,
+	list_task_definition_families, deregister_task_definition, delete_task_definitions;
+core_fn run_task, start_task, stop_task, describe_tasks, list_tasks;
+core_fn list_container_instances, describe_container_instances;
+core_fn tag_resource, untag_resource, list_tags_for_resource;

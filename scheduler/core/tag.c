@@ -1,0 +1,149 @@
+/* scheduler/core/tag.c - tags of every kind of resource
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <string.h>
+
+#include "base/text.h"
+#include "scheduler/core/internal.h"
+
+#define TAGS_MAX      50
+#define TAG_KEY_MAX   128
+#define TAG_VALUE_MAX 256
+
+static json_t *find_tag(json_t *tags, const char *key, size_t *ret_index)
+{
+	json_t *tag;
+	size_t i;
+
+	json_array_foreach (tags, i, tag) {
+		if (str_eq(doc_string(tag, "key"), key)) {
+			if (ret_index)
+				*ret_index = i;
+			return tag;
+		}
+	}
+	return NULL;
+}
+
+int tags_check(const json_t *tags, struct ecs_fault *f)
+{
+	json_t *tag;
+	size_t i, first;
+
+	json_array_foreach (tags, i, tag) {
+		const char *key = doc_string(tag, "key"), *value = doc_string(tag, "value");
+
+		if (!key || !*key || strlen(key) > TAG_KEY_MAX)
+			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+					     "A tag key must have 1 to %d characters.",
+					     TAG_KEY_MAX);
+		if (str_starts(key, "aws:"))
+			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+					     "A tag key must not begin with 'aws:': '%.128s'", key);
+		if (value && strlen(value) > TAG_VALUE_MAX)
+			return ecs_fault_set(
+				f, ECS_FAULT_INVALID_PARAMETER,
+				"The value of tag '%.128s' has more than %d characters.", key,
+				TAG_VALUE_MAX);
+		if (find_tag((json_t *)(uintptr_t)tags, key, &first) && first != i)
+			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+					     "Duplicate tag keys: '%.128s'", key);
+	}
+	return 0;
+}
+
+void tags_merge(json_t *doc, const json_t *more)
+{
+	json_t *tags = json_object_get(doc, "tags"), *tag;
+	size_t i;
+
+	if (!tags) {
+		tags = json_array();
+		(void)json_object_set_new(doc, "tags", tags);
+	}
+	json_array_foreach (more, i, tag) {
+		json_t *old = find_tag(tags, doc_string(tag, "key"), NULL);
+		json_t *value = json_object_get(tag, "value");
+
+		if (old && value)
+			(void)json_object_set(old, "value", value);
+		else if (!old)
+			(void)json_array_append_new(tags, json_copy(tag));
+	}
+}
+
+/* The record that an ARN names, whatever it is. */
+static struct record *resource(struct core *c, const json_t *request, struct ecs_fault *f)
+{
+	const char *arn = doc_string(request, "resourceArn");
+	struct ecs_fault ignored;
+	struct ecs_name name;
+	struct cluster *cl;
+	struct definition *d;
+	struct task *t;
+	struct instance *i;
+
+	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_CLUSTER, arn, &name, &ignored) == 0 &&
+	    (cl = map_find(&c->clusters, name.name)))
+		return &cl->record;
+	if (str_starts(arn, "arn:") && (d = definition_find(c, arn, &ignored)))
+		return &d->record;
+	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_TASK, arn, &name, &ignored) == 0 &&
+	    (cl = map_find(&c->clusters, name.cluster)) && (t = map_find(&cl->tasks, name.name)))
+		return &t->record;
+	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_INSTANCE, arn, &name, &ignored) == 0 &&
+	    (cl = map_find(&c->clusters, name.cluster)) &&
+	    (i = map_find(&cl->instances, name.name)))
+		return &i->record;
+	(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+			    "The specified resource was not found: '%.300s'", arn);
+	return NULL;
+}
+
+json_t *tag_resource(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	struct record *r = resource(c, request, f);
+	const json_t *tags = json_object_get(request, "tags");
+	json_t *merged;
+
+	if (!r || tags_check(tags, f) < 0)
+		return NULL;
+
+	merged = json_pack("{s:o*}", "tags", json_deep_copy(json_object_get(r->doc, "tags")));
+	tags_merge(merged, tags);
+	if (json_array_size(json_object_get(merged, "tags")) > TAGS_MAX) {
+		json_decref(merged);
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "More than %d tags.", TAGS_MAX);
+		return NULL;
+	}
+	(void)json_object_set(r->doc, "tags", json_object_get(merged, "tags"));
+	json_decref(merged);
+	record_touch(c, r);
+	return json_object();
+}
+
+json_t *untag_resource(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	struct record *r = resource(c, request, f);
+	json_t *tags, *key;
+	size_t i, at;
+
+	if (!r)
+		return NULL;
+	tags = json_object_get(r->doc, "tags");
+	json_array_foreach (json_object_get(request, "tagKeys"), i, key)
+		if (find_tag(tags, json_string_value(key), &at))
+			(void)json_array_remove(tags, at);
+	record_touch(c, r);
+	return json_object();
+}
+
+json_t *list_tags_for_resource(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	struct record *r = resource(c, request, f);
+	json_t *tags = r ? json_object_get(r->doc, "tags") : NULL;
+
+	if (!r)
+		return NULL;
+	return json_pack("{s:o}", "tags", tags ? json_deep_copy(tags) : json_array());
+}

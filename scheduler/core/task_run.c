@@ -1,0 +1,459 @@
+/* scheduler/core/task_run.c - RunTask, StartTask, StopTask
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A request is checked whole before anything is made: cluster, definition,
+ * overrides, token, tags.  Then each task is placed by itself; one that finds
+ * no place is a failure beside those that did.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "scheduler/core/internal.h"
+
+#define RUN_COUNT_MAX   10
+#define START_COUNT_MAX 10
+
+/* What RunTask and StartTask have in common, checked. */
+struct launch {
+	struct core *c;
+	const json_t *request;
+	struct cluster *cluster;
+	struct definition *definition;
+	json_t *effective; /* the definition with the overrides in it */
+	struct ecs_demand demand;
+	json_t *overrides; /* as the task shows them */
+};
+
+static void launch_done(struct launch *l)
+{
+	json_decref(l->effective);
+	json_decref(l->overrides);
+}
+#define auto_launch __attribute__((cleanup(launch_done)))
+
+/* ---- overrides ---- */
+
+static json_t *container_named(json_t *containers, const char *name)
+{
+	json_t *container;
+	size_t i;
+
+	json_array_foreach (containers, i, container)
+		if (str_eq(doc_string(container, "name"), name))
+			return container;
+	return NULL;
+}
+
+static void merge_environment(json_t *container, const json_t *more)
+{
+	json_t *environment = json_object_get(container, "environment"), *variable;
+	size_t i;
+
+	json_array_foreach (more, i, variable) {
+		json_t *old = container_named(environment, doc_string(variable, "name"));
+
+		if (old)
+			(void)json_object_update(old, variable);
+		else
+			(void)json_array_append_new(environment, json_copy(variable));
+	}
+}
+
+static int merge_container(json_t *containers, const json_t *override, struct ecs_fault *f)
+{
+	static const char *const replaced[] = {"command", "cpu", "memory", "memoryReservation"};
+	const char *name = doc_string(override, "name");
+	json_t *container = name ? container_named(containers, name) : NULL;
+
+	if (!container)
+		return ecs_fault_set(
+			f, ECS_FAULT_INVALID_PARAMETER,
+			"Override for container named %.255s is not a container in the "
+			"TaskDefinition.",
+			name ? name : "");
+	for (size_t i = 0; i < ARRAY_COUNT(replaced); i++) {
+		json_t *value = json_object_get(override, replaced[i]);
+
+		if (value)
+			(void)json_object_set(container, replaced[i], value);
+	}
+	merge_environment(container, json_object_get(override, "environment"));
+	return 0;
+}
+
+/* The part of a definition that a node acts on, with the overrides in it. */
+static int merge_overrides(struct launch *l, struct ecs_fault *f)
+{
+	auto_arena struct arena a = {0};
+	const json_t *overrides = json_object_get(l->request, "overrides");
+	json_t *override, *containers;
+	struct ecs_task_definition t;
+	struct err e = {0};
+	size_t i;
+
+	l->effective = js_encode(&ecs_task_definition_shape, &l->definition->parsed);
+	containers = json_object_get(l->effective, "containerDefinitions");
+	json_array_foreach (containers, i, override)
+		if (!json_object_get(override, "environment"))
+			(void)json_object_set_new(override, "environment", json_array());
+	json_array_foreach (json_object_get(overrides, "containerOverrides"), i, override)
+		if (merge_container(containers, override, f) < 0)
+			return -1;
+	doc_set_string(l->effective, "cpu", doc_string(overrides, "cpu"));
+	doc_set_string(l->effective, "memory", doc_string(overrides, "memory"));
+
+	if (ecs_task_definition_decode(l->effective, &a, &t, &e) < 0)
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "%s", e.msg);
+	if (overrides && ecs_task_definition_check(&t, l->c->o.identity.region, f) < 0) {
+		f->type = ECS_FAULT_INVALID_PARAMETER;
+		return -1;
+	}
+	ecs_task_definition_demand(&t, &l->demand);
+	return 0;
+}
+
+/* "overrides" of a task: every container is named, whether something is overridden or not. */
+static json_t *show_overrides(const struct launch *l)
+{
+	const json_t *given = json_object_get(l->request, "overrides");
+	json_t *shown = given ? json_deep_copy(given) : json_object(), *list, *container;
+	size_t i;
+
+	list = json_object_get(shown, "containerOverrides");
+	if (!list) {
+		list = json_array();
+		(void)json_object_set_new(shown, "containerOverrides", list);
+	}
+	json_array_foreach (json_object_get(l->effective, "containerDefinitions"), i, container)
+		if (!container_named(list, doc_string(container, "name")))
+			(void)json_array_append_new(
+				list,
+				json_pack("{s:O}", "name", json_object_get(container, "name")));
+	(void)json_object_set_new(shown, "inferenceAcceleratorOverrides", json_array());
+	return shown;
+}
+
+/* ---- checks ---- */
+
+static int check_request(struct launch *l, struct ecs_fault *f)
+{
+	const char *launch_type = doc_string(l->request, "launchType"),
+		   *group = doc_string(l->request, "group"),
+		   *started_by = doc_string(l->request, "startedBy"),
+		   *propagate = doc_string(l->request, "propagateTags");
+
+	if (launch_type && strcmp(launch_type, "EC2") != 0 && strcmp(launch_type, "EXTERNAL") != 0)
+		return ecs_fault_set(
+			f, ECS_FAULT_UNSUPPORTED_FEATURE,
+			"launchType %s is not supported by this version of Berth: use EC2 or "
+			"EXTERNAL.",
+			launch_type);
+	if (group && (!*group || strlen(group) > 255))
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "group must have 1 to 255 characters.");
+	if (started_by && strlen(started_by) > 128)
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "startedBy must have at most 128 characters.");
+	if (propagate && strcmp(propagate, "SERVICE") == 0)
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "propagateTags SERVICE is for tasks of a service.");
+	return tags_check(json_object_get(l->request, "tags"), f);
+}
+
+static int launch_prepare(struct launch *l, struct core *c, const json_t *request,
+			  struct ecs_fault *f)
+{
+	*l = (struct launch){.c = c, .request = request, .cluster = cluster_of(c, request, f)};
+	if (!l->cluster || check_request(l, f) < 0)
+		return -1;
+
+	f->message[0] = '\0';
+	l->definition = definition_find(c, doc_string(request, "taskDefinition"), f);
+	if (!l->definition)
+		return f->message[0]
+			       ? -1
+			       : ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition not found.");
+	if (l->definition->status != DEFINITION_ACTIVE)
+		return ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition is inactive");
+	if (merge_overrides(l, f) < 0)
+		return -1;
+	l->overrides = show_overrides(l);
+	return 0;
+}
+
+/* ---- a task is made ---- */
+
+static json_t *make_container(struct launch *l, const char *task_id, const char *task_arn,
+			      const json_t *definition)
+{
+	const json_t *memory = json_object_get(definition, "memory"),
+		     *reservation = json_object_get(definition, "memoryReservation");
+	char uuid[37], arn[ECS_ARN_SIZE];
+	json_t *doc;
+
+	core_random_uuid(l->c, uuid);
+	ecs_arn_container(&l->c->o.identity, l->cluster->name, task_id, uuid, arn);
+	doc = json_pack("{s:s, s:s, s:O, s:O, s:s, s:o, s:o, s:o}", "containerArn", arn, "taskArn",
+			task_arn, "name", json_object_get(definition, "name"), "image",
+			json_object_get(definition, "image"), "lastStatus", "PENDING",
+			"networkBindings", json_array(), "networkInterfaces", json_array(), "cpu",
+			json_sprintf("%lld", (long long)doc_integer(definition, "cpu", 0)));
+	if (memory)
+		(void)json_object_set_new(
+			doc, "memory", json_sprintf("%lld", (long long)json_integer_value(memory)));
+	if (reservation)
+		(void)json_object_set_new(
+			doc, "memoryReservation",
+			json_sprintf("%lld", (long long)json_integer_value(reservation)));
+	doc_set_string(doc, "healthStatus", "UNKNOWN");
+	return doc;
+}
+
+static void set_tags(const struct launch *l, json_t *doc)
+{
+	const char *propagate = doc_string(l->request, "propagateTags");
+
+	if (str_eq(propagate, "TASK_DEFINITION"))
+		tags_merge(doc, json_object_get(l->definition->record.doc, "tags"));
+	tags_merge(doc, json_object_get(l->request, "tags"));
+	if (doc_true(l->request, "enableECSManagedTags")) {
+		auto_json json_t *managed = json_pack("[{s:s, s:s}]", "key", "aws:ecs:clusterName",
+						      "value", l->cluster->name);
+
+		tags_merge(doc, managed);
+	}
+}
+
+static json_t *make_document(struct launch *l, const struct instance *i, const char *id)
+{
+	const char *group = doc_string(l->request, "group"),
+		   *launch_type = doc_string(l->request, "launchType");
+	json_t *doc, *containers = json_array(), *container;
+	char arn[ECS_ARN_SIZE];
+	size_t n;
+
+	ecs_arn_task(&l->c->o.identity, l->cluster->name, id, arn);
+	json_array_foreach (json_object_get(l->effective, "containerDefinitions"), n, container)
+		(void)json_array_append_new(containers, make_container(l, id, arn, container));
+
+	doc = json_pack(
+		"{s:s, s:s, s:O, s:O, s:o, s:o, s:s, s:s, s:s}", "taskArn", arn, "clusterArn",
+		doc_string(l->cluster->record.doc, "clusterArn"), "taskDefinitionArn",
+		json_object_get(l->definition->record.doc, "taskDefinitionArn"),
+		"containerInstanceArn", json_object_get(i->record.doc, "containerInstanceArn"),
+		"attachments", json_array(), "containers", containers, "lastStatus",
+		task_status_name(TASK_PENDING), "desiredStatus", "RUNNING", "connectivity",
+		"CONNECTED");
+	(void)json_object_set(doc, "overrides", l->overrides);
+	(void)json_object_set_new(doc, "cpu", json_sprintf("%lld", (long long)l->demand.cpu_units));
+	(void)json_object_set_new(doc, "memory",
+				  json_sprintf("%lld", (long long)l->demand.memory_mib));
+	(void)json_object_set_new(doc, "group",
+				  group ? json_string(group)
+					: json_sprintf("family:%s", l->definition->family->name));
+	doc_set_string(doc, "launchType", launch_type ? launch_type : "EC2");
+	doc_set_string(doc, "startedBy", doc_string(l->request, "startedBy"));
+	doc_set_string(doc, "healthStatus", "UNKNOWN");
+	doc_set_time(doc, "createdAt", l->c->now_ms);
+	doc_set_time(doc, "connectivityAt", l->c->now_ms);
+	(void)json_object_set_new(doc, "availabilityZone",
+				  json_sprintf("%sa", l->c->o.identity.region));
+	(void)json_object_set_new(doc, "enableExecuteCommand", json_false());
+	(void)json_object_set_new(doc, "inferenceAccelerators", json_array());
+	(void)json_object_set_new(doc, "version", json_integer(1));
+	set_tags(l, doc);
+	return doc;
+}
+
+static struct task *make_task(struct launch *l, struct instance *i)
+{
+	struct task *t = xcalloc(1, sizeof(*t));
+	char id[ECS_ID_LEN + 1];
+	json_t *doc;
+
+	do
+		core_random_hex(l->c, id, ECS_ID_LEN);
+	while (map_find(&l->cluster->tasks, id));
+	doc = make_document(l, i, id);
+	doc_set_string(doc, "_id", id);
+	doc_set_string(doc, "_cluster", l->cluster->name);
+	(void)json_object_set_new(
+		doc, "_definition",
+		json_sprintf("%s:%u", l->definition->family->name, l->definition->revision));
+	doc_set_string(doc, "_instance", i->id);
+	(void)json_object_set_new(doc, "_cpu", json_integer(l->demand.cpu_units));
+	(void)json_object_set_new(doc, "_memory", json_integer(l->demand.memory_mib));
+	(void)json_object_set(doc, "_effective", l->effective);
+
+	t->id = xstrdup(id);
+	t->cluster = l->cluster;
+	t->definition = l->definition;
+	t->instance = i;
+	t->demand = l->demand;
+	t->last_status = TASK_PENDING;
+	record_init(&t->record, doc, "task/%s/%s", l->cluster->name, id);
+	(void)map_put(&l->cluster->tasks, id, t);
+
+	i->pending++;
+	l->definition->tasks++;
+	place_take(i, l->definition, &l->demand);
+	record_touch(l->c, &t->record);
+	task_send(l->c, t);
+	return t;
+}
+
+/* ---- RunTask ---- */
+
+/* The same tasks again for a call that was repeated; those forgotten since are left out. */
+static json_t *show_again(const struct cluster *cl, const json_t *ids)
+{
+	json_t *tasks = json_array(), *id;
+	size_t i;
+
+	json_array_foreach (ids, i, id) {
+		struct task *t = map_find(&cl->tasks, json_string_value(id));
+
+		if (t)
+			(void)json_array_append_new(tasks, doc_public(t->record.doc, true));
+	}
+	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", json_array());
+}
+
+/* The instance with the least left that still has room: binpack, then the first. */
+static struct instance *choose(const struct launch *l, json_t *failures)
+{
+	struct instance *best = NULL, *i;
+	auto_json json_t *refusals = json_array();
+
+	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);) {
+		const char *refusal = place_refusal(i, l->definition, &l->demand);
+
+		if (refusal)
+			(void)json_array_append_new(
+				refusals,
+				doc_failure(doc_string(i->record.doc, "containerInstanceArn"),
+					    refusal));
+		else if (!best ||
+			 i->memory_mib - i->memory_used < best->memory_mib - best->memory_used)
+			best = i;
+	}
+	if (!best)
+		(void)json_array_extend(failures, refusals);
+	return best;
+}
+
+static void add_task(struct launch *l, struct instance *i, json_t *tasks, json_t *ids)
+{
+	struct task *t = make_task(l, i);
+
+	(void)json_array_append_new(tasks, doc_public(t->record.doc, true));
+	(void)json_array_append_new(ids, json_string(t->id));
+}
+
+json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	auto_launch struct launch l = {0};
+	int64_t count = doc_integer(request, "count", 1);
+	json_t *tasks, *failures, *ids;
+	const json_t *again;
+	struct instance *i;
+
+	if (count < 1 || count > RUN_COUNT_MAX) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "Count must be between 1 and %d.", RUN_COUNT_MAX);
+		return NULL;
+	}
+	if (launch_prepare(&l, c, request, f) < 0)
+		return NULL;
+	again = token_find(c, l.cluster, request, f);
+	if (again || f->message[0])
+		return again ? show_again(l.cluster, again) : NULL;
+	if (!l.cluster->instances.count) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "No Container Instances were found in your cluster.");
+		return NULL;
+	}
+
+	tasks = json_array();
+	failures = json_array();
+	ids = json_array();
+	while (count-- && (i = choose(&l, failures)))
+		add_task(&l, i, tasks, ids);
+	if (json_array_size(ids))
+		token_keep(c, l.cluster, request, ids);
+	else
+		json_decref(ids); /* nothing was done: a repeated call tries again */
+	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", failures);
+}
+
+/* ---- StartTask ---- */
+
+static void start_on(struct launch *l, const char *name, json_t *tasks, json_t *failures,
+		     json_t *ids)
+{
+	struct ecs_fault ignored;
+	struct instance *i = instance_find(l->cluster, l->c, name, &ignored);
+	const char *refusal = i ? place_refusal(i, l->definition, &l->demand) : "MISSING";
+	char arn[ECS_ARN_SIZE];
+
+	if (!refusal) {
+		add_task(l, i, tasks, ids);
+		return;
+	}
+	if (str_starts(name, "arn:"))
+		(void)snprintf(arn, sizeof(arn), "%s", name);
+	else
+		ecs_arn_instance(&l->c->o.identity, l->cluster->name, name, arn);
+	(void)json_array_append_new(failures, doc_failure(arn, refusal));
+}
+
+json_t *start_task(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	auto_launch struct launch l = {0};
+	json_t *names = json_object_get(request, "containerInstances"), *name, *tasks, *failures;
+	auto_json json_t *ids = json_array();
+	size_t i;
+
+	if (json_array_size(names) < 1 || json_array_size(names) > START_COUNT_MAX) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "Container instances must have 1 to %d elements.",
+				    START_COUNT_MAX);
+		return NULL;
+	}
+	if (launch_prepare(&l, c, request, f) < 0)
+		return NULL;
+	tasks = json_array();
+	failures = json_array();
+	json_array_foreach (names, i, name)
+		start_on(&l, json_string_value(name), tasks, failures, ids);
+	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", failures);
+}
+
+/* ---- StopTask ---- */
+
+json_t *stop_task(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	struct task *t = task_find(c, request, doc_string(request, "task"), f);
+	const char *reason = doc_string(request, "reason");
+
+	if (!t)
+		return NULL;
+	if (reason && strlen(reason) > 1024) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "reason must have at most 1024 characters.");
+		return NULL;
+	}
+	if (!t->stop) {
+		t->stop = true;
+		doc_set_string(t->record.doc, "desiredStatus", "STOPPED");
+		doc_set_string(t->record.doc, "stopCode", "UserInitiated");
+		doc_set_string(t->record.doc, "stoppedReason",
+			       reason ? reason : "Task stopped by user");
+		doc_set_time(t->record.doc, "stoppingAt", c->now_ms);
+		task_changed(c, t);
+		task_send(c, t);
+	}
+	return json_pack("{s:o}", "task", doc_public(t->record.doc, false));
+}

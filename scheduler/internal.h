@@ -1,0 +1,98 @@
+/* scheduler/internal.h - the parts of the control plane, seen by each other
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *   api.c       requests: signature, model, dispatch, replies
+ *   state.c     the core and its documents: nothing is said before it is durable
+ *   nodes.c     the channels to nodes
+ *   logs*.c     CloudWatch Logs
+ *   writer.c    group commit, one for the state and one for the logs
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/http.h"
+#include "base/loop.h"
+#include "ecs/model.h"
+#include "ecs/node.h"
+#include "scheduler/core/core.h"
+#include "scheduler/scheduler.h"
+#include "scheduler/writer.h"
+
+struct api;
+struct logs;
+struct nodes;
+struct state;
+
+/* ---- a request of a caller, on its way ---- */
+
+struct call {
+	struct http_request *http;
+	char request_id[37];
+};
+
+/* Answer and free the call.  The reply is consumed. */
+void call_reply(struct call *call, json_t *own_reply);
+void call_fault(struct call *call, const struct ecs_fault *f);
+
+/* ---- api.c ---- */
+
+struct api_options {
+	struct loop *loop;
+	struct state *state;
+	struct logs *logs;
+	struct nodes *nodes;
+	const char *region, *access_key, *secret_key; /* borrowed */
+};
+
+int api_start(const struct api_options *o, int tcp_fd, int unix_fd, struct api **ret,
+	      struct err *e);
+void api_stop(struct api *api);
+
+/* ---- state.c ---- */
+
+/*
+ * 'on_failure' is told once when a commit failed: what the core holds is then
+ * ahead of what is stored, and the process has to end.
+ */
+int state_open(struct loop *loop, const char *dir, const struct core_options *o,
+	       void (*on_failure)(void *ctx, const struct err *why), void *ctx, struct state **ret,
+	       struct err *e);
+void state_close(struct state *s);
+void state_set_nodes(struct state *s, struct nodes *nodes); /* where messages go */
+
+/* An ECS operation; the call is answered when all it promises is durable. */
+void state_call(struct state *s, const char *operation, json_t *request, struct call *own_call);
+/* Answer when the task's version is over 'version', or when it has been long enough. */
+void state_wait_task(struct state *s, const json_t *request, struct call *own_call);
+
+struct core *state_core(struct state *s);
+/* After an event that went into the core: commit and send what it wants. */
+void state_commit(struct state *s);
+
+/* ---- nodes.c ---- */
+
+struct nodes *nodes_new(struct loop *loop, struct state *state, struct logs *logs);
+void nodes_free(struct nodes *n);
+
+/* A node's stream, ours from now on; 'on_gone' is called when it ends. */
+int nodes_add(struct nodes *n, int fd, void (*on_gone)(void *ctx), void *ctx, struct err *e);
+void nodes_send(struct nodes *n, const char *instance, const char *message);
+
+/*
+ * Ask the node of 'instance'; answers the call with what the node says.
+ */
+void nodes_ask(struct nodes *n, const char *instance, const char *operation, json_t *request,
+	       struct call *own_call);
+
+/* ---- logs.c ---- */
+
+int logs_open(struct loop *loop, const char *dir, const struct ecs_identity *identity,
+	      struct logs **ret, struct err *e);
+void logs_close(struct logs *l);
+void logs_call(struct logs *l, const char *operation, json_t *request, struct call *own_call);
+
+/* Lines from a node; 'done' is told when they are durable (NULL) or why not. */
+typedef void logs_done_fn(void *ctx, const char *source, int64_t position, const char *error);
+void logs_put(struct logs *l, const struct ecs_node_log *log, logs_done_fn *done, void *ctx);

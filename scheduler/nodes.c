@@ -1,0 +1,361 @@
+/* scheduler/nodes.c - the channels to nodes
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A session begins with the node's hello; before it nothing else is taken.
+ * What a node may say in which state is the table 'handlers'.  A message that
+ * cannot be read, or that comes out of turn, ends the session: the node dials
+ * again and both begin from what is stored.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/frame.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "scheduler/internal.h"
+
+#define READ_SIZE 65536
+#define OUT_LIMIT (64 << 20) /* a node that reads nothing is cut off here */
+
+struct ask {
+	struct ask *next;
+	int64_t id;
+	struct call *call;
+};
+
+struct session {
+	struct session *next;
+	struct nodes *nodes;
+	int fd;
+	struct loop_fd *watch;
+	struct buf in, out;
+	const char *instance; /* NULL until hello; the core's */
+	struct ask *asks;
+	int64_t next_ask;
+	void (*on_gone)(void *ctx);
+	void *ctx;
+};
+
+struct nodes {
+	struct loop *loop;
+	struct state *state;
+	struct logs *logs;
+	struct session *sessions;
+};
+
+/* ---- sending ---- */
+
+static void write_out(struct session *s)
+{
+	while (s->out.size) {
+		ssize_t n = write(s->fd, s->out.data, s->out.size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break; /* full, or broken: then reading sees the end */
+		buf_consume(&s->out, (size_t)n);
+	}
+	loop_want(s->watch, s->out.size ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+}
+
+static void send_text(struct session *s, const char *text)
+{
+	frame_put(&s->out, text, strlen(text));
+	if (buf_overflow(&s->out))
+		(void)shutdown(s->fd, SHUT_RDWR); /* it reads nothing: reading sees the end */
+	else
+		write_out(s);
+}
+
+static void send_message(struct session *s, enum ecs_node_type type, const void *message)
+{
+	auto_free char *text = ecs_node_dump(type, message);
+
+	send_text(s, text);
+}
+
+static struct session *session_of(struct nodes *n, const char *instance)
+{
+	for (struct session *s = n->sessions; s; s = s->next)
+		if (str_eq(s->instance, instance))
+			return s;
+	return NULL;
+}
+
+void nodes_send(struct nodes *n, const char *instance, const char *message)
+{
+	struct session *s = session_of(n, instance);
+
+	if (s)
+		send_text(s, message);
+}
+
+/* ---- questions ---- */
+
+void nodes_ask(struct nodes *n, const char *instance, const char *operation, json_t *request,
+	       struct call *own_call)
+{
+	struct session *s = session_of(n, instance);
+	struct ecs_node_ask message;
+	struct ecs_fault f;
+	struct ask *ask;
+
+	if (!s) {
+		(void)ecs_fault_set(&f, ECS_FAULT_CLIENT,
+				    "The agent of the container instance is not connected.");
+		call_fault(own_call, &f);
+		return;
+	}
+	ask = xcalloc(1, sizeof(*ask));
+	ask->id = ++s->next_ask;
+	ask->call = own_call;
+	ask->next = s->asks;
+	s->asks = ask;
+	message = (struct ecs_node_ask){
+		.id = ask->id, .operation = (char *)(uintptr_t)operation, .request = request};
+	send_message(s, ECS_NODE_ASK, &message);
+}
+
+static int on_answer(struct session *s, const void *message, struct err *e)
+{
+	const struct ecs_node_answer *answer = message;
+	struct ecs_fault f;
+
+	(void)e;
+	for (struct ask **p = &s->asks, *ask; (ask = *p); p = &ask->next) {
+		if (ask->id != answer->id)
+			continue;
+		*p = ask->next;
+		if (answer->fault_message) {
+			(void)ecs_fault_set(&f, ECS_FAULT_CLIENT, "%s", answer->fault_message);
+			call_fault(ask->call, &f);
+		} else {
+			call_reply(ask->call, answer->response ? json_incref(answer->response)
+							       : json_object());
+		}
+		free(ask);
+		break;
+	}
+	return 0;
+}
+
+/* ---- what a node says ---- */
+
+static int on_hello(struct session *s, const void *message, struct err *e)
+{
+	const struct ecs_node_hello *hello = message;
+
+	if (core_node_hello(state_core(s->nodes->state), hello, clock_wall_ms(), &s->instance, e) <
+	    0)
+		return -e->code;
+	log_info("instance=%s host=%s: connected", s->instance, hello->hostname);
+	state_commit(s->nodes->state);
+	return 0;
+}
+
+static int on_report(struct session *s, const void *message, struct err *e)
+{
+	(void)e;
+	core_node_report(state_core(s->nodes->state), s->instance, message, clock_wall_ms());
+	state_commit(s->nodes->state);
+	return 0;
+}
+
+/* Lines were stored or not; the session may have ended since. */
+struct log_reply {
+	struct nodes *nodes;
+	char *instance;
+};
+
+static void on_logged(void *ctx, const char *source, int64_t position, const char *error)
+{
+	struct log_reply *r = ctx;
+	struct session *s = session_of(r->nodes, r->instance);
+	struct ecs_node_log_ack ack = {.source = (char *)(uintptr_t)source,
+				       .position = position,
+				       .error = (char *)(uintptr_t)error};
+
+	if (s)
+		send_message(s, ECS_NODE_LOG_ACK, &ack);
+	free(r->instance);
+	free(r);
+}
+
+static int on_log(struct session *s, const void *message, struct err *e)
+{
+	struct log_reply *r = xcalloc(1, sizeof(*r));
+
+	(void)e;
+	r->nodes = s->nodes;
+	r->instance = xstrdup(s->instance);
+	logs_put(s->nodes->logs, message, on_logged, r);
+	return 0;
+}
+
+static const struct {
+	enum ecs_node_type type;
+	bool before_hello;
+	size_t size;
+	int (*handle)(struct session *s, const void *message, struct err *e);
+} handlers[] = {
+	{ECS_NODE_HELLO, true, sizeof(struct ecs_node_hello), on_hello},
+	{ECS_NODE_REPORT, false, sizeof(struct ecs_node_report), on_report},
+	{ECS_NODE_LOG, false, sizeof(struct ecs_node_log), on_log},
+	{ECS_NODE_ANSWER, false, sizeof(struct ecs_node_answer), on_answer},
+};
+
+static int handle(struct session *s, const char *data, size_t size, struct err *e)
+{
+	auto_json json_t *doc = NULL;
+	auto_arena struct arena a = {0};
+	enum ecs_node_type type;
+	void *message;
+
+	if (js_parse(data, size, ECS_NODE_JSON_DEPTH, &doc, e) < 0 ||
+	    ecs_node_type_of(doc, &type, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < ARRAY_COUNT(handlers); i++) {
+		if (handlers[i].type != type)
+			continue;
+		if (handlers[i].before_hello != (s->instance == NULL))
+			break;
+		message = arena_alloc(&a, handlers[i].size);
+		if (js_decode(doc, ecs_node_shape(type), &a, message, e) < 0)
+			return -e->code;
+		return handlers[i].handle(s, message, e);
+	}
+	return err_set(e, EPROTO, "message of type %d out of turn", (int)type);
+}
+
+/* ---- sessions ---- */
+
+static void end_asks(struct session *s)
+{
+	struct ecs_fault f;
+	struct ask *ask;
+
+	(void)ecs_fault_set(&f, ECS_FAULT_CLIENT, "The agent of the container instance went away.");
+	while ((ask = s->asks)) {
+		s->asks = ask->next;
+		call_fault(ask->call, &f);
+		free(ask);
+	}
+}
+
+static void free_session(struct session *s)
+{
+	struct session **p = &s->nodes->sessions;
+
+	while (*p != s)
+		p = &(*p)->next;
+	*p = s->next;
+	end_asks(s);
+	loop_unwatch(s->watch);
+	(void)close(s->fd);
+	buf_done(&s->in);
+	buf_done(&s->out);
+	free(s);
+}
+
+static void hang_up(struct session *s, const char *why)
+{
+	struct nodes *n = s->nodes;
+	void (*on_gone)(void *ctx) = s->on_gone;
+	void *ctx = s->ctx;
+
+	log_warn("instance=%s: disconnected: %s", s->instance ? s->instance : "-", why);
+	if (s->instance) {
+		core_node_gone(state_core(n->state), s->instance, clock_wall_ms());
+		state_commit(n->state);
+	}
+	free_session(s);
+	if (on_gone)
+		on_gone(ctx);
+}
+
+static void read_frames(struct session *s)
+{
+	enum frame_result r;
+	struct err e = {0};
+	const char *data;
+	size_t size;
+
+	while ((r = frame_peek(&s->in, ECS_NODE_FRAME_MAX, &data, &size)) == FRAME_READY) {
+		if (handle(s, data, size, &e) < 0) {
+			hang_up(s, e.msg);
+			return;
+		}
+		frame_drop(&s->in);
+	}
+	if (r == FRAME_TOO_BIG)
+		hang_up(s, "message is too large");
+}
+
+static void on_ready(void *ctx, int events)
+{
+	struct session *s = ctx;
+	void *room;
+	ssize_t n;
+
+	if (events & LOOP_WRITE)
+		write_out(s);
+	if (!(events & LOOP_READ))
+		return;
+	room = buf_reserve(&s->in, READ_SIZE);
+	n = room ? read(s->fd, room, READ_SIZE) : -1;
+	if (n < 0 && room && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		hang_up(s, n == 0 ? "the node hung up" : "read failed");
+		return;
+	}
+	buf_commit(&s->in, (size_t)n);
+	read_frames(s);
+}
+
+int nodes_add(struct nodes *n, int fd, void (*on_gone)(void *ctx), void *ctx, struct err *e)
+{
+	struct session *s = xcalloc(1, sizeof(*s));
+
+	s->nodes = n;
+	s->fd = fd;
+	s->on_gone = on_gone;
+	s->ctx = ctx;
+	buf_init(&s->in, ECS_NODE_FRAME_MAX + READ_SIZE + 4);
+	buf_init(&s->out, OUT_LIMIT);
+	if (loop_watch(n->loop, fd, LOOP_READ, on_ready, s, &s->watch, e) < 0) {
+		free(s);
+		(void)close(fd);
+		return -e->code;
+	}
+	s->next = n->sessions;
+	n->sessions = s;
+	return 0;
+}
+
+struct nodes *nodes_new(struct loop *loop, struct state *state, struct logs *logs)
+{
+	struct nodes *n = xcalloc(1, sizeof(*n));
+
+	n->loop = loop;
+	n->state = state;
+	n->logs = logs;
+	return n;
+}
+
+void nodes_free(struct nodes *n)
+{
+	if (!n)
+		return;
+	while (n->sessions)
+		free_session(n->sessions);
+	free(n);
+}

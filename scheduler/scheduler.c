@@ -1,0 +1,98 @@
+/* scheduler/scheduler.c - the control plane as a process
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "scheduler/scheduler.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "scheduler/internal.h"
+
+#define STOPPED_KEEP_MS  (24 * 3600 * 1000LL)
+#define STOPPED_KEEP_MAX 20000
+
+struct scheduler {
+	struct loop *loop;
+	struct state *state;
+	struct logs *logs;
+	struct nodes *nodes;
+	struct api *api;
+	struct err failure;
+};
+
+static void on_stop(void *ctx)
+{
+	struct scheduler *s = ctx;
+
+	loop_stop(s->loop);
+}
+
+static void on_commit_failure(void *ctx, const struct err *why)
+{
+	struct scheduler *s = ctx;
+
+	log_error("state could not be stored, starting again from what is: %s", why->msg);
+	s->failure = *why;
+	loop_stop(s->loop);
+}
+
+static int start(struct scheduler *s, const struct scheduler_options *o, struct err *e)
+{
+	struct core_options core = {.identity = {.region = o->region, .account = o->account},
+				    .stopped_keep_ms = STOPPED_KEEP_MS,
+				    .stopped_keep_max = STOPPED_KEEP_MAX};
+	struct api_options api;
+
+	random_bytes(core.seed, sizeof(core.seed));
+	s->loop = loop_new();
+	loop_on_signal(s->loop, SIGTERM, on_stop, s);
+	loop_on_signal(s->loop, SIGINT, on_stop, s);
+	if (state_open(s->loop, o->state_dir, &core, on_commit_failure, s, &s->state, e) < 0 ||
+	    logs_open(s->loop, o->state_dir, &core.identity, &s->logs, e) < 0)
+		return -e->code;
+
+	s->nodes = nodes_new(s->loop, s->state, s->logs);
+	state_set_nodes(s->state, s->nodes);
+	if (o->node_fd >= 0 && nodes_add(s->nodes, o->node_fd, on_stop, s, e) < 0)
+		return -e->code;
+
+	api = (struct api_options){.loop = s->loop,
+				   .state = s->state,
+				   .logs = s->logs,
+				   .nodes = s->nodes,
+				   .region = o->region,
+				   .access_key = o->access_key,
+				   .secret_key = o->secret_key};
+	return api_start(&api, o->tcp_fd, o->unix_fd, &s->api, e);
+}
+
+int scheduler_run(const struct scheduler_options *o, struct err *e)
+{
+	struct scheduler s = {0};
+	int r;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = start(&s, o, e);
+	if (r == 0) {
+		if (o->ready_fd >= 0)
+			(void)!write(o->ready_fd, "1", 1);
+		loop_run(s.loop);
+		if (s.failure.code) {
+			*e = s.failure;
+			r = -e->code;
+		}
+	}
+
+	/* Calls under way are answered by those that hold them before the server goes. */
+	state_close(s.state);
+	logs_close(s.logs);
+	nodes_free(s.nodes);
+	api_stop(s.api);
+	loop_free(s.loop);
+	return r;
+}

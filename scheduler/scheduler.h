@@ -1,0 +1,27 @@
+/* scheduler/scheduler.h - the control plane as a process
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * It answers the AWS APIs, keeps the cluster and its logs in SQLite, and tells
+ * nodes what should run.  It needs no right but to its state directory and to
+ * the descriptors that it is given.
+ */
+#pragma once
+
+#include "base/err.h"
+
+struct scheduler_options {
+	int tcp_fd;  /* listening; requests must be signed.  -1: none */
+	int unix_fd; /* listening; requests need no signature.  -1: none */
+	int node_fd; /* stream to the node on this machine.  -1: none */
+	const char *state_dir;
+	const char *region, *account;
+	const char *access_key, *secret_key;
+	int ready_fd; /* one byte is written to it when requests are answered; -1: none */
+};
+
+/*
+ * Run until SIGTERM, or until the node on this machine hangs up.  Descriptors
+ * are its own from now on.  Returns 0, or < 0 when it could not start or could
+ * not go on (a commit failed): started again it goes on from what is stored.
+ */
+int scheduler_run(const struct scheduler_options *o, struct err *e);

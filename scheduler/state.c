@@ -1,0 +1,325 @@
+/* scheduler/state.c - the core and its documents: nothing is said before it is durable
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * An event goes into the core, which changes at once; its effects become a
+ * job of the writer.  Only when the job is durable are messages sent and the
+ * caller answered.  Jobs finish in the order of the events, so a reply that
+ * has nothing to store waits only for those before it: nobody is shown a state
+ * that a crash could take back.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "scheduler/internal.h"
+
+#define STATE_VERSION 1
+#define TICK_MS       60000
+#define WAIT_MS       20000 /* the longest that a waiting call is held */
+
+static const char schema[] = "CREATE TABLE IF NOT EXISTS document ("
+			     "  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, doc TEXT NOT NULL"
+			     ") STRICT;";
+
+/* A call that waits for a task to change. */
+struct waiter {
+	struct waiter *next;
+	char *cluster, *task;
+	int64_t version, deadline_ms;
+	struct call *call;
+};
+
+struct state {
+	struct loop *loop;
+	struct core *core;
+	struct writer *writer;
+	struct nodes *nodes;
+	struct loop_timer *tick, *patience;
+	struct waiter *waiters;
+	void (*on_failure)(void *ctx, const struct err *why);
+	void *ctx;
+	bool failed;
+};
+
+struct commit {
+	struct writer_job job; /* first */
+	struct state *state;
+	struct core_effects fx;
+	struct call *call; /* NULL: nobody waits for it */
+	json_t *reply;
+};
+
+static void commit(struct state *s, struct call *own_call, json_t *own_reply);
+
+/* ---- waiting calls ---- */
+
+/* The reply for a waiter, or NULL: not yet. */
+static json_t *look(struct state *s, const struct waiter *w, int64_t now_ms, struct ecs_fault *f)
+{
+	const char *instance;
+	json_t *task = core_find_task(s->core, w->cluster, w->task, &instance, f);
+
+	if (!task)
+		return NULL;
+	if (json_integer_value(json_object_get(task, "version")) > w->version ||
+	    str_eq(json_string_value(json_object_get(task, "lastStatus")), "STOPPED") ||
+	    now_ms >= w->deadline_ms)
+		return json_pack("{s:o}", "task", task);
+	json_decref(task);
+	f->message[0] = '\0';
+	return NULL;
+}
+
+static void free_waiter(struct waiter *w)
+{
+	free(w->cluster);
+	free(w->task);
+	free(w);
+}
+
+static void answer_waiters(struct state *s)
+{
+	int64_t now_ms = clock_mono_ms(), next_ms = 0;
+	struct waiter **p = &s->waiters, *w;
+
+	while ((w = *p)) {
+		struct ecs_fault f = {.message = ""};
+		json_t *reply = look(s, w, now_ms, &f);
+
+		if (!reply && !f.message[0]) {
+			if (!next_ms || w->deadline_ms < next_ms)
+				next_ms = w->deadline_ms;
+			p = &w->next;
+			continue;
+		}
+		*p = w->next;
+		if (reply)
+			commit(s, w->call, reply); /* behind what is not durable yet */
+		else
+			call_fault(w->call, &f);
+		free_waiter(w);
+	}
+	if (next_ms)
+		loop_timer_set(s->patience, next_ms - now_ms);
+	else
+		loop_timer_stop(s->patience);
+}
+
+static void on_patience(void *ctx)
+{
+	answer_waiters(ctx);
+}
+
+void state_wait_task(struct state *s, const json_t *request, struct call *own_call)
+{
+	const char *cluster = json_string_value(json_object_get(request, "cluster"));
+	struct waiter *w = xcalloc(1, sizeof(*w));
+
+	w->cluster = cluster ? xstrdup(cluster) : NULL;
+	w->task = xstrdup(json_string_value(json_object_get(request, "task")));
+	w->version = json_integer_value(json_object_get(request, "version"));
+	w->deadline_ms = clock_mono_ms() + WAIT_MS;
+	w->call = own_call;
+	w->next = s->waiters;
+	s->waiters = w;
+	if (!writer_pending(s->writer))
+		answer_waiters(s);
+}
+
+/* ---- commits ---- */
+
+static int write_effects(struct writer_job *job, struct db *db, struct err *e)
+{
+	static __thread struct db_stmt *put, *delete;
+	static __thread struct db *prepared_for;
+	const struct core_effects *fx = &((struct commit *)job)->fx;
+
+	if (prepared_for != db) {
+		if (db_prepare(db,
+			       "INSERT INTO document (key, doc) VALUES (?1, ?2) "
+			       "ON CONFLICT (key) DO UPDATE SET doc = ?2",
+			       &put, e) < 0 ||
+		    db_prepare(db, "DELETE FROM document WHERE key = ?1", &delete, e) < 0)
+			return -e->code;
+		prepared_for = db;
+	}
+	for (size_t i = 0; i < fx->count; i++) {
+		struct db_stmt *stmt = fx->items[i].kind == CORE_PUT ? put : delete;
+
+		if (fx->items[i].kind == CORE_SEND)
+			continue;
+		db_bind_text(stmt, 1, fx->items[i].key);
+		if (stmt == put)
+			db_bind_text(stmt, 2, fx->items[i].text);
+		if (db_run(stmt, e) < 0)
+			return -e->code;
+	}
+	return 0;
+}
+
+static void send_messages(struct state *s, const struct core_effects *fx)
+{
+	for (size_t i = 0; i < fx->count; i++)
+		if (fx->items[i].kind == CORE_SEND && s->nodes)
+			nodes_send(s->nodes, fx->items[i].key, fx->items[i].text);
+}
+
+static void finish(struct commit *c)
+{
+	send_messages(c->state, &c->fx);
+	if (c->call)
+		call_reply(c->call, take_ptr(c->reply));
+	if (c->fx.count)
+		answer_waiters(c->state);
+}
+
+static void fail(struct commit *c, const struct err *why)
+{
+	struct state *s = c->state;
+	struct ecs_fault f;
+
+	if (c->call) {
+		(void)ecs_fault_set(&f, ECS_FAULT_SERVER, "The request could not be stored: %s",
+				    why->msg);
+		call_fault(c->call, &f);
+	}
+	if (!s->failed && why->code != ECANCELED) {
+		s->failed = true;
+		s->on_failure(s->ctx, why);
+	}
+}
+
+static void on_written(struct writer_job *job, const struct err *failed)
+{
+	struct commit *c = (struct commit *)job;
+
+	if (failed)
+		fail(c, failed);
+	else
+		finish(c);
+	core_effects_done(&c->fx);
+	json_decref(c->reply);
+	free(c);
+}
+
+static void commit(struct state *s, struct call *own_call, json_t *own_reply)
+{
+	struct commit *c = xcalloc(1, sizeof(*c));
+	bool stores = false;
+
+	c->job.run = write_effects;
+	c->job.done = on_written;
+	c->state = s;
+	c->call = own_call;
+	c->reply = own_reply;
+	core_take_effects(s->core, &c->fx);
+	for (size_t i = 0; i < c->fx.count; i++)
+		stores |= c->fx.items[i].kind != CORE_SEND;
+
+	if (stores || writer_pending(s->writer))
+		writer_submit(s->writer, &c->job);
+	else
+		on_written(&c->job, NULL);
+}
+
+void state_commit(struct state *s)
+{
+	commit(s, NULL, NULL);
+}
+
+void state_call(struct state *s, const char *operation, json_t *request, struct call *own_call)
+{
+	struct ecs_fault f;
+	json_t *reply = core_call(s->core, operation, request, clock_wall_ms(), &f);
+
+	if (reply)
+		commit(s, own_call, reply);
+	else
+		call_fault(own_call, &f);
+}
+
+struct core *state_core(struct state *s)
+{
+	return s->core;
+}
+
+void state_set_nodes(struct state *s, struct nodes *nodes)
+{
+	s->nodes = nodes;
+}
+
+static void on_tick(void *ctx)
+{
+	struct state *s = ctx;
+
+	core_tick(s->core, clock_wall_ms());
+	state_commit(s);
+	loop_timer_set(s->tick, TICK_MS);
+}
+
+/* ---- life ---- */
+
+static int load(struct core *core, const char *path, struct err *e)
+{
+	struct db *db = NULL;
+	struct db_stmt *s;
+	int r;
+
+	if (db_open(path, DB_FULL, STATE_VERSION, schema, &db, e) < 0)
+		return -e->code;
+	r = db_prepare(db, "SELECT key, doc FROM document ORDER BY key", &s, e);
+	while (r == 0 && (r = db_step(s, e)) == DB_ROW)
+		r = core_load(core, db_text(s, 0), db_text(s, 1), e);
+	db_close(db);
+	return r;
+}
+
+int state_open(struct loop *loop, const char *dir, const struct core_options *o,
+	       void (*on_failure)(void *ctx, const struct err *why), void *ctx, struct state **ret,
+	       struct err *e)
+{
+	auto_free char *path = xasprintf("%s/state.db", dir);
+	struct state *s = xcalloc(1, sizeof(*s));
+
+	s->loop = loop;
+	s->on_failure = on_failure;
+	s->ctx = ctx;
+	s->core = core_new(o);
+	if (load(s->core, path, e) < 0 ||
+	    writer_start(loop, path, STATE_VERSION, schema, &s->writer, e) < 0) {
+		core_free(s->core);
+		free(s);
+		return -e->code;
+	}
+	s->tick = loop_timer_new(loop, on_tick, s);
+	s->patience = loop_timer_new(loop, on_patience, s);
+	core_loaded(s->core, clock_wall_ms());
+	on_tick(s);
+	*ret = s;
+	return 0;
+}
+
+void state_close(struct state *s)
+{
+	struct ecs_fault f;
+	struct waiter *w;
+
+	if (!s)
+		return;
+	s->nodes = NULL;
+	writer_stop(s->writer);
+	(void)ecs_fault_set(&f, ECS_FAULT_SERVER, "The server is stopping.");
+	while ((w = s->waiters)) {
+		s->waiters = w->next;
+		call_fault(w->call, &f);
+		free_waiter(w);
+	}
+	loop_timer_free(s->tick);
+	loop_timer_free(s->patience);
+	core_free(s->core);
+	free(s);
+}

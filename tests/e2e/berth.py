@@ -1,0 +1,315 @@
+# tests/e2e/berth.py - what end-to-end tests share
+# SPDX-License-Identifier: Apache-2.0
+#
+# A test file defines functions whose names begin with "test_" and ends with
+# main(). Each prints one line: "ok NAME", "not ok NAME" with the traceback, or
+# "skip NAME: REASON". Waits are for conditions with a deadline; nothing sleeps
+# for a fixed time or judges by the clock.
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("BERTH_BUILD", os.path.join(TOP, "build", "release"))
+AWS = "/usr/bin/aws"  # Debian's
+
+
+class Skip(Exception):
+    pass
+
+
+def wait_for(condition, seconds=30, what="a condition"):
+    """What condition() returns, as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} was not met in {seconds} s")
+        time.sleep(0.02)
+
+
+def run(*argv, check=True, env=None, input=None, timeout=120):
+    p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, input=input,
+                       timeout=timeout)
+    if check and p.returncode:
+        raise AssertionError(f"{' '.join(argv)}: exit {p.returncode}: {p.stdout}{p.stderr}")
+    return p
+
+
+def equal(a, b):
+    if a != b:
+        raise AssertionError(f"{a!r} is not {b!r}")
+
+
+def contains(text, part):
+    if part not in text:
+        raise AssertionError(f"{text!r} does not contain {part!r}")
+
+
+# ---- a daemon of our own ----
+
+class Daemon:
+    """berthd below a root of its own; ended by pid, all of it taken away at the end."""
+
+    def __init__(self, role=None, config=None, name="host"):
+        os.makedirs(os.path.join(TOP, "build", "e2e"), exist_ok=True)
+        self.dir = tempfile.mkdtemp(prefix="t", dir=os.path.join(TOP, "build", "e2e"))
+        self.root = os.path.join(self.dir, name)
+        self.role = role
+        self.log = os.path.join(self.dir, "berthd.log")
+        self.process = None
+        self.endpoint = None
+        if config:
+            os.makedirs(os.path.join(self.root, "etc", "berth"))
+            with open(os.path.join(self.root, "etc", "berth", "berth.conf"), "w") as f:
+                f.write(config)
+
+    def start(self):
+        argv = [os.path.join(BUILD, "berthd")] + ([self.role] if self.role else [])
+        start = os.path.getsize(self.log) if os.path.exists(self.log) else 0
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(argv + ["--root", self.root, "--listen", self.listen()],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            start_new_session=True)
+
+        def ready():
+            if self.process.poll() is not None:
+                raise AssertionError(f"berthd ended with {self.process.returncode}: {self.logged(start)}")
+            return re.search(r" ready: .*(http://[^ ]*)", self.logged(start))
+        self.endpoint = wait_for(ready, 60, "ready").group(1)
+        return self
+
+    def listen(self):
+        # the same port again after a restart, so that clients find it
+        return re.sub(r"^http://", "", self.endpoint) if self.endpoint else "127.0.0.1:0"
+
+    def logged(self, start=0):
+        with open(self.log, "rb") as f:
+            f.seek(start)
+            return f.read().decode(errors="replace")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
+
+    def destroy(self):
+        self.stop()
+        if self.role is None:
+            run(os.path.join(BUILD, "berthd"), "destroy", "--root", self.root)
+        shutil.rmtree(self.dir)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, trace):
+        if kind and kind is not Skip:
+            sys.stdout.write("".join(f"  berthd: {l}\n" for l in self.logged().split("\n")[-40:] if l))
+        self.destroy()
+
+    # clients
+
+    def env(self):
+        return dict(os.environ, AWS_SHARED_CREDENTIALS_FILE=os.path.join(self.root, "etc/berth/credentials"),
+                    AWS_PROFILE="berth", AWS_DEFAULT_REGION="us-east-1", AWS_PAGER="", AWS_MAX_ATTEMPTS="1",
+                    AWS_CONFIG_FILE="/nonexistent")
+
+    def aws(self, *argv, check=True):
+        p = run(AWS, "--endpoint-url", self.endpoint, "--output", "json", *argv, env=self.env(), check=check)
+        return (json.loads(p.stdout) if p.stdout.strip() else {}) if check else p
+
+    def boto(self, service):
+        import boto3
+        import botocore.config
+        e = self.env()
+        os.environ.update({k: e[k] for k in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "AWS_CONFIG_FILE")})
+        config = botocore.config.Config(retries={"max_attempts": 0}, read_timeout=60)
+        return boto3.session.Session().client(service, endpoint_url=self.endpoint, region_name="us-east-1",
+                                              config=config)
+
+    def berth(self, *argv, check=True, **kw):
+        return run(os.path.join(BUILD, "berth"), "--root", self.root, *argv, check=check, **kw)
+
+    def call(self, target, body=None):
+        """A request over the local socket, as it is; status and document."""
+        data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(60)
+            directory = os.open(os.path.join(self.root, "run/berth"), os.O_PATH)
+            s.connect(f"/proc/self/fd/{directory}/api.sock")
+            os.close(directory)
+            s.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Amz-Target: " + target.encode()
+                      + b"\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+            answer = b"".join(iter(lambda: s.recv(65536), b""))
+        head, _, text = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), json.loads(text) if text else {}
+
+    def ecs(self, operation, **body):
+        status, doc = self.call("AmazonEC2ContainerServiceV20141113." + operation, body)
+        if status != 200:
+            raise AssertionError(f"{operation}: {doc}")
+        return doc
+
+    def task(self, arn):
+        return self.ecs("DescribeTasks", tasks=[arn])["tasks"][0]
+
+    def run_task(self, containers, family="t", **more):
+        """Register a definition and run one task of it; its ARN."""
+        td = self.ecs("RegisterTaskDefinition", family=family, containerDefinitions=containers,
+                      **{k: v for k, v in more.items() if k in ("networkMode", "volumes", "cpu", "memory")})
+        reply = self.ecs("RunTask", taskDefinition=td["taskDefinition"]["taskDefinitionArn"])
+        equal(reply["failures"], [])
+        return reply["tasks"][0]["taskArn"]
+
+    def wait_status(self, arn, status, seconds=60):
+        def reached():
+            t = self.task(arn)
+            if t["lastStatus"] == "STOPPED" and status != "STOPPED":
+                raise AssertionError(f"task stopped: {t.get('stoppedReason')}: {t['containers']}")
+            return t if t["lastStatus"] == status else None
+        return wait_for(reached, seconds, f"{status} of {arn}")
+
+    def wait_stopped(self, arn, seconds=60):
+        return self.wait_status(arn, "STOPPED", seconds)
+
+
+# ---- a registry of our own ----
+
+class Registry:
+    """Debian's docker-registry on a free loopback port, with the demo image in it."""
+
+    def __init__(self):
+        os.makedirs(os.path.join(TOP, "build", "e2e"), exist_ok=True)
+        self.dir = tempfile.mkdtemp(prefix="r", dir=os.path.join(TOP, "build", "e2e"))
+        self.process = None
+
+    def __enter__(self):
+        config = os.path.join(self.dir, "config.yml")
+        with open(config, "w") as f:
+            f.write("version: 0.1\nlog: {level: info}\n"
+                    f"storage: {{filesystem: {{rootdirectory: {self.dir}/data}}, delete: {{enabled: true}}}}\n"
+                    "http: {addr: \"127.0.0.1:0\"}\n")
+        log = os.path.join(self.dir, "log")
+        with open(log, "wb") as out:
+            self.process = subprocess.Popen(["docker-registry", "serve", config], stdout=out, stderr=out,
+                                            stdin=subprocess.DEVNULL, start_new_session=True)
+        port = wait_for(lambda: re.search(r"listening on 127\.0\.0\.1:(\d+)", open(log).read()), 30, "registry")
+        self.address = f"127.0.0.1:{port.group(1)}"
+        return self
+
+    def push(self, layout, name):
+        """An OCI layout (directory or directory:tag) under a name; its reference."""
+        run("skopeo", "copy", "-q", "--insecure-policy", "--dest-tls-verify=false", f"oci:{layout}",
+            f"docker://{self.address}/{name}")
+        return f"{self.address}/{name}"
+
+    def demo(self):
+        layout = os.path.join(TOP, "build", "e2e", "demo-image")
+        if not os.path.exists(os.path.join(layout, "index.json")):
+            run(os.path.join(TOP, "rootfs/recipes/busybox/make"), layout, "demo:1")
+        return self.push(layout + ":demo:1", "demo:1")
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(30)
+        shutil.rmtree(self.dir)
+
+
+# ---- what is left behind ----
+
+class Census:
+    """What of this machine a test must leave as it was."""
+
+    def __init__(self):
+        self.before = self.take()
+
+    @staticmethod
+    def take():
+        netns = set()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                netns.add(os.readlink(f"/proc/{pid}/ns/net"))
+            except OSError:
+                pass
+        cgroups = set()
+        for line in open("/proc/self/mountinfo"):
+            fields = line.split()
+            if fields[fields.index("-") + 1] in ("cgroup", "cgroup2"):
+                for base, dirs, _ in os.walk(fields[4]):
+                    cgroups.update(os.path.join(base, d) for d in dirs)
+        return {
+            "mounts": sorted(l.split(" - ")[0].split()[4] for l in open("/proc/self/mountinfo")),
+            "links": sorted(re.findall(r"^\d+: ([^:@]+)", run("ip", "-o", "link").stdout, re.M)),
+            "routes": sorted(run("ip", "route").stdout.split("\n")),
+            "addresses": sorted(re.findall(r"inet6? (\S+)", run("ip", "-o", "addr").stdout)),
+            "nft": sorted(run("nft", "list", "tables").stdout.split("\n")),
+            "cgroups": sorted(cgroups),
+            "netns": len(netns),
+            "listening": sorted(l.split()[3] for l in run("ss", "-Hltn").stdout.split("\n") if l),
+            "processes": sorted(Census.processes()),
+        }
+
+    @staticmethod
+    def processes():
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                exe = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+            except OSError:
+                continue
+            if exe.startswith("berth") or exe in ("busybox", "docker-registry"):
+                yield exe
+
+    def check(self, seconds=30):
+        """The kernel frees namespaces and links some time after their last user has gone."""
+        def same():
+            return self.take() == self.before
+        try:
+            wait_for(same, seconds, "the machine as it was before")
+        except AssertionError:
+            now = self.take()
+            for key, value in now.items():
+                if value != self.before[key]:
+                    extra = value if not isinstance(value, list) else [v for v in value
+                                                                       if v not in self.before[key]]
+                    print(f"  left behind: {key}: {extra}")
+            raise
+
+
+def main():
+    module = sys.modules["__main__"]
+    failed = 0
+    only = sys.argv[1:]
+    for name, function in list(vars(module).items()):
+        if not name.startswith("test_") or (only and not any(o in name for o in only)):
+            continue
+        try:
+            function()
+            print(f"ok {name}")
+        except Skip as reason:
+            print(f"skip {name}: {reason}")
+        except BaseException as error:
+            failed += 1
+            print(f"not ok {name}: {error}")
+            traceback.print_exc(file=sys.stdout)
+            if isinstance(error, KeyboardInterrupt):
+                break
+        sys.stdout.flush()
+    cleanup = getattr(module, "cleanup", None)
+    if cleanup:
+        cleanup()
+    sys.exit(1 if failed else 0)

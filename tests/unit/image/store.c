@@ -1,0 +1,377 @@
+/* tests/unit/image/store.c
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/text.h"
+#include "image/store.h"
+
+static char dir_path[] = "/tmp/berth-unit-XXXXXX";
+static struct store store;
+
+static int make_store(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	memcpy(dir_path + sizeof(dir_path) - 7, "XXXXXX", 6);
+	return mkdtemp(dir_path) ? store_init(&store, dir_path, &e) : -1;
+}
+
+static int drop_store(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	store_done(&store);
+	return fs_remove_tree(AT_FDCWD, dir_path, &e);
+}
+
+/* "sha256:" and the digit 64 times. */
+static const char *digest(char digit)
+{
+	static char texts[128][DIGEST_SIZE];
+	char *text = texts[(unsigned char)digit];
+
+	memcpy(text, "sha256:", 7);
+	memset(text + 7, digit, 64);
+	return text;
+}
+
+static void put_layer(char diff_id, const char *bytes)
+{
+	auto_close int tree_fd = -1, bytes_fd = -1;
+	char ingest[INGEST_SIZE];
+	struct err e = {0};
+
+	assert_ok(store_ingest(&store, ingest, &tree_fd, &bytes_fd, &e));
+	assert_ok(fs_replace(tree_fd, "file", &diff_id, 1, 0644, FS_QUICK, &e));
+	assert_int_equal(write_all(bytes_fd, bytes, strlen(bytes)), 0);
+	assert_ok(store_put_layer(&store, ingest, digest(diff_id), &e));
+}
+
+/* Each character of 'layers' is a layer. */
+static void put_image(const char *reference, char image, char manifest, const char *layers,
+		      int64_t now_ms)
+{
+	auto_record struct record *r = NULL;
+	auto_buf struct buf text = BUF_INIT(RECORD_SIZE_MAX);
+	struct reference name;
+	struct err e = {0};
+
+	buf_printf(&text,
+		   "berth image 1\ndigest %s\nmanifest %s\nos linux\narchitecture amd64\n"
+		   "env A=b\n",
+		   digest(image), digest(manifest));
+	for (; *layers; layers++)
+		buf_printf(&text, "layer %s %s 5\n", digest(*layers), digest('f'));
+	assert_ok(record_read(text.data, text.size, &r, &e));
+	assert_ok(reference_parse(reference, &name, &e));
+	assert_ok(store_put_image(&store, &name, r, now_ms, &e));
+}
+
+static int find(const char *reference, struct image **ret)
+{
+	struct reference name;
+	struct err e = {0};
+	int r;
+
+	assert_ok(reference_parse(reference, &name, &e));
+	r = store_find(&store, &name, ret, &e);
+	if (r < 0)
+		fail_msg("find %s: %s", reference, e.msg);
+	return r;
+}
+
+static bool is_held(const char *reference)
+{
+	struct image *image = NULL;
+	int r = find(reference, &image);
+
+	image_free(image);
+	return r == 0;
+}
+
+static int remove_unused(const char *reference)
+{
+	struct err e = {0};
+
+	return store_remove(&store, reference, NULL, 0, &e);
+}
+
+static void a_store_is_for_its_owner_only(void **state)
+{
+	static const char *const parts[] = {".", "names", "images", "layers", "ingest"};
+	struct stat st;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(parts); i++) {
+		assert_int_equal(fstatat(store.dir_fd, parts[i], &st, 0), 0);
+		assert_int_equal(st.st_mode & 07777, 0700);
+	}
+}
+
+static void an_image_is_found_by_its_name(void **state)
+{
+	struct image *image = NULL;
+
+	(void)state;
+	put_layer('1', "100");
+	put_layer('2', "20");
+	put_image("busybox", 'a', 'b', "12", 77);
+
+	assert_int_equal(find("docker.io/library/busybox:latest", &image), 0);
+	assert_string_equal(image->reference, "docker.io/library/busybox:latest");
+	assert_string_equal(image->digest, digest('a'));
+	assert_string_equal(image->manifest, digest('b'));
+	assert_int_equal(image->pulled_ms, 77);
+	assert_int_equal(image->size, 120);
+	assert_string_equal(image->env.items[0], "A=b");
+	assert_int_equal(image->layers.count, 2);
+	assert_true(str_starts(image->layers.items[0], dir_path));
+	assert_true(str_ends(image->layers.items[0], "/fs"));
+	assert_int_equal(access(image->layers.items[0], F_OK), 0);
+	assert_null(image->layers.items[2]);
+	image_free(image);
+
+	assert_false(is_held("busybox:1.0"));
+	assert_false(is_held("example.com/busybox"));
+}
+
+static void an_image_is_found_by_digest(void **state)
+{
+	auto_free char *by_digest = xasprintf("x.example/y@%s", digest('a'));
+	auto_free char *by_manifest = xasprintf("x.example/y@%s", digest('b'));
+	auto_free char *by_layer = xasprintf("x.example/y@%s", digest('1'));
+	struct image *image = NULL;
+
+	(void)state;
+	put_layer('1', "100");
+	put_image("busybox", 'a', 'b', "1", 77);
+
+	assert_int_equal(find(by_digest, &image), 0);
+	assert_string_equal(image->reference, by_digest);
+	image_free(image);
+	assert_true(is_held(by_manifest));
+	assert_false(is_held(by_layer));
+}
+
+static void an_image_that_lost_a_layer_is_absent(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	put_layer('1', "100");
+	put_layer('2', "100");
+	put_image("busybox", 'a', 'b', "12", 77);
+	assert_true(is_held("busybox"));
+	assert_ok(fs_remove_tree(store.layers_fd, digest_hex(digest('2')), &e));
+	assert_false(is_held("busybox"));
+}
+
+static void a_layer_that_repeats_is_listed_once_where_it_is_highest(void **state)
+{
+	struct image *image = NULL;
+
+	(void)state;
+	put_layer('1', "100");
+	put_layer('2', "20");
+	put_image("busybox", 'a', 'b', "1211", 77);
+	assert_int_equal(find("busybox", &image), 0);
+	assert_int_equal(image->layers.count, 2);
+	assert_non_null(strstr(image->layers.items[0], digest_hex(digest('2'))));
+	assert_non_null(strstr(image->layers.items[1], digest_hex(digest('1'))));
+	assert_int_equal(image->size, 120);
+	image_free(image);
+}
+
+static void a_name_moves_and_the_old_image_stays_nameless(void **state)
+{
+	struct image_list list = {NULL, 0};
+	struct err e = {0};
+
+	(void)state;
+	put_layer('1', "100");
+	put_layer('2', "20");
+	put_image("busybox", 'a', 'b', "1", 10);
+	put_image("alpine", 'a', 'b', "1", 30);
+	put_image("alpine", 'c', 'd', "2", 20);
+	put_image("busybox", 'c', 'd', "2", 40);
+
+	assert_ok(store_list(&store, &list, &e));
+	assert_int_equal(list.count, 3);
+	assert_string_equal(list.items[0]->reference, "docker.io/library/busybox:latest");
+	assert_string_equal(list.items[0]->digest, digest('c'));
+	assert_string_equal(list.items[1]->reference, "docker.io/library/alpine:latest");
+	assert_null(list.items[2]->reference);
+	assert_string_equal(list.items[2]->digest, digest('a'));
+	image_list_done(&list);
+}
+
+static void an_image_goes_with_its_last_name(void **state)
+{
+	(void)state;
+	put_layer('1', "100");
+	put_image("busybox", 'a', 'b', "1", 10);
+	put_image("alpine", 'a', 'b', "1", 10);
+
+	assert_int_equal(remove_unused("absent"), IMAGE_ABSENT);
+	assert_int_equal(remove_unused("busybox"), 0);
+	assert_int_equal(remove_unused("busybox"), IMAGE_ABSENT);
+	assert_false(is_held("busybox"));
+	assert_true(is_held("alpine"));
+	assert_int_equal(remove_unused("alpine"), 0);
+	assert_int_equal(remove_unused(digest('a')), IMAGE_ABSENT);
+}
+
+static void a_digest_removes_the_image_and_all_its_names(void **state)
+{
+	(void)state;
+	put_layer('1', "100");
+	put_image("busybox", 'a', 'b', "1", 10);
+	put_image("alpine", 'a', 'b', "1", 10);
+	put_image("debian", 'c', 'd', "1", 10);
+
+	assert_int_equal(remove_unused(digest('a')), 0);
+	assert_false(is_held("busybox"));
+	assert_false(is_held("alpine"));
+	assert_true(is_held("debian"));
+	assert_int_equal(remove_unused(digest('d')), 0); /* its manifest's will do, too */
+	assert_false(is_held("debian"));
+}
+
+static void what_is_in_use_stays(void **state)
+{
+	const char *const in_use[] = {digest('c'), digest('a')};
+	struct err e = {0};
+
+	(void)state;
+	put_layer('1', "100");
+	put_image("busybox", 'a', 'b', "1", 10);
+	put_image("alpine", 'a', 'b', "1", 10);
+
+	assert_int_equal(store_remove(&store, digest('a'), in_use, 2, &e), IMAGE_IN_USE);
+	assert_ok(store_remove(&store, "alpine", in_use, 2, &e));
+	assert_int_equal(store_remove(&store, "busybox", in_use, 2, &e), IMAGE_IN_USE);
+	assert_true(is_held("busybox"));
+	assert_ok(store_remove(&store, "busybox", in_use, 1, &e));
+}
+
+static void the_sweep_takes_what_no_image_needs(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	put_layer('1', "100");
+	put_layer('2', "100");
+	put_layer('3', "100");
+	put_image("busybox", 'a', 'b', "12", 10);
+	put_image("busybox", 'c', 'd', "2", 10);
+	assert_ok(fs_mkdirs(store.layers_fd, "stray", 0700, &e));
+	assert_ok(fs_replace(store.names_fd, "x.1.tmp", "", 0, 0600, FS_QUICK, &e));
+
+	assert_ok(store_sweep(&store, &e));
+	assert_true(store_has_layer(&store, digest('1'))); /* of the nameless one */
+	assert_true(store_has_layer(&store, digest('2')));
+	assert_false(store_has_layer(&store, digest('3')));
+	assert_int_equal(faccessat(store.layers_fd, "stray", F_OK, 0), -1);
+	assert_int_equal(faccessat(store.names_fd, "x.1.tmp", F_OK, 0), -1);
+
+	assert_true(store_has_ingest(&store));
+	assert_ok(store_drop_all_ingest(&store, &e));
+	assert_false(store_has_ingest(&store));
+
+	assert_int_equal(remove_unused(digest('a')), 0);
+	assert_ok(store_sweep(&store, &e));
+	assert_false(store_has_layer(&store, digest('1')));
+	assert_true(is_held("busybox"));
+}
+
+static void a_damaged_record_stops_the_sweep(void **state)
+{
+	auto_free char *key = xasprintf("%s-%s", digest_hex(digest('a')), digest_hex(digest('b')));
+	struct image *image = NULL;
+	struct reference name;
+	struct err e = {0};
+
+	(void)state;
+	put_layer('1', "100");
+	put_image("busybox", 'a', 'b', "1", 10);
+	assert_ok(fs_replace(store.images_fd, key, "berth", 5, 0600, FS_QUICK, &e));
+
+	assert_fails(store_sweep(&store, &e), EINVAL);
+	assert_true(store_has_layer(&store, digest('1')));
+	assert_ok(reference_parse("busybox", &name, &e));
+	assert_fails(store_find(&store, &name, &image, &e), EINVAL);
+	assert_says("images/aaaaaaaaaaaaaaaa");
+}
+
+static void a_damaged_name_is_an_error_that_names_it(void **state)
+{
+	struct image *image = NULL;
+	auto_closedir DIR *dir = NULL;
+	struct reference name;
+	struct dirent *d;
+	struct err e = {0};
+
+	(void)state;
+	put_layer('1', "100");
+	put_image("busybox", 'a', 'b', "1", 10);
+	dir = fdopendir(openat(store.names_fd, ".", O_RDONLY | O_CLOEXEC));
+	assert_non_null(dir);
+	while ((d = readdir(dir)))
+		if (d->d_name[0] != '.')
+			assert_ok(
+				fs_replace(store.names_fd, d->d_name, "x", 1, 0600, FS_QUICK, &e));
+	assert_ok(reference_parse("busybox", &name, &e));
+	assert_fails(store_find(&store, &name, &image, &e), EUCLEAN);
+	assert_says("names/");
+}
+
+static void a_layer_put_twice_is_there_once(void **state)
+{
+	(void)state;
+	put_layer('1', "100");
+	put_layer('1', "100");
+	assert_true(store_has_layer(&store, digest('1')));
+	assert_false(store_has_ingest(&store));
+}
+
+static void a_relative_path_is_refused(void **state)
+{
+	struct store s;
+	struct err e = {0};
+
+	(void)state;
+	assert_fails(store_init(&s, "images", &e), EINVAL);
+}
+
+int main(void)
+{
+#define IN_A_STORE(test) cmocka_unit_test_setup_teardown(test, make_store, drop_store)
+	const struct CMUnitTest tests[] = {
+		IN_A_STORE(a_store_is_for_its_owner_only),
+		IN_A_STORE(an_image_is_found_by_its_name),
+		IN_A_STORE(an_image_is_found_by_digest),
+		IN_A_STORE(an_image_that_lost_a_layer_is_absent),
+		IN_A_STORE(a_layer_that_repeats_is_listed_once_where_it_is_highest),
+		IN_A_STORE(a_name_moves_and_the_old_image_stays_nameless),
+		IN_A_STORE(an_image_goes_with_its_last_name),
+		IN_A_STORE(a_digest_removes_the_image_and_all_its_names),
+		IN_A_STORE(what_is_in_use_stays),
+		IN_A_STORE(the_sweep_takes_what_no_image_needs),
+		IN_A_STORE(a_damaged_record_stops_the_sweep),
+		IN_A_STORE(a_damaged_name_is_an_error_that_names_it),
+		IN_A_STORE(a_layer_put_twice_is_there_once),
+		IN_A_STORE(a_relative_path_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

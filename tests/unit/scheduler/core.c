@@ -1,0 +1,659 @@
+/* tests/unit/scheduler/core.c
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The core is driven by its facade alone: requests and reports in, effects out.
+ */
+#include "tests/unit/unit.h"
+
+#include <stdio.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "ecs/model.h"
+#include "scheduler/core/core.h"
+
+#define NOW 1000000000000
+
+static struct core *core;
+static struct ecs_fault fault;
+static struct core_effects fx;
+static const char *instance;
+
+static const struct core_options options = {
+	.identity = {.region = "us-east-1", .account = "123456789012"},
+	.seed = {1, 2, 3, 4},
+	.stopped_keep_ms = 3600000,
+	.stopped_keep_max = 100,
+};
+
+static void take_effects(void)
+{
+	core_effects_done(&fx);
+	core_take_effects(core, &fx);
+}
+
+/* The reply to a request that was checked against the model, or NULL. */
+static json_t *call(const char *operation, const char *text)
+{
+	auto_json json_t *request = NULL;
+	struct err e = {0};
+	json_t *reply;
+
+	assert_ok(js_parse(text, strlen(text), 32, &request, &e));
+	fault.message[0] = '\0';
+	assert_int_equal(ecs_model_check(ecs_model_find(&ecs_model_ecs, operation)->request,
+					 request, &fault),
+			 0);
+	reply = core_call(core, operation, request, NOW, &fault);
+	if (reply)
+		take_effects();
+	return reply;
+}
+
+static void do_call(const char *operation, const char *text)
+{
+	json_t *reply = call(operation, text);
+
+	if (!reply)
+		fail_msg("%s: %s", operation, fault.message);
+	json_decref(reply);
+}
+
+static void refused(const char *operation, const char *text, enum ecs_fault_type type,
+		    const char *says)
+{
+	json_t *reply = call(operation, text);
+
+	if (reply)
+		fail_msg("%s %s was accepted", operation, text);
+	if (fault.type != type || !strstr(fault.message, says))
+		fail_msg("%s %s: %s: %s", operation, text, ecs_fault_name(fault.type),
+			 fault.message);
+	take_effects();
+	assert_int_equal(fx.count, 0); /* nothing was changed */
+}
+
+/* "tasks[0].lastStatus" of a document. */
+static json_t *at(json_t *doc, const char *path)
+{
+	auto_free char *copy = xstrdup(path);
+	char *save = NULL;
+
+	for (char *p = strtok_r(copy, ".[]", &save); p && doc; p = strtok_r(NULL, ".[]", &save)) {
+		uint32_t i;
+
+		doc = parse_u32(p, 1000, &i) && json_is_array(doc) ? json_array_get(doc, i)
+								   : json_object_get(doc, p);
+	}
+	return doc;
+}
+
+static const char *text_at(json_t *doc, const char *path)
+{
+	const char *text = json_string_value(at(doc, path));
+
+	if (!text)
+		fail_msg("no string at %s", path);
+	return text;
+}
+
+static void node_joins(int64_t cpu, int64_t memory)
+{
+	const struct ecs_node_hello hello = {.protocol = ECS_NODE_PROTOCOL,
+					     .hostname = (char *)(uintptr_t) "host",
+					     .boot_id = (char *)(uintptr_t) "b",
+					     .version = (char *)(uintptr_t) "1",
+					     .cpu_units = cpu,
+					     .memory_mib = memory};
+	struct err e = {0};
+
+	assert_ok(core_node_hello(core, &hello, NOW, &instance, &e));
+	take_effects();
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	core = core_new(&options);
+	core_loaded(core, NOW);
+	take_effects();
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	core_effects_done(&fx);
+	core_free(core);
+	return 0;
+}
+
+#define DEFINITION                                                                                   \
+	"{\"family\":\"web\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"cpu\":100," \
+	"\"memory\":64,\"portMappings\":[{\"containerPort\":80,\"hostPort\":8080}]}]}"
+
+/* Run one task of "web" and give its id. */
+static void run_one(char id[33])
+{
+	json_t *reply = call("RunTask", "{\"taskDefinition\":\"web\"}");
+
+	assert_non_null(reply);
+	assert_int_equal(json_array_size(at(reply, "failures")), 0);
+	(void)snprintf(id, 33, "%s", strrchr(text_at(reply, "tasks[0].taskArn"), '/') + 1);
+	json_decref(reply);
+}
+
+static void report(int64_t number, const char *id, const char *status, int64_t *exit_code)
+{
+	char arn[128];
+	struct ecs_container_state container = {.name = (char *)(uintptr_t) "a",
+						.last_status = (char *)(uintptr_t) "RUNNING",
+						.exit_code = exit_code};
+	struct ecs_task_state task = {.task_arn = arn,
+				      .last_status = (char *)(uintptr_t)status,
+				      .containers = {&container, 1}};
+	const struct ecs_node_report r = {.number = number, .tasks = {&task, 1}};
+
+	(void)snprintf(arn, sizeof(arn), "arn:aws:ecs:us-east-1:123456789012:task/default/%s", id);
+	core_node_report(core, instance, &r, NOW + number);
+	take_effects();
+}
+
+static char *task_status(const char *id)
+{
+	auto_free char *request = xasprintf("{\"tasks\":[\"%s\"]}", id);
+	json_t *reply = call("DescribeTasks", request);
+	char *status = json_array_size(at(reply, "tasks"))
+			       ? xstrdup(text_at(reply, "tasks[0].lastStatus"))
+			       : xstrdup("MISSING");
+
+	json_decref(reply);
+	return status;
+}
+
+static void assert_status(const char *id, const char *expected)
+{
+	auto_free char *status = task_status(id);
+
+	assert_string_equal(status, expected);
+}
+
+/* ---- clusters ---- */
+
+static void a_default_cluster_is_there(void **state)
+{
+	json_t *reply = call("DescribeClusters", "{}");
+
+	(void)state;
+	assert_string_equal(text_at(reply, "clusters[0].clusterName"), "default");
+	assert_string_equal(text_at(reply, "clusters[0].status"), "ACTIVE");
+	json_decref(reply);
+}
+
+static void making_a_cluster_twice_makes_one(void **state)
+{
+	json_t *reply;
+
+	(void)state;
+	do_call("CreateCluster", "{\"clusterName\":\"c\"}");
+	assert_int_equal(fx.count, 1);
+	assert_string_equal(fx.items[0].key, "cluster/c");
+	do_call("CreateCluster", "{\"clusterName\":\"c\"}");
+	assert_int_equal(fx.count, 0);
+	do_call("DeleteCluster", "{\"cluster\":\"c\"}");
+	refused("DeleteCluster", "{\"cluster\":\"c\"}", ECS_FAULT_CLUSTER_NOT_FOUND,
+		"Cluster not found");
+	reply = call("DescribeClusters", "{\"clusters\":[\"c\",\"nope\"]}");
+	assert_string_equal(text_at(reply, "clusters[0].status"), "INACTIVE");
+	assert_string_equal(text_at(reply, "failures[0].reason"), "MISSING");
+	assert_string_equal(text_at(reply, "failures[0].arn"),
+			    "arn:aws:ecs:us-east-1:123456789012:cluster/nope");
+	json_decref(reply);
+}
+
+static void a_cluster_in_use_is_not_deleted(void **state)
+{
+	char id[33];
+
+	(void)state;
+	node_joins(2048, 1024);
+	refused("DeleteCluster", "{\"cluster\":\"default\"}", ECS_FAULT_CLUSTER_CONTAINS_INSTANCES,
+		"Container Instances");
+	do_call("RegisterTaskDefinition", DEFINITION);
+	run_one(id);
+	refused("DeleteCluster", "{\"cluster\":\"default\"}", ECS_FAULT_CLUSTER_CONTAINS_TASKS,
+		"Tasks");
+}
+
+/* ---- task definitions ---- */
+
+static void revisions_are_never_given_out_twice(void **state)
+{
+	json_t *reply;
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	do_call("RegisterTaskDefinition", DEFINITION);
+	do_call("DeregisterTaskDefinition", "{\"taskDefinition\":\"web:2\"}");
+	do_call("DeleteTaskDefinitions", "{\"taskDefinitions\":[\"web:2\"]}");
+	core_tick(core, NOW);
+	take_effects();
+	refused("DescribeTaskDefinition", "{\"taskDefinition\":\"web:2\"}", ECS_FAULT_CLIENT,
+		"Unable to describe task definition");
+	reply = call("RegisterTaskDefinition", DEFINITION);
+	assert_int_equal(json_integer_value(at(reply, "taskDefinition.revision")), 3);
+	json_decref(reply);
+}
+
+static void a_bare_family_is_the_latest_active_revision(void **state)
+{
+	json_t *reply;
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	do_call("RegisterTaskDefinition", DEFINITION);
+	do_call("DeregisterTaskDefinition", "{\"taskDefinition\":\"web:2\"}");
+	reply = call("DescribeTaskDefinition", "{\"taskDefinition\":\"web\"}");
+	assert_int_equal(json_integer_value(at(reply, "taskDefinition.revision")), 1);
+	json_decref(reply);
+	refused("DeregisterTaskDefinition", "{\"taskDefinition\":\"web\"}",
+		ECS_FAULT_INVALID_PARAMETER, "Revision is missing");
+	refused("DeregisterTaskDefinition", "{\"taskDefinition\":\"web:2\"}", ECS_FAULT_CLIENT,
+		"does not exist");
+}
+
+static void definitions_are_listed_page_by_page_in_order(void **state)
+{
+	json_t *reply;
+	auto_free char *next = NULL, *again = NULL;
+
+	(void)state;
+	for (int i = 0; i < 12; i++)
+		do_call("RegisterTaskDefinition", DEFINITION);
+	reply = call("ListTaskDefinitions", "{\"sort\":\"DESC\",\"maxResults\":10}");
+	assert_true(str_ends(text_at(reply, "taskDefinitionArns[0]"), "/web:12"));
+	assert_true(str_ends(text_at(reply, "taskDefinitionArns[9]"), "/web:3"));
+	next = xasprintf("{\"sort\":\"DESC\",\"maxResults\":10,\"nextToken\":\"%s\"}",
+			 text_at(reply, "nextToken"));
+	json_decref(reply);
+	reply = call("ListTaskDefinitions", next);
+	assert_int_equal(json_array_size(at(reply, "taskDefinitionArns")), 2);
+	assert_true(str_ends(text_at(reply, "taskDefinitionArns[1]"), "/web:1"));
+	assert_null(at(reply, "nextToken"));
+	json_decref(reply);
+	refused("ListTaskDefinitions", "{\"nextToken\":\"!\"}", ECS_FAULT_INVALID_PARAMETER,
+		"Invalid token");
+	refused("ListTaskDefinitions", "{\"maxResults\":101}", ECS_FAULT_INVALID_PARAMETER,
+		"maxResults");
+}
+
+static void an_active_definition_is_not_deleted(void **state)
+{
+	json_t *reply;
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	reply = call("DeleteTaskDefinitions", "{\"taskDefinitions\":[\"web:1\",\"web:7\"]}");
+	assert_int_equal(json_array_size(at(reply, "taskDefinitions")), 0);
+	assert_non_null(strstr(text_at(reply, "failures[0].reason"), "still in ACTIVE status"));
+	assert_non_null(strstr(text_at(reply, "failures[1].reason"), "does not exist"));
+	json_decref(reply);
+}
+
+/* ---- tasks ---- */
+
+static void a_task_needs_an_instance_and_a_definition(void **state)
+{
+	(void)state;
+	refused("RunTask", "{\"taskDefinition\":\"web\"}", ECS_FAULT_CLIENT,
+		"TaskDefinition not found");
+	do_call("RegisterTaskDefinition", DEFINITION);
+	refused("RunTask", "{\"taskDefinition\":\"web\"}", ECS_FAULT_INVALID_PARAMETER,
+		"No Container Instances were found");
+	node_joins(2048, 1024);
+	refused("RunTask", "{\"taskDefinition\":\"web\",\"count\":11}", ECS_FAULT_INVALID_PARAMETER,
+		"Count");
+	refused("RunTask", "{\"taskDefinition\":\"web\",\"cluster\":\"nope\"}",
+		ECS_FAULT_CLUSTER_NOT_FOUND, "");
+	refused("RunTask", "{\"taskDefinition\":\"web\",\"launchType\":\"FARGATE\"}",
+		ECS_FAULT_UNSUPPORTED_FEATURE, "FARGATE");
+	refused("RunTask",
+		"{\"taskDefinition\":\"web\",\"overrides\":{\"containerOverrides\":[{\"name\":\"b\"}]}}",
+		ECS_FAULT_INVALID_PARAMETER, "container named b is not a container");
+	do_call("DeregisterTaskDefinition", "{\"taskDefinition\":\"web:1\"}");
+	refused("RunTask", "{\"taskDefinition\":\"web:1\"}", ECS_FAULT_CLIENT,
+		"TaskDefinition is inactive");
+}
+
+static void what_was_accepted_is_stored_before_it_is_sent(void **state)
+{
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	assert_int_equal(fx.count, 2);
+	assert_int_equal(fx.items[0].kind, CORE_SEND);
+	assert_string_equal(fx.items[0].key, instance);
+	assert_non_null(strstr(fx.items[0].text, id));
+	assert_int_equal(fx.items[1].kind,
+			 CORE_PUT); /* the shell sends when all of it is durable */
+	assert_non_null(strstr(fx.items[1].key, id));
+	assert_status(id, "PENDING");
+}
+
+static void resources_are_counted_until_the_task_is_gone(void **state)
+{
+	static const struct {
+		const char *definition, *refusal;
+	} rows[] = {
+		{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"cpu\":1000,"
+		 "\"memory\":8}]}",
+		 "RESOURCE:CPU"},
+		{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":100}]}",
+		 "RESOURCE:MEMORY"},
+		{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":8,"
+		 "\"portMappings\":[{\"containerPort\":1,\"hostPort\":8080}]}]}",
+		 "RESOURCE:PORTS"},
+	};
+	json_t *reply;
+	int64_t exit_code = 0;
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(1024, 128);
+	run_one(id);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		do_call("RegisterTaskDefinition", rows[i].definition);
+		reply = call("RunTask", "{\"taskDefinition\":\"f\"}");
+		assert_int_equal(json_array_size(at(reply, "tasks")), 0);
+		assert_string_equal(text_at(reply, "failures[0].reason"), rows[i].refusal);
+		json_decref(reply);
+	}
+
+	report(1, id, "STOPPING", NULL);
+	reply = call("RunTask", "{\"taskDefinition\":\"web\"}");
+	assert_int_equal(json_array_size(at(reply, "tasks")), 0); /* STOPPING still counts */
+	json_decref(reply);
+	report(2, id, "STOPPED", &exit_code);
+	run_one(id);
+}
+
+static void a_disconnected_node_gets_no_task(void **state)
+{
+	json_t *reply;
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(1024, 128);
+	core_node_gone(core, instance, NOW);
+	reply = call("RunTask", "{\"taskDefinition\":\"web\"}");
+	assert_string_equal(text_at(reply, "failures[0].reason"), "AGENT");
+	json_decref(reply);
+}
+
+static void a_repeated_call_does_its_work_once(void **state)
+{
+	static const char once[] =
+		"{\"taskDefinition\":\"web\",\"clientToken\":\"t1\",\"startedBy\":\"me\"}";
+	static const char reordered[] =
+		"{\"startedBy\":\"me\",\"clientToken\":\"t1\",\"taskDefinition\":\"web\"}";
+	json_t *first, *second;
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	first = call("RunTask", once);
+	second = call("RunTask", reordered);
+	assert_string_equal(text_at(first, "tasks[0].taskArn"),
+			    text_at(second, "tasks[0].taskArn"));
+	assert_int_equal(fx.count, 0);
+	json_decref(first);
+	json_decref(second);
+	refused("RunTask", "{\"taskDefinition\":\"web\",\"clientToken\":\"t1\",\"count\":2}",
+		ECS_FAULT_CONFLICT, "other parameters");
+}
+
+static void a_state_never_goes_backwards(void **state)
+{
+	int64_t exit_code = 7;
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	report(1, id, "RUNNING", NULL);
+	assert_status(id, "RUNNING");
+	report(2, id, "PENDING", NULL); /* late */
+	assert_status(id, "RUNNING");
+	report(3, id, "STOPPED", &exit_code);
+	report(2, id, "RUNNING", NULL); /* a number that was taken: only acknowledged */
+	assert_int_equal(fx.count, 1);
+	assert_int_equal(fx.items[0].kind, CORE_SEND);
+	assert_status(id, "STOPPED");
+}
+
+static void stopping_twice_keeps_the_first_reason(void **state)
+{
+	auto_free char *one = NULL, *two = NULL;
+	json_t *reply;
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	one = xasprintf("{\"task\":\"%s\",\"reason\":\"enough\"}", id);
+	two = xasprintf("{\"task\":\"%s\",\"reason\":\"again\"}", id);
+	do_call("StopTask", one);
+	reply = call("StopTask", two);
+	assert_string_equal(text_at(reply, "task.stoppedReason"), "enough");
+	assert_string_equal(text_at(reply, "task.stopCode"), "UserInitiated");
+	assert_string_equal(text_at(reply, "task.desiredStatus"), "STOPPED");
+	json_decref(reply);
+	refused("StopTask", "{\"task\":\"ffff\"}", ECS_FAULT_INVALID_PARAMETER,
+		"task was not found");
+}
+
+static void a_stopped_task_is_shown_until_its_time_is_over(void **state)
+{
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	report(1, id, "STOPPED", NULL);
+	core_tick(core, NOW + options.stopped_keep_ms - 1000);
+	assert_status(id, "STOPPED");
+	core_tick(core, NOW + options.stopped_keep_ms + 1000);
+	take_effects();
+	assert_int_equal(fx.items[fx.count - 1].kind, CORE_DELETE);
+	assert_status(id, "MISSING");
+}
+
+static void overrides_reach_the_node(void **state)
+{
+	(void)state;
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"e\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":8,"
+		"\"command\":[\"x\"],\"environment\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"B\",\"value\":"
+		"\"2\"}]}]}");
+	node_joins(2048, 1024);
+	do_call("RunTask",
+		"{\"taskDefinition\":\"e\",\"overrides\":{\"containerOverrides\":[{\"name\":\"a\",\"command\":"
+		"[\"y\",\"z\"],\"environment\":[{\"name\":\"B\",\"value\":\"3\"},{\"name\":\"C\",\"value\":"
+		"\"4\"}]}]}}");
+	assert_non_null(strstr(fx.items[0].text, "\"command\":[\"y\",\"z\"]"));
+	assert_non_null(strstr(
+		fx.items[0].text,
+		"\"environment\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"B\",\"value\":\"3\"},"
+		"{\"name\":\"C\",\"value\":\"4\"}]"));
+}
+
+/* ---- what is stored ---- */
+
+/* Everything that was put, by key, as the store has it. */
+static struct {
+	char *key, *text;
+} stored[256];
+static size_t stored_count;
+
+static void store_effects(void)
+{
+	for (size_t i = 0; i < fx.count; i++) {
+		size_t at_index = 0;
+
+		if (fx.items[i].kind == CORE_SEND)
+			continue;
+		while (at_index < stored_count &&
+		       strcmp(stored[at_index].key, fx.items[i].key) != 0)
+			at_index++;
+		if (at_index == stored_count) {
+			stored[stored_count++].key = xstrdup(fx.items[i].key);
+			assert_true(stored_count < 256);
+		}
+		free(stored[at_index].text);
+		stored[at_index].text = fx.items[i].kind == CORE_PUT ? xstrdup(fx.items[i].text)
+								     : NULL;
+	}
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void a_core_is_rebuilt_from_what_it_stored(void **state)
+{
+	static const char *const questions[][2] = {
+		{"DescribeClusters", "{\"clusters\":[\"default\",\"c\"],\"include\":[\"TAGS\"]}"},
+		{"DescribeTaskDefinition", "{\"taskDefinition\":\"web:1\"}"},
+		{"ListTasks", "{\"family\":\"web\"}"},
+		{"ListTasks", "{\"desiredStatus\":\"STOPPED\"}"},
+		{"ListContainerInstances", "{}"},
+	};
+	json_t *before[5], *after;
+	struct err e = {0};
+	char id[33];
+
+	(void)state;
+	stored_count = 0;
+	core_free(core);
+	core = core_new(&options);
+	core_loaded(core, NOW);
+	take_effects();
+	store_effects();
+#define STEP(expression)         \
+	do {                     \
+		expression;      \
+		store_effects(); \
+	} while (0)
+	STEP(do_call("CreateCluster",
+		     "{\"clusterName\":\"c\",\"tags\":[{\"key\":\"k\",\"value\":\"v\"}]}"));
+	STEP(do_call("RegisterTaskDefinition", DEFINITION));
+	STEP(node_joins(2048, 1024));
+	STEP(run_one(id));
+	STEP(report(1, id, "STOPPED", NULL));
+	STEP(run_one(id));
+	STEP(report(2, id, "RUNNING", NULL));
+	for (size_t i = 0; i < 5; i++)
+		before[i] = call(questions[i][0], questions[i][1]);
+
+	core_free(core);
+	core = core_new(&options);
+	qsort(stored, stored_count, sizeof(stored[0]), by_key);
+	for (size_t i = 0; i < stored_count; i++)
+		if (stored[i].text)
+			assert_ok(core_load(core, stored[i].key, stored[i].text, &e));
+	core_loaded(core, NOW);
+	take_effects();
+	for (size_t i = 0; i < 5; i++) {
+		auto_free char *b = js_dump(before[i]), *a = NULL;
+
+		after = call(questions[i][0], questions[i][1]);
+		a = js_dump(after);
+		assert_string_equal(a, b);
+		json_decref(after);
+		json_decref(before[i]);
+	}
+	/* The accounts are as they were: the host port is taken. */
+	node_joins(2048, 1024);
+	after = call("RunTask", "{\"taskDefinition\":\"web\"}");
+	assert_int_equal(json_array_size(at(after, "tasks")), 1); /* on the second instance */
+	json_decref(after);
+	after = call("RunTask", "{\"taskDefinition\":\"web\"}");
+	assert_int_equal(json_array_size(at(after, "tasks")), 0);
+	json_decref(after);
+	for (size_t i = 0; i < stored_count; i++) {
+		free(stored[i].key);
+		free(stored[i].text);
+		stored[i].text = NULL;
+	}
+}
+
+static void a_damaged_document_is_named(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	assert_fails(core_load(core, "task/default/x", "{}", &e), EUCLEAN);
+	assert_says("stored task/default/x: is not whole");
+	assert_fails(core_load(core, "cluster/x", "{", &e), EINVAL);
+	assert_fails(core_load(core, "moon/x", "{}", &e), EUCLEAN);
+	assert_says("not a document of ours");
+}
+
+/* ---- tags ---- */
+
+static void tags_are_added_replaced_and_taken_away(void **state)
+{
+#define CLUSTER_ARN "\"resourceArn\":\"arn:aws:ecs:us-east-1:123456789012:cluster/default\""
+	json_t *reply;
+
+	(void)state;
+	do_call("TagResource",
+		"{" CLUSTER_ARN ",\"tags\":[{\"key\":\"a\",\"value\":\"1\"},{\"key\":\"b\"}]}");
+	do_call("TagResource", "{" CLUSTER_ARN ",\"tags\":[{\"key\":\"a\",\"value\":\"2\"}]}");
+	do_call("UntagResource", "{" CLUSTER_ARN ",\"tagKeys\":[\"b\",\"absent\"]}");
+	reply = call("ListTagsForResource", "{" CLUSTER_ARN "}");
+	assert_int_equal(json_array_size(at(reply, "tags")), 1);
+	assert_string_equal(text_at(reply, "tags[0].value"), "2");
+	json_decref(reply);
+	refused("TagResource", "{" CLUSTER_ARN ",\"tags\":[{\"key\":\"aws:x\"}]}",
+		ECS_FAULT_INVALID_PARAMETER, "must not begin with 'aws:'");
+	refused("TagResource",
+		"{\"resourceArn\":\"arn:aws:ecs:us-east-1:123456789012:cluster/x\",\"tags\":[]}",
+		ECS_FAULT_INVALID_PARAMETER, "was not found");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+	const struct CMUnitTest tests[] = {
+		TEST(a_default_cluster_is_there),
+		TEST(making_a_cluster_twice_makes_one),
+		TEST(a_cluster_in_use_is_not_deleted),
+		TEST(revisions_are_never_given_out_twice),
+		TEST(a_bare_family_is_the_latest_active_revision),
+		TEST(definitions_are_listed_page_by_page_in_order),
+		TEST(an_active_definition_is_not_deleted),
+		TEST(a_task_needs_an_instance_and_a_definition),
+		TEST(what_was_accepted_is_stored_before_it_is_sent),
+		TEST(resources_are_counted_until_the_task_is_gone),
+		TEST(a_disconnected_node_gets_no_task),
+		TEST(a_repeated_call_does_its_work_once),
+		TEST(a_state_never_goes_backwards),
+		TEST(stopping_twice_keeps_the_first_reason),
+		TEST(a_stopped_task_is_shown_until_its_time_is_over),
+		TEST(overrides_reach_the_node),
+		TEST(a_core_is_rebuilt_from_what_it_stored),
+		TEST(a_damaged_document_is_named),
+		TEST(tags_are_added_replaced_and_taken_away),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
