@@ -265,13 +265,14 @@ int cgroup_v2_fd(const struct cgroup *c)
 	return -1;
 }
 
-int cgroup_attach(const struct cgroup *c, pid_t pid, struct err *e)
+int cgroup_attach(const struct cgroup *c, pid_t pid, bool born, struct err *e)
 {
 	char text[16];
 
 	(void)snprintf(text, sizeof(text), "%d", (int)pid);
 	for (size_t i = 0; i < c->host->count; i++)
-		if (c->fd[i] >= 0 && fs_write_at(c->fd[i], "cgroup.procs", text, e) < 0)
+		if (c->fd[i] >= 0 && !(born && c->host->items[i].v2) &&
+		    fs_write_at(c->fd[i], "cgroup.procs", text, e) < 0)
 			return err_wrap(e, "cgroup %s in hierarchy %s", c->path,
 					c->host->items[i].name);
 	return 0;

@@ -68,7 +68,8 @@ int cgroup_open(struct cgroup *c, struct err *e);
  */
 int cgroup_look(struct cgroup *c, bool fresh, struct err *e);
 int cgroup_make(struct cgroup *c, struct err *e);
-int cgroup_attach(const struct cgroup *c, pid_t pid, struct err *e);
+/* 'born': it was made in the v2 one (CLONE_INTO_CGROUP). */
+int cgroup_attach(const struct cgroup *c, pid_t pid, bool born, struct err *e);
 /* The v2 directory, for CLONE_INTO_CGROUP; -1: none. */
 int cgroup_v2_fd(const struct cgroup *c);
 

@@ -419,6 +419,12 @@ void config_doc_done(struct config_doc *d)
 	*d = (struct config_doc){0};
 }
 
+int config_decode_hooks(const json_t *doc, struct arena *a, struct config_hooks *ret, struct err *e)
+{
+	*ret = (struct config_hooks){0};
+	return doc ? js_decode(doc, &hooks_shape, a, ret, e) : 0;
+}
+
 int config_decode_process(const json_t *doc, struct arena *a, struct config_process *ret,
 			  struct err *e)
 {

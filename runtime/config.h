@@ -166,6 +166,9 @@ void config_doc_done(struct config_doc *d);
 /* A process object alone, as `exec --process` gets it.  Strings are the arena's. */
 int config_decode_process(const json_t *doc, struct arena *a, struct config_process *ret,
 			  struct err *e);
+/* A hooks object alone; NULL is none. */
+int config_decode_hooks(const json_t *doc, struct arena *a, struct config_hooks *ret,
+			struct err *e);
 /* Text to a document: like js_parse(), and integers up to 2^64-1 arrive as their int64_t bits. */
 int config_parse(const char *text, size_t size, json_t **ret, struct err *e);
 

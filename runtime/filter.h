@@ -41,3 +41,6 @@ int filter_load_file(int dir_fd, const char *name, struct filter *ret, struct er
 
 /* seccomp(2) on ourselves. */
 int filter_install(const struct filter *f, struct err *e);
+
+/* The seccomp part of `features`; the caller's. */
+json_t *filter_features(void);

@@ -430,3 +430,29 @@ int filter_install(const struct filter *f, struct err *e)
 		return err_sys(e, "install the system call filter");
 	return 0;
 }
+
+static json_t *word_names(const struct word *list, size_t count)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		(void)json_array_append_new(array, json_string(list[i].name));
+	return array;
+}
+
+json_t *filter_features(void)
+{
+	json_t *doc = json_object(), *names = json_array();
+
+	for (size_t i = 0; i < ARRAY_COUNT(actions); i++)
+		(void)json_array_append_new(names, json_string(actions[i].name));
+	(void)json_object_set_new(doc, "enabled", json_true());
+	(void)json_object_set_new(doc, "actions", names);
+	(void)json_object_set_new(doc, "operators", word_names(operators, ARRAY_COUNT(operators)));
+	(void)json_object_set_new(doc, "archs", word_names(arches, ARRAY_COUNT(arches)));
+	(void)json_object_set_new(doc, "knownFlags",
+				  word_names(flag_words, ARRAY_COUNT(flag_words)));
+	(void)json_object_set_new(doc, "supportedFlags",
+				  word_names(flag_words, ARRAY_COUNT(flag_words)));
+	return doc;
+}

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <sys/mount.h>
 
 #include "base/auto.h"
@@ -171,4 +172,30 @@ int mount_options_parse(const struct config_mount *m, struct mount_options *ret,
 		return err_set(e, EINVAL, "option 'tmpcopyup' is for tmpfs only");
 	*ret = o;
 	return 0;
+}
+
+static void add_pair(json_t *array, const char *word, bool with_r)
+{
+	char recursive[32];
+
+	(void)json_array_append_new(array, json_string(word));
+	if (!with_r)
+		return;
+	(void)snprintf(recursive, sizeof(recursive), "r%s", word);
+	(void)json_array_append_new(array, json_string(recursive));
+}
+
+json_t *mount_option_names(void)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < ARRAY_COUNT(attr_words); i++)
+		add_pair(array, attr_words[i].word, true);
+	for (size_t i = 0; i < ARRAY_COUNT(propagation_words); i++)
+		add_pair(array, propagation_words[i].word, true);
+	for (size_t i = 0; i < ARRAY_COUNT(plain_words); i++)
+		add_pair(array, plain_words[i], false);
+	add_pair(array, "bind", true);
+	add_pair(array, "tmpcopyup", false);
+	return array;
 }

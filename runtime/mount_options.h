@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,3 +38,6 @@ bool mount_option_is_data(const char *word);
 
 /* "rslave" to MS_SLAVE and true. */
 bool mount_propagation_find(const char *word, uint64_t *ret_type, bool *ret_recursive);
+
+/* All words, for `features`; the caller's. */
+json_t *mount_option_names(void);

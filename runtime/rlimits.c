@@ -3,7 +3,6 @@
  */
 #include "runtime/rlimits.h"
 
-#include <errno.h>
 #include <sys/resource.h>
 
 #include "base/auto.h"
@@ -37,26 +36,39 @@ bool rlimit_find(const char *name, int *ret)
 	return false;
 }
 
+int rlimits_raise(const struct js_list *rlimits, struct err *e)
+{
+	for (size_t i = 0; i < rlimits->count; i++) {
+		const struct config_rlimit *r = JS_AT(*rlimits, struct config_rlimit, i);
+		struct rlimit value;
+		int resource = -1;
+
+		(void)rlimit_find(r->type, &resource); /* checked with the config */
+		if (getrlimit(resource, &value) < 0)
+			return err_sys(e, "get %s", r->type);
+		if ((rlim_t)r->hard <= value.rlim_max)
+			continue;
+		value.rlim_max = (rlim_t)r->hard;
+		if (setrlimit(resource, &value) < 0)
+			return err_sys(
+				e,
+				"process.rlimits: raise the hard limit %s to %llu, which takes "
+				"CAP_SYS_RESOURCE",
+				r->type, (unsigned long long)value.rlim_max);
+	}
+	return 0;
+}
+
 int rlimits_apply(const struct js_list *rlimits, struct err *e)
 {
 	for (size_t i = 0; i < rlimits->count; i++) {
 		const struct config_rlimit *r = JS_AT(*rlimits, struct config_rlimit, i);
-		struct rlimit value = {(rlim_t)r->soft, (rlim_t)r->hard}, now;
+		const struct rlimit value = {(rlim_t)r->soft, (rlim_t)r->hard};
 		int resource = -1;
 
 		(void)rlimit_find(r->type, &resource);
-		if (setrlimit(resource, &value) == 0)
-			continue;
-		if (errno == EPERM && getrlimit(resource, &now) == 0)
-			return err_set(
-				e, EPERM,
-				"%s: hard limit %llu is over the runtime's own %llu, which only "
-				"CAP_SYS_RESOURCE may raise",
-				r->type, (unsigned long long)value.rlim_max,
-				(unsigned long long)now.rlim_max);
-		return err_sys(e, "set %s to %llu:%llu", r->type,
-			       (unsigned long long)value.rlim_cur,
-			       (unsigned long long)value.rlim_max);
+		if (setrlimit(resource, &value) < 0)
+			return err_sys(e, "process.rlimits: set %s", r->type);
 	}
 	return 0;
 }

@@ -11,5 +11,9 @@
 /* "RLIMIT_NOFILE" */
 bool rlimit_find(const char *name, int *ret);
 
-/* Set each struct config_rlimit of the list for ourselves. */
+/*
+ * In two steps, for a list of struct config_rlimit: what needs a privilege is
+ * done while we have it, and the limits themselves, which we might hit, last.
+ */
+int rlimits_raise(const struct js_list *rlimits, struct err *e);
 int rlimits_apply(const struct js_list *rlimits, struct err *e);

@@ -120,7 +120,7 @@ struct runtime_state {
 	struct arena arena; /* owns the strings */
 	enum runtime_status status;
 	pid_t pid; /* 0 when stopped */
-	char *id, *bundle, *rootfs;
+	char *oci_version, *id, *bundle, *rootfs;
 	char *created; /* RFC 3339 */
 	char *owner;   /* name or number of the user that made it */
 	char *cgroup;  /* path below the root of each hierarchy */
@@ -183,6 +183,9 @@ int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret
 /* Freeze and thaw.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
 int runtime_pause(struct runtime *rt, const char *id, struct err *e);
 int runtime_resume(struct runtime *rt, const char *id, struct err *e);
+
+/* Every process in it, as we see their pids; an array that is the caller's.  RUNTIME_ABSENT. */
+int runtime_pids(struct runtime *rt, const char *id, pid_t **ret, size_t *ret_count, struct err *e);
 
 /* ---- cgroups ---- */
 

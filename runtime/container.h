@@ -1,0 +1,60 @@
+/* runtime/container.h - a container while it is being made
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What the creator has prepared and its init finds in its copy of the memory.
+ */
+#pragma once
+
+#include "runtime/cgroup.h"
+#include "runtime/config.h"
+#include "runtime/filter.h"
+#include "runtime/mounts.h"
+#include "runtime/process.h"
+#include "runtime/runtime.h"
+#include "runtime/state.h"
+
+struct runtime {
+	int root_fd;
+};
+
+struct container {
+	struct runtime *rt; /* borrowed, as the spec is */
+	const struct runtime_create *spec;
+	struct config_doc doc;
+	struct config *config;       /* in doc */
+	struct ns_wish ns[NS_COUNT]; /* the config's, netns_fd and joined host namespaces applied */
+	int ns_fd[NS_COUNT];         /* to join */
+	struct filter filter;
+	struct process process;
+	struct mount_plan mounts;
+	struct cgroup_host host;
+	struct cgroup cgroup;
+	struct state state; /* strings are the doc's arena's */
+	int bundle_fd;
+	int dir_fd;     /* of the state; locked */
+	int start_fd;   /* the init listens on it */
+	int console_fd; /* where the terminal goes */
+	int sync_fd;    /* our side of the talk */
+	int pidfd;
+	pid_t pid;
+};
+
+/*
+ * init.c: all that the first process of the container does.  Context: the new
+ * process, right after clone; single-threaded, so it may allocate.
+ */
+_Noreturn void init_main(struct container *c);
+
+/*
+ * spawn.c: make that process.  On success c->pid, c->pidfd and c->sync_fd are
+ * set.  The process waits for SYNC_ATTACHED before it needs its cgroup.
+ */
+int spawn_init(struct container *c, struct err *e);
+
+/* Where the terminal goes: connects, or takes over what was given.  -1: there is none. */
+int container_open_console(const struct runtime_io *io, bool terminal, int *ret_fd, struct err *e);
+int container_check_preserved(unsigned count, struct err *e);
+int container_write_pid(const char *path, pid_t pid, struct err *e);
+
+/* In the child: the descriptors 0, 1, 2 that were asked for. */
+int container_take_stdio(const struct runtime_io *io, struct err *e);

@@ -1,0 +1,450 @@
+/* runtime/create.c - making a container, up to the point where it waits to be started
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Theory of operation
+ *
+ * A container is made in steps, each with its way back; when one fails, those
+ * before it are undone in reverse.  The order follows from one rule: what is
+ * made is on record before it is made, so that delete finds it after a crash.
+ *
+ * 1. Nothing is made before the config has been read, checked, and everything
+ *    that it wants of the host has been opened.
+ * 2. The state directory claims the id; state.json then names the cgroup.
+ * 3. The init dies with us until its pid is in state.json (SYNC_COMMIT).
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "base/text.h"
+#include "runtime/console.h"
+#include "runtime/container.h"
+#include "runtime/hooks.h"
+#include "runtime/lsm.h"
+#include "runtime/procfs.h"
+#include "runtime/protect.h"
+#include "runtime/sync.h"
+#include "runtime/sysctl.h"
+
+#define CONFIG_FILE  "config.json"
+#define ID_MAP_LINES 340 /* the kernel takes no more */
+#define DYING_MS     10000
+
+/* ---- what create and exec have in common ---- */
+
+int container_open_console(const struct runtime_io *io, bool terminal, int *ret_fd, struct err *e)
+{
+	bool given = io->console_socket || io->console_fd >= 0;
+
+	*ret_fd = -1;
+	if (terminal && !given)
+		return err_set(e, EINVAL,
+			       "process.terminal: no console socket to send the terminal to");
+	if (!terminal && given)
+		return err_set(e, EINVAL, "a console socket, but process.terminal is not set");
+	if (!terminal)
+		return 0;
+	if (io->console_socket)
+		return console_connect(io->console_socket, ret_fd, e);
+	*ret_fd = fcntl(io->console_fd, F_DUPFD_CLOEXEC, 3);
+	return *ret_fd < 0 ? err_sys(e, "console socket") : 0;
+}
+
+/* One that is not open would be taken by a descriptor of ours, and leak. */
+int container_check_preserved(unsigned count, struct err *e)
+{
+	if (count > 1024)
+		return err_set(e, EINVAL, "preserved descriptors: %u is over 1024", count);
+	for (int fd = 3; fd < 3 + (int)count; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			return err_sys(e, "preserved descriptor %d", fd);
+	return 0;
+}
+
+int container_write_pid(const char *path, pid_t pid, struct err *e)
+{
+	char text[16];
+
+	if (!path)
+		return 0;
+	(void)snprintf(text, sizeof(text), "%d", (int)pid);
+	if (fs_replace(AT_FDCWD, path, text, strlen(text), 0644, FS_QUICK, e) < 0)
+		return err_wrap(e, "pid file");
+	return 0;
+}
+
+int container_take_stdio(const struct runtime_io *io, struct err *e)
+{
+	int parked[3];
+
+	/* Out of each other's way first. */
+	for (int fd = 0; fd < 3; fd++) {
+		parked[fd] = io->stdio_fd[fd] < 0 ? -1
+						  : fcntl(io->stdio_fd[fd], F_DUPFD_CLOEXEC,
+							  3 + (int)io->preserve_fds);
+		if (io->stdio_fd[fd] >= 0 && parked[fd] < 0)
+			return err_sys(e, "descriptor for %d", fd);
+	}
+	for (int fd = 0; fd < 3; fd++)
+		if (parked[fd] >= 0 && dup2(parked[fd], fd) < 0)
+			return err_sys(e, "descriptor for %d", fd);
+	return 0;
+}
+
+/* ---- config ---- */
+
+static int load_config(struct container *c, struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(CONFIG_SIZE_MAX);
+
+	c->bundle_fd = open(c->spec->bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->bundle_fd < 0)
+		return err_sys(e, "bundle %s", c->spec->bundle);
+	if (fs_read(c->bundle_fd, CONFIG_FILE, &text, e) < 0)
+		return err_wrap(e, "bundle %s", c->spec->bundle);
+	if (config_decode(buf_str(&text), text.size, &c->doc, e) < 0)
+		return err_wrap(e, CONFIG_FILE);
+	memcpy(c->ns, c->config->ns, sizeof(c->ns));
+	return 0;
+}
+
+/* A namespace at a path may be the host's after all: then it is shared, and nothing of it is set. */
+static int check_shared(struct container *c, struct err *e)
+{
+	for (unsigned i = 0; i < NS_COUNT; i++)
+		if (c->ns_fd[i] >= 0 && ns_is_ours((enum ns_kind)i, c->ns_fd[i])) {
+			close_fd(&c->ns_fd[i]);
+			c->ns[i] = (struct ns_wish){0};
+		}
+	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
+		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
+			return err_wrap(e, "linux.sysctl");
+	if (!c->ns[NS_UTS].wanted && c->config->hostname && c->config->hostname[0])
+		return err_set(e, EINVAL, "hostname: the uts namespace is the host's");
+	return 0;
+}
+
+static int open_namespaces(struct container *c, struct err *e)
+{
+	if (c->spec->netns_fd >= 0)
+		c->ns[NS_NETWORK] = (struct ns_wish){.wanted = true};
+	if (ns_open(c->ns, c->ns_fd, e) < 0)
+		return -e->code;
+	if (c->spec->netns_fd >= 0) {
+		c->ns_fd[NS_NETWORK] = fcntl(c->spec->netns_fd, F_DUPFD_CLOEXEC, 3);
+		if (c->ns_fd[NS_NETWORK] < 0)
+			return err_sys(e, "network namespace descriptor");
+	}
+	return check_shared(c, e);
+}
+
+static char *owner_name(struct arena *a)
+{
+	uid_t uid = getuid();
+
+	return uid == 0 ? arena_strdup(a, "root") : arena_printf(a, "%u", uid);
+}
+
+static void describe(struct container *c)
+{
+	struct arena *a = &c->doc.arena;
+	auto_free char *bundle = realpath(c->spec->bundle, NULL);
+	const char *path = c->config->root->path;
+	struct state *s = &c->state;
+	char created[32];
+
+	clock_format_rfc3339(clock_wall_ms(), created);
+	s->oci_version = c->config->oci_version;
+	s->id = arena_strdup(a, c->spec->id);
+	s->bundle = arena_strdup(a, bundle ? bundle : c->spec->bundle);
+	s->rootfs = path[0] == '/' ? arena_strdup(a, path)
+				   : arena_printf(a, "%s/%s", s->bundle, path);
+	s->created = arena_strdup(a, created);
+	s->owner = owner_name(a);
+	s->annotations = c->config->annotations;
+	s->process = json_object_get(c->doc.doc, "process");
+	s->hooks = json_object_get(c->doc.doc, "hooks");
+
+	s->namespaces.items = arena_alloc(a, (NS_COUNT + 1) * sizeof(char *));
+	for (unsigned i = 0; i < NS_COUNT; i++)
+		if (c->ns[i].wanted)
+			s->namespaces.items[s->namespaces.count++] = arena_strdup(a,
+										  ns_types[i].name);
+}
+
+/* Everything that the config wants of the host; nothing is made. */
+static int look_at_host(struct container *c, struct err *e)
+{
+	const struct config *cfg = c->config;
+	const char *path = cfg->linux_.cgroups_path;
+
+	if (open_namespaces(c, e) < 0)
+		return -e->code;
+	describe(c);
+	c->state.cgroup = !path || !path[0] ? arena_printf(&c->doc.arena, "/%s", c->spec->id)
+			  : path[0] == '/'  ? arena_strdup(&c->doc.arena, path)
+					    : arena_printf(&c->doc.arena, "/%s", path);
+	if (lsm_check(cfg->process, cfg->linux_.mount_label, e) < 0 ||
+	    container_open_console(&c->spec->io, cfg->process->terminal, &c->console_fd, e) < 0)
+		return -e->code;
+	if (cfg->linux_.seccomp &&
+	    filter_get(c->rt->root_fd, cfg->linux_.seccomp, &c->filter, e) < 0)
+		return -e->code;
+	if (process_init(&c->process, cfg->process, &c->filter, c->spec->io.preserve_fds, e) < 0 ||
+	    mounts_open(&c->mounts, cfg, c->state.rootfs, c->bundle_fd, c->spec->rootfs_fd, e) <
+		    0 ||
+	    cgroup_host_open(&c->host, e) < 0 ||
+	    cgroup_init(&c->cgroup, &c->host, c->state.cgroup, e) < 0)
+		return -e->code;
+	return 0;
+}
+
+/* ---- state ---- */
+
+static int claim(struct container *c, struct err *e)
+{
+	int r = state_claim(c->rt->root_fd, c->spec->id, &c->dir_fd, e);
+
+	if (r != 0)
+		return r;
+	if (cgroup_look(&c->cgroup, true, e) < 0)
+		return -e->code;
+	c->state.cgroup_kept = c->cgroup.kept;
+	if (state_write(c->dir_fd, &c->state, e) < 0 ||
+	    state_listen(c->dir_fd, &c->start_fd, e) < 0)
+		return -e->code;
+	return c->filter.insns ? filter_save(c->dir_fd, STATE_FILTER, &c->filter, e) : 0;
+}
+
+static void drop_state(struct container *c)
+{
+	struct err ignored;
+
+	if (c->dir_fd >= 0)
+		(void)state_drop(c->rt->root_fd, c->spec->id, &ignored);
+}
+
+/* ---- cgroup ---- */
+
+static int make_cgroup(struct container *c, struct err *e)
+{
+	const struct config_linux *l = &c->config->linux_;
+
+	if (cgroup_make(&c->cgroup, e) < 0 || cgroup_limit(&c->cgroup, &l->resources, e) < 0 ||
+	    cgroup_limit_devices(&c->cgroup, &l->resources.devices, e) < 0)
+		return -e->code;
+	return mounts_open_cgroups(&c->mounts, c->config, &c->cgroup, e);
+}
+
+static void drop_cgroup(struct container *c)
+{
+	struct err ignored;
+
+	(void)cgroup_remove(&c->cgroup, &ignored);
+}
+
+/* ---- init ---- */
+
+static void kill_init(struct container *c)
+{
+	struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
+	siginfo_t info;
+
+	if (c->pidfd < 0)
+		return;
+	(void)proc_pidfd_kill(c->pidfd, SIGKILL);
+	(void)poll(&p, 1, DYING_MS);
+	(void)waitid((idtype_t)P_PIDFD, (id_t)c->pidfd, &info,
+		     WEXITED | WNOHANG); /* not a sibling */
+}
+
+static int write_id_map(int proc_fd, pid_t pid, const char *file, const struct js_list *maps,
+			struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(ID_MAP_LINES * 36);
+	char path[64];
+
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct config_id_map *m = JS_AT(*maps, struct config_id_map, i);
+
+		buf_printf(&text, "%u %u %u\n", m->container_id, m->host_id, m->size);
+	}
+	if (buf_overflow(&text))
+		return err_set(e, E2BIG, "more than %d mappings", ID_MAP_LINES);
+	(void)snprintf(path, sizeof(path), "%d/%s", (int)pid, file);
+	return procfs_write(proc_fd, path, buf_str(&text), e);
+}
+
+/* What is so already needs no privilege to be made so. */
+static int set_oom_score(int proc_fd, pid_t pid, int64_t score, struct err *e)
+{
+	auto_buf struct buf now = BUF_INIT(64);
+	char path[64], text[16];
+	int64_t current = 0;
+	struct err ignored;
+
+	(void)snprintf(path, sizeof(path), "%d/oom_score_adj", (int)pid);
+	(void)snprintf(text, sizeof(text), "%lld", (long long)score);
+	if (fs_read(proc_fd, path, &now, &ignored) == 0)
+		current = strtoll(buf_str(&now), NULL, 10);
+	if (current == score || procfs_write(proc_fd, path, text, e) == 0)
+		return 0;
+	if (e->code == EACCES)
+		return err_set(e, EACCES,
+			       "process.oomScoreAdj: lowering %lld to %lld takes CAP_SYS_RESOURCE",
+			       (long long)current, (long long)score);
+	return err_wrap(e, "process.oomScoreAdj");
+}
+
+/* What only the outside can do for the init. */
+static int attach(struct container *c, struct err *e)
+{
+	const struct config *cfg = c->config;
+	bool maps = c->ns[NS_USER].wanted && c->ns_fd[NS_USER] < 0;
+	auto_close int proc_fd = -1;
+
+	if ((maps || cfg->process->oom_score_adj) && procfs_open(&proc_fd, e) < 0)
+		return -e->code;
+	if (maps && (write_id_map(proc_fd, c->pid, "uid_map", &cfg->linux_.uid_mappings, e) < 0 ||
+		     write_id_map(proc_fd, c->pid, "gid_map", &cfg->linux_.gid_mappings, e) < 0))
+		return err_wrap(e, "map ids");
+	if (cfg->process->oom_score_adj &&
+	    set_oom_score(proc_fd, c->pid, *cfg->process->oom_score_adj, e) < 0)
+		return -e->code;
+	if (cgroup_attach(&c->cgroup, c->pid, cgroup_v2_fd(&c->cgroup) >= 0, e) < 0)
+		return -e->code;
+	return sync_say(c->sync_fd, SYNC_ATTACHED, 0, e);
+}
+
+static int run_hooks(struct container *c, struct err *e)
+{
+	const struct config_hooks *h = &c->config->hooks;
+	auto_json json_t *state = NULL;
+
+	if (!h->prestart.count && !h->create_runtime.count)
+		return 0;
+	if (sync_expect(c->sync_fd, SYNC_MOUNTED, NULL, e) < 0)
+		return -e->code;
+	state = state_json(&c->state, RUNTIME_STATUS_CREATING, c->pid);
+	if (hooks_run(&h->prestart, "prestart", state, e) < 0 ||
+	    hooks_run(&h->create_runtime, "createRuntime", state, e) < 0)
+		return -e->code;
+	return sync_say(c->sync_fd, SYNC_GO, 0, e);
+}
+
+/*
+ * When the talk breaks off, the init has a better reason than we: it was heard
+ * of too late, for it failed while we did something else.
+ */
+static int set_up(struct container *c, struct err *e)
+{
+	struct err reason;
+
+	if (attach(c, e) < 0 || run_hooks(c, e) < 0) {
+		if (e->code == EPIPE && sync_expect(c->sync_fd, SYNC_READY, NULL, &reason) < 0 &&
+		    reason.code != EPIPE)
+			*e = reason;
+		return -e->code;
+	}
+	return sync_expect(c->sync_fd, SYNC_READY, NULL, e);
+}
+
+/* ---- record ---- */
+
+static int record(struct container *c, struct err *e)
+{
+	c->state.pid = c->pid;
+	c->state.start_time = (int64_t)proc_start_time(c->pid);
+	if (state_write(c->dir_fd, &c->state, e) < 0 ||
+	    container_write_pid(c->spec->io.pid_file, c->pid, e) < 0)
+		return -e->code;
+	return sync_say(c->sync_fd, SYNC_COMMIT, 0, e);
+}
+
+static void drop_pid_file(struct container *c)
+{
+	if (c->spec->io.pid_file)
+		(void)unlink(c->spec->io.pid_file);
+}
+
+/* ---- */
+
+static const struct step {
+	int (*make)(struct container *c, struct err *e);
+	void (*drop)(struct container *c); /* also after a make that failed halfway */
+} steps[] = {
+	{load_config, NULL},        {look_at_host, NULL},    {claim, drop_state},
+	{make_cgroup, drop_cgroup}, {spawn_init, kill_init}, {set_up, NULL},
+	{record, drop_pid_file},
+};
+
+static void container_init(struct container *c, struct runtime *rt,
+			   const struct runtime_create *spec)
+{
+	*c = (struct container){.rt = rt,
+				.spec = spec,
+				.bundle_fd = -1,
+				.dir_fd = -1,
+				.start_fd = -1,
+				.console_fd = -1,
+				.sync_fd = -1,
+				.pidfd = -1};
+	c->config = &c->doc.config;
+	for (unsigned i = 0; i < NS_COUNT; i++)
+		c->ns_fd[i] = -1;
+	mounts_init(&c->mounts);
+}
+
+static void container_done(struct container *c)
+{
+	mounts_close(&c->mounts, c->config);
+	ns_close(c->ns_fd);
+	cgroup_done(&c->cgroup);
+	cgroup_host_close(&c->host);
+	filter_done(&c->filter);
+	process_done(&c->process);
+	close_fd(&c->bundle_fd);
+	close_fd(&c->dir_fd);
+	close_fd(&c->start_fd);
+	close_fd(&c->console_fd);
+	close_fd(&c->sync_fd);
+	close_fd(&c->pidfd);
+	config_doc_done(&c->doc);
+}
+
+int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
+		   struct err *e)
+{
+	struct container c;
+	int r = 0;
+
+	assert(rt && spec->id && spec->bundle);
+
+	if (state_check_id(spec->id, e) < 0 || protect_check(e) < 0 ||
+	    container_check_preserved(spec->io.preserve_fds, e) < 0)
+		return -e->code;
+	container_init(&c, rt, spec);
+	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(steps); i++) {
+		r = steps[i].make(&c, e);
+		for (size_t k = i + 1; r != 0 && k-- > 0;)
+			if (steps[k].drop)
+				steps[k].drop(&c);
+	}
+	if (r == 0)
+		*ret_pid = c.pid;
+	container_done(&c);
+	return r;
+}

@@ -1,0 +1,230 @@
+/* runtime/devices.c - the nodes in a container's /dev
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * In a user namespace no node can be made: there the host's own are put in
+ * their places, as copies that the creator has taken.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "runtime/inroot.h"
+#include "runtime/mount_options.h"
+#include "runtime/mounts.h"
+
+#define ANYBODY 0666
+
+static const struct node {
+	const char *path;
+	unsigned major, minor;
+} default_nodes[] = {
+	{"/dev/null", 1, 3},   {"/dev/zero", 1, 5},    {"/dev/full", 1, 7},
+	{"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0},
+};
+
+static const struct {
+	const char *target, *name;
+} default_links[] = {
+	{"/proc/self/fd", "fd"},       {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
+	{"/proc/self/fd/2", "stderr"}, {"/proc/kcore", "core"},
+};
+
+/* The node as either table describes it. */
+struct wanted {
+	const char *path;
+	mode_t type, mode;
+	dev_t rdev;
+	uid_t uid;
+	gid_t gid;
+};
+
+static void from_config(const struct config_device *d, struct wanted *ret)
+{
+	char type = d->type[0];
+
+	*ret = (struct wanted){
+		.path = d->path,
+		.type = type == 'b'   ? S_IFBLK
+			: type == 'p' ? S_IFIFO
+				      : S_IFCHR,
+		.mode = d->file_mode ? (mode_t)*d->file_mode & 07777 : ANYBODY,
+		.rdev = type == 'p' ? 0 : makedev((unsigned)*d->major, (unsigned)*d->minor),
+		.uid = d->uid ? *d->uid : 0,
+		.gid = d->gid ? *d->gid : 0,
+	};
+}
+
+static void from_default(const struct node *n, struct wanted *ret)
+{
+	*ret = (struct wanted){.path = n->path,
+			       .type = S_IFCHR,
+			       .mode = ANYBODY,
+			       .rdev = makedev(n->major, n->minor)};
+}
+
+/* Call fn for each node: the default ones, then those of the config. */
+static int for_each_node(const struct config *c,
+			 int (*fn)(void *arg, size_t i, const struct wanted *w, struct err *e),
+			 void *arg, struct err *e)
+{
+	const struct js_list *list = &c->linux_.devices;
+	struct wanted w;
+	size_t count = ARRAY_COUNT(default_nodes);
+
+	for (size_t i = 0; i < count + list->count; i++) {
+		if (i < count)
+			from_default(&default_nodes[i], &w);
+		else
+			from_config(JS_AT(*list, struct config_device, i - count), &w);
+		if (fn(arg, i, &w, e) < 0)
+			return err_wrap(e, "device %s", w.path);
+	}
+	return 0;
+}
+
+/* ---- with the host's nodes ---- */
+
+static int open_node(void *arg, size_t i, const struct wanted *w, struct err *e)
+{
+	struct mount_plan *p = arg;
+	struct stat st;
+
+	p->device_fds[i] = mount_clone(AT_FDCWD, w->path, false, e);
+	if (p->device_fds[i] < 0)
+		return p->device_fds[i];
+	if (fstat(p->device_fds[i], &st) < 0 || (st.st_mode & S_IFMT) != w->type ||
+	    st.st_rdev != w->rdev)
+		return err_set(e, EINVAL, "the host's is another one");
+	return 0;
+}
+
+int devices_open(struct mount_plan *p, const struct config *c, struct err *e)
+{
+	p->device_count = ARRAY_COUNT(default_nodes) + c->linux_.devices.count;
+	p->device_fds = xcalloc(p->device_count, sizeof(int));
+	for (size_t i = 0; i < p->device_count; i++)
+		p->device_fds[i] = -1;
+	return for_each_node(c, open_node, p, e);
+}
+
+static int bind_node(const struct mount_plan *p, size_t i, const struct wanted *w, struct err *e)
+{
+	auto_close int target_fd = inroot_mkfile(p->root_fd, w->path, INROOT_NO_SYMLINKS);
+
+	if (target_fd < 0) {
+		errno = -target_fd;
+		return err_sys(e, "make its place");
+	}
+	return mount_move(p->device_fds[i], target_fd, e);
+}
+
+/* ---- with nodes of its own ---- */
+
+static int check_existing(int dir_fd, const char *name, const struct wanted *w, struct err *e)
+{
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, "look at it");
+	if ((st.st_mode & S_IFMT) != w->type || st.st_rdev != w->rdev)
+		return err_set(e, EEXIST, "something else is there in the image");
+	return 0;
+}
+
+static int make_node(const struct mount_plan *p, const struct wanted *w, struct err *e)
+{
+	const char *name;
+	auto_close int dir_fd = inroot_parent(p->root_fd, w->path, INROOT_NO_SYMLINKS, &name);
+
+	if (dir_fd < 0) {
+		errno = -dir_fd;
+		return err_sys(e, "open its directory");
+	}
+	if (mknodat(dir_fd, name, w->type | w->mode, w->rdev) < 0) {
+		if (errno != EEXIST)
+			return err_sys(e, "make the node");
+		if (check_existing(dir_fd, name, w, e) < 0)
+			return -e->code;
+	}
+	/* The directory is not the container's to rename in before it runs; still, never follow. */
+	if (fchownat(dir_fd, name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, "set its owner");
+	return 0;
+}
+
+static int put_node(void *arg, size_t i, const struct wanted *w, struct err *e)
+{
+	const struct mount_plan *p = arg;
+
+	return p->device_fds ? bind_node(p, i, w, e) : make_node(p, w, e);
+}
+
+/* ---- the directory ---- */
+
+static int make_links(int dev_fd, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(default_links); i++)
+		if (symlinkat(default_links[i].target, dev_fd, default_links[i].name) < 0 &&
+		    errno != EEXIST)
+			return err_sys(e, "link /dev/%s", default_links[i].name);
+
+	/* An image's own ptmx would open the terminals of nobody. */
+	if (unlinkat(dev_fd, "ptmx", 0) < 0 && errno != ENOENT)
+		return err_sys(e, "remove the image's /dev/ptmx");
+	if (symlinkat("pts/ptmx", dev_fd, "ptmx") < 0)
+		return err_sys(e, "link /dev/ptmx");
+	return 0;
+}
+
+/* Somebody else's /dev is left as it is. */
+static bool dev_is_bound(const struct config *c)
+{
+	for (size_t i = 0; i < c->mounts.count; i++) {
+		const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
+		struct mount_options o;
+		struct err ignored;
+
+		if ((str_eq(m->destination, "/dev") || str_eq(m->destination, "/dev/")) &&
+		    mount_options_parse(m, &o, &ignored) == 0 && o.bind)
+			return true;
+	}
+	return false;
+}
+
+int devices_make(struct mount_plan *p, const struct config *c, struct err *e)
+{
+	auto_close int dev_fd = -1;
+
+	if (dev_is_bound(c))
+		return 0;
+	dev_fd = inroot_mkdirs(p->root_fd, "dev", INROOT_NO_SYMLINKS);
+	if (dev_fd < 0) {
+		errno = -dev_fd;
+		return err_sys(e, "open /dev of the root");
+	}
+	if (for_each_node(c, put_node, p, e) < 0)
+		return -e->code;
+	return make_links(dev_fd, e);
+}
+
+int devices_console(int root_fd, int slave_fd, struct err *e)
+{
+	auto_close int target_fd = inroot_mkfile(root_fd, "dev/console", INROOT_NO_SYMLINKS);
+	auto_close int tree_fd = -1;
+
+	if (target_fd < 0) {
+		errno = -target_fd;
+		return err_sys(e, "make /dev/console");
+	}
+	tree_fd = mount_clone(slave_fd, "", false, e);
+	if (tree_fd < 0 || mount_move(tree_fd, target_fd, e) < 0)
+		return err_wrap(e, "/dev/console");
+	return 0;
+}

@@ -1,0 +1,60 @@
+/* runtime/example.c - the config.json that `spec` writes
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/js.h"
+#include "runtime/runtime.h"
+
+/* A shell with little to lose; the lists that do not depend on it are added below. */
+static const char example[] =
+	"{\"ociVersion\":\"" RUNTIME_SPEC_VERSION "\","
+	"\"process\":{\"terminal\":true,\"user\":{\"uid\":0,\"gid\":0},\"args\":[\"sh\"],"
+	"\"env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\","
+	"\"TERM=xterm\"],\"cwd\":\"/\",\"capabilities\":{},"
+	"\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"hard\":1024,\"soft\":1024}],"
+	"\"noNewPrivileges\":true},"
+	"\"root\":{\"path\":\"rootfs\",\"readonly\":true},"
+	"\"hostname\":\"berth\","
+	"\"mounts\":["
+	"{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+	"{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\","
+	"\"options\":[\"nosuid\",\"strictatime\",\"mode=755\",\"size=65536k\"]},"
+	"{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\","
+	"\"options\":[\"nosuid\",\"noexec\",\"newinstance\",\"ptmxmode=0666\",\"mode=0620\",\"gid=5\"]},"
+	"{\"destination\":\"/dev/shm\",\"type\":\"tmpfs\",\"source\":\"shm\","
+	"\"options\":[\"nosuid\",\"noexec\",\"nodev\",\"mode=1777\",\"size=65536k\"]},"
+	"{\"destination\":\"/dev/mqueue\",\"type\":\"mqueue\",\"source\":\"mqueue\","
+	"\"options\":[\"nosuid\",\"noexec\",\"nodev\"]},"
+	"{\"destination\":\"/sys\",\"type\":\"sysfs\",\"source\":\"sysfs\","
+	"\"options\":[\"nosuid\",\"noexec\",\"nodev\",\"ro\"]},"
+	"{\"destination\":\"/sys/fs/cgroup\",\"type\":\"cgroup\",\"source\":\"cgroup\","
+	"\"options\":[\"nosuid\",\"noexec\",\"nodev\",\"relatime\",\"ro\"]}],"
+	"\"linux\":{\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}]},"
+	"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"network\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},"
+	"{\"type\":\"mount\"},{\"type\":\"cgroup\"}]}}";
+
+static const char *const example_capabilities[] = {"CAP_AUDIT_WRITE", "CAP_KILL",
+						   "CAP_NET_BIND_SERVICE", NULL};
+static const char *const example_sets[] = {"bounding", "effective", "permitted", NULL};
+
+static json_t *strings(const char *const *list)
+{
+	json_t *array = json_array();
+
+	for (; *list; list++)
+		(void)json_array_append_new(array, json_string(*list));
+	return array;
+}
+
+json_t *runtime_example_config(void)
+{
+	json_t *doc = json_loads(example, JSON_REJECT_DUPLICATES, NULL), *caps, *on_linux;
+
+	caps = json_object_get(json_object_get(doc, "process"), "capabilities");
+	for (const char *const *set = example_sets; *set; set++)
+		(void)json_object_set_new(caps, *set, strings(example_capabilities));
+	on_linux = json_object_get(doc, "linux");
+	(void)json_object_set_new(on_linux, "maskedPaths", strings(runtime_default_masked_paths()));
+	(void)json_object_set_new(on_linux, "readonlyPaths",
+				  strings(runtime_default_readonly_paths()));
+	return doc;
+}

@@ -1,0 +1,264 @@
+/* runtime/init.c - the first process of a container, until it is the user's
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Theory of operation
+ *
+ * The init is a copy of its creator in new namespaces.  It has all it needs in
+ * memory and in descriptors; it looks up no path of the host.  It goes through
+ *
+ *   apart     nobody can trace it, all descriptors but its own are closed
+ *   mounted   the root and all below it are in place
+ *   attached  its creator has put it into its cgroup and mapped its ids
+ *   ready     it is inside of its root, the user's in all but the last rights,
+ *             and knows that its program can be executed
+ *   committed its creator has it on record; from here on it lives without it
+ *   started   someone has connected to its socket and said so
+ *
+ * and dies at each of them when its creator does, until committed.  A failure
+ * goes to whoever is waiting: the creator first, then who starts it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+#include "runtime/console.h"
+#include "runtime/container.h"
+#include "runtime/hooks.h"
+#include "runtime/lsm.h"
+#include "runtime/procfs.h"
+#include "runtime/sync.h"
+#include "runtime/sysctl.h"
+
+/* ---- apart ---- */
+
+static void keep_own_fds(struct container *c)
+{
+	const struct mount_plan *m = &c->mounts;
+	size_t max = 5 + c->config->mounts.count + m->device_count + CGROUP_HIERARCHIES_MAX,
+	       count = 0;
+	auto_free int *keep = xcalloc(max, sizeof(int));
+
+	keep[count++] = c->sync_fd;
+	keep[count++] = c->start_fd;
+	keep[count++] = c->console_fd;
+	keep[count++] = m->root_fd;
+	keep[count++] = m->null_fd;
+	for (size_t i = 0; i < c->config->mounts.count; i++)
+		keep[count++] = m->tree_fds[i];
+	for (size_t i = 0; i < m->device_count; i++)
+		keep[count++] = m->device_fds[i];
+	for (size_t i = 0; i < CGROUP_HIERARCHIES_MAX; i++)
+		keep[count++] = m->cgroup_fds[i];
+	process_keep_fds(keep, count, c->spec->io.preserve_fds);
+}
+
+static int join_keyring(const char *id, struct err *e)
+{
+	char name[RUNTIME_ID_MAX + 8];
+
+	(void)snprintf(name, sizeof(name), "_ses.%s", id);
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) < 0 && errno != ENOSYS)
+		return err_sys(e, "make a session keyring");
+	return 0;
+}
+
+static int stand_apart(struct container *c, struct err *e)
+{
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return err_sys(e, "refuse to be traced");
+	(void)umask(0); /* modes are meant as they are written */
+	process_reset_signals();
+	if (setsid() < 0)
+		return err_sys(e, "setsid");
+	if (container_take_stdio(&c->spec->io, e) < 0)
+		return -e->code;
+	keep_own_fds(c);
+	return c->spec->no_new_keyring ? 0 : join_keyring(c->spec->id, e);
+}
+
+/* ---- attached ---- */
+
+static bool has_user_namespace(const struct container *c)
+{
+	return c->ns[NS_USER].wanted;
+}
+
+/* In a new user namespace we are nobody until ids are mapped. */
+static int become_root(struct err *e)
+{
+	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return err_sys(e, "become root of the user namespace");
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? err_sys(e, "refuse to be traced") : 0;
+}
+
+static int wait_attached(struct container *c, struct err *e)
+{
+	if (sync_expect(c->sync_fd, SYNC_ATTACHED, NULL, e) < 0)
+		return -e->code;
+	if (has_user_namespace(c) && become_root(e) < 0)
+		return -e->code;
+	/* Its root is the cgroup that we are in when it is made. */
+	if (c->ns[NS_CGROUP].wanted && c->ns_fd[NS_CGROUP] < 0 && unshare(CLONE_NEWCGROUP) < 0)
+		return err_sys(e, "make a cgroup namespace");
+	return 0;
+}
+
+/* ---- names, network, parameters ---- */
+
+static int set_names(const struct config *c, struct err *e)
+{
+	if (c->hostname && c->hostname[0] && sethostname(c->hostname, strlen(c->hostname)) < 0)
+		return err_sys(e, "set hostname %s", c->hostname);
+	if (c->domainname && c->domainname[0] &&
+	    setdomainname(c->domainname, strlen(c->domainname)) < 0)
+		return err_sys(e, "set domainname %s", c->domainname);
+	return 0;
+}
+
+/* A new network namespace has a loopback that is down; nobody else will raise it. */
+static int raise_loopback(const struct container *c, struct err *e)
+{
+	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	auto_close int fd = -1;
+
+	if (!c->ns[NS_NETWORK].wanted || c->ns_fd[NS_NETWORK] >= 0)
+		return 0;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return errno == EAFNOSUPPORT ? 0 : err_sys(e, "socket");
+	return ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? err_sys(e, "raise the loopback") : 0;
+}
+
+static int set_parameters(const struct container *c, int proc_fd, struct err *e)
+{
+	if (set_names(c->config, e) < 0 || raise_loopback(c, e) < 0)
+		return -e->code;
+	return sysctl_apply(&c->config->linux_.sysctl, proc_fd, e);
+}
+
+/* ---- mounted ---- */
+
+/* The terminal is made before anything of the image runs, in a devpts that nobody has touched. */
+static int take_console(struct container *c, struct err *e)
+{
+	auto_console struct console console = CONSOLE_INIT;
+
+	if (!c->config->process->terminal)
+		return 0;
+	if (console_open(c->mounts.root_fd, c->config->process, &console, e) < 0 ||
+	    devices_console(c->mounts.root_fd, console.slave_fd, e) < 0 ||
+	    console_take(&console, c->console_fd, e) < 0)
+		return -e->code;
+	close_fd(&c->console_fd);
+	return 0;
+}
+
+static int mount_all(struct container *c, struct err *e)
+{
+	if (rootfs_isolate(c->config, e) < 0 || rootfs_attach(&c->mounts, c->config, e) < 0 ||
+	    mounts_apply(&c->mounts, c->config, &c->host, e) < 0 ||
+	    devices_make(&c->mounts, c->config, e) < 0)
+		return -e->code;
+	return take_console(c, e);
+}
+
+static int run_hooks(const struct container *c, const struct js_list *hooks, const char *kind,
+		     enum runtime_status status, struct err *e)
+{
+	auto_json json_t *state = hooks->count ? state_json(&c->state, status, getpid()) : NULL;
+
+	return hooks_run(hooks, kind, state, e);
+}
+
+/* Hooks of the creator's side, then those of ours, while the host's files are still in reach. */
+static int let_hooks_run(struct container *c, struct err *e)
+{
+	const struct config_hooks *h = &c->config->hooks;
+
+	if ((h->prestart.count || h->create_runtime.count) &&
+	    (sync_say(c->sync_fd, SYNC_MOUNTED, 0, e) < 0 ||
+	     sync_expect(c->sync_fd, SYNC_GO, NULL, e) < 0))
+		return -e->code;
+	return run_hooks(c, &h->create_container, "createContainer", RUNTIME_STATUS_CREATING, e);
+}
+
+/* ---- ready ---- */
+
+static int make_ready(struct container *c, struct err *e)
+{
+	auto_close int proc_fd = -1;
+	int early = has_user_namespace(c), r;
+
+	if (stand_apart(c, e) < 0)
+		return -e->code;
+	if (early && wait_attached(c, e) < 0)
+		return -e->code;
+	if ((c->config->linux_.sysctl.count || lsm_wanted(c->config->process)) &&
+	    procfs_open(&proc_fd, e) < 0)
+		return -e->code;
+	if (set_parameters(c, proc_fd, e) < 0 || mount_all(c, e) < 0)
+		return -e->code;
+	/* The creator may spend a grace period of the kernel on our cgroup: mounts did not wait. */
+	if (!early && wait_attached(c, e) < 0)
+		return -e->code;
+	if (let_hooks_run(c, e) < 0 || rootfs_pivot(&c->mounts, c->spec->no_pivot, e) < 0 ||
+	    rootfs_restrict(&c->mounts, c->config, e) < 0)
+		return -e->code;
+	mounts_close(&c->mounts, c->config);
+	r = process_prepare(&c->process, proc_fd, e);
+	if (r < 0)
+		return r;
+	return sync_say(c->sync_fd, SYNC_READY, 0, e);
+}
+
+/* ---- started ---- */
+
+/* Who asks for our state connects, too, and says nothing. */
+static int wait_started(int start_fd)
+{
+	struct err ignored;
+
+	for (;;) {
+		auto_close int fd = accept4(start_fd, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd < 0 && errno != EINTR)
+			_exit(1);
+		if (fd >= 0 && sync_expect(fd, SYNC_START, NULL, &ignored) == 0)
+			return take_fd(fd);
+	}
+}
+
+_Noreturn void init_main(struct container *c)
+{
+	struct err e;
+	int fd;
+
+	if (make_ready(c, &e) < 0) {
+		sync_fail(c->sync_fd, &e);
+		_exit(1);
+	}
+	if (sync_expect(c->sync_fd, SYNC_COMMIT, NULL, &e) < 0)
+		_exit(1);
+	close_fd(&c->sync_fd);
+
+	fd = wait_started(c->start_fd);
+	close_fd(&c->start_fd);
+	if (run_hooks(c, &c->config->hooks.start_container, "startContainer",
+		      RUNTIME_STATUS_CREATED, &e) == 0)
+		(void)process_execute(&c->process, &e);
+	sync_fail(fd, &e);
+	_exit(1);
+}

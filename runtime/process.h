@@ -1,0 +1,55 @@
+/* runtime/process.h - from a process of ours in a container to the user's program
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The last stretch of create and of exec.  Context: a process that is in all
+ * its namespaces, with the container's root as its own.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "runtime/capability.h"
+#include "runtime/config.h"
+#include "runtime/filter.h"
+
+struct process {
+	const struct config_process *config; /* borrowed */
+	const struct filter *filter;         /* borrowed */
+	unsigned preserve_fds;
+	struct capability_sets caps;
+	struct arena arena;
+	char *program; /* found by process_prepare() */
+	char **env;
+};
+
+/* What can be prepared anywhere. */
+int process_init(struct process *x, const struct config_process *config,
+		 const struct filter *filter, unsigned preserve_fds, struct err *e);
+void process_done(struct process *x);
+
+/*
+ * Become the user: working directory, label, limits, groups, ids, and no more
+ * capabilities than the last step needs.  Finds the program, so that all that
+ * can be told beforehand fails here and not in process_execute().
+ * 'proc_fd': procfs_open(), or -1 when no label is wanted.
+ */
+int process_prepare(struct process *x, int proc_fd, struct err *e);
+
+/* Filter, capabilities, execve(2).  Returns only to tell why it could not. */
+int process_execute(struct process *x, struct err *e);
+
+/* Default dispositions and an empty mask, whatever our caller had. */
+void process_reset_signals(void);
+
+/*
+ * Let go of every descriptor from 3 on that is not in keep[0..count) and not one
+ * of the first 'preserve' of them.  -1 entries are passed over; sorts the array.
+ */
+void process_keep_fds(int *keep, size_t count, unsigned preserve);
+
+/*
+ * The file that execvp(3) would execute, in the words that runc's users know:
+ * `exec: "x": executable file not found in $PATH`.
+ */
+int process_find_program(const char *name, const struct js_strings *env, struct arena *a,
+			 char **ret, struct err *e);
