@@ -18,7 +18,7 @@ static void try_command(const uint8_t *data, size_t size, size_t fd_count)
 	struct err e;
 
 	memcpy(&c, data, size < sizeof(c) ? size : sizeof(c));
-	(void)command_check(data, size, fd_count, &e);
+	(void)command_check(&c, size, fd_count, &e);
 	if (command_check(&c, sizeof(c), fd_count, &e) < 0)
 		return;
 	/* What is taken can be used as strings and numbers. */
@@ -36,7 +36,7 @@ static void try_event(const uint8_t *data, size_t size, size_t fd_count)
 	struct err e;
 
 	memcpy(&ev, data, size < sizeof(ev) ? size : sizeof(ev));
-	(void)event_check(data, size, fd_count, &e);
+	(void)event_check(&ev, size, fd_count, &e);
 	if (event_check(&ev, sizeof(ev), fd_count, &e) < 0)
 		return;
 	event_read(&ev, &out);
