@@ -10,8 +10,8 @@
 #include "keeper/worker.h"
 
 #define CLIENTS_MAX      8
-#define CLIENT_QUEUE_MAX 4096 /* events that wait for a client; a slower one is sent away */
-#define WORKERS_MAX      16   /* steps at a time; more wait for their turn */
+#define CLIENT_QUEUE_MAX 512 /* events that wait for a client; a slower one is sent away */
+#define WORKERS_MAX      16  /* steps at a time; more wait for their turn */
 
 struct client {
 	int fd;
