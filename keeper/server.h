@@ -92,6 +92,8 @@ void child_ended(struct server *s, pid_t pid, int status);
 void adopted_ended(struct server *s, struct row *row, uint32_t events);
 /* Its end is known or will never be: write it down, tell it when the output is in the spool. */
 void row_ended(struct server *s, struct row *row, const struct keeper_exit *how);
+/* Its end is told when its output is in the spool, but not much later than now. */
+void wait_for_output(struct server *s, struct row *row);
 void watch_outputs(struct server *s, struct row *row);
 void pipe_ready(struct server *s, struct row *row, int stream);
 /* Do what is due; milliseconds until more is, or -1. */
