@@ -83,7 +83,8 @@ int mount_tmpfs(unsigned attrs, struct err *e)
 	auto_close int fs_fd = fsopen("tmpfs", FSOPEN_CLOEXEC);
 	int fd;
 
-	if (fs_fd < 0 || fsconfig(fs_fd, FSCONFIG_SET_STRING, "size", "64k", 0) < 0 ||
+	if (fs_fd < 0 || fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", "tmpfs", 0) < 0 ||
+	    fsconfig(fs_fd, FSCONFIG_SET_STRING, "size", "64k", 0) < 0 ||
 	    fsconfig(fs_fd, FSCONFIG_SET_STRING, "mode", "755", 0) < 0 ||
 	    fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return err_sys(e, "make a tmpfs");

@@ -1,0 +1,24 @@
+/* cmd/berth_oci/foreground.h - staying beside a process: its terminal, signals, exit code
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+struct foreground {
+	int signal_fd;
+	int console[2]; /* the end for the runtime, and ours; -1: no terminal */
+};
+
+/* Before the process is made.  Signals are held from here on. */
+int foreground_begin(struct foreground *f, bool terminal, struct err *e);
+
+/*
+ * Pass signals to the process and bytes between our terminal and its own,
+ * until it ends.  *ret_status: exit code, or 128 + signal.
+ */
+int foreground_stay(struct foreground *f, pid_t pid, int *ret_status, struct err *e);
+void foreground_done(struct foreground *f);

@@ -1,0 +1,250 @@
+/* cmd/berth_oci/life.c - commands that change a container
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/text.h"
+#include "cmd/berth_oci/commands.h"
+#include "cmd/berth_oci/foreground.h"
+
+#define PROCESS_MAX (4 * 1024 * 1024) /* bytes of an exec --process file */
+
+int command_outcome(int r, const char *id, struct err *e)
+{
+	switch (r) {
+	case RUNTIME_ABSENT:
+		return err_set(e, ENOENT, "container '%s' does not exist", id);
+	case RUNTIME_EXISTS:
+		return err_set(e, EEXIST, "container with given ID already exists: '%s'", id);
+	case RUNTIME_STOPPED:
+		return err_set(e, ESRCH, "container not running: '%s'", id);
+	case RUNTIME_RUNNING:
+		return err_set(e, EBUSY,
+			       "cannot delete container '%s' that is not stopped: running", id);
+	default:
+		return r;
+	}
+}
+
+/* LISTEN_FDS of systemd's socket activation: they go on to the container. */
+static unsigned preserved(const struct arguments *a)
+{
+	const char *text = getenv("LISTEN_FDS");
+	uint32_t count = 0;
+
+	if (text && !parse_u32(text, 1024, &count))
+		count = 0;
+	return a->preserve_fds + count;
+}
+
+static struct runtime_create create_spec(const struct arguments *a)
+{
+	struct runtime_create spec = RUNTIME_CREATE_INIT;
+
+	spec.id = a->words[0];
+	spec.bundle = a->bundle ? a->bundle : ".";
+	spec.io.pid_file = a->pid_file;
+	spec.io.console_socket = a->console_socket;
+	spec.io.preserve_fds = preserved(a);
+	spec.no_pivot = a->no_pivot;
+	spec.no_new_keyring = a->no_new_keyring;
+	return spec;
+}
+
+int command_create(struct runtime *rt, const struct arguments *a, struct err *e)
+{
+	struct runtime_create spec = create_spec(a);
+	pid_t pid;
+
+	return command_outcome(runtime_create(rt, &spec, &pid, e), spec.id, e);
+}
+
+int command_start(struct runtime *rt, const struct arguments *a, struct err *e)
+{
+	return command_outcome(runtime_start(rt, a->words[0], e), a->words[0], e);
+}
+
+/* ---- run ---- */
+
+/* Does the config want a terminal that is to be ours? */
+static int wants_terminal(const struct arguments *a, bool *ret, struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(PROCESS_MAX);
+	auto_json json_t *doc = NULL;
+	auto_close int fd = open(a->bundle ? a->bundle : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	*ret = false;
+	if (a->detach || a->console_socket)
+		return 0;
+	/* Whatever is wrong with it, create tells better. */
+	if (fd < 0 || fs_read(fd, "config.json", &text, e) < 0)
+		return 0;
+	doc = json_loadb(buf_str(&text), text.size, JSON_DECODE_INT_AS_REAL, NULL);
+	*ret = json_is_true(json_object_get(json_object_get(doc, "process"), "terminal"));
+	return 0;
+}
+
+static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_create *spec,
+		  struct foreground *f, struct err *e)
+{
+	struct err second;
+	int status = 0, r;
+	pid_t pid;
+
+	spec->io.console_fd = f->console[0];
+	r = command_outcome(runtime_create(rt, spec, &pid, e), spec->id, e);
+	if (r < 0)
+		return r;
+	r = runtime_start(rt, spec->id, e);
+	if (r == 0 && a->detach)
+		return 0;
+	if (r == 0)
+		r = foreground_stay(f, pid, &status, e);
+	if (!a->keep || r < 0) {
+		int gone = runtime_delete(rt, spec->id, true, r < 0 ? &second : e);
+
+		r = r == 0 && gone < 0 ? gone : r;
+	}
+	return r < 0 ? r : status;
+}
+
+int command_run(struct runtime *rt, const struct arguments *a, struct err *e)
+{
+	struct runtime_create spec = create_spec(a);
+	struct foreground f;
+	bool terminal;
+	int r;
+
+	if (a->console_socket && !a->detach)
+		return err_set(e, EINVAL, "--console-socket goes with --detach only");
+	if (wants_terminal(a, &terminal, e) < 0)
+		return -e->code;
+	if (a->detach)
+		f = (struct foreground){-1, {-1, -1}};
+	else if (foreground_begin(&f, terminal, e) < 0)
+		return -e->code;
+	r = run_in(rt, a, &spec, &f, e);
+	foreground_done(&f);
+	return r;
+}
+
+/* ---- exec ---- */
+
+static int exec_in(struct runtime *rt, const struct arguments *a, struct runtime_exec *spec,
+		   struct foreground *f, struct err *e)
+{
+	int status = 0, r;
+	pid_t pid;
+
+	spec->io.console_fd = f->console[0];
+	r = runtime_exec(rt, spec, &pid, e);
+	if (r == RUNTIME_STOPPED)
+		return err_set(e, ESRCH, "cannot exec in a stopped container");
+	if (r != 0)
+		return command_outcome(r, spec->id, e);
+	if (a->detach)
+		return 0;
+	return foreground_stay(f, pid, &status, e) < 0 ? -e->code : status;
+}
+
+static bool process_terminal(const char *text)
+{
+	auto_json json_t *doc = json_loads(text, JSON_DECODE_INT_AS_REAL, NULL);
+
+	return json_is_true(json_object_get(doc, "terminal"));
+}
+
+int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
+{
+	auto_buf struct buf process = BUF_INIT(PROCESS_MAX);
+	struct runtime_exec spec = RUNTIME_EXEC_INIT;
+	struct foreground f = {-1, {-1, -1}};
+	bool terminal = a->tty;
+	int r;
+
+	if (a->process && fs_read(AT_FDCWD, a->process, &process, e) < 0)
+		return err_wrap(e, "--process");
+	if (!a->process && a->word_count < 2)
+		return err_set(e, EINVAL, "exec: neither a command nor --process is given");
+	spec.id = a->words[0];
+	spec.process = a->process ? buf_str(&process) : NULL;
+	spec.args = a->words + 1;
+	spec.env = (char *const *)(uintptr_t)a->env;
+	spec.caps = (char *const *)(uintptr_t)a->caps;
+	spec.cwd = a->cwd;
+	spec.user = a->user;
+	spec.tty = a->tty;
+	spec.no_new_privs = a->no_new_privs;
+	spec.io.pid_file = a->pid_file;
+	spec.io.console_socket = a->console_socket;
+	spec.io.preserve_fds = preserved(a);
+
+	if (spec.process)
+		terminal = process_terminal(spec.process);
+	if (!a->detach && foreground_begin(&f, terminal && !a->console_socket, e) < 0)
+		return -e->code;
+	r = exec_in(rt, a, &spec, &f, e);
+	foreground_done(&f);
+	return r;
+}
+
+/* ---- kill, delete, pause ---- */
+
+/* "TERM", "SIGTERM", "15", "RTMIN+3"; 0: none of these. */
+static int parse_signal(const char *text)
+{
+	uint32_t number;
+
+	if (parse_u32(text, SIGRTMAX, &number))
+		return (int)number;
+	if (strncasecmp(text, "SIG", 3) == 0)
+		text += 3;
+	for (int sig = 1; sig < SIGRTMIN; sig++)
+		if (sigabbrev_np(sig) && strcasecmp(sigabbrev_np(sig), text) == 0)
+			return sig;
+	if (strncasecmp(text, "RTMIN+", 6) == 0 &&
+	    parse_u32(text + 6, (uint32_t)(SIGRTMAX - SIGRTMIN), &number))
+		return SIGRTMIN + (int)number;
+	if (strncasecmp(text, "RTMAX-", 6) == 0 &&
+	    parse_u32(text + 6, (uint32_t)(SIGRTMAX - SIGRTMIN), &number))
+		return SIGRTMAX - (int)number;
+	return 0;
+}
+
+int command_kill(struct runtime *rt, const struct arguments *a, struct err *e)
+{
+	const char *name = a->word_count > 1 ? a->words[1] : "TERM";
+	int sig = parse_signal(name);
+
+	if (sig <= 0)
+		return err_set(e, EINVAL, "kill: '%s' is no signal", name);
+	return command_outcome(runtime_kill(rt, a->words[0], sig, a->all, e), a->words[0], e);
+}
+
+int command_delete(struct runtime *rt, const struct arguments *a, struct err *e)
+{
+	int r = runtime_delete(rt, a->words[0], a->force, e);
+
+	if (r == RUNTIME_ABSENT && a->force)
+		return 0;
+	return command_outcome(r, a->words[0], e);
+}
+
+int command_pause(struct runtime *rt, const struct arguments *a, struct err *e)
+{
+	return command_outcome(runtime_pause(rt, a->words[0], e), a->words[0], e);
+}
+
+int command_resume(struct runtime *rt, const struct arguments *a, struct err *e)
+{
+	return command_outcome(runtime_resume(rt, a->words[0], e), a->words[0], e);
+}

@@ -1,0 +1,262 @@
+/* cmd/berth_oci/main.c - berth-oci: an OCI runtime with runc's command line
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "cmd/berth_oci/commands.h"
+#include "cmd/berth_oci/report.h"
+
+#define DEFAULT_ROOT "/run/berth-oci"
+
+/* ---- options ---- */
+
+#define AT(member) offsetof(struct arguments, member)
+
+static const struct option global_options[] = {
+	{"root", 0, OPTION_STRING, AT(root), "DIR", "where state is kept (" DEFAULT_ROOT ")"},
+	{"log", 0, OPTION_STRING, AT(log), "FILE", "append errors to FILE"},
+	{"log-format", 0, OPTION_STRING, AT(log_format), "FORMAT", "text or json (text)"},
+	{"debug", 0, OPTION_FLAG, AT(debug), NULL, "accepted; there is nothing more to say"},
+	{"systemd-cgroup", 0, OPTION_FLAG, AT(systemd_cgroup), NULL, "refused: cgroupfs only"},
+	{"rootless", 0, OPTION_STRING, AT(rootless), "WHEN", "auto or false; true is refused"},
+	{"version", 'v', OPTION_FLAG, AT(version), NULL, "print versions"},
+	{"help", 'h', OPTION_FLAG, AT(help), NULL, "print this, or the help of a command"},
+};
+
+#define OPTION_HELP                                                    \
+	{                                                              \
+		"help", 'h', OPTION_FLAG, AT(help), NULL, "print this" \
+	}
+#define OPTION_BUNDLE                                                             \
+	{                                                                         \
+		"bundle", 'b', OPTION_STRING, AT(bundle), "DIR", "the bundle (.)" \
+	}
+#define OPTIONS_OF_PROCESS                                                                     \
+	{"console-socket",   0,      OPTION_STRING,                                            \
+	 AT(console_socket), "PATH", "unix socket that receives the terminal"},                \
+		{"pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", "write the pid to FILE"}, \
+	{                                                                                      \
+		"preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N",                       \
+			"pass N descriptors from 3 on"                                         \
+	}
+#define OPTIONS_OF_CREATE                                                                         \
+	OPTION_BUNDLE, OPTIONS_OF_PROCESS,                                                        \
+		{"no-pivot",   0,    OPTION_FLAG,                                                 \
+		 AT(no_pivot), NULL, "chroot instead of pivot_root: for a root on an initramfs"}, \
+	{                                                                                         \
+		"no-new-keyring", 0, OPTION_FLAG, AT(no_new_keyring), NULL,                       \
+			"keep the caller's session keyring"                                       \
+	}
+#define OPTION_DETACH                                                                       \
+	{                                                                                   \
+		"detach", 'd', OPTION_FLAG, AT(detach), NULL, "do not wait for the process" \
+	}
+
+static const struct option create_options[] = {OPTIONS_OF_CREATE, OPTION_HELP};
+static const struct option run_options[] = {
+	OPTIONS_OF_CREATE,
+	OPTION_DETACH,
+	{"keep", 0, OPTION_FLAG, AT(keep), NULL, "do not delete the container when it has ended"},
+	OPTION_HELP,
+};
+static const struct option exec_options[] = {
+	{"process", 'p', OPTION_STRING, AT(process), "FILE", "an OCI process object"},
+	{"tty", 't', OPTION_FLAG, AT(tty), NULL, "give it a terminal"},
+	{"user", 'u', OPTION_STRING, AT(user), "UID[:GID]", "numbers"},
+	{"cwd", 0, OPTION_STRING, AT(cwd), "DIR", "its working directory"},
+	{"env", 'e', OPTION_LIST, AT(env), "NAME=VALUE", "add to its environment; repeatable"},
+	{"cap", 'c', OPTION_LIST, AT(caps), "CAP_NAME", "add a capability; repeatable"},
+	{"no-new-privs", 0, OPTION_FLAG, AT(no_new_privs), NULL, "set no_new_privs"},
+	OPTIONS_OF_PROCESS,
+	OPTION_DETACH,
+	OPTION_HELP,
+};
+static const struct option kill_options[] = {
+	{"all", 'a', OPTION_FLAG, AT(all), NULL, "signal every process of the container"},
+	OPTION_HELP,
+};
+static const struct option delete_options[] = {
+	{"force", 'f', OPTION_FLAG, AT(force), NULL, "kill it first; an absent one is fine"},
+	OPTION_HELP,
+};
+static const struct option list_options[] = {
+	{"format", 'f', OPTION_STRING, AT(format), "FORMAT", "table or json (table)"},
+	{"quiet", 'q', OPTION_FLAG, AT(quiet), NULL, "ids only"},
+	OPTION_HELP,
+};
+static const struct option ps_options[] = {
+	{"format", 'f', OPTION_STRING, AT(format), "FORMAT", "table or json (table)"},
+	OPTION_HELP,
+};
+static const struct option spec_options[] = {OPTION_BUNDLE, OPTION_HELP};
+static const struct option no_options[] = {OPTION_HELP};
+
+/* ---- commands ---- */
+
+#define OPTIONS(table) table, ARRAY_COUNT(table)
+#define WORDS_ANY      SIZE_MAX
+
+static const struct command {
+	const char *name, *words, *help;
+	const struct option *options;
+	size_t option_count, word_min, word_max;
+	int (*run)(struct runtime *rt, const struct arguments *a, struct err *e);
+	bool makes_processes; /* in containers: our own program is protected from them */
+	bool needs_no_state;
+} commands[] = {
+	{"create", "ID", "make a container that waits to be started", OPTIONS(create_options), 1, 1,
+	 command_create, true, false},
+	{"start", "ID", "start a container that was created", OPTIONS(no_options), 1, 1,
+	 command_start, false, false},
+	{"run", "ID", "create, start, wait, delete", OPTIONS(run_options), 1, 1, command_run, true,
+	 false},
+	{"exec", "ID COMMAND [ARG...]", "run one more process in a container",
+	 OPTIONS(exec_options), 1, WORDS_ANY, command_exec, true, false},
+	{"kill", "ID [SIGNAL]", "send a signal (TERM) to a container's init", OPTIONS(kill_options),
+	 1, 2, command_kill, false, false},
+	{"delete", "ID", "remove what is left of a container", OPTIONS(delete_options), 1, 1,
+	 command_delete, false, false},
+	{"state", "ID", "print the state of a container as JSON", OPTIONS(no_options), 1, 1,
+	 command_state, false, false},
+	{"list", "", "print all containers", OPTIONS(list_options), 0, 0, command_list, false,
+	 false},
+	{"ps", "ID", "print the processes of a container", OPTIONS(ps_options), 1, WORDS_ANY,
+	 command_ps, false, false},
+	{"pause", "ID", "freeze all processes of a container", OPTIONS(no_options), 1, 1,
+	 command_pause, false, false},
+	{"resume", "ID", "thaw them", OPTIONS(no_options), 1, 1, command_resume, false, false},
+	{"spec", "", "write a config.json to begin with", OPTIONS(spec_options), 0, 0, command_spec,
+	 false, true},
+	{"features", "", "print what this runtime can do as JSON", OPTIONS(no_options), 0, 0,
+	 command_features, false, true},
+};
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+		if (str_eq(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+static void print_help(void)
+{
+	printf("berth-oci - run containers from OCI bundles\n\n"
+	       "Usage: berth-oci [global options] COMMAND [options] [arguments]\n\nCommands:\n");
+	for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+		printf("  %-10s %s\n", commands[i].name, commands[i].help);
+	printf("\nGlobal options:\n");
+	options_print(global_options, ARRAY_COUNT(global_options));
+}
+
+static void print_command_help(const struct command *c)
+{
+	printf("berth-oci %s - %s\n\nUsage: berth-oci %s [options] %s\n\nOptions:\n", c->name,
+	       c->help, c->name, c->words);
+	options_print(c->options, c->option_count);
+}
+
+/* Engines parse the line that begins with "spec:". */
+static void print_version(void)
+{
+	auto_json json_t *doc = runtime_features();
+	const json_t *notes = json_object_get(doc, "annotations");
+
+	printf("berth-oci version %s\nspec: %s\nlibseccomp: %s\n", BERTH_VERSION,
+	       RUNTIME_SPEC_VERSION,
+	       json_string_value(json_object_get(notes, "io.github.seccomp.libseccomp.version")));
+}
+
+/* ---- */
+
+static int check_globals(const struct arguments *a, struct err *e)
+{
+	if (a->systemd_cgroup)
+		return err_set(e, ENOTSUP, "--systemd-cgroup is not supported: use cgroupfs");
+	if (a->rootless && !str_eq(a->rootless, "auto") && !str_eq(a->rootless, "false"))
+		return err_set(e, ENOTSUP, "--rootless %s is not supported", a->rootless);
+	return 0;
+}
+
+static int run_command(const struct command *c, const struct arguments *a, char **argv,
+		       struct err *e)
+{
+	struct runtime *rt = NULL;
+	int r;
+
+	if (a->word_count < c->word_min || a->word_count > c->word_max)
+		return err_set(e, EINVAL, "%s: expected %s, got %zu arguments", c->name,
+			       *c->words ? c->words : "no arguments", a->word_count);
+	if (check_globals(a, e) < 0 || (c->makes_processes && runtime_protect_self(argv, e) < 0))
+		return -e->code;
+	if (!c->needs_no_state && runtime_open(a->root, &rt, e) < 0)
+		return -e->code;
+	r = c->run(rt, a, e);
+	runtime_free(rt);
+	return r;
+}
+
+/* Returns the exit code, or a negative value with *e set. */
+static int dispatch(struct arguments *a, char **argv, struct err *e)
+{
+	const struct command *c;
+	int used = options_parse(global_options, ARRAY_COUNT(global_options), argv + 1, a, e);
+	char **rest = argv + 1 + (used < 0 ? 0 : used);
+
+	if (used < 0 || report_open(a->log, a->log_format, e) < 0)
+		return -e->code;
+	if (a->version) {
+		print_version();
+		return 0;
+	}
+	if (!*rest || str_eq(*rest, "help")) {
+		c = *rest && rest[1] ? find_command(rest[1]) : NULL;
+		c ? print_command_help(c) : print_help();
+		return *rest || a->help ? 0 : 1;
+	}
+	c = find_command(*rest++);
+	if (!c)
+		return err_set(e, EINVAL, "unknown command '%s'; see berth-oci --help", rest[-1]);
+	used = options_parse(c->options, c->option_count, rest, a, e);
+	if (used < 0)
+		return err_wrap(e, "%s", c->name);
+	if (a->help) {
+		print_command_help(c);
+		return 0;
+	}
+	a->words = rest + used;
+	while (a->words[a->word_count])
+		a->word_count++;
+	used = run_command(c, a, argv, e);
+	if (used < 0 && c->run == command_exec) {
+		report_error(e);
+		return EXIT_EXEC_FAILED;
+	}
+	return used;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments *a = xcalloc(1, sizeof(*a));
+	struct err e;
+	int r;
+
+	if (argc < 1)
+		return EXIT_FAILURE;
+	a->root = DEFAULT_ROOT;
+	a->log_format = "text";
+	r = dispatch(a, argv, &e);
+	if (r < 0) {
+		report_error(&e);
+		r = EXIT_FAILURE;
+	}
+	free(a);
+	return r;
+}

@@ -1,0 +1,50 @@
+/* cmd/berth_oci/options.h - the command line, by tables
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * As runc has it: `berth-oci [global options] command [options] [arguments]`.
+ * Options end at the first word that is none, or at "--".  A long name may
+ * have one dash or two, its value may follow behind '=' or as the next word.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define OPTION_LIST_MAX 256 /* of one repeated option */
+
+struct arguments {
+	/* global */
+	const char *root, *log, *log_format, *rootless;
+	bool debug, systemd_cgroup, version, help;
+	/* of commands */
+	const char *bundle, *pid_file, *console_socket, *process, *user, *cwd, *format;
+	const char *env[OPTION_LIST_MAX + 1], *caps[OPTION_LIST_MAX + 1];
+	uint32_t preserve_fds;
+	bool no_pivot, no_new_keyring, detach, keep, force, all, tty, no_new_privs, quiet;
+	/* behind them */
+	char **words;
+	size_t word_count;
+};
+
+enum option_kind {
+	OPTION_FLAG,   /* bool */
+	OPTION_STRING, /* const char * */
+	OPTION_NUMBER, /* uint32_t */
+	OPTION_LIST,   /* const char *[OPTION_LIST_MAX + 1] */
+};
+
+struct option {
+	const char *name;
+	char letter; /* 0: none */
+	enum option_kind kind;
+	size_t offset;
+	const char *value, *help; /* 'value' is its name in the help text */
+};
+
+/* Reads from argv[0] on; returns how many words were options. */
+int options_parse(const struct option *table, size_t count, char **argv, struct arguments *ret,
+		  struct err *e);
+void options_print(const struct option *table, size_t count);
