@@ -6,6 +6,7 @@
  *   puller  -> fetcher   order; then for each layer its number and a pipe for its bytes
  *   fetcher -> puller    report; the image's record goes into a memory file
  *   unpacker -> puller   report
+ *   reader   -> caller   reader_answer
  *
  * One message is one packet of a unix socket (SOCK_SEQPACKET): a struct of
  * fixed size.  Fetcher and unpacker may be in foreign hands, so whoever takes a
@@ -66,6 +67,13 @@ enum { REPORT_CLOSED = 1, REPORT_AGAIN = 2 };
 
 /* 0, REPORT_CLOSED, REPORT_AGAIN, or -errno: -EBADMSG for what is no report. */
 int report_recv(int sock, struct report *ret);
+
+/* What the reader says: who the user is, or why not. */
+struct reader_answer {
+	uint32_t code; /* errno value; 0: .user counts */
+	char text[ERR_MSG_SIZE];
+	struct image_user user;
+};
 
 /* Make the text one that may stand anywhere: what is not printable UTF-8 becomes '?'. */
 void clean_text(char *text);
