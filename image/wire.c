@@ -11,12 +11,7 @@
 
 int report_send(int sock, const struct report *r)
 {
-	ssize_t n;
-
-	do
-		n = send(sock, r, sizeof(*r), MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	return fs_send(sock, r, sizeof(*r), NULL, 0);
 }
 
 int report_failure(int sock, uint32_t layer, const struct err *e)
