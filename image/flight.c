@@ -179,7 +179,7 @@ static void unpack_failed(struct puller *p, struct flight *f, const struct err *
 
 static void unpacked(struct puller *p, struct flight *f, const struct report *r)
 {
-	struct err e;
+	struct err e = {0};
 
 	if (str_eq(r->digest, f->diff_id)) {
 		f->unpacked = true;
@@ -194,7 +194,7 @@ static void unpacked(struct puller *p, struct flight *f, const struct report *r)
 void flight_hear_unpacker(struct puller *p, struct flight *f)
 {
 	struct report r;
-	struct err e;
+	struct err e = {0};
 	int result;
 
 	while (!f->over && (result = report_recv(f->unpacker.sock, &r)) != REPORT_AGAIN) {

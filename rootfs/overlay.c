@@ -119,18 +119,21 @@ static void put_options(const struct overlay *o, struct buf *out)
 		   o->user_attributes ? ",userxattr" : "", o->volatile_upper ? ",volatile" : "");
 }
 
-/* What the child says: how far it came and errno, or 0 with the mount. */
+/* How far the child came. */
+enum step { NAMESPACE, PRIVATE, ENTER, MOUNT, DETACH, STEPS };
+
+static const char *const steps[STEPS] = {"mount namespace", "private mounts", "enter /proc/self/fd",
+					 "mount", "detach"};
+
 struct answer {
-	char step[32];
-	int errnum;
+	enum step step;
+	int errnum; /* 0: the mount comes along */
 };
 
-static _Noreturn void say(int sock, const char *step, int mount_fd)
+static _Noreturn void say(int sock, enum step step, int mount_fd)
 {
-	struct answer a = {.errnum = mount_fd < 0 ? errno : 0};
+	const struct answer a = {.step = step, .errnum = mount_fd < 0 ? errno : 0};
 
-	for (size_t i = 0; step[i] && i < sizeof(a.step) - 1; i++)
-		a.step[i] = step[i];
 	_exit(fs_send(sock, &a, sizeof(a), &mount_fd, mount_fd >= 0 ? 1 : 0) < 0 ? 1 : 0);
 }
 
@@ -138,18 +141,16 @@ static _Noreturn void say(int sock, const char *step, int mount_fd)
 static _Noreturn void mount_in_child(const struct overlay *o, const char *options, int sock)
 {
 	unsigned long flags = o->read_only ? MS_RDONLY : 0;
-	int fd;
 
 	if (unshare(CLONE_NEWNS) < 0)
-		say(sock, "mount namespace", -1);
+		say(sock, NAMESPACE, -1);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		say(sock, "private mounts", -1);
+		say(sock, PRIVATE, -1);
 	if (chdir("/proc/self/fd") < 0)
-		say(sock, "enter /proc/self/fd", -1);
+		say(sock, ENTER, -1);
 	if (mount("overlay", o->target, "overlay", flags, options) < 0)
-		say(sock, "mount", -1);
-	fd = open_tree(AT_FDCWD, o->target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	say(sock, "detach", fd);
+		say(sock, MOUNT, -1);
+	say(sock, DETACH, open_tree(AT_FDCWD, o->target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
 }
 
 static int take_answer(int sock, int *ret_mount_fd, struct err *e)
@@ -161,10 +162,9 @@ static int take_answer(int sock, int *ret_mount_fd, struct err *e)
 
 	if (n != sizeof(a) || (!a.errnum && fd_count != 1))
 		return err_set(e, EIO, "overlay: the child that mounts ended early");
-	a.step[sizeof(a.step) - 1] = '\0';
 	if (a.errnum) {
 		errno = a.errnum;
-		return err_sys(e, "overlay: %s", a.step);
+		return err_sys(e, "overlay: %s", steps[a.step]);
 	}
 	*ret_mount_fd = fd;
 	return 0;
