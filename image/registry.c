@@ -300,7 +300,7 @@ static void quote_error(const struct registry_get *g, char ret[160])
 static void end_refused(struct registry_get *g, enum image_reason reason, const char *what)
 {
 	char quote[160];
-	struct err e;
+	struct err e = {0};
 
 	quote_error(g, quote);
 	(void)image_fail(&e, reason, "%s%s", what, quote);
@@ -422,7 +422,7 @@ static void log_in(struct registry_get *g, const struct fetch_transfer *transfer
 	struct registry *r = g->registry;
 	struct challenge c = {.scheme = CHALLENGE_NONE};
 	const char *header;
-	struct err e;
+	struct err e = {0};
 
 	if (g->login_serial != r->login_serial) { /* there is a newer one already */
 		go_on(g);
@@ -453,7 +453,7 @@ static void follow(struct registry_get *g, const struct fetch_transfer *transfer
 {
 	const char *location = fetch_header(transfer, "Location", 0);
 	char *to;
-	struct err e;
+	struct err e = {0};
 
 	if (!location) {
 		(void)image_fail(&e, IMAGE_REASON_REGISTRY, "redirected to nowhere");
@@ -484,7 +484,7 @@ static void try_again_later(struct registry_get *g, const struct fetch_transfer 
 	const char *after = fetch_header(transfer, "Retry-After", 0);
 	unsigned status = fetch_status(transfer);
 	uint32_t pause_s = 0;
-	struct err e;
+	struct err e = {0};
 
 	if (after && !parse_u32(after, UINT32_MAX, &pause_s))
 		pause_s = 0; /* a date: our own pause will do */
@@ -499,7 +499,7 @@ static void try_again_later(struct registry_get *g, const struct fetch_transfer 
 
 static void succeeded(struct registry_get *g)
 {
-	struct err e;
+	struct err e = {0};
 
 	if (!g->want.exact || g->received == g->want.size) {
 		end(g, NULL);
@@ -662,7 +662,7 @@ static void begin_request(struct registry_get *g)
 		.on_end = transfer_ended,
 		.ctx = g,
 	};
-	struct err e;
+	struct err e = {0};
 
 	if (!g->url)
 		g->url = xstrdup(own);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/auto.h"
 #include "base/fs.h"
@@ -713,18 +714,38 @@ int store_drop_ingest(const struct store *s, const char *name, struct err *e)
 	return 0;
 }
 
-int store_drop_all_ingest(const struct store *s, struct err *e)
+int store_list_ingest(const struct store *s, struct js_strings *ret, struct err *e)
 {
 	auto_closedir DIR *dir = NULL;
+	struct js_strings names = {NULL, 0};
+	size_t capacity = 0;
 	struct dirent *d;
 
 	if (open_list(s->ingest_fd, &dir, e) < 0)
 		return -e->code;
-	while ((d = readdir(dir)))
-		if (!str_eq(d->d_name, ".") && !str_eq(d->d_name, "..") &&
-		    store_drop_ingest(s, d->d_name, e) < 0)
-			return -e->code;
+	while ((d = readdir(dir))) {
+		if (str_eq(d->d_name, ".") || str_eq(d->d_name, ".."))
+			continue;
+		names.items = xgrow(names.items, names.count, &capacity, sizeof(char *));
+		names.items[names.count++] = xstrdup(d->d_name);
+	}
+	*ret = names;
 	return 0;
+}
+
+void store_names_free(struct js_strings *names)
+{
+	for (size_t i = 0; i < names->count; i++)
+		free(names->items[i]);
+	free(names->items);
+	*names = (struct js_strings){NULL, 0};
+}
+
+uint64_t store_free_bytes(const struct store *s)
+{
+	struct statvfs st;
+
+	return fstatvfs(s->ingest_fd, &st) < 0 ? UINT64_MAX : (uint64_t)st.f_bavail * st.f_frsize;
 }
 
 bool store_has_ingest(const struct store *s)

@@ -80,7 +80,12 @@ int store_put_layer(const struct store *s, const char *ingest, const char *diff_
 /* Move the layers that no image needs to ingest/, and remove what crashes left behind. */
 int store_sweep(const struct store *s, struct err *e);
 
-/* Remove one ingest, or all. */
+/* What is in ingest/ now, malloc'ed; names of any length. */
+int store_list_ingest(const struct store *s, struct js_strings *ret, struct err *e);
+void store_names_free(struct js_strings *names);
+/* Remove one of them. */
 int store_drop_ingest(const struct store *s, const char *name, struct err *e);
-int store_drop_all_ingest(const struct store *s, struct err *e);
 bool store_has_ingest(const struct store *s);
+
+/* Bytes that are free where the store is. */
+uint64_t store_free_bytes(const struct store *s);
