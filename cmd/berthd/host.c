@@ -38,6 +38,9 @@ static const struct conf_key keys[] = {
 	{"server", "user", offsetof(struct config, user)},
 	{"node", "bridge-cidr", offsetof(struct config, bridge_cidr)},
 	{"node", "dynamic-ports", offsetof(struct config, dynamic_ports)},
+	{"node", "image-pull-behavior", offsetof(struct config, pull_behavior)},
+	{"node", "task-cleanup-seconds", offsetof(struct config, task_cleanup_s)},
+	{"node", "reserved-memory", offsetof(struct config, reserved_memory_mib)},
 	{"log", "level", offsetof(struct config, log_level)},
 };
 
@@ -61,6 +64,9 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .region = arena_strdup(&h->arena, "us-east-1"),
 			     .account = arena_strdup(&h->arena, "123456789012"),
 			     .user = arena_strdup(&h->arena, "berth"),
+			     .pull_behavior = arena_strdup(&h->arena, "default"),
+			     .task_cleanup_s = arena_strdup(&h->arena, "10800"),
+			     .reserved_memory_mib = arena_strdup(&h->arena, "0"),
 			     .log_level = arena_strdup(&h->arena, "info")};
 	if (conf_read(file ? file : usual, CONF_OURS, keys, ARRAY_COUNT(keys), &h->arena, c, e) <
 		    0 &&
