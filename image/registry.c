@@ -228,6 +228,8 @@ static bool try_other_scheme(struct registry_get *g)
 	if (r->contacted || !r->schemes[1])
 		return false;
 	r->schemes++;
+	free(g->url);
+	g->url = NULL;
 	go_on(g);
 	return true;
 }
