@@ -371,12 +371,14 @@ static void login_ended(void *ctx, struct fetch_transfer *t, const struct err *f
 	for (struct registry_get *g = r->first; g; g = g->next) {
 		if (g->state != GET_LOGIN)
 			continue;
-		if (result == 0)
+		if (result == 0) {
 			go_on(g);
-		else if (again)
+		} else if (again) {
+			g->logins--; /* that was none */
 			try_again(g, 0, &e);
-		else
+		} else {
 			end(g, &e);
+		}
 	}
 }
 
