@@ -228,6 +228,8 @@ static bool try_other_scheme(struct registry_get *g)
 	if (r->contacted || !r->schemes[1])
 		return false;
 	r->schemes++;
+	free(g->url);
+	g->url = NULL;
 	go_on(g);
 	return true;
 }
@@ -369,12 +371,14 @@ static void login_ended(void *ctx, struct fetch_transfer *t, const struct err *f
 	for (struct registry_get *g = r->first; g; g = g->next) {
 		if (g->state != GET_LOGIN)
 			continue;
-		if (result == 0)
+		if (result == 0) {
 			go_on(g);
-		else if (again)
+		} else if (again) {
+			g->logins--; /* that was none */
 			try_again(g, 0, &e);
-		else
+		} else {
 			end(g, &e);
+		}
 	}
 }
 
