@@ -54,7 +54,7 @@ int fs_open_dir(int dir_fd, const char *path, mode_t mode, int *ret_fd, struct e
 int fs_remove_tree(int dir_fd, const char *name, struct err *e);
 
 /* Send or receive bytes with up to 'fd_count' descriptors over a unix socket. */
-#define FS_FDS_MAX 32
+#define FS_FDS_MAX 253 /* SCM_MAX_FD: the kernel takes no more in one message */
 int fs_send(int sock, const void *data, size_t size, const int *fds, size_t fd_count);
 /*
  * Returns bytes (0: closed) or -errno (-EMSGSIZE: more than 'size' bytes, or
