@@ -42,6 +42,23 @@ enum {
 
 /* ---- the program ---- */
 
+/* Exit code of berth-keeper where another one lives. */
+#define KEEPER_EXIT_BUSY 75
+
+struct keeper_serve {
+	const char *program; /* absolute path of ourselves, which SIGHUP executes; NULL: unknown */
+	const char *run_dir; /* absolute; made when absent */
+	bool systemd;        /* we are the main process of a unit with Delegate=yes */
+	bool detach;         /* go on in the background as soon as we listen */
+	int resume_fd;       /* what the program before us left; -1: none */
+};
+
+/*
+ * Be the keeper.  The caller has called runtime_protect_self().  Returns 0 when
+ * it was told to end; -EBUSY: there is another one.
+ */
+int keeper_serve(const struct keeper_serve *options, struct err *e);
+
 struct keeper_spawn {
 	const char *program; /* absolute path of berth-keeper */
 	const char *run_dir; /* absolute; is there */
@@ -83,7 +100,7 @@ enum keeper_event_kind {
 	KEEPER_EXITED,   /* exit */
 	KEEPER_REMOVED,  /* nothing of it is left but its spool */
 	KEEPER_ADOPTED,  /* it has its pipes again */
-	KEEPER_OUTPUT,   /* more than what KEEPER_FOLLOW named is in the spool, or it is complete */
+	KEEPER_OUTPUT,   /* answers keeper_follow(): output_complete */
 	KEEPER_LISTED,   /* phase, pid, exit, output_fds, has_pipes, output_complete */
 	KEEPER_LIST_END, /* all were listed */
 	KEEPER_RESUMED,  /* the keeper has executed a new program; version */
@@ -147,8 +164,10 @@ int keeper_remove(struct keeper *k, const char *id, struct err *e);
 /* Give a container that was found again its pipes and what is to be held for it. */
 int keeper_adopt(struct keeper *k, const char *id, const int output_fds[2], const int *held_fds,
 		 size_t held_count, struct err *e);
-/* KEEPER_OUTPUT, once, when the spool has more records than 'records', or is complete. */
-int keeper_follow(struct keeper *k, const char *id, uint64_t records, struct err *e);
+/* KEEPER_OUTPUT, once, when there is something behind the cursor, or never will be. */
+struct keeper_cursor;
+int keeper_follow(struct keeper *k, const char *id, const struct keeper_cursor *cursor,
+		  struct err *e);
 int keeper_list(struct keeper *k, struct err *e);
 /* Refused while containers live, unless forced: then they live on without a keeper. */
 int keeper_shutdown(struct keeper *k, bool force, struct err *e);
@@ -176,6 +195,7 @@ enum keeper_stream { KEEPER_STDOUT = 1, KEEPER_STDERR = 2 };
 struct keeper_cursor {
 	uint64_t record;
 	uint32_t offset; /* in the record */
+	uint64_t bytes;  /* of data before it */
 };
 
 struct keeper_chunk {

@@ -337,11 +337,11 @@ int cgroup_remove(struct cgroup *c, struct err *e)
 	for (size_t i = 0; i < c->host->count; i++) {
 		int root_fd = c->host->items[i].fd;
 
-		if (c->fd[i] >= 0 && remove_below(c->fd[i], 0, e) < 0)
+		/* Its maker may have died above it: those directories are to go all the same. */
+		if (c->fd[i] >= 0 && unlinkat(root_fd, c->path + 1, AT_REMOVEDIR) < 0 &&
+		    (remove_below(c->fd[i], 0, e) < 0 || remove_dir(root_fd, c->path + 1, e) < 0))
 			return err_wrap(e, "cgroup %s", c->path);
 		close_fd(&c->fd[i]);
-		if (remove_dir(root_fd, c->path + 1, e) < 0)
-			return -e->code;
 		remove_above(c, root_fd);
 	}
 	return 0;

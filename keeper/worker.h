@@ -1,0 +1,34 @@
+/* keeper/worker.h - steps of a container's life, each in a process of its own
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A step reads files, waits and may go wrong in many ways; the keeper does
+ * none of that itself.  The worker has the descriptors of its own container and
+ * none else, so that what it makes cannot hold another's.  It dies with the
+ * keeper, and tells what came of it in one write before it ends.
+ */
+#pragma once
+
+#include <sys/resource.h>
+
+#include "keeper/row.h"
+
+/* What a worker tells; less than PIPE_BUF, so one write is whole. */
+struct worker_report {
+	int result; /* 0 or -errno */
+	pid_t pid;  /* KEEPER_CREATE: the container's init, our child */
+	struct err err;
+};
+
+/*
+ * Fork the worker for KEEPER_CREATE, KEEPER_START or KEEPER_REMOVE.  For CREATE
+ * the pipes are made, and their read ends are the row's.
+ * 'limit': what RLIMIT_NOFILE was before the keeper raised it for itself.
+ */
+int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
+		 struct err *e);
+
+/* The worker has ended with this wait status: what it told, or that it was killed. */
+void worker_finish(struct row *row, int status, struct worker_report *ret);
+
+/* Break the step off; its end comes as usual. */
+void worker_kill(const struct row *row);

@@ -1,0 +1,536 @@
+#!/usr/bin/env python3
+# tests/e2e/20-oci-life.py - the life of a container, command by command
+# SPDX-License-Identifier: Apache-2.0
+
+import fcntl
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+
+from oci import *
+
+
+def life_cycle(h):
+    """A container is created, started, seen, killed and deleted"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "signal").create()
+        s = b.state()
+        equal(s["status"], "created")
+        equal(s["id"], b.id)
+        equal(s["bundle"], b.path)
+        equal(s["rootfs"], h.rootfs)
+        equal(s["ociVersion"], "1.2.0")
+        expect(s["pid"] > 1 and os.path.exists(f"/proc/{s['pid']}"), s)
+        expect(re.match(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$", s["created"]), s["created"])
+        equal(s["owner"], "root")
+        b.start()
+        equal(b.state()["status"], "running")
+        h.oci("kill", b.id, "KILL")
+        b.wait_status("stopped")
+        equal(b.state()["pid"], 0)
+        h.oci("delete", b.id)
+        p = h.oci("state", b.id, check=False)
+        equal(p.returncode, 1)
+        expect("does not exist" in p.stderr, p.stderr)
+
+
+def nothing_runs_before_start(h):
+    """The program is executed by start and not before"""
+    with h.bundle(own_rootfs=True) as b:
+        b.args("/bin/touch", "/ran").create()
+        expect(not os.path.exists(b.rootfs + "/ran"))
+        b.state(), b.state()  # asking does not start it
+        expect(not os.path.exists(b.rootfs + "/ran"))
+        b.start()
+        until(lambda: os.path.exists(b.rootfs + "/ran"), "the file that it makes")
+
+
+def exit_codes(h):
+    """run gives the exit code of the program, 128 + n for signal n"""
+    with h.bundle() as b:
+        equal(b.args("/bin/probe", "exit", "7").run(check=False).returncode, 7)
+        # As pid 1 of its namespace it is only killed by what it cannot handle; so without one.
+    with h.bundle(lambda c: c["linux"]["namespaces"].pop(0)) as b:
+        equal(b.args("/bin/probe", "die", "15").run(check=False).returncode, 143)
+
+
+def signals_by_any_name(h):
+    """kill takes TERM, SIGTERM, 15 and lower case; the default is TERM"""
+    for words, number in ((["TERM"], 15), (["SIGUSR1"], 10), (["12"], 12), (["hup"], 1), ([], 15)):
+        with h.bundle() as b:
+            out = os.path.join(b.path, "out")
+            with open(out, "w") as f:
+                b.args("/bin/probe", "signal")
+                p = subprocess.Popen([OCI, "--root", h.root, "run", "-b", b.path, b.id], stdout=f)
+            until(lambda: "ready" in open(out).read(), "ready")
+            h.oci("kill", b.id, *words)
+            equal(p.wait(DEADLINE_S), 40 + number, words)
+
+
+def bad_signals(h):
+    """kill refuses what is no signal"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        for word in ("NOSUCH", "0", "65", "-1", "15x", ""):
+            p = h.oci("kill", b.id, word, check=False)
+            expect(p.returncode == 1 and "no signal" in p.stderr, word, p.stderr)
+        equal(b.state()["status"], "running")
+
+
+def second_start(h):
+    """A running or stopped container cannot be started"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        expect("already running" in h.oci("start", b.id, check=False).stderr)
+        h.oci("kill", b.id, "KILL")
+        b.wait_status("stopped")
+        expect("has stopped" in h.oci("start", b.id, check=False).stderr)
+        p = h.oci("kill", b.id, "TERM", check=False)
+        expect("container not running" in p.stderr, p.stderr)
+        p = h.oci("exec", b.id, "/bin/true", check=False)
+        expect(p.returncode == 255 and "stopped container" in p.stderr, p.returncode, p.stderr)
+
+
+def ids(h):
+    """Ids are names of directories and nothing else; one is given once"""
+    with h.bundle() as b:
+        for bad in ("a b", "../x", ".hidden", "a/b", "", "x" * 256, "ü", "a\nb"):
+            p = h.oci("create", "--bundle", b.path, bad, check=False)
+            expect(p.returncode == 1 and "container id" in p.stderr, bad, p.stderr)
+        b.args("/bin/probe", "stay").create()
+        p = h.oci("create", "--bundle", b.path, b.id, check=False)
+        expect(p.returncode == 1 and "already exists" in p.stderr, p.stderr)
+        equal(b.state()["status"], "created")
+
+
+def delete_running(h):
+    """delete leaves a running container alone, delete --force does not; twice is fine"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        p = h.oci("delete", b.id, check=False)
+        expect(p.returncode == 1 and "not stopped" in p.stderr, p.stderr)
+        pid = b.pid()
+        h.oci("delete", "--force", b.id)
+        expect(not os.path.exists(f"/proc/{pid}/root"), "its process is still there")
+        h.oci("delete", "--force", b.id)
+        p = h.oci("delete", b.id, check=False)
+        expect(p.returncode == 1 and "does not exist" in p.stderr, p.stderr)
+
+
+def delete_created(h):
+    """A created container is deleted without force"""
+    with h.bundle() as b:
+        b.create()
+        h.oci("delete", b.id)
+
+
+def delete_leftovers(h):
+    """delete ends processes that have outlived their init"""
+    def change(c):
+        c["linux"]["namespaces"] = [n for n in c["linux"]["namespaces"] if n["type"] != "pid"]
+    with h.bundle(change) as b:
+        b.args("/bin/sh", "-c", "sleep 1000 & sleep 1000 & exit 0").begin()
+        b.wait_status("stopped")
+        pids = [int(p) for p in h.oci("ps", "--format", "json", b.id).stdout.strip("[]\n ").split(",")]
+        equal(len(pids), 2, "processes left")
+        h.oci("delete", b.id)
+        for p in pids:
+            until(lambda: not os.path.exists(f"/proc/{p}/root"), f"process {p} gone")
+
+
+def kill_all(h):
+    """kill --all reaches every process"""
+    def change(c):
+        c["linux"]["namespaces"] = [n for n in c["linux"]["namespaces"] if n["type"] != "pid"]
+    with h.bundle(change) as b:
+        b.args("/bin/sh", "-c", "sleep 1000 & exec sleep 1000").begin()
+        until(lambda: len(json.loads(h.oci("ps", "--format", "json", b.id).stdout)) == 2, "two of them")
+        h.oci("kill", "--all", b.id, "KILL")
+        until(lambda: json.loads(h.oci("ps", "--format", "json", b.id).stdout) == [], "none of them")
+
+
+def pid_file(h):
+    """The pid file is there when create returns, with the pid and nothing else"""
+    with h.bundle() as b:
+        path = os.path.join(b.path, "pid")
+        b.create("--pid-file", path)
+        equal(open(path).read(), str(b.pid()))
+
+
+def listing(h):
+    """list prints containers as a table, as JSON, and as ids"""
+    with h.bundle() as x, h.bundle() as y:
+        x.create(), y.args("/bin/probe", "stay").begin()
+        equal(h.oci("list", "-q").stdout.split(), [x.id, y.id])
+        table = h.oci("list").stdout.split("\n")
+        expect(table[0].split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], table[0])
+        equal([l.split()[2] for l in table[1:3]], ["created", "running"])
+        docs = json.loads(h.oci("list", "--format", "json").stdout)
+        equal([(d["id"], d["status"]) for d in docs], [(x.id, "created"), (y.id, "running")])
+    equal(json.loads(h.oci("list", "-f", "json").stdout), [])
+
+
+def exec_basic(h):
+    """exec runs one more process with the container's namespaces, cgroup, rights and environment"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        inside = json.loads(b.exec(b.id, "/bin/probe", "report").stdout)
+        init = b.pid()
+        for kind, value in inside["namespaces"].items():
+            equal(value, os.readlink(f"/proc/{init}/ns/{kind}"), kind)
+        expect(all(l.endswith("/") for l in inside["cgroup"].strip().split("\n")), inside["cgroup"])
+        s = status_of(inside)
+        equal(s["CapEff"], "0000000020000420")
+        equal(s["CapInh"], "0000000000000000")
+        equal(s["NoNewPrivs"], "1")
+        equal(inside["groups"], [])
+        expect("PATH=/usr/bin:/bin" in inside["env"] and "HOME=/root" in inside["env"], inside["env"])
+        equal(sorted(inside["fds"]), ["0", "1", "2"])
+        equal(inside["sid"], inside["pid"])
+
+
+def exec_exit_codes(h):
+    """exec gives the exit code of its program, and 255 when it could not run one"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        equal(b.exec(b.id, "/bin/probe", "exit", "5", check=False).returncode, 5)
+        equal(b.exec(b.id, "/bin/probe", "die", "9", check=False).returncode, 137)
+        for words, says in ((["nosuch"], "executable file not found in $PATH"),
+                            (["/nosuch"], "no such file or directory"),
+                            (["/etc/passwd"], "permission denied"),
+                            (["/bin"], "is a directory")):
+            p = b.exec(b.id, *words, check=False)
+            expect(p.returncode == 255 and says in p.stderr, words, p.returncode, p.stderr)
+
+
+def exec_options(h):
+    """exec takes user, cwd, environment and capabilities"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        r = json.loads(b.exec("--user", "1000:100", "--cwd", "/tmp", "--env", "A=1", "-e", "B=2",
+                              "--cap", "CAP_CHOWN", b.id, "/bin/probe", "report").stdout)
+        equal((r["uid"], r["gid"], r["cwd"]), ([1000, 1000], [100, 100], "/tmp"))
+        expect("A=1" in r["env"] and "B=2" in r["env"] and "HOME=/home/user" in r["env"], r["env"])
+        s = status_of(r)
+        expect(int(s["CapBnd"], 16) & 1, s["CapBnd"])
+        equal(s["CapInh"], "0000000000000000")
+        for bad in ("-1", "4294967295", "4294967296", "", "x", "1:", "1:-1", "1:4294967295",
+                    "00000000000000001", "1x", " 1"):
+            p = b.exec("--user", bad, b.id, "/bin/id", check=False)
+            expect(p.returncode == 255 and "user" in p.stderr, repr(bad), p.returncode, p.stdout, p.stderr)
+
+
+def exec_process_file(h):
+    """exec takes an OCI process object"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        path = os.path.join(b.path, "process.json")
+
+        def go(process):
+            with open(path, "w") as f:
+                json.dump(process, f)
+            return b.exec("--process", path, b.id, check=False)
+        p = go({"args": ["/bin/probe", "report"], "cwd": "/tmp", "env": ["X=y"],
+                "user": {"uid": 7, "gid": 8, "additionalGids": [9, 10], "umask": 0o27},
+                "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]})
+        r = json.loads(p.stdout)
+        equal((r["uid"][0], r["gid"][0], r["groups"], r["cwd"]), (7, 8, [9, 10], "/tmp"))
+        equal(r["env"], ["X=y", "HOME=/"])
+        equal(r["umask"], 0o27)
+        equal(r["rlimits"]["7"], [77, 88])
+        equal(status_of(r)["CapPrm"], "0000000000000000")
+        for process, says in (({"args": ["x"]}, "cwd"), ({"args": [], "cwd": "/"}, "args"),
+                              ({"args": ["x"], "cwd": "/", "user": {"uid": 4294967295}}, "4294967295"),
+                              ({"args": ["x"], "cwd": "/", "scheduler": {"policy": "SCHED_IDLE"}}, "scheduler")):
+            p = go(process)
+            expect(p.returncode == 255 and says in p.stderr, process, p.stderr)
+
+
+def exec_detached(h):
+    """exec --detach returns at once and writes the pid file"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        path = os.path.join(b.path, "pid")
+        h.quiet("exec", "--detach", "--pid-file", path, b.id, "/bin/sleep", "1000")
+        pid = int(open(path).read())
+        equal(os.readlink(f"/proc/{pid}/ns/pid"), os.readlink(f"/proc/{b.pid()}/ns/pid"))
+        expect(str(pid) in h.oci("ps", b.id).stdout)
+
+
+def console_socket(h):
+    """create sends the terminal to the console socket; it is the program's"""
+    def change(c):
+        c["process"]["terminal"] = True
+        c["process"]["consoleSize"] = {"height": 33, "width": 44}
+    with h.bundle(change) as b:
+        c = Console(h)
+        b.args("/bin/sh", "-c", "tty; stty size; readlink /proc/self/fd/0; read x; echo got $x")
+        b.create("--console-socket", c.path)
+        fd = c.take()
+        b.start()
+        out = read_until(fd, b"33 44")
+        expect(b"/dev/pts/0" in out, out)
+        os.write(fd, b"word\n")
+        read_until(fd, b"got word")
+        os.close(fd)
+        c.close()
+
+
+def console_rules(h):
+    """A terminal needs a console socket, and a console socket a terminal"""
+    with h.bundle(lambda c: c["process"].update(terminal=True)) as b:
+        expect("console socket" in b.fails())
+        expect("nosuch" in b.fails("--console-socket", "/nosuch.sock"))
+    with h.bundle() as b:
+        c = Console(h)
+        expect("terminal is not set" in b.fails("--console-socket", c.path))
+        c.close()
+
+
+def exec_terminal(h):
+    """exec --tty has a terminal of its own"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        c = Console(h)
+        h.quiet("exec", "--tty", "--detach", "--console-socket", c.path, b.id, "/bin/sh", "-c", "tty; sleep 1")
+        fd = c.take()
+        read_until(fd, b"/dev/pts/0")
+        os.close(fd)
+        c.close()
+
+
+def foreground_terminal(h):
+    """run without a console socket passes its own terminal through, and its size"""
+    with h.bundle(lambda c: c["process"].update(terminal=True)) as b:
+        b.args("/bin/sh", "-c", "stty size; read x; echo got $x; exit 3")
+        ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 21, 43, 0, 0))
+        p = subprocess.Popen([OCI, "--root", h.root, "run", "-b", b.path, b.id], stdin=theirs, stdout=theirs,
+                             stderr=theirs, start_new_session=True)
+        read_until(ours, b"21 43")
+        os.write(ours, b"word\r")
+        read_until(ours, b"got word")
+        equal(p.wait(DEADLINE_S), 3)
+        os.close(ours), os.close(theirs)
+
+
+def preserved_descriptors(h):
+    """--preserve-fds passes descriptors on, and no other leaks"""
+    with h.bundle() as b, tempfile.TemporaryFile() as f3, tempfile.TemporaryFile() as f9:
+        def place():
+            os.dup2(f3.fileno(), 3), os.dup2(f3.fileno(), 4), os.dup2(f9.fileno(), 20)
+            for fd in (3, 4, 20):
+                os.set_inheritable(fd, True)
+
+        def run(*options):
+            return h.oci("run", "--bundle", b.path, *options, b.id, close_fds=False, preexec_fn=place,
+                         check=False)
+        b.args("/bin/probe", "report")
+        equal(sorted(json.loads(run().stdout)["fds"]), ["0", "1", "2"])
+        equal(sorted(json.loads(run("--preserve-fds", "2").stdout)["fds"]), ["0", "1", "2", "3", "4"])
+        p = run("--preserve-fds", "1000")
+        expect(p.returncode == 1 and "preserved descriptor" in p.stderr, p.stderr)
+
+
+def crash_of_the_creator(h):
+    """delete --force leaves nothing of a container whose creator was killed at any system call"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay")
+        strace = shutil.which("strace")
+        if not strace:
+            raise Skip("strace is not installed")
+        kills = 0
+        for call in ("mkdirat", "clone3", "sendto", "openat", "renameat", "bind", "recvfrom"):
+            for n in (1, 2, 3, 5, 8, 13, 21, 34):
+                p = subprocess.run([strace, "-o", "/dev/null", "-e", f"trace={call}",
+                                    "-e", f"inject={call}:signal=KILL:when={n}",
+                                    OCI, "--root", h.root, "create", "--bundle", b.path, b.id],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                if p.returncode == 0:
+                    h.oci("delete", "--force", b.id)
+                    break
+                kills += 1
+                h.oci("delete", "--force", b.id)
+                until(lambda: not h.left_over(), f"clean after kill at {call} {n}")
+        expect(kills >= 20, f"only {kills} kills")
+
+
+def crash_after_create(h):
+    """A container lives on without the process that made it"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        equal(b.state()["status"], "running")
+
+
+def hooks(h):
+    """Hooks run at their points, with the state on their input"""
+    log = os.path.join(h.dir, "hooks.log")
+
+    def hook(kind, inside=False):
+        shell = "/bin/sh" if inside else "/bin/sh"
+        target = "/hooks.log" if inside else log
+        return {"path": shell, "args": ["sh", "-c", f"read -r x; echo {kind} $PWD $K \"$x\" >> {target}"],
+                "env": ["PATH=/usr/bin:/bin", "K=v"]}
+
+    def change(c):
+        c["annotations"] = {"org.x": "y"}
+        c["hooks"] = {k: [hook(k, k == "startContainer")] for k in
+                      ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")}
+    with h.bundle(change, own_rootfs=True) as b:
+        b.create()
+        b.start()
+        b.wait_status("stopped")
+        h.oci("delete", b.id)
+        lines = open(log).read().split("\n")
+        equal([l.split()[0] for l in lines if l],
+              ["prestart", "createRuntime", "createContainer", "poststart", "poststop"])
+        want = {"prestart": "creating", "createRuntime": "creating", "createContainer": "creating",
+                "poststart": "running", "poststop": "stopped"}
+        for l in filter(None, lines):
+            s = json.loads(l[l.index("{"):])
+            equal(s["status"], want[l.split()[0]], l)
+            equal((s["id"], s["bundle"], s["annotations"]), (b.id, b.path, {"org.x": "y"}))
+            expect(" v " in l, l)
+        inner = open(b.rootfs + "/hooks.log").read()
+        equal(json.loads(inner[inner.index("{"):])["status"], "created")
+    os.unlink(log)
+
+
+def failing_hooks(h):
+    """A hook that fails or does not end undoes the container, and tells what it said"""
+    for kind in ("prestart", "createRuntime", "createContainer"):
+        def change(c):
+            c["hooks"] = {kind: [{"path": "/bin/sh", "args": ["sh", "-c", "echo reason >&2; exit 3"]}]}
+        with h.bundle(change) as b:
+            said = b.fails()
+            expect(f"{kind} hook 0" in said and "exit status 3" in said and "reason" in said, said)
+
+    def slow(c):
+        c["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}]}
+    with h.bundle(slow) as b:
+        expect("still running after 1 s" in b.fails())
+
+    def poststart(c):
+        c["hooks"] = {"poststart": [{"path": "/bin/false"}]}
+    with h.bundle(poststart) as b:
+        b.args("/bin/probe", "stay").create()
+        p = h.oci("start", b.id, check=False)
+        expect(p.returncode == 1 and "poststart hook 0" in p.stderr, p.stderr)
+        b.wait_status("stopped")
+
+
+def create_container_hook_finds_the_root(h):
+    """A createContainer hook finds the mounted root at the path that the state names"""
+    out = os.path.join(h.dir, "seen")
+
+    def change(c):
+        c["hooks"] = {"createContainer": [{"path": "/bin/sh", "args": [
+            "sh", "-c", f"ls {h.rootfs}/proc/self/ns {h.rootfs}/dev/null > {out} 2>&1"]}]}
+    with h.bundle(change) as b:
+        b.create()
+        expect("pid_for_children" in open(out).read(), open(out).read())
+    os.unlink(out)
+
+
+def pausing(h):
+    """pause freezes, resume thaws, and state says so"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        h.oci("pause", b.id)
+        equal(b.state()["status"], "paused")
+        p = h.oci("exec", b.id, "/bin/true", check=False)
+        expect("paused" in p.stderr, p.stderr)
+        h.oci("resume", b.id)
+        equal(b.state()["status"], "running")
+        h.oci("pause", b.id)
+        h.oci("delete", "--force", b.id)
+
+
+def logs(h):
+    """Errors go to --log as JSON or text, and to standard error"""
+    path = os.path.join(h.dir, "log")
+    p = h.oci("--log", path, "--log-format", "json", "start", "absent", check=False)
+    line = json.loads(open(path).read())
+    equal((line["level"], line["msg"]), ("error", "container 'absent' does not exist"))
+    expect(re.match(r"^\d{4}-\d\d-\d\dT", line["time"]), line)
+    equal(p.stderr.strip(), line["msg"])
+    os.unlink(path)
+    h.oci("--log", path, "start", "absent", check=False)
+    expect('level=error msg="container \'absent\' does not exist"' in open(path).read())
+    os.unlink(path)
+    expect("log-format" in h.oci("--log-format", "xml", "list", check=False).stderr)
+
+
+def command_line(h):
+    """The command line is read strictly, in runc's forms"""
+    for words in (["nosuch"], ["create"], ["create", "a", "b"], ["start", "--nosuch", "x"], ["--nosuch"],
+                  ["create", "--preserve-fds", "x", "a"], ["create", "--bundle"], ["list", "-f", "xml"],
+                  ["--systemd-cgroup", "list"], ["--rootless", "true", "list"]):
+        expect(h.oci(*words, check=False).returncode == 1, words)
+    expect("berth-oci" in h.oci("--help").stdout)
+    expect("--console-socket" in h.oci("create", "--help").stdout)
+    version = h.oci("--version").stdout
+    expect(re.search(r"^spec: 1\.\d+\.\d+$", version, re.M), version)
+    with h.bundle() as b:
+        h.quiet(f"-root={h.root}", "create", f"--bundle={b.path}", b.id)
+        h.oci("--debug", "--rootless=auto", "delete", "-f", b.id)
+
+
+def spec_and_features(h):
+    """spec writes a config that runs, features an honest document"""
+    d = os.path.join(h.dir, "spec")
+    os.mkdir(d)
+    h.oci("spec", "--bundle", d)
+    expect("exists" in h.oci("spec", "--bundle", d, check=False).stderr)
+    c = json.load(open(os.path.join(d, "config.json")))
+    c["process"].update(terminal=False, args=["/bin/true"])
+    c["root"]["path"] = h.rootfs
+    json.dump(c, open(os.path.join(d, "config.json"), "w"))
+    h.oci("run", "--bundle", d, "from-spec")
+    shutil.rmtree(d)
+    f = json.loads(h.oci("features").stdout)
+    expect(f["ociVersionMin"] == "1.0.0" and f["linux"]["seccomp"]["enabled"], f)
+    expect("rro" in f["mountOptions"] and "CAP_SYS_ADMIN" in f["linux"]["capabilities"], f)
+    equal(f["linux"]["mountExtensions"]["idmap"]["enabled"], False)
+
+
+def damaged_state(h):
+    """A damaged state file stops nothing but its own container, and delete --force removes it"""
+    os.makedirs(os.path.join(h.root, "broken"))
+    with open(os.path.join(h.root, "broken", "state.json"), "w") as f:
+        f.write('{"pid": 1, "cgroup": "/')
+    h.oci("list")
+    expect("state.json" in h.oci("state", "broken", check=False).stderr)
+    equal(h.oci("delete", "broken", check=False).returncode, 1)
+    h.oci("delete", "--force", "broken")
+
+
+def many_at_once(h):
+    """Twenty containers are made and removed at the same time"""
+    bundles = [h.bundle().args("/bin/probe", "stay") for _ in range(20)]
+    go = lambda *w: subprocess.Popen([OCI, "--root", h.root, *w], stdout=subprocess.DEVNULL)
+    for p in [go("run", "-d", "-b", b.path, b.id) for b in bundles]:
+        equal(p.wait(60), 0)
+    equal(len(h.oci("list", "-q").stdout.split()), 20)
+    for p in [go("delete", "-f", b.id) for b in bundles]:
+        equal(p.wait(60), 0)
+    for b in bundles:
+        shutil.rmtree(b.path)
+    # What they share stays: the one that made it went before the others did.
+    for root in set(cgroup_roots().values()):
+        os.rmdir(root + h.cgroup)
+
+
+sys.exit(main([life_cycle, nothing_runs_before_start, exit_codes, signals_by_any_name, bad_signals,
+               second_start, ids, delete_running, delete_created, delete_leftovers, kill_all, pid_file,
+               listing, exec_basic, exec_exit_codes, exec_options, exec_process_file, exec_detached,
+               console_socket, console_rules, exec_terminal, foreground_terminal,
+               preserved_descriptors, crash_of_the_creator, crash_after_create, hooks, failing_hooks,
+               create_container_hook_finds_the_root, pausing, logs, command_line, spec_and_features,
+               damaged_state, many_at_once]))
