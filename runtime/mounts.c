@@ -148,7 +148,10 @@ static int open_root(struct mount_plan *p, const struct config *c, int bundle_fd
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, ENOTDIR, "root.path: %s is not a directory", c->root->path);
 	mount_first_propagation(c, &type, &recursive);
-	return mount_set_propagation(p->root_fd, type, recursive, e);
+	if (mount_set_propagation(p->root_fd, type, true, e) < 0)
+		return -e->code;
+	/* pivot_root(2) takes no shared root; rootfs_pivot() makes it shared again. */
+	return type == MS_SHARED ? mount_set_propagation(p->root_fd, MS_PRIVATE, false, e) : 0;
 }
 
 static int open_null(struct mount_plan *p, struct err *e)
@@ -367,12 +370,13 @@ static int open_target(int root_fd, const struct config_mount *m, int tree_fd, s
 
 static int fill_from(int fd, int target_fd, const struct mount_options *o, struct err *e)
 {
+	auto_close int dir_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
 
-	if (fstat(target_fd, &st) < 0 || fchmod(fd, st.st_mode & 07777) < 0 ||
-	    fchown(fd, st.st_uid, st.st_gid) < 0)
+	if (dir_fd < 0 || fstat(target_fd, &st) < 0 || fchown(dir_fd, st.st_uid, st.st_gid) < 0 ||
+	    fchmod(dir_fd, st.st_mode & 07777) < 0)
 		return err_sys(e, "tmpcopyup: owner and mode");
-	if (copy_tree(target_fd, fd, e) < 0)
+	if (copy_tree(target_fd, dir_fd, e) < 0)
 		return err_wrap(e, "tmpcopyup");
 	return mount_set(fd, o->one.set, 0, false, e);
 }
