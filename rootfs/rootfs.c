@@ -131,8 +131,8 @@ static int allow_volatile_again(int scratch_fd, struct err *e)
 		    strcmp(buf_str(&now), buf_str(&then)) != 0)
 			return err_set(e, ESTALE,
 				       "it was not synced before the host restarted: remove it");
-		if (unlinkat(scratch_fd, VOLATILE, AT_REMOVEDIR) < 0)
-			return err_sys(e, "remove " VOLATILE);
+		if (fs_remove_tree(scratch_fd, VOLATILE, e) < 0)
+			return -e->code;
 	}
 	return fs_replace(scratch_fd, BOOT, now.data, now.size, 0600, FS_QUICK, e);
 }

@@ -43,6 +43,50 @@ def digest(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def private_mounts():
+    """What this process mounts from now on, nobody else sees, and it ends with us."""
+    import ctypes
+    if ctypes.CDLL(None, use_errno=True).unshare(0x00020000):
+        raise OSError(ctypes.get_errno(), "unshare")
+    berth.run("mount", "--make-rprivate", "/")
+
+
+class FileSystem:
+    """A small file system of our own; as a context, its directory."""
+
+    def __init__(self, kind, size="64m", options=""):
+        self.kind, self.size, self.options = kind, size, options
+        self.dir = scratch("f")
+
+    def __enter__(self):
+        self.target = os.path.join(self.dir, "mnt")
+        os.mkdir(self.target)
+        if self.kind == "tmpfs":
+            self.mount("-t", "tmpfs", "-o", f"size={self.size}{self.options}", "tmpfs")
+        else:
+            if not shutil.which("mkfs." + self.kind):
+                shutil.rmtree(self.dir)
+                raise berth.Skip(f"no mkfs.{self.kind}")
+            image = os.path.join(self.dir, "image")
+            berth.run("truncate", "-s", self.size, image)
+            berth.run("mkfs." + self.kind, "-q", *self.options.split(), image)
+            self.mount("-o", "loop", image)
+        return self.target
+
+    def mount(self, *argv):
+        p = berth.run("mount", *argv, self.target, check=False)
+        if p.returncode:
+            shutil.rmtree(self.dir)
+            raise berth.Skip(f"no {self.kind}: {p.stderr.strip()}")
+
+    def resize(self, size, options=""):
+        berth.run("mount", "-o", f"remount,size={size}{options}", self.target)
+
+    def __exit__(self, *_):
+        berth.run("umount", self.target)
+        shutil.rmtree(self.dir)
+
+
 # ---- images by hand ----
 
 def tar(*entries, form=tarfile.PAX_FORMAT, end=True):

@@ -8,6 +8,7 @@
  *   image_tool STORE WORKER list
  *   image_tool STORE WORKER mount REFERENCE SCRATCH TARGET   attached at TARGET
  *   image_tool STORE WORKER user REFERENCE SCRATCH USER
+ *   image_tool - - root SCRATCH TARGET [ro] [volatile] LAYER...   lowest first; attached at TARGET
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -205,6 +206,14 @@ static int mount_image(struct image_store *s, const char *reference, const char 
 	return r;
 }
 
+static int attach(int mount_fd, const char *target)
+{
+	if (move_mount(mount_fd, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0)
+		return 0;
+	perror("move_mount");
+	return 1;
+}
+
 static int mount_at(struct image_store *s, int argc, char **argv)
 {
 	auto_close int fd = -1;
@@ -212,11 +221,7 @@ static int mount_at(struct image_store *s, int argc, char **argv)
 
 	if (argc != 3 || mount_image(s, argv[0], argv[1], &fd, &e) < 0)
 		return complain(&e);
-	if (move_mount(fd, "", AT_FDCWD, argv[2], MOVE_MOUNT_F_EMPTY_PATH) < 0) {
-		perror("move_mount");
-		return 1;
-	}
-	return 0;
+	return attach(fd, argv[2]);
 }
 
 static int user(struct image_store *s, int argc, char **argv)
@@ -233,6 +238,27 @@ static int user(struct image_store *s, int argc, char **argv)
 		printf(" %u", u.groups[i]);
 	printf("\n");
 	return 0;
+}
+
+/* Directories as they are, without a store; a scratch that is there already is used again. */
+static int root(int argc, char **argv)
+{
+	struct rootfs_spec spec = {.scratch = argv[0]};
+	auto_close int fd = -1;
+	struct err e = {0};
+	int i = 2;
+
+	for (; i < argc && argv[i][0] != '/'; i++) {
+		spec.read_only |= str_eq(argv[i], "ro");
+		spec.volatile_upper |= str_eq(argv[i], "volatile");
+	}
+	spec.layers = argv + i;
+	spec.layer_count = (size_t)(argc - i);
+	if (rootfs_scratch_create(spec.scratch, &e) < 0 && e.code != EEXIST)
+		return complain(&e);
+	if (rootfs_mount(&spec, &fd, &e) < 0)
+		return complain(&e);
+	return attach(fd, argv[1]);
 }
 
 static const struct {
@@ -252,6 +278,8 @@ int main(int argc, char **argv)
 
 	if (argc < 4)
 		return 2;
+	if (str_eq(argv[3], "root"))
+		return argc < 7 ? 2 : root(argc - 4, argv + 4);
 	o.dir = argv[1];
 	o.worker = argv[2];
 	if (image_store_open(&o, &s, &e) < 0)
