@@ -38,12 +38,12 @@ char *container_log_dir(const struct container *c)
 	return xasprintf("%s/log", dir);
 }
 
-void container_follow(const struct container *c, uint64_t records)
+void container_follow(const struct container *c, const struct keeper_cursor *cursor)
 {
 	struct err ignored; /* a keeper that is gone is noticed by its socket */
 
 	if (c->in_keeper && !c->output_complete)
-		(void)keeper_follow(c->task->agent->keeper, c->id, records, &ignored);
+		(void)keeper_follow(c->task->agent->keeper, c->id, cursor, &ignored);
 }
 
 char *container_cgroup(const struct container *c)

@@ -144,8 +144,8 @@ void container_done(struct container *c);
 char *task_cgroup(const struct task *t);
 char *container_cgroup(const struct container *c);
 char *container_log_dir(const struct container *c);
-/* Be told when the spool has more than so many records. */
-void container_follow(const struct container *c, uint64_t records);
+/* Be told when the spool has something behind the cursor. */
+void container_follow(const struct container *c, const struct keeper_cursor *cursor);
 
 /* ---- bundle.c, files.c ---- */
 
@@ -209,6 +209,9 @@ void shipping_resume(struct shipping *s);
 bool shipping_is_over(const struct container *c);
 void shipping_end(struct container *c);
 
+/* Where a chunk began, from the cursor that it left; and some bytes on in it. */
+struct keeper_cursor spool_back(const struct keeper_cursor *behind, size_t size);
+void spool_forward(struct keeper_cursor *c, size_t size);
 /* GetTaskLogs: chunks from the cursor of the request on. */
 int spool_read(const struct task *t, const json_t *request, json_t **ret, struct err *e);
 

@@ -90,9 +90,11 @@ static void add_line(struct batch *b, const struct keeper_cursor *end)
 	buf_reset(&b->line);
 }
 
-/* The lines of a chunk that begins at 'at' in its record. */
-static void add_chunk(struct batch *b, const struct keeper_chunk *chunk, struct keeper_cursor at)
+/* The lines of a chunk; 'behind' is the cursor that it left. */
+static void add_chunk(struct batch *b, const struct keeper_chunk *chunk,
+		      const struct keeper_cursor *behind)
 {
+	struct keeper_cursor at = spool_back(behind, chunk->size);
 	const char *p = chunk->data, *stop = p + chunk->size;
 
 	while (p < stop) {
@@ -108,7 +110,7 @@ static void add_chunk(struct batch *b, const struct keeper_chunk *chunk, struct 
 		}
 		buf_add(&b->line, p, n);
 		p += n + (newline != NULL);
-		at.offset += (uint32_t)n + (newline != NULL);
+		spool_forward(&at, n + (newline != NULL));
 		if (newline || b->line.size == LINE_BYTES)
 			add_line(b, &at);
 	}
@@ -122,7 +124,7 @@ static bool is_full(const struct batch *b)
 static int fill(struct batch *b, struct shipper *s, struct err *e)
 {
 	struct container *c = s->container;
-	struct keeper_cursor at = c->shipped[s->stream - 1], before;
+	struct keeper_cursor at = c->shipped[s->stream - 1];
 	auto_free char *log = container_log_dir(c);
 	struct keeper_log *spool = NULL;
 	struct keeper_chunk chunk;
@@ -131,10 +133,9 @@ static int fill(struct batch *b, struct shipper *s, struct err *e)
 	if (r == KEEPER_ABSENT)
 		return 0;
 	while (r == 0 && !is_full(b)) {
-		before = at;
 		r = keeper_log_next(spool, &at, &chunk, e);
 		if (r == 0 && chunk.stream == s->stream)
-			add_chunk(b, &chunk, before);
+			add_chunk(b, &chunk, &at);
 	}
 	/* Nothing more will come: what is left is the last line. */
 	if (r == KEEPER_NOTHING && c->output_complete && b->line.size)
@@ -142,7 +143,7 @@ static int fill(struct batch *b, struct shipper *s, struct err *e)
 	if (r == KEEPER_NOTHING && !b->line.size)
 		b->end = at;
 	if (r == KEEPER_NOTHING)
-		container_follow(c, at.record);
+		container_follow(c, &at);
 	keeper_log_close(spool);
 	return r < 0 ? r : 0;
 }

@@ -3,7 +3,7 @@
  *
  * The keeper's spool is given out as it is: chunks with a time and a stream.
  * A caller's cursor names for each container the place to go on from:
- * {"0": [record, offset]}.
+ * {"0": [record, offset, bytes]}.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +17,19 @@
 
 #define REPLY_BYTES (256 << 10) /* of output in one answer */
 #define EVENTS_MAX  10000
+
+struct keeper_cursor spool_back(const struct keeper_cursor *behind, size_t size)
+{
+	return (struct keeper_cursor){.record = behind->record,
+				      .offset = behind->offset - (uint32_t)size,
+				      .bytes = behind->bytes - size};
+}
+
+void spool_forward(struct keeper_cursor *c, size_t size)
+{
+	c->offset += (uint32_t)size;
+	c->bytes += size;
+}
 
 struct reading {
 	const struct task *task;
@@ -45,8 +58,10 @@ static struct keeper_cursor cursor_of(const json_t *cursors, const struct contai
 
 	(void)snprintf(key, sizeof(key), "%u", c->index);
 	place = json_object_get(cursors, key);
-	return (struct keeper_cursor){(uint64_t)json_integer_value(json_array_get(place, 0)),
-				      (uint32_t)json_integer_value(json_array_get(place, 1))};
+	return (struct keeper_cursor){
+		.record = (uint64_t)json_integer_value(json_array_get(place, 0)),
+		.offset = (uint32_t)json_integer_value(json_array_get(place, 1)),
+		.bytes = (uint64_t)json_integer_value(json_array_get(place, 2))};
 }
 
 static void keep_cursor(struct reading *r, const struct container *c,
@@ -55,9 +70,9 @@ static void keep_cursor(struct reading *r, const struct container *c,
 	char key[16];
 
 	(void)snprintf(key, sizeof(key), "%u", c->index);
-	(void)json_object_set_new(
-		r->cursor, key,
-		json_pack("[I, I]", (json_int_t)at->record, (json_int_t)at->offset));
+	(void)json_object_set_new(r->cursor, key,
+				  json_pack("[I, I, I]", (json_int_t)at->record,
+					    (json_int_t)at->offset, (json_int_t)at->bytes));
 }
 
 /*
@@ -68,18 +83,17 @@ static int find_tail(struct keeper_log *spool, size_t lines, struct keeper_curso
 		     struct err *e)
 {
 	auto_free struct keeper_cursor *ring = xcalloc(lines + 1, sizeof(*ring));
-	struct keeper_cursor at = {0}, before = {0};
+	struct keeper_cursor at = {0}, place;
 	struct keeper_chunk chunk;
 	bool begins = true;
 	size_t count = 0;
 	int r;
 
-	while ((before = at, r = keeper_log_next(spool, &at, &chunk, e)) == 0) {
-		for (size_t i = 0; i < chunk.size; i++) {
-			if (begins) {
-				ring[count++ % (lines + 1)] = (struct keeper_cursor){
-					before.record, before.offset + (uint32_t)i};
-			}
+	while ((r = keeper_log_next(spool, &at, &chunk, e)) == 0) {
+		place = spool_back(&at, chunk.size);
+		for (size_t i = 0; i < chunk.size; i++, spool_forward(&place, 1)) {
+			if (begins)
+				ring[count++ % (lines + 1)] = place;
 			begins = chunk.data[i] == '\n';
 		}
 	}
@@ -115,7 +129,7 @@ static int read_container(struct reading *r, const struct container *c, const js
 			add_chunk(r, c, &chunk);
 	}
 	if (result == KEEPER_NOTHING)
-		container_follow(c, at.record);
+		container_follow(c, &at);
 	keep_cursor(r, c, &at);
 	keeper_log_close(spool);
 	return result < 0 ? result : 0;

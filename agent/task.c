@@ -214,7 +214,7 @@ void task_step(struct task *t)
 
 struct container_record {
 	char *phase, *image_digest, *stop_signal;
-	int64_t shipped_record[2], shipped_offset[2];
+	int64_t shipped_record[2], shipped_offset[2], shipped_bytes[2];
 	bool failed;
 };
 
@@ -232,8 +232,10 @@ static const struct js_field container_record_fields[] = {
 	{"failed", JS_BOOL, offsetof(struct container_record, failed), 0, NULL},
 	{"stdoutRecord", JS_I64, offsetof(struct container_record, shipped_record[0]), 0, NULL},
 	{"stdoutOffset", JS_I64, offsetof(struct container_record, shipped_offset[0]), 0, NULL},
+	{"stdoutBytes", JS_I64, offsetof(struct container_record, shipped_bytes[0]), 0, NULL},
 	{"stderrRecord", JS_I64, offsetof(struct container_record, shipped_record[1]), 0, NULL},
 	{"stderrOffset", JS_I64, offsetof(struct container_record, shipped_offset[1]), 0, NULL},
+	{"stderrBytes", JS_I64, offsetof(struct container_record, shipped_bytes[1]), 0, NULL},
 };
 static const struct js_shape container_record_shape = JS_SHAPE("container", struct container_record,
 							       container_record_fields);
@@ -275,6 +277,7 @@ json_t *task_to_record(const struct task *t)
 		for (int s = 0; s < 2; s++) {
 			items[i].shipped_record[s] = (int64_t)c->shipped[s].record;
 			items[i].shipped_offset[s] = c->shipped[s].offset;
+			items[i].shipped_bytes[s] = (int64_t)c->shipped[s].bytes;
 		}
 	}
 	return js_encode(&task_record_shape, &record);
@@ -382,6 +385,7 @@ struct task *task_from_record(struct agent *a, const json_t *doc, struct err *e)
 		for (int s = 0; s < 2; s++) {
 			c->shipped[s].record = (uint64_t)r->shipped_record[s];
 			c->shipped[s].offset = (uint32_t)r->shipped_offset[s];
+			c->shipped[s].bytes = (uint64_t)r->shipped_bytes[s];
 		}
 	}
 	return t;
