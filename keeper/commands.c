@@ -74,6 +74,7 @@ static int start_step(struct server *s, struct row *row, struct err *e)
 
 void start_waiting_steps(struct server *s)
 {
+	struct event failed;
 	struct err e;
 
 	if (s->next_program)
@@ -84,11 +85,12 @@ void start_waiting_steps(struct server *s)
 
 		if (!step || row->worker.pid || start_step(s, row, &e) == 0)
 			continue;
-		tell_failure(s, row->id, step, &e);
+		failed = event_of_failure(row->id, step, &e);
 		if (step == KEEPER_CREATE) {
 			server_forget_row(s, row);
 			i--;
 		}
+		tell(s, &failed);
 	}
 }
 

@@ -156,14 +156,21 @@ void tell_row(struct server *s, enum keeper_event_kind kind, const struct row *r
 	tell(s, &ev);
 }
 
-void tell_failure(struct server *s, const char *id, enum keeper_command command,
-		  const struct err *why)
+struct event event_of_failure(const char *id, enum keeper_command command, const struct err *why)
 {
 	struct event ev = event_of(KEEPER_FAILED, NULL);
 
 	(void)snprintf(ev.id, sizeof(ev.id), "%s", id);
 	ev.command = (uint8_t)command;
 	ev.err = *why;
+	return ev;
+}
+
+void tell_failure(struct server *s, const char *id, enum keeper_command command,
+		  const struct err *why)
+{
+	struct event ev = event_of_failure(id, command, why);
+
 	tell(s, &ev);
 }
 

@@ -205,32 +205,54 @@ static void created(struct server *s, struct row *row, const struct worker_repor
 	}
 }
 
+/* The row goes, and then it is told: who hears of it finds nothing left. */
+static void forget_and_tell(struct server *s, struct row *row, const struct event *last)
+{
+	server_forget_row(s, row);
+	tell(s, last);
+}
+
+static void step_failed(struct server *s, struct row *row, enum keeper_command step,
+			const struct err *why)
+{
+	struct event failed = event_of_failure(row->id, step, why);
+
+	if (step == KEEPER_CREATE && row->wanted != KEEPER_REMOVE) {
+		forget_and_tell(s, row, &failed);
+		return;
+	}
+	tell(s, &failed);
+	settle_row(s, row);
+}
+
+static void removed(struct server *s, struct row *row)
+{
+	struct event last = event_of(KEEPER_REMOVED, row);
+
+	/* What it still had to say is in the pipes, for who reads the spool. */
+	for (int i = 0; i < 2; i++)
+		if (row->output[i].fd >= 0)
+			take_piece(s, row, i);
+	forget_and_tell(s, row, &last);
+}
+
 /* What a step made of its row; the row may be gone afterwards. */
 static void step_ended(struct server *s, struct row *row, enum keeper_command step,
 		       const struct worker_report *report)
 {
 	if (report->result < 0) {
-		tell_failure(s, row->id, step, &report->err);
-		if (step == KEEPER_CREATE && row->wanted != KEEPER_REMOVE) {
-			server_forget_row(s, row);
-			return;
-		}
+		step_failed(s, row, step, &report->err);
 	} else if (step == KEEPER_CREATE) {
 		created(s, row, report);
+		settle_row(s, row);
 	} else if (step == KEEPER_START) {
 		if (row->phase == KEEPER_READY)
 			move_to(s, row, KEEPER_RUNNING);
 		tell_row(s, KEEPER_STARTED, row);
+		settle_row(s, row);
 	} else {
-		/* What it still had to say is in the pipe, for who reads the spool. */
-		for (int i = 0; i < 2; i++)
-			if (row->output[i].fd >= 0)
-				take_piece(s, row, i);
-		tell_row(s, KEEPER_REMOVED, row);
-		server_forget_row(s, row);
-		return;
+		removed(s, row);
 	}
-	settle_row(s, row);
 }
 
 static void worker_ended(struct server *s, struct row *row, int status)

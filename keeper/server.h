@@ -64,6 +64,7 @@ void server_forget_row(struct server *s, struct row *row);
 /* ---- events.c: what clients are told ---- */
 
 struct event event_of(enum keeper_event_kind kind, const struct row *row);
+struct event event_of_failure(const char *id, enum keeper_command command, const struct err *why);
 /* To every client. */
 void tell(struct server *s, const struct event *ev);
 void tell_row(struct server *s, enum keeper_event_kind kind, const struct row *row);

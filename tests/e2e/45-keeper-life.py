@@ -1,0 +1,272 @@
+#!/usr/bin/env python3
+# tests/e2e/45-keeper-life.py - containers through the keeper
+# SPDX-License-Identifier: Apache-2.0
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+
+from keeperlab import KEEPER, WAIT, Client, Refused, check, until
+
+
+def a_container_is_made_started_and_ends(lab):
+    c = lab.client()
+    pid = lab.create(c, "a", "echo out; echo err >&2; exit 7")
+    keeper = lab.keeper_pid()
+    status = open(f"/proc/{pid}/status", encoding="ascii").read()
+    assert f"PPid:\t{keeper}\n" in status, status
+    assert lab.output(c, "a") == (b"", b""), "it ran before it was started"
+    c.say("start a")
+    c.see("started", "a")
+    event = c.see("exited", "a")
+    assert (event["known"], event["code"], event["signal"], event["complete"]) == ("1", "7", "0", "1"), event
+    assert lab.output(c, "a") == (b"out\n", b"err\n")
+    record = json.load(open(os.path.join(lab.run, "keeper/a/exit"), encoding="utf-8"))
+    assert record["code"] == 7 and record["known"] and record["timeMs"] > 0
+    lab.remove(c, "a")
+    assert os.listdir(os.path.join(lab.run, "keeper")) == []
+    assert not os.path.exists(os.path.join(lab.runtime, "a"))
+
+
+def signals_reach_it_and_its_death_by_one_is_told(lab):
+    c = lab.client()
+    lab.start(c, "a", "trap 'exit 42' TERM; while :; do sleep 0.05; done")
+    c.say("kill a 15")
+    assert c.see("exited", "a")["code"] == "42"
+    lab.start(c, "b", "sleep 100")
+    c.say("kill b 9")
+    event = c.see("exited", "b")
+    assert (event["code"], event["signal"]) == ("137", "9"), event
+
+
+def what_cannot_be_is_refused_with_a_reason(lab):
+    c = lab.client()
+    lab.create(c, "a", "sleep 100")
+    cases = [
+        (f"create a {lab.bundle('a', '')} {lab.runtime} {lab.log('a')}", "there already"),
+        (f"create b {lab.dir}/none {lab.runtime} {lab.log('a')}", "none"),
+        (f"create b {lab.bundle('b', '')} {lab.runtime} {lab.dir}/none", "log directory"),
+        (f"create b {lab.bundle('b', '', args=['/bin/none'])} {lab.runtime} {lab.log('b')}", "/bin/none"),
+        ("start none", "no container none"),
+        ("kill none 9", "no container none"),
+        (f"follow none {lab.dir}", "no container none"),
+        ("adopt a", "has its pipes"),
+        ("shutdown", "1 containers live"),
+        ("reexec /none", "/none"),
+    ]
+    for line, words in cases:
+        c.say(line)
+        try:
+            c.see("created" if line.startswith("create") else "started")
+        except Refused as e:
+            assert words in str(e), f"{line}: {e}"
+        else:
+            raise AssertionError(line)
+    assert list(c.list()) == ["a"], "a failed create left a row"
+    assert os.listdir(os.path.join(lab.run, "keeper")) == ["a"]
+    c.say("remove none")
+    c.see("removed", "none")
+
+
+def a_bad_client_is_sent_away_and_others_stay(lab):
+    c = lab.client()
+    size = None
+    for data in (b"x", b"\0" * 16, os.urandom(3248), b"\x70\x4b\x01\x01" + b"\0" * 5000):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(os.path.join(lab.run, "keeper.sock"))
+            size = len(s.recv(65536))
+            s.send(data)
+            s.settimeout(WAIT)
+            try:
+                assert s.recv(65536) == b""
+            except ConnectionResetError:
+                pass
+    assert size > 1000
+    assert c.list() == {}
+
+
+def only_our_own_user_is_heard(lab):
+    lab.client()
+    path = os.path.join(lab.run, "keeper.sock")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    os.chmod(lab.dir, 0o755)
+    os.chmod(path, 0o666)
+    program = ("import socket,sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(sys.argv[1]);"
+               "sys.exit(len(s.recv(65536)))")
+    p = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-c", program, path],
+                       stderr=subprocess.PIPE)
+    assert p.returncode == 0 or b"ConnectionReset" in p.stderr, p
+
+
+def the_newest_of_many_clients_is_served(lab):
+    first = lab.client()
+    others = [lab.client(spawn=False) for _ in range(9)]
+    first.see("gone")
+    assert others[-1].list() == {}
+    lab.start(others[-1], "a", "exit 0")
+    for c in others[2:]:
+        c.see("exited", "a")
+
+
+def a_second_keeper_is_refused(lab):
+    c = lab.client()
+    try:
+        c.say(f"spawn {KEEPER} {lab.run}")
+    except Refused as e:
+        assert e.errno == 16 and "another keeper lives" in str(e), e
+    else:
+        raise AssertionError("two keepers")
+
+
+def held_ports_are_held_until_it_is_removed(lab):
+    c = lab.client()
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))
+        port = probe.getsockname()[1]
+    lab.start(c, "a", "exit 0", port)
+    c.see("exited", "a")
+
+    def free():
+        with socket.socket() as s:
+            try:
+                s.bind(("0.0.0.0", port))
+                return True
+            except OSError:
+                return False
+
+    assert not free()
+    lab.remove(c, "a")
+    assert free()
+
+
+def two_hundred_leave_nothing(lab):
+    c = lab.client()
+    lab.start(c, "warm", "exit 0")
+    c.see("exited", "warm")
+    lab.remove(c, "warm")
+    keeper = lab.keeper_pid()
+
+    def picture():
+        return (len(os.listdir(f"/proc/{keeper}/fd")), os.listdir(os.path.join(lab.run, "keeper")),
+                os.listdir(lab.runtime) if os.path.isdir(lab.runtime) else [],
+                [p for p in subprocess.run(["ps", "-o", "pid=", "--ppid", str(keeper)], stdout=subprocess.PIPE,
+                                           text=True).stdout.split()],
+                [d for d in lab.cgroups() if "/t" in d], open("/proc/self/mounts", encoding="ascii").read())
+
+    before = picture()
+    for round_ in range(10):
+        ids = [f"t{round_}-{i}" for i in range(20)]
+        for id in ids:
+            c.say(f"create {id} {lab.bundle(id, 'echo $0')} {lab.runtime} {lab.log(id)}")
+        for id in ids:
+            c.see("created", id)
+            c.say(f"start {id}")
+        for id in ids:
+            c.see("started", id)
+            assert c.see("exited", id)["code"] == "0"
+            c.say(f"remove {id}")
+        for id in ids:
+            c.see("removed", id)
+    until(lambda: picture() == before, "what was there before")
+
+
+def remove_breaks_off_what_is_under_way(lab):
+    c = lab.client()
+    hooks = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "100"]}]}
+    c.say(f"create a {lab.bundle('a', 'exit 0', hooks=hooks)} {lab.runtime} {lab.log('a')}")
+    until(lambda: os.path.isdir(os.path.join(lab.runtime, "a")), "the step")
+    c.say("remove a")
+    try:
+        c.see("removed", "a")
+    except Refused as e:
+        assert "killed by signal 9" in str(e), e
+        c.see("removed", "a")
+    assert c.list() == {} and not os.path.exists(os.path.join(lab.runtime, "a"))
+    lab.start(c, "a", "exit 3")
+    assert c.see("exited", "a")["code"] == "3"
+
+
+def without_a_pid_namespace_orphans_do_not_hold_its_end(lab):
+    c = lab.client()
+    bundle = lab.bundle("a", "sleep 1000 & echo $!; exit 5")
+    config = json.load(open(bundle + "/config.json", encoding="utf-8"))
+    config["linux"]["namespaces"] = [n for n in config["linux"]["namespaces"] if n["type"] != "pid"]
+    json.dump(config, open(bundle + "/config.json", "w", encoding="utf-8"))
+    c.say(f"create a {bundle} {lab.runtime} {lab.log('a')}")
+    c.see("created", "a")
+    c.say("start a")
+    event = c.see("exited", "a")
+    assert (event["code"], event["complete"]) == ("5", "0"), event
+    orphan = int(lab.output(c, "a")[0])
+    assert os.path.exists(f"/proc/{orphan}")
+    lab.remove(c, "a")
+    until(lambda: not os.path.exists(f"/proc/{orphan}"), "end of the orphan")
+
+
+def a_follower_is_told_of_output_once(lab):
+    c = lab.client()
+    lab.start(c, "a", "while read x < /proc/1/comm; do sleep 0.3; echo tick; done")
+    log = lab.log("a")
+    for _ in range(3):
+        c.say(f"follow a {log}")
+        event = c.see("output", "a")
+        assert event["complete"] == "0"
+        assert lab.output(c, "a")[0].endswith(b"tick\n")
+        assert not [e for e in c.events if e["kind"] == "output"]
+    c.say("kill a 9")
+    c.see("exited", "a")
+    lab.output(c, "a")
+    c.say(f"follow a {log}")
+    assert c.see("output", "a")["complete"] == "1"
+
+
+def asked_to_end_it_stays_while_containers_live(lab):
+    c = lab.client()
+    lab.start(c, "a", "sleep 100")
+    keeper = lab.keeper_pid()
+    os.kill(keeper, signal.SIGTERM)
+    assert list(c.list()) == ["a"]
+    c.say("kill a 9")
+    c.see("exited", "a")
+    os.kill(keeper, signal.SIGTERM)
+    c.see("gone")
+    until(lambda: lab.keeper_pid() is None, "end of the keeper")
+    assert not os.path.exists(os.path.join(lab.run, "keeper.sock"))
+
+
+def a_keeper_that_cannot_start_says_why(lab):
+    c = Client(lab)
+    for run, words in (("/proc/none", "/proc/none"), (os.path.join(lab.rootfs, "bin/busybox"), "busybox")):
+        try:
+            c.say(f"spawn {KEEPER} {run}")
+        except Refused as e:
+            assert words in str(e), e
+        else:
+            raise AssertionError(run)
+
+
+def deep_roots_are_no_trouble(lab):
+    deep = os.path.join(lab.dir, *["d" * 60] * 5)
+    os.makedirs(deep)
+    lab.run = deep
+    c = lab.client()
+    lab.start(c, "a", "exit 0")
+    c.see("exited", "a")
+    lab.remove(c, "a")
+    c.say("shutdown")
+    c.see("gone")
+    shutil.rmtree(deep)
+
+
+if __name__ == "__main__":
+    check([a_container_is_made_started_and_ends, signals_reach_it_and_its_death_by_one_is_told,
+           what_cannot_be_is_refused_with_a_reason, a_bad_client_is_sent_away_and_others_stay,
+           only_our_own_user_is_heard, the_newest_of_many_clients_is_served, a_second_keeper_is_refused,
+           held_ports_are_held_until_it_is_removed, two_hundred_leave_nothing,
+           remove_breaks_off_what_is_under_way, without_a_pid_namespace_orphans_do_not_hold_its_end,
+           a_follower_is_told_of_output_once, asked_to_end_it_stays_while_containers_live,
+           a_keeper_that_cannot_start_says_why, deep_roots_are_no_trouble])
