@@ -45,7 +45,7 @@ int mount_clone(int dir_fd, const char *path, bool recursive, struct err *e)
 			 (*path ? 0u : AT_EMPTY_PATH);
 	int fd = open_tree(dir_fd, path, flags);
 
-	return fd < 0 ? err_sys(e, "take a copy of %s", *path ? path : "a mount") : fd;
+	return fd < 0 ? err_sys(e, "open %s", *path ? path : "a mount") : fd;
 }
 
 int mount_set(int fd, uint64_t set, uint64_t clear, bool recursive, struct err *e)
