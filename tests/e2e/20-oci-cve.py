@@ -44,10 +44,10 @@ def overwriting_the_runtime(h):
             with open(out, "w") as f:
                 h.oci("run", "-d", "-b", b.args("/bin/probe", "hunt").path, b.id, stdout=f, stderr=f)
             until(lambda: "ready" in open(out).read(), "the hunter")
+            codes = set()  # 255: the hunter holds the container's own file open for writing
             for _ in range(RACES):
-                b.exec(b.id, "/bin/true")
-                b.exec(b.id, "/evil", check=False)
-                b.exec(b.id, "/proc/self/exe", check=False)
+                codes |= {b.exec(b.id, w, check=False).returncode for w in ("/bin/true", "/evil", "/proc/self/exe")}
+            expect(0 in codes, codes)
             h.oci("kill", b.id, "KILL")
             b.wait_status("stopped")
             equal(open(out).read().strip(), "ready")
