@@ -23,8 +23,8 @@ bool capability_find(const char *name, unsigned *ret)
 {
 	cap_value_t value;
 
-	/* libcap takes lower case and bare numbers too. */
-	if (!str_starts(name, "CAP_") || strpbrk(name, "abcdefghijklmnopqrstuvwxyz"))
+	/* libcap takes lower case, bare numbers and what stands behind a blank too. */
+	if (!str_starts(name, "CAP_") || name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_")])
 		return false;
 	if (cap_from_name(name, &value) < 0 || value < 0 || value >= CAPABILITY_COUNT)
 		return false;

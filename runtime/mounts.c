@@ -45,7 +45,7 @@ int mount_clone(int dir_fd, const char *path, bool recursive, struct err *e)
 			 (*path ? 0u : AT_EMPTY_PATH);
 	int fd = open_tree(dir_fd, path, flags);
 
-	return fd < 0 ? err_sys(e, "take a copy of %s", *path ? path : "a mount") : fd;
+	return fd < 0 ? err_sys(e, "open %.200s", *path ? path : "a mount") : fd;
 }
 
 int mount_set(int fd, uint64_t set, uint64_t clear, bool recursive, struct err *e)
@@ -198,7 +198,7 @@ int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs
 		const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
 
 		if (open_source(c, m, bundle_fd, &p->tree_fds[i], e) < 0)
-			return err_wrap(e, "mounts[%zu] (%s)", i, m->destination);
+			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
 	return c->ns[NS_USER].wanted ? devices_open(p, c, e) : 0;
 }
@@ -358,12 +358,12 @@ static int open_target(int root_fd, const struct config_mount *m, int tree_fd, s
 				 : inroot_mkfile(root_fd, m->destination, mode);
 	if (fd < 0) {
 		errno = -fd;
-		return err_sys(e, "destination %s in the root", m->destination);
+		return err_sys(e, "destination %.128s in the root", m->destination);
 	}
 	if (fstat(root_fd, &root) == 0 && fstat(fd, &target) == 0 && root.st_dev == target.st_dev &&
 	    root.st_ino == target.st_ino) {
 		close_fd(&fd);
-		return err_set(e, EINVAL, "destination %s is the root itself", m->destination);
+		return err_set(e, EINVAL, "destination %.128s is the root itself", m->destination);
 	}
 	return fd;
 }
@@ -486,7 +486,7 @@ int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgro
 						       c->linux_.mount_label, e);
 
 		if (r < 0)
-			return err_wrap(e, "mounts[%zu] (%s)", i, m->destination);
+			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
 	return 0;
 }

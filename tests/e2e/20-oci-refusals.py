@@ -89,6 +89,7 @@ def missing_and_wrong(h):
         ("linux.resources.cpu.cpus", "4000", "cpu.cpus"),
         ("linux.resources.memory.swap", 1 << 20, "without a memory.limit"),
         ("linux.resources.memory.limit", -2, "memory.limit"),
+        ("linux.resources.memory.limit", 4096, "memory.limit: too small"),
         ("linux.cgroupsPath", "/a/../b", "no name"),
         ("linux.cgroupsPath", "/", "cgroup path"),
         ("linux.cgroupsPath", "../x", "no name"),
@@ -181,7 +182,7 @@ def host_objects(h):
     file = os.path.join(h.dir, "plain")
     open(file, "w").close()
     refused(h, [
-        ("root.path", "nosuch", "root.path: take a copy of nosuch: No such file"),
+        ("root.path", "nosuch", "root.path: open nosuch: No such file"),
         ("root.path", file, "not a directory"),
         ("mounts", [{"destination": "/x", "source": "/nosuch/source", "options": ["bind"]}], "/nosuch/source"),
         ("mounts", [{"destination": "/x", "type": "ext4", "source": "/nosuch/device"}], "ext4"),
