@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -82,24 +83,20 @@ static int set_options(int fs_fd, const struct overlay *o, struct err *e)
 	return o->volatile_upper ? set_flag(fs_fd, "volatile", e) : 0;
 }
 
-int overlay_mount_new(const struct overlay *o, int *ret_mount_fd, struct err *e)
+static int mount_new(const struct overlay *o, int *ret_mount_fd, struct err *e)
 {
 	auto_close int fs_fd = fsopen("overlay", FSOPEN_CLOEXEC);
 	int fd;
 
 	if (fs_fd < 0)
-		return errno == ENOSYS ? OVERLAY_UNKNOWN : err_sys(e, "overlay");
+		return err_sys(e, "overlay");
 	for (size_t i = 0; i < o->lower_count; i++)
 		if (set_directory(fs_fd, "lowerdir+", o->lower_fds[i], e) < 0)
-			return i == 0 && e->code == EINVAL ? OVERLAY_UNKNOWN : -e->code;
+			return -e->code;
 	if (set_options(fs_fd, o, e) < 0)
 		return -e->code;
-	if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
-		/* Until 6.4 any word is taken, and looked at only now. */
-		if (errno == EINVAL)
-			return OVERLAY_UNKNOWN;
+	if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return fs_failed(fs_fd, "create", e);
-	}
 	fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, o->read_only ? MOUNT_ATTR_RDONLY : 0);
 	if (fd < 0)
 		return fs_failed(fs_fd, "mount", e);
@@ -120,10 +117,16 @@ static void put_options(const struct overlay *o, struct buf *out)
 }
 
 /* How far the child came. */
-enum step { NAMESPACE, PRIVATE, ENTER, MOUNT, DETACH, STEPS };
+enum step { NAMESPACE, PRIVATE, OPEN, ENTER, MOUNT, DETACH, STEPS };
 
-static const char *const steps[STEPS] = {"mount namespace", "private mounts", "enter /proc/self/fd",
-					 "mount", "detach"};
+static const char *const steps[STEPS] = {
+	[NAMESPACE] = "mount namespace",
+	[PRIVATE] = "private mounts",
+	[OPEN] = "open a directory again",
+	[ENTER] = "enter /proc/self/fd",
+	[MOUNT] = "mount",
+	[DETACH] = "detach",
+};
 
 struct answer {
 	enum step step;
@@ -137,7 +140,28 @@ static _Noreturn void say(int sock, enum step step, int mount_fd)
 	_exit(fs_send(sock, &a, sizeof(a), &mount_fd, mount_fd >= 0 ? 1 : 0) < 0 ? 1 : 0);
 }
 
-/* Context: child after fork of a process with threads; must not allocate. */
+/*
+ * Overlay takes directories of its own mount namespace only, so each is opened
+ * again there, and takes the number that the options name.
+ *
+ * Context: child after fork of a process with threads; must not allocate.
+ */
+static bool open_again(const char *path, int fd)
+{
+	int again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return again >= 0 && dup2(again, fd) == fd && close(again) == 0;
+}
+
+static bool open_all_again(const struct overlay *o)
+{
+	for (size_t i = 0; i < o->lower_count; i++)
+		if (!open_again(o->lower_paths[i], o->lower_fds[i]))
+			return false;
+	return open_again(o->upper_path, o->upper_fd) && open_again(o->work_path, o->work_fd);
+}
+
+/* Context: as above. */
 static _Noreturn void mount_in_child(const struct overlay *o, const char *options, int sock)
 {
 	unsigned long flags = o->read_only ? MS_RDONLY : 0;
@@ -146,6 +170,8 @@ static _Noreturn void mount_in_child(const struct overlay *o, const char *option
 		say(sock, NAMESPACE, -1);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		say(sock, PRIVATE, -1);
+	if (!open_all_again(o))
+		say(sock, OPEN, -1);
 	if (chdir("/proc/self/fd") < 0)
 		say(sock, ENTER, -1);
 	if (mount("overlay", o->target, "overlay", flags, options) < 0)
@@ -170,7 +196,7 @@ static int take_answer(int sock, int *ret_mount_fd, struct err *e)
 	return 0;
 }
 
-int overlay_mount_old(const struct overlay *o, int *ret_mount_fd, struct err *e)
+static int mount_old(const struct overlay *o, int *ret_mount_fd, struct err *e)
 {
 	auto_buf struct buf options = BUF_INIT(OPTIONS_MAX);
 	auto_close int ours = -1, theirs = -1;
@@ -193,4 +219,20 @@ int overlay_mount_old(const struct overlay *o, int *ret_mount_fd, struct err *e)
 	r = take_answer(ours, ret_mount_fd, e);
 	(void)waitpid(pid, NULL, 0);
 	return r;
+}
+
+/* Asking the kernel would do, but one that does not know it complains in its log. */
+static bool takes_one_layer_at_a_time(void)
+{
+	unsigned major = 0, minor = 0;
+	struct utsname u;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 7));
+}
+
+int overlay_mount(const struct overlay *o, int *ret_mount_fd, struct err *e)
+{
+	return takes_one_layer_at_a_time() ? mount_new(o, ret_mount_fd, e)
+					   : mount_old(o, ret_mount_fd, e);
 }

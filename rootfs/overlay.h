@@ -11,18 +11,18 @@
 
 struct overlay {
 	int lower_fds[ROOTFS_LAYERS_MAX]; /* highest first */
+	const char *lower_paths[ROOTFS_LAYERS_MAX];
 	size_t lower_count;
 	int upper_fd, work_fd;
-	const char *target;   /* a directory that the old way may mount over, unseen */
+	const char *upper_path, *work_path,
+		*target;      /* the last: a directory to mount over, unseen */
 	bool user_attributes; /* marks are user.overlay.*, not trusted.overlay.* */
 	bool read_only, volatile_upper;
 };
 
 /*
- * Two ways to the same mount.  The new one gives overlay one layer at a time
- * (Linux 6.7); where that is not known it returns OVERLAY_UNKNOWN, and the old
- * one is to be taken, whose options are one string in one page.
+ * Two ways to the same mount.  The new one gives overlay one layer at a time,
+ * which Linux 6.7 has learned.  The old one is mount(2), whose options are one
+ * string in one page, in a child with a mount namespace of its own.
  */
-enum { OVERLAY_UNKNOWN = 1 };
-int overlay_mount_new(const struct overlay *o, int *ret_mount_fd, struct err *e);
-int overlay_mount_old(const struct overlay *o, int *ret_mount_fd, struct err *e);
+int overlay_mount(const struct overlay *o, int *ret_mount_fd, struct err *e);

@@ -14,6 +14,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/mem.h"
 #include "rootfs/overlay.h"
 
 #define UPPER     "upper"
@@ -78,6 +79,7 @@ static int open_layers(const struct rootfs_spec *spec, struct overlay *o, struct
 
 		if (fd < 0)
 			return err_sys(e, "open layer %s", spec->layers[i]);
+		o->lower_paths[o->lower_count] = spec->layers[i];
 		o->lower_fds[o->lower_count++] = fd;
 		if (o->lower_count == 1)
 			o->user_attributes = has_user_attributes(fd);
@@ -169,14 +171,16 @@ static int open_scratch(const struct rootfs_spec *spec, struct overlay *o, struc
 static int mount_overlay(const struct rootfs_spec *spec, struct overlay *o, int *ret_mount_fd,
 			 struct err *e)
 {
-	int r;
+	auto_free char *upper = xasprintf("%s/" UPPER, spec->scratch);
+	auto_free char *work = xasprintf("%s/" WORK, spec->scratch);
 
+	o->upper_path = upper;
+	o->work_path = work;
 	if (open_layers(spec, o, e) < 0)
 		return -e->code;
 	if (open_scratch(spec, o, e) < 0)
 		return err_wrap(e, "scratch %s", spec->scratch);
-	r = overlay_mount_new(o, ret_mount_fd, e);
-	return r == OVERLAY_UNKNOWN ? overlay_mount_old(o, ret_mount_fd, e) : r;
+	return overlay_mount(o, ret_mount_fd, e);
 }
 
 int rootfs_mount(const struct rootfs_spec *spec, int *ret_mount_fd, struct err *e)
