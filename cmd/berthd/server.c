@@ -32,7 +32,7 @@
 enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD };
 
 #define OPTIONS_BYTES 16384
-#define READY_MS      30000
+#define READY_MS      10000
 
 struct child_options {
 	char *state_dir, *region, *account, *access_key, *secret_key;
@@ -169,6 +169,7 @@ int server_start(struct server *s, int *ret_node_fd, struct err *e)
 		if (proc_spawn(&spawn, &s->pid, &s->pidfd, e) < 0)
 			return err_wrap(e, "server");
 	}
+	close_fd(&options_w); /* the child reads up to the end */
 	close_fd(&ready_w);
 	close_fd(&theirs);
 	if (wait_until_ready(ready_r, e) < 0) {
