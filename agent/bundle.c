@@ -308,12 +308,13 @@ static json_t *make_mounts(const struct bundle_options *o, struct err *e)
 
 /* ---- linux ---- */
 
-static json_t *make_namespaces(void)
+/* The network's descriptor comes with the bundle; without an endpoint it is the host's. */
+static json_t *make_namespaces(const struct bundle_options *o)
 {
-	static const char *const types[] = {"pid", "mount", "uts", "ipc", "cgroup"};
+	static const char *const types[] = {"pid", "mount", "uts", "ipc", "cgroup", "network"};
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < ARRAY_COUNT(types); i++)
+	for (size_t i = 0; i < ARRAY_COUNT(types) - (o->endpoint ? 0 : 1); i++)
 		(void)json_array_append_new(list, json_pack("{s:s}", "type", types[i]));
 	return list;
 }
@@ -411,7 +412,7 @@ static json_t *make_linux(const struct bundle_options *o, const json_t *capabili
 {
 	const struct ecs_container_definition *d = o->container->def;
 	auto_free char *cgroup = container_cgroup(o->container);
-	json_t *doc = json_pack("{s:o, s:s, s:o, s:o}", "namespaces", make_namespaces(),
+	json_t *doc = json_pack("{s:o, s:s, s:o, s:o}", "namespaces", make_namespaces(o),
 				"cgroupsPath", cgroup, "resources", make_resources(d), "sysctl",
 				make_sysctl(o));
 

@@ -15,6 +15,7 @@
 
 #include "agent/internal.h"
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/frame.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -30,7 +31,7 @@ struct channel {
 	int fd; /* -1: no server */
 	struct loop_fd *watch;
 	struct loop_timer *retry, *report;
-	int64_t retry_ms;
+	int64_t retry_ms, welcomed_ms;
 	struct buf in, out;
 	bool welcomed, reporting;
 	int64_t report_number;
@@ -133,7 +134,7 @@ static int on_welcome(struct channel *c, const void *message, struct err *e)
 	log_info("instance=%s cluster=%s: registered", welcome->instance_id, welcome->cluster);
 	c->welcomed = true;
 	c->reporting = false;
-	c->retry_ms = RETRY_FIRST_MS;
+	c->welcomed_ms = clock_mono_ms();
 	c->report_number = welcome->report;
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);) {
 		t->untold |= t->in_flight;
@@ -212,9 +213,19 @@ static int handle(struct channel *c, const char *data, size_t size, struct err *
 
 /* ---- the connection ---- */
 
+/* Waiting grows as long as the stream does not last: a server that falls over us is not hammered. */
+static void retry_later(struct channel *c, const char *why)
+{
+	if (c->welcomed && clock_mono_ms() - c->welcomed_ms > RETRY_MAX_MS)
+		c->retry_ms = RETRY_FIRST_MS;
+	log_warn("server: %s; trying again in %lld ms", why, (long long)c->retry_ms);
+	loop_timer_set(c->retry, c->retry_ms);
+	c->retry_ms = c->retry_ms * 2 < RETRY_MAX_MS ? c->retry_ms * 2 : RETRY_MAX_MS;
+}
+
 static void hang_up(struct channel *c, const char *why)
 {
-	log_warn("server: disconnected, trying again in %lld ms: %s", (long long)c->retry_ms, why);
+	retry_later(c, why);
 	loop_unwatch(c->watch);
 	c->watch = NULL;
 	(void)close(c->fd);
@@ -222,8 +233,6 @@ static void hang_up(struct channel *c, const char *why)
 	c->welcomed = false;
 	buf_reset(&c->in);
 	buf_reset(&c->out);
-	loop_timer_set(c->retry, c->retry_ms);
-	c->retry_ms = c->retry_ms * 2 < RETRY_MAX_MS ? c->retry_ms * 2 : RETRY_MAX_MS;
 }
 
 static void read_frames(struct channel *c)
@@ -275,9 +284,7 @@ static void dial(void *ctx)
 	struct err e = {0};
 
 	if (o->dial(o->ctx, &c->fd, &e) < 0) {
-		log_error("server: %s; trying again in %lld ms", e.msg, (long long)c->retry_ms);
-		loop_timer_set(c->retry, c->retry_ms);
-		c->retry_ms = c->retry_ms * 2 < RETRY_MAX_MS ? c->retry_ms * 2 : RETRY_MAX_MS;
+		retry_later(c, e.msg);
 		return;
 	}
 	if (loop_watch(c->agent->loop, c->fd, LOOP_READ, on_stream, c, &c->watch, &e) < 0 ||
