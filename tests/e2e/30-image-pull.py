@@ -23,7 +23,7 @@ def test_the_demo_image_comes_from_docker_registry_and_runs():
         contains(out.text, "resolved sha256:")
         contains(out.text, "layer 0/1 done")
         found = store.find(reference)
-        equal(found["entrypoint"], ["/bin/serve"])
+        equal(found["cmd"], ["/bin/serve"])
         equal(found["port"], ["80/tcp"])
         equal(found["signal"], ["SIGTERM"])
         with store.mounted(reference) as root:

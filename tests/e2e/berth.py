@@ -259,7 +259,7 @@ class Census:
             "addresses": sorted(re.findall(r"inet6? (\S+)", run("ip", "-o", "addr").stdout)),
             "nft": sorted(run("nft", "list", "tables").stdout.split("\n")),
             "cgroups": sorted(cgroups),
-            "netns": len(netns),
+            "netns": sorted(netns),
             "listening": sorted(l.split()[3] for l in run("ss", "-Hltn").stdout.split("\n") if l),
             "processes": sorted(Census.processes()),
         }
@@ -274,20 +274,26 @@ class Census:
             if exe.startswith("berth") or exe in ("busybox", "docker-registry"):
                 yield exe
 
+    # What others may take away meanwhile: of these only what is new counts.
+    OTHERS_TOO = ("cgroups", "netns", "listening", "processes")
+
+    def difference(self):
+        now, lines = self.take(), []
+        for key, before in self.before.items():
+            left = list(now[key])
+            missing = [v for v in before if v not in left or left.remove(v)]
+            if left:
+                lines.append(f"left behind: {key}: {left}")
+            if missing and key not in self.OTHERS_TOO:
+                lines.append(f"taken away: {key}: {missing}")
+        return lines
+
     def check(self, seconds=30):
         """The kernel frees namespaces and links some time after their last user has gone."""
-        def same():
-            return self.take() == self.before
         try:
-            wait_for(same, seconds, "the machine as it was before")
+            wait_for(lambda: not self.difference(), seconds, "the machine as it was before")
         except AssertionError:
-            now = self.take()
-            for key, value in now.items():
-                if value != self.before[key]:
-                    extra = value if not isinstance(value, list) else [v for v in value
-                                                                       if v not in self.before[key]]
-                    print(f"  left behind: {key}: {extra}")
-            raise
+            raise AssertionError("; ".join(self.difference()) or "the machine changed for long") from None
 
 
 def main():
@@ -309,7 +315,10 @@ def main():
             if isinstance(error, KeyboardInterrupt):
                 break
         sys.stdout.flush()
-    cleanup = getattr(module, "cleanup", None)
-    if cleanup:
-        cleanup()
+    try:
+        getattr(module, "cleanup", lambda: None)()
+        print("ok nothing_is_left_behind")
+    except BaseException as error:
+        failed += 1
+        print(f"not ok nothing_is_left_behind: {error}")
     sys.exit(1 if failed else 0)
