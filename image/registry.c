@@ -388,8 +388,8 @@ static char *token_url(const struct registry *r, const struct challenge *c)
 	auto_free char *scope = url_escape(c->scope[0] ? c->scope : own_scope);
 	auto_free char *service = url_escape(c->service);
 
-	return xasprintf("%s%cservice=%s&scope=%s", c->realm, strchr(c->realm, '?') ? '&' : '?',
-			 service, scope);
+	return xasprintf("%s%cscope=%s%s%s", c->realm, strchr(c->realm, '?') ? '&' : '?', scope,
+			 *service ? "&service=" : "", service);
 }
 
 static int begin_login(struct registry *r, const struct challenge *c, struct err *e)

@@ -222,7 +222,7 @@ def test_token_login():
         registry.hooks.append(tokens)
         store.pull(reference)
         equal(tokens.issued, 1)
-        equal(tokens.asked, [("/token?service=lab&scope=repository%3Aapp%3Apull", None)])
+        equal(tokens.asked, [("/token?scope=repository%3Aapp%3Apull&service=lab", None)])
 
 
 def test_a_token_that_expires_is_renewed():
