@@ -401,6 +401,19 @@ def test_redirects_that_are_not_followed():
         case.refuses("registry", "redirected to nowhere", reference)
 
 
+def test_only_the_registry_gets_the_credentials():
+    """Whom it redirects to may ask for them, and gets none."""
+    with Case() as case, lab.Lab() as thief:
+        for scheme in ('Basic realm="x"', f'Bearer realm="http://{thief.address}/token",service="x"'):
+            reference = case.registry.add(lab.Image(GOOD))
+            case.registry.hooks.append(lambda handler, kind, name: kind == "blobs" and handler.answer(
+                307, Location=f"http://{thief.address}{handler.path}"))
+            thief.hooks[:] = [lambda handler, kind, name, scheme=scheme: handler.answer(401, WWW_Authenticate=scheme)]
+            case.refuses("unauthorized", "access denied where it was redirected to", reference, "-u", "me:secret")
+        assert not any("Authorization" in headers for _, headers in thief.requests), thief.requests
+        assert not any("token" in path for path, _ in thief.requests), thief.requests
+
+
 def test_logins_that_lead_astray():
     with Case() as case:
         reference = case.registry.add(lab.Image(GOOD))
