@@ -396,10 +396,9 @@ static int run(struct puller *p, struct err *e)
 	return 0;
 }
 
-static int pull_all(struct puller *p, const char *dir, struct err *e)
+/* With the store, and the lock on it. */
+static int pull_all(struct puller *p, struct err *e)
 {
-	if (store_init(&p->store, dir, e) < 0)
-		return -e->code;
 	p->lock_fd = store_lock(&p->store, e);
 	if (p->lock_fd < 0)
 		return -e->code;
@@ -418,11 +417,14 @@ int puller_main(int argc, char **argv)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)prctl(PR_SET_DUMPABLE, 0); /* it sees passwords */
-	r = argc > 2 ? pull_all(&p, argv[2], &e) : err_set(&e, EINVAL, "no store is named");
+	r = argc > 2 ? store_init(&p.store, argv[2], &e) : err_set(&e, EINVAL, "no store is named");
+	if (r == 0) {
+		r = pull_all(&p, &e);
+		store_done(&p.store);
+		close_fd(&p.lock_fd);
+	}
+	free(p.endings);
 	if (r < 0)
 		(void)dprintf(STDERR_FILENO, "berth-worker pull: %s\n", e.msg);
-	store_done(&p.store);
-	close_fd(&p.lock_fd);
-	free(p.endings);
 	return r < 0 ? 1 : 0;
 }
