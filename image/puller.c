@@ -363,9 +363,8 @@ static void hear_all(struct puller *p, const struct polls *polls)
 {
 	const struct pollfd *next = polls->items;
 	bool ordered = next++->revents;
-	struct pull *pulls = p->pulls;
 
-	for (struct pull *pull = pulls; pull; pull = pull->next, next += 2) {
+	for (struct pull *pull = p->pulls; pull; pull = pull->next, next += 2) {
 		hear_caller(p, pull, next[0].revents);
 		if (next[1].revents && !pull->ended)
 			hear_fetcher(p, pull);

@@ -204,6 +204,10 @@ static void try_again(struct registry_get *g, unsigned pause_s, const struct err
 	uint16_t jitter;
 	int64_t pause_ms = REGISTRY_RETRY_MS;
 
+	if (g->received && !g->want.exact) { /* what comes next time may be something else */
+		end(g, e);
+		return;
+	}
 	if (g->brought)
 		g->attempts = g->logins = 0;
 	g->brought = false;

@@ -186,6 +186,12 @@ def test_truncated_layers():
         case.refuses("truncated", "layer 0: ", reference)
         case.registry.ranges = True
 
+        manifest = image.manifest_bytes()
+        case.registry.add(image)
+        case.registry.hooks.append(lambda handler, kind, name: kind == "manifests" and handler.answer(
+            200, manifest[:100], lab.MANIFEST, length=len(manifest)))
+        case.refuses("truncated", "manifest 1: ", reference)
+
         cut = lab.Image(*image.tars)
         cut.layers = [blob[:-1000]]
         cut.manifest["layers"][0].update(digest=lab.digest(cut.layers[0]), size=len(cut.layers[0]))
