@@ -228,12 +228,20 @@ static void try_again(struct registry_get *g, unsigned pause_s, const struct err
 	g->due_ms = clock_mono_ms() + pause_ms;
 }
 
-/* The registry does not speak the scheme that was tried first. */
-static bool try_other_scheme(struct registry_get *g)
+static bool names_port(const char *host)
+{
+	return strchr(host[0] == '[' ? strchr(host, ']') : host, ':');
+}
+
+/*
+ * Perhaps the registry does not speak the scheme that was tried first.  Nobody
+ * at a port that was named is nobody for the other one, too.
+ */
+static bool try_other_scheme(struct registry_get *g, int errnum)
 {
 	struct registry *r = g->registry;
 
-	if (r->contacted || !r->schemes[1])
+	if (r->contacted || !r->schemes[1] || (errnum == EHOSTUNREACH && names_port(r->name.host)))
 		return false;
 	r->schemes++;
 	free(g->url);
@@ -265,7 +273,7 @@ static void transport_failed(struct registry_get *g, const struct err *failure)
 		(void)image_class(&e, failures[i].reason);
 		again = failures[i].again && g->registry->contacted;
 	}
-	if (try_other_scheme(g))
+	if (try_other_scheme(g, failure->code))
 		return;
 	if (again)
 		try_again(g, 0, &e);
@@ -449,7 +457,7 @@ static void answered(struct registry_get *g, const struct fetch_transfer *transf
 {
 	unsigned status = fetch_status(transfer);
 
-	if (wants_https(g, status) && try_other_scheme(g))
+	if (wants_https(g, status) && try_other_scheme(g, EPROTO))
 		return;
 	g->registry->contacted = true;
 	if (status == 200 || status == 206)
@@ -525,6 +533,8 @@ static bool take_head(void *ctx, struct fetch_transfer *t)
 	struct registry_get *g = ctx;
 	unsigned status = fetch_status(t);
 
+	if (status != 400) /* which the other scheme's port may say */
+		g->registry->contacted = true;
 	if (status == 206 && !range_fits(g, fetch_header(t, "Content-Range", 0))) {
 		(void)image_fail(&g->refused, IMAGE_REASON_REGISTRY,
 				 "the registry sends another range than was asked for");

@@ -464,7 +464,8 @@ def test_nobody_there():
         s.bind(("127.0.0.1", 0))
         address = "127.0.0.1:%d" % s.getsockname()[1]
     with Case() as case:
-        case.refuses("unreachable", "Failed to connect", f"{address}/app:1")
+        out = case.refuses("unreachable", "Failed to connect", f"{address}/app:1")
+        contains(out.says, "http://")
         case.refuses("unreachable", "Could not resolve host", "registry.invalid/app:1")
 
 
