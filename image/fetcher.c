@@ -470,16 +470,6 @@ static int fetch(struct fetcher *f, const struct order *order, struct err *e)
 	return serve_layers(f, e);
 }
 
-static void fetcher_free(struct fetcher *f)
-{
-	registry_free(f->registry);
-	for (size_t i = 0; i < IMAGE_LAYERS_MAX; i++)
-		if (f->blobs[i].reading)
-			blob_done(&f->blobs[i]);
-	record_free(f->record);
-	free(f);
-}
-
 int fetcher_main(int argc, char **argv)
 {
 	struct fetcher *f = xcalloc(1, sizeof(*f));
@@ -499,6 +489,5 @@ int fetcher_main(int argc, char **argv)
 		r = fetch(f, &order, &e);
 	if (r < 0)
 		r = report_failure(WORKER_SOCK, REPORT_NO_LAYER, &e);
-	fetcher_free(f);
-	return r < 0 ? 1 : 0;
+	_exit(r < 0 ? 1 : 0); /* all else goes with the process */
 }

@@ -150,10 +150,16 @@ static int allow_calls(const int *calls, size_t count, bool sockets, struct err 
 
 /* ---- what all have in common ---- */
 
+/* Or less, where the host gives less. */
 static int limit(int resource, rlim_t value, struct err *e)
 {
-	const struct rlimit l = {value, value};
+	struct rlimit l;
 
+	if (getrlimit((__rlimit_resource_t)resource, &l) < 0)
+		return err_sys(e, "limit %d", resource);
+	if (value < l.rlim_max)
+		l.rlim_max = value;
+	l.rlim_cur = l.rlim_max;
 	if (setrlimit((__rlimit_resource_t)resource, &l) < 0)
 		return err_sys(e, "limit %d", resource);
 	return 0;
@@ -202,6 +208,7 @@ static const char *const readable[] = {
 	"/run/systemd/resolve",
 	"/run/resolvconf",
 	"/run/NetworkManager",
+	"/var/lib/ca-certificates",
 };
 
 static int allow_reading(int ruleset_fd, const char *path, struct err *e)

@@ -363,9 +363,8 @@ static void hear_all(struct puller *p, const struct polls *polls)
 {
 	const struct pollfd *next = polls->items;
 	bool ordered = next++->revents;
-	struct pull *pulls = p->pulls;
 
-	for (struct pull *pull = pulls; pull; pull = pull->next, next += 2) {
+	for (struct pull *pull = p->pulls; pull; pull = pull->next, next += 2) {
 		hear_caller(p, pull, next[0].revents);
 		if (next[1].revents && !pull->ended)
 			hear_fetcher(p, pull);
@@ -396,10 +395,9 @@ static int run(struct puller *p, struct err *e)
 	return 0;
 }
 
-static int pull_all(struct puller *p, const char *dir, struct err *e)
+/* With the store, and the lock on it. */
+static int pull_all(struct puller *p, struct err *e)
 {
-	if (store_init(&p->store, dir, e) < 0)
-		return -e->code;
 	p->lock_fd = store_lock(&p->store, e);
 	if (p->lock_fd < 0)
 		return -e->code;
@@ -418,11 +416,14 @@ int puller_main(int argc, char **argv)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)prctl(PR_SET_DUMPABLE, 0); /* it sees passwords */
-	r = argc > 2 ? pull_all(&p, argv[2], &e) : err_set(&e, EINVAL, "no store is named");
+	r = argc > 2 ? store_init(&p.store, argv[2], &e) : err_set(&e, EINVAL, "no store is named");
+	if (r == 0) {
+		r = pull_all(&p, &e);
+		store_done(&p.store);
+		close_fd(&p.lock_fd);
+	}
+	free(p.endings);
 	if (r < 0)
 		(void)dprintf(STDERR_FILENO, "berth-worker pull: %s\n", e.msg);
-	store_done(&p.store);
-	close_fd(&p.lock_fd);
-	free(p.endings);
 	return r < 0 ? 1 : 0;
 }

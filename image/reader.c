@@ -83,5 +83,5 @@ int reader_main(int argc, char **argv)
 		answer.code = (uint32_t)e.code;
 		memcpy(answer.text, e.msg, sizeof(answer.text));
 	}
-	return fs_send(WORKER_SOCK, &answer, sizeof(answer), NULL, 0) < 0 ? 1 : 0;
+	_exit(fs_send(WORKER_SOCK, &answer, sizeof(answer), NULL, 0) < 0 ? 1 : 0);
 }

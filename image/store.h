@@ -25,6 +25,8 @@
  */
 #pragma once
 
+#include <dirent.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -89,3 +91,16 @@ bool store_has_ingest(const struct store *s);
 
 /* Bytes that are free where the store is. */
 uint64_t store_free_bytes(const struct store *s);
+
+/* ---- shared by store.c and layers.c ---- */
+
+int store_open_list(int dir_fd, DIR **ret, struct err *e);
+/* The next name that is neither hidden nor temporary; NULL at the end. */
+const char *store_next(DIR *dir);
+int store_sync(int dir_fd, const char *what, struct err *e);
+bool store_is_key(const char *text);
+/* 0 or IMAGE_ABSENT. */
+int store_read_record(const struct store *s, const char *key, struct record **ret, struct err *e);
+char *store_layer_path(const struct store *s, const char *diff_id, struct arena *a);
+/* How many bytes its files have; -1: the layer is not there. */
+int64_t store_layer_bytes(const struct store *s, const char *diff_id);

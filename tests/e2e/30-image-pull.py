@@ -222,7 +222,7 @@ def test_token_login():
         registry.hooks.append(tokens)
         store.pull(reference)
         equal(tokens.issued, 1)
-        equal(tokens.asked, [("/token?service=lab&scope=repository%3Aapp%3Apull", None)])
+        equal(tokens.asked, [("/token?scope=repository%3Aapp%3Apull&service=lab", None)])
 
 
 def test_a_token_that_expires_is_renewed():
@@ -410,6 +410,8 @@ def test_users_are_looked_up_below_the_root_only():
 
 def test_workers_have_few_rights():
     """What each of them may do, told by the kernel while a slow pull goes on."""
+    if "/san" in berth.BUILD:
+        raise berth.Skip("sanitizers leave the filter of system calls out")
     go_on = threading.Event()
     with lab.Lab() as registry, lab.Store() as store:
         image = lab.Image(lab.tar(("big", {"data": os.urandom(1 << 20)})), packing="plain")

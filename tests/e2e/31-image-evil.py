@@ -186,6 +186,12 @@ def test_truncated_layers():
         case.refuses("truncated", "layer 0: ", reference)
         case.registry.ranges = True
 
+        manifest = image.manifest_bytes()
+        case.registry.add(image)
+        case.registry.hooks.append(lambda handler, kind, name: kind == "manifests" and handler.answer(
+            200, manifest[:100], lab.MANIFEST, length=len(manifest)))
+        case.refuses("truncated", "manifest 1: ", reference)
+
         cut = lab.Image(*image.tars)
         cut.layers = [blob[:-1000]]
         cut.manifest["layers"][0].update(digest=lab.digest(cut.layers[0]), size=len(cut.layers[0]))
@@ -401,6 +407,19 @@ def test_redirects_that_are_not_followed():
         case.refuses("registry", "redirected to nowhere", reference)
 
 
+def test_only_the_registry_gets_the_credentials():
+    """Whom it redirects to may ask for them, and gets none."""
+    with Case() as case, lab.Lab() as thief:
+        for scheme in ('Basic realm="x"', f'Bearer realm="http://{thief.address}/token",service="x"'):
+            reference = case.registry.add(lab.Image(GOOD))
+            case.registry.hooks.append(lambda handler, kind, name: kind == "blobs" and handler.answer(
+                307, Location=f"http://{thief.address}{handler.path}"))
+            thief.hooks[:] = [lambda handler, kind, name, scheme=scheme: handler.answer(401, WWW_Authenticate=scheme)]
+            case.refuses("unauthorized", "access denied where it was redirected to", reference, "-u", "me:secret")
+        assert not any("Authorization" in headers for _, headers in thief.requests), thief.requests
+        assert not any("token" in path for path, _ in thief.requests), thief.requests
+
+
 def test_logins_that_lead_astray():
     with Case() as case:
         reference = case.registry.add(lab.Image(GOOD))
@@ -445,7 +464,8 @@ def test_nobody_there():
         s.bind(("127.0.0.1", 0))
         address = "127.0.0.1:%d" % s.getsockname()[1]
     with Case() as case:
-        case.refuses("unreachable", "Failed to connect", f"{address}/app:1")
+        out = case.refuses("unreachable", "Failed to connect", f"{address}/app:1")
+        contains(out.says, "http://")
         case.refuses("unreachable", "Could not resolve host", "registry.invalid/app:1")
 
 

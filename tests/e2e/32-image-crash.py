@@ -204,6 +204,8 @@ def test_death_at_each_system_call_that_writes():
     calls = "renameat,fsync,fdatasync,syncfs,mkdirat,unlinkat"
     if not shutil.which("strace"):
         raise berth.Skip("no strace")
+    if "/san" in berth.BUILD:
+        raise berth.Skip("the leak check does not run under strace")
     with lab.Lab() as registry, lab.Store() as store:
         reference = registry.add(image)
         store.pull(reference)

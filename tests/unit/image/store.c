@@ -118,6 +118,20 @@ static void a_store_is_for_its_owner_only(void **state)
 	}
 }
 
+static void a_store_that_was_open_to_others_is_closed(void **state)
+{
+	struct store again;
+	struct stat st;
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(chmod(dir_path, 0755), 0);
+	assert_ok(store_init(&again, dir_path, &e));
+	store_done(&again);
+	assert_int_equal(stat(dir_path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+}
+
 static void an_image_is_found_by_its_name(void **state)
 {
 	struct image *image = NULL;
@@ -363,6 +377,7 @@ int main(void)
 #define IN_A_STORE(test) cmocka_unit_test_setup_teardown(test, make_store, drop_store)
 	const struct CMUnitTest tests[] = {
 		IN_A_STORE(a_store_is_for_its_owner_only),
+		IN_A_STORE(a_store_that_was_open_to_others_is_closed),
 		IN_A_STORE(an_image_is_found_by_its_name),
 		IN_A_STORE(an_image_is_found_by_digest),
 		IN_A_STORE(an_image_that_lost_a_layer_is_absent),
