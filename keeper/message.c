@@ -83,9 +83,8 @@ static int check_strings(const struct command *c, const struct command_spec *spe
 	return 0;
 }
 
-int command_check(const void *data, size_t size, size_t fd_count, struct err *e)
+int command_check(const struct command *c, size_t size, size_t fd_count, struct err *e)
 {
-	const struct command *c = data;
 	const struct command_spec *spec;
 
 	if (size != sizeof(*c))
@@ -115,10 +114,8 @@ int command_check(const void *data, size_t size, size_t fd_count, struct err *e)
 
 /* ---- events ---- */
 
-int event_check(const void *data, size_t size, size_t fd_count, struct err *e)
+int event_check(const struct event *ev, size_t size, size_t fd_count, struct err *e)
 {
-	const struct event *ev = data;
-
 	if (size != sizeof(*ev))
 		return err_set(e, EBADMSG, "event of %zu bytes", size);
 	if (check_head(&ev->head, e) < 0)

@@ -68,11 +68,11 @@ struct event {
 bool keeper_id_ok(const char *id);
 
 /*
- * Is what came a whole command, with the descriptors it says?  The strings of
- * it are terminated then.
+ * Is what came, 'size' bytes, a whole command, with the descriptors it says?  The
+ * strings of it are terminated then.
  */
-int command_check(const void *data, size_t size, size_t fd_count, struct err *e);
-int event_check(const void *data, size_t size, size_t fd_count, struct err *e);
+int command_check(const struct command *c, size_t size, size_t fd_count, struct err *e);
+int event_check(const struct event *ev, size_t size, size_t fd_count, struct err *e);
 
 /* The descriptors that the flags name, held_count included. */
 size_t message_fd_count(const struct message_head *head, uint32_t held_count);

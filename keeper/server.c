@@ -37,6 +37,9 @@
 #include "base/proc.h"
 #include "keeper/server.h"
 
+#define LOCK_WAIT_MS  2000
+#define LOCK_PAUSE_MS 5
+
 #define LOCK_FILE "keeper.lock"
 #define LOG_FILE  "keeper.log"
 #define ROWS_DIR  "keeper"
@@ -222,21 +225,49 @@ static int loop(struct server *s, struct err *e)
 
 /* ---- start ---- */
 
+/* Where the socket is, by the descriptor of its directory: the path itself may be too long. */
+static struct sockaddr_un socket_address(const struct server *s)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" COMMAND_SOCKET,
+		       s->run_fd);
+	return addr;
+}
+
+static bool somebody_listens(const struct server *s)
+{
+	const struct sockaddr_un addr = socket_address(s);
+	auto_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0;
+}
+
+/*
+ * One that was killed lets go of its socket before its lock, so who was told by
+ * the socket may be here too early: a holder that does not listen is waited for.
+ */
 static int take_lock(struct server *s, struct err *e)
 {
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * NS_PER_MS};
+	int64_t end_ms = clock_mono_ms() + LOCK_WAIT_MS;
+
 	s->lock_fd = openat(s->run_fd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s->lock_fd < 0)
 		return err_sys(e, "open %s/" LOCK_FILE, s->run_dir);
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK
-			       ? err_set(e, EBUSY, "another keeper lives in %s", s->run_dir)
-			       : err_sys(e, "lock %s/" LOCK_FILE, s->run_dir);
+	while (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return err_sys(e, "lock %s/" LOCK_FILE, s->run_dir);
+		if (somebody_listens(s) || clock_mono_ms() > end_ms)
+			return err_set(e, EBUSY, "another keeper lives in %s", s->run_dir);
+		(void)nanosleep(&pause, NULL);
+	}
 	return 0;
 }
 
 static int listen_here(struct server *s, struct err *e)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	const struct sockaddr_un addr = socket_address(s);
 	mode_t mask;
 	int r;
 
@@ -245,8 +276,6 @@ static int listen_here(struct server *s, struct err *e)
 		return err_sys(e, "socket");
 	if (unlinkat(s->run_fd, COMMAND_SOCKET, 0) < 0 && errno != ENOENT)
 		return err_sys(e, "remove the old " COMMAND_SOCKET);
-	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" COMMAND_SOCKET,
-		       s->run_fd);
 	mask = umask(0177);
 	r = bind(s->listen_fd, (const struct sockaddr *)&addr, sizeof(addr));
 	(void)umask(mask);

@@ -34,7 +34,8 @@ def a_container_is_made_started_and_ends(lab):
 
 def signals_reach_it_and_its_death_by_one_is_told(lab):
     c = lab.client()
-    lab.start(c, "a", "trap 'exit 42' TERM; while :; do sleep 0.05; done")
+    lab.start(c, "a", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done")
+    until(lambda: lab.output(c, "a")[0] == b"ready\n", "the trap")
     c.say("kill a 15")
     assert c.see("exited", "a")["code"] == "42"
     lab.start(c, "b", "sleep 100")
