@@ -186,7 +186,7 @@ static void rules_that_say_nothing_are_refused(void **state)
 static void exceptions_are_counted(void **state)
 {
 	static struct config_device_rule rules[DEVICE_RULES_MAX + 1];
-	static int64_t minors[DEVICE_RULES_MAX + 1];
+	static int64_t minors[DEVICE_RULES_MAX + 1], major = 99;
 	const struct js_list list = {rules, ARRAY_COUNT(rules)};
 	struct device_policy policy = {0};
 	struct err e = {0};
@@ -195,7 +195,7 @@ static void exceptions_are_counted(void **state)
 	for (size_t i = 0; i < ARRAY_COUNT(rules); i++) {
 		minors[i] = (int64_t)i;
 		rules[i] = (struct config_device_rule){
-			.allow = true, .type = character, .major = N(99), .minor = &minors[i]};
+			.allow = true, .type = character, .major = &major, .minor = &minors[i]};
 	}
 	assert_fails(device_policy_of(&list, &policy, &e), EINVAL);
 	assert_says("more than 1024");
