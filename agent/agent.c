@@ -87,8 +87,7 @@ static void end_of_list(struct agent *a)
 		log_error("networks: %s", e.msg);
 	a->listing = false;
 	a->rebooted = false;
-	if (!a->channel)
-		a->channel = channel_new(a);
+	channel_start(a->channel);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
 		task_step(t);
 }
@@ -238,6 +237,7 @@ static int start(struct agent *a, struct err *e)
 	loop_on_signal(a->loop, SIGINT, on_stop, a);
 	a->pulls = pulls_new(a);
 	a->shipping = shipping_new(a);
+	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
 	a->listing = true;
 	if (records_each_task(a->records, load_task, a, e) < 0)

@@ -182,6 +182,8 @@ json_t *pulls_describe(struct pulls *p, const char *id, int64_t version, bool *r
 /* ---- channel.c ---- */
 
 struct channel *channel_new(struct agent *a);
+/* Dial, now that the tasks' containers were looked at; again: nothing. */
+void channel_start(struct channel *c);
 void channel_free(struct channel *c);
 /* Send a message if there is a server; false: there is none. */
 bool channel_send(struct channel *c, enum ecs_node_type type, const void *message);
