@@ -38,16 +38,15 @@ def output(arn):
 
 
 def pids(name):
+    """Processes of our daemon, by the name that they were started as."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             line = open(f"/proc/{pid}/cmdline").read().split("\0")
-            exe = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+            if os.path.basename(line[0]) == name and (any(daemon.root in w for w in line) or belongs(pid)):
+                found.append(int(pid))
         except OSError:
             continue
-        if exe == name and (any(daemon.root in w for w in line)
-                            or daemon.root in os.readlink(f"/proc/{pid}/cwd") or belongs(pid)):
-            found.append(int(pid))
     return found
 
 
