@@ -144,9 +144,7 @@ def test_killing_the_keeper_loses_no_task_and_no_line():
     arn = daemon.run_task([sh("i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); sleep 0.01; done; exit 5")])
     daemon.wait_status(arn, "RUNNING")
     for _ in range(3):
-        keepers = pids("berth-keeper")
-        assert keepers
-        for pid in keepers:
+        for pid in wait_for(lambda: pids("berth-keeper"), 20, "a keeper"):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
