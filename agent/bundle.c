@@ -141,7 +141,7 @@ static json_t *make_rlimits(const struct ecs_container_definition *d)
 		char name[32];
 		size_t n = 0;
 
-		for (; u->name[n] && n < sizeof(name) - 1; n++)
+		for (; n < sizeof(name) - 1 && u->name[n]; n++)
 			name[n] = (char)(u->name[n] - 'a' + 'A');
 		name[n] = '\0';
 		has_nofile |= strcmp(name, "NOFILE") == 0;

@@ -253,7 +253,8 @@ static int exit_code(const json_t *task)
 	}
 	(void)fprintf(stderr, "berth: %s\n",
 		      reason ? reason : "the task stopped without an exit code");
-	if (!reason || !str_starts(reason, "CannotStartContainerError") || !strstr(reason, "exec: "))
+	if (!reason || !str_starts(reason, "CannotStartContainerError") ||
+	    !strstr(reason, "exec: "))
 		return EXIT_RUN_FAILED;
 	if (strstr(reason, "not found in $PATH") || strstr(reason, "no such file or directory"))
 		return EXIT_COMMAND_NOT_FOUND;
