@@ -148,6 +148,7 @@ UNIT_BIN  := $(UNIT_SRC:%.c=$(B)/%)
 unit_mod   = $(word 3,$(subst /, ,$(1)))
 unit_uses  = $(call unit_mod,$(1)) $(USES_$(call unit_mod,$(1)))
 # System calls that a test makes fail: WRAP_tests/unit/MODULE/FILE := call ...
+WRAP_tests/unit/runtime/inroot := fs_openat2
 
 define unit_rules
 $(B)/$(1:.c=): $(B)/$(1:.c=.o) $(call archives,$(call unit_uses,$(1)))

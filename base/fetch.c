@@ -330,9 +330,9 @@ int fetch_run(struct fetch *f, struct pollfd *extra, size_t extra_count, int tim
 	code = curl_multi_poll(f->multi, wait, (unsigned)extra_count, timeout_ms, NULL);
 	if (code != CURLM_OK)
 		return multi_failed(code, e);
-	for (size_t i = 0; i < extra_count; i++)
-		extra[i].revents = (short)((wait[i].revents & CURL_WAIT_POLLIN ? POLLIN : 0) |
-					   (wait[i].revents & CURL_WAIT_POLLOUT ? POLLOUT : 0));
+	/* libcurl does not tell of errors and hang-ups. */
+	if (extra_count && poll(extra, extra_count, 0) < 0 && errno != EINTR)
+		return err_sys(e, "poll");
 
 	code = curl_multi_perform(f->multi, &running);
 	if (code != CURLM_OK)

@@ -10,8 +10,8 @@
  *
  * 1. A request belongs to the library's thread until it is queued, to the loop
  *    until http_reply(), and to the thread again until it is freed.
- * 2. server.lock guards the queue and the list of connections; nothing else is
- *    shared.
+ * 2. server.lock guards the queue, the list of connections and 'stopping', which
+ *    only the loop writes; nothing else is shared.
  * 3. The library has an idle timeout but no limit on the time that a whole
  *    request may take, so a client could send a byte a second for ever.  Each
  *    connection has a deadline of its own, looked at every second in the loop:
@@ -163,19 +163,26 @@ static enum MHD_Result begin(struct http_request *r, const char *method)
 	return MHD_YES;
 }
 
-static void hand_over(struct http_request *r)
+/* False: the server is stopping, and nobody would look into the queue again. */
+static bool hand_over(struct http_request *r)
 {
 	struct http_server *s = r->server;
+	bool stopping;
 
-	r->handed_over = true;
-	MHD_suspend_connection(r->mhd);
 	(void)pthread_mutex_lock(&s->lock);
-	if (r->connection)
-		r->connection->deadline_ms = 0;
-	*s->last = r;
-	s->last = &r->next;
+	stopping = s->stopping;
+	if (!stopping) {
+		r->handed_over = true;
+		MHD_suspend_connection(r->mhd);
+		if (r->connection)
+			r->connection->deadline_ms = 0;
+		*s->last = r;
+		s->last = &r->next;
+	}
 	(void)pthread_mutex_unlock(&s->lock);
-	loop_wake_send(s->wake);
+	if (!stopping)
+		loop_wake_send(s->wake);
+	return !stopping;
 }
 
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *url,
@@ -198,8 +205,8 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
 		return refuse(mhd, MHD_HTTP_CONTENT_TOO_LARGE);
 	if (r->answered)
 		return MHD_queue_response(mhd, r->status, r->response);
-	if (!r->handed_over)
-		hand_over(r);
+	if (!r->handed_over && !hand_over(r))
+		return refuse(mhd, MHD_HTTP_SERVICE_UNAVAILABLE);
 	return MHD_YES;
 }
 
@@ -309,7 +316,9 @@ void http_server_stop(struct http_server *s)
 {
 	if (!s)
 		return;
+	(void)pthread_mutex_lock(&s->lock);
 	s->stopping = true;
+	(void)pthread_mutex_unlock(&s->lock);
 	on_wake(s);
 	MHD_stop_daemon(s->mhd);
 	loop_wake_free(s->wake);

@@ -34,7 +34,7 @@ struct http_options {
 
 int http_server_start(const struct http_options *o, struct http_server **ret, struct err *e);
 
-/* Requests that were not answered get 503. */
+/* Requests in the queue and later ones get 503. Those that a callee has must be answered before. */
 void http_server_stop(struct http_server *s);
 
 /* Valid until http_reply(). */

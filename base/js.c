@@ -360,7 +360,7 @@ static json_t *encode_map(const struct js_map *m)
 /* NULL: nothing to say. */
 static json_t *encode_value(const struct js_field *f, const void *in)
 {
-	bool always = f->flags & (JS_ALWAYS | JS_POINTER);
+	bool always = f->flags & (JS_ALWAYS | JS_REQUIRED | JS_POINTER);
 	const char *s;
 
 	switch (f->kind) {

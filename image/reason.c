@@ -62,6 +62,12 @@ int image_class(struct err *e, enum image_reason reason)
 	return -e->code;
 }
 
+int image_class_os(struct err *e)
+{
+	return image_class(e, e->code == ENOSPC || e->code == EDQUOT ? IMAGE_REASON_DISK_FULL
+								     : IMAGE_REASON_OTHER);
+}
+
 int os_fail(struct err *e, const char *fmt, ...)
 {
 	int errnum = errno;
@@ -74,6 +80,5 @@ int os_fail(struct err *e, const char *fmt, ...)
 
 	errno = errnum;
 	(void)err_sys(e, "%s", what);
-	e->code = errnum == ENOSPC || errnum == EDQUOT ? ENOSPC : EIO;
-	return -e->code;
+	return image_class_os(e);
 }

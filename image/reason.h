@@ -21,4 +21,7 @@ int image_class(struct err *e, enum image_reason reason);
 /* err_sys(), of class DISK_FULL or OTHER. */
 int os_fail(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* The class of an err that came from a system call of ours: DISK_FULL or OTHER. */
+int image_class_os(struct err *e);
+
 enum image_reason image_reason_of(const struct err *e);

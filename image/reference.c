@@ -177,6 +177,8 @@ static int split_host(char *name, struct reference *r, struct err *e)
 	const char *path = name, *below = "";
 
 	put(r->host, sizeof(r->host), "docker.io");
+	if (strlen(name) > NAME_LEN_MAX)
+		return err_set(e, EINVAL, "longer than %d characters", NAME_LEN_MAX);
 	if (slash) {
 		*slash = '\0';
 		if (looks_like_host(name)) {
@@ -231,7 +233,7 @@ int reference_parse(const char *text, struct reference *ret, struct err *e)
 			       sizeof(copy) - 1);
 	put(copy, sizeof(copy), text);
 	if (parse(copy, &r, e) < 0)
-		return err_wrap(e, "image name '%s'", text);
+		return err_wrap(e, "image name '%.100s'", text);
 	*ret = r;
 	return 0;
 }

@@ -11,12 +11,11 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fetch.h"
-#include "base/hash.h"
 #include "base/js.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/text.h"
-#include "image/auth.h"
+#include "image/login.h"
 #include "image/reason.h"
 #include "image/url.h"
 
@@ -59,12 +58,7 @@ struct registry {
 	bool contacted;             /* the registry has answered: its scheme is known */
 	struct registry_get *first;
 
-	char *basic;           /* "user:password" in base64; NULL: anonymous */
-	char *authorization;   /* header that the registry wants; NULL: none yet */
-	unsigned login_serial; /* how often .authorization was set */
-	struct fetch_transfer *login;
-	char *login_url;
-	struct buf login_answer;
+	struct login *login;
 };
 
 /* docker.io is a name that people use; the machine that answers is another. */
@@ -81,6 +75,14 @@ static char *own_url(const struct registry_get *g)
 			 g->want.kind, g->want.id);
 }
 
+/* Does the request go to the registry, or where it has redirected us to? */
+static bool is_own(const struct registry_get *g)
+{
+	auto_free char *own = own_url(g);
+
+	return url_same_origin(g->url, own);
+}
+
 static bool is_insecure(const struct registry *r)
 {
 	return r->insecure || str_eq(r->schemes[0], "http");
@@ -88,25 +90,30 @@ static bool is_insecure(const struct registry *r)
 
 /* ---- birth and death ---- */
 
+static void login_ended(void *ctx, const struct err *e, bool again);
+
 struct registry *registry_new(const struct registry_options *o)
 {
 	static const char *const https[] = {"https", NULL};
 	static const char *const http_https[] = {"http", "https", NULL};
 	static const char *const https_http[] = {"https", "http", NULL};
 	struct registry *r = xcalloc(1, sizeof(*r));
+	struct login_options login;
 
 	r->fetch = fetch_new();
 	r->name = *o->name;
 	r->insecure = o->insecure;
 	r->schemes = host_is_loopback(r->name.host) ? http_https : r->insecure ? https_http : https;
-	if (o->username) {
-		char *pair = xasprintf("%s:%s", o->username, o->password ? o->password : "");
-
-		r->basic = base64_encode(pair, strlen(pair));
-		explicit_bzero(pair, strlen(pair));
-		free(pair);
-	}
-	buf_init(&r->login_answer, TOKEN_ANSWER_MAX);
+	login = (struct login_options){
+		.fetch = r->fetch,
+		.name = &r->name,
+		.username = o->username,
+		.password = o->password,
+		.any_certificate = o->insecure,
+		.on_end = login_ended,
+		.ctx = r,
+	};
+	r->login = login_new(&login);
 	return r;
 }
 
@@ -132,11 +139,8 @@ void registry_free(struct registry *r)
 		r->first = g->next;
 		get_free(g);
 	}
+	login_free(r->login);
 	fetch_free(r->fetch);
-	free(r->basic);
-	free(r->authorization);
-	free(r->login_url);
-	buf_done(&r->login_answer);
 	free(r);
 }
 
@@ -200,6 +204,10 @@ static void try_again(struct registry_get *g, unsigned pause_s, const struct err
 	uint16_t jitter;
 	int64_t pause_ms = REGISTRY_RETRY_MS;
 
+	if (g->received && !g->want.exact) { /* what comes next time may be something else */
+		end(g, e);
+		return;
+	}
 	if (g->brought)
 		g->attempts = g->logins = 0;
 	g->brought = false;
@@ -220,14 +228,24 @@ static void try_again(struct registry_get *g, unsigned pause_s, const struct err
 	g->due_ms = clock_mono_ms() + pause_ms;
 }
 
-/* The registry does not speak the scheme that was tried first. */
-static bool try_other_scheme(struct registry_get *g)
+static bool names_port(const char *host)
+{
+	return strchr(host[0] == '[' ? strchr(host, ']') : host, ':');
+}
+
+/*
+ * Perhaps the registry does not speak the scheme that was tried first.  Nobody
+ * at a port that was named is nobody for the other one, too.
+ */
+static bool try_other_scheme(struct registry_get *g, int errnum)
 {
 	struct registry *r = g->registry;
 
-	if (r->contacted || !r->schemes[1])
+	if (r->contacted || !r->schemes[1] || (errnum == EHOSTUNREACH && names_port(r->name.host)))
 		return false;
 	r->schemes++;
+	free(g->url);
+	g->url = NULL;
 	go_on(g);
 	return true;
 }
@@ -255,7 +273,7 @@ static void transport_failed(struct registry_get *g, const struct err *failure)
 		(void)image_class(&e, failures[i].reason);
 		again = failures[i].again && g->registry->contacted;
 	}
-	if (try_other_scheme(g))
+	if (try_other_scheme(g, failure->code))
 		return;
 	if (again)
 		try_again(g, 0, &e);
@@ -281,13 +299,12 @@ static const struct js_shape errors_shape = JS_SHAPE("errors", struct js_list, e
 static void quote_error(const struct registry_get *g, char ret[160])
 {
 	auto_arena struct arena a = {NULL};
-	auto_free char *own = own_url(g);
 	struct js_list errors;
 	struct err ignored;
 	const struct error_json *first;
 
 	ret[0] = '\0';
-	if ((g->url && !url_same_origin(g->url, own)) ||
+	if (!is_own(g) ||
 	    js_decode_text(buf_str(&g->error_text), g->error_text.size, &errors_shape, &a, &errors,
 			   &ignored) < 0 ||
 	    errors.count == 0)
@@ -300,7 +317,7 @@ static void quote_error(const struct registry_get *g, char ret[160])
 static void end_refused(struct registry_get *g, enum image_reason reason, const char *what)
 {
 	char quote[160];
-	struct err e;
+	struct err e = {0};
 
 	quote_error(g, quote);
 	(void)image_fail(&e, reason, "%s%s", what, quote);
@@ -309,142 +326,62 @@ static void end_refused(struct registry_get *g, enum image_reason reason, const 
 
 /* ---- login ---- */
 
-static void set_authorization(struct registry *r, const char *scheme, const char *secret)
-{
-	free(r->authorization);
-	r->authorization = xasprintf("Authorization: %s %s", scheme, secret);
-	r->login_serial++;
-}
-
-static bool take_login(void *ctx, struct fetch_transfer *t, const void *data, size_t size)
+static void login_ended(void *ctx, const struct err *e, bool again)
 {
 	struct registry *r = ctx;
 
-	(void)t;
-	buf_add(&r->login_answer, data, size);
-	return !buf_overflow(&r->login_answer);
-}
-
-static bool is_worth_trying_again(unsigned status)
-{
-	return status == 408 || status == 429 || (status >= 500 && status != 501);
-}
-
-/* 0, or why there is no token; *ret_again: it may come to another. */
-static int read_login(struct registry *r, const struct fetch_transfer *t, const struct err *failure,
-		      bool *ret_again, struct err *e)
-{
-	unsigned status = fetch_status(t);
-	auto_free char *token = NULL;
-
-	*ret_again = failure || is_worth_trying_again(status);
-	if (failure) {
-		*e = *failure;
-		return image_class(e, failure->code == ETIMEDOUT ? IMAGE_REASON_TIMEOUT
-								 : IMAGE_REASON_UNREACHABLE);
-	}
-	if (status == 401 || status == 403)
-		return image_fail(e, IMAGE_REASON_UNAUTHORIZED, "%s at %.*s",
-				  r->basic ? "the credentials are not accepted"
-					   : "credentials are needed",
-				  (int)url_origin_len(r->login_url), r->login_url);
-	if (status != 200)
-		return image_fail(e, IMAGE_REASON_REGISTRY, "%.*s answered a login with %u",
-				  (int)url_origin_len(r->login_url), r->login_url, status);
-	if (token_parse(buf_str(&r->login_answer), r->login_answer.size, &token, e) < 0)
-		return -e->code;
-	set_authorization(r, "Bearer", token);
-	return 0;
-}
-
-static void login_ended(void *ctx, struct fetch_transfer *t, const struct err *failure)
-{
-	struct registry *r = ctx;
-	struct err e = {0};
-	bool again;
-	int result = read_login(r, t, failure, &again, &e);
-
-	r->login = NULL;
-	buf_reset(&r->login_answer);
 	for (struct registry_get *g = r->first; g; g = g->next) {
 		if (g->state != GET_LOGIN)
 			continue;
-		if (result == 0)
+		if (!e) {
 			go_on(g);
-		else if (again)
-			try_again(g, 0, &e);
-		else
-			end(g, &e);
+		} else if (again) {
+			g->logins--; /* that was none */
+			try_again(g, 0, e);
+		} else {
+			end(g, e);
+		}
 	}
 }
 
-static char *token_url(const struct registry *r, const struct challenge *c)
+static void deny(struct registry_get *g)
 {
-	auto_free char *own_scope = xasprintf("repository:%s:pull", r->name.repository);
-	auto_free char *scope = url_escape(c->scope[0] ? c->scope : own_scope);
-	auto_free char *service = url_escape(c->service);
-
-	return xasprintf("%s%cservice=%s&scope=%s", c->realm, strchr(c->realm, '?') ? '&' : '?',
-			 service, scope);
+	end_refused(
+		g, IMAGE_REASON_UNAUTHORIZED,
+		login_is_anonymous(g->registry->login)
+			? "access denied: credentials are needed, or it does not exist"
+			: "access denied: the credentials are not enough, or it does not exist");
 }
 
-static int begin_login(struct registry *r, const struct challenge *c, struct err *e)
-{
-	auto_free char *basic = r->basic ? xasprintf("Authorization: Basic %s", r->basic) : NULL;
-	const char *const headers[] = {basic};
-	struct fetch_request request = {
-		.headers = headers,
-		.header_count = basic ? 1 : 0,
-		.connect_ms = REGISTRY_CONNECT_MS,
-		.stall_s = REGISTRY_STALL_S,
-		.any_certificate = r->insecure,
-		.on_data = take_login,
-		.on_end = login_ended,
-		.ctx = r,
-	};
-	size_t origin = url_origin_len(c->realm);
-
-	if (!origin || memchr(c->realm, '@', origin))
-		return image_fail(e, IMAGE_REASON_REGISTRY, "the login is at '%.200s'", c->realm);
-	if (!url_is_https(c->realm) && !is_insecure(r))
-		return image_fail(e, IMAGE_REASON_REGISTRY,
-				  "the login is at '%.200s', which is not https", c->realm);
-	free(r->login_url);
-	r->login_url = token_url(r, c);
-	request.url = r->login_url;
-	request.no_proxy = url_is_loopback(c->realm);
-	return fetch_start(r->fetch, &request, &r->login, e);
-}
-
-/* 401.  'transfer' has the challenges. */
+/* 401.  Only the registry itself may ask for a login: not whom it has redirected us to. */
 static void log_in(struct registry_get *g, const struct fetch_transfer *transfer)
 {
 	struct registry *r = g->registry;
-	struct challenge c = {.scheme = CHALLENGE_NONE};
-	const char *header;
-	struct err e;
+	struct err e = {0};
+	int result;
 
-	if (g->login_serial != r->login_serial) { /* there is a newer one already */
+	if (!is_own(g)) {
+		end_refused(g, IMAGE_REASON_UNAUTHORIZED,
+			    "access denied where it was redirected to");
+		return;
+	}
+	if (g->login_serial != login_serial(r->login)) { /* there is a newer one already */
 		go_on(g);
 		return;
 	}
-	for (size_t i = 0; (header = fetch_header(transfer, "WWW-Authenticate", i)); i++)
-		challenge_add(&c, header);
-	if (c.scheme == CHALLENGE_NONE || (c.scheme == CHALLENGE_BASIC && !r->basic) ||
-	    g->logins++ == REGISTRY_LOGINS) {
-		end_refused(
-			g, IMAGE_REASON_UNAUTHORIZED,
-			r->basic ? "access denied: the credentials are not enough, or it does "
-				   "not exist"
-				 : "access denied: credentials are needed, or it does not exist");
-	} else if (c.scheme == CHALLENGE_BASIC) {
-		set_authorization(r, "Basic", r->basic);
-		go_on(g);
-	} else if (!r->login && begin_login(r, &c, &e) < 0) {
-		end(g, &e);
-	} else {
-		g->state = GET_LOGIN;
+	if (g->logins++ == REGISTRY_LOGINS) {
+		deny(g);
+		return;
 	}
+	result = login_answer(r->login, transfer, is_insecure(r), &e);
+	if (result == LOGIN_UNDER_WAY)
+		g->state = GET_LOGIN;
+	else if (result == LOGIN_HOPELESS)
+		deny(g);
+	else if (result < 0)
+		end(g, &e);
+	else
+		go_on(g);
 }
 
 /* ---- answers ---- */
@@ -453,7 +390,7 @@ static void follow(struct registry_get *g, const struct fetch_transfer *transfer
 {
 	const char *location = fetch_header(transfer, "Location", 0);
 	char *to;
-	struct err e;
+	struct err e = {0};
 
 	if (!location) {
 		(void)image_fail(&e, IMAGE_REASON_REGISTRY, "redirected to nowhere");
@@ -484,7 +421,7 @@ static void try_again_later(struct registry_get *g, const struct fetch_transfer 
 	const char *after = fetch_header(transfer, "Retry-After", 0);
 	unsigned status = fetch_status(transfer);
 	uint32_t pause_s = 0;
-	struct err e;
+	struct err e = {0};
 
 	if (after && !parse_u32(after, UINT32_MAX, &pause_s))
 		pause_s = 0; /* a date: our own pause will do */
@@ -499,7 +436,7 @@ static void try_again_later(struct registry_get *g, const struct fetch_transfer 
 
 static void succeeded(struct registry_get *g)
 {
-	struct err e;
+	struct err e = {0};
 
 	if (!g->want.exact || g->received == g->want.size) {
 		end(g, NULL);
@@ -520,7 +457,7 @@ static void answered(struct registry_get *g, const struct fetch_transfer *transf
 {
 	unsigned status = fetch_status(transfer);
 
-	if (wants_https(g, status) && try_other_scheme(g))
+	if (wants_https(g, status) && try_other_scheme(g, EPROTO))
 		return;
 	g->registry->contacted = true;
 	if (status == 200 || status == 206)
@@ -529,7 +466,7 @@ static void answered(struct registry_get *g, const struct fetch_transfer *transf
 		log_in(g, transfer);
 	else if (status == 301 || status == 302 || status == 303 || status == 307 || status == 308)
 		follow(g, transfer);
-	else if (is_worth_trying_again(status))
+	else if (status_is_passing(status))
 		try_again_later(g, transfer);
 	else if (status == 403)
 		end_refused(g, IMAGE_REASON_UNAUTHORIZED, "access denied");
@@ -596,6 +533,8 @@ static bool take_head(void *ctx, struct fetch_transfer *t)
 	struct registry_get *g = ctx;
 	unsigned status = fetch_status(t);
 
+	if (status != 400) /* which the other scheme's port may say */
+		g->registry->contacted = true;
 	if (status == 206 && !range_fits(g, fetch_header(t, "Content-Range", 0))) {
 		(void)image_fail(&g->refused, IMAGE_REASON_REGISTRY,
 				 "the registry sends another range than was asked for");
@@ -649,7 +588,7 @@ static bool take_data(void *ctx, struct fetch_transfer *t, const void *data, siz
 static void begin_request(struct registry_get *g)
 {
 	struct registry *r = g->registry;
-	auto_free char *own = own_url(g), *range = NULL;
+	auto_free char *range = NULL;
 	const char *headers[HEADERS_MAX];
 	struct fetch_request request = {
 		.headers = headers,
@@ -662,21 +601,21 @@ static void begin_request(struct registry_get *g)
 		.on_end = transfer_ended,
 		.ctx = g,
 	};
-	struct err e;
+	struct err e = {0};
 
 	if (!g->url)
-		g->url = xstrdup(own);
+		g->url = own_url(g);
 	if (g->want.accept)
 		headers[request.header_count++] = g->want.accept;
-	if (r->authorization && url_same_origin(g->url, own))
-		headers[request.header_count++] = r->authorization;
+	if (login_header(r->login) && is_own(g))
+		headers[request.header_count++] = login_header(r->login);
 	if (g->received) {
 		range = xasprintf("Range: bytes=%llu-", (unsigned long long)g->received);
 		headers[request.header_count++] = range;
 	}
 	request.url = g->url;
 	request.no_proxy = url_is_loopback(g->url);
-	g->login_serial = r->login_serial;
+	g->login_serial = login_serial(r->login);
 	buf_reset(&g->error_text);
 	g->state = GET_RUNNING;
 	if (fetch_start(r->fetch, &request, &g->transfer, &e) < 0)

@@ -9,7 +9,8 @@
  *   401        log in (Basic, or a token from where the challenge says), again
  *   redirect   followed by hand; the login goes to the registry's own origin only
  *   429, 5xx   again after Retry-After, or after a pause that doubles
- *   a break    of a blob: go on by Range behind the last byte that came
+ *   a break    go on by Range behind the last byte that came; not what a tag
+ *              stands for, which may have moved
  *
  * A token is fetched once for all gets that wait for it.  Which of http and
  * https is spoken is found out by the first get: loopback hosts may speak http,

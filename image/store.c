@@ -3,25 +3,20 @@
  */
 #include "image/store.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/hash.h"
-#include "base/random.h"
 #include "base/text.h"
 
 #define NAME_TITLE    "berth name 1"
 #define NAME_SIZE_MAX 4096
-#define LAYER_TREE    "fs"
-#define LAYER_BYTES   "bytes"
 
 /* ---- the directories ---- */
 
@@ -40,6 +35,8 @@ int store_init(struct store *s, const char *dir, struct err *e)
 	if (dir[0] != '/')
 		return err_set(e, EINVAL, "image store '%s' is not an absolute path", dir);
 	r = fs_open_dir(AT_FDCWD, dir, 0700, &n.dir_fd, e);
+	if (r == 0 && fchmod(n.dir_fd, 0700) < 0) /* set-uid files are in there */
+		r = err_sys(e, "mode");
 	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(parts); i++)
 		r = fs_open_dir(n.dir_fd, parts[i].name, 0700, parts[i].fd, e);
 	if (r < 0) {
@@ -62,7 +59,7 @@ void store_done(struct store *s)
 	s->dir = NULL;
 }
 
-static int open_list(int dir_fd, DIR **ret, struct err *e)
+int store_open_list(int dir_fd, DIR **ret, struct err *e)
 {
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -78,7 +75,7 @@ static int open_list(int dir_fd, DIR **ret, struct err *e)
 }
 
 /* The next entry that is neither dot nor temporary; NULL at the end. */
-static const char *next_entry(DIR *dir)
+const char *store_next(DIR *dir)
 {
 	struct dirent *d;
 
@@ -88,7 +85,7 @@ static const char *next_entry(DIR *dir)
 	return NULL;
 }
 
-static int sync_dir(int fd, const char *what, struct err *e)
+int store_sync(int fd, const char *what, struct err *e)
 {
 	return fsync(fd) < 0 ? err_sys(e, "sync %s", what) : 0;
 }
@@ -116,7 +113,7 @@ static void image_key(const char *digest, const char *manifest, char ret[IMAGE_K
 		       digest_hex(manifest));
 }
 
-static bool is_key(const char *text)
+bool store_is_key(const char *text)
 {
 	return strlen(text) == IMAGE_KEY_SIZE - 1 && text[64] == '-' &&
 	       strspn(text, "0123456789abcdef") == 64 &&
@@ -153,7 +150,7 @@ static int read_name(const struct store *s, const char *file, struct name *ret, 
 	line = strsep(&rest, "\n");
 	if (!str_eq(line, NAME_TITLE) || !take_line(&rest, "reference", &reference) ||
 	    !take_line(&rest, "image", &key) || !take_line(&rest, "pulled", &pulled) ||
-	    strlen(reference) >= sizeof(ret->reference) || !is_key(key) ||
+	    strlen(reference) >= sizeof(ret->reference) || !store_is_key(key) ||
 	    !parse_i64(pulled, 0, INT64_MAX, &ret->pulled_ms))
 		return err_set(e, EUCLEAN, "image store: names/%s is damaged", file);
 	(void)snprintf(ret->file, sizeof(ret->file), "%s", file);
@@ -189,9 +186,9 @@ static int read_names(const struct store *s, struct names *ret, struct err *e)
 	auto_closedir DIR *dir = NULL;
 	const char *file;
 
-	if (open_list(s->names_fd, &dir, e) < 0)
+	if (store_open_list(s->names_fd, &dir, e) < 0)
 		return -e->code;
-	while ((file = next_entry(dir))) {
+	while ((file = store_next(dir))) {
 		int r;
 
 		ret->items = xgrow(ret->items, ret->count, &ret->capacity, sizeof(*ret->items));
@@ -205,26 +202,6 @@ static int read_names(const struct store *s, struct names *ret, struct err *e)
 }
 
 /* ---- images ---- */
-
-static void layer_path(const struct store *s, const char *diff_id, struct arena *a, char **ret)
-{
-	*ret = arena_printf(a, "%s/layers/%s/" LAYER_TREE, s->dir, digest_hex(diff_id));
-}
-
-/* How many bytes its files have; -1: the layer is not there. */
-static int64_t layer_bytes(const struct store *s, const char *diff_id)
-{
-	char path[80 + sizeof(LAYER_BYTES)];
-	auto_buf struct buf b = BUF_INIT(32);
-	struct err ignored;
-	int64_t bytes;
-
-	(void)snprintf(path, sizeof(path), "%s/" LAYER_BYTES, digest_hex(diff_id));
-	if (fs_read(s->layers_fd, path, &b, &ignored) < 0 ||
-	    !parse_i64(buf_str(&b), 0, INT64_MAX, &bytes))
-		return -1;
-	return bytes;
-}
 
 static bool has_layer_before(const struct record *r, size_t i)
 {
@@ -246,7 +223,7 @@ static int add_layers(const struct store *s, const struct record *r, struct imag
 	list->count = 0;
 	image->size = 0;
 	for (size_t i = 0; i < r->layer_count; i++) {
-		int64_t bytes = layer_bytes(s, r->layers[i].diff_id);
+		int64_t bytes = store_layer_bytes(s, r->layers[i].diff_id);
 		bool repeats = false;
 
 		if (bytes < 0)
@@ -254,15 +231,15 @@ static int add_layers(const struct store *s, const struct record *r, struct imag
 		for (size_t j = i + 1; j < r->layer_count; j++)
 			repeats |= str_eq(r->layers[i].diff_id, r->layers[j].diff_id);
 		if (!repeats)
-			layer_path(s, r->layers[i].diff_id, &image->arena,
-				   &list->items[list->count++]);
+			list->items[list->count++] = store_layer_path(s, r->layers[i].diff_id,
+								      &image->arena);
 		if (!has_layer_before(r, i))
 			image->size += (uint64_t)bytes;
 	}
 	return 0;
 }
 
-static int read_record(const struct store *s, const char *key, struct record **ret, struct err *e)
+int store_read_record(const struct store *s, const char *key, struct record **ret, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT(RECORD_SIZE_MAX);
 	struct err inner = {0};
@@ -285,7 +262,7 @@ static int load_image(const struct store *s, const char *key, const char *refere
 	struct image *image;
 	int result;
 
-	result = read_record(s, key, &r, e);
+	result = store_read_record(s, key, &r, e);
 	if (result != 0)
 		return result;
 	if (add_layers(s, r, &r->image) == IMAGE_ABSENT)
@@ -324,13 +301,13 @@ static int find_by_digest(const struct store *s, const struct reference *name, s
 	char whole[REFERENCE_SIZE];
 	const char *key;
 
-	if (open_list(s->images_fd, &dir, e) < 0)
+	if (store_open_list(s->images_fd, &dir, e) < 0)
 		return -e->code;
 	reference_format(name, whole);
-	while ((key = next_entry(dir))) {
+	while ((key = store_next(dir))) {
 		int r;
 
-		if (!is_key(key) || !key_has(key, name->digest))
+		if (!store_is_key(key) || !key_has(key, name->digest))
 			continue;
 		r = load_image(s, key, whole, 0, ret, e);
 		if (r != IMAGE_ABSENT)
@@ -419,13 +396,13 @@ static int list_nameless(const struct store *s, const struct names *names, struc
 	auto_closedir DIR *dir = NULL;
 	const char *key;
 
-	if (open_list(s->images_fd, &dir, e) < 0)
+	if (store_open_list(s->images_fd, &dir, e) < 0)
 		return -e->code;
-	while ((key = next_entry(dir))) {
+	while ((key = store_next(dir))) {
 		struct image *image;
 		int r;
 
-		if (!is_key(key) || has_name(names, key))
+		if (!store_is_key(key) || has_name(names, key))
 			continue;
 		r = load_image(s, key, NULL, 0, &image, e);
 		if (r < 0)
@@ -486,7 +463,7 @@ static int unlink_durably(int dir_fd, const char *file, const char *what, struct
 {
 	if (unlinkat(dir_fd, file, 0) < 0 && errno != ENOENT)
 		return err_sys(e, "image store: remove %s/%.16s", what, file);
-	return sync_dir(dir_fd, what, e);
+	return store_sync(dir_fd, what, e);
 }
 
 static int remove_name(const struct store *s, const struct names *names, const struct name *n,
@@ -511,10 +488,10 @@ static int remove_digest(const struct store *s, const struct names *names, const
 	int result = IMAGE_ABSENT;
 	const char *key;
 
-	if (open_list(s->images_fd, &dir, e) < 0)
+	if (store_open_list(s->images_fd, &dir, e) < 0)
 		return -e->code;
-	while ((key = next_entry(dir))) {
-		if (!is_key(key) || !key_has(key, digest))
+	while ((key = store_next(dir))) {
+		if (!store_is_key(key) || !key_has(key, digest))
 			continue;
 		if (is_used(users, key))
 			return IMAGE_IN_USE;
@@ -555,182 +532,4 @@ int store_remove(const struct store *s, const char *reference, const char *const
 	}
 	names_done(&names);
 	return r;
-}
-
-/* ---- layers ---- */
-
-int store_lock(const struct store *s, struct err *e)
-{
-	auto_close int fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	int r;
-
-	if (fd < 0)
-		return err_sys(e, "image store: open lock");
-	do
-		r = flock(fd, LOCK_EX);
-	while (r < 0 && errno == EINTR);
-	if (r < 0)
-		return err_sys(e, "image store: lock");
-	return take_fd(fd);
-}
-
-bool store_has_layer(const struct store *s, const char *diff_id)
-{
-	return layer_bytes(s, diff_id) >= 0;
-}
-
-int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], int *ret_tree_fd,
-		 int *ret_bytes_fd, struct err *e)
-{
-	char name[INGEST_SIZE], path[INGEST_SIZE + 16];
-	auto_close int tree_fd = -1, bytes_fd = -1;
-
-	random_hex(name, INGEST_SIZE - 1);
-	(void)snprintf(path, sizeof(path), "%s/" LAYER_TREE, name);
-	if (mkdirat(s->ingest_fd, name, 0700) < 0 || mkdirat(s->ingest_fd, path, 0755) < 0)
-		return err_sys(e, "image store: make ingest/%s", name);
-	tree_fd = openat(s->ingest_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (tree_fd < 0 || fchmod(tree_fd, 0755) < 0) /* whatever the umask */
-		return err_sys(e, "image store: open ingest/%s", path);
-	(void)snprintf(path, sizeof(path), "%s/" LAYER_BYTES, name);
-	bytes_fd = openat(s->ingest_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (bytes_fd < 0)
-		return err_sys(e, "image store: create ingest/%s", path);
-	memcpy(ret_name, name, sizeof(name));
-	*ret_tree_fd = take_fd(tree_fd);
-	*ret_bytes_fd = take_fd(bytes_fd);
-	return 0;
-}
-
-int store_put_layer(const struct store *s, const char *ingest, const char *diff_id, struct err *e)
-{
-	if (renameat(s->ingest_fd, ingest, s->layers_fd, digest_hex(diff_id)) < 0) {
-		if (errno == EEXIST || errno == ENOTEMPTY)
-			return store_drop_ingest(s, ingest, e);
-		return err_sys(e, "image store: rename to layers/%.16s", digest_hex(diff_id));
-	}
-	return sync_dir(s->layers_fd, "layers", e);
-}
-
-/* The layers that images need, sorted; each as often as it is needed. */
-struct needed {
-	char (*items)[SHA256_HEX];
-	size_t count, capacity;
-};
-
-static int compare_hex(const void *a, const void *b)
-{
-	return memcmp(a, b, SHA256_HEX);
-}
-
-/* Any doubt keeps all: a record that cannot be read fails the sweep. */
-static int find_needed(const struct store *s, struct needed *ret, struct err *e)
-{
-	auto_closedir DIR *dir = NULL;
-	const char *key;
-
-	if (open_list(s->images_fd, &dir, e) < 0)
-		return -e->code;
-	while ((key = next_entry(dir))) {
-		auto_record struct record *r = NULL;
-
-		if (!is_key(key))
-			continue;
-		if (read_record(s, key, &r, e) < 0)
-			return -e->code;
-		for (size_t i = 0; r && i < r->layer_count; i++) {
-			ret->items = xgrow(ret->items, ret->count, &ret->capacity, SHA256_HEX);
-			memcpy(ret->items[ret->count++], digest_hex(r->layers[i].diff_id),
-			       SHA256_HEX);
-		}
-	}
-	if (ret->count)
-		qsort(ret->items, ret->count, SHA256_HEX, compare_hex);
-	return 0;
-}
-
-static bool is_needed(const struct needed *needed, const char *name)
-{
-	char hex[SHA256_HEX] = {0};
-
-	if (strlen(name) != SHA256_HEX - 1)
-		return false;
-	memcpy(hex, name, SHA256_HEX);
-	return needed->count && bsearch(hex, needed->items, needed->count, SHA256_HEX, compare_hex);
-}
-
-static int sweep_layers(const struct store *s, const struct needed *needed, struct err *e)
-{
-	auto_closedir DIR *dir = NULL;
-	const char *hex;
-
-	if (open_list(s->layers_fd, &dir, e) < 0)
-		return -e->code;
-	while ((hex = next_entry(dir))) {
-		char name[INGEST_SIZE];
-
-		if (is_needed(needed, hex))
-			continue;
-		random_hex(name, INGEST_SIZE - 1);
-		if (renameat(s->layers_fd, hex, s->ingest_fd, name) < 0)
-			return err_sys(e, "image store: move layers/%.16s away", hex);
-	}
-	return sync_dir(s->layers_fd, "layers", e);
-}
-
-/* What fs_replace() did not come to rename. */
-static int sweep_temporary(int dir_fd, struct err *e)
-{
-	auto_closedir DIR *dir = NULL;
-	struct dirent *d;
-
-	if (open_list(dir_fd, &dir, e) < 0)
-		return -e->code;
-	while ((d = readdir(dir)))
-		if (str_ends(d->d_name, ".tmp") && unlinkat(dir_fd, d->d_name, 0) < 0)
-			return err_sys(e, "image store: remove %.80s", d->d_name);
-	return 0;
-}
-
-int store_sweep(const struct store *s, struct err *e)
-{
-	struct needed needed = {NULL, 0, 0};
-	int r;
-
-	r = find_needed(s, &needed, e);
-	if (r == 0)
-		r = sweep_layers(s, &needed, e);
-	free(needed.items);
-	if (r == 0)
-		r = sweep_temporary(s->names_fd, e);
-	return r < 0 ? r : sweep_temporary(s->images_fd, e);
-}
-
-int store_drop_ingest(const struct store *s, const char *name, struct err *e)
-{
-	if (fs_remove_tree(s->ingest_fd, name, e) < 0)
-		return err_wrap(e, "image store: ingest");
-	return 0;
-}
-
-int store_drop_all_ingest(const struct store *s, struct err *e)
-{
-	auto_closedir DIR *dir = NULL;
-	struct dirent *d;
-
-	if (open_list(s->ingest_fd, &dir, e) < 0)
-		return -e->code;
-	while ((d = readdir(dir)))
-		if (!str_eq(d->d_name, ".") && !str_eq(d->d_name, "..") &&
-		    store_drop_ingest(s, d->d_name, e) < 0)
-			return -e->code;
-	return 0;
-}
-
-bool store_has_ingest(const struct store *s)
-{
-	auto_closedir DIR *dir = NULL;
-	struct err ignored;
-
-	return open_list(s->ingest_fd, &dir, &ignored) == 0 && next_entry(dir);
 }

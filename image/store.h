@@ -25,6 +25,8 @@
  */
 #pragma once
 
+#include <dirent.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -80,7 +82,25 @@ int store_put_layer(const struct store *s, const char *ingest, const char *diff_
 /* Move the layers that no image needs to ingest/, and remove what crashes left behind. */
 int store_sweep(const struct store *s, struct err *e);
 
-/* Remove one ingest, or all. */
+/* What is in ingest/ now, malloc'ed; names of any length. */
+int store_list_ingest(const struct store *s, struct js_strings *ret, struct err *e);
+void store_names_free(struct js_strings *names);
+/* Remove one of them. */
 int store_drop_ingest(const struct store *s, const char *name, struct err *e);
-int store_drop_all_ingest(const struct store *s, struct err *e);
 bool store_has_ingest(const struct store *s);
+
+/* Bytes that are free where the store is. */
+uint64_t store_free_bytes(const struct store *s);
+
+/* ---- shared by store.c and layers.c ---- */
+
+int store_open_list(int dir_fd, DIR **ret, struct err *e);
+/* The next name that is neither hidden nor temporary; NULL at the end. */
+const char *store_next(DIR *dir);
+int store_sync(int dir_fd, const char *what, struct err *e);
+bool store_is_key(const char *text);
+/* 0 or IMAGE_ABSENT. */
+int store_read_record(const struct store *s, const char *key, struct record **ret, struct err *e);
+char *store_layer_path(const struct store *s, const char *diff_id, struct arena *a);
+/* How many bytes its files have; -1: the layer is not there. */
+int64_t store_layer_bytes(const struct store *s, const char *diff_id);

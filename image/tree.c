@@ -224,7 +224,7 @@ static int clear(struct tree *t, int parent_fd, const char *name, const char *pa
 	if (errno != EISDIR && errno != EPERM)
 		return os_fail(e, "replace '%.200s'", path);
 	if (fs_remove_tree(parent_fd, name, e) < 0)
-		return image_class(e, IMAGE_REASON_OTHER);
+		return image_class_os(e);
 	if (parent_fd != t->parent_fd)
 		close_fd(&t->parent_fd); /* it may have been in there */
 	return 0;

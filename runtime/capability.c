@@ -4,6 +4,7 @@
 #include "runtime/capability.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <linux/securebits.h>
 #include <string.h>
@@ -11,8 +12,10 @@
 #include <sys/prctl.h>
 
 #include "base/auto.h"
+#include "base/mem.h"
 #include "base/text.h"
 #include "runtime/config.h"
+#include "runtime/runtime.h"
 
 #define CAPABILITY_COUNT 64 /* two words of the kernel's interface */
 
@@ -20,8 +23,8 @@ bool capability_find(const char *name, unsigned *ret)
 {
 	cap_value_t value;
 
-	/* libcap takes lower case and bare numbers too. */
-	if (!str_starts(name, "CAP_") || strpbrk(name, "abcdefghijklmnopqrstuvwxyz"))
+	/* libcap takes lower case, bare numbers and what stands behind a blank too. */
+	if (!str_starts(name, "CAP_") || name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_")])
 		return false;
 	if (cap_from_name(name, &value) < 0 || value < 0 || value >= CAPABILITY_COUNT)
 		return false;
@@ -149,4 +152,28 @@ int capability_finish(const struct capability_sets *want, struct err *e)
 		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
 			return err_sys(e, "raise ambient capability %u", i);
 	return 0;
+}
+
+const char *const *runtime_all_capabilities(void)
+{
+	static const char *names[CAPABILITY_COUNT + 1];
+	static bool filled;
+	size_t count = 0;
+
+	for (unsigned n = 0; n < CAPABILITY_COUNT && !filled; n++) {
+		char *name = prctl(PR_CAPBSET_READ, n) == 1 ? cap_to_name((cap_value_t)n) : NULL,
+		     *copy;
+
+		if (!name || !str_starts(name, "cap_")) {
+			cap_free(name); /* one that libcap is too old for */
+			continue;
+		}
+		copy = xstrdup(name); /* kept for ever: it is a static list */
+		cap_free(name);
+		for (char *c = copy; *c; c++)
+			*c = (char)toupper((unsigned char)*c);
+		names[count++] = copy;
+	}
+	filled = true;
+	return names;
 }

@@ -27,13 +27,19 @@
 
 /* ---- mountinfo ---- */
 
+static bool is_octal(char c)
+{
+	return c >= '0' && c <= '7';
+}
+
 /* mountinfo writes blank, tab, newline and backslash as \ooo. */
 static void unescape(const char *in, size_t len, char *out, size_t size)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < len && n + 1 < size; i++) {
-		if (in[i] == '\\' && i + 3 < len && in[i + 1] >= '0' && in[i + 1] <= '3') {
+		if (in[i] == '\\' && i + 3 < len && is_octal(in[i + 1]) && is_octal(in[i + 2]) &&
+		    is_octal(in[i + 3])) {
 			out[n++] = (char)((in[i + 1] - '0') << 6 | (in[i + 2] - '0') << 3 |
 					  (in[i + 3] - '0'));
 			i += 3;

@@ -188,7 +188,7 @@ static int check_mounts(const struct config *c, struct err *e)
 		if (!m->destination[0])
 			return err_set(e, EINVAL, "mounts[%zu].destination: empty", i);
 		if (mount_options_parse(m, &o, e) < 0)
-			return err_wrap(e, "mounts[%zu] (%s)", i, m->destination);
+			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
 	return 0;
 }

@@ -346,20 +346,32 @@ static int run_hooks(struct container *c, struct err *e)
 }
 
 /*
- * When the talk breaks off, the init has a better reason than we: it was heard
- * of too late, for it failed while we did something else.
+ * When the talk breaks off, the init has a better reason than we: it was not
+ * heard of, for we did something else when it failed, or it was not let say it.
  */
-static int set_up(struct container *c, struct err *e)
+static int explain(struct container *c, struct err *e)
 {
 	struct err reason;
+	uint64_t kills = 0;
 
-	if (attach(c, e) < 0 || run_hooks(c, e) < 0) {
-		if (e->code == EPIPE && sync_expect(c->sync_fd, SYNC_READY, NULL, &reason) < 0 &&
-		    reason.code != EPIPE)
-			*e = reason;
+	if (e->code != EPIPE)
 		return -e->code;
-	}
-	return sync_expect(c->sync_fd, SYNC_READY, NULL, e);
+	if (sync_expect(c->sync_fd, SYNC_READY, NULL, &reason) < 0 && reason.code != EPIPE)
+		*e = reason;
+	else if (cgroup_oom_kills(&c->cgroup, &kills, &reason) == 0 && kills)
+		return err_set(
+			e, ENOMEM,
+			"linux.resources.memory.limit: too small: the container's first process "
+			"was killed for want of memory");
+	return -e->code;
+}
+
+static int set_up(struct container *c, struct err *e)
+{
+	if (attach(c, e) < 0 || run_hooks(c, e) < 0 ||
+	    sync_expect(c->sync_fd, SYNC_READY, NULL, e) < 0)
+		return explain(c, e);
+	return 0;
 }
 
 /* ---- record ---- */

@@ -214,7 +214,8 @@ static int make_ready(struct container *c, struct err *e)
 	/* The creator may spend a grace period of the kernel on our cgroup: mounts did not wait. */
 	if (!early && wait_attached(c, e) < 0)
 		return -e->code;
-	if (let_hooks_run(c, e) < 0 || rootfs_pivot(&c->mounts, c->spec->no_pivot, e) < 0 ||
+	if (let_hooks_run(c, e) < 0 ||
+	    rootfs_pivot(&c->mounts, c->config, c->spec->no_pivot, e) < 0 ||
 	    rootfs_restrict(&c->mounts, c->config, e) < 0)
 		return -e->code;
 	mounts_close(&c->mounts, c->config);

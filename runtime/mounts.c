@@ -45,7 +45,7 @@ int mount_clone(int dir_fd, const char *path, bool recursive, struct err *e)
 			 (*path ? 0u : AT_EMPTY_PATH);
 	int fd = open_tree(dir_fd, path, flags);
 
-	return fd < 0 ? err_sys(e, "take a copy of %s", *path ? path : "a mount") : fd;
+	return fd < 0 ? err_sys(e, "open %.200s", *path ? path : "a mount") : fd;
 }
 
 int mount_set(int fd, uint64_t set, uint64_t clear, bool recursive, struct err *e)
@@ -148,7 +148,10 @@ static int open_root(struct mount_plan *p, const struct config *c, int bundle_fd
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, ENOTDIR, "root.path: %s is not a directory", c->root->path);
 	mount_first_propagation(c, &type, &recursive);
-	return mount_set_propagation(p->root_fd, type, recursive, e);
+	if (mount_set_propagation(p->root_fd, type, true, e) < 0)
+		return -e->code;
+	/* pivot_root(2) takes no shared root; rootfs_pivot() makes it shared again. */
+	return type == MS_SHARED ? mount_set_propagation(p->root_fd, MS_PRIVATE, false, e) : 0;
 }
 
 static int open_null(struct mount_plan *p, struct err *e)
@@ -195,7 +198,7 @@ int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs
 		const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
 
 		if (open_source(c, m, bundle_fd, &p->tree_fds[i], e) < 0)
-			return err_wrap(e, "mounts[%zu] (%s)", i, m->destination);
+			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
 	return c->ns[NS_USER].wanted ? devices_open(p, c, e) : 0;
 }
@@ -355,24 +358,25 @@ static int open_target(int root_fd, const struct config_mount *m, int tree_fd, s
 				 : inroot_mkfile(root_fd, m->destination, mode);
 	if (fd < 0) {
 		errno = -fd;
-		return err_sys(e, "destination %s in the root", m->destination);
+		return err_sys(e, "destination %.128s in the root", m->destination);
 	}
 	if (fstat(root_fd, &root) == 0 && fstat(fd, &target) == 0 && root.st_dev == target.st_dev &&
 	    root.st_ino == target.st_ino) {
 		close_fd(&fd);
-		return err_set(e, EINVAL, "destination %s is the root itself", m->destination);
+		return err_set(e, EINVAL, "destination %.128s is the root itself", m->destination);
 	}
 	return fd;
 }
 
 static int fill_from(int fd, int target_fd, const struct mount_options *o, struct err *e)
 {
+	auto_close int dir_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
 
-	if (fstat(target_fd, &st) < 0 || fchmod(fd, st.st_mode & 07777) < 0 ||
-	    fchown(fd, st.st_uid, st.st_gid) < 0)
+	if (dir_fd < 0 || fstat(target_fd, &st) < 0 || fchown(dir_fd, st.st_uid, st.st_gid) < 0 ||
+	    fchmod(dir_fd, st.st_mode & 07777) < 0)
 		return err_sys(e, "tmpcopyup: owner and mode");
-	if (copy_tree(target_fd, fd, e) < 0)
+	if (copy_tree(target_fd, dir_fd, e) < 0)
 		return err_wrap(e, "tmpcopyup");
 	return mount_set(fd, o->one.set, 0, false, e);
 }
@@ -482,7 +486,7 @@ int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgro
 						       c->linux_.mount_label, e);
 
 		if (r < 0)
-			return err_wrap(e, "mounts[%zu] (%s)", i, m->destination);
+			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
 	return 0;
 }

@@ -48,7 +48,7 @@ int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgro
 int rootfs_isolate(const struct config *c, struct err *e);
 int rootfs_attach(struct mount_plan *p, const struct config *c, struct err *e);
 /* The attached root becomes "/", and the host's tree is gone. */
-int rootfs_pivot(struct mount_plan *p, bool no_pivot, struct err *e);
+int rootfs_pivot(struct mount_plan *p, const struct config *c, bool no_pivot, struct err *e);
 /* Masked and read-only paths, read-only root. */
 int rootfs_restrict(struct mount_plan *p, const struct config *c, struct err *e);
 

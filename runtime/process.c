@@ -201,7 +201,7 @@ int process_find_program(const char *name, const struct js_strings *env, struct 
 static int change_directory(const char *cwd, struct err *e)
 {
 	if (chdir(cwd) < 0)
-		return err_sys(e, "chdir to cwd (\"%s\") set in config.json", cwd);
+		return err_sys(e, "chdir to cwd (\"%s\") set in config.json failed", cwd);
 	return 0;
 }
 

@@ -34,12 +34,14 @@ static bool is_protected(void)
 {
 	auto_close int fd = open(SELF, O_RDONLY | O_CLOEXEC);
 	struct statvfs st;
+	int seals;
 
 	if (fd < 0)
 		return false;
 	if (fstatvfs(fd, &st) == 0 && (st.f_flag & ST_RDONLY))
 		return true;
-	return (fcntl(fd, F_GET_SEALS) & SEALS) == SEALS;
+	seals = fcntl(fd, F_GET_SEALS); /* -1: not a file that can have any */
+	return seals >= 0 && (seals & SEALS) == SEALS;
 }
 
 static int open_readonly_mount(void)

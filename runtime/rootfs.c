@@ -41,7 +41,7 @@ int rootfs_attach(struct mount_plan *p, const struct config *c, struct err *e)
 	return 0;
 }
 
-int rootfs_pivot(struct mount_plan *p, bool no_pivot, struct err *e)
+static int change_root(struct mount_plan *p, bool no_pivot, struct err *e)
 {
 	auto_close int host_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -56,9 +56,18 @@ int rootfs_pivot(struct mount_plan *p, bool no_pivot, struct err *e)
 	if (fchdir(host_fd) < 0 || mount(NULL, ".", NULL, MS_SLAVE | MS_REC, NULL) < 0 ||
 	    umount2(".", MNT_DETACH) < 0)
 		return err_sys(e, "let go of the host's root");
-	if (chdir("/") < 0)
-		return err_sys(e, "enter the root");
-	return 0;
+	return chdir("/") < 0 ? err_sys(e, "enter the root") : 0;
+}
+
+int rootfs_pivot(struct mount_plan *p, const struct config *c, bool no_pivot, struct err *e)
+{
+	uint64_t type;
+	bool recursive;
+
+	if (change_root(p, no_pivot, e) < 0)
+		return -e->code;
+	mount_first_propagation(c, &type, &recursive);
+	return type == MS_SHARED ? mount_set_propagation(p->root_fd, type, recursive, e) : 0;
 }
 
 /* ---- restrictions ---- */

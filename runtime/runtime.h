@@ -222,6 +222,7 @@ int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err
 
 /* Static lists, NULL-terminated. */
 const char *const *runtime_default_capabilities(void);
+const char *const *runtime_all_capabilities(void); /* those that we may give */
 const char *const *runtime_default_masked_paths(void);
 const char *const *runtime_default_readonly_paths(void);
 

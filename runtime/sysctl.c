@@ -41,13 +41,15 @@ static int to_path(const char *key, char out[SYSCTL_PATH_MAX], struct err *e)
 		else if (dotted && key[i] == '/')
 			out[i] = '.';
 	}
-	for (const char *p = out; p; p = strchr(p, '/')) {
-		size_t n = strcspn(p += *p == '/', "/");
+	for (const char *p = out;;) {
+		size_t n = strcspn(p, "/");
 
 		if (n == 0 || (n <= 2 && strspn(p, ".") >= n))
 			return err_set(e, EINVAL, "'%s' is not the name of a parameter", key);
+		if (!p[n])
+			return 0;
+		p += n + 1;
 	}
-	return 0;
 }
 
 static bool matches(const char *pattern, const char *path)

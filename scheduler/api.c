@@ -62,7 +62,7 @@ void call_fault(struct call *call, const struct ecs_fault *f)
 
 static void dispatch_ecs(struct api *api, const char *operation, json_t *request, struct call *call)
 {
-	state_call(api->o.state, operation, request, call);
+	ledger_call(api->o.ledger, operation, request, call);
 }
 
 static void dispatch_logs(struct api *api, const char *operation, json_t *request,
@@ -80,9 +80,9 @@ static const char *node_for(struct api *api, json_t *request, struct ecs_fault *
 
 	if (!task)
 		return core_find_instance(
-			state_core(api->o.state), cluster,
+			ledger_core(api->o.ledger), cluster,
 			json_string_value(json_object_get(request, "containerInstance")), f);
-	doc = core_find_task(state_core(api->o.state), cluster, task, &instance, f);
+	doc = core_find_task(ledger_core(api->o.ledger), cluster, task, &instance, f);
 	if (!doc)
 		return NULL;
 	(void)json_object_set(request, "task", json_object_get(doc, "taskArn"));
@@ -99,7 +99,7 @@ static void dispatch_berth(struct api *api, const char *operation, json_t *reque
 	const char *instance;
 
 	if (strcmp(operation, "WaitTask") == 0) {
-		state_wait_task(api->o.state, request, call);
+		ledger_wait_task(api->o.ledger, request, call);
 		return;
 	}
 	instance = node_for(api, request, &f);

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  *   api.c       requests: signature, model, dispatch, replies
- *   state.c     the core and its documents: nothing is said before it is durable
+ *   ledger.c    the core and its documents: nothing is said before it is durable
  *   nodes.c     the channels to nodes
  *   logs*.c     CloudWatch Logs
  *   writer.c    group commit, one for the state and one for the logs
@@ -23,7 +23,7 @@
 struct api;
 struct logs;
 struct nodes;
-struct state;
+struct ledger;
 
 /* ---- a request of a caller, on its way ---- */
 
@@ -40,7 +40,7 @@ void call_fault(struct call *call, const struct ecs_fault *f);
 
 struct api_options {
 	struct loop *loop;
-	struct state *state;
+	struct ledger *ledger;
 	struct logs *logs;
 	struct nodes *nodes;
 	const char *region, *access_key, *secret_key; /* borrowed */
@@ -50,30 +50,30 @@ int api_start(const struct api_options *o, int tcp_fd, int unix_fd, struct api *
 	      struct err *e);
 void api_stop(struct api *api);
 
-/* ---- state.c ---- */
+/* ---- ledger.c---- */
 
 /*
  * 'on_failure' is told once when a commit failed: what the core holds is then
  * ahead of what is stored, and the process has to end.
  */
-int state_open(struct loop *loop, const char *dir, const struct core_options *o,
-	       void (*on_failure)(void *ctx, const struct err *why), void *ctx, struct state **ret,
-	       struct err *e);
-void state_close(struct state *s);
-void state_set_nodes(struct state *s, struct nodes *nodes); /* where messages go */
+int ledger_open(struct loop *loop, const char *dir, const struct core_options *o,
+		void (*on_failure)(void *ctx, const struct err *why), void *ctx,
+		struct ledger **ret, struct err *e);
+void ledger_close(struct ledger *s);
+void ledger_set_nodes(struct ledger *s, struct nodes *nodes); /* where messages go */
 
 /* An ECS operation; the call is answered when all it promises is durable. */
-void state_call(struct state *s, const char *operation, json_t *request, struct call *own_call);
+void ledger_call(struct ledger *s, const char *operation, json_t *request, struct call *own_call);
 /* Answer when the task's version is over 'version', or when it has been long enough. */
-void state_wait_task(struct state *s, const json_t *request, struct call *own_call);
+void ledger_wait_task(struct ledger *s, const json_t *request, struct call *own_call);
 
-struct core *state_core(struct state *s);
+struct core *ledger_core(struct ledger *s);
 /* After an event that went into the core: commit and send what it wants. */
-void state_commit(struct state *s);
+void ledger_commit(struct ledger *s);
 
 /* ---- nodes.c ---- */
 
-struct nodes *nodes_new(struct loop *loop, struct state *state, struct logs *logs);
+struct nodes *nodes_new(struct loop *loop, struct ledger *ledger, struct logs *logs);
 void nodes_free(struct nodes *n);
 
 /* A node's stream, ours from now on; 'on_gone' is called when it ends. */

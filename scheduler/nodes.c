@@ -45,7 +45,7 @@ struct session {
 
 struct nodes {
 	struct loop *loop;
-	struct state *state;
+	struct ledger *ledger;
 	struct logs *logs;
 	struct session *sessions;
 };
@@ -153,19 +153,19 @@ static int on_hello(struct session *s, const void *message, struct err *e)
 {
 	const struct ecs_node_hello *hello = message;
 
-	if (core_node_hello(state_core(s->nodes->state), hello, clock_wall_ms(), &s->instance, e) <
-	    0)
+	if (core_node_hello(ledger_core(s->nodes->ledger), hello, clock_wall_ms(), &s->instance,
+			    e) < 0)
 		return -e->code;
 	log_info("instance=%s host=%s: connected", s->instance, hello->hostname);
-	state_commit(s->nodes->state);
+	ledger_commit(s->nodes->ledger);
 	return 0;
 }
 
 static int on_report(struct session *s, const void *message, struct err *e)
 {
 	(void)e;
-	core_node_report(state_core(s->nodes->state), s->instance, message, clock_wall_ms());
-	state_commit(s->nodes->state);
+	core_node_report(ledger_core(s->nodes->ledger), s->instance, message, clock_wall_ms());
+	ledger_commit(s->nodes->ledger);
 	return 0;
 }
 
@@ -273,8 +273,8 @@ static void hang_up(struct session *s, const char *why)
 
 	log_warn("instance=%s: disconnected: %s", s->instance ? s->instance : "-", why);
 	if (s->instance) {
-		core_node_gone(state_core(n->state), s->instance, clock_wall_ms());
-		state_commit(n->state);
+		core_node_gone(ledger_core(n->ledger), s->instance, clock_wall_ms());
+		ledger_commit(n->ledger);
 	}
 	free_session(s);
 	if (on_gone)
@@ -341,12 +341,12 @@ int nodes_add(struct nodes *n, int fd, void (*on_gone)(void *ctx), void *ctx, st
 	return 0;
 }
 
-struct nodes *nodes_new(struct loop *loop, struct state *state, struct logs *logs)
+struct nodes *nodes_new(struct loop *loop, struct ledger *ledger, struct logs *logs)
 {
 	struct nodes *n = xcalloc(1, sizeof(*n));
 
 	n->loop = loop;
-	n->state = state;
+	n->ledger = ledger;
 	n->logs = logs;
 	return n;
 }

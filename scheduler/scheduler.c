@@ -18,7 +18,7 @@
 
 struct scheduler {
 	struct loop *loop;
-	struct state *state;
+	struct ledger *ledger;
 	struct logs *logs;
 	struct nodes *nodes;
 	struct api *api;
@@ -52,17 +52,17 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 	s->loop = loop_new();
 	loop_on_signal(s->loop, SIGTERM, on_stop, s);
 	loop_on_signal(s->loop, SIGINT, on_stop, s);
-	if (state_open(s->loop, o->state_dir, &core, on_commit_failure, s, &s->state, e) < 0 ||
+	if (ledger_open(s->loop, o->state_dir, &core, on_commit_failure, s, &s->ledger, e) < 0 ||
 	    logs_open(s->loop, o->state_dir, &core.identity, &s->logs, e) < 0)
 		return -e->code;
 
-	s->nodes = nodes_new(s->loop, s->state, s->logs);
-	state_set_nodes(s->state, s->nodes);
+	s->nodes = nodes_new(s->loop, s->ledger, s->logs);
+	ledger_set_nodes(s->ledger, s->nodes);
 	if (o->node_fd >= 0 && nodes_add(s->nodes, o->node_fd, on_stop, s, e) < 0)
 		return -e->code;
 
 	api = (struct api_options){.loop = s->loop,
-				   .state = s->state,
+				   .ledger = s->ledger,
 				   .logs = s->logs,
 				   .nodes = s->nodes,
 				   .region = o->region,
@@ -89,7 +89,7 @@ int scheduler_run(const struct scheduler_options *o, struct err *e)
 	}
 
 	/* Calls under way are answered by those that hold them before the server goes. */
-	state_close(s.state);
+	ledger_close(s.ledger);
 	logs_close(s.logs);
 	nodes_free(s.nodes);
 	api_stop(s.api);

@@ -28,6 +28,8 @@
 #define NOBODY            65534
 #define CREDENTIALS_BYTES 4096
 #define BACKLOG           512
+#define PORT_TRIES        40
+#define PORT_TRY_US       50000
 
 /* ---- configuration ---- */
 
@@ -38,6 +40,9 @@ static const struct conf_key keys[] = {
 	{"server", "user", offsetof(struct config, user)},
 	{"node", "bridge-cidr", offsetof(struct config, bridge_cidr)},
 	{"node", "dynamic-ports", offsetof(struct config, dynamic_ports)},
+	{"node", "image-pull-behavior", offsetof(struct config, pull_behavior)},
+	{"node", "task-cleanup-seconds", offsetof(struct config, task_cleanup_s)},
+	{"node", "reserved-memory", offsetof(struct config, reserved_memory_mib)},
 	{"log", "level", offsetof(struct config, log_level)},
 };
 
@@ -61,6 +66,9 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .region = arena_strdup(&h->arena, "us-east-1"),
 			     .account = arena_strdup(&h->arena, "123456789012"),
 			     .user = arena_strdup(&h->arena, "berth"),
+			     .pull_behavior = arena_strdup(&h->arena, "default"),
+			     .task_cleanup_s = arena_strdup(&h->arena, "10800"),
+			     .reserved_memory_mib = arena_strdup(&h->arena, "0"),
 			     .log_level = arena_strdup(&h->arena, "info")};
 	if (conf_read(file ? file : usual, CONF_OURS, keys, ARRAY_COUNT(keys), &h->arena, c, e) <
 		    0 &&
@@ -263,6 +271,11 @@ int host_listen_tcp(const struct host *h, int *ret_fd, uint16_t *ret_port, struc
 		return err_set(e, EINVAL, "listen '%s' is not ADDRESS:PORT, such as 127.0.0.1:4566",
 			       text);
 	r = bind_and_listen(ai, text, ret_fd, ret_port, e);
+	/* The server of a daemon that was just killed has the port for a moment longer. */
+	for (unsigned i = 0; r == -EADDRINUSE && i < PORT_TRIES; i++) {
+		(void)usleep(PORT_TRY_US);
+		r = bind_and_listen(ai, text, ret_fd, ret_port, e);
+	}
 	freeaddrinfo(ai);
 	return r;
 }

@@ -21,6 +21,8 @@ struct config {
 	char *user;          /* of the server's process */
 	char *bridge_cidr;   /* NULL: chosen */
 	char *dynamic_ports; /* "FIRST-LAST"; NULL: the host's ephemeral range */
+	char *pull_behavior; /* as ECS_IMAGE_PULL_BEHAVIOR */
+	char *task_cleanup_s, *reserved_memory_mib;
 	char *log_level;
 };
 

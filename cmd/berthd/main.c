@@ -7,13 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/agent.h"
 #include "base/auto.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "base/text.h"
 #include "cmd/berthd/host.h"
 #include "cmd/berthd/server.h"
 
-enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT };
+enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_DESTROY };
 
 struct options {
 	enum role role;
@@ -21,11 +23,12 @@ struct options {
 };
 
 static const char usage[] =
-	"usage: berthd [server|agent] [--root DIR] [--listen ADDR:PORT] [--config FILE]\n"
+	"usage: berthd [server|agent|destroy] [--root DIR] [--listen ADDR:PORT] [--config FILE]\n"
 	"\n"
 	"  server          the control plane only\n"
 	"  agent           the node only (needs a server to talk to)\n"
-	"                  without a word: both, on this machine\n"
+	"  destroy         end all tasks of this root at once and leave nothing in the kernel\n"
+	"                  without a word: control plane and node, on this machine\n"
 	"  --root DIR      etc/berth, var/lib/berth and run/berth lie below DIR (default /)\n"
 	"  --listen A:P    where the AWS APIs are answered (default 127.0.0.1:4566)\n"
 	"  --config FILE   instead of DIR/etc/berth/berth.conf\n"
@@ -36,6 +39,11 @@ static int usage_error(const char *what, const char *value)
 	(void)fprintf(stderr, "berthd: %s '%s'\n%s", what, value, usage);
 	return 2;
 }
+
+static const struct {
+	const char *word;
+	enum role role;
+} words[] = {{"server", ROLE_SERVER}, {"agent", ROLE_AGENT}, {"destroy", ROLE_DESTROY}};
 
 /* < 0: go on; otherwise the exit code. */
 static int parse(int argc, char **argv, struct options *ret)
@@ -52,11 +60,13 @@ static int parse(int argc, char **argv, struct options *ret)
 			return fputs(usage, stdout) < 0;
 		if (strcmp(argv[i], "--version") == 0)
 			return printf("berthd %s\n", BERTH_VERSION) < 0;
-		if (i == 1 && (strcmp(argv[i], "server") == 0 || strcmp(argv[i], "agent") == 0)) {
-			ret->role = argv[i][0] == 's' ? ROLE_SERVER : ROLE_AGENT;
-			continue;
+		for (size_t w = 0; i == 1 && w < ARRAY_COUNT(words); w++) {
+			if (strcmp(argv[i], words[w].word) == 0) {
+				ret->role = words[w].role;
+				known = true;
+			}
 		}
-		for (size_t f = 0; f < ARRAY_COUNT(flags); f++) {
+		for (size_t f = 0; !known && f < ARRAY_COUNT(flags); f++) {
 			size_t len = strlen(flags[f].name);
 
 			if (strcmp(argv[i], flags[f].name) == 0 && i + 1 < argc)
@@ -108,6 +118,115 @@ static int run_server(struct host *h, struct err *e)
 	return server_run_here(&s, e);
 }
 
+/* ---- the node ---- */
+
+static int parse_ports(const char *text, struct agent_options *ret, struct err *e)
+{
+	auto_free char *copy = text ? xstrdup(text) : NULL;
+	char *dash = copy ? strchr(copy, '-') : NULL;
+	uint32_t first, last;
+
+	if (!text)
+		return 0;
+	if (dash)
+		*dash = '\0';
+	if (!dash || !parse_u32(copy, UINT16_MAX, &first) ||
+	    !parse_u32(dash + 1, UINT16_MAX, &last) || !first || first > last)
+		return err_set(e, EINVAL,
+			       "[node] dynamic-ports '%s' is not a range such as 49153-65535",
+			       text);
+	ret->port_first = (uint16_t)first;
+	ret->port_last = (uint16_t)last;
+	return 0;
+}
+
+static int fill_agent_options(const struct host *h, struct agent_options *ret, struct err *e)
+{
+	const struct config *c = &h->config;
+	int64_t cleanup_s;
+
+	*ret = (struct agent_options){.name = h->name,
+				      .state_dir = h->state_dir,
+				      .run_dir = h->run_dir,
+				      .libexec_dir = h->libexec_dir,
+				      .bridge_cidr = c->bridge_cidr,
+				      .pull_behavior = c->pull_behavior};
+	if (!parse_i64(c->task_cleanup_s, 0, INT32_MAX, &cleanup_s))
+		return err_set(e, EINVAL, "[node] task-cleanup-seconds '%s' is not a number",
+			       c->task_cleanup_s);
+	ret->task_cleanup_ms = cleanup_s * 1000;
+	if (!parse_i64(c->reserved_memory_mib, 0, INT32_MAX, &ret->reserved_memory_mib))
+		return err_set(e, EINVAL, "[node] reserved-memory '%s' is not a number of MiB",
+			       c->reserved_memory_mib);
+	return parse_ports(c->dynamic_ports, ret, e);
+}
+
+struct both {
+	struct host *host;
+	struct server server;
+	uint16_t port;
+};
+
+static int dial_own_server(void *ctx, int *ret_fd, struct err *e)
+{
+	struct both *b = ctx;
+
+	return server_start(&b->server, ret_fd, e);
+}
+
+static void on_ready(void *ctx)
+{
+	const struct both *b = ctx;
+
+	say_ready(b->host, b->port);
+	proc_notify("READY=1");
+}
+
+/* Control plane and node: the server is our child, and the channel a socketpair. */
+static int run_both(struct host *h, struct err *e)
+{
+	struct both b = {.host = h,
+			 .server = {.host = h, .tcp_fd = -1, .unix_fd = -1, .pidfd = -1}};
+	struct agent_options o;
+	int r;
+
+	if (fill_agent_options(h, &o, e) < 0 || host_credentials(h, e) < 0 ||
+	    host_listen_tcp(h, &b.server.tcp_fd, &b.port, e) < 0 ||
+	    host_listen_unix(h, &b.server.unix_fd, e) < 0)
+		return -e->code;
+	o.dial = dial_own_server;
+	o.on_ready = on_ready;
+	o.ctx = &b;
+	r = agent_run(&o, e);
+	server_stop(&b.server);
+	return r;
+}
+
+static int run_destroy(struct host *h, struct err *e)
+{
+	struct agent_options o;
+
+	if (fill_agent_options(h, &o, e) < 0)
+		return -e->code;
+	return agent_destroy(&o, e);
+}
+
+static int run_role(enum role role, struct host *h, struct err *e)
+{
+	switch (role) {
+	case ROLE_SERVER:
+		return run_server(h, e);
+	case ROLE_BOTH:
+		return run_both(h, e);
+	case ROLE_DESTROY:
+		return run_destroy(h, e);
+	case ROLE_AGENT:
+		return err_set(e, ENOSYS,
+			       "a node apart from its server is not supported by this version");
+	}
+	return 0;
+}
+
 static int run(const struct options *o, struct err *e)
 {
 	struct host h;
@@ -120,7 +239,7 @@ static int run(const struct options *o, struct err *e)
 		r = host_lock(&h, e);
 	}
 	if (r == 0)
-		r = run_server(&h, e);
+		r = run_role(o->role, &h, e);
 	host_done(&h);
 	return r;
 }

@@ -25,7 +25,7 @@ void cluster_free(struct cluster *cl)
 	struct task *t;
 
 	for (size_t n = 0; map_next(&cl->tasks, &n, &t);)
-		task_free(t);
+		core_task_free(t);
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		instance_free(i);
 	map_done(&cl->tasks);

@@ -216,7 +216,7 @@ int core_load(struct core *c, const char *key, const char *text, struct err *e)
 	else if (str_starts(key, "instance/"))
 		r = instance_load(c, doc, e);
 	else if (str_starts(key, "task/"))
-		r = task_load(c, doc, e);
+		r = core_task_load(c, doc, e);
 	else if (str_starts(key, "token/"))
 		r = token_load(c, key, doc);
 	else

@@ -135,7 +135,7 @@ static void set_connectivity(struct core *c, const struct instance *i, const cha
 			continue;
 		doc_set_string(t->record.doc, "connectivity", connectivity);
 		doc_set_time(t->record.doc, "connectivityAt", c->now_ms);
-		task_changed(c, t);
+		core_task_changed(c, t);
 	}
 }
 
@@ -163,7 +163,7 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, int64_t now_
 					    .account = (char *)(uintptr_t)c->o.identity.account,
 					    .report = i->report};
 	effect_send(c, i, ECS_NODE_WELCOME, &welcome);
-	task_send_all(c, i);
+	core_task_send_all(c, i);
 	*ret_instance = i->id;
 	return 0;
 }

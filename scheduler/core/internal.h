@@ -185,18 +185,18 @@ void place_give_back(struct instance *i, const struct definition *d,
 
 /* ---- task.c, task_run.c, task_report.c ---- */
 
-struct task *task_find(struct core *c, const json_t *request, const char *text,
-		       struct ecs_fault *f);
-int task_load(struct core *c, json_t *own_doc, struct err *e);
-void task_free(struct task *t);
-void task_set_status(struct task *t, enum task_status status);
-void task_stopped(struct core *c, struct task *t); /* the accounts are closed */
-void task_changed(struct core *c, struct task *t); /* a new version of it */
-void task_send(struct core *c, const struct task *t);
-void task_send_all(struct core *c, const struct instance *i);
+struct task *core_task_find(struct core *c, const json_t *request, const char *text,
+			    struct ecs_fault *f);
+int core_task_load(struct core *c, json_t *own_doc, struct err *e);
+void core_task_free(struct task *t);
+void core_task_set_status(struct task *t, enum task_status status);
+void core_task_stopped(struct core *c, struct task *t); /* the accounts are closed */
+void core_task_changed(struct core *c, struct task *t); /* a new version of it */
+void core_task_send(struct core *c, const struct task *t);
+void core_task_send_all(struct core *c, const struct instance *i);
 void tasks_tick(struct core *c);
-const char *task_status_name(enum task_status s);
-int task_status_parse(const char *name); /* < 0: no such status */
+const char *core_task_status_name(enum task_status s);
+int core_task_status_parse(const char *name); /* < 0: no such status */
 
 /* ---- token.c ---- */
 

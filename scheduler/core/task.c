@@ -18,12 +18,12 @@ static const char *const status_names[] = {
 	[TASK_DEPROVISIONING] = "DEPROVISIONING", [TASK_STOPPED] = "STOPPED",
 };
 
-const char *task_status_name(enum task_status s)
+const char *core_task_status_name(enum task_status s)
 {
 	return status_names[s];
 }
 
-int task_status_parse(const char *name)
+int core_task_status_parse(const char *name)
 {
 	for (size_t i = 0; name && i < ARRAY_COUNT(status_names); i++)
 		if (strcmp(status_names[i], name) == 0)
@@ -31,7 +31,7 @@ int task_status_parse(const char *name)
 	return -1;
 }
 
-void task_changed(struct core *c, struct task *t)
+void core_task_changed(struct core *c, struct task *t)
 {
 	json_t *doc = t->record.doc;
 
@@ -50,7 +50,7 @@ static void count(struct task *t, int by)
 		t->instance->running += (size_t)by;
 }
 
-void task_set_status(struct task *t, enum task_status status)
+void core_task_set_status(struct task *t, enum task_status status)
 {
 	count(t, -1);
 	t->last_status = status;
@@ -58,7 +58,7 @@ void task_set_status(struct task *t, enum task_status status)
 	doc_set_string(t->record.doc, "lastStatus", status_names[status]);
 }
 
-void task_stopped(struct core *c, struct task *t)
+void core_task_stopped(struct core *c, struct task *t)
 {
 	if (t->instance && t->definition)
 		place_give_back(t->instance, t->definition, &t->demand);
@@ -76,7 +76,7 @@ void task_stopped(struct core *c, struct task *t)
 	c->stopped_count++;
 }
 
-void task_free(struct task *t)
+void core_task_free(struct task *t)
 {
 	record_done(&t->record);
 	free(t->id);
@@ -102,13 +102,13 @@ void tasks_tick(struct core *c)
 
 /* ---- loading ---- */
 
-int task_load(struct core *c, json_t *own_doc, struct err *e)
+int core_task_load(struct core *c, json_t *own_doc, struct err *e)
 {
 	const char *id = doc_string(own_doc, "_id"), *cluster = doc_string(own_doc, "_cluster");
 	const char *definition = doc_string(own_doc, "_definition"),
 		   *instance = doc_string(own_doc, "_instance");
 	struct cluster *cl = cluster ? map_find(&c->clusters, cluster) : NULL;
-	int status = task_status_parse(doc_string(own_doc, "lastStatus"));
+	int status = core_task_status_parse(doc_string(own_doc, "lastStatus"));
 	struct ecs_fault ignored;
 	struct task *t;
 
@@ -133,7 +133,7 @@ int task_load(struct core *c, json_t *own_doc, struct err *e)
 	if (t->instance && t->definition)
 		place_take(t->instance, t->definition, &t->demand);
 	if (t->last_status == TASK_STOPPED)
-		task_stopped(c, t);
+		core_task_stopped(c, t);
 	return 0;
 }
 
@@ -151,7 +151,7 @@ static void describe_to_node(const struct task *t, struct arena *a, struct ecs_n
 	*ret = (struct ecs_node_task){
 		.task_arn = (char *)(uintptr_t)doc_string(doc, "taskArn"),
 		.desired_status = (char *)(uintptr_t)(t->stop ? "STOPPED" : "RUNNING"),
-		.last_status = (char *)(uintptr_t)task_status_name(t->last_status),
+		.last_status = (char *)(uintptr_t)core_task_status_name(t->last_status),
 		.stop_code = (char *)(uintptr_t)doc_string(doc, "stopCode"),
 		.stopped_reason = (char *)(uintptr_t)doc_string(doc, "stoppedReason"),
 	};
@@ -168,7 +168,7 @@ static void describe_to_node(const struct task *t, struct arena *a, struct ecs_n
 	}
 }
 
-void task_send(struct core *c, const struct task *t)
+void core_task_send(struct core *c, const struct task *t)
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_task task;
@@ -180,7 +180,7 @@ void task_send(struct core *c, const struct task *t)
 	effect_send(c, t->instance, ECS_NODE_TASKS, &message);
 }
 
-void task_send_all(struct core *c, const struct instance *i)
+void core_task_send_all(struct core *c, const struct instance *i)
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_tasks message = {.full = true};
@@ -197,7 +197,8 @@ void task_send_all(struct core *c, const struct instance *i)
 
 /* ---- found and shown ---- */
 
-struct task *task_find(struct core *c, const json_t *request, const char *text, struct ecs_fault *f)
+struct task *core_task_find(struct core *c, const json_t *request, const char *text,
+			    struct ecs_fault *f)
 {
 	struct cluster *cl = cluster_of(c, request, f);
 	struct ecs_name name;
@@ -222,7 +223,7 @@ json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 		       const char **ret_instance, struct ecs_fault *f)
 {
 	auto_json json_t *request = json_pack("{s:s*}", "cluster", cluster);
-	struct task *t = task_find(c, request, task, f);
+	struct task *t = core_task_find(c, request, task, f);
 
 	if (!t)
 		return NULL;
@@ -235,7 +236,7 @@ static void add_found(struct core *c, const json_t *request, const struct cluste
 {
 	char arn[ECS_ARN_SIZE];
 	struct ecs_fault ignored;
-	struct task *t = task_find(c, request, text, &ignored);
+	struct task *t = core_task_find(c, request, text, &ignored);
 
 	if (t) {
 		(void)json_array_append_new(

@@ -81,7 +81,7 @@ static void take_container(json_t *containers, const struct ecs_container_state 
 static void take_task(struct core *c, struct task *t, const struct ecs_task_state *s)
 {
 	json_t *doc = t->record.doc;
-	int status = task_status_parse(s->last_status);
+	int status = core_task_status_parse(s->last_status);
 
 	if (status < (int)t->last_status || t->last_status == TASK_STOPPED)
 		return;
@@ -98,14 +98,14 @@ static void take_task(struct core *c, struct task *t, const struct ecs_task_stat
 		doc_set_string(doc, "stopCode", s->stop_code);
 		set_reason(doc, "stoppedReason", s->stopped_reason);
 	}
-	task_set_status(t, (enum task_status)status);
+	core_task_set_status(t, (enum task_status)status);
 	if (status >= TASK_DEACTIVATING && !t->stop) {
 		t->stop = true;
 		doc_set_string(doc, "desiredStatus", "STOPPED");
 	}
 	if (status == TASK_STOPPED)
-		task_stopped(c, t);
-	task_changed(c, t);
+		core_task_stopped(c, t);
+	core_task_changed(c, t);
 }
 
 void core_node_report(struct core *c, const char *instance, const struct ecs_node_report *r,

@@ -244,7 +244,7 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 		json_object_get(l->definition->record.doc, "taskDefinitionArn"),
 		"containerInstanceArn", json_object_get(i->record.doc, "containerInstanceArn"),
 		"attachments", json_array(), "containers", containers, "lastStatus",
-		task_status_name(TASK_PENDING), "desiredStatus", "RUNNING", "connectivity",
+		core_task_status_name(TASK_PENDING), "desiredStatus", "RUNNING", "connectivity",
 		"CONNECTED");
 	(void)json_object_set(doc, "overrides", l->overrides);
 	(void)json_object_set_new(doc, "cpu", json_sprintf("%lld", (long long)l->demand.cpu_units));
@@ -300,7 +300,7 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	l->definition->tasks++;
 	place_take(i, l->definition, &l->demand);
 	record_touch(l->c, &t->record);
-	task_send(l->c, t);
+	core_task_send(l->c, t);
 	return t;
 }
 
@@ -435,7 +435,7 @@ json_t *start_task(struct core *c, json_t *request, struct ecs_fault *f)
 
 json_t *stop_task(struct core *c, json_t *request, struct ecs_fault *f)
 {
-	struct task *t = task_find(c, request, doc_string(request, "task"), f);
+	struct task *t = core_task_find(c, request, doc_string(request, "task"), f);
 	const char *reason = doc_string(request, "reason");
 
 	if (!t)
@@ -452,8 +452,8 @@ json_t *stop_task(struct core *c, json_t *request, struct ecs_fault *f)
 		doc_set_string(t->record.doc, "stoppedReason",
 			       reason ? reason : "Task stopped by user");
 		doc_set_time(t->record.doc, "stoppingAt", c->now_ms);
-		task_changed(c, t);
-		task_send(c, t);
+		core_task_changed(c, t);
+		core_task_send(c, t);
 	}
 	return json_pack("{s:o}", "task", doc_public(t->record.doc, false));
 }

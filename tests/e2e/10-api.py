@@ -10,13 +10,15 @@ import socket
 import threading
 import time
 
-from berth import AWS, Daemon, contains, equal, main, run, wait_for
+from berth import AWS, Census, Daemon, contains, equal, main, run, wait_for
 
+census = Census()
 daemon = Daemon(role="server").start()
 
 
 def cleanup():
     daemon.destroy()
+    census.check()
 
 
 def error_of(function, **arguments):

@@ -167,7 +167,7 @@ def listing(h):
     """list prints containers as a table, as JSON, and as ids"""
     with h.bundle() as x, h.bundle() as y:
         x.create(), y.args("/bin/probe", "stay").begin()
-        equal(h.oci("list", "-q").stdout.split(), [x.id, y.id])
+        equal(h.oci("list", "-q").stdout.split(), sorted([x.id, y.id]))
         table = h.oci("list").stdout.split("\n")
         expect(table[0].split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], table[0])
         equal([l.split()[2] for l in table[1:3]], ["created", "running"])

@@ -49,12 +49,15 @@ def run(*argv, check=True, env=None, input=None, timeout=120):
 
 def equal(a, b):
     if a != b:
-        raise AssertionError(f"{a!r} is not {b!r}")
+        a, b = repr(a), repr(b)
+        same = len(os.path.commonprefix([a, b]))  # of long values, what lies around the difference
+        skip = same - 100 if same > 200 else 0
+        raise AssertionError(f"{'...' if skip else ''}{a[skip:skip + 1000]} is not {b[skip:skip + 1000]}")
 
 
 def contains(text, part):
     if part not in text:
-        raise AssertionError(f"{text!r} does not contain {part!r}")
+        raise AssertionError(f"{text[-4000:]!r} does not contain {part!r}")
 
 
 # ---- a daemon of our own ----
@@ -86,8 +89,8 @@ class Daemon:
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError(f"berthd ended with {self.process.returncode}: {self.logged(start)}")
-            return re.search(r" ready: .*(http://[^ ]*)", self.logged(start))
-        self.endpoint = wait_for(ready, 60, "ready").group(1)
+            return re.search(r" ready: (\S+) .*(http://[^ ]*)", self.logged(start))
+        self.name, self.endpoint = wait_for(ready, 60, "ready").groups()
         return self
 
     def listen(self):
@@ -240,10 +243,10 @@ class Census:
 
     @staticmethod
     def take():
-        netns = set()
-        for pid in filter(str.isdigit, os.listdir("/proc")):
+        netns = {}
+        for pid in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
             try:
-                netns.add(os.readlink(f"/proc/{pid}/ns/net"))
+                netns.setdefault(os.readlink(f"/proc/{pid}/ns/net"), open(f"/proc/{pid}/comm").read().strip())
             except OSError:
                 pass
         cgroups = set()
@@ -259,7 +262,7 @@ class Census:
             "addresses": sorted(re.findall(r"inet6? (\S+)", run("ip", "-o", "addr").stdout)),
             "nft": sorted(run("nft", "list", "tables").stdout.split("\n")),
             "cgroups": sorted(cgroups),
-            "netns": len(netns),
+            "netns": sorted(f"{ns} of {comm}" for ns, comm in netns.items()),
             "listening": sorted(l.split()[3] for l in run("ss", "-Hltn").stdout.split("\n") if l),
             "processes": sorted(Census.processes()),
         }
@@ -274,20 +277,26 @@ class Census:
             if exe.startswith("berth") or exe in ("busybox", "docker-registry"):
                 yield exe
 
+    # What others may take away meanwhile: of these only what is new counts.
+    OTHERS_TOO = ("cgroups", "netns", "listening", "processes")
+
+    def difference(self):
+        now, lines = self.take(), []
+        for key, before in self.before.items():
+            left = list(now[key])
+            missing = [v for v in before if v not in left or left.remove(v)]
+            if left:
+                lines.append(f"left behind: {key}: {left}")
+            if missing and key not in self.OTHERS_TOO:
+                lines.append(f"taken away: {key}: {missing}")
+        return lines
+
     def check(self, seconds=30):
         """The kernel frees namespaces and links some time after their last user has gone."""
-        def same():
-            return self.take() == self.before
         try:
-            wait_for(same, seconds, "the machine as it was before")
+            wait_for(lambda: not self.difference(), seconds, "the machine as it was before")
         except AssertionError:
-            now = self.take()
-            for key, value in now.items():
-                if value != self.before[key]:
-                    extra = value if not isinstance(value, list) else [v for v in value
-                                                                       if v not in self.before[key]]
-                    print(f"  left behind: {key}: {extra}")
-            raise
+            raise AssertionError("; ".join(self.difference()) or "the machine changed for long") from None
 
 
 def main():
@@ -309,7 +318,10 @@ def main():
             if isinstance(error, KeyboardInterrupt):
                 break
         sys.stdout.flush()
-    cleanup = getattr(module, "cleanup", None)
-    if cleanup:
-        cleanup()
+    try:
+        getattr(module, "cleanup", lambda: None)()
+        print("ok nothing_is_left_behind")
+    except BaseException as error:
+        failed += 1
+        print(f"not ok nothing_is_left_behind: {error}")
     sys.exit(1 if failed else 0)

@@ -118,7 +118,6 @@ class Host:
         self.count = 0
         self.rootfs = os.path.join(self.dir, "image")
         make_rootfs(self.rootfs)
-        self.mounts = count_mounts()
 
     def close(self):
         for name in os.listdir(self.root) if os.path.isdir(self.root) else []:
@@ -148,7 +147,7 @@ class Host:
 
     def bundle(self, change=None, own_rootfs=False):
         self.count += 1
-        return Bundle(self, f"c{self.count}", change, own_rootfs)
+        return Bundle(self, f"t{os.getpid()}-{self.count}", change, own_rootfs)
 
     def left_over(self):
         """What a case has left behind, as text; '' when nothing."""
@@ -158,8 +157,7 @@ class Host:
         for root in set(cgroup_roots().values()):
             if os.path.exists(root + self.cgroup):
                 found.append(f"cgroup {root}{self.cgroup}")
-        if count_mounts() != self.mounts:
-            found.append(f"{count_mounts() - self.mounts} mounts")
+        found += [f"mount {l.split()[4]}" for l in open("/proc/self/mountinfo") if self.dir in l]
         found += [f"process {p}" for p in self.processes()]
         return ", ".join(found)
 
@@ -175,10 +173,6 @@ class Host:
                 continue
             if self.cgroup + "/" in cgroup or (self.dir in cmd and int(pid) != os.getpid()):
                 yield f"{pid} {cmd[:80]!r}"
-
-
-def count_mounts():
-    return sum(1 for _ in open("/proc/self/mountinfo"))
 
 
 def make_rootfs(path):

@@ -346,6 +346,8 @@ static void other_descriptors_are_watched_too(void **state)
 	assert_ok(fetch_run(f, extra, 1, 1000, &e));
 	assert_int_equal(extra[0].revents, POLLIN);
 	close_fd(&fds[0]);
+	assert_ok(fetch_run(f, extra + 1, 1, 1000, &e));
+	assert_true(extra[1].revents & POLLERR);
 	close_fd(&fds[1]);
 	fetch_free(f);
 }

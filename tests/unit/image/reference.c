@@ -127,6 +127,11 @@ static void long_names_are_refused(void **state)
 	assert_fails(reference_parse(text, &r, &e), EINVAL);
 	assert_says("255");
 
+	free(text);
+	text = xasprintf("%s.%s/a", part, part); /* the host alone */
+	assert_fails(reference_parse(text, &r, &e), EINVAL);
+	assert_says("255");
+
 	part[128] = '\0';
 	free(text);
 	text = xasprintf("a:%s", part);

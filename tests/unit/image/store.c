@@ -118,6 +118,20 @@ static void a_store_is_for_its_owner_only(void **state)
 	}
 }
 
+static void a_store_that_was_open_to_others_is_closed(void **state)
+{
+	struct store again;
+	struct stat st;
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(chmod(dir_path, 0755), 0);
+	assert_ok(store_init(&again, dir_path, &e));
+	store_done(&again);
+	assert_int_equal(stat(dir_path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+}
+
 static void an_image_is_found_by_its_name(void **state)
 {
 	struct image *image = NULL;
@@ -266,6 +280,7 @@ static void what_is_in_use_stays(void **state)
 
 static void the_sweep_takes_what_no_image_needs(void **state)
 {
+	struct js_strings names;
 	struct err e = {0};
 
 	(void)state;
@@ -285,7 +300,11 @@ static void the_sweep_takes_what_no_image_needs(void **state)
 	assert_int_equal(faccessat(store.names_fd, "x.1.tmp", F_OK, 0), -1);
 
 	assert_true(store_has_ingest(&store));
-	assert_ok(store_drop_all_ingest(&store, &e));
+	assert_ok(store_list_ingest(&store, &names, &e));
+	assert_int_equal(names.count, 2);
+	for (size_t i = 0; i < names.count; i++)
+		assert_ok(store_drop_ingest(&store, names.items[i], &e));
+	store_names_free(&names);
 	assert_false(store_has_ingest(&store));
 
 	assert_int_equal(remove_unused(digest('a')), 0);
@@ -358,6 +377,7 @@ int main(void)
 #define IN_A_STORE(test) cmocka_unit_test_setup_teardown(test, make_store, drop_store)
 	const struct CMUnitTest tests[] = {
 		IN_A_STORE(a_store_is_for_its_owner_only),
+		IN_A_STORE(a_store_that_was_open_to_others_is_closed),
 		IN_A_STORE(an_image_is_found_by_its_name),
 		IN_A_STORE(an_image_is_found_by_digest),
 		IN_A_STORE(an_image_that_lost_a_layer_is_absent),

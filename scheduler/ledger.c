@@ -1,4 +1,4 @@
-/* scheduler/state.c - the core and its documents: nothing is said before it is durable
+/* scheduler/ledger.c - the core and its documents: nothing is said before it is durable
  * SPDX-License-Identifier: Apache-2.0
  *
  * An event goes into the core, which changes at once; its effects become a
@@ -33,7 +33,7 @@ struct waiter {
 	struct call *call;
 };
 
-struct state {
+struct ledger {
 	struct loop *loop;
 	struct core *core;
 	struct writer *writer;
@@ -47,18 +47,18 @@ struct state {
 
 struct commit {
 	struct writer_job job; /* first */
-	struct state *state;
+	struct ledger *ledger;
 	struct core_effects fx;
 	struct call *call; /* NULL: nobody waits for it */
 	json_t *reply;
 };
 
-static void commit(struct state *s, struct call *own_call, json_t *own_reply);
+static void commit(struct ledger *s, struct call *own_call, json_t *own_reply);
 
 /* ---- waiting calls ---- */
 
 /* The reply for a waiter, or NULL: not yet. */
-static json_t *look(struct state *s, const struct waiter *w, int64_t now_ms, struct ecs_fault *f)
+static json_t *look(struct ledger *s, const struct waiter *w, int64_t now_ms, struct ecs_fault *f)
 {
 	const char *instance;
 	json_t *task = core_find_task(s->core, w->cluster, w->task, &instance, f);
@@ -81,7 +81,7 @@ static void free_waiter(struct waiter *w)
 	free(w);
 }
 
-static void answer_waiters(struct state *s)
+static void answer_waiters(struct ledger *s)
 {
 	int64_t now_ms = clock_mono_ms(), next_ms = 0;
 	struct waiter **p = &s->waiters, *w;
@@ -114,7 +114,7 @@ static void on_patience(void *ctx)
 	answer_waiters(ctx);
 }
 
-void state_wait_task(struct state *s, const json_t *request, struct call *own_call)
+void ledger_wait_task(struct ledger *s, const json_t *request, struct call *own_call)
 {
 	const char *cluster = json_string_value(json_object_get(request, "cluster"));
 	struct waiter *w = xcalloc(1, sizeof(*w));
@@ -161,7 +161,7 @@ static int write_effects(struct writer_job *job, struct db *db, struct err *e)
 	return 0;
 }
 
-static void send_messages(struct state *s, const struct core_effects *fx)
+static void send_messages(struct ledger *s, const struct core_effects *fx)
 {
 	for (size_t i = 0; i < fx->count; i++)
 		if (fx->items[i].kind == CORE_SEND && s->nodes)
@@ -170,16 +170,16 @@ static void send_messages(struct state *s, const struct core_effects *fx)
 
 static void finish(struct commit *c)
 {
-	send_messages(c->state, &c->fx);
+	send_messages(c->ledger, &c->fx);
 	if (c->call)
 		call_reply(c->call, take_ptr(c->reply));
 	if (c->fx.count)
-		answer_waiters(c->state);
+		answer_waiters(c->ledger);
 }
 
 static void fail(struct commit *c, const struct err *why)
 {
-	struct state *s = c->state;
+	struct ledger *s = c->ledger;
 	struct ecs_fault f;
 
 	if (c->call) {
@@ -206,14 +206,14 @@ static void on_written(struct writer_job *job, const struct err *failed)
 	free(c);
 }
 
-static void commit(struct state *s, struct call *own_call, json_t *own_reply)
+static void commit(struct ledger *s, struct call *own_call, json_t *own_reply)
 {
 	struct commit *c = xcalloc(1, sizeof(*c));
 	bool stores = false;
 
 	c->job.run = write_effects;
 	c->job.done = on_written;
-	c->state = s;
+	c->ledger = s;
 	c->call = own_call;
 	c->reply = own_reply;
 	core_take_effects(s->core, &c->fx);
@@ -226,12 +226,12 @@ static void commit(struct state *s, struct call *own_call, json_t *own_reply)
 		on_written(&c->job, NULL);
 }
 
-void state_commit(struct state *s)
+void ledger_commit(struct ledger *s)
 {
 	commit(s, NULL, NULL);
 }
 
-void state_call(struct state *s, const char *operation, json_t *request, struct call *own_call)
+void ledger_call(struct ledger *s, const char *operation, json_t *request, struct call *own_call)
 {
 	struct ecs_fault f;
 	json_t *reply = core_call(s->core, operation, request, clock_wall_ms(), &f);
@@ -242,22 +242,22 @@ void state_call(struct state *s, const char *operation, json_t *request, struct 
 		call_fault(own_call, &f);
 }
 
-struct core *state_core(struct state *s)
+struct core *ledger_core(struct ledger *s)
 {
 	return s->core;
 }
 
-void state_set_nodes(struct state *s, struct nodes *nodes)
+void ledger_set_nodes(struct ledger *s, struct nodes *nodes)
 {
 	s->nodes = nodes;
 }
 
 static void on_tick(void *ctx)
 {
-	struct state *s = ctx;
+	struct ledger *s = ctx;
 
 	core_tick(s->core, clock_wall_ms());
-	state_commit(s);
+	ledger_commit(s);
 	loop_timer_set(s->tick, TICK_MS);
 }
 
@@ -278,12 +278,12 @@ static int load(struct core *core, const char *path, struct err *e)
 	return r;
 }
 
-int state_open(struct loop *loop, const char *dir, const struct core_options *o,
-	       void (*on_failure)(void *ctx, const struct err *why), void *ctx, struct state **ret,
-	       struct err *e)
+int ledger_open(struct loop *loop, const char *dir, const struct core_options *o,
+		void (*on_failure)(void *ctx, const struct err *why), void *ctx,
+		struct ledger **ret, struct err *e)
 {
 	auto_free char *path = xasprintf("%s/state.db", dir);
-	struct state *s = xcalloc(1, sizeof(*s));
+	struct ledger *s = xcalloc(1, sizeof(*s));
 
 	s->loop = loop;
 	s->on_failure = on_failure;
@@ -303,7 +303,7 @@ int state_open(struct loop *loop, const char *dir, const struct core_options *o,
 	return 0;
 }
 
-void state_close(struct state *s)
+void ledger_close(struct ledger *s)
 {
 	struct ecs_fault f;
 	struct waiter *w;

@@ -1,0 +1,296 @@
+/* agent/agent.c - life of the agent: what was there before, what goes away
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * At its start the agent reads what it knew, asks the keeper what is, and
+ * makes the two agree before it begins anything: containers go on, or are
+ * taken over as ended, or are begun again; what belongs to no task is removed.
+ * Then it dials the server.  There is no clean stop: it may be killed at any
+ * instruction.
+ */
+#include "agent/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/internal.h"
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "runtime/runtime.h"
+
+#define SWEEP_MS 30000
+
+/* ---- the keeper ---- */
+
+static void on_keeper(void *ctx, int events);
+
+static int connect_keeper(struct agent *a, struct err *e)
+{
+	auto_free char *program = xasprintf("%s/berth-keeper", a->o->libexec_dir);
+	const struct keeper_spawn spawn = {.program = program, .run_dir = a->o->run_dir};
+	int r = keeper_connect(a->o->run_dir, &a->keeper, e);
+
+	if (r == KEEPER_ABSENT) {
+		r = keeper_spawn(&spawn, e);
+		if (r == 0 || r == -EBUSY)
+			r = keeper_connect(a->o->run_dir, &a->keeper, e);
+		if (r == KEEPER_ABSENT)
+			r = err_set(e, ECONNREFUSED, "the keeper does not answer");
+	}
+	if (r < 0)
+		return r;
+	a->listing = true;
+	if (loop_watch(a->loop, keeper_fd(a->keeper), LOOP_READ, on_keeper, a, &a->keeper_watch,
+		       e) < 0 ||
+	    keeper_list(a->keeper, e) < 0)
+		return -e->code;
+	return 0;
+}
+
+/* The keeper names a container that belongs to no task of ours. */
+static void drop_stranger(struct agent *a, const struct keeper_event *ev)
+{
+	struct err e = {0};
+
+	for (int i = 0; i < 2; i++)
+		if (ev->output_fds[i] >= 0)
+			(void)close(ev->output_fds[i]);
+	if (ev->kind != KEEPER_LISTED)
+		return;
+	log_warn("container=%s: belongs to no task, removed", ev->id);
+	if (keeper_remove(a->keeper, ev->id, &e) < 0)
+		log_error("container=%s: %s", ev->id, e.msg);
+}
+
+/* All that the keeper has was told: the rest is not there. */
+static void end_of_list(struct agent *a)
+{
+	auto_free const char **live = xcalloc(a->containers.count + 1, sizeof(*live));
+	struct container *c;
+	struct task *t;
+	struct err e = {0};
+	size_t count = 0;
+
+	for (size_t i = 0; map_next(&a->containers, &i, &c);) {
+		if (!c->listed)
+			container_found(c, NULL);
+		c->listed = false;
+		if (c->in_keeper && c->phase < PHASE_CLEAN)
+			live[count++] = c->id;
+	}
+	if (net_sweep(a->net, live, count, &e) < 0)
+		log_error("networks: %s", e.msg);
+	a->listing = false;
+	a->rebooted = false;
+	channel_start(a->channel);
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
+		task_step(t);
+}
+
+static void take_event(struct agent *a, const struct keeper_event *ev)
+{
+	struct container *c = ev->id[0] ? map_find(&a->containers, ev->id) : NULL;
+
+	if (ev->kind == KEEPER_HELLO) {
+		free(a->cgroup_base);
+		a->cgroup_base = ev->cgroup_base[0] ? xstrdup(ev->cgroup_base)
+						    : xasprintf("/%s", a->o->name);
+	} else if (ev->kind == KEEPER_LIST_END) {
+		end_of_list(a);
+	} else if (!c) {
+		drop_stranger(a, ev);
+	} else if (ev->kind == KEEPER_LISTED) {
+		c->listed = true;
+		container_found(c, ev);
+	} else {
+		container_on_event(c, ev);
+	}
+}
+
+static void on_keeper(void *ctx, int events)
+{
+	struct agent *a = ctx;
+	struct keeper_event ev;
+	struct err e = {0};
+	int r;
+
+	(void)events;
+	while ((r = keeper_next(a->keeper, &ev, &e)) == 0)
+		take_event(a, &ev);
+	if (r == KEEPER_NOTHING)
+		return;
+
+	log_error("keeper: %s; starting another", r == KEEPER_GONE ? "is gone" : e.msg);
+	loop_unwatch(take_ptr(a->keeper_watch));
+	keeper_disconnect(take_ptr(a->keeper));
+	if (connect_keeper(a, &e) < 0) {
+		log_error("keeper: %s", e.msg);
+		a->failure = e;
+		loop_stop(a->loop);
+	}
+}
+
+/* ---- what has been over long enough ---- */
+
+static bool can_go(const struct task *t, int64_t now_ms)
+{
+	if (!task_is_over(t) || t->untold || t->in_flight ||
+	    t->state.stopped_at + t->agent->o->task_cleanup_ms > now_ms)
+		return false;
+	for (size_t i = 0; i < t->count; i++)
+		if (!shipping_is_over(&t->containers[i]))
+			return false;
+	return true;
+}
+
+static void drop(struct task *t)
+{
+	struct agent *a = t->agent;
+	auto_free char *cgroup = task_cgroup(t), *dir = task_dir(t);
+	struct err e = {0};
+
+	if (runtime_cgroup_remove(cgroup, &e) < 0 || fs_remove_tree(AT_FDCWD, dir, &e) < 0 ||
+	    records_drop_task(a->records, t->id, &e) < 0) {
+		log_error("task=%s: %s", t->id, e.msg);
+		return; /* at the next turn again */
+	}
+	(void)map_remove(&a->tasks, t->id);
+	task_free(t);
+}
+
+static void on_sweep(void *ctx)
+{
+	struct agent *a = ctx;
+	int64_t now_ms = clock_wall_ms();
+	struct task *t;
+
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
+		if (can_go(t, now_ms))
+			drop(t);
+	loop_timer_set(a->sweep,
+		       a->o->task_cleanup_ms < SWEEP_MS ? a->o->task_cleanup_ms + 100 : SWEEP_MS);
+}
+
+/* ---- start ---- */
+
+static int load_task(void *ctx, const json_t *doc, struct err *e)
+{
+	return task_from_record(ctx, doc, e) ? 0 : -e->code;
+}
+
+/* Is it another boot than the one that the records are of? */
+static int look_at_boot(struct agent *a, struct err *e)
+{
+	auto_free char *before = records_get_meta(a->records, "boot");
+
+	a->boot_id = node_boot_id();
+	a->rebooted = before && strcmp(before, a->boot_id) != 0;
+	return records_put_meta(a->records, "boot", a->boot_id, e);
+}
+
+static int open_parts(struct agent *a, struct err *e)
+{
+	auto_free char *images = xasprintf("%s/images", a->o->state_dir);
+	auto_free char *worker = xasprintf("%s/berth-worker", a->o->libexec_dir);
+	auto_free char *records = xasprintf("%s/agent.db", a->o->state_dir);
+	auto_free char *net = xasprintf("%s/net", a->o->run_dir);
+	const struct image_store_options image_options = {.dir = images, .worker = worker};
+	const struct net_options net_options = {.name = a->o->name,
+						.state_dir = net,
+						.bridge_cidr = a->o->bridge_cidr,
+						.port_first = a->o->port_first,
+						.port_last = a->o->port_last};
+	auto_buf struct buf warnings = BUF_INIT(4096);
+
+	a->tasks_dir = xasprintf("%s/tasks", a->o->state_dir);
+	a->runtime_root = xasprintf("%s/oci", a->o->run_dir);
+	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
+	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
+	    image_store_open(&image_options, &a->images, e) < 0 ||
+	    net_open(&net_options, &a->net, e) < 0 || net_warnings(a->net, &warnings, e) < 0)
+		return -e->code;
+	if (warnings.size)
+		log_warn("networks: %s", buf_str(&warnings));
+	return 0;
+}
+
+static void on_stop(void *ctx)
+{
+	struct agent *a = ctx;
+
+	loop_stop(a->loop);
+}
+
+static int start(struct agent *a, struct err *e)
+{
+	struct container *c;
+
+	if (open_parts(a, e) < 0)
+		return -e->code;
+	a->loop = loop_new();
+	loop_on_signal(a->loop, SIGTERM, on_stop, a);
+	loop_on_signal(a->loop, SIGINT, on_stop, a);
+	a->pulls = pulls_new(a);
+	a->shipping = shipping_new(a);
+	a->channel = channel_new(a);
+	a->sweep = loop_timer_new(a->loop, on_sweep, a);
+	a->listing = true;
+	if (records_each_task(a->records, load_task, a, e) < 0)
+		return -e->code;
+	for (size_t i = 0; map_next(&a->containers, &i, &c);)
+		if (c->phase < PHASE_CLEAN || !shipping_is_over(c))
+			shipping_begin(c);
+	if (connect_keeper(a, e) < 0)
+		return -e->code;
+	on_sweep(a);
+	return 0;
+}
+
+static void finish(struct agent *a)
+{
+	struct task *t;
+
+	if (a->loop)
+		loop_unwatch(a->keeper_watch);
+	ask_free_all(a);
+	channel_free(a->channel);
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
+		task_free(t);
+	map_done(&a->tasks);
+	map_done(&a->containers);
+	pulls_free(a->pulls);
+	shipping_free(a->shipping);
+	loop_timer_free(a->sweep);
+	keeper_disconnect(a->keeper);
+	net_close(a->net);
+	image_store_close(a->images);
+	records_close(a->records);
+	loop_free(a->loop);
+	free(a->tasks_dir);
+	free(a->runtime_root);
+	free(a->boot_id);
+	free(a->cgroup_base);
+}
+
+int agent_run(const struct agent_options *o, struct err *e)
+{
+	struct agent a = {.o = o};
+	int r;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = start(&a, e);
+	if (r == 0) {
+		loop_run(a.loop);
+		if (a.failure.code) {
+			*e = a.failure;
+			r = -e->code;
+		}
+	}
+	finish(&a);
+	return r;
+}

@@ -1,0 +1,39 @@
+/* agent/agent.h - a node: makes desired tasks true
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct agent_options {
+	const char *name;        /* of kernel objects: "berth", "berth-1a2b3c" */
+	const char *state_dir;   /* var/lib/berth: images, tasks, volumes */
+	const char *run_dir;     /* run/berth: the keeper's socket, runtime and network state */
+	const char *libexec_dir; /* where berth-keeper and berth-worker lie */
+	const char *bridge_cidr; /* NULL: chosen */
+	uint16_t port_first, port_last; /* dynamic host ports; 0: the host's ephemeral range */
+	const char *
+		pull_behavior; /* default, always, once, prefer-cached: as ECS_IMAGE_PULL_BEHAVIOR */
+	int64_t task_cleanup_ms;     /* how long what is left of a stopped task (its log) is kept */
+	int64_t reserved_memory_mib; /* of the host, not for tasks */
+
+	/*
+	 * Get a stream to the server; the agent calls it at first and whenever the
+	 * last one has ended.
+	 */
+	int (*dial)(void *ctx, int *ret_fd, struct err *e);
+	/* The server has welcomed us: tasks can come. Called once. */
+	void (*on_ready)(void *ctx);
+	void *ctx;
+};
+
+/* Run until SIGTERM.  Tasks go on without us; started again we find them. */
+int agent_run(const struct agent_options *o, struct err *e);
+
+/*
+ * End all tasks of this name at once and take away everything of it that is
+ * in the kernel, the keeper too.  For uninstalling; no agent may run.
+ */
+int agent_destroy(const struct agent_options *o, struct err *e);

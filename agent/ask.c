@@ -1,0 +1,268 @@
+/* agent/ask.c - questions that the server passes on
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A question that waits ("wait", a version) is kept and looked at again when
+ * anything happened that could answer it, at the latest after ASK_MS; then it
+ * is answered with what there is.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/internal.h"
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/text.h"
+
+#define ASK_MS 20000
+
+struct ask {
+	struct ask *next;
+	struct agent *agent;
+	int64_t id, deadline_ms;
+	json_t *request;
+	struct loop_timer *patience;
+	const struct operation *operation;
+};
+
+/* ASK_LATER: there is nothing to tell yet. */
+enum { ASK_LATER = 1 };
+
+struct operation {
+	const char *name;
+	/* 'late': the last call; answer with what there is. */
+	int (*answer)(struct agent *a, const json_t *request, bool late, json_t **ret,
+		      struct err *e);
+};
+
+/* ---- images ---- */
+
+static json_t *show_image(const struct image *image)
+{
+	json_t *doc = json_pack("{s:s, s:s, s:I}", "digest", image->digest, "architecture",
+				image->architecture, "size", (json_int_t)image->size);
+
+	if (image->reference)
+		(void)json_object_set_new(doc, "reference", json_string(image->reference));
+	if (image->pulled_ms)
+		(void)json_object_set_new(doc, "pulledAt",
+					  json_real((double)image->pulled_ms / 1000));
+	if (image->created_ms)
+		(void)json_object_set_new(doc, "createdAt",
+					  json_real((double)image->created_ms / 1000));
+	return doc;
+}
+
+static int list_images(struct agent *a, const json_t *request, bool late, json_t **ret,
+		       struct err *e)
+{
+	struct image_list list = {0};
+	json_t *images = json_array();
+
+	(void)request;
+	(void)late;
+	if (image_list(a->images, &list, e) < 0) {
+		json_decref(images);
+		return -e->code;
+	}
+	for (size_t i = 0; i < list.count; i++)
+		(void)json_array_append_new(images, show_image(list.items[i]));
+	image_list_done(&list);
+	*ret = json_pack("{s:o}", "images", images);
+	return 0;
+}
+
+static int remove_image(struct agent *a, const json_t *request, bool late, json_t **ret,
+			struct err *e)
+{
+	const char *name = json_string_value(json_object_get(request, "image"));
+	auto_free const char **in_use = xcalloc(a->containers.count + 1, sizeof(*in_use));
+	struct container *c;
+	size_t count = 0;
+	int r;
+
+	(void)late;
+	for (size_t i = 0; map_next(&a->containers, &i, &c);)
+		if (c->image_digest && c->phase < PHASE_CLEAN)
+			in_use[count++] = c->image_digest;
+	r = image_remove(a->images, name, in_use, count, e);
+	if (r == IMAGE_ABSENT)
+		return err_set(e, ENOENT, "no image %s: not found", name);
+	if (r == IMAGE_IN_USE)
+		return err_set(e, EBUSY, "image %s is in use by a task", name);
+	*ret = json_object();
+	return r;
+}
+
+static int pull_image(struct agent *a, const json_t *request, bool late, json_t **ret,
+		      struct err *e)
+{
+	char id[33];
+
+	(void)late;
+	if (pulls_begin_for_caller(a->pulls, request, id, e) < 0)
+		return -e->code;
+	*ret = json_pack("{s:s}", "pullId", id);
+	return 0;
+}
+
+static int describe_pull(struct agent *a, const json_t *request, bool late, json_t **ret,
+			 struct err *e)
+{
+	const char *id = json_string_value(json_object_get(request, "pullId"));
+	int64_t version = json_integer_value(json_object_get(request, "version"));
+	bool changed = false;
+	json_t *doc = pulls_describe(a->pulls, id, version, &changed);
+
+	if (!doc)
+		return err_set(e, ENOENT, "no pull %s: not found", id);
+	if (!changed && !late) {
+		json_decref(doc);
+		return ASK_LATER;
+	}
+	*ret = doc;
+	return 0;
+}
+
+/* ---- output ---- */
+
+static int get_task_logs(struct agent *a, const json_t *request, bool late, json_t **ret,
+			 struct err *e)
+{
+	const char *arn = json_string_value(json_object_get(request, "task"));
+	const char *slash = strrchr(arn, '/');
+	struct task *t = map_find(&a->tasks, slash ? slash + 1 : arn);
+	bool wait = json_is_true(json_object_get(request, "wait"));
+	json_t *reply = NULL;
+
+	if (!t)
+		return err_set(e, ENOENT, "the output of task %s is not kept any more: not found",
+			       arn);
+	if (spool_read(t, request, &reply, e) < 0)
+		return -e->code;
+	if (wait && !late && !json_array_size(json_object_get(reply, "events")) &&
+	    !json_is_true(json_object_get(reply, "ended"))) {
+		json_decref(reply);
+		return ASK_LATER;
+	}
+	*ret = reply;
+	return 0;
+}
+
+static const struct operation operations[] = {
+	{"ListImages", list_images},     {"RemoveImage", remove_image},  {"PullImage", pull_image},
+	{"DescribePull", describe_pull}, {"GetTaskLogs", get_task_logs},
+};
+
+/* ---- questions ---- */
+
+static void send_answer(struct agent *a, int64_t id, json_t *response, const char *fault)
+{
+	const struct ecs_node_answer answer = {
+		.id = id, .response = response, .fault_message = (char *)(uintptr_t)fault};
+
+	(void)channel_send(a->channel, ECS_NODE_ANSWER,
+			   &answer); /* no server: nobody asks any more */
+}
+
+/* Returns true when it was answered. */
+static bool try_answer(struct agent *a, const struct operation *o, int64_t id,
+		       const json_t *request, bool late)
+{
+	json_t *response = NULL;
+	struct err e = {0};
+	int r = o->answer(a, request, late, &response, &e);
+
+	if (r == ASK_LATER)
+		return false;
+	send_answer(a, id, response, r < 0 ? e.msg : NULL);
+	json_decref(response);
+	return true;
+}
+
+static void free_ask(struct ask *ask)
+{
+	loop_timer_free(ask->patience);
+	json_decref(ask->request);
+	free(ask);
+}
+
+static void unlink_ask(struct ask *ask)
+{
+	struct ask **p = &ask->agent->asks;
+
+	while (*p != ask)
+		p = &(*p)->next;
+	*p = ask->next;
+}
+
+static void on_patience(void *ctx)
+{
+	struct ask *ask = ctx;
+
+	unlink_ask(ask);
+	(void)try_answer(ask->agent, ask->operation, ask->id, ask->request, true);
+	free_ask(ask);
+}
+
+static void keep_ask(struct agent *a, const struct operation *o, const struct ecs_node_ask *message)
+{
+	struct ask *ask = xcalloc(1, sizeof(*ask));
+
+	ask->agent = a;
+	ask->id = message->id;
+	ask->operation = o;
+	ask->request = json_incref(message->request);
+	ask->patience = loop_timer_new(a->loop, on_patience, ask);
+	loop_timer_set(ask->patience, ASK_MS);
+	ask->next = a->asks;
+	a->asks = ask;
+}
+
+void ask_handle(struct agent *a, const struct ecs_node_ask *message)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(operations); i++) {
+		if (!str_eq(operations[i].name, message->operation))
+			continue;
+		if (!try_answer(a, &operations[i], message->id, message->request, false))
+			keep_ask(a, &operations[i], message);
+		return;
+	}
+	send_answer(a, message->id, NULL, "this node does not know the operation");
+}
+
+static void look_again(void *ctx)
+{
+	struct agent *a = ctx;
+	struct ask *ask, *next;
+
+	for (ask = a->asks; ask; ask = next) {
+		next = ask->next;
+		if (!try_answer(a, ask->operation, ask->id, ask->request, false))
+			continue;
+		unlink_ask(ask);
+		free_ask(ask);
+	}
+}
+
+/* At the end of this turn of the loop: many things happen at once. */
+void ask_look_again(struct agent *a)
+{
+	if (!a->asks)
+		return;
+	if (!a->ask_timer)
+		a->ask_timer = loop_timer_new(a->loop, look_again, a);
+	if (!loop_timer_is_set(a->ask_timer))
+		loop_timer_set(a->ask_timer, 0);
+}
+
+void ask_free_all(struct agent *a)
+{
+	struct ask *ask;
+
+	while ((ask = a->asks)) {
+		a->asks = ask->next;
+		free_ask(ask);
+	}
+	loop_timer_free(take_ptr(a->ask_timer));
+}

@@ -1,0 +1,331 @@
+/* agent/channel.c - the stream to the server
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * We dial, say hello, and are welcomed; then desired tasks come and reports
+ * go.  Reports are numbered from what the server has; one at a time is under
+ * way, and whatever changes meanwhile goes into the next: a busy node sends
+ * fewer and larger ones.  A report holds the whole state of each task in it,
+ * so after a lost connection everything untold is simply told again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/internal.h"
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/frame.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#define READ_SIZE      65536
+#define OUT_LIMIT      (64 << 20)
+#define REPORT_TASKS   500
+#define RETRY_FIRST_MS 50
+#define RETRY_MAX_MS   5000
+
+struct channel {
+	struct agent *agent;
+	int fd; /* -1: no server */
+	struct loop_fd *watch;
+	struct loop_timer *retry, *report;
+	int64_t retry_ms, welcomed_ms;
+	struct buf in, out;
+	bool started, welcomed, reporting;
+	int64_t report_number;
+};
+
+/* ---- sending ---- */
+
+static void write_out(struct channel *c)
+{
+	while (c->out.size) {
+		ssize_t n = write(c->fd, c->out.data, c->out.size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		buf_consume(&c->out, (size_t)n);
+	}
+	loop_want(c->watch, c->out.size ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+}
+
+static void send_message(struct channel *c, enum ecs_node_type type, const void *message)
+{
+	auto_free char *text = ecs_node_dump(type, message);
+
+	frame_put(&c->out, text, strlen(text));
+	if (buf_overflow(&c->out))
+		(void)shutdown(c->fd, SHUT_RDWR); /* it reads nothing: reading sees the end */
+	else
+		write_out(c);
+}
+
+bool channel_send(struct channel *c, enum ecs_node_type type, const void *message)
+{
+	if (!c->welcomed)
+		return false;
+	send_message(c, type, message);
+	return true;
+}
+
+/* ---- reports ---- */
+
+static void send_report(void *ctx)
+{
+	struct channel *c = ctx;
+	struct ecs_node_report report = {.number = c->report_number + 1};
+	struct ecs_task_state items[REPORT_TASKS];
+	struct task *t;
+
+	if (!c->welcomed || c->reporting)
+		return;
+	report.tasks.items = items;
+	for (size_t i = 0;
+	     report.tasks.count < REPORT_TASKS && map_next(&c->agent->tasks, &i, &t);) {
+		if (!t->untold)
+			continue;
+		items[report.tasks.count++] = t->state;
+		t->untold = false;
+		t->in_flight = true;
+	}
+	if (!report.tasks.count)
+		return;
+	c->reporting = true;
+	c->report_number++;
+	send_message(c, ECS_NODE_REPORT, &report);
+}
+
+/* At the end of this turn of the loop: several changes at once are one report. */
+void channel_report(struct channel *c)
+{
+	if (!loop_timer_is_set(c->report))
+		loop_timer_set(c->report, 0);
+}
+
+static int on_ack(struct channel *c, const void *message, struct err *e)
+{
+	const struct ecs_node_ack *ack = message;
+	struct task *t;
+
+	(void)e;
+	if (ack->number != c->report_number)
+		return 0;
+	c->reporting = false;
+	for (size_t i = 0; map_next(&c->agent->tasks, &i, &t);)
+		t->in_flight = false;
+	send_report(c);
+	return 0;
+}
+
+/* ---- what the server says ---- */
+
+static int on_welcome(struct channel *c, const void *message, struct err *e)
+{
+	const struct ecs_node_welcome *welcome = message;
+	struct agent *a = c->agent;
+	struct task *t;
+
+	if (records_put_meta(a->records, "instance", welcome->instance_id, e) < 0)
+		return -e->code;
+	log_info("instance=%s cluster=%s: registered", welcome->instance_id, welcome->cluster);
+	c->welcomed = true;
+	c->reporting = false;
+	c->welcomed_ms = clock_mono_ms();
+	c->report_number = welcome->report;
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);) {
+		t->untold |= t->in_flight;
+		t->in_flight = false;
+	}
+	return 0;
+}
+
+static int on_tasks(struct channel *c, const void *message, struct err *e)
+{
+	const struct ecs_node_tasks *tasks = message;
+	struct agent *a = c->agent;
+
+	(void)e;
+	for (size_t i = 0; i < tasks->tasks.count; i++)
+		task_want(a, JS_AT(tasks->tasks, struct ecs_node_task, i));
+	if (!tasks->full)
+		return 0;
+	tasks_keep_only(a, tasks);
+	shipping_resume(a->shipping);
+	channel_report(c);
+	if (!a->ready_told) {
+		a->ready_told = true;
+		a->o->on_ready(a->o->ctx);
+	}
+	return 0;
+}
+
+static int on_log_ack(struct channel *c, const void *message, struct err *e)
+{
+	(void)e;
+	shipping_on_ack(c->agent->shipping, message);
+	return 0;
+}
+
+static int on_ask(struct channel *c, const void *message, struct err *e)
+{
+	(void)e;
+	ask_handle(c->agent, message);
+	return 0;
+}
+
+static const struct {
+	enum ecs_node_type type;
+	bool before_welcome;
+	size_t size;
+	int (*handle)(struct channel *c, const void *message, struct err *e);
+} handlers[] = {
+	{ECS_NODE_WELCOME, true, sizeof(struct ecs_node_welcome), on_welcome},
+	{ECS_NODE_TASKS, false, sizeof(struct ecs_node_tasks), on_tasks},
+	{ECS_NODE_ACK, false, sizeof(struct ecs_node_ack), on_ack},
+	{ECS_NODE_LOG_ACK, false, sizeof(struct ecs_node_log_ack), on_log_ack},
+	{ECS_NODE_ASK, false, sizeof(struct ecs_node_ask), on_ask},
+};
+
+static int handle(struct channel *c, const char *data, size_t size, struct err *e)
+{
+	auto_json json_t *doc = NULL;
+	auto_arena struct arena arena = {0};
+	enum ecs_node_type type;
+	void *message;
+
+	if (js_parse(data, size, ECS_NODE_JSON_DEPTH, &doc, e) < 0 ||
+	    ecs_node_type_of(doc, &type, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < ARRAY_COUNT(handlers); i++) {
+		if (handlers[i].type != type || handlers[i].before_welcome == c->welcomed)
+			continue;
+		message = arena_alloc(&arena, handlers[i].size);
+		if (js_decode(doc, ecs_node_shape(type), &arena, message, e) < 0)
+			return -e->code;
+		return handlers[i].handle(c, message, e);
+	}
+	return err_set(e, EPROTO, "message of type %d out of turn", (int)type);
+}
+
+/* ---- the connection ---- */
+
+/* Waiting grows as long as the stream does not last: a server that falls over us is not hammered. */
+static void retry_later(struct channel *c, const char *why)
+{
+	if (c->welcomed && clock_mono_ms() - c->welcomed_ms > RETRY_MAX_MS)
+		c->retry_ms = RETRY_FIRST_MS;
+	log_warn("server: %s; trying again in %lld ms", why, (long long)c->retry_ms);
+	loop_timer_set(c->retry, c->retry_ms);
+	c->retry_ms = c->retry_ms * 2 < RETRY_MAX_MS ? c->retry_ms * 2 : RETRY_MAX_MS;
+}
+
+static void hang_up(struct channel *c, const char *why)
+{
+	retry_later(c, why);
+	loop_unwatch(c->watch);
+	c->watch = NULL;
+	(void)close(c->fd);
+	c->fd = -1;
+	c->welcomed = false;
+	buf_reset(&c->in);
+	buf_reset(&c->out);
+}
+
+static void read_frames(struct channel *c)
+{
+	enum frame_result r;
+	struct err e = {0};
+	const char *data;
+	size_t size;
+
+	while ((r = frame_peek(&c->in, ECS_NODE_FRAME_MAX, &data, &size)) == FRAME_READY) {
+		if (handle(c, data, size, &e) < 0) {
+			hang_up(c, e.msg);
+			return;
+		}
+		frame_drop(&c->in);
+	}
+	if (r == FRAME_TOO_BIG)
+		hang_up(c, "message is too large");
+}
+
+static void on_stream(void *ctx, int events)
+{
+	struct channel *c = ctx;
+	void *room;
+	ssize_t n;
+
+	if (events & LOOP_WRITE)
+		write_out(c);
+	if (!(events & LOOP_READ))
+		return;
+	room = buf_reserve(&c->in, READ_SIZE);
+	n = room ? read(c->fd, room, READ_SIZE) : -1;
+	if (n < 0 && room && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		hang_up(c, n == 0 ? "the server hung up" : "read failed");
+		return;
+	}
+	buf_commit(&c->in, (size_t)n);
+	read_frames(c);
+}
+
+static void dial(void *ctx)
+{
+	struct channel *c = ctx;
+	const struct agent_options *o = c->agent->o;
+	auto_arena struct arena arena = {0};
+	struct ecs_node_hello hello;
+	struct err e = {0};
+
+	if (o->dial(o->ctx, &c->fd, &e) < 0) {
+		retry_later(c, e.msg);
+		return;
+	}
+	if (loop_watch(c->agent->loop, c->fd, LOOP_READ, on_stream, c, &c->watch, &e) < 0 ||
+	    node_describe(c->agent, &arena, &hello, &e) < 0) {
+		hang_up(c, e.msg);
+		return;
+	}
+	send_message(c, ECS_NODE_HELLO, &hello);
+}
+
+struct channel *channel_new(struct agent *a)
+{
+	struct channel *c = xcalloc(1, sizeof(*c));
+
+	c->agent = a;
+	c->fd = -1;
+	c->retry_ms = RETRY_FIRST_MS;
+	buf_init(&c->in, ECS_NODE_FRAME_MAX + READ_SIZE + 4);
+	buf_init(&c->out, OUT_LIMIT);
+	c->retry = loop_timer_new(a->loop, dial, c);
+	c->report = loop_timer_new(a->loop, send_report, c);
+	return c;
+}
+
+void channel_start(struct channel *c)
+{
+	if (!c->started)
+		loop_timer_set(c->retry, 0);
+	c->started = true;
+}
+
+void channel_free(struct channel *c)
+{
+	if (!c)
+		return;
+	loop_unwatch(c->watch);
+	if (c->fd >= 0)
+		(void)close(c->fd);
+	loop_timer_free(c->retry);
+	loop_timer_free(c->report);
+	buf_done(&c->in);
+	buf_done(&c->out);
+	free(c);
+}

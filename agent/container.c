@@ -1,0 +1,677 @@
+/* agent/container.c - one container: made, started, stopped, taken apart
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What a container needs is made in the order of the table 'steps' and handed
+ * to the keeper; all of it can be taken away again by wipe(), from any prefix
+ * and more than once.  From then on the keeper's events move it on.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/internal.h"
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "rootfs/rootfs.h"
+#include "runtime/runtime.h"
+
+#define CPU_PERIOD_US 100000
+#define CPU_CORE      1024 /* units */
+#define TASK_PIDS_MAX 32768
+
+char *container_dir(const struct container *c)
+{
+	auto_free char *dir = task_dir(c->task);
+
+	return xasprintf("%s/%u", dir, c->index);
+}
+
+char *container_log_dir(const struct container *c)
+{
+	auto_free char *dir = container_dir(c);
+
+	return xasprintf("%s/log", dir);
+}
+
+void container_follow(const struct container *c, const struct keeper_cursor *cursor)
+{
+	struct err ignored; /* a keeper that is gone is noticed by its socket */
+
+	if (c->in_keeper && !c->output_complete)
+		(void)keeper_follow(c->task->agent->keeper, c->id, cursor, &ignored);
+}
+
+char *container_cgroup(const struct container *c)
+{
+	auto_free char *cgroup = task_cgroup(c->task);
+
+	return xasprintf("%s/%u", cgroup, c->index);
+}
+
+static void set_status(struct container *c, const char *status)
+{
+	c->state->last_status = (char *)(uintptr_t)status;
+	task_note(c->task);
+}
+
+/* Everything that the steps below make, whichever of them were reached. */
+static int wipe(struct container *c, struct err *e)
+{
+	auto_free char *dir = container_dir(c);
+	auto_free char *scratch = xasprintf("%s/root", dir);
+	auto_free char *bundle = xasprintf("%s/bundle", dir);
+	auto_free char *cgroup = container_cgroup(c);
+
+	if (net_detach(c->task->agent->net, c->id, e) < 0 ||
+	    rootfs_scratch_remove(scratch, e) < 0 || fs_remove_tree(AT_FDCWD, bundle, e) < 0 ||
+	    runtime_cgroup_remove(cgroup, e) < 0)
+		return -e->code;
+	return 0;
+}
+
+/* Its process is gone, or it never had one. */
+static void is_stopped(struct container *c)
+{
+	loop_timer_free(take_ptr(c->patience));
+	c->phase = PHASE_STOPPED;
+	set_status(c, "STOPPED");
+}
+
+void container_fail(struct container *c, const char *prefix, const char *why)
+{
+	c->state->reason = arena_printf(&c->task->arena, "%s: %s", prefix, why);
+	log_warn("task=%s container=%s: %s", c->task->id, c->def->name, c->state->reason);
+	c->failed = true;
+	is_stopped(c);
+	task_step(c->task);
+}
+
+/* ---- the image ---- */
+
+static void on_image(void *ctx, struct image *own_image, enum image_reason reason,
+		     const struct err *e)
+{
+	struct container *c = ctx;
+
+	(void)reason;
+	c->pull = NULL;
+	c->task->state.pull_stopped_at = clock_wall_ms();
+	if (e) {
+		container_fail(c, "CannotPullContainerError", e->msg);
+		return;
+	}
+	image_free(c->image);
+	c->image = own_image;
+	free(c->image_digest);
+	c->image_digest = xstrdup(own_image->digest);
+	free(c->stop_signal);
+	c->stop_signal = own_image->stop_signal ? xstrdup(own_image->stop_signal) : NULL;
+	c->state->image_digest = arena_strdup(&c->task->arena, own_image->digest);
+	c->phase = PHASE_PULLED;
+	task_step(c->task);
+}
+
+void container_pull(struct container *c)
+{
+	if (!c->task->state.pull_started_at)
+		c->task->state.pull_started_at = clock_wall_ms();
+	c->phase = PHASE_PULLING;
+	c->pull = pulls_want(c->task->agent->pulls, c->def->image, on_image, c);
+}
+
+/* ---- making ---- */
+
+/* What is made on the way, let go of when the keeper has it or a step failed. */
+struct making {
+	struct container *c;
+	struct agent *agent;
+	char *dir, *bundle, *scratch, *log;
+	int rootfs_fd;
+	struct image_user user;
+	struct net_endpoint endpoint;
+	bool has_endpoint;
+	const char *prefix; /* of the error, when it is not the usual one */
+};
+
+static void making_done(struct making *m)
+{
+	free(m->dir);
+	free(m->bundle);
+	free(m->scratch);
+	free(m->log);
+	close_fd(&m->rootfs_fd);
+	net_endpoint_done(&m->endpoint);
+}
+
+static int make_directories(struct making *m, struct err *e)
+{
+	if (fs_mkdirs(AT_FDCWD, m->bundle, 0700, e) < 0 || fs_mkdirs(AT_FDCWD, m->log, 0700, e) < 0)
+		return -e->code;
+	return 0;
+}
+
+/* The task's limits; the container's own are below, by its config.json. */
+static int make_cgroup(struct making *m, struct err *e)
+{
+	const struct ecs_task_definition *t = &m->c->task->wanted.definition;
+	auto_free char *path = task_cgroup(m->c->task);
+	struct runtime_limits limits = {.pids_max = TASK_PIDS_MAX};
+	int64_t value;
+
+	if (t->cpu && ecs_parse_cpu(t->cpu, &value)) {
+		limits.cpu_shares = (uint64_t)(value > 2 ? value : 2);
+		limits.cpu_period_us = CPU_PERIOD_US;
+		limits.cpu_quota_us = (uint64_t)value * CPU_PERIOD_US / CPU_CORE;
+	}
+	if (t->memory && ecs_parse_memory(t->memory, &value))
+		limits.memory_max_bytes = (uint64_t)value << 20;
+	return runtime_cgroup_create(path, &limits, e);
+}
+
+static int make_root(struct making *m, struct err *e)
+{
+	const struct image *image = m->c->image;
+	const struct rootfs_spec spec = {.layers = image->layers.items,
+					 .layer_count = image->layers.count,
+					 .scratch = m->scratch,
+					 .volatile_upper = true};
+
+	if (rootfs_scratch_remove(m->scratch, e) < 0 || rootfs_scratch_create(m->scratch, e) < 0)
+		return -e->code;
+	return rootfs_mount(&spec, &m->rootfs_fd, e);
+}
+
+static int find_user(struct making *m, struct err *e)
+{
+	const struct container *c = m->c;
+	const char *user = c->def->user && *c->def->user ? c->def->user : c->image->user;
+
+	return image_user_lookup(m->agent->images, c->image->digest, user ? user : "", m->rootfs_fd,
+				 &m->user, e);
+}
+
+static int make_network(struct making *m, struct err *e)
+{
+	const struct container *c = m->c;
+	const char *mode = c->task->wanted.definition.network_mode;
+	const struct js_list *mappings = &c->def->port_mappings;
+	struct net_port ports[NET_PORTS_MAX];
+	struct net_request request = {.id = c->id, .mode = NET_BRIDGE, .ports = ports};
+
+	if (str_eq(mode, "host"))
+		return 0;
+	if (str_eq(mode, "none") || c->def->disable_networking)
+		request.mode = NET_NONE;
+	for (size_t i = 0; i < mappings->count && i < NET_PORTS_MAX; i++) {
+		const struct ecs_port_mapping *p = JS_AT(*mappings, struct ecs_port_mapping, i);
+
+		ports[request.port_count++] = (struct net_port){
+			.container_port = (uint16_t)p->container_port,
+			.host_port = (uint16_t)p->host_port,
+			.protocol = str_eq(p->protocol, "udp") ? NET_UDP : NET_TCP};
+	}
+	m->prefix = "CannotStartContainerError"; /* as Docker says it of a port that is taken */
+	if (net_attach(m->agent->net, &request, &m->endpoint, e) < 0)
+		return -e->code;
+	m->prefix = NULL;
+	m->has_endpoint = true;
+	return 0;
+}
+
+static int make_bundle(struct making *m, struct err *e)
+{
+	const struct bundle_options o = {.container = m->c,
+					 .image = m->c->image,
+					 .user = &m->user,
+					 .endpoint = m->has_endpoint ? &m->endpoint : NULL,
+					 .dir = m->bundle};
+
+	if (files_write(&o, e) < 0)
+		return -e->code;
+	return bundle_write(&o, e);
+}
+
+static int ask_keeper(struct making *m, struct err *e)
+{
+	const struct keeper_create create = {.id = m->c->id,
+					     .bundle = m->bundle,
+					     .runtime_root = m->agent->runtime_root,
+					     .log_dir = m->log,
+					     .rootfs_fd = m->rootfs_fd,
+					     .netns_fd = m->has_endpoint ? m->endpoint.netns_fd
+									 : -1,
+					     .held_fds = m->endpoint.held_fds,
+					     .held_count = m->endpoint.held_count};
+
+	return keeper_create(m->agent->keeper, &create, e);
+}
+
+static const struct {
+	const char *name;
+	int (*make)(struct making *m, struct err *e);
+} steps[] = {
+	{"directories", make_directories},
+	{"cgroup", make_cgroup},
+	{"root", make_root},
+	{"user", find_user},
+	{"network", make_network},
+	{"bundle", make_bundle},
+	{"keeper", ask_keeper},
+};
+
+/* The ports as DescribeTasks shows them. */
+static void show_bindings(struct container *c, const struct net_port *ports, size_t count)
+{
+	struct ecs_network_binding *items = arena_alloc(&c->task->arena,
+							(count + 1) * sizeof(*items));
+
+	for (size_t i = 0; i < count; i++)
+		items[i] = (struct ecs_network_binding){
+			.bind_ip = (char *)(uintptr_t) "0.0.0.0",
+			.container_port = ports[i].container_port,
+			.host_port = ports[i].host_port,
+			.protocol = (char *)(uintptr_t)net_protocol_name(ports[i].protocol)};
+	c->state->network_bindings = (struct js_list){items, count};
+}
+
+static void show_host_ports(struct container *c)
+{
+	const struct js_list *mappings = &c->def->port_mappings;
+	struct net_port ports[NET_PORTS_MAX];
+	size_t count = 0;
+
+	for (; count < mappings->count && count < NET_PORTS_MAX; count++) {
+		const struct ecs_port_mapping *p = JS_AT(*mappings, struct ecs_port_mapping, count);
+
+		ports[count] = (struct net_port){.container_port = (uint16_t)p->container_port,
+						 .host_port = (uint16_t)p->container_port,
+						 .protocol = str_eq(p->protocol, "udp") ? NET_UDP
+											: NET_TCP};
+	}
+	show_bindings(c, ports, count);
+}
+
+/* The sockets that hold the host ports: ours as long as the container is there. */
+static void keep_held(struct container *c, struct net_endpoint *endpoint)
+{
+	c->held_fds = xcalloc(endpoint->held_count + 1, sizeof(int));
+	c->held_count = endpoint->held_count;
+	memcpy(c->held_fds, endpoint->held_fds, endpoint->held_count * sizeof(int));
+	endpoint->held_count = 0;
+}
+
+void container_create(struct container *c)
+{
+	__attribute__((cleanup(making_done))) struct making m = {
+		.c = c, .agent = c->task->agent, .rootfs_fd = -1, .endpoint = NET_ENDPOINT_NONE};
+	struct err e = {0}, ignored;
+
+	m.dir = container_dir(c);
+	m.bundle = xasprintf("%s/bundle", m.dir);
+	m.scratch = xasprintf("%s/root", m.dir);
+	m.log = container_log_dir(c);
+
+	c->phase = PHASE_CREATING;
+	c->state->runtime_id = arena_strdup(&c->task->arena, c->id);
+	task_note(c->task); /* on disk before the first thing is made */
+	for (size_t i = 0; i < ARRAY_COUNT(steps); i++) {
+		if (steps[i].make(&m, &e) == 0)
+			continue;
+		log_debug("task=%s container=%s step=%s failed", c->task->id, c->def->name,
+			  steps[i].name);
+		making_done(&m); /* before wiping: descriptors hold what is to go */
+		m = (struct making){
+			.rootfs_fd = -1, .endpoint = NET_ENDPOINT_NONE, .prefix = m.prefix};
+		if (wipe(c, &ignored) < 0)
+			log_error("task=%s container=%s: %s", c->task->id, c->def->name,
+				  ignored.msg);
+		container_fail(c, m.prefix ? m.prefix : "CannotCreateContainerError", e.msg);
+		return;
+	}
+	c->in_keeper = true;
+	image_free(take_ptr(c->image));
+	keep_held(c, &m.endpoint);
+	if (m.has_endpoint)
+		show_bindings(c, m.endpoint.ports, m.endpoint.port_count);
+	else
+		show_host_ports(c);
+	task_note(c->task);
+}
+
+/* ---- stopping ---- */
+
+/* "SIGQUIT", "QUIT", "3"; SIGTERM for what is none. */
+static int signal_number(const char *name)
+{
+	uint32_t number;
+
+	if (!name || !*name)
+		return SIGTERM;
+	if (parse_u32(name, SIGRTMAX, &number) && number)
+		return (int)number;
+	if (str_starts(name, "SIG"))
+		name += 3;
+	for (int sig = 1; sig < NSIG; sig++)
+		if (str_eq(sigabbrev_np(sig), name))
+			return sig;
+	return SIGTERM;
+}
+
+static void send_signal(struct container *c, int sig)
+{
+	struct err e = {0};
+
+	if (keeper_kill(c->task->agent->keeper, c->id, sig, &e) < 0)
+		log_error("task=%s container=%s: signal %d: %s", c->task->id, c->def->name, sig,
+			  e.msg);
+}
+
+static void on_patience(void *ctx)
+{
+	struct container *c = ctx;
+
+	if (c->phase != PHASE_RUNNING || c->killed)
+		return;
+	c->killed = true;
+	log_info("task=%s container=%s: did not stop in time, killed", c->task->id, c->def->name);
+	send_signal(c, SIGKILL);
+}
+
+void container_stop(struct container *c)
+{
+	int64_t timeout_s = c->def->stop_timeout ? *c->def->stop_timeout : ECS_STOP_TIMEOUT_S;
+
+	switch (c->phase) {
+	case PHASE_PULLING:
+		pulls_cancel(take_ptr(c->pull));
+		is_stopped(c);
+		break;
+	case PHASE_PENDING:
+	case PHASE_PULLED:
+		is_stopped(c);
+		break;
+	case PHASE_RUNNING:
+		if (c->signalled)
+			break;
+		c->signalled = true;
+		send_signal(c, signal_number(c->stop_signal));
+		c->patience = loop_timer_new(c->task->agent->loop, on_patience, c);
+		loop_timer_set(c->patience, timeout_s * 1000);
+		break;
+	case PHASE_CREATING: /* its event comes */
+	case PHASE_STARTING:
+	case PHASE_STOPPED:
+	case PHASE_REMOVING:
+	case PHASE_CLEAN:
+		break;
+	}
+}
+
+/* ---- taking apart ---- */
+
+/* Its pipes stay open with us, so that it does not notice when the keeper dies. */
+static void hold_output(struct container *c, const struct keeper_event *ev)
+{
+	for (int i = 0; i < 2; i++) {
+		if (ev->output_fds[i] < 0)
+			continue;
+		if (c->holds_output)
+			close_fd(&c->output_fds[i]);
+		c->output_fds[i] = ev->output_fds[i];
+	}
+	c->holds_output = true;
+}
+
+static void release(struct container *c)
+{
+	for (int i = 0; i < 2 && c->holds_output; i++)
+		close_fd(&c->output_fds[i]);
+	c->holds_output = false;
+	for (size_t i = 0; i < c->held_count; i++)
+		(void)close(c->held_fds[i]);
+	free(take_ptr(c->held_fds));
+	c->held_count = 0;
+}
+
+static void is_clean(struct container *c)
+{
+	struct err e = {0};
+
+	release(c);
+	if (wipe(c, &e) < 0)
+		log_error("task=%s container=%s: %s", c->task->id, c->def->name, e.msg);
+	c->in_keeper = false;
+	c->phase = PHASE_CLEAN;
+	image_free(take_ptr(c->image));
+	task_note(c->task);
+	task_step(c->task);
+}
+
+void container_take_apart(struct container *c)
+{
+	struct err e = {0};
+
+	c->phase = PHASE_REMOVING;
+	if (c->in_keeper && keeper_remove(c->task->agent->keeper, c->id, &e) == 0)
+		return;
+	if (c->in_keeper)
+		log_error("task=%s container=%s: remove: %s", c->task->id, c->def->name, e.msg);
+	is_clean(c);
+}
+
+/* ---- events ---- */
+
+static void on_ended(struct container *c, const struct keeper_event *ev)
+{
+	auto_free char *cgroup = container_cgroup(c);
+	uint64_t kills = 0;
+	struct err e;
+
+	if (c->phase >= PHASE_STOPPED)
+		return;
+	c->output_complete = ev->output_complete;
+	if (ev->exit.known) {
+		c->state->exit_code = arena_alloc(&c->task->arena, sizeof(int64_t));
+		*c->state->exit_code = ev->exit.code;
+	} else {
+		c->state->reason = arena_strdup(
+			&c->task->arena,
+			"Exit code is not known: the process that kept the container ended");
+	}
+	if (ev->exit.signal == SIGKILL && runtime_cgroup_oom_kills(cgroup, &kills, &e) == 0 &&
+	    kills)
+		c->state->reason = arena_strdup(
+			&c->task->arena, "OutOfMemoryError: Container killed due to memory usage");
+	if (!c->task->state.execution_stopped_at && ecs_is_essential(c->def))
+		c->task->state.execution_stopped_at = ev->exit.time_ms;
+	log_info("task=%s container=%s exit=%d", c->task->id, c->def->name,
+		 ev->exit.known ? ev->exit.code : -1);
+	is_stopped(c);
+}
+
+static void on_created(struct container *c, const struct keeper_event *ev)
+{
+	struct err e = {0};
+
+	if (c->phase != PHASE_CREATING)
+		return;
+	c->pid = ev->pid;
+	shipping_on_output(c); /* begins to follow */
+	if (c->task->stop) {
+		is_stopped(c); /* it is taken apart without ever having run */
+		return;
+	}
+	c->phase = PHASE_STARTING;
+	if (keeper_start(c->task->agent->keeper, c->id, &e) < 0)
+		container_fail(c, "CannotStartContainerError", e.msg);
+}
+
+static void on_started(struct container *c)
+{
+	if (c->phase != PHASE_STARTING)
+		return;
+	c->phase = PHASE_RUNNING;
+	set_status(c, "RUNNING");
+}
+
+static void on_failed(struct container *c, const struct keeper_event *ev)
+{
+	switch (c->phase) {
+	case PHASE_CREATING:
+		container_fail(c, "CannotStartContainerError", ev->err.msg);
+		break;
+	case PHASE_STARTING:
+		container_fail(c, "CannotStartContainerError", ev->err.msg);
+		break;
+	case PHASE_REMOVING:
+		log_error("task=%s container=%s: remove: %s", c->task->id, c->def->name,
+			  ev->err.msg);
+		is_clean(c);
+		break;
+	case PHASE_PENDING:
+	case PHASE_PULLING:
+	case PHASE_PULLED:
+	case PHASE_RUNNING: /* a signal to a process that is just ending */
+	case PHASE_STOPPED:
+	case PHASE_CLEAN:
+		break;
+	}
+}
+
+void container_on_event(struct container *c, const struct keeper_event *ev)
+{
+	hold_output(c, ev);
+	switch (ev->kind) {
+	case KEEPER_CREATED:
+		on_created(c, ev);
+		break;
+	case KEEPER_STARTED:
+		on_started(c);
+		break;
+	case KEEPER_FAILED:
+		on_failed(c, ev);
+		break;
+	case KEEPER_EXITED:
+		on_ended(c, ev);
+		break;
+	case KEEPER_REMOVED:
+		if (c->phase == PHASE_REMOVING)
+			is_clean(c);
+		break;
+	case KEEPER_OUTPUT:
+		c->output_complete |= ev->output_complete;
+		shipping_on_output(c);
+		ask_look_again(c->task->agent);
+		return;
+	case KEEPER_HELLO:
+	case KEEPER_ADOPTED:
+	case KEEPER_LISTED:
+	case KEEPER_LIST_END:
+	case KEEPER_RESUMED:
+		return;
+	}
+	task_step(c->task);
+}
+
+/* ---- after a restart ---- */
+
+/* A keeper that found the container again has not its pipes: we do. */
+static void adopt(struct container *c, const struct keeper_event *ev)
+{
+	const int none[2] = {-1, -1};
+	struct err e = {0};
+
+	hold_output(c, ev);
+	if (ev->has_pipes)
+		return;
+	if (keeper_adopt(c->task->agent->keeper, c->id, c->holds_output ? c->output_fds : none,
+			 c->held_fds, c->held_count, &e) < 0)
+		log_error("task=%s container=%s: adopt: %s", c->task->id, c->def->name, e.msg);
+}
+
+/* The keeper knows it: we go on from what it says. */
+static void take_over(struct container *c, const struct keeper_event *ev)
+{
+	c->in_keeper = true;
+	c->pid = ev->pid;
+	c->signalled = false; /* the stop signal is sent again rather than never */
+	adopt(c, ev);
+	switch (ev->phase) {
+	case KEEPER_CREATING: /* its event comes */
+		c->phase = PHASE_CREATING;
+		break;
+	case KEEPER_READY:
+		c->phase = PHASE_CREATING;
+		on_created(c, ev);
+		break;
+	case KEEPER_RUNNING:
+		if (c->phase < PHASE_RUNNING) {
+			c->phase = PHASE_STARTING;
+			on_started(c);
+		}
+		break;
+	case KEEPER_ENDED:
+		on_ended(c, ev);
+		if (c->phase == PHASE_REMOVING)
+			c->phase = PHASE_STOPPED; /* ask again: the first may not have been heard */
+		break;
+	}
+	shipping_on_output(c);
+}
+
+/* The keeper does not know it. */
+static void take_back(struct container *c)
+{
+	struct err e = {0};
+
+	switch (c->phase) {
+	case PHASE_PENDING:
+	case PHASE_PULLING:
+	case PHASE_PULLED:
+	case PHASE_CREATING: /* it was not made: begin again */
+		if (wipe(c, &e) < 0)
+			log_error("task=%s container=%s: %s", c->task->id, c->def->name, e.msg);
+		c->phase = PHASE_PENDING;
+		break;
+	case PHASE_STARTING:
+	case PHASE_RUNNING:
+		c->state->reason = arena_strdup(
+			&c->task->arena,
+			c->task->agent->rebooted
+				? "Container was lost: its host was started again"
+				: "Container was lost: the process that kept it ended");
+		is_stopped(c);
+		break;
+	case PHASE_REMOVING:
+		c->phase = PHASE_STOPPED;
+		break;
+	case PHASE_STOPPED:
+	case PHASE_CLEAN:
+		break;
+	}
+}
+
+void container_found(struct container *c, const struct keeper_event *ev)
+{
+	if (ev)
+		take_over(c, ev);
+	else
+		take_back(c);
+}
+
+void container_done(struct container *c)
+{
+	loop_timer_free(take_ptr(c->patience));
+	if (c->pull)
+		pulls_cancel(take_ptr(c->pull));
+	shipping_end(c);
+	release(c);
+	image_free(take_ptr(c->image));
+	free(c->image_digest);
+	free(c->stop_signal);
+}

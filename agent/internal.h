@@ -1,0 +1,236 @@
+/* agent/internal.h - the parts of the agent, seen by each other
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *   agent.c      life: opens everything, finds what was there before
+ *   channel.c    the stream to the server
+ *   task.c       what a task does next, from what it should be and what it is
+ *   container.c  one container: made, started, stopped, taken apart
+ *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
+ *   pulls.c      images on their way
+ *   ship.c       lines of containers to log streams; spool.c: reading them for callers
+ *   ask.c        questions that the server passes on
+ *   records.c    the node's own truth on disk
+ *   node.c       what this host has to offer
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "agent/agent.h"
+#include "base/db.h"
+#include "base/loop.h"
+#include "base/map.h"
+#include "ecs/arn.h"
+#include "ecs/node.h"
+#include "image/image.h"
+#include "keeper/keeper.h"
+#include "net/net.h"
+
+#define CONTAINER_ID_SIZE 48 /* "<task id>-<index>" */
+
+struct agent {
+	const struct agent_options *o; /* borrowed */
+	struct loop *loop;
+	struct image_store *images;
+	struct net *net;
+	struct keeper *keeper;
+	struct loop_fd *keeper_watch;
+	struct records *records;
+	struct channel *channel;
+	struct pulls *pulls;
+	struct shipping *shipping;
+	struct map tasks;      /* by id */
+	struct map containers; /* by id */
+	struct loop_timer *sweep;
+	char *tasks_dir;   /* state_dir/tasks */
+	char *cgroup_base; /* "/berth-1a2b3c", or below the unit of the keeper */
+	char *boot_id, *runtime_root;
+	bool rebooted; /* the host was started again since the last agent */
+	struct ask *asks;
+	struct loop_timer *ask_timer;
+	bool listing; /* the keeper is telling what it has: nothing is begun before */
+	bool ready_told;
+	struct err failure;
+};
+
+/* In the order in which a container goes through them. */
+enum phase {
+	PHASE_PENDING, /* waits for its turn */
+	PHASE_PULLING,
+	PHASE_PULLED,   /* the image is here */
+	PHASE_CREATING, /* the keeper was asked */
+	PHASE_STARTING, /* made; the keeper was asked to let it go */
+	PHASE_RUNNING,
+	PHASE_STOPPED,  /* its process is gone */
+	PHASE_REMOVING, /* the keeper was asked to take it apart */
+	PHASE_CLEAN,    /* nothing of it is left but its log */
+};
+
+struct container {
+	struct task *task;
+	unsigned index; /* in the definition */
+	const struct ecs_container_definition *def;
+	struct ecs_container_state *state; /* what is told of it; in task->state */
+	char id[CONTAINER_ID_SIZE];
+	enum phase phase;
+	struct pull_waiter *pull; /* PHASE_PULLING */
+	struct image *image;      /* PHASE_PULLED */
+	char *image_digest, *stop_signal;
+	pid_t pid;
+	bool in_keeper; /* it was asked to make it */
+	bool listed;    /* it was told of in the list under way */
+	bool signalled, killed;
+	bool failed;                 /* it never ran */
+	bool output_complete;        /* all that it wrote is in the spool */
+	struct loop_timer *patience; /* from the stop signal to SIGKILL */
+	int output_fds[2];           /* duplicates of its pipes, if holds_output; never read */
+	bool holds_output;
+	int *held_fds; /* duplicates of the sockets that hold its host ports */
+	size_t held_count;
+	struct shipper *shipper[2];      /* awslogs: of stdout, stderr */
+	bool stream_ready;               /* its log stream is there, or it needs none */
+	struct keeper_cursor shipped[2]; /* what the server has acknowledged */
+	uint64_t discarded;              /* records whose bytes were given back */
+};
+
+struct task {
+	struct agent *agent;
+	char *id;
+	struct arena arena; /* owns all strings of it */
+	struct ecs_node_task wanted;
+	struct ecs_task_state state;
+	struct container *containers;
+	size_t count;
+	bool stop;      /* it should not run */
+	bool untold;    /* state is ahead of what the server has acknowledged */
+	bool in_flight; /* its state is in the report that is under way */
+	bool stepping;
+};
+
+/* ---- task.c ---- */
+
+/* A task that should be: new, or known. */
+void task_want(struct agent *a, const struct ecs_node_task *wanted);
+/* The full list has come: what is not in it should not be. */
+void tasks_keep_only(struct agent *a, const struct ecs_node_tasks *full);
+/* Do what is to be done next. */
+void task_step(struct task *t);
+/* Begin to stop, with ECS's code and reason, unless it was begun before. */
+void task_stop(struct task *t, const char *stop_code, const char *reason);
+struct task *task_from_record(struct agent *a, const json_t *doc, struct err *e);
+json_t *task_to_record(const struct task *t);
+/* It is on disk as it is. */
+void task_keep(struct task *t);
+/* What changed is on disk and on its way to the server. */
+void task_note(struct task *t);
+void task_free(struct task *t);
+bool task_is_over(const struct task *t);
+/* Directory of a task, or of one of its containers. */
+char *task_dir(const struct task *t);
+char *container_dir(const struct container *c);
+
+/* ---- container.c ---- */
+
+void container_pull(struct container *c);
+void container_create(struct container *c);
+void container_stop(struct container *c);
+void container_take_apart(struct container *c);
+void container_on_event(struct container *c, const struct keeper_event *ev);
+/* After a restart: what the keeper says of it, or NULL: it does not know it. */
+void container_found(struct container *c, const struct keeper_event *ev);
+void container_fail(struct container *c, const char *prefix, const char *why);
+void container_done(struct container *c);
+char *task_cgroup(const struct task *t);
+char *container_cgroup(const struct container *c);
+char *container_log_dir(const struct container *c);
+/* Be told when the spool has something behind the cursor. */
+void container_follow(const struct container *c, const struct keeper_cursor *cursor);
+
+/* ---- bundle.c, files.c ---- */
+
+struct bundle_options {
+	const struct container *container;
+	const struct image *image;
+	const struct image_user *user;
+	const struct net_endpoint *endpoint; /* NULL: the host's network */
+	const char *dir;                     /* of the bundle; holds the files below */
+};
+
+/* Write config.json. */
+int bundle_write(const struct bundle_options *o, struct err *e);
+/* Write hosts, hostname and resolv.conf into the bundle's directory. */
+int files_write(const struct bundle_options *o, struct err *e);
+/* Where a volume of the task lies on the host; a directory that is ours is made. */
+int volume_path(const struct task *t, const struct ecs_volume *v, char **ret, struct err *e);
+const char *bundle_hostname(const struct container *c);
+
+/* ---- pulls.c ---- */
+
+typedef void pull_fn(void *ctx, struct image *own_image, enum image_reason reason,
+		     const struct err *e);
+
+struct pulls *pulls_new(struct agent *a);
+void pulls_free(struct pulls *p);
+/* 'on_done' is called once, later, unless the waiter is cancelled first. */
+struct pull_waiter *pulls_want(struct pulls *p, const char *reference, pull_fn *on_done, void *ctx);
+void pulls_cancel(struct pull_waiter *w);
+/* For PullImage and DescribePull: a pull by its id, and what it has done so far. */
+int pulls_begin_for_caller(struct pulls *p, const json_t *request, char ret_id[33], struct err *e);
+json_t *pulls_describe(struct pulls *p, const char *id, int64_t version, bool *ret_changed);
+
+/* ---- channel.c ---- */
+
+struct channel *channel_new(struct agent *a);
+/* Dial, now that the tasks' containers were looked at; again: nothing. */
+void channel_start(struct channel *c);
+void channel_free(struct channel *c);
+/* Send a message if there is a server; false: there is none. */
+bool channel_send(struct channel *c, enum ecs_node_type type, const void *message);
+/* Something is untold: report it when the last report was acknowledged. */
+void channel_report(struct channel *c);
+
+/* ---- ask.c ---- */
+
+void ask_handle(struct agent *a, const struct ecs_node_ask *ask);
+/* New output, a changed task or pull: questions that wait may have an answer. */
+void ask_look_again(struct agent *a);
+void ask_free_all(struct agent *a);
+
+/* ---- ship.c, spool.c ---- */
+
+struct shipping *shipping_new(struct agent *a);
+void shipping_free(struct shipping *s);
+/* The container's output is to be shipped, from where it was left. */
+void shipping_begin(struct container *c);
+void shipping_on_output(struct container *c);
+void shipping_on_ack(struct shipping *s, const struct ecs_node_log_ack *ack);
+/* The server is there again: what was not acknowledged is sent again. */
+void shipping_resume(struct shipping *s);
+/* All output of the container has been acknowledged, or it ships none. */
+bool shipping_is_over(const struct container *c);
+void shipping_end(struct container *c);
+
+/* Where a chunk began, from the cursor that it left; and some bytes on in it. */
+struct keeper_cursor spool_back(const struct keeper_cursor *behind, size_t size);
+void spool_forward(struct keeper_cursor *c, size_t size);
+/* GetTaskLogs: chunks from the cursor of the request on. */
+int spool_read(const struct task *t, const json_t *request, json_t **ret, struct err *e);
+
+/* ---- records.c ---- */
+
+int records_open(const char *path, struct records **ret, struct err *e);
+void records_close(struct records *r);
+int records_put_task(struct records *r, const char *id, const json_t *doc, struct err *e);
+int records_drop_task(struct records *r, const char *id, struct err *e);
+int records_each_task(struct records *r, int (*fn)(void *ctx, const json_t *doc, struct err *e),
+		      void *ctx, struct err *e);
+int records_put_meta(struct records *r, const char *key, const char *value, struct err *e);
+char *records_get_meta(struct records *r, const char *key); /* the caller's; NULL: absent */
+
+/* ---- node.c ---- */
+
+/* What hello says, in an arena. */
+int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_hello *ret,
+		  struct err *e);
+char *node_boot_id(void);

@@ -1,0 +1,97 @@
+/* agent/node.c - what this host has to offer
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+#include "agent/internal.h"
+#include "base/auto.h"
+#include "base/fs.h"
+
+#define CPU_UNITS 1024 /* of one core */
+
+static const struct {
+	const char *name, *value;
+} capabilities[] = {
+	{"ecs.os-type", "linux"},
+	{"ecs.os-family", "LINUX"},
+	{"ecs.capability.external", NULL},
+	{"com.amazonaws.ecs.capability.logging-driver.awslogs", NULL},
+	{"com.amazonaws.ecs.capability.logging-driver.json-file", NULL},
+	{"com.amazonaws.ecs.capability.privileged-container", NULL},
+};
+
+char *node_boot_id(void)
+{
+	auto_buf struct buf b = BUF_INIT(64);
+	struct err e;
+
+	if (fs_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &b, &e) < 0)
+		return xstrdup("unknown");
+	if (b.size && b.data[b.size - 1] == '\n')
+		b.data[--b.size] = '\0';
+	return xstrdup(buf_str(&b));
+}
+
+static int64_t cores(void)
+{
+	cpu_set_t set;
+
+	/* What we may use ourselves: a host in a cpuset has that and no more. */
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : get_nprocs();
+}
+
+static int64_t memory_mib(void)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info) < 0)
+		return 0;
+	return (int64_t)((uint64_t)info.totalram * info.mem_unit >> 20);
+}
+
+static void fill_attributes(struct arena *arena, const struct utsname *u, struct js_list *ret)
+{
+	struct ecs_attribute *items = arena_alloc(arena,
+						  (ARRAY_COUNT(capabilities) + 1) * sizeof(*items));
+
+	for (size_t i = 0; i < ARRAY_COUNT(capabilities); i++) {
+		items[i].name = arena_strdup(arena, capabilities[i].name);
+		items[i].value = capabilities[i].value ? arena_strdup(arena, capabilities[i].value)
+						       : NULL;
+	}
+	items[ARRAY_COUNT(capabilities)] = (struct ecs_attribute){
+		.name = arena_strdup(arena, "ecs.cpu-architecture"),
+		.value = arena_strdup(arena,
+				      strcmp(u->machine, "aarch64") == 0 ? "arm64" : u->machine)};
+	*ret = (struct js_list){items, ARRAY_COUNT(capabilities) + 1};
+}
+
+int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_hello *ret,
+		  struct err *e)
+{
+	auto_free char *id = records_get_meta(a->records, "instance");
+	struct utsname u;
+
+	if (uname(&u) < 0)
+		return err_sys(e, "uname");
+	*ret = (struct ecs_node_hello){
+		.protocol = ECS_NODE_PROTOCOL,
+		.instance_id = id ? arena_strdup(arena, id) : NULL,
+		.hostname = arena_strdup(arena, u.nodename),
+		.boot_id = arena_strdup(arena, a->boot_id),
+		.version = arena_strdup(arena, BERTH_VERSION),
+		.cpu_units = cores() * CPU_UNITS,
+		.memory_mib = memory_mib() - a->o->reserved_memory_mib,
+	};
+	if (ret->memory_mib <= 0)
+		return err_set(e, EINVAL, "reserved memory of %lld MiB leaves nothing for tasks",
+			       (long long)a->o->reserved_memory_mib);
+	fill_attributes(arena, &u, &ret->attributes);
+	return 0;
+}

@@ -1,0 +1,374 @@
+/* agent/pulls.c - images on their way
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * One pull for a reference at a time, however many wait for it.  What
+ * ECS_IMAGE_PULL_BEHAVIOR says decides whether the registry is asked at all,
+ * and what a failure means when an image of that name is here.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/internal.h"
+#include "base/auto.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/text.h"
+
+#define FINISHED_MAX 32 /* pulls that callers can still ask about */
+
+enum behavior { PULL_DEFAULT, PULL_ALWAYS, PULL_ONCE, PULL_PREFER_CACHED };
+
+static const char *const behaviors[] = {"default", "always", "once", "prefer-cached"};
+
+struct layer {
+	char digest[72];
+	enum image_pull_phase phase;
+	uint64_t bytes, total_bytes;
+};
+
+struct pull {
+	struct pull *next;
+	struct pulls *pulls;
+	char id[33];
+	char *reference;
+	struct image_pull *job; /* NULL: over */
+	struct loop_fd *watch;
+	struct pull_waiter *waiters;
+	bool for_caller; /* kept a while after its end, so that it can be described */
+	int64_t version; /* changes with each event */
+	char digest[72];
+	struct layer *layers;
+	unsigned layer_count;
+	struct err error; /* code 0: none */
+};
+
+struct pull_waiter {
+	struct pull_waiter *next;
+	struct pull *pull; /* NULL: the answer is on its way */
+	struct loop_timer *now;
+	struct pulls *pulls;
+	char *reference;
+	pull_fn *on_done;
+	void *ctx;
+	struct err error;
+	enum image_reason reason;
+};
+
+struct pulls {
+	struct agent *agent;
+	enum behavior behavior;
+	struct pull *list;
+};
+
+/* ---- waiters ---- */
+
+static void free_waiter(struct pull_waiter *w)
+{
+	loop_timer_free(w->now);
+	free(w->reference);
+	free(w);
+}
+
+static void unlink_waiter(struct pull_waiter *w)
+{
+	struct pull_waiter **p = w->pull ? &w->pull->waiters : NULL;
+
+	while (p && *p && *p != w)
+		p = &(*p)->next;
+	if (p && *p)
+		*p = w->next;
+	w->pull = NULL;
+}
+
+/* Tell a waiter how it ended: the image by its name, or the error. */
+static void answer(struct pull_waiter *w)
+{
+	struct image *image = NULL;
+
+	if (!w->error.code) {
+		int r = image_find(w->pulls->agent->images, w->reference, &image, &w->error);
+
+		if (r == IMAGE_ABSENT) {
+			(void)err_set(&w->error, ENOENT,
+				      "image %s was removed right after its pull", w->reference);
+			w->reason = IMAGE_REASON_NOT_FOUND;
+		}
+	}
+	w->on_done(w->ctx, image, w->reason, w->error.code ? &w->error : NULL);
+	free_waiter(w);
+}
+
+static void on_now(void *ctx)
+{
+	answer(ctx);
+}
+
+void pulls_cancel(struct pull_waiter *w)
+{
+	struct pull *p = w->pull;
+
+	unlink_waiter(w);
+	free_waiter(w);
+	if (p && p->job && !p->waiters && !p->for_caller) {
+		loop_unwatch(take_ptr(p->watch));
+		image_pull_free(take_ptr(p->job)); /* nobody wants it: it ends at once */
+		(void)err_set(&p->error, ECANCELED, "cancelled");
+	}
+}
+
+/* ---- pulls ---- */
+
+static void free_pull(struct pull *p)
+{
+	loop_unwatch(p->watch);
+	image_pull_free(p->job);
+	free(p->reference);
+	free(p->layers);
+	free(p);
+}
+
+/* Those that are over and that nobody can ask for go. */
+static void tidy(struct pulls *pulls)
+{
+	size_t finished = 0;
+
+	for (struct pull **p = &pulls->list, *pull; (pull = *p);) {
+		if (!pull->job && (!pull->for_caller || ++finished > FINISHED_MAX)) {
+			*p = pull->next;
+			free_pull(pull);
+		} else {
+			p = &pull->next;
+		}
+	}
+}
+
+static void finish(struct pull *p, enum image_reason reason, const struct err *error)
+{
+	struct pulls *pulls = p->pulls;
+	struct pull_waiter *w, *next;
+	struct image *cached = NULL;
+	struct err ignored;
+
+	loop_unwatch(take_ptr(p->watch));
+	image_pull_free(take_ptr(p->job));
+	p->version++;
+	if (error)
+		p->error = *error;
+	/* "default": when the registry cannot be had, what is here will do. */
+	if (error && pulls->behavior == PULL_DEFAULT && !p->for_caller &&
+	    image_find(pulls->agent->images, p->reference, &cached, &ignored) == 0) {
+		log_warn("image=%s: pull failed, using the one that is here: %s", p->reference,
+			 error->msg);
+		image_free(cached);
+		error = NULL;
+	}
+
+	w = p->waiters;
+	p->waiters = NULL;
+	for (; w; w = next) {
+		next = w->next;
+		w->pull = NULL;
+		w->reason = reason;
+		if (error)
+			w->error = *error;
+		answer(w);
+	}
+	tidy(pulls);
+	ask_look_again(pulls->agent);
+}
+
+static void take_layer(struct pull *p, const struct image_pull_event *ev)
+{
+	if (ev->layer_count > p->layer_count) {
+		p->layers = xrealloc(p->layers, ev->layer_count, sizeof(*p->layers));
+		memset(p->layers + p->layer_count, 0,
+		       (ev->layer_count - p->layer_count) * sizeof(*p->layers));
+		p->layer_count = ev->layer_count;
+	}
+	if (ev->layer >= p->layer_count)
+		return;
+	p->layers[ev->layer] = (struct layer){
+		.phase = ev->phase, .bytes = ev->bytes, .total_bytes = ev->total_bytes};
+	memcpy(p->layers[ev->layer].digest, ev->digest, sizeof(ev->digest));
+}
+
+static void on_progress(void *ctx, int events)
+{
+	struct pull *p = ctx;
+	struct image_pull_event ev;
+	struct err e = {0};
+	int r;
+
+	(void)events;
+	while ((r = image_pull_next(p->job, &ev, &e)) == 0) {
+		p->version++;
+		if (ev.kind == IMAGE_PULL_RESOLVED)
+			memcpy(p->digest, ev.digest, sizeof(p->digest));
+		else if (ev.kind == IMAGE_PULL_LAYER)
+			take_layer(p, &ev);
+		if (ev.kind == IMAGE_PULL_DONE) {
+			image_free(ev.image);
+			finish(p, IMAGE_REASON_OTHER, NULL);
+			return;
+		}
+	}
+	if (r < 0)
+		finish(p, image_pull_reason(p->job), &e);
+	else
+		ask_look_again(p->pulls->agent);
+}
+
+static int begin(struct pulls *pulls, const struct image_pull_request *request, struct pull **ret,
+		 struct err *e)
+{
+	struct pull *p = xcalloc(1, sizeof(*p));
+
+	p->pulls = pulls;
+	p->reference = xstrdup(request->reference);
+	random_hex(p->id, 32);
+	if (image_pull_begin(pulls->agent->images, request, &p->job, e) < 0 ||
+	    loop_watch(pulls->agent->loop, image_pull_fd(p->job), LOOP_READ, on_progress, p,
+		       &p->watch, e) < 0) {
+		free_pull(p);
+		return -e->code;
+	}
+	p->next = pulls->list;
+	pulls->list = p;
+	*ret = p;
+	return 0;
+}
+
+static struct pull *running(struct pulls *pulls, const char *reference)
+{
+	for (struct pull *p = pulls->list; p; p = p->next)
+		if (p->job && strcmp(p->reference, reference) == 0)
+			return p;
+	return NULL;
+}
+
+/* Is what the store has good enough to ask nobody? */
+static bool is_here(struct pulls *pulls, const char *reference)
+{
+	struct image *image = NULL;
+	struct err ignored;
+
+	if (pulls->behavior != PULL_ONCE && pulls->behavior != PULL_PREFER_CACHED &&
+	    !strchr(reference, '@'))
+		return false;
+	if (image_find(pulls->agent->images, reference, &image, &ignored) != 0)
+		return false;
+	image_free(image);
+	return true;
+}
+
+struct pull_waiter *pulls_want(struct pulls *pulls, const char *reference, pull_fn *on_done,
+			       void *ctx)
+{
+	const struct image_pull_request request = {.reference = reference,
+						   .policy = IMAGE_PULL_ALWAYS};
+	struct pull_waiter *w = xcalloc(1, sizeof(*w));
+	struct pull *p = running(pulls, reference);
+
+	w->pulls = pulls;
+	w->reference = xstrdup(reference);
+	w->on_done = on_done;
+	w->ctx = ctx;
+	if (!is_here(pulls, reference) && (p || begin(pulls, &request, &p, &w->error) == 0)) {
+		w->pull = p;
+		w->next = p->waiters;
+		p->waiters = w;
+		return w;
+	}
+	w->now = loop_timer_new(pulls->agent->loop, on_now, w);
+	loop_timer_set(w->now, 0);
+	return w;
+}
+
+/* ---- for callers ---- */
+
+int pulls_begin_for_caller(struct pulls *pulls, const json_t *request, char ret_id[33],
+			   struct err *e)
+{
+	const struct image_pull_request r = {
+		.reference = json_string_value(json_object_get(request, "image")),
+		.username = json_string_value(json_object_get(request, "username")),
+		.password = json_string_value(json_object_get(request, "password")),
+		.policy = IMAGE_PULL_ALWAYS};
+	struct pull *p = r.username ? NULL : running(pulls, r.reference);
+
+	if (!p && begin(pulls, &r, &p, e) < 0)
+		return -e->code;
+	p->for_caller = true;
+	memcpy(ret_id, p->id, sizeof(p->id));
+	return 0;
+}
+
+static const char *const phases[] = {
+	[IMAGE_LAYER_WAITING] = "WAITING",     [IMAGE_LAYER_DOWNLOADING] = "DOWNLOADING",
+	[IMAGE_LAYER_UNPACKING] = "UNPACKING", [IMAGE_LAYER_DONE] = "DONE",
+	[IMAGE_LAYER_EXISTS] = "EXISTS",
+};
+
+json_t *pulls_describe(struct pulls *pulls, const char *id, int64_t version, bool *ret_changed)
+{
+	struct pull *p = pulls->list;
+	json_t *doc, *layers;
+
+	while (p && strcmp(p->id, id) != 0)
+		p = p->next;
+	if (!p)
+		return NULL;
+
+	*ret_changed = p->version > version || !p->job;
+	layers = json_array();
+	for (unsigned i = 0; i < p->layer_count; i++)
+		(void)json_array_append_new(
+			layers, json_pack("{s:s, s:s, s:I, s:I}", "digest", p->layers[i].digest,
+					  "phase", phases[p->layers[i].phase], "bytes",
+					  (json_int_t)p->layers[i].bytes, "totalBytes",
+					  (json_int_t)p->layers[i].total_bytes));
+	doc = json_pack("{s:s, s:s, s:I, s:o, s:s}", "pullId", p->id, "image", p->reference,
+			"version", (json_int_t)p->version, "layers", layers, "status",
+			p->job          ? "PULLING"
+			: p->error.code ? "FAILED"
+					: "DONE");
+	if (p->digest[0])
+		(void)json_object_set_new(doc, "imageDigest", json_string(p->digest));
+	if (p->error.code)
+		(void)json_object_set_new(doc, "reason",
+					  js_string(p->error.msg, strlen(p->error.msg)));
+	return doc;
+}
+
+/* ---- life ---- */
+
+struct pulls *pulls_new(struct agent *a)
+{
+	struct pulls *p = xcalloc(1, sizeof(*p));
+
+	p->agent = a;
+	for (size_t i = 0; i < ARRAY_COUNT(behaviors); i++)
+		if (str_eq(a->o->pull_behavior, behaviors[i]))
+			p->behavior = (enum behavior)i;
+	return p;
+}
+
+void pulls_free(struct pulls *pulls)
+{
+	struct pull *p;
+
+	if (!pulls)
+		return;
+	while ((p = pulls->list)) {
+		pulls->list = p->next;
+		while (p->waiters) {
+			struct pull_waiter *w = p->waiters;
+
+			unlink_waiter(w);
+			free_waiter(w);
+		}
+		free_pull(p);
+	}
+	free(pulls);
+}

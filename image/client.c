@@ -1,0 +1,123 @@
+/* image/client.c - the store, for its caller
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The puller lives from the first pull's beginning to the last one's end, so an
+ * idle caller has no child.  It is let go by closing its socket, and then ends
+ * in a few milliseconds; that long it is waited for, and reaped.  One that
+ * takes longer (a disk that is slow to sync) is reaped by the next call.
+ */
+#include "image/client.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+
+#define END_MS 50
+
+static void reap(struct image_store *s)
+{
+	size_t left = 0;
+	int status;
+
+	for (size_t i = 0; i < s->ending_count; i++)
+		if (!worker_reap(&s->ending[i], &status))
+			s->ending[left++] = s->ending[i];
+	s->ending_count = left;
+}
+
+int client_start_puller(struct image_store *s, struct err *e)
+{
+	int status;
+
+	reap(s);
+	if (s->puller.sock >= 0 && worker_reap(&s->puller, &status))
+		close_fd(&s->puller.sock); /* somebody killed it; its pulls see that, too */
+	if (s->puller.sock >= 0)
+		return 0;
+	return worker_start(s->worker, "pull", s->store.dir, NULL, 0, false, &s->puller, e);
+}
+
+void client_end_puller(struct image_store *s)
+{
+	int status;
+
+	close_fd(&s->puller.sock);
+	if (s->ending_count == ENDING_MAX) { /* they all hang: wait for the oldest */
+		worker_wait(&s->ending[0], -1);
+		reap(s);
+	}
+	worker_wait(&s->puller, END_MS);
+	if (!worker_reap(&s->puller, &status))
+		s->ending[s->ending_count++] = s->puller;
+	s->puller.pidfd = -1;
+}
+
+/* Have the store swept, without waiting for it when a puller is there: it will. */
+static int sweep(struct image_store *s, struct err *e)
+{
+	if (s->puller.sock >= 0)
+		return 0;
+	if (client_start_puller(s, e) < 0)
+		return -e->code;
+	client_end_puller(s);
+	return 0;
+}
+
+int image_store_open(const struct image_store_options *o, struct image_store **ret, struct err *e)
+{
+	struct image_store *s = xcalloc(1, sizeof(*s));
+
+	s->puller = (struct worker)WORKER_NONE;
+	if (store_init(&s->store, o->dir, e) < 0) {
+		free(s);
+		return -e->code;
+	}
+	s->worker = xstrdup(o->worker);
+	if (store_has_ingest(&s->store) && sweep(s, e) < 0) {
+		image_store_close(s);
+		return -e->code;
+	}
+	*ret = s;
+	return 0;
+}
+
+void image_store_close(struct image_store *s)
+{
+	if (!s)
+		return;
+	assert(s->pulls == 0);
+
+	for (size_t i = 0; i < s->ending_count; i++)
+		worker_wait(&s->ending[i], -1);
+	reap(s);
+	client_forget_lookups(s);
+	store_done(&s->store);
+	free(s->worker);
+	free(s);
+}
+
+int image_find(struct image_store *s, const char *reference, struct image **ret, struct err *e)
+{
+	struct reference name;
+
+	reap(s);
+	if (reference_parse(reference, &name, e) < 0)
+		return -e->code;
+	return store_find(&s->store, &name, ret, e);
+}
+
+int image_list(struct image_store *s, struct image_list *ret, struct err *e)
+{
+	reap(s);
+	return store_list(&s->store, ret, e);
+}
+
+int image_remove(struct image_store *s, const char *reference, const char *const *in_use,
+		 size_t in_use_count, struct err *e)
+{
+	int r = store_remove(&s->store, reference, in_use, in_use_count, e);
+
+	return r == 0 ? sweep(s, e) : r;
+}

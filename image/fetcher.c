@@ -1,0 +1,493 @@
+/* image/fetcher.c - the worker that talks to a registry
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Theory of operation
+ *
+ * First the documents, one after the other: index, manifest, configuration.
+ * What the name stands for is fixed by the first: all else is asked for by
+ * digest.  Their record goes to the puller, which then asks for those layers
+ * that it does not have, each with a pipe.  Layers come side by side; one whose
+ * pipe is full is paused.
+ *
+ * 1. Nothing is handed over as good before its digest has been computed here.
+ * 2. A blob's failure is reported before its pipe is closed, so the unpacker's
+ *    end of file is never taken for success.
+ * 3. When the unpacker has gone the blob is read on, for its digest: a wrong one
+ *    explains more than what the unpacker stumbled on.  The puller ends that
+ *    where it is not worth it.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "image/jail.h"
+#include "image/manifest.h"
+#include "image/reason.h"
+#include "image/record.h"
+#include "image/registry.h"
+#include "image/wire.h"
+#include "image/worker.h"
+
+#define PROGRESS_MS 100
+#define FOREVER_MS  (1 << 30)
+#define PENDING_MAX \
+	(512 << 10) /* of one blob: what came in one piece and did not fit in the pipe */
+
+struct blob {
+	struct fetcher *fetcher; /* borrowed */
+	unsigned layer;
+	struct registry_get *get; /* NULL: ended */
+	int pipe_fd;              /* -1: the unpacker has gone, or everything is written */
+	struct sha256 *hash;
+	uint64_t bytes;
+	struct buf pending;
+	bool reading, is_good; /* it is being read; it came, and is the right one */
+	int64_t reported_ms;
+};
+
+struct fetcher {
+	struct registry *registry;
+	struct reference name;
+	struct platform platform;
+	struct record *record;
+	struct blob blobs[IMAGE_LAYERS_MAX];
+};
+
+/* ---- documents ---- */
+
+struct document_get {
+	struct buf bytes;
+	char content_type[128], content_digest[DIGEST_SIZE];
+	bool ended;
+	struct err err; /* code 0: it came */
+};
+
+static bool take_document(void *ctx, struct registry_get *g, const void *data, size_t size)
+{
+	struct document_get *d = ctx;
+
+	(void)g;
+	buf_add(&d->bytes, data, size);
+	return !buf_overflow(&d->bytes);
+}
+
+static void document_ended(void *ctx, struct registry_get *g, const struct err *e)
+{
+	struct document_get *d = ctx;
+
+	d->ended = true;
+	if (e)
+		d->err = *e;
+	(void)snprintf(d->content_type, sizeof(d->content_type), "%s", registry_content_type(g));
+	(void)snprintf(d->content_digest, sizeof(d->content_digest), "%s",
+		       registry_content_digest(g));
+}
+
+static void digest_of(const void *data, size_t size, char ret[DIGEST_SIZE])
+{
+	struct sha256 *h = sha256_new();
+	char hex[SHA256_HEX];
+
+	sha256_add(h, data, size);
+	sha256_hex(h, hex);
+	sha256_free(h);
+	(void)snprintf(ret, DIGEST_SIZE, "sha256:%s", hex);
+}
+
+static int mismatch(struct err *e, const char *is, const char *expected)
+{
+	return image_fail(e, IMAGE_REASON_DIGEST_MISMATCH, "its digest is %s instead of %s", is,
+			  expected);
+}
+
+/* Get one document whole.  'expected' is its digest, or "" when a tag is asked for. */
+static int get_document(struct fetcher *f, const struct registry_want *want, const char *expected,
+			struct document_get *d, char ret_digest[DIGEST_SIZE], struct err *e)
+{
+	struct registry_want w = *want;
+
+	w.on_data = take_document;
+	w.on_end = document_ended;
+	w.ctx = d;
+	(void)registry_start(f->registry, &w);
+	while (!d->ended)
+		if (registry_run(f->registry, NULL, 0, FOREVER_MS, e) < 0)
+			return -e->code;
+	if (d->err.code) {
+		*e = d->err;
+		return -e->code;
+	}
+
+	digest_of(buf_str(&d->bytes), d->bytes.size, ret_digest);
+	if (expected[0] && strcmp(ret_digest, expected) != 0)
+		return mismatch(e, ret_digest, expected);
+	if (digest_valid(d->content_digest) && strcmp(ret_digest, d->content_digest) != 0)
+		return mismatch(e, ret_digest, d->content_digest);
+	return 0;
+}
+
+/* One manifest or index, by tag or digest. */
+static int get_manifest(struct fetcher *f, const char *id, const char *expected, uint64_t size,
+			bool exact, struct document *ret, char ret_digest[DIGEST_SIZE],
+			struct err *e)
+{
+	struct document_get d = {.bytes = BUF_INIT(MANIFEST_SIZE_MAX)};
+	const struct registry_want want = {.kind = "manifests",
+					   .id = id,
+					   .accept = manifest_accept,
+					   .size = size,
+					   .exact = exact};
+	int r;
+
+	r = get_document(f, &want, expected, &d, ret_digest, e);
+	if (r < 0)
+		(void)err_wrap(e, "manifest %s", id);
+	else
+		r = document_parse(buf_str(&d.bytes), d.bytes.size,
+				   d.content_type[0] ? d.content_type : NULL, ret, e);
+	buf_done(&d.bytes);
+	return r;
+}
+
+/* Follow indexes to the manifest for our platform.  'digest' is of what the name stands for. */
+static int find_manifest(struct fetcher *f, struct document *ret, char digest[DIGEST_SIZE],
+			 char manifest_digest[DIGEST_SIZE], struct err *e)
+{
+	const char *id = f->name.digest[0] ? f->name.digest : f->name.tag;
+	int r;
+
+	r = get_manifest(f, id, f->name.digest, MANIFEST_SIZE_MAX, false, ret, digest, e);
+	if (r < 0)
+		return r;
+	memcpy(manifest_digest, digest, DIGEST_SIZE);
+	for (int depth = 0; ret->kind == DOCUMENT_INDEX; depth++) {
+		const struct descriptor *chosen;
+		struct document next;
+
+		r = document_choose(ret, &f->platform, &chosen, e);
+		if (r == 0 && depth == INDEX_DEPTH_MAX)
+			r = image_fail(e, IMAGE_REASON_TOO_LARGE, "more than %d indexes in a row",
+				       INDEX_DEPTH_MAX);
+		if (r == 0)
+			r = get_manifest(f, chosen->digest, chosen->digest, (uint64_t)chosen->size,
+					 true, &next, manifest_digest, e);
+		document_done(ret);
+		if (r < 0)
+			return r;
+		*ret = next;
+	}
+	return 0;
+}
+
+static int get_config(struct fetcher *f, const struct document *manifest, struct err *e)
+{
+	struct document_get d = {.bytes = BUF_INIT(CONFIG_SIZE_MAX)};
+	const struct registry_want want = {.kind = "blobs",
+					   .id = manifest->config->digest,
+					   .size = (uint64_t)manifest->config->size,
+					   .exact = true};
+	char digest[DIGEST_SIZE];
+	int r;
+
+	r = get_document(f, &want, want.id, &d, digest, e);
+	if (r < 0)
+		(void)err_wrap(e, "configuration");
+	else
+		r = config_parse(buf_str(&d.bytes), d.bytes.size, manifest, &f->platform, f->record,
+				 e);
+	buf_done(&d.bytes);
+	return r;
+}
+
+static int hand_over_record(struct fetcher *f, struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(RECORD_SIZE_MAX);
+	struct report report = {.kind = REPORT_RESOLVED};
+	int r;
+
+	record_write(f->record, &text);
+	if (buf_overflow(&text))
+		return image_fail(e, IMAGE_REASON_TOO_LARGE, "configuration of more than %d bytes",
+				  RECORD_SIZE_MAX);
+	r = write_all(FETCHER_RECORD, text.data, text.size);
+	if (r == 0) {
+		memcpy(report.digest, f->record->image.digest, DIGEST_SIZE);
+		r = report_send(WORKER_SOCK, &report);
+	}
+	if (r < 0) {
+		errno = -r;
+		return os_fail(e, "hand over the record");
+	}
+	return 0;
+}
+
+static int resolve(struct fetcher *f, struct err *e)
+{
+	char digest[DIGEST_SIZE], manifest_digest[DIGEST_SIZE];
+	struct document manifest;
+	int r;
+
+	r = find_manifest(f, &manifest, digest, manifest_digest, e);
+	if (r < 0)
+		return r;
+	r = get_config(f, &manifest, e);
+	document_done(&manifest);
+	if (r < 0)
+		return r;
+	f->record->image.digest = arena_strdup(&f->record->image.arena, digest);
+	f->record->image.manifest = arena_strdup(&f->record->image.arena, manifest_digest);
+	return hand_over_record(f, e);
+}
+
+/* ---- layers ---- */
+
+static void report_progress(struct blob *b)
+{
+	const struct record_layer *l = &b->fetcher->record->layers[b->layer];
+	struct report report = {
+		.kind = REPORT_LAYER,
+		.layer = b->layer,
+		.phase = IMAGE_LAYER_DOWNLOADING,
+		.bytes = b->bytes,
+		.total_bytes = l->blob_size,
+	};
+	int64_t now_ms = clock_mono_ms();
+
+	if (now_ms - b->reported_ms < PROGRESS_MS)
+		return;
+	b->reported_ms = now_ms;
+	memcpy(report.digest, l->blob, DIGEST_SIZE);
+	(void)report_send(WORKER_SOCK, &report); /* the puller's end would end us, too */
+}
+
+static void blob_done(struct blob *b)
+{
+	close_fd(&b->pipe_fd);
+	sha256_free(b->hash);
+	buf_done(&b->pending);
+	b->hash = NULL;
+	b->reading = false;
+}
+
+/* As much as the pipe takes; the rest stays pending. */
+static void write_pipe(struct blob *b, const char *data, size_t size)
+{
+	while (size && b->pipe_fd >= 0) {
+		ssize_t n = write(b->pipe_fd, data, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0) {
+			close_fd(&b->pipe_fd); /* the unpacker has gone, and will have said why */
+			return;
+		}
+		data += n;
+		size -= (size_t)n;
+	}
+	if (size && b->pipe_fd >= 0)
+		buf_add(&b->pending, data, size);
+}
+
+static bool take_blob(void *ctx, struct registry_get *g, const void *data, size_t size)
+{
+	struct blob *b = ctx;
+
+	sha256_add(b->hash, data, size);
+	b->bytes += size;
+	if (b->pending.size)
+		buf_add(&b->pending, data, size); /* what comes in spite of the pause */
+	else
+		write_pipe(b, data, size);
+	if (b->pending.size)
+		registry_pause(g);
+	report_progress(b);
+	return !buf_overflow(&b->pending);
+}
+
+/* When a good blob is written to its end. */
+static void finish(struct blob *b)
+{
+	struct report report = {.kind = REPORT_BLOB, .layer = b->layer};
+
+	if (!b->is_good || b->pending.size)
+		return;
+	b->reported_ms = 0;
+	report_progress(b);
+	(void)report_send(WORKER_SOCK, &report);
+	blob_done(b);
+}
+
+static void blob_ended(void *ctx, struct registry_get *g, const struct err *failure)
+{
+	struct blob *b = ctx;
+	const struct record_layer *l = &b->fetcher->record->layers[b->layer];
+	char hex[SHA256_HEX], digest[DIGEST_SIZE];
+	struct err e = {0};
+
+	(void)g;
+	b->get = NULL;
+	sha256_hex(b->hash, hex);
+	(void)snprintf(digest, sizeof(digest), "sha256:%s", hex);
+	if (failure)
+		e = *failure;
+	else if (strcmp(digest, l->blob) != 0)
+		(void)mismatch(&e, digest, l->blob);
+	if (e.code) {
+		(void)report_failure(WORKER_SOCK, b->layer, &e);
+		blob_done(b);
+		return;
+	}
+	b->is_good = true;
+	finish(b);
+}
+
+static void flush_pending(struct blob *b)
+{
+	struct buf rest = b->pending;
+
+	buf_init(&b->pending, PENDING_MAX);
+	write_pipe(b, rest.data, rest.size);
+	buf_done(&rest);
+	if (b->pending.size)
+		return;
+	if (b->get)
+		registry_resume(b->get);
+	finish(b);
+}
+
+static void begin_blob(struct fetcher *f, unsigned layer, int own_pipe_fd)
+{
+	const struct record_layer *l = &f->record->layers[layer];
+	struct blob *b = &f->blobs[layer];
+	const struct registry_want want = {
+		.kind = "blobs",
+		.id = l->blob,
+		.size = l->blob_size,
+		.exact = true,
+		.on_data = take_blob,
+		.on_end = blob_ended,
+		.ctx = b,
+	};
+
+	*b = (struct blob){
+		.fetcher = f,
+		.layer = layer,
+		.pipe_fd = own_pipe_fd,
+		.hash = sha256_new(),
+		.pending = BUF_INIT(PENDING_MAX),
+		.reading = true,
+	};
+	b->get = registry_start(f->registry, &want);
+}
+
+/* ---- the process ---- */
+
+/* 0; 1: the puller has closed. */
+static int take_layer_order(struct fetcher *f, struct err *e)
+{
+	struct layer_order order;
+	size_t fd_count = 0;
+	int fd = -1;
+	ssize_t n = fs_recv(WORKER_SOCK, &order, sizeof(order), &fd, 1, &fd_count, MSG_DONTWAIT);
+
+	if (n == -EAGAIN)
+		return 0;
+	if (n == 0 || n == -ECONNRESET)
+		return 1;
+	if (n != sizeof(order) || fd_count != 1 || order.layer >= f->record->layer_count ||
+	    f->blobs[order.layer].reading)
+		return err_set(e, EBADMSG, "an order that is none");
+	begin_blob(f, order.layer, fd);
+	return 0;
+}
+
+static int serve_layers(struct fetcher *f, struct err *e)
+{
+	for (;;) {
+		struct pollfd polls[1 + IMAGE_LAYERS_MAX] = {{.fd = WORKER_SOCK, .events = POLLIN}};
+		struct blob *full[1 + IMAGE_LAYERS_MAX];
+		size_t count = 1;
+		int r;
+
+		for (size_t i = 0; i < f->record->layer_count; i++) {
+			struct blob *b = &f->blobs[i];
+
+			if (!b->reading || !b->pending.size)
+				continue;
+			full[count] = b;
+			polls[count++] = (struct pollfd){.fd = b->pipe_fd, .events = POLLOUT};
+		}
+		if (registry_run(f->registry, polls, count, FOREVER_MS, e) < 0)
+			return -e->code;
+		for (size_t i = 1; i < count; i++)
+			if (polls[i].revents)
+				flush_pending(full[i]);
+		r = take_layer_order(f, e);
+		if (r != 0)
+			return r < 0 ? r : 0;
+	}
+}
+
+static int take_order(struct order *ret, struct err *e)
+{
+	size_t fd_count;
+	ssize_t n = fs_recv(WORKER_SOCK, ret, sizeof(*ret), NULL, 0, &fd_count, 0);
+
+	if (n != sizeof(*ret))
+		return err_set(e, EBADMSG, "an order that is none");
+	return 0;
+}
+
+static int fetch(struct fetcher *f, const struct order *order, struct err *e)
+{
+	const struct registry_options options = {
+		.name = &f->name,
+		.username = order->username[0] ? order->username : NULL,
+		.password = order->password,
+		.insecure = order->insecure,
+	};
+
+	if (reference_parse(order->reference, &f->name, e) < 0 ||
+	    platform_parse(order->platform, &f->platform, e) < 0)
+		return -e->code;
+	f->registry = registry_new(&options);
+	f->record = record_new();
+	if (resolve(f, e) < 0)
+		return -e->code;
+	return serve_layers(f, e);
+}
+
+int fetcher_main(int argc, char **argv)
+{
+	struct fetcher *f = xcalloc(1, sizeof(*f));
+	struct order order;
+	struct err e = {0};
+	int r;
+
+	(void)argc;
+	(void)argv;
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = take_order(&order, &e);
+	if (r == 0)
+		r = jail_fetcher(&e);
+	if (r < 0)
+		(void)image_class(&e, IMAGE_REASON_OTHER);
+	else
+		r = fetch(f, &order, &e);
+	if (r < 0)
+		r = report_failure(WORKER_SOCK, REPORT_NO_LAYER, &e);
+	_exit(r < 0 ? 1 : 0); /* all else goes with the process */
+}

@@ -1,0 +1,230 @@
+/* image/flight.c - layers on their way in
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "image/puller.h"
+#include "image/reason.h"
+
+#define SELF      "/proc/self/exe"
+#define PIPE_SIZE (1 << 20)
+
+struct flight *flight_find(const struct puller *p, const char *diff_id)
+{
+	for (struct flight *f = p->flights; f; f = f->next)
+		if (!f->over && !f->owner->ended && str_eq(f->diff_id, diff_id))
+			return f;
+	return NULL;
+}
+
+struct flight *flight_of(const struct puller *p, const struct pull *owner, unsigned layer)
+{
+	for (struct flight *f = p->flights; f; f = f->next)
+		if (!f->over && f->owner == owner && f->layer == layer)
+			return f;
+	return NULL;
+}
+
+/* ---- beginning ---- */
+
+/* The fetcher's end does not block, the unpacker's does. */
+static int make_pipe(int *ret_read_fd, int *ret_write_fd, struct err *e)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_sys(e, "pipe");
+	*ret_read_fd = fds[0];
+	*ret_write_fd = fds[1];
+	(void)fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE); /* it goes with less, too */
+	if (fcntl(fds[1], F_SETFL, O_NONBLOCK) < 0)
+		return err_sys(e, "non-blocking pipe");
+	return 0;
+}
+
+static int send_layer_order(const struct pull *owner, unsigned layer, int pipe_fd, struct err *e)
+{
+	const struct layer_order order = {.layer = layer};
+	int r = fs_send(owner->fetcher.sock, &order, sizeof(order), &pipe_fd, 1);
+
+	if (r < 0) {
+		errno = -r;
+		return err_sys(e, "order a layer");
+	}
+	return 0;
+}
+
+static int start(struct puller *p, struct flight *f, struct err *e)
+{
+	auto_close int tree_fd = -1, bytes_fd = -1, read_fd = -1, write_fd = -1;
+
+	if (store_ingest(&p->store, f->ingest, &tree_fd, &bytes_fd, e) < 0 ||
+	    make_pipe(&read_fd, &write_fd, e) < 0)
+		return -e->code;
+
+	const struct proc_fd fds[] = {
+		{read_fd, UNPACKER_IN}, {tree_fd, UNPACKER_TREE}, {bytes_fd, UNPACKER_BYTES}};
+
+	if (worker_start(SELF, "unpack", NULL, fds, ARRAY_COUNT(fds), true, &f->unpacker, e) < 0)
+		return -e->code;
+	return send_layer_order(f->owner, f->layer, write_fd, e);
+}
+
+int flight_begin(struct puller *p, struct pull *owner, unsigned layer, struct err *e)
+{
+	struct flight *f = xcalloc(1, sizeof(*f));
+
+	f->owner = owner;
+	f->layer = layer;
+	f->unpacker = (struct worker)WORKER_NONE;
+	memcpy(f->diff_id, owner->record->layers[layer].diff_id, DIGEST_SIZE);
+	f->next = p->flights;
+	p->flights = f;
+	if (start(p, f, e) == 0)
+		return 0;
+	f->over = true;
+	return image_class_os(e);
+}
+
+/* ---- going on ---- */
+
+/* To every pull that waits for the layer, in its own numbering. */
+static void report(struct puller *p, const struct flight *f, enum image_pull_phase phase,
+		   uint64_t bytes)
+{
+	for (struct pull *pull = p->pulls; pull; pull = pull->next) {
+		if (pull->ended || !pull->record)
+			continue;
+		for (unsigned i = 0; i < pull->record->layer_count; i++)
+			if (str_eq(pull->record->layers[i].diff_id, f->diff_id))
+				pull_report(pull, i, phase, bytes);
+	}
+}
+
+static uint64_t blob_size(const struct flight *f)
+{
+	return f->owner->record->layers[f->layer].blob_size;
+}
+
+void flight_progress(struct puller *p, struct flight *f, uint64_t bytes)
+{
+	uint64_t size = blob_size(f);
+
+	report(p, f, IMAGE_LAYER_DOWNLOADING, bytes < size ? bytes : size);
+}
+
+/* ---- ending ---- */
+
+static void fail(struct puller *p, struct flight *f, const struct err *why)
+{
+	struct err e = *why;
+
+	f->over = true;
+	(void)err_wrap(&e, "layer %u", f->layer);
+	pull_end(p, f->owner, &e);
+}
+
+static void publish_if_whole(struct puller *p, struct flight *f)
+{
+	struct err e = {0};
+
+	if (!f->blob_good || !f->unpacked)
+		return;
+	if (store_put_layer(&p->store, f->ingest, f->diff_id, &e) < 0) {
+		(void)image_class_os(&e);
+		fail(p, f, &e);
+		return;
+	}
+	f->ingest[0] = '\0'; /* it is a layer now */
+	f->over = true;
+	report(p, f, IMAGE_LAYER_DONE, blob_size(f));
+}
+
+void flight_blob_good(struct puller *p, struct flight *f)
+{
+	if (f->unpack_err.code) {
+		fail(p, f, &f->unpack_err);
+		return;
+	}
+	f->blob_good = true;
+	report(p, f, IMAGE_LAYER_UNPACKING, blob_size(f));
+	publish_if_whole(p, f);
+}
+
+void flight_blob_failed(struct puller *p, struct flight *f, const struct err *e)
+{
+	fail(p, f, e);
+}
+
+/* What the unpacker stumbled on may only be the consequence of a bad blob: the fetcher knows. */
+static void unpack_failed(struct puller *p, struct flight *f, const struct err *e)
+{
+	enum image_reason reason = image_reason_of(e);
+
+	if (!f->blob_good && (reason == IMAGE_REASON_MALFORMED || reason == IMAGE_REASON_TRUNCATED))
+		f->unpack_err = *e;
+	else
+		fail(p, f, e);
+}
+
+static void unpacked(struct puller *p, struct flight *f, const struct report *r)
+{
+	struct err e = {0};
+
+	if (str_eq(r->digest, f->diff_id)) {
+		f->unpacked = true;
+		publish_if_whole(p, f);
+		return;
+	}
+	(void)image_fail(&e, IMAGE_REASON_DIGEST_MISMATCH, "its diff-id is %s instead of %s",
+			 r->digest, f->diff_id);
+	unpack_failed(p, f, &e);
+}
+
+void flight_hear_unpacker(struct puller *p, struct flight *f)
+{
+	struct report r;
+	struct err e = {0};
+	int result;
+
+	while (!f->over && (result = report_recv(f->unpacker.sock, &r)) != REPORT_AGAIN) {
+		if (result == 0 && r.kind == REPORT_UNPACKED && !f->unpacked) {
+			unpacked(p, f, &r);
+		} else if (result == 0 && r.kind == REPORT_FAILED) {
+			(void)err_set(&e, (int)r.code, "%s", r.text);
+			unpack_failed(p, f, &e);
+		} else if (result == REPORT_CLOSED && (f->unpacked || f->unpack_err.code)) {
+			close_fd(&f->unpacker.sock); /* it has said all it had to */
+			return;
+		} else if (result == REPORT_CLOSED) {
+			(void)worker_failure(&f->unpacker, "unpacker", &e);
+			fail(p, f, &e);
+		} else {
+			(void)err_set(&e, EIO, "the unpacker talks nonsense");
+			fail(p, f, &e);
+		}
+	}
+}
+
+void flights_clear(struct puller *p)
+{
+	for (struct flight **next = &p->flights, *f; (f = *next);) {
+		if (!f->over && !f->owner->ended) {
+			next = &f->next;
+			continue;
+		}
+		*next = f->next;
+		ending_add(p, &f->unpacker, f->ingest[0] ? f->ingest : NULL);
+		free(f);
+	}
+}

@@ -1,0 +1,28 @@
+/* image/jail.h - what a worker gives away before it reads a foreign byte
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Each function is called once, by root, with one thread, when all descriptors
+ * that the worker needs are open.  There is no way back.  All of them: no new
+ * privileges, no core dumps, limits on memory, descriptors and CPU time, and a
+ * list of system calls beside which there are none (ENOSYS).
+ *
+ *   fetcher    an id of its own, no capability; reads only what resolving names
+ *              and checking certificates takes (Landlock, where the kernel has it)
+ *   unpacker   root of nothing but the layer's directory, which is nodev, nosuid,
+ *              noexec to it; network and IPC namespaces of its own, empty; the
+ *              capabilities that making files takes
+ *   reader     an id of its own, no capability, no file to open
+ *
+ * Under sanitizers the lists of calls and the limit on memory are left out,
+ * because their run-time does as it likes.
+ */
+#pragma once
+
+#include "base/err.h"
+
+int jail_fetcher(struct err *e);
+
+/* On success the working directory and root is the tree of 'tree_fd', which may be closed. */
+int jail_unpacker(int tree_fd, struct err *e);
+
+int jail_reader(struct err *e);

@@ -1,0 +1,242 @@
+/* image/pull.c - a pull, for its caller
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A pull is a socket whose other end the puller has: reports come on it, and
+ * closing it ends the pull.  What the store holds already takes no puller.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "image/client.h"
+#include "image/reason.h"
+#include "image/wire.h"
+
+struct image_pull {
+	struct image_store *store; /* borrowed */
+	char *reference;
+	struct image *held; /* the store had it: no puller takes part */
+	int fd;
+	enum image_reason reason;
+};
+
+static int copy(char *ret, size_t size, const char *text, const char *what, struct err *e)
+{
+	size_t len = text ? strlen(text) : 0;
+
+	if (len >= size)
+		return err_set(e, EINVAL, "%s of more than %zu characters", what, size - 1);
+	if (len)
+		memcpy(ret, text, len);
+	return 0;
+}
+
+static int fill_order(const struct image_pull_request *request, struct order *o, struct err *e)
+{
+	struct reference name;
+	struct platform platform;
+
+	memset(o, 0, sizeof(*o));
+	o->insecure = request->insecure;
+	if (reference_parse(request->reference, &name, e) < 0 ||
+	    platform_parse(request->platform, &platform, e) < 0 ||
+	    copy(o->username, sizeof(o->username), request->username, "user name", e) < 0 ||
+	    copy(o->password, sizeof(o->password), request->password, "password", e) < 0)
+		return -e->code;
+	reference_format(&name, o->reference);
+	platform_format(&platform, o->platform);
+	return 0;
+}
+
+/* One that cannot be read is as good as none: the pull repairs it. */
+static bool find_held(struct image_store *s, const struct order *o, struct image **ret)
+{
+	struct platform want, have;
+	struct err ignored;
+	struct image *image;
+	char *made;
+	bool fits;
+
+	if (image_find(s, o->reference, &image, &ignored) != 0)
+		return false;
+	made = xasprintf("%s/%s%s%s", image->os, image->architecture, image->variant ? "/" : "",
+			 image->variant ? image->variant : "");
+	fits = platform_parse(o->platform, &want, &ignored) == 0 &&
+	       platform_parse(made, &have, &ignored) == 0 && platform_match(&want, &have);
+	free(made);
+	if (!fits) {
+		image_free(image);
+		return false;
+	}
+	*ret = image;
+	return true;
+}
+
+static struct image_pull *pull_new(struct image_store *s, const char *reference)
+{
+	struct image_pull *p = xcalloc(1, sizeof(*p));
+
+	p->store = s;
+	p->reference = xstrdup(reference);
+	p->fd = -1;
+	s->pulls++;
+	return p;
+}
+
+static int begin_held(struct image_pull *p, struct image *own_image, struct err *e)
+{
+	p->held = own_image;
+	p->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); /* readable from birth */
+	return p->fd < 0 ? err_sys(e, "event descriptor") : 0;
+}
+
+static int send_order(struct image_pull *p, const struct order *o, struct err *e)
+{
+	auto_close int theirs = -1;
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return err_sys(e, "socket pair");
+	p->fd = pair[0];
+	theirs = pair[1];
+	r = fs_send(p->store->puller.sock, o, sizeof(*o), &theirs, 1);
+	if (r < 0) {
+		errno = -r;
+		return err_sys(e, "order a pull");
+	}
+	return 0;
+}
+
+int image_pull_begin(struct image_store *s, const struct image_pull_request *request,
+		     struct image_pull **ret, struct err *e)
+{
+	struct order *o = xcalloc(1, sizeof(*o));
+	struct image_pull *p;
+	struct image *held;
+	int r;
+
+	r = fill_order(request, o, e);
+	if (r < 0) {
+		free(o);
+		return r;
+	}
+	p = pull_new(s, o->reference);
+	if (request->policy == IMAGE_PULL_IF_ABSENT && find_held(s, o, &held)) {
+		r = begin_held(p, held, e);
+	} else {
+		r = client_start_puller(s, e);
+		if (r == 0)
+			r = send_order(p, o, e);
+	}
+	explicit_bzero(o->password, sizeof(o->password));
+	free(o);
+	if (r < 0) {
+		image_pull_free(p);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}
+
+int image_pull_fd(const struct image_pull *p)
+{
+	return p->fd;
+}
+
+enum image_reason image_pull_reason(const struct image_pull *p)
+{
+	return p->reason;
+}
+
+static int failed(struct image_pull *p, struct err *e)
+{
+	p->reason = image_reason_of(e);
+	return -e->code;
+}
+
+static int done(struct image_pull *p, struct image_pull_event *ret, struct err *e)
+{
+	int r;
+
+	ret->kind = IMAGE_PULL_DONE;
+	ret->image = p->held;
+	p->held = NULL;
+	if (ret->image)
+		return 0;
+	r = image_find(p->store, p->reference, &ret->image, e);
+	if (r == 0)
+		return 0;
+	if (r == IMAGE_ABSENT)
+		(void)err_set(e, EIO, "%s was pulled and is gone again", p->reference);
+	return failed(p, e);
+}
+
+static int take_report(struct image_pull *p, const struct report *report,
+		       struct image_pull_event *ret, struct err *e)
+{
+	memcpy(ret->digest, report->digest, sizeof(ret->digest));
+	switch (report->kind) {
+	case REPORT_RESOLVED:
+		ret->kind = IMAGE_PULL_RESOLVED;
+		return 0;
+	case REPORT_LAYER:
+		ret->kind = IMAGE_PULL_LAYER;
+		ret->layer = report->layer;
+		ret->layer_count = report->layer_count;
+		ret->phase = (enum image_pull_phase)report->phase;
+		ret->bytes = report->bytes;
+		ret->total_bytes = report->total_bytes;
+		return 0;
+	case REPORT_DONE:
+		return done(p, ret, e);
+	case REPORT_FAILED:
+		(void)err_set(e, (int)report->code, "%s", report->text);
+		return failed(p, e);
+	default:
+		(void)err_set(e, EPROTO, "unknown report %u of the puller", report->kind);
+		return failed(p, e);
+	}
+}
+
+int image_pull_next(struct image_pull *p, struct image_pull_event *ret, struct err *e)
+{
+	struct report report;
+	int r;
+
+	memset(ret, 0, sizeof(*ret));
+	if (p->held)
+		return done(p, ret, e);
+	r = report_recv(p->fd, &report);
+	if (r == REPORT_AGAIN)
+		return IMAGE_AGAIN;
+	if (r == 0)
+		return take_report(p, &report, ret, e);
+	if (r < 0) {
+		errno = -r;
+		(void)err_sys(e, "report of the puller");
+	} else {
+		(void)err_set(e, EIO, "the puller ended before the pull");
+	}
+	e->code = EIO;
+	return failed(p, e);
+}
+
+void image_pull_free(struct image_pull *p)
+{
+	if (!p)
+		return;
+	assert(p->store->pulls > 0);
+
+	close_fd(&p->fd);
+	image_free(p->held);
+	if (--p->store->pulls == 0 && p->store->puller.sock >= 0)
+		client_end_puller(p->store);
+	free(p->reference);
+	free(p);
+}

@@ -1,0 +1,429 @@
+/* image/puller.c - the process that makes the pulls of one store
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "image/puller.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "image/reason.h"
+
+#define SELF      "/proc/self/exe"
+#define PULLS_MAX 1000
+
+/* ---- one pull ---- */
+
+void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase, uint64_t bytes)
+{
+	const struct record_layer *l = &pull->record->layers[layer];
+	struct report r = {
+		.kind = REPORT_LAYER,
+		.layer = layer,
+		.layer_count = (uint32_t)pull->record->layer_count,
+		.phase = phase,
+		.bytes = bytes,
+		.total_bytes = l->blob_size,
+	};
+
+	pull->phases[layer] = phase;
+	memcpy(r.digest, l->blob, DIGEST_SIZE);
+	(void)report_send(pull->caller_fd, &r); /* a caller that is slow misses some */
+}
+
+void pull_end(struct puller *p, struct pull *pull, const struct err *e)
+{
+	struct err named;
+
+	if (pull->ended)
+		return;
+	pull->ended = true;
+	ending_add(p, &pull->fetcher, NULL);
+	pull->last = (struct report){.kind = REPORT_DONE};
+	if (!e)
+		return;
+	named = *e;
+	(void)err_wrap(&named, "%s", pull->name_text);
+	pull->last.kind = REPORT_FAILED;
+	pull->last.code = (uint32_t)named.code;
+	memcpy(pull->last.text, named.msg, sizeof(pull->last.text));
+}
+
+static void send_last(struct pull *pull)
+{
+	if (pull->ended && !pull->caller_gone &&
+	    report_send(pull->caller_fd, &pull->last) != -EAGAIN)
+		pull->caller_gone = true;
+}
+
+static void pull_free(struct pull *pull)
+{
+	close_fd(&pull->caller_fd);
+	close_fd(&pull->record_fd);
+	record_free(pull->record);
+	free(pull);
+}
+
+/* A failure of ours, by class: the disk is full, or something else. */
+static void end_by_us(struct puller *p, struct pull *pull, struct err *e)
+{
+	(void)image_class_os(e);
+	pull_end(p, pull, e);
+}
+
+static int start_fetcher(struct pull *pull, const struct order *order, struct err *e)
+{
+	int r;
+
+	pull->record_fd = memfd_create("record", MFD_CLOEXEC);
+	if (pull->record_fd < 0)
+		return err_sys(e, "memory file");
+
+	const struct proc_fd fds[] = {{pull->record_fd, FETCHER_RECORD}};
+
+	if (worker_start(SELF, "fetch", NULL, fds, ARRAY_COUNT(fds), true, &pull->fetcher, e) < 0)
+		return -e->code;
+	r = fs_send(pull->fetcher.sock, order, sizeof(*order), NULL, 0);
+	if (r < 0) {
+		errno = -r;
+		return err_sys(e, "order a pull");
+	}
+	return 0;
+}
+
+static void begin_pull(struct puller *p, const struct order *order, int own_caller_fd)
+{
+	struct pull *pull = xcalloc(1, sizeof(*pull));
+	struct err e = {0};
+
+	pull->caller_fd = own_caller_fd;
+	pull->record_fd = -1;
+	pull->fetcher = (struct worker)WORKER_NONE;
+	pull->next = p->pulls;
+	p->pulls = pull;
+	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s", order->reference);
+	if (reference_parse(order->reference, &pull->name, &e) < 0 ||
+	    start_fetcher(pull, order, &e) < 0)
+		end_by_us(p, pull, &e);
+}
+
+/* ---- what its fetcher says ---- */
+
+static int read_record(struct pull *pull, struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(RECORD_SIZE_MAX);
+
+	if (lseek(pull->record_fd, 0, SEEK_SET) < 0)
+		return err_sys(e, "rewind the record");
+	if (fs_read_fd(pull->record_fd, &text, e) < 0)
+		return err_wrap(e, "image record");
+	return record_read(buf_str(&text), text.size, &pull->record, e);
+}
+
+static void resolved(struct puller *p, struct pull *pull, const struct report *r)
+{
+	struct err e = {0};
+
+	if (pull->record || read_record(pull, &e) < 0) {
+		(void)err_set(&e, EIO, "the fetcher's record is none");
+		pull_end(p, pull, &e);
+		return;
+	}
+	if (!str_eq(pull->record->image.digest, r->digest) ||
+	    (pull->name.digest[0] && !str_eq(pull->name.digest, r->digest))) {
+		(void)image_fail(&e, IMAGE_REASON_DIGEST_MISMATCH, "the fetcher brought %s",
+				 r->digest);
+		pull_end(p, pull, &e);
+		return;
+	}
+	(void)report_send(pull->caller_fd, r);
+}
+
+static void fetch_failed(struct puller *p, struct pull *pull, const struct report *r)
+{
+	struct flight *f = flight_of(p, pull, r->layer);
+	struct err e = {0};
+
+	(void)err_set(&e, (int)r->code, "%s", r->text);
+	if (f)
+		flight_blob_failed(p, f, &e);
+	else
+		pull_end(p, pull, &e);
+}
+
+static void take_fetcher_report(struct puller *p, struct pull *pull, const struct report *r)
+{
+	struct flight *f = flight_of(p, pull, r->layer);
+
+	if (r->kind == REPORT_RESOLVED)
+		resolved(p, pull, r);
+	else if (r->kind == REPORT_FAILED)
+		fetch_failed(p, pull, r);
+	else if (r->kind == REPORT_LAYER && f)
+		flight_progress(p, f, r->bytes);
+	else if (r->kind == REPORT_BLOB && f)
+		flight_blob_good(p, f);
+}
+
+static void hear_fetcher(struct puller *p, struct pull *pull)
+{
+	struct report r;
+	struct err e = {0};
+	int result;
+
+	while (!pull->ended && (result = report_recv(pull->fetcher.sock, &r)) != REPORT_AGAIN) {
+		if (result == 0) {
+			take_fetcher_report(p, pull, &r);
+			continue;
+		}
+		if (result == REPORT_CLOSED)
+			(void)worker_failure(&pull->fetcher, "fetcher", &e);
+		else
+			(void)err_set(&e, EIO, "the fetcher talks nonsense");
+		pull_end(p, pull, &e);
+	}
+}
+
+/* ---- what is due ---- */
+
+static bool is_there(const struct pull *pull, unsigned layer)
+{
+	return pull->phases[layer] == IMAGE_LAYER_DONE || pull->phases[layer] == IMAGE_LAYER_EXISTS;
+}
+
+static int check_space(const struct puller *p, const struct pull *pull, struct err *e)
+{
+	uint64_t free_bytes = store_free_bytes(&p->store), need = 0;
+
+	for (unsigned i = 0; i < pull->record->layer_count; i++)
+		if (!is_there(pull, i))
+			need += pull->record->layers[i].blob_size;
+	if (need > free_bytes)
+		return image_fail(e, IMAGE_REASON_DISK_FULL,
+				  "%llu MB are needed at least, %llu MB are free in %s",
+				  (unsigned long long)(need >> 20),
+				  (unsigned long long)(free_bytes >> 20), p->store.dir);
+	return 0;
+}
+
+static unsigned flight_count(const struct puller *p)
+{
+	unsigned count = 0;
+
+	for (const struct flight *f = p->flights; f; f = f->next)
+		count++;
+	return count;
+}
+
+/* How many layers are not there yet, having begun what may begin; or -errno. */
+static int gather(struct puller *p, struct pull *pull, struct err *e)
+{
+	const struct record *r = pull->record;
+	int missing = 0;
+
+	for (unsigned i = 0; i < r->layer_count; i++) {
+		if (!is_there(pull, i) && store_has_layer(&p->store, r->layers[i].diff_id))
+			pull_report(pull, i, IMAGE_LAYER_EXISTS, r->layers[i].blob_size);
+		missing += !is_there(pull, i);
+	}
+	for (unsigned i = 0; missing && i < r->layer_count; i++) {
+		if (is_there(pull, i) || flight_find(p, r->layers[i].diff_id))
+			continue;
+		if (flight_count(p) >= FLIGHTS_MAX)
+			break;
+		if (check_space(p, pull, e) < 0 || flight_begin(p, pull, i, e) < 0)
+			return -e->code;
+	}
+	return missing;
+}
+
+static void advance(struct puller *p, struct pull *pull)
+{
+	struct err e = {0};
+	int missing = gather(p, pull, &e);
+
+	if (missing < 0)
+		pull_end(p, pull, &e);
+	else if (missing > 0)
+		return;
+	else if (store_put_image(&p->store, &pull->name, pull->record, clock_wall_ms(), &e) < 0)
+		end_by_us(p, pull, &e);
+	else
+		pull_end(p, pull, NULL);
+}
+
+static void free_ended(struct puller *p)
+{
+	for (struct pull **next = &p->pulls, *pull; (pull = *next);) {
+		if (!pull->ended || !pull->caller_gone) {
+			next = &pull->next;
+			continue;
+		}
+		*next = pull->next;
+		pull_free(pull);
+	}
+}
+
+/* One pull's end may let another begin, and the other way round: until nothing changes. */
+static void reconcile(struct puller *p)
+{
+	bool changed;
+
+	do {
+		changed = false;
+		flights_clear(p);
+		for (struct pull *pull = p->pulls; pull; pull = pull->next) {
+			if (pull->ended || !pull->record)
+				continue;
+			advance(p, pull);
+			changed |= pull->ended;
+		}
+	} while (changed);
+	for (struct pull *pull = p->pulls; pull; pull = pull->next)
+		send_last(pull);
+	flights_clear(p);
+	free_ended(p);
+	endings_reap(p);
+}
+
+/* ---- what happens ---- */
+
+static void take_order(struct puller *p)
+{
+	static struct order order; /* large */
+	size_t fd_count = 0, pulls = 0;
+	int fd = -1;
+	ssize_t n = fs_recv(WORKER_SOCK, &order, sizeof(order), &fd, 1, &fd_count, MSG_DONTWAIT);
+
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0) {
+		p->caller_closed = true;
+		return;
+	}
+	for (const struct pull *pull = p->pulls; pull; pull = pull->next)
+		pulls++;
+	if (n == sizeof(order) && fd_count == 1 && pulls < PULLS_MAX)
+		begin_pull(p, &order, fd);
+	else if (fd_count == 1)
+		(void)close(fd); /* the caller sees that */
+	explicit_bzero(&order, sizeof(order));
+}
+
+/* A caller has nothing to say: it hangs up. */
+static void hear_caller(struct puller *p, struct pull *pull, short events)
+{
+	if (!(events & (POLLIN | POLLHUP | POLLERR)))
+		return;
+	pull->caller_gone = true;
+	pull_end(p, pull, NULL);
+}
+
+struct polls {
+	struct pollfd *items;
+	size_t count, capacity;
+};
+
+static void watch(struct polls *polls, int fd, short events)
+{
+	polls->items = xgrow(polls->items, polls->count, &polls->capacity, sizeof(*polls->items));
+	polls->items[polls->count++] = (struct pollfd){.fd = fd, .events = events};
+}
+
+/* What is watched and what is heard are walked in the same order; -1 is never ready. */
+static void watch_all(const struct puller *p, struct polls *polls)
+{
+	polls->count = 0;
+	watch(polls, p->caller_closed ? -1 : WORKER_SOCK, POLLIN);
+	for (const struct pull *pull = p->pulls; pull; pull = pull->next) {
+		watch(polls, pull->caller_fd, pull->ended ? POLLIN | POLLOUT : POLLIN);
+		watch(polls, pull->fetcher.sock, POLLIN);
+	}
+	for (const struct flight *f = p->flights; f; f = f->next)
+		watch(polls, f->unpacker.sock, POLLIN);
+	for (size_t i = 0; i < p->ending_count; i++)
+		watch(polls, p->endings[i].worker.pidfd, POLLIN);
+}
+
+static void hear_all(struct puller *p, const struct polls *polls)
+{
+	const struct pollfd *next = polls->items;
+	bool ordered = next++->revents;
+
+	for (struct pull *pull = p->pulls; pull; pull = pull->next, next += 2) {
+		hear_caller(p, pull, next[0].revents);
+		if (next[1].revents && !pull->ended)
+			hear_fetcher(p, pull);
+	}
+	for (struct flight *f = p->flights; f; f = f->next, next++)
+		if (next->revents && !f->over && !f->owner->ended)
+			flight_hear_unpacker(p, f);
+	if (ordered)
+		take_order(p);
+}
+
+/* ---- the process ---- */
+
+static int run(struct puller *p, struct err *e)
+{
+	struct polls polls = {NULL, 0, 0};
+
+	while (!p->caller_closed || p->pulls || p->ending_count) {
+		watch_all(p, &polls);
+		if (poll(polls.items, polls.count, -1) < 0 && errno != EINTR) {
+			free(polls.items);
+			return err_sys(e, "poll");
+		}
+		hear_all(p, &polls);
+		reconcile(p);
+	}
+	free(polls.items);
+	return 0;
+}
+
+/* With the store, and the lock on it. */
+static int pull_all(struct puller *p, struct err *e)
+{
+	p->lock_fd = store_lock(&p->store, e);
+	if (p->lock_fd < 0)
+		return -e->code;
+	ending_remove_all(p);
+	if (run(p, e) < 0 || store_sweep(&p->store, e) < 0)
+		return -e->code;
+	ending_remove_all(p);
+	return 0;
+}
+
+int puller_main(int argc, char **argv)
+{
+	struct puller p = {.lock_fd = -1};
+	struct err e = {0};
+	int r;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)prctl(PR_SET_DUMPABLE, 0); /* it sees passwords */
+	r = argc > 2 ? store_init(&p.store, argv[2], &e) : err_set(&e, EINVAL, "no store is named");
+	if (r == 0) {
+		r = pull_all(&p, &e);
+		store_done(&p.store);
+		close_fd(&p.lock_fd);
+	}
+	free(p.endings);
+	if (r < 0)
+		(void)dprintf(STDERR_FILENO, "berth-worker pull: %s\n", e.msg);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,112 @@
+/* image/puller.h - the process that makes the pulls of one store
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Theory of operation
+ *
+ * The puller is root and parses nothing foreign: it starts fetchers and
+ * unpackers, connects them by pipes, checks what they report, and publishes
+ * what both of them say is right.
+ *
+ * A pull is one caller's order and has a fetcher.  A flight is one layer on its
+ * way in: it belongs to the pull whose fetcher brings it, and has an unpacker.
+ * Other pulls that want the layer wait for the flight.
+ *
+ *   pull:    ordered ─ resolved (a record) ─ all layers there ─ published ─ ended
+ *   flight:  blob good + unpacked ─ published ─ over
+ *
+ * Events only change these structures; then reconcile() looks at all of them
+ * and does what is due.  Nothing is freed elsewhere.
+ *
+ * 1. A layer is published when its fetcher says that the blob has the right
+ *    digest and its unpacker says that the tar has the right diff-id.  Layers
+ *    are known by diff-id only, which the unpacker has computed, so one image's
+ *    registry cannot lie about another's layers.
+ * 2. A flight whose pull ends is over; whoever waits for it begins another.
+ * 3. What an unpacker made is removed when it has been reaped, not before.
+ * 4. There is one puller per store: it holds the lock.  It ends when the caller
+ *    has closed and the last pull has ended, and sweeps the store before.
+ */
+#pragma once
+
+#include "image/record.h"
+#include "image/store.h"
+#include "image/wire.h"
+#include "image/worker.h"
+
+#define FLIGHTS_MAX 4 /* at once, of all pulls: more would only share two cores and a disk */
+
+struct pull {
+	struct pull *next;
+	int caller_fd;
+	char name_text[REFERENCE_SIZE];
+	struct reference name;
+	struct worker fetcher;
+	int record_fd;         /* the memory file that the fetcher writes the record to */
+	struct record *record; /* NULL: not resolved yet */
+	enum image_pull_phase phases[IMAGE_LAYERS_MAX]; /* DONE and EXISTS: it is there */
+
+	bool ended;         /* .last is to be sent, and is all that is left to do */
+	struct report last; /* REPORT_DONE or REPORT_FAILED */
+	bool caller_gone;   /* or has got it */
+};
+
+struct flight {
+	struct flight *next;
+	struct pull *owner; /* borrowed */
+	unsigned layer;     /* of the owner */
+	char diff_id[DIGEST_SIZE];
+	char ingest[INGEST_SIZE];
+	struct worker unpacker;
+	bool blob_good, unpacked;
+	struct err unpack_err; /* code 0: none; it waits for what the fetcher says of the blob */
+	bool over;
+};
+
+/* What has been killed, and what to remove when it is reaped. */
+struct ending {
+	struct worker worker;
+	char ingest[INGEST_SIZE]; /* "": nothing */
+};
+
+struct puller {
+	struct store store;
+	int lock_fd;
+	bool caller_closed;
+	struct pull *pulls;
+	struct flight *flights;
+	struct ending *endings;
+	size_t ending_count, ending_capacity;
+};
+
+/* ---- pulls (puller.c) ---- */
+
+/* End it: with *e (whose sentence gets the name in front), or as done when NULL. */
+void pull_end(struct puller *p, struct pull *pull, const struct err *e);
+/* Tell the caller about a layer; not if it is slow to listen. */
+void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase, uint64_t bytes);
+
+/* ---- flights (flight.c) ---- */
+
+int flight_begin(struct puller *p, struct pull *owner, unsigned layer, struct err *e);
+struct flight *flight_find(const struct puller *p, const char *diff_id);
+/* The one of this owner's layer, or NULL. */
+struct flight *flight_of(const struct puller *p, const struct pull *owner, unsigned layer);
+/* What its fetcher and its unpacker say. */
+void flight_progress(struct puller *p, struct flight *f, uint64_t bytes);
+void flight_blob_good(struct puller *p, struct flight *f);
+void flight_blob_failed(struct puller *p, struct flight *f, const struct err *e);
+void flight_hear_unpacker(struct puller *p, struct flight *f);
+/* Free those that are over or whose owner has ended. */
+void flights_clear(struct puller *p);
+
+/* ---- endings (ending.c) ---- */
+
+/* Kill the worker; remove 'ingest' (or NULL) when it has gone. */
+void ending_add(struct puller *p, struct worker *w, const char *ingest);
+/* Reap what can be reaped. */
+void endings_reap(struct puller *p);
+/* Remove what is in ingest/ now, in a child. */
+void ending_remove_all(struct puller *p);
+
+/* Why a worker closed its socket, as a sentence: "the fetcher ended by signal 9". */
+int worker_failure(struct worker *w, const char *what, struct err *e);

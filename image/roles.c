@@ -1,0 +1,31 @@
+/* image/roles.c - main() of berth-worker
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * In a file of its own: what refers to it brings all that the roles are linked with.
+ */
+#include <stdio.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "image/image.h"
+#include "image/worker.h"
+
+static const struct {
+	const char *role;
+	int (*main)(int argc, char **argv);
+} roles[] = {
+	{"pull", puller_main},
+	{"fetch", fetcher_main},
+	{"unpack", unpacker_main},
+	{"user", reader_main},
+};
+
+int image_worker_main(int argc, char **argv)
+{
+	for (size_t i = 0; argc > 1 && i < ARRAY_COUNT(roles); i++)
+		if (str_eq(argv[1], roles[i].role))
+			return roles[i].main(argc, argv);
+	(void)fputs("berth-worker is started by berthd, with descriptors that nobody else has\n",
+		    stderr);
+	return 2;
+}

@@ -1,0 +1,79 @@
+/* image/wire.h - what the processes of a pull say to each other
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *   caller  -> puller    order, and the socket on which the pull is reported
+ *   puller  -> caller    report
+ *   puller  -> fetcher   order; then for each layer its number and a pipe for its bytes
+ *   fetcher -> puller    report; the image's record goes into a memory file
+ *   unpacker -> puller   report
+ *   reader   -> caller   reader_answer
+ *
+ * One message is one packet of a unix socket (SOCK_SEQPACKET): a struct of
+ * fixed size.  Fetcher and unpacker may be in foreign hands, so whoever takes a
+ * report checks every member of it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "image/image.h"
+#include "image/manifest.h"
+#include "image/reference.h"
+
+#define USERNAME_SIZE 256
+#define PASSWORD_SIZE 16384 /* tokens of cloud registries have a few thousand characters */
+
+struct order {
+	char reference[REFERENCE_SIZE];
+	char platform[PLATFORM_SIZE];
+	char username[USERNAME_SIZE]; /* "": anonymous */
+	char password[PASSWORD_SIZE];
+	bool insecure;
+};
+
+struct layer_order {
+	uint32_t layer;
+};
+
+enum report_kind {
+	REPORT_RESOLVED = 1, /* .digest; the fetcher has written the record */
+	REPORT_LAYER,        /* .layer .phase .bytes .total_bytes, and .digest of the blob */
+	REPORT_BLOB,         /* fetcher: all of .layer's blob has come and is the right one */
+	REPORT_UNPACKED,     /* unpacker: .digest is the diff-id, .bytes the size of the files */
+	REPORT_DONE,         /* puller: the image is in the store */
+	REPORT_FAILED,       /* .code and .text; of .layer, or of all: REPORT_NO_LAYER */
+};
+
+#define REPORT_NO_LAYER UINT32_MAX
+
+struct report {
+	uint32_t kind;
+	uint32_t layer, layer_count, phase;
+	uint64_t bytes, total_bytes;
+	uint32_t code;            /* errno value */
+	char digest[DIGEST_SIZE]; /* valid, or "" */
+	char text[ERR_MSG_SIZE];  /* UTF-8 without control characters */
+};
+
+/* 0 or -errno; -EAGAIN when the socket is full. */
+int report_send(int sock, const struct report *r);
+/* A REPORT_FAILED of an err. */
+int report_failure(int sock, uint32_t layer, const struct err *e);
+
+enum { REPORT_CLOSED = 1, REPORT_AGAIN = 2 };
+
+/* 0, REPORT_CLOSED, REPORT_AGAIN, or -errno: -EBADMSG for what is no report. */
+int report_recv(int sock, struct report *ret);
+
+/* What the reader says: who the user is, or why not. */
+struct reader_answer {
+	uint32_t code; /* errno value; 0: .user counts */
+	char text[ERR_MSG_SIZE];
+	struct image_user user;
+};
+
+/* Make the text one that may stand anywhere: what is not printable UTF-8 becomes '?'. */
+void clean_text(char *text);

@@ -1,0 +1,60 @@
+/* image/worker.h - the roles of berth-worker
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A role is a process.  It gets its descriptors at fixed numbers, says nothing
+ * on standard output, and ends with 0 unless it could not even report.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/proc.h"
+
+/* puller: [WORKER_SOCK] orders from the caller; argv[2] is the store's directory */
+/* fetcher: [WORKER_SOCK] order and reports, [FETCHER_RECORD] a memory file for the record */
+/* unpacker: [WORKER_SOCK] reports, and below */
+/* reader: [WORKER_SOCK] the answer, [READER_ROOT] a root; argv[2] is the user */
+enum {
+	WORKER_SOCK = 3,
+	FETCHER_RECORD = 4,
+	UNPACKER_IN = 4,    /* a pipe: the layer's bytes */
+	UNPACKER_TREE = 5,  /* the directory to fill */
+	UNPACKER_BYTES = 6, /* file for the sum of sizes */
+	READER_ROOT = 4,
+};
+
+int puller_main(int argc, char **argv);
+int fetcher_main(int argc, char **argv);
+int unpacker_main(int argc, char **argv);
+int reader_main(int argc, char **argv);
+
+/* ---- starting one ---- */
+
+struct worker {
+	int sock;  /* our end, non-blocking; -1: none */
+	int pidfd; /* -1: none */
+};
+
+#define WORKER_NONE                     \
+	{                               \
+		.sock = -1, .pidfd = -1 \
+	}
+
+/*
+ * Start 'program' (berth-worker) in a role.  It gets the other end of *ret's
+ * sock at WORKER_SOCK and the descriptors given, none of which is 0 to 3; and
+ * of the environment what says where proxies are.
+ */
+int worker_start(const char *program, const char *role, const char *arg, const struct proc_fd *fds,
+		 size_t fd_count, bool die_with_parent, struct worker *ret, struct err *e);
+
+/* Has it ended?  Then it is reaped and .pidfd is -1; *ret_status as proc_wait(). */
+bool worker_reap(struct worker *w, int *ret_status);
+
+/* Wait so long for it to end. */
+void worker_wait(const struct worker *w, int timeout_ms);
+
+/* Kill it and close the socket; it is still to be reaped. */
+void worker_kill(struct worker *w);

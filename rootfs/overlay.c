@@ -1,0 +1,238 @@
+/* rootfs/overlay.c - the kernel's overlay file system, mounted nowhere
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Directories are named by our descriptors (/proc/self/fd/N): paths of any
+ * length and with any character will do, and a container that looks at its
+ * mounts learns nothing about the host's directories.
+ */
+#include "rootfs/overlay.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/fs.h"
+
+#define FD_PATH_SIZE 32
+#define OPTIONS_MAX  4095 /* mount(2) takes one page */
+#define LOG_SIZE     256
+
+/* ---- the new way: fsopen(2) ---- */
+
+/* What the kernel says about it, behind errno's text.  6.5 and later say something. */
+static int fs_failed(int fs_fd, const char *what, struct err *e)
+{
+	int errnum = errno;
+	char log[LOG_SIZE];
+	ssize_t n = read(fs_fd, log, sizeof(log) - 1);
+	size_t len;
+
+	errno = errnum;
+	(void)err_sys(e, "overlay: %s", what);
+	if (n > 2) {
+		log[n] = '\0';
+		log[strcspn(log, "\n")] = '\0';
+		len = strlen(e->msg);
+		(void)snprintf(e->msg + len, sizeof(e->msg) - len, " (%s)", log + 2);
+	}
+	return -e->code;
+}
+
+static int set_string(int fs_fd, const char *key, const char *value, struct err *e)
+{
+	if (fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value, 0) < 0)
+		return fs_failed(fs_fd, key, e);
+	return 0;
+}
+
+static int set_directory(int fs_fd, const char *key, int dir_fd, struct err *e)
+{
+	char path[FD_PATH_SIZE];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", dir_fd);
+	return set_string(fs_fd, key, path, e);
+}
+
+static int set_flag(int fs_fd, const char *key, struct err *e)
+{
+	if (fsconfig(fs_fd, FSCONFIG_SET_FLAG, key, NULL, 0) < 0)
+		return fs_failed(fs_fd, key, e);
+	return 0;
+}
+
+/* Index off: it would tie a scratch to one set of layers for ever. */
+static int set_options(int fs_fd, const struct overlay *o, struct err *e)
+{
+	if (set_string(fs_fd, "source", "overlay", e) < 0 ||
+	    set_directory(fs_fd, "upperdir", o->upper_fd, e) < 0 ||
+	    set_directory(fs_fd, "workdir", o->work_fd, e) < 0 ||
+	    set_string(fs_fd, "index", "off", e) < 0)
+		return -e->code;
+	if (o->user_attributes && set_flag(fs_fd, "userxattr", e) < 0)
+		return -e->code;
+	return o->volatile_upper ? set_flag(fs_fd, "volatile", e) : 0;
+}
+
+static int mount_new(const struct overlay *o, int *ret_mount_fd, struct err *e)
+{
+	auto_close int fs_fd = fsopen("overlay", FSOPEN_CLOEXEC);
+	int fd;
+
+	if (fs_fd < 0)
+		return err_sys(e, "overlay");
+	for (size_t i = 0; i < o->lower_count; i++)
+		if (set_directory(fs_fd, "lowerdir+", o->lower_fds[i], e) < 0)
+			return -e->code;
+	if (set_options(fs_fd, o, e) < 0)
+		return -e->code;
+	if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return fs_failed(fs_fd, "create", e);
+	fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, o->read_only ? MOUNT_ATTR_RDONLY : 0);
+	if (fd < 0)
+		return fs_failed(fs_fd, "mount", e);
+	*ret_mount_fd = fd;
+	return 0;
+}
+
+/* ---- the old way: mount(2), where nobody sees it ---- */
+
+/* Names are relative to /proc/self/fd, where the child goes: 127 of them fit easily. */
+static void put_options(const struct overlay *o, struct buf *out)
+{
+	buf_puts(out, "lowerdir=");
+	for (size_t i = 0; i < o->lower_count; i++)
+		buf_printf(out, "%s%d", i ? ":" : "", o->lower_fds[i]);
+	buf_printf(out, ",upperdir=%d,workdir=%d,index=off%s%s", o->upper_fd, o->work_fd,
+		   o->user_attributes ? ",userxattr" : "", o->volatile_upper ? ",volatile" : "");
+}
+
+/* How far the child came. */
+enum step { NAMESPACE, PRIVATE, OPEN, ENTER, MOUNT, DETACH, STEPS };
+
+static const char *const steps[STEPS] = {
+	[NAMESPACE] = "mount namespace",
+	[PRIVATE] = "private mounts",
+	[OPEN] = "open a directory again",
+	[ENTER] = "enter /proc/self/fd",
+	[MOUNT] = "mount",
+	[DETACH] = "detach",
+};
+
+struct answer {
+	enum step step;
+	int errnum; /* 0: the mount comes along */
+};
+
+static _Noreturn void say(int sock, enum step step, int mount_fd)
+{
+	const struct answer a = {.step = step, .errnum = mount_fd < 0 ? errno : 0};
+
+	_exit(fs_send(sock, &a, sizeof(a), &mount_fd, mount_fd >= 0 ? 1 : 0) < 0 ? 1 : 0);
+}
+
+/*
+ * Overlay takes directories of its own mount namespace only, so each is opened
+ * again there, and takes the number that the options name.
+ *
+ * Context: child after fork of a process with threads; must not allocate.
+ */
+static bool open_again(const char *path, int fd)
+{
+	int again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return again >= 0 && dup2(again, fd) == fd && close(again) == 0;
+}
+
+static bool open_all_again(const struct overlay *o)
+{
+	for (size_t i = 0; i < o->lower_count; i++)
+		if (!open_again(o->lower_paths[i], o->lower_fds[i]))
+			return false;
+	return open_again(o->upper_path, o->upper_fd) && open_again(o->work_path, o->work_fd);
+}
+
+/* Context: as above. */
+static _Noreturn void mount_in_child(const struct overlay *o, const char *options, int sock)
+{
+	unsigned long flags = o->read_only ? MS_RDONLY : 0;
+
+	if (unshare(CLONE_NEWNS) < 0)
+		say(sock, NAMESPACE, -1);
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		say(sock, PRIVATE, -1);
+	if (!open_all_again(o))
+		say(sock, OPEN, -1);
+	if (chdir("/proc/self/fd") < 0)
+		say(sock, ENTER, -1);
+	if (mount("overlay", o->target, "overlay", flags, options) < 0)
+		say(sock, MOUNT, -1);
+	say(sock, DETACH, open_tree(AT_FDCWD, o->target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+}
+
+static int take_answer(int sock, int *ret_mount_fd, struct err *e)
+{
+	struct answer a;
+	size_t fd_count = 0;
+	int fd = -1;
+	ssize_t n = fs_recv(sock, &a, sizeof(a), &fd, 1, &fd_count, 0);
+
+	if (n != sizeof(a) || (!a.errnum && fd_count != 1))
+		return err_set(e, EIO, "overlay: the child that mounts ended early");
+	if (a.errnum) {
+		errno = a.errnum;
+		return err_sys(e, "overlay: %s", steps[a.step]);
+	}
+	*ret_mount_fd = fd;
+	return 0;
+}
+
+static int mount_old(const struct overlay *o, int *ret_mount_fd, struct err *e)
+{
+	auto_buf struct buf options = BUF_INIT(OPTIONS_MAX);
+	auto_close int ours = -1, theirs = -1;
+	int pair[2], r;
+	pid_t pid;
+
+	put_options(o, &options);
+	assert(!buf_overflow(&options));
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "socket pair");
+	ours = pair[0];
+	theirs = pair[1];
+
+	pid = fork();
+	if (pid < 0)
+		return err_sys(e, "fork");
+	if (pid == 0)
+		mount_in_child(o, buf_str(&options), theirs);
+	close_fd(&theirs);
+	r = take_answer(ours, ret_mount_fd, e);
+	(void)waitpid(pid, NULL, 0);
+	return r;
+}
+
+/* Asking the kernel would do, but one that does not know it complains in its log. */
+static bool takes_one_layer_at_a_time(void)
+{
+	unsigned major = 0, minor = 0;
+	struct utsname u;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 7));
+}
+
+int overlay_mount(const struct overlay *o, int *ret_mount_fd, struct err *e)
+{
+	return takes_one_layer_at_a_time() ? mount_new(o, ret_mount_fd, e)
+					   : mount_old(o, ret_mount_fd, e);
+}

@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+# tests/e2e/20-oci-refusals.py - what is refused, in which words, and that nothing is left of it
+# SPDX-License-Identifier: Apache-2.0
+
+import json
+import os
+import sys
+
+from oci import *
+
+
+def set_path(config, path, value):
+    """'linux.resources.cpu.shares' = value; None removes it."""
+    at = config
+    words = path.split(".")
+    for w in words[:-1]:
+        at = at.setdefault(w, {}) if isinstance(at, dict) else at[int(w)]
+    if value is None:
+        at.pop(words[-1], None)
+    elif isinstance(at, list):
+        at[int(words[-1])] = value
+    else:
+        at[words[-1]] = value
+
+
+def refused(h, rows):
+    for path, value, says in rows:
+        def change(c):
+            set_path(c, path, value)
+        with h.bundle(change) as b:
+            said = b.fails()
+            expect(says in said, f"{path}={value!r}: '{says}' is not in: {said}")
+
+
+def missing_and_wrong(h):
+    """Members that are missing or have the wrong type are named"""
+    refused(h, [
+        ("ociVersion", None, "ociVersion: missing"),
+        ("ociVersion", "2.0.0", "ociVersion: '2.0.0'"),
+        ("process", None, "process: missing"),
+        ("process.args", [], "process.args: empty"),
+        ("process.args", [""], "process.args: empty"),
+        ("process.args", "x", "process.args: expected a list"),
+        ("process.cwd", None, "process.cwd: missing"),
+        ("process.cwd", "relative", "process.cwd"),
+        ("process.env", ["NOVALUE"], "process.env[0]"),
+        ("process.user.uid", -1, "process.user.uid: expected an integer from 0"),
+        ("process.user.uid", 4294967295, "4294967295 is not an id"),
+        ("process.user.gid", 4294967295, "4294967295 is not an id"),
+        ("process.user.uid", 4294967296, "process.user.uid"),
+        ("process.user.uid", "0", "process.user.uid"),
+        ("process.user.umask", 0o1000, "umask"),
+        ("process.user.additionalGids", [4294967295], "additionalGids[0]"),
+        ("process.rlimits", [{"type": "RLIMIT_NOSUCH", "soft": 1, "hard": 1}], "RLIMIT_NOSUCH"),
+        ("process.rlimits", [{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}], "soft is over hard"),
+        ("process.rlimits", [{"type": "RLIMIT_CORE", "soft": 1, "hard": 1}] * 2, "a second RLIMIT_CORE"),
+        ("process.oomScoreAdj", 1001, "oomScoreAdj"),
+        ("process.capabilities.bounding", ["CAP_NOSUCH"], "CAP_NOSUCH"),
+        ("process.capabilities.bounding", ["cap_chown"], "cap_chown"),
+        ("process.capabilities.effective", ["CAP_CHOWN"], "effective is more than permitted"),
+        ("root", None, "root.path: missing"),
+        ("mounts", [{"type": "tmpfs"}], "mounts[0].destination: missing"),
+        ("mounts", [{"destination": "/x"}], "type: missing"),
+        ("mounts", [{"destination": "/x", "type": "bind"}], "source: missing"),
+        ("mounts", [{"destination": "/", "type": "tmpfs"}], "the root itself"),
+        ("mounts", [{"destination": "/x/..", "type": "tmpfs"}], "the root itself"),
+        ("mounts", [{"destination": "/x", "source": "/tmp", "options": ["bind", "size=1"]}], "size=1"),
+        ("mounts", [{"destination": "/x", "source": "/tmp", "options": ["bind", "sync"]}], "sync"),
+        ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["remount"]}], "remount"),
+        ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["nonsense"]}], "nonsense"),
+        ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["size=lots"]}], "size"),
+        ("mounts", [{"destination": "/x", "type": "nosuchfs"}], "nosuchfs"),
+        ("linux.namespaces", [{"type": "nosuch"}], "nosuch"),
+        ("linux.namespaces", [{"type": "pid"}] * 2, "a second pid namespace"),
+        ("linux.namespaces", [{"type": "pid"}], "without a mount namespace"),
+        ("linux.namespaces", [{"type": "mount"}], "hostname: without a uts namespace"),
+        ("linux.uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}], "without a new user namespace"),
+        ("linux.timeOffsets", {"boottime": {"secs": 1}}, "without a new time namespace"),
+        ("linux.devices", [{"type": "x", "path": "/dev/x"}], "type 'x'"),
+        ("linux.devices", [{"type": "c", "path": "/dev/x"}], "major or minor"),
+        ("linux.devices", [{"type": "c", "path": "dev/x", "major": 1, "minor": 1}], "not absolute"),
+        ("linux.devices", [{"type": "c", "path": "/dev/x", "major": 99999, "minor": 1}], "99999"),
+        ("linux.devices", [{"type": "b", "path": "/dev/null", "major": 1, "minor": 3}], "something else is there"),
+        ("linux.resources.devices", [{"allow": True, "type": "z"}], "type 'z'"),
+        ("linux.resources.devices", [{"allow": True, "access": "rwx"}], "access 'x'"),
+        ("linux.resources.cpu.shares", 999999, "cpu.shares"),
+        ("linux.resources.cpu.period", 1, "cpu.period"),
+        ("linux.resources.cpu.cpus", "0;1", "cpu.cpus"),
+        ("linux.resources.cpu.cpus", "4000", "cpu.cpus"),
+        ("linux.resources.memory.swap", 1 << 20, "without a memory.limit"),
+        ("linux.resources.memory.limit", -2, "memory.limit"),
+        ("linux.resources.memory.limit", 4096, "memory.limit: too small"),
+        ("linux.cgroupsPath", "/a/../b", "no name"),
+        ("linux.cgroupsPath", "/", "cgroup path"),
+        ("linux.cgroupsPath", "../x", "no name"),
+        ("linux.rootfsPropagation", "sideways", "sideways"),
+        ("linux.maskedPaths", ["proc/keys"], "maskedPaths[0]"),
+        ("linux.readonlyPaths", ["x"], "readonlyPaths[0]"),
+        ("linux.sysctl", {"kernel.panic": "1"}, "not a parameter of a namespace"),
+        ("linux.sysctl", {"net/../kernel.panic": "1"}, "net/../kernel.panic"),
+        ("linux.sysctl", {"net..ipv4": "1"}, "net..ipv4"),
+        ("linux.sysctl", {"net.ipv4.nosuch": "1"}, "nosuch"),
+        ("linux.sysctl", {"kernel.hostname": "x"}, "kernel.hostname"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_NOSUCH"}, "SCMP_ACT_NOSUCH"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_NOTIFY"}, "SCMP_ACT_NOTIFY"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_Z80"]}, "SCMP_ARCH_Z80"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"]}, "'X'"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["nosuchcall"], "action": "SCMP_ACT_ERRNO"}]}, "nosuchcall"),
+        ("hooks", {"prestart": [{"path": "relative"}]}, "hooks.prestart[0].path"),
+        ("hooks", {"poststop": [{"path": "/x", "timeout": 0}]}, "hooks.poststop[0].timeout"),
+        ("hooks", {"prestart": [{"path": "/nosuch"}]}, "/nosuch"),
+    ])
+
+
+def known_and_not_honoured(h):
+    """What the spec knows and we do not do is named, never passed over"""
+    m = [{"containerID": 0, "hostID": 0, "size": 1}]
+    refused(h, [
+        ("process.scheduler", {"policy": "SCHED_IDLE"}, "process.scheduler: not supported"),
+        ("process.ioPriority", {"class": "IOPRIO_CLASS_IDLE"}, "process.ioPriority: not supported"),
+        ("process.execCPUAffinity", {"initial": "0"}, "process.execCPUAffinity: not supported"),
+        ("mounts", [{"destination": "/x", "source": "/tmp", "options": ["bind"], "uidMappings": m}],
+         "mounts[].uidMappings: not supported"),
+        ("mounts", [{"destination": "/x", "source": "/tmp", "options": ["bind", "idmap"]}], "'idmap'"),
+        ("linux.personality", {"domain": "LINUX32"}, "linux.personality: not supported"),
+        ("linux.intelRdt", {"closID": "x"}, "linux.intelRdt: not supported"),
+        ("linux.netDevices", {"eth0": {}}, "linux.netDevices: not supported"),
+        ("linux.memoryPolicy", {"mode": "MPOL_BIND"}, "linux.memoryPolicy: not supported"),
+        ("linux.resources.blockIO", {"weight": 10}, "blockIO: not supported"),
+        ("linux.resources.hugepageLimits", [{"pageSize": "2MB", "limit": 1}], "hugepageLimits: not supported"),
+        ("linux.resources.network", {"classID": 1}, "network: not supported"),
+        ("linux.resources.rdma", {"x": {}}, "rdma: not supported"),
+        ("linux.resources.memory", {"kernel": 1}, "memory.kernel: not supported"),
+        ("linux.resources.cpu", {"realtimeRuntime": 1}, "realtimeRuntime: not supported"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}, "listenerPath: not supported"),
+        ("windows", {"x": 1}, "windows: not supported"),
+        ("vm", {"x": 1}, "vm: not supported"),
+    ])
+    if not os.path.exists("/sys/module/apparmor"):
+        refused(h, [("process.apparmorProfile", "docker-default", "does not run AppArmor")])
+    refused(h, [("process.selinuxLabel", "a:b:c:d", "does not run SELinux"),
+                ("linux.mountLabel", "a:b:c:d", "does not run SELinux")])
+
+
+def empty_is_nothing(h):
+    """Members that say nothing are taken for absent, and unknown ones passed over"""
+    def change(c):
+        c["process"]["apparmorProfile"] = ""
+        c["process"]["scheduler"] = {}
+        c["linux"]["resources"].update(blockIO={}, hugepageLimits=[], network={})
+        c["linux"]["resources"]["memory"] = {"kernel": 0, "limit": None}
+        c["linux"]["intelRdt"] = None
+        c["linux"]["unheardOf"] = {"x": 1}
+        c["extra"] = [1]
+        c["hooks"] = {}
+    with h.bundle(change) as b:
+        b.run()
+
+
+def not_json(h):
+    """Text that is no JSON, or no config, is refused with its place"""
+    for text, says in (("", "JSON line"), ("{", "JSON line"), ("[]", "expected an object"), ("{} x", "end of file"),
+                       ("[" * 100, "nests deeper"), ('{"ociVersion":"1.0.0","ociVersion":"1.0.0"}', "duplicate"),
+                       ("\xff", "JSON line"), ('{"a":"\\u0000"}', "JSON line"), (" " * (5 << 20), "more than")):
+        with h.bundle() as b:
+            with open(b.path + "/config.json", "w", encoding="latin-1") as f:
+                f.write(text)
+            said = b.fails()
+            expect(says in said and "config.json" in said, repr(text[:20]), said)
+    with h.bundle() as b:
+        os.unlink(b.path + "/config.json")
+        expect("config.json" in b.fails())
+        os.mkfifo(b.path + "/config.json")
+        expect("not a regular file" in b.fails())
+        p = h.oci("create", "--bundle", "/nosuch", "x", check=False)
+        expect(p.returncode == 1 and "/nosuch" in p.stderr, p.stderr)
+
+
+def host_objects(h):
+    """What the host lacks is named with its path"""
+    file = os.path.join(h.dir, "plain")
+    open(file, "w").close()
+    refused(h, [
+        ("root.path", "nosuch", "root.path: open nosuch: No such file"),
+        ("root.path", file, "not a directory"),
+        ("mounts", [{"destination": "/x", "source": "/nosuch/source", "options": ["bind"]}], "/nosuch/source"),
+        ("mounts", [{"destination": "/x", "type": "ext4", "source": "/nosuch/device"}], "ext4"),
+    ])
+    os.unlink(file)
+
+
+def programs(h):
+    """A program that cannot be executed is refused by create, in the words that engines look for"""
+    for args, says in ((["nosuch"], 'exec: "nosuch": executable file not found in $PATH'),
+                       (["/nosuch"], 'exec: "/nosuch": stat /nosuch: no such file or directory'),
+                       (["./nosuch"], "no such file or directory"),
+                       (["/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
+                       (["/bin"], 'exec: "/bin": is a directory'),
+                       (["passwd"], "executable file not found")):
+        with h.bundle(lambda c: c["process"].update(args=args)) as b:
+            said = b.fails()
+            expect(says in said, args, said)
+            said = b.fails(command="run")
+            expect(says in said, args, said)
+    with h.bundle(lambda c: c["process"].update(args=["probe", "exit", "0"], env=["PATH=/nosuch:bin::/bin"])) as b:
+        b.run()
+    with h.bundle(lambda c: c["process"].update(args=["probe", "exit", "0"], env=[])) as b:
+        b.run()
+    with h.bundle(lambda c: c["process"].update(cwd="/no/such/place")) as b:
+        said = b.fails()
+        expect('cwd ("/no/such/place")' in said and "No such file" in said, said)
+
+
+def programs_that_the_kernel_refuses(h):
+    """What only execve finds out comes from start, and the container is stopped"""
+    with h.bundle(own_rootfs=True) as b:
+        with open(b.rootfs + "/bin/garbage", "w") as f:
+            f.write("\x00\x01 no program")
+        os.chmod(b.rootfs + "/bin/garbage", 0o755)
+        b.args("/bin/garbage").create()
+        p = h.oci("start", b.id, check=False)
+        expect(p.returncode == 1 and 'exec: "/bin/garbage": Exec format error' in p.stderr, p.stderr)
+        b.wait_status("stopped")
+
+
+def console_and_pid_file(h):
+    """A pid file that cannot be written undoes the container"""
+    with h.bundle() as b:
+        expect("/nosuch/pid" in b.fails("--pid-file", "/nosuch/pid"))
+
+
+def limits_without_controller(h):
+    """A limit that no controller of this host can hold is named"""
+    if is_v2():
+        refused(h, [("linux.resources.memory", {"swappiness": 10}, "swappiness: cgroup v2 has no such thing"),
+                    ("linux.resources.memory", {"disableOOMKiller": True}, "disableOOMKiller"),
+                    ("linux.resources.unified", {"memory.nosuch": "1"}, "memory.nosuch"),
+                    ("linux.resources.unified", {"../x": "1"}, "'../x'")])
+    else:
+        refused(h, [("linux.resources.unified", {"memory.max": "1"}, "memory.max")])
+
+
+sys.exit(main([missing_and_wrong, known_and_not_honoured, empty_is_nothing, not_json, host_objects, programs,
+               programs_that_the_kernel_refuses, console_and_pid_file, limits_without_controller]))

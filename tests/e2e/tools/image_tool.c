@@ -1,0 +1,292 @@
+/* tests/e2e/tools/image_tool.c - drives image/ and rootfs/ from a script
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *   image_tool STORE WORKER pull REFERENCE... [-i] [-k] [-p PLATFORM] [-u USER:PASSWORD]
+ *       all at once; one line per event; "failed REASON SENTENCE" or "done DIGEST"
+ *       -i: if absent, -k: insecure
+ *   image_tool STORE WORKER find|remove REFERENCE [IN-USE-DIGEST...]
+ *   image_tool STORE WORKER list
+ *   image_tool STORE WORKER mount REFERENCE SCRATCH TARGET   attached at TARGET
+ *   image_tool STORE WORKER user REFERENCE SCRATCH USER
+ *   image_tool - - root SCRATCH TARGET [ro] [volatile] LAYER...   lowest first; attached at TARGET
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "image/image.h"
+#include "rootfs/rootfs.h"
+
+#define PULLS_MAX 64
+
+static int complain(const struct err *e)
+{
+	printf("error %d %s\n", e->code, e->msg);
+	return 1;
+}
+
+static void print_event(size_t i, const struct image_pull_event *ev)
+{
+	static const char *const phases[] = {"waiting", "downloading", "unpacking", "done",
+					     "exists"};
+
+	if (ev->kind == IMAGE_PULL_RESOLVED)
+		printf("%zu resolved %s\n", i, ev->digest);
+	else if (ev->kind == IMAGE_PULL_LAYER)
+		printf("%zu layer %u/%u %s %s %llu/%llu\n", i, ev->layer, ev->layer_count,
+		       phases[ev->phase], ev->digest, (unsigned long long)ev->bytes,
+		       (unsigned long long)ev->total_bytes);
+	else
+		printf("%zu done %s %s\n", i, ev->image->digest, ev->image->reference);
+}
+
+/* True when the pull has ended. */
+static bool step(struct image_pull *p, size_t i, int *failures)
+{
+	struct image_pull_event ev;
+	struct err e = {0};
+	int r = image_pull_next(p, &ev, &e);
+
+	if (r == IMAGE_AGAIN)
+		return false;
+	if (r < 0) {
+		printf("%zu failed %s|%s\n", i, image_reason_name(image_pull_reason(p)), e.msg);
+		++*failures;
+		return true;
+	}
+	print_event(i, &ev);
+	if (ev.kind != IMAGE_PULL_DONE)
+		return false;
+	image_free(ev.image);
+	return true;
+}
+
+static int run_pulls(struct image_pull **pulls, size_t count)
+{
+	struct pollfd polls[PULLS_MAX];
+	size_t left = count;
+	int failures = 0;
+
+	while (left) {
+		for (size_t i = 0; i < count; i++)
+			polls[i] = (struct pollfd){.fd = pulls[i] ? image_pull_fd(pulls[i]) : -1,
+						   .events = POLLIN};
+		if (poll(polls, count, -1) < 0)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			if (!polls[i].revents || !step(pulls[i], i, &failures))
+				continue;
+			image_pull_free(pulls[i]);
+			pulls[i] = NULL;
+			left--;
+		}
+		(void)fflush(stdout);
+	}
+	return failures ? 1 : 0;
+}
+
+static int pull(struct image_store *s, int argc, char **argv)
+{
+	struct image_pull_request request = {.policy = IMAGE_PULL_ALWAYS};
+	struct image_pull *pulls[PULLS_MAX];
+	size_t count = 0;
+	struct err e = {0};
+
+	for (int i = 0; i < argc; i++) {
+		if (str_eq(argv[i], "-i"))
+			request.policy = IMAGE_PULL_IF_ABSENT;
+		else if (str_eq(argv[i], "-k"))
+			request.insecure = true;
+		else if (str_eq(argv[i], "-p"))
+			request.platform = argv[++i];
+		else if (str_eq(argv[i], "-u")) {
+			char *colon = strchr(argv[++i], ':');
+
+			*colon = '\0';
+			request.username = argv[i];
+			request.password = colon + 1;
+		}
+	}
+	for (int i = 0; i < argc && count < PULLS_MAX; i++) {
+		if (argv[i][0] == '-') {
+			i += str_eq(argv[i], "-p") || str_eq(argv[i], "-u");
+			continue;
+		}
+		request.reference = argv[i];
+		if (image_pull_begin(s, &request, &pulls[count], &e) < 0)
+			return complain(&e);
+		count++;
+	}
+	return run_pulls(pulls, count);
+}
+
+static void print_list(const char *word, const struct js_strings *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		printf("%s %s\n", word, list->items[i]);
+}
+
+static int find(struct image_store *s, int argc, char **argv)
+{
+	struct image *image;
+	struct err e = {0};
+	int r = argc == 1 ? image_find(s, argv[0], &image, &e) : -1;
+
+	if (r == IMAGE_ABSENT)
+		printf("absent\n");
+	if (r < 0)
+		return complain(&e);
+	if (r != 0)
+		return 1;
+	printf("reference %s\ndigest %s\nmanifest %s\nplatform %s/%s\nsize %llu\n",
+	       image->reference, image->digest, image->manifest, image->os, image->architecture,
+	       (unsigned long long)image->size);
+	print_list("entrypoint", &image->entrypoint);
+	print_list("cmd", &image->cmd);
+	print_list("env", &image->env);
+	print_list("port", &image->ports);
+	printf("signal %s\nuser %s\ndirectory %s\n", image->stop_signal ? image->stop_signal : "",
+	       image->user ? image->user : "", image->working_dir ? image->working_dir : "");
+	print_list("layer", &image->layers);
+	image_free(image);
+	return 0;
+}
+
+static int list(struct image_store *s, int argc, char **argv)
+{
+	struct image_list l;
+	struct err e = {0};
+
+	(void)argc;
+	(void)argv;
+	if (image_list(s, &l, &e) < 0)
+		return complain(&e);
+	for (size_t i = 0; i < l.count; i++)
+		printf("%s %s\n", l.items[i]->reference ? l.items[i]->reference : "-",
+		       l.items[i]->digest);
+	image_list_done(&l);
+	return 0;
+}
+
+static int remove_image(struct image_store *s, int argc, char **argv)
+{
+	struct err e = {0};
+	int r = argc < 1 ? -1
+			 : image_remove(s, argv[0], (const char *const *)(argv + 1),
+					(size_t)argc - 1, &e);
+
+	if (r < 0)
+		return complain(&e);
+	printf("%s\n", r == 0 ? "removed" : r == IMAGE_ABSENT ? "absent" : "in use");
+	return r;
+}
+
+static int mount_image(struct image_store *s, const char *reference, const char *scratch, int *ret,
+		       struct err *e)
+{
+	struct image *image;
+	struct rootfs_spec spec = {.scratch = scratch};
+	int r = image_find(s, reference, &image, e);
+
+	if (r != 0)
+		return r < 0 ? r : err_set(e, ENOENT, "absent");
+	spec.layers = image->layers.items;
+	spec.layer_count = image->layers.count;
+	r = rootfs_scratch_create(scratch, e);
+	if (r == 0)
+		r = rootfs_mount(&spec, ret, e);
+	image_free(image);
+	return r;
+}
+
+static int attach(int mount_fd, const char *target)
+{
+	if (move_mount(mount_fd, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0)
+		return 0;
+	perror("move_mount");
+	return 1;
+}
+
+static int mount_at(struct image_store *s, int argc, char **argv)
+{
+	auto_close int fd = -1;
+	struct err e = {0};
+
+	if (argc != 3 || mount_image(s, argv[0], argv[1], &fd, &e) < 0)
+		return complain(&e);
+	return attach(fd, argv[2]);
+}
+
+static int user(struct image_store *s, int argc, char **argv)
+{
+	auto_close int fd = -1;
+	struct image_user u;
+	struct err e = {0};
+
+	if (argc != 3 || mount_image(s, argv[0], argv[1], &fd, &e) < 0 ||
+	    image_user_lookup(s, "sha256:x", argv[2], fd, &u, &e) < 0)
+		return complain(&e);
+	printf("%u:%u %s", u.uid, u.gid, u.home);
+	for (size_t i = 0; i < u.group_count; i++)
+		printf(" %u", u.groups[i]);
+	printf("\n");
+	return 0;
+}
+
+/* Directories as they are, without a store; a scratch that is there already is used again. */
+static int root(int argc, char **argv)
+{
+	struct rootfs_spec spec = {.scratch = argv[0]};
+	auto_close int fd = -1;
+	struct err e = {0};
+	int i = 2;
+
+	for (; i < argc && argv[i][0] != '/'; i++) {
+		spec.read_only |= str_eq(argv[i], "ro");
+		spec.volatile_upper |= str_eq(argv[i], "volatile");
+	}
+	spec.layers = argv + i;
+	spec.layer_count = (size_t)(argc - i);
+	if (rootfs_scratch_create(spec.scratch, &e) < 0 && e.code != EEXIST)
+		return complain(&e);
+	if (rootfs_mount(&spec, &fd, &e) < 0)
+		return complain(&e);
+	return attach(fd, argv[1]);
+}
+
+static const struct {
+	const char *verb;
+	int (*run)(struct image_store *s, int argc, char **argv);
+} verbs[] = {
+	{"pull", pull},           {"find", find},      {"list", list},
+	{"remove", remove_image}, {"mount", mount_at}, {"user", user},
+};
+
+int main(int argc, char **argv)
+{
+	struct image_store_options o = {0};
+	struct image_store *s;
+	struct err e = {0};
+	int r = 2;
+
+	if (argc < 4)
+		return 2;
+	if (str_eq(argv[3], "root"))
+		return argc < 7 ? 2 : root(argc - 4, argv + 4);
+	o.dir = argv[1];
+	o.worker = argv[2];
+	if (image_store_open(&o, &s, &e) < 0)
+		return complain(&e);
+	for (size_t i = 0; i < ARRAY_COUNT(verbs); i++)
+		if (str_eq(verbs[i].verb, argv[3]))
+			r = verbs[i].run(s, argc - 4, argv + 4);
+	image_store_close(s);
+	return r;
+}

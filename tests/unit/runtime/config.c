@@ -1,0 +1,275 @@
+/* tests/unit/runtime/config.c
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/unit/unit.h"
+
+#include <linux/sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+#include "runtime/config.h"
+#include "runtime/runtime.h"
+
+#define PROCESS "\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"}"
+#define ROOT    "\"root\":{\"path\":\"rootfs\"}"
+#define LINUX   "\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"pid\"}]}"
+#define HEAD    "{\"ociVersion\":\"1.0.2\","
+#define MINIMAL HEAD PROCESS "," ROOT "," LINUX "}"
+
+static int decode(const char *text, struct config_doc *d, struct err *e)
+{
+	return config_decode(text, strlen(text), d, e);
+}
+
+static void the_smallest_config_is_taken(void **state)
+{
+	auto_config struct config_doc d = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(decode(MINIMAL, &d, &e));
+	assert_string_equal(d.config.process->args.items[0], "sh");
+	assert_true(d.config.ns[NS_PID].wanted);
+	assert_null(d.config.ns[NS_PID].path);
+	assert_false(d.config.ns[NS_NETWORK].wanted);
+	assert_null(d.config.process->capabilities);
+	assert_null(d.config.process->user.umask);
+}
+
+static void our_own_example_is_taken(void **state)
+{
+	auto_json json_t *doc = runtime_example_config();
+	auto_free char *text = js_dump(doc);
+	auto_config struct config_doc d = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(decode(text, &d, &e));
+	assert_int_equal(d.config.mounts.count, 7);
+	assert_true(d.config.linux_.masked_paths.count > 0);
+}
+
+static void the_default_filter_is_taken_with_it(void **state)
+{
+	auto_json json_t *doc = runtime_example_config();
+	auto_config struct config_doc d = {0};
+	auto_free char *text = NULL;
+	struct err e = {0};
+
+	(void)state;
+	(void)json_object_set_new(json_object_get(doc, "linux"), "seccomp",
+				  runtime_default_seccomp(runtime_default_capabilities(), 14));
+	text = js_dump(doc);
+	assert_ok(decode(text, &d, &e));
+	assert_non_null(d.config.linux_.seccomp);
+}
+
+static void every_part_arrives_in_its_place(void **state)
+{
+	static const char text[] = HEAD
+		"\"process\":{\"args\":[\"a\",\"b\"],\"cwd\":\"/w\",\"env\":[\"A=b\"],\"terminal\":true,"
+		"\"consoleSize\":{\"height\":2,\"width\":3},\"noNewPrivileges\":true,\"oomScoreAdj\":-7,"
+		"\"user\":{\"uid\":1,\"gid\":2,\"umask\":63,\"additionalGids\":[3,4]},"
+		"\"capabilities\":{\"bounding\":[\"CAP_CHOWN\"]},"
+		"\"rlimits\":[{\"type\":\"RLIMIT_CORE\",\"soft\":1,\"hard\":18446744073709551615}]},"
+		"\"root\":{\"path\":\"/r\",\"readonly\":true},\"hostname\":\"h\",\"domainname\":\"d\","
+		"\"mounts\":[{\"destination\":\"/x\",\"source\":\"/y\",\"options\":[\"rbind\"]}],"
+		"\"annotations\":{\"k\":\"v\"},"
+		"\"hooks\":{\"poststop\":[{\"path\":\"/h\",\"args\":[\"h\"],\"timeout\":9}]},"
+		"\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"uts\"},{\"type\":\"user\"},"
+		"{\"type\":\"network\",\"path\":\"/n\"}],"
+		"\"uidMappings\":[{\"containerID\":0,\"hostID\":5,\"size\":6}],"
+		"\"gidMappings\":[{\"containerID\":0,\"hostID\":7,\"size\":8}],"
+		"\"devices\":[{\"type\":\"c\",\"path\":\"/dev/x\",\"major\":1,\"minor\":2,\"fileMode\":384}],"
+		"\"cgroupsPath\":\"/c\",\"sysctl\":{\"net.x\":\"1\"},\"maskedPaths\":[\"/m\"],"
+		"\"readonlyPaths\":[\"/o\"],\"rootfsPropagation\":\"rslave\","
+		"\"resources\":{\"cpu\":{\"shares\":2,\"quota\":-1},\"memory\":{\"limit\":3},"
+		"\"pids\":{\"limit\":4},\"devices\":[{\"allow\":false}],\"unified\":{\"a.b\":\"c\"}}}}";
+	auto_config struct config_doc d = {0};
+	const struct config *c = &d.config;
+	const struct config_rlimit *r;
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(decode(text, &d, &e));
+	assert_int_equal(c->process->console_size->width, 3);
+	assert_int_equal(*c->process->oom_score_adj, -7);
+	assert_int_equal(c->process->user.group_count, 2);
+	assert_int_equal(c->process->user.groups[1], 4);
+	assert_int_equal(*c->process->user.umask, 63);
+	assert_string_equal(c->process->capabilities->bounding.items[0], "CAP_CHOWN");
+	r = JS_AT(c->process->rlimits, struct config_rlimit, 0);
+	assert_true((uint64_t)r->hard == UINT64_MAX);
+	assert_string_equal(c->ns[NS_NETWORK].path, "/n");
+	assert_int_equal(JS_AT(c->linux_.gid_mappings, struct config_id_map, 0)->host_id, 7);
+	assert_int_equal(*JS_AT(c->linux_.devices, struct config_device, 0)->file_mode, 384);
+	assert_int_equal(*c->linux_.resources.cpu.quota, -1);
+	assert_int_equal(*c->linux_.resources.memory.limit, 3);
+	assert_int_equal(c->linux_.resources.pids->limit, 4);
+	assert_string_equal(c->linux_.resources.unified.items[0].value, "c");
+	assert_int_equal(*JS_AT(c->hooks.poststop, struct config_hook, 0)->timeout, 9);
+	assert_string_equal(c->annotations.items[0].key, "k");
+}
+
+static void what_is_wrong_is_named(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"{}", "ociVersion: missing"},
+		{"{\"ociVersion\":\"2.0\"," PROCESS "," ROOT "," LINUX "}", "ociVersion: '2.0'"},
+		{HEAD ROOT "," LINUX "}", "process: missing"},
+		{HEAD PROCESS "," LINUX "}", "root.path: missing"},
+		{HEAD PROCESS "," ROOT "}", "without a mount namespace"},
+		{HEAD "\"process\":{\"args\":[\"x\"]}," ROOT "," LINUX "}", "process.cwd: missing"},
+		{HEAD "\"process\":{\"args\":[\"x\"],\"cwd\":\"\"}," ROOT "," LINUX "}",
+		 "process.cwd: ''"},
+		{HEAD "\"process\":{\"args\":[\"x\"],\"cwd\":\"/\",\"env\":[\"=x\"]}," ROOT
+		      "," LINUX "}",
+		 "process.env[0]: '=x'"},
+		{HEAD
+		 "\"process\":{\"args\":[\"x\"],\"cwd\":\"/\",\"user\":{\"uid\":4294967295}}," ROOT
+		 "," LINUX "}",
+		 "4294967295 is not an id"},
+		{HEAD PROCESS "," ROOT
+			      ",\"linux\":{\"namespaces\":[{\"type\":\"mount\",\"path\":\"/x\"}]}}",
+		 "joining a mount namespace"},
+		{HEAD PROCESS
+		 "," ROOT ",\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"user\"}]}}",
+		 "needs mappings of both"},
+		{HEAD PROCESS "," ROOT ",\"vm\":{\"x\":1}," LINUX "}", "vm: not supported"},
+		{HEAD PROCESS "," ROOT "," LINUX
+			      ",\"mounts\":[{\"destination\":\"/a\",\"type\":\"tmpfs\"},"
+			      "{\"destination\":\"/b\",\"type\":\"tmpfs\",\"gidMappings\":[{}]}]}",
+		 "mounts[].gidMappings: not supported"},
+		{HEAD PROCESS "," ROOT "," LINUX ",\"hostname\":\"x\"}", "without a uts namespace"},
+		{HEAD PROCESS "," ROOT "," LINUX ",\"hooks\":{\"prestart\":[{\"path\":\"x\"}]}}",
+		 "hooks.prestart[0].path: 'x'"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		auto_config struct config_doc d = {0};
+		struct err e = {0};
+
+		assert_true(decode(rows[i].text, &d, &e) < 0);
+		assert_says(rows[i].says);
+	}
+}
+
+static void integers_beyond_int64_keep_their_bits(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t value;
+	} rows[] = {
+		{"[18446744073709551615]", UINT64_MAX},
+		{"[9223372036854775808]", 1ull << 63},
+		{"[9223372036854775807]", INT64_MAX},
+		{"[-9223372036854775808]", 1ull << 63},
+		{"[0]", 0},
+	};
+	static const char *const refused[] = {"[18446744073709551616]", "[99999999999999999999999]",
+					      "[-18446744073709551615]"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		auto_json json_t *doc = NULL;
+		struct err e = {0};
+
+		assert_ok(config_parse(rows[i].text, strlen(rows[i].text), &doc, &e));
+		assert_true((uint64_t)json_integer_value(json_array_get(doc, 0)) == rows[i].value);
+	}
+	for (size_t i = 0; i < ARRAY_COUNT(refused); i++) {
+		json_t *doc = NULL;
+		struct err e = {0};
+
+		assert_fails(config_parse(refused[i], strlen(refused[i]), &doc, &e), EINVAL);
+	}
+}
+
+static void digits_in_strings_and_fractions_are_left_alone(void **state)
+{
+	static const char text[] = "{\"18446744073709551615\":\"\\\"18446744073709551615\","
+				   "\"a\":1.18446744073709551615,\"b\":1e1}";
+	auto_json json_t *doc = NULL;
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(config_parse(text, strlen(text), &doc, &e));
+	assert_string_equal(json_string_value(json_object_get(doc, "18446744073709551615")),
+			    "\"18446744073709551615");
+	assert_true(json_is_real(json_object_get(doc, "a")));
+}
+
+static void a_process_alone_is_checked_like_one_in_a_config(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"{\"args\":[\"x\"],\"cwd\":\"/\"}", NULL},
+		{"{\"args\":[],\"cwd\":\"/\"}", "process.args: empty"},
+		{"{\"args\":[\"x\"],\"cwd\":\"x\"}", "process.cwd"},
+		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"scheduler\":{\"p\":1}}",
+		 "process.scheduler: not"},
+		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"capabilities\":{\"bounding\":[\"x\"]}}", "'x'"},
+		{"7", "expected an object"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		auto_arena struct arena a = {0};
+		auto_json json_t *doc = NULL;
+		struct config_process p;
+		struct err e = {0};
+
+		assert_ok(config_parse(rows[i].text, strlen(rows[i].text), &doc, &e));
+		if (!rows[i].says) {
+			assert_ok(config_decode_process(doc, &a, &p, &e));
+			continue;
+		}
+		assert_true(config_decode_process(doc, &a, &p, &e) < 0);
+		assert_says(rows[i].says);
+	}
+}
+
+static void namespaces_are_found_by_the_names_of_the_spec(void **state)
+{
+	static const struct {
+		const char *name;
+		enum ns_kind kind;
+		int flag;
+	} rows[] = {
+		{"pid", NS_PID, CLONE_NEWPID},          {"network", NS_NETWORK, CLONE_NEWNET},
+		{"mount", NS_MOUNT, CLONE_NEWNS},       {"ipc", NS_IPC, CLONE_NEWIPC},
+		{"uts", NS_UTS, CLONE_NEWUTS},          {"user", NS_USER, CLONE_NEWUSER},
+		{"cgroup", NS_CGROUP, CLONE_NEWCGROUP}, {"time", NS_TIME, CLONE_NEWTIME},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		assert_int_equal(ns_find(rows[i].name), rows[i].kind);
+		assert_int_equal(ns_types[rows[i].kind].flag, rows[i].flag);
+	}
+	assert_int_equal(ns_find("net"), NS_COUNT);
+	assert_int_equal(ns_find(""), NS_COUNT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_smallest_config_is_taken),
+		cmocka_unit_test(our_own_example_is_taken),
+		cmocka_unit_test(the_default_filter_is_taken_with_it),
+		cmocka_unit_test(every_part_arrives_in_its_place),
+		cmocka_unit_test(what_is_wrong_is_named),
+		cmocka_unit_test(integers_beyond_int64_keep_their_bits),
+		cmocka_unit_test(digits_in_strings_and_fractions_are_left_alone),
+		cmocka_unit_test(a_process_alone_is_checked_like_one_in_a_config),
+		cmocka_unit_test(namespaces_are_found_by_the_names_of_the_spec),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
