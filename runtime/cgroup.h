@@ -79,6 +79,8 @@ int cgroup_remove(struct cgroup *c, struct err *e);
 int cgroup_populated(struct cgroup *c, bool *ret, struct err *e);
 int cgroup_signal_all(struct cgroup *c, int sig, struct err *e);
 int cgroup_freeze(struct cgroup *c, bool freeze, struct err *e);
+/* Whoever froze it, by whichever freezer: before a kill, for a frozen v1 process does not die. */
+void cgroup_thaw(const struct cgroup *c);
 bool cgroup_is_frozen(const struct cgroup *c);
 /* All pids in it and below; an array that is the caller's. */
 int cgroup_pids(const struct cgroup *c, pid_t **ret, size_t *ret_count, struct err *e);

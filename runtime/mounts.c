@@ -163,7 +163,7 @@ static int open_null(struct mount_plan *p, struct err *e)
 		return p->null_fd;
 	if (fstat(p->null_fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
 		return err_set(e, EINVAL, "the host's /dev/null is not the null device");
-	return 0;
+	return mount_set_propagation(p->null_fd, MS_PRIVATE, false, e);
 }
 
 static int open_source(const struct config *c, const struct config_mount *m, int bundle_fd,

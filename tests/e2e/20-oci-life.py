@@ -358,7 +358,7 @@ def crash_of_the_creator(h):
                 kills += 1
                 h.oci("delete", "--force", b.id)
                 until(lambda: not h.left_over(), f"clean after kill at {call} {n}")
-        expect(kills >= 20, f"only {kills} kills")
+        expect(kills >= 15, f"only {kills} kills")
 
 
 def crash_after_create(h):
@@ -450,6 +450,11 @@ def pausing(h):
         equal(b.state()["status"], "running")
         h.oci("pause", b.id)
         h.oci("delete", "--force", b.id)
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        h.oci("pause", b.id)
+        h.oci("kill", b.id, "KILL")
+        b.wait_status("stopped")
 
 
 def logs(h):
