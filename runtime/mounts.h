@@ -16,7 +16,7 @@
 
 struct mount_plan {
 	int root_fd;   /* detached tree that becomes the root; once attached, the root */
-	char *place;   /* path of root.path, where createContainer hooks look for it */
+	char *place;   /* root.path, where createContainer hooks look for it; NULL: not there */
 	int null_fd;   /* detached /dev/null, to cover files with */
 	int *tree_fds; /* of each of config.mounts; -1: a new filesystem */
 	int *device_fds; /* in a user namespace, of the default devices and linux.devices; else NULL */

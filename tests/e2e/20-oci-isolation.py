@@ -534,6 +534,23 @@ def user_namespace(h):
             expect("Uid:\t100000" in open(f"/proc/{second.pid()}/status").read())
 
 
+def apparmor(h):
+    """A profile is taken on, in a user namespace too, and by exec"""
+    if not os.path.exists("/sys/module/apparmor"):
+        raise Skip("this host does not run AppArmor")
+    maps = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+
+    def in_user_namespace(c):
+        c["linux"]["namespaces"].append({"type": "user"})
+        c["linux"].update(uidMappings=maps, gidMappings=maps)
+    for change in (lambda c: None, in_user_namespace):
+        with h.bundle(change) as b:
+            b.config["process"]["apparmorProfile"] = "unconfined"
+            b.args("/bin/probe", "stay").begin()
+            equal(open(f"/proc/{b.pid()}/attr/current").read().strip(), "unconfined")
+            equal(b.exec(b.id, "/bin/cat", "/proc/self/attr/current").stdout.strip(), "unconfined")
+
+
 def time_namespace(h):
     """Clocks of a time namespace are set off"""
     def change(c):
@@ -605,5 +622,5 @@ sys.exit(main([new_namespaces, joined_namespaces, wrong_namespace_path, names, l
                capabilities_we_lack, no_new_privileges, rlimits, oom_score, standard_mounts, devices, device_access,
                all_devices, masked_paths, readonly_root, bind_mounts, new_filesystems, propagation, sysctls,
                cgroup_view, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,
-               filters, filter_for_exec, user_namespace, time_namespace, no_pivot, no_mounts_on_the_host, keyring,
+               filters, filter_for_exec, user_namespace, apparmor, time_namespace, no_pivot, no_mounts_on_the_host, keyring,
                closed_descriptors, signals_reset]))
