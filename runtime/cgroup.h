@@ -74,7 +74,7 @@ int cgroup_attach(const struct cgroup *c, pid_t pid, bool born, struct err *e);
 int cgroup_v2_fd(const struct cgroup *c);
 
 int cgroup_kill(struct cgroup *c, struct err *e);
-/* Kill what is in it and remove it, and those above it that were made with it. */
+/* It is open: kill what is in it and remove it, and those above it that were made with it. */
 int cgroup_remove(struct cgroup *c, struct err *e);
 int cgroup_populated(struct cgroup *c, bool *ret, struct err *e);
 int cgroup_signal_all(struct cgroup *c, int sig, struct err *e);

@@ -47,13 +47,11 @@
 
 int container_open_console(const struct runtime_io *io, bool terminal, int *ret_fd, struct err *e)
 {
-	bool given = io->console_socket || io->console_fd >= 0;
-
 	*ret_fd = -1;
-	if (terminal && !given)
+	if (terminal && !io->console_socket && io->console_fd < 0)
 		return err_set(e, EINVAL,
 			       "process.terminal: no console socket to send the terminal to");
-	if (!terminal && given)
+	if (!terminal && io->console_socket)
 		return err_set(e, EINVAL, "a console socket, but process.terminal is not set");
 	if (!terminal)
 		return 0;
@@ -256,7 +254,9 @@ static void drop_cgroup(struct container *c)
 {
 	struct err ignored;
 
-	(void)cgroup_remove(&c->cgroup, &ignored);
+	/* Made halfway, it may be there without being open. */
+	if (cgroup_open(&c->cgroup, &ignored) == 0)
+		(void)cgroup_remove(&c->cgroup, &ignored);
 }
 
 /* ---- init ---- */

@@ -58,8 +58,9 @@ struct runtime_io {
 	unsigned preserve_fds; /* 3 .. 3 + n - 1 go to the process too; they must be open */
 	/*
 	 * Where the master side of the terminal goes when process.terminal is
-	 * true: a path to a listening unix socket, or a connected one.  The
-	 * receiver gets one message with one descriptor.
+	 * true: a path to a listening unix socket (an error when it is not), or a
+	 * connected one (not used then).  The receiver gets one message with one
+	 * descriptor, before the call returns.
 	 */
 	const char *console_socket; /* NULL: none */
 	int console_fd;             /* borrowed; -1: none */

@@ -44,10 +44,10 @@ static int hold_signals(int *ret_fd, struct err *e)
 	return *ret_fd < 0 ? err_sys(e, "signalfd") : 0;
 }
 
-int foreground_begin(struct foreground *f, bool terminal, struct err *e)
+int foreground_begin(struct foreground *f, bool console, struct err *e)
 {
-	*f = (struct foreground){-1, {-1, -1}};
-	if (terminal && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->console) < 0)
+	*f = (struct foreground)FOREGROUND_INIT;
+	if (console && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->console) < 0)
 		return err_sys(e, "socketpair");
 	return hold_signals(&f->signal_fd, e);
 }
@@ -72,19 +72,18 @@ static void copy_size(int master)
 		(void)ioctl(master, TIOCSWINSZ, &size);
 }
 
+/* It was sent before the process was ready; what is not there by now does not come. */
 static int receive_master(struct foreground *f, int *ret, struct err *e)
 {
 	char name[256];
 	size_t count = 0;
-	ssize_t n;
+	ssize_t n = fs_recv(f->console[1], name, sizeof(name), ret, 1, &count, MSG_DONTWAIT);
 
-	close_fd(&f->console[0]);
-	n = fs_recv(f->console[1], name, sizeof(name), ret, 1, &count, 0);
+	if (n == -EAGAIN)
+		return 0;
 	if (n <= 0 || count != 1)
 		return err_set(e, EPROTO, "no terminal came from the container");
-	if (fcntl(*ret, F_SETFL, O_NONBLOCK) < 0)
-		return err_sys(e, "terminal");
-	return 0;
+	return fcntl(*ret, F_SETFL, O_NONBLOCK) < 0 ? err_sys(e, "terminal") : 0;
 }
 
 static void make_raw(void)
@@ -187,9 +186,9 @@ int foreground_stay(struct foreground *f, pid_t pid, int *ret_status, struct err
 
 	if (pidfd < 0)
 		return err_set(e, -pidfd, "open process %d", (int)pid);
-	if (f->console[1] >= 0) {
-		if (receive_master(f, &master, e) < 0)
-			return -e->code;
+	if (f->console[1] >= 0 && receive_master(f, &master, e) < 0)
+		return -e->code;
+	if (master >= 0) {
 		copy_size(master);
 		make_raw();
 	}

@@ -10,11 +10,22 @@
 
 struct foreground {
 	int signal_fd;
-	int console[2]; /* the end for the runtime, and ours; -1: no terminal */
+	int console[2]; /* the end for the runtime, and ours; -1: no terminal is to come */
 };
 
-/* Before the process is made.  Signals are held from here on. */
-int foreground_begin(struct foreground *f, bool terminal, struct err *e);
+#define FOREGROUND_INIT        \
+	{                      \
+		-1,            \
+		{              \
+			-1, -1 \
+		}              \
+	}
+
+/*
+ * Before the process is made.  Signals are held from here on.  'console': the
+ * process may have a terminal, whose master then comes to console[0].
+ */
+int foreground_begin(struct foreground *f, bool console, struct err *e);
 
 /*
  * Pass signals to the process and bytes between our terminal and its own,
