@@ -37,10 +37,10 @@ enum {
 };
 
 /*
- * Re-execute ourselves once from a read-only mount of our own (a sealed copy in
- * memory where that cannot be had), so that no process of a container can
- * write to the host's binary through /proc/PID/exe.  Returns 0 in the process
- * that is protected.  Descriptors, arguments and environment are kept.
+ * Re-execute ourselves once from a read-only view of our own program (a sealed
+ * copy in memory where that cannot be had), so that no process of a container
+ * can write to the host's binary through /proc/PID/exe.  Returns 0 in the
+ * process that is protected.  Descriptors, arguments, environment are kept.
  */
 int runtime_protect_self(char *const argv[], struct err *e);
 

@@ -18,13 +18,17 @@ from oci import BUILD, BUSYBOX, OCI, PROBE
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "900"))
 DISK_MB = 160
-MODULES = "virtio_pci virtio_blk".split()
+MODULES = "virtio_pci virtio_blk overlay".split()
 TOOLS = ("/usr/bin/python3.11", "/usr/bin/strace", "/usr/bin/mount", "/usr/bin/umount", "/usr/bin/unshare")
 PYTHON = "/usr/lib/python3.11"
 PYTHON_LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
                    "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
-V2 = (("20-oci-isolation.py", []), ("20-oci-life.py", []), ("20-oci-cve.py", []),
-      ("20-oci-refusals.py", ["programs", "host_objects", "known_", "without_controller"]))
+V2 = (("20-oci-isolation.py", []),
+      ("20-oci-life.py", ["life_cycle", "nothing_runs", "exit_codes", "delete", "kill_all", "exec", "console", "terminal",
+                          "preserved", "hooks", "pausing", "many"]),
+      ("20-oci-cve.py", ["overwriting", "self_protection", "symlinked", "swapped", "release_agent", "replaced",
+                         "redirected", "without_openat2"]),
+      ("20-oci-refusals.py", ["host_objects", "known_", "without_controller"]))
 # Without any v2 tree: what depends on the kind of cgroups.
 V1 = (("20-oci-isolation.py", ["cgroup", "limits", "device", "cpu_sets", "small"]),
       ("20-oci-life.py", ["life_cycle", "kill_all", "delete", "exec_basic", "pausing"]))
