@@ -154,6 +154,15 @@ static int collect_namespaces(struct exec *x, struct err *e)
 	return 0;
 }
 
+static void set_console_size(struct exec *x)
+{
+	if (x->config.console_size || !x->spec->rows || !x->spec->columns)
+		return;
+	x->config.console_size = arena_alloc(&x->arena, sizeof(*x->config.console_size));
+	x->config.console_size->height = x->spec->rows;
+	x->config.console_size->width = x->spec->columns;
+}
+
 static int prepare(struct exec *x, struct err *e)
 {
 	const struct runtime_io *io = &x->spec->io;
@@ -164,6 +173,7 @@ static int prepare(struct exec *x, struct err *e)
 	    process_init(&x->process, &x->config, &x->filter, io->preserve_fds, e) < 0 ||
 	    collect_namespaces(x, e) < 0 || open_cgroup(x, e) < 0)
 		return -e->code;
+	set_console_size(x);
 	if (cgroup_is_frozen(&x->cgroup))
 		return err_set(e, EBUSY, "cannot exec in a paused container");
 	return container_open_console(io, x->config.terminal, &x->console_fd, e);

@@ -164,6 +164,7 @@ struct runtime_exec {
 	const char *cwd;   /* NULL: the container's */
 	const char *user;  /* "UID" or "UID:GID", numbers; NULL: the container's */
 	bool tty;
+	uint16_t rows, columns; /* of its terminal, where 'process' does not say; 0: none */
 	bool no_new_privs;
 };
 

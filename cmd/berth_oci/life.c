@@ -86,7 +86,9 @@ static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_
 	r = command_outcome(runtime_create(rt, spec, &pid, e), spec->id, e);
 	if (r < 0)
 		return r;
-	r = runtime_start(rt, spec->id, e);
+	r = foreground_attach(f, e);
+	if (r == 0)
+		r = runtime_start(rt, spec->id, e);
 	if (r == 0 && a->detach)
 		return 0;
 	if (r == 0)
@@ -130,7 +132,9 @@ static int exec_in(struct runtime *rt, const struct arguments *a, struct runtime
 		return command_outcome(r, spec->id, e);
 	if (a->detach)
 		return 0;
-	return foreground_stay(f, pid, &status, e) < 0 ? -e->code : status;
+	if (foreground_attach(f, e) < 0 || foreground_stay(f, pid, &status, e) < 0)
+		return -e->code;
+	return status;
 }
 
 int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
@@ -152,6 +156,7 @@ int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
 	spec.cwd = a->cwd;
 	spec.user = a->user;
 	spec.tty = a->tty;
+	foreground_size(&spec.rows, &spec.columns);
 	spec.no_new_privs = a->no_new_privs;
 	spec.io.pid_file = a->pid_file;
 	spec.io.console_socket = a->console_socket;

@@ -306,7 +306,7 @@ def exec_terminal(h):
 
 
 def foreground_terminal(h):
-    """run without a console socket passes its own terminal through, and its size"""
+    """run and exec without a console socket pass their own terminal through, and its size"""
     with h.bundle(lambda c: c["process"].update(terminal=True)) as b:
         b.args("/bin/sh", "-c", "stty size; read x; echo got $x; exit 3")
         ours, theirs = os.openpty()
@@ -317,6 +317,11 @@ def foreground_terminal(h):
         os.write(ours, b"word\r")
         read_until(ours, b"got word")
         equal(p.wait(DEADLINE_S), 3)
+        b.args("/bin/probe", "stay").begin_in_terminal()
+        p = subprocess.Popen([OCI, "--root", h.root, "exec", "-t", b.id, "/bin/sh", "-c", "stty size; exit 4"],
+                             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+        read_until(ours, b"21 43")
+        equal(p.wait(DEADLINE_S), 4)
         os.close(ours), os.close(theirs)
 
 

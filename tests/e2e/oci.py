@@ -232,6 +232,14 @@ class Bundle:
         self.start()
         return self
 
+    def begin_in_terminal(self):
+        """The same with process.terminal; nobody reads the terminal."""
+        console = Console(self.host)
+        self.create("--console-socket", console.path)
+        os.close(console.take())
+        console.close()
+        self.start()
+
     def run(self, *options, check=True, **kw):
         return self.host.oci("run", "--bundle", self.path, *options, self.id, check=check, **kw)
 
