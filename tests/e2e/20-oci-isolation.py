@@ -608,13 +608,23 @@ def closed_descriptors(h):
     os.close(r)
 
 
+def closed_standard_descriptors(h):
+    """A caller without standard descriptors gives the container /dev/null, and nothing of ours"""
+    with h.bundle() as b:
+        b.args("/bin/sh", "-c", "readlink /proc/self/fd/0 > /tmp/out; ls /proc/self/fd >> /tmp/out")
+        subprocess.run([OCI, "--root", h.root, "run", "-b", b.path, b.id], close_fds=True, check=True,
+                       preexec_fn=lambda: os.closerange(0, 3), stderr=subprocess.DEVNULL)
+        expect(open(h.rootfs + "/tmp/out").read().startswith("/dev/null\n0\n1\n2\n3\n"), open(h.rootfs + "/tmp/out").read())
+
+
 def signals_reset(h):
     """The program has default signal dispositions whatever the caller ignored"""
     import signal
     with h.bundle() as b:
         b.args("/bin/probe", "report")
+        ignored = (signal.SIGPIPE, signal.SIGUSR1, signal.SIGCHLD)
         p = h.oci("run", "--bundle", b.path, b.id, restore_signals=False,
-                  preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGPIPE, signal.SIGUSR1)])
+                  preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in ignored])
         equal(json.loads(p.stdout)["ignored_signals"], [])
 
 
@@ -623,4 +633,4 @@ sys.exit(main([new_namespaces, joined_namespaces, wrong_namespace_path, names, l
                all_devices, masked_paths, readonly_root, bind_mounts, new_filesystems, propagation, sysctls,
                cgroup_view, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,
                filters, filter_for_exec, user_namespace, apparmor, time_namespace, no_pivot, no_mounts_on_the_host, keyring,
-               closed_descriptors, signals_reset]))
+               closed_descriptors, closed_standard_descriptors, signals_reset]))

@@ -22,13 +22,15 @@ def library(h):
                         "tests/e2e/lib/keeper.c", f"{build}/libruntime.a", f"{build}/libbase.a", *san,
                         "-lseccomp", "-lcap", "-ljansson"], cwd=TOP, stderr=subprocess.PIPE, text=True)
     equal(p.returncode, 0, p.stderr)
-    with h.bundle() as b:
+    with h.bundle() as b, h.bundle() as eater:
         parent = f"{h.cgroup}/task"
         b.config["linux"]["cgroupsPath"] = f"{parent}/lib"
         b.config["root"]["path"] = "/nowhere"
         b.config["hostname"] = "lib"
         b.args("/bin/probe", "signal")
-        p = subprocess.run([program, h.root, b.path, h.rootfs, parent], stdin=subprocess.DEVNULL,
+        eater.config["linux"]["cgroupsPath"] = f"{parent}/eat"
+        eater.args("/bin/probe", "eat", str(100 << 20))
+        p = subprocess.run([program, h.root, b.path, eater.path, h.rootfs, parent], stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
         expect(p.returncode == 0 and p.stdout.strip().endswith("all held"), p.stdout)
     for root in set(cgroup_roots().values()):

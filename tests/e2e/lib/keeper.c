@@ -4,7 +4,7 @@
  * A parent that only forks and waits, and short-lived workers that call the
  * library. Prints one line for each thing that held; the test counts them.
  *
- *   keeper STATE BUNDLE ROOTFS CGROUP
+ *   keeper STATE BUNDLE EATER ROOTFS CGROUP
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@
 #include "base/proc.h"
 #include "runtime/runtime.h"
 
-static const char *state_dir, *bundle, *rootfs, *parent_cgroup;
+static const char *state_dir, *bundle, *eat_bundle, *rootfs, *parent_cgroup;
 
 static void check(int ok, const char *what, const struct err *e)
 {
@@ -161,6 +161,46 @@ static void life(void)
 	check(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD, "no child is left", NULL);
 }
 
+/* ---- out of memory ---- */
+
+static pid_t worker_eat(struct runtime *rt, int out_fd)
+{
+	struct runtime_create spec = RUNTIME_CREATE_INIT;
+	struct err e = {0};
+	pid_t pid = -1;
+
+	(void)out_fd;
+	spec.id = "eat";
+	spec.bundle = eat_bundle;
+	spec.sibling = true;
+	check(runtime_create(rt, &spec, &pid, &e) == 0, "create", &e);
+	check(runtime_start(rt, "eat", &e) == 0, "start", &e);
+	return pid;
+}
+
+static pid_t worker_delete_eaten(struct runtime *rt, int out_fd)
+{
+	struct err e = {0};
+
+	(void)out_fd;
+	check(runtime_delete(rt, "eat", false, &e) == 0, "delete", &e);
+	return 0;
+}
+
+static void out_of_memory(void)
+{
+	struct err e = {0};
+	uint64_t kills = 0;
+	int status;
+	pid_t pid = in_worker(worker_eat, -1);
+
+	check(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+	      "who eats the task's memory is killed", NULL);
+	check(runtime_cgroup_oom_kills(parent_cgroup, &kills, &e) == 0 && kills == 1, "and counted",
+	      &e);
+	(void)in_worker(worker_delete_eaten, -1);
+}
+
 static void cgroups(void)
 {
 	const struct runtime_limits limits = {.cpu_shares = 256,
@@ -205,7 +245,7 @@ int main(int argc, char **argv)
 {
 	struct err e = {0};
 
-	if (argc != 5)
+	if (argc != 6)
 		return 2;
 	if (runtime_protect_self(argv, &e) < 0) {
 		printf("FAILED protect: %s\n", e.msg);
@@ -213,11 +253,13 @@ int main(int argc, char **argv)
 	}
 	state_dir = argv[1];
 	bundle = argv[2];
-	rootfs = argv[3];
-	parent_cgroup = argv[4];
+	eat_bundle = argv[3];
+	rootfs = argv[4];
+	parent_cgroup = argv[5];
 	check(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0, "subreaper", NULL);
 	cgroups();
 	life();
+	out_of_memory();
 	cgroups_after();
 	printf("all held\n");
 	return 0;
