@@ -62,7 +62,8 @@ static char **add_strings(struct arena *a, struct js_strings *to, char *const *m
 	while (more && more[extra])
 		extra++;
 	items = arena_alloc(a, (to->count + extra + 1) * sizeof(char *));
-	memcpy(items, to->items, to->count * sizeof(char *));
+	for (size_t i = 0; i < to->count; i++)
+		items[i] = to->items[i];
 	for (size_t i = 0; i < extra; i++)
 		items[to->count + i] = arena_strdup(a, more[i]);
 	to->items = items;

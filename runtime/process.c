@@ -133,7 +133,8 @@ static void make_env(struct process *x)
 	const struct js_strings *env = &x->config->env;
 
 	x->env = arena_alloc(&x->arena, (env->count + 2) * sizeof(char *));
-	memcpy(x->env, env->items, env->count * sizeof(char *));
+	for (size_t i = 0; i < env->count; i++)
+		x->env[i] = env->items[i];
 	if (!get_env(env, "HOME"))
 		find_home(x);
 }

@@ -87,7 +87,7 @@ def self_protection(h):
         b.args("/bin/probe", "stay")
         subprocess.run([strace, "-o", "/dev/null", "-e", "trace=fsopen", "-e", "inject=fsopen:error=ENODEV:when=1",
                         OCI, "--root", h.root, "create", "-b", b.path, b.id], check=True, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=TRACED)
         expect("memfd:berth" in look(b))
 
 
@@ -341,7 +341,8 @@ def without_openat2(h):
     def run(b):
         return subprocess.run([strace, "-f", "-o", "/dev/null", "-e", "trace=openat2", "-e",
                                "inject=openat2:error=ENOSYS", OCI, "--root", h.root, "run", "-b", b.path, b.id],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env=TRACED)
 
     def change(c):
         c["mounts"] += [{"destination": "/esc/x/../made", "type": "tmpfs"},

@@ -356,7 +356,7 @@ def crash_of_the_creator(h):
                 p = subprocess.run([strace, "-o", "/dev/null", "-e", f"trace={call}",
                                     "-e", f"inject={call}:signal=KILL:when={n}",
                                     OCI, "--root", h.root, "create", "--bundle", b.path, b.id],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=TRACED)
                 if p.returncode == 0:
                     h.oci("delete", "--force", b.id)
                     break

@@ -26,6 +26,7 @@ BUSYBOX = "/bin/busybox"
 APPLETS = ("sh cat echo ls sleep id true false mount umount grep touch ps env stat readlink rm mkdir ln "
            "chroot mknod dd tty stty hostname ip test head").split()
 DEADLINE_S = 20
+TRACED = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")  # LeakSanitizer cannot be traced
 TIMES = bool(os.environ.get("TIMES"))
 
 CONFIG = {
