@@ -72,6 +72,8 @@ int cgroup_make(struct cgroup *c, struct err *e);
 int cgroup_attach(const struct cgroup *c, pid_t pid, bool born, struct err *e);
 /* The v2 directory, for CLONE_INTO_CGROUP; -1: none. */
 int cgroup_v2_fd(const struct cgroup *c);
+/* The v2 cgroup that a process is in, wherever it has gone: a descriptor, or -errno and no err. */
+int cgroup_v2_open_of(const struct cgroup_host *h, pid_t pid);
 
 int cgroup_kill(struct cgroup *c, struct err *e);
 /* It is open: kill what is in it and remove it, and those above it that were made with it. */

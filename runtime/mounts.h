@@ -29,8 +29,8 @@ void mounts_init(struct mount_plan *p);
 void mounts_close(struct mount_plan *p, const struct config *c);
 
 /*
- * Context: creator.  'rootfs': root.path as an absolute path.  'rootfs_fd': a detached tree given by the caller, or -1.
- * Relative paths begin at 'bundle_fd'.
+ * Context: creator.  'rootfs': root.path as an absolute path.  'rootfs_fd': a
+ * detached tree given by the caller, or -1.  Relative paths begin at 'bundle_fd'.
  */
 int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs, int bundle_fd,
 		int rootfs_fd, struct err *e);

@@ -86,7 +86,11 @@ struct runtime_create {
 	int netns_fd;
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
-	bool sibling;        /* the init becomes a child of our parent, which reaps it */
+	/*
+	 * The init becomes a child of our parent, which reaps it.  (One that joins
+	 * a user namespace is a child of ours, and goes to the nearest subreaper.)
+	 */
+	bool sibling;
 };
 
 #define RUNTIME_CREATE_INIT                                            \
@@ -197,7 +201,7 @@ int runtime_pids(struct runtime *rt, const char *id, pid_t **ret, size_t *ret_co
  * tree, whichever the host has.  Zero means no limit.
  */
 struct runtime_limits {
-	uint64_t cpu_shares; /* 2 .. 262144, as v1 counts them */
+	uint64_t cpu_shares; /* 1 .. 262144, as v1 counts them: 1024 is the default */
 	uint64_t cpu_quota_us, cpu_period_us;
 	uint64_t memory_max_bytes, memory_reservation_bytes;
 	uint64_t pids_max;

@@ -400,6 +400,23 @@ def cgroup_view(h):
         equal(b.sh("ls -d /sys/fs/cgroup/*/release_agent /sys/fs/cgroup/release_agent", check=False).stdout, "")
 
 
+def cgroups_below(h):
+    """exec enters a container whose own cgroups lie below, as those of an init system do"""
+    if not is_v2():
+        raise Skip("this host has no cgroup v2 with controllers")
+
+    def change(c):
+        c["mounts"][-1]["options"].remove("ro")
+        for s in c["process"]["capabilities"].values():
+            s.append("CAP_DAC_OVERRIDE")
+    with h.bundle(change) as b:
+        b.args("/bin/sh", "-c", "cd /sys/fs/cgroup; mkdir inner; echo 1 > inner/cgroup.procs; "
+                                "echo +pids > cgroup.subtree_control; touch /tmp/done; exec sleep 1000").begin()
+        until(lambda: os.path.exists(h.rootfs + "/tmp/done"), "cgroups made inside")
+        os.unlink(h.rootfs + "/tmp/done")
+        equal(b.exec(b.id, "/bin/cat", "/proc/self/cgroup").stdout, "0::/inner\n")
+
+
 def cgroup_limits(h):
     """Limits of cpu, memory and pids are in the cgroup files"""
     def change(c):
@@ -631,6 +648,6 @@ def signals_reset(h):
 sys.exit(main([new_namespaces, joined_namespaces, wrong_namespace_path, names, loopback, user, capabilities,
                capabilities_we_lack, no_new_privileges, rlimits, oom_score, standard_mounts, devices, device_access,
                all_devices, masked_paths, readonly_root, bind_mounts, new_filesystems, propagation, sysctls,
-               cgroup_view, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,
+               cgroup_view, cgroups_below, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,
                filters, filter_for_exec, user_namespace, apparmor, time_namespace, no_pivot, no_mounts_on_the_host, keyring,
                closed_descriptors, closed_standard_descriptors, signals_reset]))
