@@ -19,7 +19,7 @@ import time
 import traceback
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("BERTH_BUILD", os.path.join(TOP, "build", "release"))
+BUILD = os.path.abspath(os.environ.get("BERTH_BUILD", os.path.join(TOP, "build/release")))
 AWS = "/usr/bin/aws"  # Debian's
 
 
