@@ -43,8 +43,9 @@ struct agent {
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
-	char *tasks_dir;   /* state_dir/tasks */
-	char *cgroup_base; /* "/berth-1a2b3c", or below the unit of the keeper */
+	int64_t networks_ms; /* when the networks were last looked at; monotonic */
+	char *tasks_dir;     /* state_dir/tasks */
+	char *cgroup_base;   /* "/berth-1a2b3c", or below the unit of the keeper */
 	char *boot_id, *runtime_root;
 	bool rebooted; /* the host was started again since the last agent */
 	struct ask *asks;

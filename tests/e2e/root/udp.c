@@ -11,8 +11,9 @@
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in peer, own = {.sin_family = AF_INET,
-					.sin_port = htons((uint16_t)atoi(argc > 1 ? argv[1] : "0"))};
+	struct sockaddr_in peer,
+		own = {.sin_family = AF_INET,
+		       .sin_port = htons((uint16_t)atoi(argc > 1 ? argv[1] : "0"))};
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	char data[2048];
 
