@@ -366,9 +366,8 @@ static void the_default_profile_is_decided_alike(void **state)
 static void each_operator_is_exact_around_each_value(void **state)
 {
 	static const char *const ops[] = {"NE", "LT", "LE", "EQ", "GE", "GT"};
-	static const uint64_t values[] = {
-		0,           1,           0x7fffffff,  0x80000000,         0xffffffff,
-		0x100000000, 0x100000001, 0x1ffffffff, 0x7fffffff00000000, 0x7fffffffffffffff};
+	static const uint64_t values[] = {0, 0x80000000, 0xffffffff, 0x100000000,
+					  0x7fffffff00000001};
 	char text[512];
 
 	(void)state;
