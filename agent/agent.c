@@ -207,6 +207,22 @@ static int look_at_boot(struct agent *a, struct err *e)
 	return records_put_meta(a->records, "boot", a->boot_id, e);
 }
 
+/* A start that waits is no failure. */
+static void speed_up_cgroups(const struct agent *a)
+{
+	struct err e = {0};
+	int r;
+
+	if (a->o->keep_cgroup_options)
+		return;
+	r = runtime_cgroup_favor_moves(&e);
+	if (r < 0)
+		log_info("starts wait for the kernel's cgroups: %s", e.msg);
+	else if (r == 0)
+		log_info("cgroup v2 of this host has the option favordynmods now: starts do not "
+			 "wait ([node] favordynmods = no leaves it)");
+}
+
 static int open_parts(struct agent *a, struct err *e)
 {
 	auto_free char *images = xasprintf("%s/images", a->o->state_dir);
@@ -230,6 +246,7 @@ static int open_parts(struct agent *a, struct err *e)
 		return -e->code;
 	if (warnings.size)
 		log_warn("networks: %s", buf_str(&warnings));
+	speed_up_cgroups(a);
 	return 0;
 }
 

@@ -6,6 +6,8 @@
 # are recorded by the kernel (a tracefs instance of our own, of these processes
 # only). Printed are medians: first each step, then the calls that took longest,
 # without those that wait. Tracing itself makes all of it slower, by some half.
+#
+# FAVORDYNMODS=no: as without that option of the host's cgroups.
 
 import os
 import re
@@ -14,13 +16,14 @@ import subprocess
 import tempfile
 import time
 
-from berth import Daemon, Registry, wait_for
+from berth import CgroupOptions, Daemon, Registry, wait_for
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ROUNDS = int(os.environ.get("ROUNDS", "15"))
 GAP_S = 0.2  # as a service sees it: the kernel's RCU fast path is off by then
 WAITS = ("epoll_wait", "recvfrom", "recvmsg", "accept4", "futex", "waitid", "wait4", "clock_nanosleep", "poll", "exit_group")
 COMMAND_SIZE = 3000  # the keeper's commands are larger, and nothing else that the agent sends before
+CONFIG = f"[node]\nimage-pull-behavior = prefer-cached\nfavordynmods = {os.environ.get('FAVORDYNMODS', 'yes')}\n"
 LINE = re.compile(r"\s*(.+)-(\d+)\s+\[\d+\] \S+ +([\d.]+): (\w+): (.*)")
 
 
@@ -151,7 +154,7 @@ def keeper_of(daemon):
 def main(build):
     names, trace = call_names(), Trace()
     try:
-        with Registry() as registry, Daemon(config="[node]\nimage-pull-behavior = prefer-cached\n") as daemon:
+        with Registry() as registry, CgroupOptions(), Daemon(config=CONFIG) as daemon:
             image = registry.demo()
             for mode in ("bridge", "none"):
                 td = daemon.ecs("RegisterTaskDefinition", family="p" + mode, networkMode=mode, containerDefinitions=[
