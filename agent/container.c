@@ -242,6 +242,7 @@ static int ask_keeper(struct making *m, struct err *e)
 					     .bundle = m->bundle,
 					     .runtime_root = m->agent->runtime_root,
 					     .log_dir = m->log,
+					     .start = true,
 					     .rootfs_fd = m->rootfs_fd,
 					     .netns_fd = m->has_endpoint ? m->endpoint.netns_fd
 									 : -1,
@@ -502,11 +503,13 @@ static void on_created(struct container *c, const struct keeper_event *ev)
 		return;
 	c->pid = ev->pid;
 	shipping_on_output(c); /* begins to follow */
+	c->phase = PHASE_STARTING;
+	if (ev->phase == KEEPER_RUNNING)
+		return; /* it says so next */
 	if (c->task->stop) {
 		is_stopped(c); /* it is taken apart without ever having run */
 		return;
 	}
-	c->phase = PHASE_STARTING;
 	if (keeper_start(c->task->agent->keeper, c->id, &e) < 0)
 		container_fail(c, "CannotStartContainerError", e.msg);
 }

@@ -108,6 +108,7 @@ static int do_create(struct server *s, struct client *c, struct request *q, stru
 	row->bundle = xstrdup(in->path[COMMAND_BUNDLE]);
 	row->runtime_root = xstrdup(in->path[COMMAND_RUNTIME_ROOT]);
 	row->log_dir = xstrdup(in->path[COMMAND_LOG_DIR]);
+	row->start = in->head.flags & MESSAGE_START;
 	row->rootfs_fd = take_request_fd(q, MESSAGE_ROOTFS);
 	row->netns_fd = take_request_fd(q, MESSAGE_NETNS);
 	take_held(q, row);

@@ -32,6 +32,28 @@ def a_container_is_made_started_and_ends(lab):
     assert not os.path.exists(os.path.join(lab.runtime, "a"))
 
 
+def a_container_is_started_with_its_creation(lab):
+    c = lab.client()
+    pid = lab.create(c, "a", "echo out; exec sleep 100", "start")
+    c.see("started", "a")
+    until(lambda: lab.output(c, "a")[0] == b"out\n", "its output")
+    row = json.load(open(os.path.join(lab.run, "keeper/a/row"), encoding="utf-8"))
+    assert row["pid"] == pid and row["phase"] == 3, row
+    c.say("kill a 9")
+    assert c.see("exited", "a")["code"] == "137"
+    lab.create(c, "quick", "exit 3", "start")
+    c.see("started", "quick")
+    assert c.see("exited", "quick")["code"] == "3"
+    broken = os.path.join(lab.rootfs, "bin/broken")  # no format that the kernel executes
+    with open(broken, "wb") as f:
+        f.write(b"\0")
+    os.chmod(broken, 0o755)
+    c.say(f"create b {lab.bundle('b', '', args=['/bin/broken'])} {lab.runtime} {lab.log('b')} start")
+    assert "/bin/broken" in str(c.see("failed", "b"))
+    os.unlink(broken)
+    assert not os.path.exists(os.path.join(lab.runtime, "b"))
+
+
 def signals_reach_it_and_its_death_by_one_is_told(lab):
     c = lab.client()
     lab.start(c, "a", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done")
@@ -264,7 +286,7 @@ def deep_roots_are_no_trouble(lab):
 
 
 if __name__ == "__main__":
-    check([a_container_is_made_started_and_ends, signals_reach_it_and_its_death_by_one_is_told,
+    check([a_container_is_made_started_and_ends, a_container_is_started_with_its_creation, signals_reach_it_and_its_death_by_one_is_told,
            what_cannot_be_is_refused_with_a_reason, a_bad_client_is_sent_away_and_others_stay,
            only_our_own_user_is_heard, the_newest_of_many_clients_is_served, a_second_keeper_is_refused,
            held_ports_are_held_until_it_is_removed, two_hundred_leave_nothing,

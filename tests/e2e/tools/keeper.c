@@ -5,7 +5,7 @@
  * Like the agent it keeps duplicates of the output pipes.
  *
  *   spawn PROGRAM RUN_DIR      connect RUN_DIR      disconnect
- *   create ID BUNDLE ROOT LOG_DIR [PORT ...]        (a port is bound and held)
+ *   create ID BUNDLE ROOT LOG_DIR [start] [PORT ...]  (a port is bound and held)
  *   start ID   kill ID SIGNAL  remove ID   list     follow ID LOG_DIR
  *   adopt ID   shutdown [force]            reexec PROGRAM
  *   read LOG_DIR STDOUT_FILE STDERR_FILE            appends what is new: "read BYTES"
@@ -181,6 +181,10 @@ static int do_create(char **w, size_t n, struct err *e)
 	int r = 0;
 
 	for (size_t i = 5; r == 0 && i < n; i++) {
+		if (str_eq(w[i], "start")) {
+			c.start = true;
+			continue;
+		}
 		r = hold(w[i], &held[c.held_count], e);
 		c.held_count += r == 0;
 	}
