@@ -227,6 +227,11 @@ def test_environment_command_user_and_directory():
     contains(out, "1000\n2000\n/tmp\n")
 
 
+def test_a_working_directory_that_the_image_has_not_is_made():
+    equal(run_sh("pwd; stat -c '%u %a' . ..", workingDirectory="/new/deep"), "/new/deep\n0 755\n0 755\n")
+    equal(run_sh("pwd", workingDirectory="/new", readonlyRootFilesystem=True), "/new\n")
+
+
 def test_ulimits_and_read_only_root():
     equal(run_sh("ulimit -n; ulimit -c", ulimits=[dict(name="nofile", softLimit=512, hardLimit=1024),
                                                   dict(name="core", softLimit=0, hardLimit=0)]), "512\n0\n")
