@@ -168,7 +168,7 @@ def test_udp_is_mapped_too():
             except OSError:
                 return False  # it does not listen yet
         wait_for(answered, 20, "the answer")
-    contains(output(arn), "over udp\n")
+    wait_for(lambda: "over udp\n" in output(arn), 20, "its output")
     daemon.ecs("StopTask", task=arn)
     daemon.wait_stopped(arn)
 
