@@ -23,7 +23,8 @@
 #include "base/text.h"
 #include "runtime/runtime.h"
 
-#define SWEEP_MS 30000
+#define SWEEP_MS    30000
+#define NETWORKS_MS 30000
 
 /* ---- the keeper ---- */
 
@@ -67,28 +68,36 @@ static void drop_stranger(struct agent *a, const struct keeper_event *ev)
 		log_error("container=%s: %s", ev->id, e.msg);
 }
 
-/* All that the keeper has was told: the rest is not there. */
-static void end_of_list(struct agent *a)
+/* What belongs to no container goes, and what somebody has taken away (a flushed firewall) comes back. */
+static void sweep_networks(struct agent *a)
 {
 	auto_free const char **live = xcalloc(a->containers.count + 1, sizeof(*live));
 	struct container *c;
-	struct task *t;
 	struct err e = {0};
 	size_t count = 0;
+
+	for (size_t i = 0; map_next(&a->containers, &i, &c);)
+		if (c->in_keeper && c->phase < PHASE_CLEAN)
+			live[count++] = c->id;
+	if (net_sweep(a->net, live, count, &e) < 0)
+		log_error("networks: %s", e.msg);
+}
+
+/* All that the keeper has was told: the rest is not there. */
+static void end_of_list(struct agent *a)
+{
+	struct container *c;
+	struct task *t;
 
 	for (size_t i = 0; map_next(&a->containers, &i, &c);) {
 		if (!c->listed)
 			container_found(c, NULL);
 		c->listed = false;
-		if (c->in_keeper && c->phase < PHASE_CLEAN)
-			live[count++] = c->id;
 	}
-	if (net_sweep(a->net, live, count, &e) < 0)
-		log_error("networks: %s", e.msg);
+	sweep_networks(a);
 	a->listing = false;
 	a->rebooted = false;
-	if (!a->channel)
-		a->channel = channel_new(a);
+	channel_start(a->channel);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
 		task_step(t);
 }
@@ -173,6 +182,10 @@ static void on_sweep(void *ctx)
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
 		if (can_go(t, now_ms))
 			drop(t);
+	if (!a->listing && clock_mono_ms() >= a->networks_ms + NETWORKS_MS) {
+		sweep_networks(a);
+		a->networks_ms = clock_mono_ms();
+	}
 	loop_timer_set(a->sweep,
 		       a->o->task_cleanup_ms < SWEEP_MS ? a->o->task_cleanup_ms + 100 : SWEEP_MS);
 }
@@ -238,6 +251,7 @@ static int start(struct agent *a, struct err *e)
 	loop_on_signal(a->loop, SIGINT, on_stop, a);
 	a->pulls = pulls_new(a);
 	a->shipping = shipping_new(a);
+	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
 	a->listing = true;
 	if (records_each_task(a->records, load_task, a, e) < 0)

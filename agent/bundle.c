@@ -141,7 +141,7 @@ static json_t *make_rlimits(const struct ecs_container_definition *d)
 		char name[32];
 		size_t n = 0;
 
-		for (; u->name[n] && n < sizeof(name) - 1; n++)
+		for (; n < sizeof(name) - 1 && u->name[n]; n++)
 			name[n] = (char)(u->name[n] - 'a' + 'A');
 		name[n] = '\0';
 		has_nofile |= strcmp(name, "NOFILE") == 0;
@@ -269,25 +269,28 @@ static int add_volumes(json_t *mounts, const struct bundle_options *o, struct er
 	return 0;
 }
 
-/* A mount on a directory must come before those on what lies in it. */
+static size_t depth_of(const json_t *mount)
+{
+	size_t depth = 0;
+
+	for (const char *p = json_string_value(json_object_get(mount, "destination")); *p; p++)
+		depth += p[0] == '/' && p[1] && p[1] != '/';
+	return depth;
+}
+
+/* A mount on a directory must come before those on what lies in it; else the order stays. */
 static void sort_mounts(json_t *mounts)
 {
 	size_t count = json_array_size(mounts);
 
 	for (size_t i = 1; i < count; i++) {
-		for (size_t j = i; j; j--) {
-			json_t *a = json_array_get(mounts, j - 1), *b = json_array_get(mounts, j);
-			const char *pa = json_string_value(json_object_get(a, "destination"));
-			const char *pb = json_string_value(json_object_get(b, "destination"));
-			size_t len = strlen(pb);
+		json_t *mount = json_incref(json_array_get(mounts, i));
+		size_t to = i;
 
-			/* b is above a: "/data" behind "/data/cache" */
-			if (strncmp(pa, pb, len) != 0 || (pa[len] != '/' && strcmp(pb, "/") != 0))
-				break;
-			(void)json_incref(a);
-			(void)json_array_set(mounts, j - 1, b);
-			(void)json_array_set_new(mounts, j, a);
-		}
+		while (to && depth_of(json_array_get(mounts, to - 1)) > depth_of(mount))
+			to--;
+		(void)json_array_remove(mounts, i);
+		(void)json_array_insert_new(mounts, to, mount);
 	}
 }
 

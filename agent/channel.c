@@ -33,7 +33,7 @@ struct channel {
 	struct loop_timer *retry, *report;
 	int64_t retry_ms, welcomed_ms;
 	struct buf in, out;
-	bool welcomed, reporting;
+	bool started, welcomed, reporting;
 	int64_t report_number;
 };
 
@@ -306,8 +306,14 @@ struct channel *channel_new(struct agent *a)
 	buf_init(&c->out, OUT_LIMIT);
 	c->retry = loop_timer_new(a->loop, dial, c);
 	c->report = loop_timer_new(a->loop, send_report, c);
-	loop_timer_set(c->retry, 0);
 	return c;
+}
+
+void channel_start(struct channel *c)
+{
+	if (!c->started)
+		loop_timer_set(c->retry, 0);
+	c->started = true;
 }
 
 void channel_free(struct channel *c)

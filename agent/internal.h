@@ -43,8 +43,9 @@ struct agent {
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
-	char *tasks_dir;   /* state_dir/tasks */
-	char *cgroup_base; /* "/berth-1a2b3c", or below the unit of the keeper */
+	int64_t networks_ms; /* when the networks were last looked at; monotonic */
+	char *tasks_dir;     /* state_dir/tasks */
+	char *cgroup_base;   /* "/berth-1a2b3c", or below the unit of the keeper */
 	char *boot_id, *runtime_root;
 	bool rebooted; /* the host was started again since the last agent */
 	struct ask *asks;
@@ -182,6 +183,8 @@ json_t *pulls_describe(struct pulls *p, const char *id, int64_t version, bool *r
 /* ---- channel.c ---- */
 
 struct channel *channel_new(struct agent *a);
+/* Dial, now that the tasks' containers were looked at; again: nothing. */
+void channel_start(struct channel *c);
 void channel_free(struct channel *c);
 /* Send a message if there is a server; false: there is none. */
 bool channel_send(struct channel *c, enum ecs_node_type type, const void *message);

@@ -6,7 +6,7 @@
  * The spool that the keeper writes is the truth; what the server has
  * acknowledged is a cursor into it, one for each stream of a container.  A
  * batch is read from there, cut into lines, sent, and waited for; then the
- * cursor moves and is kept on disk.  A batch that was sent twice, because the
+ * cursor moves and is kept on disk.  A line that is sent twice, because the
  * acknowledgement was lost, has the same position twice, and the server takes
  * it once.
  *
@@ -84,6 +84,7 @@ static void add_line(struct batch *b, const struct keeper_cursor *end)
 		b->events = xgrow(b->events, b->count, &b->capacity, sizeof(*b->events));
 		b->events[b->count++] = (struct ecs_log_event){
 			.timestamp = b->line_time_ms,
+			.position = position_of(end),
 			.message = arena_strndup(&b->arena, b->line.data, size)};
 		b->bytes += size;
 	}

@@ -89,6 +89,11 @@ static int place_fds(const struct proc_spawn *s)
 	return 0;
 }
 
+bool proc_die_with(pid_t parent)
+{
+	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+}
+
 static _Noreturn void child_exec(const struct proc_spawn *s, pid_t parent, int report_fd)
 {
 	static char *const no_env[] = {NULL};
@@ -101,7 +106,7 @@ static _Noreturn void child_exec(const struct proc_spawn *s, pid_t parent, int r
 	with_report.fds = fds;
 	with_report.fd_count = s->fd_count + 1;
 
-	if (s->die_with_parent && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+	if (s->die_with_parent && !proc_die_with(parent))
 		_exit(127);
 	if (s->new_session)
 		(void)setsid();

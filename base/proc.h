@@ -32,6 +32,13 @@ struct proc_spawn {
 /* On success *ret_pidfd is the caller's and becomes readable when the child has ended. */
 int proc_spawn(const struct proc_spawn *s, pid_t *ret_pid, int *ret_pidfd, struct err *e);
 
+/*
+ * SIGKILL for us when the thread that is our parent ends; false: it has ended.
+ * To be said again after each change of user, group or capabilities, which
+ * takes it back (PR_SET_PDEATHSIG(2const)).
+ */
+bool proc_die_with(pid_t parent);
+
 /* waitid(P_PIDFD), blocking.  *ret_status: exit code, or 128 + signal. */
 int proc_wait(int pidfd, int *ret_status, struct err *e);
 

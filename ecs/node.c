@@ -122,6 +122,7 @@ static const struct js_field ack_fields[] = {
 
 static const struct js_field log_event_fields[] = {
 	FIELD_REQUIRED(struct ecs_log_event, "timestamp", JS_I64, timestamp),
+	FIELD_REQUIRED(struct ecs_log_event, "position", JS_I64, position),
 	FIELD_REQUIRED(struct ecs_log_event, "message", JS_STRING, message),
 };
 static const struct js_shape log_event_shape = JS_SHAPE("LogEvent", struct ecs_log_event,

@@ -110,13 +110,15 @@ struct ecs_node_ack {
 };
 
 struct ecs_log_event {
-	int64_t timestamp;
+	int64_t timestamp; /* wall clock, ms */
+	int64_t position;  /* behind the line, in its source */
 	char *message;
 };
 
 /*
  * 'source' names the container's output, 'position' what the node will go on
- * from; the server keeps both beside the events and takes each position once.
+ * from.  The server keeps both beside the events, and of a line that comes
+ * again, in whatever batch, it knows that it has it.
  */
 struct ecs_node_log {
 	char *source, *group, *stream;

@@ -62,7 +62,7 @@ static void add_query(struct buf *b, const char *target)
 {
 	const char *query = strchr(target, '?');
 	auto_free char *copy = xstrdup(query ? query + 1 : "");
-	char *pairs[QUERY_MAX], *save = NULL;
+	char *pairs[QUERY_MAX] = {0}, *save = NULL;
 	size_t count = 0;
 
 	for (char *p = strtok_r(copy, "&", &save); p && count < QUERY_MAX;

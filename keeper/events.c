@@ -104,13 +104,20 @@ void client_tell(struct server *s, struct client *c, const struct event *ev)
 	want_room(s, c, true);
 }
 
-/* The first row behind the one listed last. */
+/* The first row behind the one listed last; they are in the order of their serials. */
 static struct row *next_listed(struct server *s, const struct client *c)
 {
-	for (size_t i = 0; i < s->row_count; i++)
-		if (s->rows[i]->serial > c->listed)
-			return s->rows[i];
-	return NULL;
+	size_t first = 0, end = s->row_count;
+
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+
+		if (s->rows[middle]->serial > c->listed)
+			end = middle;
+		else
+			first = middle + 1;
+	}
+	return first < s->row_count ? s->rows[first] : NULL;
 }
 
 static void empty_queue(struct server *s, struct client *c)

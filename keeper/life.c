@@ -137,6 +137,11 @@ void settle_row(struct server *s, struct row *row)
 	tell_row(s, KEEPER_EXITED, row);
 }
 
+void wait_for_output(struct server *s, struct row *row)
+{
+	row->drained_by_ms = remind(s, DRAIN_MS);
+}
+
 void row_ended(struct server *s, struct row *row, const struct keeper_exit *how)
 {
 	struct err e;
@@ -150,7 +155,7 @@ void row_ended(struct server *s, struct row *row, const struct keeper_exit *how)
 		server_unwatch(s, row->pidfd);
 	close_fd(&row->pidfd);
 	row->give_up_ms = 0;
-	row->drained_by_ms = remind(s, DRAIN_MS);
+	wait_for_output(s, row);
 	if (row_write_exit(s->rows_fd, row, &e) < 0)
 		log_error("container=%s: record of its end: %s", row->id, e.msg);
 	settle_row(s, row);

@@ -71,10 +71,11 @@ static int move_below(const char *base, struct err *e)
 
 	if (root_fd < 0)
 		return err_set(e, ENOENT, "there is no tree of cgroup v2");
-	(void)snprintf(path, sizeof(path), "%s/" OWN_CGROUP, base + 1);
+	/* Below the root's descriptor; "./" where the base is the root itself. */
+	(void)snprintf(path, sizeof(path), ".%s/" OWN_CGROUP, base);
 	if (mkdirat(root_fd, path, 0755) < 0 && errno != EEXIST)
 		return err_sys(e, "make cgroup %s", path);
-	(void)snprintf(path, sizeof(path), "%s/" OWN_CGROUP "/cgroup.procs", base + 1);
+	(void)snprintf(path, sizeof(path), ".%s/" OWN_CGROUP "/cgroup.procs", base);
 	return fs_write_at(root_fd, path, "0", e);
 }
 

@@ -183,6 +183,8 @@ static int take_row(struct server *s, const char *text, size_t size, struct err 
 	if (spool_open(row->log_dir, &row->spool, e) < 0)
 		log_warn("container=%s: output is lost: %s", row->id, e->msg);
 	watch_outputs(s, row);
+	if (row->phase == KEEPER_ENDED && !row->exit_told)
+		wait_for_output(s, row);
 	if (row->pidfd >= 0)
 		return server_watch(s, row->pidfd, EPOLLIN, &row->pidfd_watch, e);
 	settle_row(s, row);

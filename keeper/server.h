@@ -10,8 +10,8 @@
 #include "keeper/worker.h"
 
 #define CLIENTS_MAX      8
-#define CLIENT_QUEUE_MAX 4096 /* events that wait for a client; a slower one is sent away */
-#define WORKERS_MAX      16   /* steps at a time; more wait for their turn */
+#define CLIENT_QUEUE_MAX 512 /* events that wait for a client; a slower one is sent away */
+#define WORKERS_MAX      16  /* steps at a time; more wait for their turn */
 
 struct client {
 	int fd;
@@ -92,6 +92,8 @@ void child_ended(struct server *s, pid_t pid, int status);
 void adopted_ended(struct server *s, struct row *row, uint32_t events);
 /* Its end is known or will never be: write it down, tell it when the output is in the spool. */
 void row_ended(struct server *s, struct row *row, const struct keeper_exit *how);
+/* Its end is told when its output is in the spool, but not much later than now. */
+void wait_for_output(struct server *s, struct row *row);
 void watch_outputs(struct server *s, struct row *row);
 void pipe_ready(struct server *s, struct row *row, int stream);
 /* Do what is due; milliseconds until more is, or -1. */

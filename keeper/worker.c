@@ -129,8 +129,7 @@ static _Noreturn void work(const struct row *row, enum keeper_command step, stru
 {
 	struct worker_report report = {0};
 
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || take_places(p) < 0 ||
-	    open_null() < 0)
+	if (!proc_die_with(parent) || take_places(p) < 0 || open_null() < 0)
 		_exit(1);
 	be_ordinary(limit);
 	report.result = run(row, step, p, &report.pid, &report.err);

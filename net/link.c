@@ -4,6 +4,7 @@
 #include "net/link.h"
 
 #include <errno.h>
+#include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/ip.h>
@@ -24,6 +25,9 @@
  */
 #define TASK_INDEX  64
 #define DYING_GROUP 0xbedead00u
+
+#define READY_PAUSE_US  200
+#define READY_TRIES_MAX 100
 
 /* ---- requests ---- */
 
@@ -209,6 +213,7 @@ bool link_parse(const struct nlmsghdr *h, struct link_info *ret)
 		[IFLA_IFNAME] = {.type = NLA_STRING, .maxlen = IFNAMSIZ},
 		[IFLA_GROUP] = {.type = NLA_U32},
 		[IFLA_MTU] = {.type = NLA_U32},
+		[IFLA_OPERSTATE] = {.type = NLA_U8},
 	};
 	const struct ifinfomsg *link = NLMSG_DATA(h);
 	struct nlattr *tb[IFLA_MAX + 1];
@@ -225,7 +230,39 @@ bool link_parse(const struct nlmsghdr *h, struct link_info *ret)
 		ret->group = nla_get_u32(tb[IFLA_GROUP]);
 	if (tb[IFLA_MTU])
 		ret->mtu = nla_get_u32(tb[IFLA_MTU]);
+	if (tb[IFLA_OPERSTATE])
+		ret->ready = nla_get_u8(tb[IFLA_OPERSTATE]) == IF_OPER_UP;
 	return true;
+}
+
+static int see_ready(const struct nlmsghdr *h, void *arg, struct err *e)
+{
+	struct link_info info;
+
+	(void)e;
+	if (link_parse(h, &info))
+		*(bool *)arg = info.ready;
+	return 0;
+}
+
+int link_wait(struct netlink *inside, struct err *e)
+{
+	const struct timespec pause = {.tv_nsec = READY_PAUSE_US * 1000};
+	const struct ifinfomsg link = {.ifi_index = TASK_INDEX};
+	bool ready = false;
+	const struct netlink_dump answer = {see_ready, NULL, &ready};
+	auto_batch struct batch b = BATCH_INIT;
+
+	for (int i = 0; i < READY_TRIES_MAX; i++) {
+		batch_add(&b, RTM_GETLINK, 0, &link, sizeof(link), "state of eth0");
+		batch_u32(&b, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+		if (netlink_ask(inside, &b, &answer, e) < 0)
+			return -e->code;
+		if (ready)
+			return 0;
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0; /* it will come */
 }
 
 struct link_array {

@@ -13,6 +13,12 @@
  * each CPU and then shrinks them, which waits for a grace period at each end.
  * IPv6 makes itself no addresses here, so nothing waits for their detection.
  *
+ * A link that gets a carrier sends nothing before a work queue of the kernel
+ * has come round to it, some milliseconds later when many links come and go; a
+ * first packet that meets it costs its sender a second.  To ask for the link's
+ * state makes the kernel do that work at once, since 6.8; before, it is asked
+ * until the work was done.
+ *
  * The link is never deleted one by one, which would block for tens of
  * milliseconds: it goes with the namespace, in the kernel's own time.
  */
@@ -39,6 +45,8 @@ void link_create(struct batch *b, const struct link *l, int netns_fd);
 void link_settle(struct batch *b, const struct link *l);
 /* In the namespace: everything. */
 void link_task_side(struct batch *b, const struct link *l);
+/* In the namespace, when both ends are up: wait until it sends. */
+int link_wait(struct netlink *inside, struct err *e);
 /* In a namespace of its own: the loopback, and that is all. */
 void link_loopback(struct batch *b);
 
@@ -48,6 +56,7 @@ void link_cut(struct batch *b, const struct link *l);
 struct link_info {
 	uint32_t index, group, mtu;
 	unsigned flags; /* IFF_UP ... */
+	bool ready;     /* it sends: its operational state is up */
 	char name[IFNAMSIZ];
 };
 /* False when the message is no link, or not whole. */

@@ -138,6 +138,17 @@ static int check_request(struct net *net, const struct net_request *request, str
 	return 0;
 }
 
+static int hold_port(struct net *net, struct net_port *p, struct net_endpoint *ret, struct err *e)
+{
+	int *fd = &ret->held_fds[ret->held_count];
+	int r = p->host_port ? port_hold(p->protocol, p->host_port, fd, e)
+			     : port_hold_any(&net->ports, p->protocol, &p->host_port, fd, e);
+
+	if (r == 0)
+		ret->held_count++;
+	return r;
+}
+
 /* Static ports first, so that no dynamic one is in their way. */
 static int hold_ports(struct net *net, const struct net_request *request, struct endpoint *ep,
 		      struct net_endpoint *ret, struct err *e)
@@ -147,25 +158,28 @@ static int hold_ports(struct net *net, const struct net_request *request, struct
 	if (request->port_count)
 		memcpy(ep->ports, request->ports, request->port_count * sizeof(*ep->ports));
 
-	for (size_t i = 0; i < ep->port_count; i++) {
-		struct net_port *p = &ep->ports[i];
-
-		if (!p->host_port)
-			continue;
-		if (port_hold(p->protocol, p->host_port, &ret->held_fds[ret->held_count], e) < 0)
+	for (size_t i = 0; i < ep->port_count; i++)
+		if (request->ports[i].host_port && hold_port(net, &ep->ports[i], ret, e) < 0)
 			return -e->code;
-		ret->held_count++;
-	}
-	for (size_t i = 0; i < ep->port_count; i++) {
-		struct net_port *p = &ep->ports[i];
-
-		if (p->host_port)
-			continue;
-		if (port_hold_any(&net->ports, p->protocol, &p->host_port,
-				  &ret->held_fds[ret->held_count], e) < 0)
+	for (size_t i = 0; i < ep->port_count; i++)
+		if (!request->ports[i].host_port && hold_port(net, &ep->ports[i], ret, e) < 0)
 			return -e->code;
-		ret->held_count++;
-	}
+	return 0;
+}
+
+int net_hold(struct net *net, const char *id, struct net_endpoint *ret, struct err *e)
+{
+	auto_endpoint struct net_endpoint out = NET_ENDPOINT_NONE;
+	struct endpoint *ep = net_endpoint(net, id);
+
+	if (!ep)
+		return NET_ABSENT;
+	for (size_t i = 0; i < ep->port_count; i++)
+		if (hold_port(net, &ep->ports[i], &out, e) < 0)
+			return err_wrap(e, "network of %s", id);
+	describe(net, ep, &out);
+	*ret = out;
+	out = (struct net_endpoint)NET_ENDPOINT_NONE;
 	return 0;
 }
 
@@ -205,7 +219,7 @@ static int make_network(struct net *net, const struct endpoint *ep, int *ret_net
 		return -e->code;
 	if (ep->mode == NET_BRIDGE) {
 		link_settle(&b, &link);
-		if (netlink_commit(&net->route, &b, 0, e) < 0)
+		if (netlink_commit(&net->route, &b, 0, e) < 0 || link_wait(&inside, e) < 0)
 			return -e->code;
 	}
 	*ret_netns_fd = take_fd(netns_fd);

@@ -86,8 +86,8 @@ struct net_endpoint {
 	size_t port_count;
 
 	/*
-	 * Only from net_attach(), owned by the endpoint (net_endpoint_done): the
-	 * namespace, and for each port a socket that is bound to it on the host
+	 * Only from net_attach() (and the ports from net_hold()), owned by the
+	 * endpoint (net_endpoint_done): the namespace, and for each port a socket that is bound to it on the host
 	 * and never listens, so that nobody else gets the port while the endpoint
 	 * lives.  Whoever keeps the container keeps duplicates of all of them.
 	 */
@@ -133,6 +133,13 @@ int net_detach(struct net *net, const char *id, struct err *e);
 
 /* 0, or NET_ABSENT.  *ret holds no descriptors. */
 int net_find(struct net *net, const char *id, struct net_endpoint *ret, struct err *e);
+
+/*
+ * Hold the ports of an endpoint anew, because who held them has died.  0 or
+ * NET_ABSENT; *ret is as from net_find(), with held_fds, the caller's to
+ * net_endpoint_done().  -EADDRINUSE: they are held, or somebody was quicker.
+ */
+int net_hold(struct net *net, const char *id, struct net_endpoint *ret, struct err *e);
 
 /*
  * After a start, and whenever somebody may have changed what is ours: detach

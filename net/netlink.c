@@ -359,7 +359,8 @@ static int exchange(struct netlink *nl, struct batch *b, unsigned last_flags,
 	return a->code ? answer_error(a, b, seq, e) : 0;
 }
 
-int netlink_commit(struct netlink *nl, struct batch *b, int pass_over, struct err *e)
+static int commit(struct netlink *nl, struct batch *b, int pass_over,
+		  const struct netlink_dump *answers, struct err *e)
 {
 	struct netlink_answer a = {.pass_over = pass_over};
 	int r;
@@ -369,9 +370,20 @@ int netlink_commit(struct netlink *nl, struct batch *b, int pass_over, struct er
 		return 0;
 	assert(!buf_overflow(&b->bytes));
 
-	r = exchange(nl, b, NLM_F_ACK, &a, NULL, e);
+	r = exchange(nl, b, NLM_F_ACK, &a, answers, e);
 	batch_reset(b);
 	return r;
+}
+
+int netlink_commit(struct netlink *nl, struct batch *b, int pass_over, struct err *e)
+{
+	return commit(nl, b, pass_over, NULL, e);
+}
+
+int netlink_ask(struct netlink *nl, struct batch *b, const struct netlink_dump *answers,
+		struct err *e)
+{
+	return commit(nl, b, 0, answers, e);
 }
 
 int netlink_dump(struct netlink *nl, struct batch *b, const struct netlink_dump *dump,

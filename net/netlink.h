@@ -83,6 +83,11 @@ void batch_header(struct batch *b, const void *header, size_t size);
  */
 int netlink_commit(struct netlink *nl, struct batch *b, int pass_over, struct err *e);
 
+/* The same, and what the kernel answers to them goes to on_object(). */
+struct netlink_dump;
+int netlink_ask(struct netlink *nl, struct batch *b, const struct netlink_dump *answers,
+		struct err *e);
+
 /*
  * Ask for all objects: 'b' holds one request, without NLM_F_DUMP.  Each object
  * is given to on_object(), which returns 0 or fails the dump.  When the kernel

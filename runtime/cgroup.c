@@ -332,7 +332,7 @@ static void remove_above(const struct cgroup *c, int root_fd)
 
 int cgroup_remove(struct cgroup *c, struct err *e)
 {
-	if (cgroup_open(c, e) < 0 || cgroup_kill(c, e) < 0)
+	if (cgroup_kill(c, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < c->host->count; i++) {
 		int root_fd = c->host->items[i].fd;

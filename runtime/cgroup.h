@@ -72,13 +72,17 @@ int cgroup_make(struct cgroup *c, struct err *e);
 int cgroup_attach(const struct cgroup *c, pid_t pid, bool born, struct err *e);
 /* The v2 directory, for CLONE_INTO_CGROUP; -1: none. */
 int cgroup_v2_fd(const struct cgroup *c);
+/* The v2 cgroup that a process is in, wherever it has gone: a descriptor, or -errno and no err. */
+int cgroup_v2_open_of(const struct cgroup_host *h, pid_t pid);
 
 int cgroup_kill(struct cgroup *c, struct err *e);
-/* Kill what is in it and remove it, and those above it that were made with it. */
+/* It is open: kill what is in it and remove it, and those above it that were made with it. */
 int cgroup_remove(struct cgroup *c, struct err *e);
 int cgroup_populated(struct cgroup *c, bool *ret, struct err *e);
 int cgroup_signal_all(struct cgroup *c, int sig, struct err *e);
 int cgroup_freeze(struct cgroup *c, bool freeze, struct err *e);
+/* Whoever froze it, by whichever freezer: before a kill, for a frozen v1 process does not die. */
+void cgroup_thaw(const struct cgroup *c);
 bool cgroup_is_frozen(const struct cgroup *c);
 /* All pids in it and below; an array that is the caller's. */
 int cgroup_pids(const struct cgroup *c, pid_t **ret, size_t *ret_count, struct err *e);

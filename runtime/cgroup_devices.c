@@ -8,6 +8,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,24 +154,32 @@ static void put_number(char *out, size_t size, int64_t n)
 		(void)snprintf(out, size, "%lld", (long long)n);
 }
 
-static int write_v1(int fd, const struct device_policy *p, struct err *e)
+static void put_rule_text(const struct device_rule *r, char *out, size_t size)
+{
+	char major[16], minor[16];
+
+	put_number(major, sizeof(major), r->major);
+	put_number(minor, sizeof(minor), r->minor);
+	(void)snprintf(out, size, "%c %s:%s %s%s%s", r->type, major, minor,
+		       r->access & DEVICE_READ ? "r" : "", r->access & DEVICE_WRITE ? "w" : "",
+		       r->access & DEVICE_MKNOD ? "m" : "");
+}
+
+/* One write(2) for each rule: the file takes no more. */
+static int write_v1(int dir_fd, const struct device_policy *p, struct err *e)
 {
 	const char *file = p->allow ? "devices.deny" : "devices.allow";
+	auto_close int fd = openat(dir_fd, file, O_WRONLY | O_CLOEXEC);
+	char line[64];
 
-	if (fs_write_at(fd, p->allow ? "devices.allow" : "devices.deny", "a", e) < 0)
+	if (fd < 0)
+		return err_sys(e, "open %s", file);
+	if (fs_write_at(dir_fd, p->allow ? "devices.allow" : "devices.deny", "a", e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < p->count; i++) {
-		const struct device_rule *r = &p->rules[i];
-		char line[64], major[16], minor[16];
-
-		put_number(major, sizeof(major), r->major);
-		put_number(minor, sizeof(minor), r->minor);
-		(void)snprintf(line, sizeof(line), "%c %s:%s %s%s%s", r->type, major, minor,
-			       r->access & DEVICE_READ ? "r" : "",
-			       r->access & DEVICE_WRITE ? "w" : "",
-			       r->access & DEVICE_MKNOD ? "m" : "");
-		if (fs_write_at(fd, file, line, e) < 0)
-			return -e->code;
+		put_rule_text(&p->rules[i], line, sizeof(line));
+		if (write(fd, line, strlen(line)) < 0)
+			return err_sys(e, "write '%s' to %s", line, file);
 	}
 	return 0;
 }

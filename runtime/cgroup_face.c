@@ -65,7 +65,7 @@ int runtime_cgroup_create(const char *path, const struct runtime_limits *limits,
 	r = cgroup_make(&c, e);
 	if (r == 0)
 		r = cgroup_limit(&c, &checked.resources, e);
-	if (r < 0 && !existed)
+	if (r < 0 && !existed && cgroup_open(&c, &ignored) == 0)
 		(void)cgroup_remove(&c, &ignored);
 	return r;
 }

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,4 +86,22 @@ int cgroup_any_fd(const struct cgroup *c)
 	for (size_t i = 0; v2 < 0 && i < c->host->count; i++)
 		v2 = c->fd[i];
 	return v2;
+}
+
+int cgroup_v2_open_of(const struct cgroup_host *h, pid_t pid)
+{
+	const struct cgroup_hierarchy *v2 = cgroup_host_v2(h);
+	auto_buf struct buf text = BUF_INIT(KEYED_FILE_MAX);
+	char path[64], *line;
+	struct err ignored;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (!v2 || fs_read(AT_FDCWD, path, &text, &ignored) < 0)
+		return -ENOENT;
+	line = strstr(buf_str(&text), "0::/");
+	if (!line || (line != text.data && line[-1] != '\n'))
+		return -ENOENT;
+	line += strlen("0::/");
+	line[strcspn(line, "\n")] = '\0';
+	return cgroup_open_dir(v2->fd, *line ? line : ".");
 }

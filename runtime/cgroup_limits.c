@@ -349,7 +349,7 @@ int cgroup_check_config(const struct config_linux *l, struct err *e)
 	struct device_policy policy = {0};
 	int result;
 
-	if (check_range(r->cpu.shares, SHARES_MIN, SHARES_MAX, "cpu.shares", e) < 0 ||
+	if (check_range(r->cpu.shares, 1, SHARES_MAX, "cpu.shares", e) < 0 ||
 	    check_range(r->cpu.period, 1000, 1000000, "cpu.period", e) < 0 ||
 	    check_range(r->cpu.quota, -1, INT64_MAX, "cpu.quota", e) < 0 ||
 	    check_range(r->cpu.idle, -1, 1, "cpu.idle", e) < 0 ||

@@ -145,8 +145,7 @@ int cgroup_freeze(struct cgroup *c, bool freeze, struct err *e)
 	return 0;
 }
 
-/* Whoever froze it, by whichever freezer. */
-static void thaw_all(const struct cgroup *c)
+void cgroup_thaw(const struct cgroup *c)
 {
 	struct err ignored;
 
@@ -179,7 +178,7 @@ static int kill_once(struct cgroup *c, struct err *e)
 	int v2 = cgroup_v2_fd(c);
 	struct err ignored;
 
-	thaw_all(c); /* a frozen v1 process does not die */
+	cgroup_thaw(c); /* a frozen v1 process does not die */
 	if (v2 >= 0 && fs_write_at(v2, "cgroup.kill", "1", &ignored) == 0)
 		return 0;
 	return cgroup_signal_all(c, SIGKILL, e);

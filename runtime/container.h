@@ -50,11 +50,3 @@ _Noreturn void init_main(struct container *c);
  * set.  The process waits for SYNC_ATTACHED before it needs its cgroup.
  */
 int spawn_init(struct container *c, struct err *e);
-
-/* Where the terminal goes: connects, or takes over what was given.  -1: there is none. */
-int container_open_console(const struct runtime_io *io, bool terminal, int *ret_fd, struct err *e);
-int container_check_preserved(unsigned count, struct err *e);
-int container_write_pid(const char *path, pid_t pid, struct err *e);
-
-/* In the child: the descriptors 0, 1, 2 that were asked for. */
-int container_take_stdio(const struct runtime_io *io, struct err *e);

@@ -30,9 +30,9 @@
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/text.h"
-#include "runtime/console.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/io.h"
 #include "runtime/lsm.h"
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
@@ -43,73 +43,15 @@
 #define ID_MAP_LINES 340 /* the kernel takes no more */
 #define DYING_MS     10000
 
-/* ---- what create and exec have in common ---- */
-
-int container_open_console(const struct runtime_io *io, bool terminal, int *ret_fd, struct err *e)
-{
-	bool given = io->console_socket || io->console_fd >= 0;
-
-	*ret_fd = -1;
-	if (terminal && !given)
-		return err_set(e, EINVAL,
-			       "process.terminal: no console socket to send the terminal to");
-	if (!terminal && given)
-		return err_set(e, EINVAL, "a console socket, but process.terminal is not set");
-	if (!terminal)
-		return 0;
-	if (io->console_socket)
-		return console_connect(io->console_socket, ret_fd, e);
-	*ret_fd = fcntl(io->console_fd, F_DUPFD_CLOEXEC, 3);
-	return *ret_fd < 0 ? err_sys(e, "console socket") : 0;
-}
-
-/* One that is not open would be taken by a descriptor of ours, and leak. */
-int container_check_preserved(unsigned count, struct err *e)
-{
-	if (count > 1024)
-		return err_set(e, EINVAL, "preserved descriptors: %u is over 1024", count);
-	for (int fd = 3; fd < 3 + (int)count; fd++)
-		if (fcntl(fd, F_GETFD) < 0)
-			return err_sys(e, "preserved descriptor %d", fd);
-	return 0;
-}
-
-int container_write_pid(const char *path, pid_t pid, struct err *e)
-{
-	char text[16];
-
-	if (!path)
-		return 0;
-	(void)snprintf(text, sizeof(text), "%d", (int)pid);
-	if (fs_replace(AT_FDCWD, path, text, strlen(text), 0644, FS_QUICK, e) < 0)
-		return err_wrap(e, "pid file");
-	return 0;
-}
-
-int container_take_stdio(const struct runtime_io *io, struct err *e)
-{
-	int parked[3];
-
-	/* Out of each other's way first. */
-	for (int fd = 0; fd < 3; fd++) {
-		parked[fd] = io->stdio_fd[fd] < 0 ? -1
-						  : fcntl(io->stdio_fd[fd], F_DUPFD_CLOEXEC,
-							  3 + (int)io->preserve_fds);
-		if (io->stdio_fd[fd] >= 0 && parked[fd] < 0)
-			return err_sys(e, "descriptor for %d", fd);
-	}
-	for (int fd = 0; fd < 3; fd++)
-		if (parked[fd] >= 0 && dup2(parked[fd], fd) < 0)
-			return err_sys(e, "descriptor for %d", fd);
-	return 0;
-}
-
 /* ---- config ---- */
 
 static int load_config(struct container *c, struct err *e)
 {
 	auto_buf struct buf text = BUF_INIT(CONFIG_SIZE_MAX);
 
+	/* Claiming it will tell for sure; this tells before all else. */
+	if (faccessat(c->rt->root_fd, c->spec->id, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return RUNTIME_EXISTS;
 	c->bundle_fd = open(c->spec->bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->bundle_fd < 0)
 		return err_sys(e, "bundle %s", c->spec->bundle);
@@ -198,7 +140,7 @@ static int look_at_host(struct container *c, struct err *e)
 			  : path[0] == '/'  ? arena_strdup(&c->doc.arena, path)
 					    : arena_printf(&c->doc.arena, "/%s", path);
 	if (lsm_check(cfg->process, cfg->linux_.mount_label, e) < 0 ||
-	    container_open_console(&c->spec->io, cfg->process->terminal, &c->console_fd, e) < 0)
+	    io_open_console(&c->spec->io, cfg->process->terminal, &c->console_fd, e) < 0)
 		return -e->code;
 	if (cfg->linux_.seccomp &&
 	    filter_get(c->rt->root_fd, cfg->linux_.seccomp, &c->filter, e) < 0)
@@ -253,7 +195,9 @@ static void drop_cgroup(struct container *c)
 {
 	struct err ignored;
 
-	(void)cgroup_remove(&c->cgroup, &ignored);
+	/* Made halfway, it may be there without being open. */
+	if (cgroup_open(&c->cgroup, &ignored) == 0)
+		(void)cgroup_remove(&c->cgroup, &ignored);
 }
 
 /* ---- init ---- */
@@ -381,7 +325,7 @@ static int record(struct container *c, struct err *e)
 	c->state.pid = c->pid;
 	c->state.start_time = (int64_t)proc_start_time(c->pid);
 	if (state_write(c->dir_fd, &c->state, e) < 0 ||
-	    container_write_pid(c->spec->io.pid_file, c->pid, e) < 0)
+	    io_write_pid(c->spec->io.pid_file, c->pid, e) < 0)
 		return -e->code;
 	return sync_say(c->sync_fd, SYNC_COMMIT, 0, e);
 }
@@ -446,7 +390,7 @@ int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t 
 	assert(rt && spec->id && spec->bundle);
 
 	if (state_check_id(spec->id, e) < 0 || protect_check(e) < 0 ||
-	    container_check_preserved(spec->io.preserve_fds, e) < 0)
+	    io_check_preserved(spec->io.preserve_fds, e) < 0)
 		return -e->code;
 	container_init(&c, rt, spec);
 	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(steps); i++) {

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -102,7 +103,7 @@ static int open_node(void *arg, size_t i, const struct wanted *w, struct err *e)
 	if (fstat(p->device_fds[i], &st) < 0 || (st.st_mode & S_IFMT) != w->type ||
 	    st.st_rdev != w->rdev)
 		return err_set(e, EINVAL, "the host's is another one");
-	return 0;
+	return mount_set_propagation(p->device_fds[i], MS_PRIVATE, false, e);
 }
 
 int devices_open(struct mount_plan *p, const struct config *c, struct err *e)

@@ -31,6 +31,7 @@
 #include "base/text.h"
 #include "runtime/console.h"
 #include "runtime/container.h"
+#include "runtime/io.h"
 #include "runtime/lsm.h"
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
@@ -62,7 +63,8 @@ static char **add_strings(struct arena *a, struct js_strings *to, char *const *m
 	while (more && more[extra])
 		extra++;
 	items = arena_alloc(a, (to->count + extra + 1) * sizeof(char *));
-	memcpy(items, to->items, to->count * sizeof(char *));
+	for (size_t i = 0; i < to->count; i++)
+		items[i] = to->items[i];
 	for (size_t i = 0; i < extra; i++)
 		items[to->count + i] = arena_strdup(a, more[i]);
 	to->items = items;
@@ -154,6 +156,15 @@ static int collect_namespaces(struct exec *x, struct err *e)
 	return 0;
 }
 
+static void set_console_size(struct exec *x)
+{
+	if (x->config.console_size || !x->spec->rows || !x->spec->columns)
+		return;
+	x->config.console_size = arena_alloc(&x->arena, sizeof(*x->config.console_size));
+	x->config.console_size->height = x->spec->rows;
+	x->config.console_size->width = x->spec->columns;
+}
+
 static int prepare(struct exec *x, struct err *e)
 {
 	const struct runtime_io *io = &x->spec->io;
@@ -164,9 +175,10 @@ static int prepare(struct exec *x, struct err *e)
 	    process_init(&x->process, &x->config, &x->filter, io->preserve_fds, e) < 0 ||
 	    collect_namespaces(x, e) < 0 || open_cgroup(x, e) < 0)
 		return -e->code;
+	set_console_size(x);
 	if (cgroup_is_frozen(&x->cgroup))
 		return err_set(e, EBUSY, "cannot exec in a paused container");
-	return container_open_console(io, x->config.terminal, &x->console_fd, e);
+	return io_open_console(io, x->config.terminal, &x->console_fd, e);
 }
 
 /* ---- the process ---- */
@@ -216,7 +228,7 @@ static int stand_apart(struct exec *x, struct err *e)
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_sys(e, "refuse to be traced");
 	process_reset_signals();
-	if (container_take_stdio(&x->spec->io, e) < 0)
+	if (io_take_stdio(&x->spec->io, e) < 0)
 		return -e->code;
 	process_keep_fds(keep, ARRAY_COUNT(keep), x->spec->io.preserve_fds);
 	return 0;
@@ -250,9 +262,9 @@ static _Noreturn void helper_main(struct exec *x)
 	_exit(r < 0);
 }
 
-static int spawn_helper(struct exec *x, pid_t *ret, struct err *e)
+/* In the v2 cgroup, or anywhere when that is -1. */
+static long clone_helper(struct exec *x, int v2_fd)
 {
-	int v2_fd = cgroup_v2_fd(&x->cgroup);
 	struct clone_args args = {.exit_signal = SIGCHLD};
 	long pid;
 
@@ -261,10 +273,26 @@ static int spawn_helper(struct exec *x, pid_t *ret, struct err *e)
 		args.cgroup = (uint64_t)v2_fd;
 	}
 	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid < 0)
-		return err_sys(e, "enter cgroup %s", x->cgroup.path);
 	if (pid == 0)
 		helper_main(x);
+	return pid;
+}
+
+static int spawn_helper(struct exec *x, pid_t *ret, struct err *e)
+{
+	long pid = clone_helper(x, cgroup_v2_fd(&x->cgroup));
+
+	/*
+	 * A container that has cgroups of its own below hands controllers down,
+	 * and its top one may then hold no process: its init is in another.
+	 */
+	if (pid < 0 && errno == EBUSY) {
+		auto_close int fd = cgroup_v2_open_of(&x->host, (pid_t)x->state.state.pid);
+
+		pid = fd < 0 ? -1 : clone_helper(x, fd);
+	}
+	if (pid < 0)
+		return err_sys(e, "enter cgroup %s", x->cgroup.path);
 	*ret = (pid_t)pid;
 	return 0;
 }
@@ -296,7 +324,7 @@ static int spawn(struct exec *x, pid_t *ret_pid, struct err *e)
 		return r;
 	r = sync_expect_end(done, e);
 	if (r == 0)
-		r = container_write_pid(x->spec->io.pid_file, pid, e);
+		r = io_write_pid(x->spec->io.pid_file, pid, e);
 	if (r < 0) {
 		(void)kill(pid, SIGKILL); /* our child, not reaped: the pid is its own */
 		(void)waitpid(pid, NULL, 0);
@@ -347,7 +375,7 @@ int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret
 
 	assert(rt && spec->id && (spec->process || spec->args));
 
-	if (protect_check(e) < 0 || container_check_preserved(spec->io.preserve_fds, e) < 0)
+	if (protect_check(e) < 0 || io_check_preserved(spec->io.preserve_fds, e) < 0)
 		return -e->code;
 	r = exec_in(rt, &x, ret_pid, e);
 	exec_done(&x);

@@ -37,6 +37,7 @@
 #include "runtime/console.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/io.h"
 #include "runtime/lsm.h"
 #include "runtime/procfs.h"
 #include "runtime/sync.h"
@@ -83,7 +84,7 @@ static int stand_apart(struct container *c, struct err *e)
 	process_reset_signals();
 	if (setsid() < 0)
 		return err_sys(e, "setsid");
-	if (container_take_stdio(&c->spec->io, e) < 0)
+	if (io_take_stdio(&c->spec->io, e) < 0)
 		return -e->code;
 	keep_own_fds(c);
 	return c->spec->no_new_keyring ? 0 : join_keyring(c->spec->id, e);

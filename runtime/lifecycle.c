@@ -279,6 +279,17 @@ static int signal_all(const struct state *s, int sig, struct err *e)
 	return cgroup_signal_all(&c, sig, e);
 }
 
+static int thaw(const struct state *s, struct err *e)
+{
+	auto_cgroup_host struct cgroup_host host = {0};
+	auto_cgroup struct cgroup c = {0};
+
+	if (open_cgroup(s, &host, &c, e) < 0)
+		return -e->code;
+	cgroup_thaw(&c);
+	return 0;
+}
+
 int runtime_kill(struct runtime *rt, const char *id, int sig, bool all, struct err *e)
 {
 	auto_close int dir_fd = -1, pidfd = -1;
@@ -295,6 +306,8 @@ int runtime_kill(struct runtime *rt, const char *id, int sig, bool all, struct e
 	r = proc_pidfd_kill(pidfd, sig);
 	if (r == -ESRCH)
 		return RUNTIME_STOPPED;
+	if (r == 0 && sig == SIGKILL)
+		return thaw(&doc.state, e);
 	return r < 0 ? err_set(e, -r, "signal %d to container %s: %s", sig, id, strerrordesc_np(-r))
 		     : 0;
 }
@@ -341,22 +354,23 @@ int runtime_pids(struct runtime *rt, const char *id, pid_t **ret, size_t *ret_co
 
 /* ---- delete ---- */
 
-static int end_init(const struct state *s, struct err *e)
+static int end_init(const struct state *s, struct cgroup *c, struct err *e)
 {
 	auto_close int pidfd = -1;
 	int r = state_open_init(s, &pidfd, e);
 
 	if (r != 0)
 		return r < 0 ? r : 0;
+	cgroup_thaw(c);
 	return kill_and_wait(pidfd, e);
 }
 
-static int remove_cgroup(const struct state *s, struct err *e)
+static int end_all(const struct state *s, struct err *e)
 {
 	auto_cgroup_host struct cgroup_host host = {0};
 	auto_cgroup struct cgroup c = {0};
 
-	if (open_cgroup(s, &host, &c, e) < 0)
+	if (open_cgroup(s, &host, &c, e) < 0 || end_init(s, &c, e) < 0)
 		return -e->code;
 	return cgroup_remove(&c, e);
 }
@@ -376,7 +390,7 @@ static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s
 
 	if (!force && is_running(dir_fd, s))
 		return RUNTIME_RUNNING;
-	if (end_init(s, e) < 0 || remove_cgroup(s, e) < 0)
+	if (end_all(s, e) < 0)
 		return -e->code;
 	/* As runc: what a poststop hook makes of it changes nothing. */
 	(void)run_hooks(s, "poststop", RUNTIME_STATUS_STOPPED, 0, &hook);

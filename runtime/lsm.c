@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -60,12 +61,17 @@ int lsm_check(const struct config_process *p, const char *mount_label, struct er
 	return 0;
 }
 
+/* What is ours in proc belongs to the host's root, unless we may be traced for a moment. */
 static int write_attr(int proc_fd, const char *file, const char *text, struct err *e)
 {
+	int dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), r;
 	char path[64];
 
 	(void)snprintf(path, sizeof(path), "%d/attr/%s", (int)getpid(), file);
-	return procfs_write(proc_fd, path, text, e);
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	r = procfs_write(proc_fd, path, text, e);
+	(void)prctl(PR_SET_DUMPABLE, dumpable == 1, 0, 0, 0);
+	return r;
 }
 
 int lsm_apply(const struct config_process *p, int proc_fd, struct err *e)

@@ -163,7 +163,7 @@ static int open_null(struct mount_plan *p, struct err *e)
 		return p->null_fd;
 	if (fstat(p->null_fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
 		return err_set(e, EINVAL, "the host's /dev/null is not the null device");
-	return 0;
+	return mount_set_propagation(p->null_fd, MS_PRIVATE, false, e);
 }
 
 static int open_source(const struct config *c, const struct config_mount *m, int bundle_fd,
@@ -187,7 +187,7 @@ static int open_source(const struct config *c, const struct config_mount *m, int
 int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs, int bundle_fd,
 		int rootfs_fd, struct err *e)
 {
-	p->place = xstrdup(rootfs);
+	p->place = rootfs_fd < 0 ? xstrdup(rootfs) : NULL;
 	p->tree_fds = xcalloc(c->mounts.count, sizeof(int));
 	for (size_t i = 0; i < c->mounts.count; i++)
 		p->tree_fds[i] = -1;

@@ -16,7 +16,7 @@
 
 struct mount_plan {
 	int root_fd;   /* detached tree that becomes the root; once attached, the root */
-	char *place;   /* path of root.path, where createContainer hooks look for it */
+	char *place;   /* root.path, where createContainer hooks look for it; NULL: not there */
 	int null_fd;   /* detached /dev/null, to cover files with */
 	int *tree_fds; /* of each of config.mounts; -1: a new filesystem */
 	int *device_fds; /* in a user namespace, of the default devices and linux.devices; else NULL */
@@ -29,8 +29,8 @@ void mounts_init(struct mount_plan *p);
 void mounts_close(struct mount_plan *p, const struct config *c);
 
 /*
- * Context: creator.  'rootfs': root.path as an absolute path.  'rootfs_fd': a detached tree given by the caller, or -1.
- * Relative paths begin at 'bundle_fd'.
+ * Context: creator.  'rootfs': root.path as an absolute path.  'rootfs_fd': a
+ * detached tree given by the caller, or -1.  Relative paths begin at 'bundle_fd'.
  */
 int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs, int bundle_fd,
 		int rootfs_fd, struct err *e);

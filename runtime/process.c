@@ -133,7 +133,8 @@ static void make_env(struct process *x)
 	const struct js_strings *env = &x->config->env;
 
 	x->env = arena_alloc(&x->arena, (env->count + 2) * sizeof(char *));
-	memcpy(x->env, env->items, env->count * sizeof(char *));
+	for (size_t i = 0; i < env->count; i++)
+		x->env[i] = env->items[i];
 	if (!get_env(env, "HOME"))
 		find_home(x);
 }
@@ -249,6 +250,7 @@ int process_prepare(struct process *x, int proc_fd, struct err *e)
 	if (proc_fd >= 0 && lsm_apply(p, proc_fd, e) < 0)
 		return -e->code;
 	give_pipes(&p->user);
+	make_env(x);
 	if (rlimits_raise(&p->rlimits, e) < 0 || capability_bound(&x->caps, e) < 0 ||
 	    change_ids(&p->user, e) < 0 ||
 	    capability_narrow(&x->caps, filter_needs_admin ? 1ull << CAP_SYS_ADMIN : 0, e) < 0)
@@ -260,7 +262,6 @@ int process_prepare(struct process *x, int proc_fd, struct err *e)
 	if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, "set no_new_privs");
 	(void)umask(p->user.umask ? (mode_t)*p->user.umask : DEFAULT_UMASK);
-	make_env(x);
 	return process_find_program(p->args.items[0], &p->env, &x->arena, &x->program, e);
 }
 

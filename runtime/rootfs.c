@@ -34,7 +34,7 @@ int rootfs_isolate(const struct config *c, struct err *e)
  */
 int rootfs_attach(struct mount_plan *p, const struct config *c, struct err *e)
 {
-	const char *place = c->hooks.create_container.count ? p->place : "/";
+	const char *place = c->hooks.create_container.count && p->place ? p->place : "/";
 
 	if (move_mount(p->root_fd, "", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return err_sys(e, "attach the root on %s", place);

@@ -37,10 +37,10 @@ enum {
 };
 
 /*
- * Re-execute ourselves once from a read-only mount of our own (a sealed copy in
- * memory where that cannot be had), so that no process of a container can
- * write to the host's binary through /proc/PID/exe.  Returns 0 in the process
- * that is protected.  Descriptors, arguments and environment are kept.
+ * Re-execute ourselves once from a read-only view of our own program (a sealed
+ * copy in memory where that cannot be had), so that no process of a container
+ * can write to the host's binary through /proc/PID/exe.  Returns 0 in the
+ * process that is protected.  Descriptors, arguments, environment are kept.
  */
 int runtime_protect_self(char *const argv[], struct err *e);
 
@@ -58,8 +58,9 @@ struct runtime_io {
 	unsigned preserve_fds; /* 3 .. 3 + n - 1 go to the process too; they must be open */
 	/*
 	 * Where the master side of the terminal goes when process.terminal is
-	 * true: a path to a listening unix socket, or a connected one.  The
-	 * receiver gets one message with one descriptor.
+	 * true: a path to a listening unix socket (an error when it is not), or a
+	 * connected one (not used then).  The receiver gets one message with one
+	 * descriptor, before the call returns.
 	 */
 	const char *console_socket; /* NULL: none */
 	int console_fd;             /* borrowed; -1: none */
@@ -85,7 +86,11 @@ struct runtime_create {
 	int netns_fd;
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
-	bool sibling;        /* the init becomes a child of our parent, which reaps it */
+	/*
+	 * The init becomes a child of our parent, which reaps it.  (One that joins
+	 * a user namespace is a child of ours, and goes to the nearest subreaper.)
+	 */
+	bool sibling;
 };
 
 #define RUNTIME_CREATE_INIT                                            \
@@ -163,6 +168,7 @@ struct runtime_exec {
 	const char *cwd;   /* NULL: the container's */
 	const char *user;  /* "UID" or "UID:GID", numbers; NULL: the container's */
 	bool tty;
+	uint16_t rows, columns; /* of its terminal, where 'process' does not say; 0: none */
 	bool no_new_privs;
 };
 
@@ -195,7 +201,7 @@ int runtime_pids(struct runtime *rt, const char *id, pid_t **ret, size_t *ret_co
  * tree, whichever the host has.  Zero means no limit.
  */
 struct runtime_limits {
-	uint64_t cpu_shares; /* 2 .. 262144, as v1 counts them */
+	uint64_t cpu_shares; /* 1 .. 262144, as v1 counts them: 1024 is the default */
 	uint64_t cpu_quota_us, cpu_period_us;
 	uint64_t memory_max_bytes, memory_reservation_bytes;
 	uint64_t pids_max;

@@ -172,7 +172,8 @@ int state_open_init(const struct state *s, int *ret_pidfd, struct err *e)
 	auto_close int fd = s->pid ? proc_pidfd_open((pid_t)s->pid) : -ESRCH;
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
-	if (fd == -ESRCH)
+	/* EINVAL: the number lives on as that of a session whose leader is gone. */
+	if (fd == -ESRCH || fd == -EINVAL)
 		return RUNTIME_STOPPED;
 	if (fd < 0) {
 		errno = -fd;

@@ -472,24 +472,24 @@ static int set_position(const struct ecs_node_log *log, int64_t now_ms, struct d
 
 int logs_write_lines(const struct ecs_node_log *log, int64_t now_ms, struct db *db, struct err *e)
 {
-	int64_t stream, position = 0;
+	const struct ecs_log_event *first = NULL, *event = NULL;
+	int64_t stream, known = 0;
 
-	if (position_of(log->source, db, &position, e) < 0)
+	if (position_of(log->source, db, &known, e) < 0)
 		return -e->code;
-	if (position && position >= log->position)
+	if (known && known >= log->position)
 		return 0; /* taken before: the acknowledgement was lost */
 	if (find_or_add_stream(log, now_ms, db, &stream, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < log->events.count; i++) {
-		const struct ecs_log_event *event = JS_AT(log->events, struct ecs_log_event, i);
-
+		event = JS_AT(log->events, struct ecs_log_event, i);
+		if (event->position <= known)
+			continue;
+		first = first ? first : event;
 		if (add_event(db, stream, event->timestamp, now_ms, event->message, e) < 0)
 			return -e->code;
 	}
-	if (log->events.count &&
-	    touch_stream(db, stream, JS_AT(log->events, struct ecs_log_event, 0)->timestamp,
-			 JS_AT(log->events, struct ecs_log_event, log->events.count - 1)->timestamp,
-			 now_ms, e) < 0)
+	if (first && touch_stream(db, stream, first->timestamp, event->timestamp, now_ms, e) < 0)
 		return -e->code;
 	return set_position(log, now_ms, db, e);
 }

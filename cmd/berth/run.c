@@ -253,12 +253,12 @@ static int exit_code(const json_t *task)
 	}
 	(void)fprintf(stderr, "berth: %s\n",
 		      reason ? reason : "the task stopped without an exit code");
-	if (reason &&
-	    (strstr(reason, "not found in $PATH") || strstr(reason, "No such file or directory")) &&
-	    str_starts(reason, "CannotStartContainerError"))
+	if (!reason || !str_starts(reason, "CannotStartContainerError") ||
+	    !strstr(reason, "exec: "))
+		return EXIT_RUN_FAILED;
+	if (strstr(reason, "not found in $PATH") || strstr(reason, "no such file or directory"))
 		return EXIT_COMMAND_NOT_FOUND;
-	if (reason && strstr(reason, "Permission denied") &&
-	    str_starts(reason, "CannotStartContainerError"))
+	if (strstr(reason, "permission denied"))
 		return EXIT_NOT_EXECUTABLE;
 	return EXIT_RUN_FAILED;
 }

@@ -44,10 +44,10 @@ static int hold_signals(int *ret_fd, struct err *e)
 	return *ret_fd < 0 ? err_sys(e, "signalfd") : 0;
 }
 
-int foreground_begin(struct foreground *f, bool terminal, struct err *e)
+int foreground_begin(struct foreground *f, bool console, struct err *e)
 {
-	*f = (struct foreground){-1, {-1, -1}};
-	if (terminal && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->console) < 0)
+	*f = (struct foreground)FOREGROUND_INIT;
+	if (console && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->console) < 0)
 		return err_sys(e, "socketpair");
 	return hold_signals(&f->signal_fd, e);
 }
@@ -58,33 +58,44 @@ void foreground_done(struct foreground *f)
 		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &saved);
 	is_raw = false;
 	close_fd(&f->signal_fd);
+	close_fd(&f->master_fd);
 	close_fd(&f->console[0]);
 	close_fd(&f->console[1]);
 }
 
 /* ---- the terminal ---- */
 
+void foreground_size(unsigned short *ret_rows, unsigned short *ret_columns)
+{
+	struct winsize size = {0};
+
+	(void)ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
+	*ret_rows = size.ws_row;
+	*ret_columns = size.ws_col;
+}
+
 static void copy_size(int master)
 {
-	struct winsize size;
+	struct winsize size = {0};
 
-	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
+	foreground_size(&size.ws_row, &size.ws_col);
+	if (size.ws_row && size.ws_col)
 		(void)ioctl(master, TIOCSWINSZ, &size);
 }
 
-static int receive_master(struct foreground *f, int *ret, struct err *e)
+/* It was sent before the process was ready; what is not there by now does not come. */
+static int receive_master(struct foreground *f, struct err *e)
 {
 	char name[256];
 	size_t count = 0;
-	ssize_t n;
+	ssize_t n = fs_recv(f->console[1], name, sizeof(name), &f->master_fd, 1, &count,
+			    MSG_DONTWAIT);
 
-	close_fd(&f->console[0]);
-	n = fs_recv(f->console[1], name, sizeof(name), ret, 1, &count, 0);
+	if (n == -EAGAIN)
+		return 0;
 	if (n <= 0 || count != 1)
 		return err_set(e, EPROTO, "no terminal came from the container");
-	if (fcntl(*ret, F_SETFL, O_NONBLOCK) < 0)
-		return err_sys(e, "terminal");
-	return 0;
+	return fcntl(f->master_fd, F_SETFL, O_NONBLOCK) < 0 ? err_sys(e, "terminal") : 0;
 }
 
 static void make_raw(void)
@@ -158,8 +169,9 @@ static void pass_signals(int signal_fd, int pidfd, int master)
 	}
 }
 
-static int serve(struct foreground *f, int pidfd, int master, struct err *e)
+static int serve(struct foreground *f, int pidfd, struct err *e)
 {
+	int master = f->master_fd;
 	struct pollfd p[] = {
 		{.fd = pidfd, .events = POLLIN},
 		{.fd = f->signal_fd, .events = POLLIN},
@@ -181,21 +193,26 @@ static int serve(struct foreground *f, int pidfd, int master, struct err *e)
 	}
 }
 
+int foreground_attach(struct foreground *f, struct err *e)
+{
+	if (f->console[1] >= 0 && receive_master(f, e) < 0)
+		return -e->code;
+	if (f->master_fd >= 0) {
+		copy_size(f->master_fd);
+		make_raw();
+	}
+	return 0;
+}
+
 int foreground_stay(struct foreground *f, pid_t pid, int *ret_status, struct err *e)
 {
-	auto_close int pidfd = proc_pidfd_open(pid), master = -1;
+	auto_close int pidfd = proc_pidfd_open(pid);
 
 	if (pidfd < 0)
 		return err_set(e, -pidfd, "open process %d", (int)pid);
-	if (f->console[1] >= 0) {
-		if (receive_master(f, &master, e) < 0)
-			return -e->code;
-		copy_size(master);
-		make_raw();
-	}
-	if (serve(f, pidfd, master, e) < 0)
+	if (serve(f, pidfd, e) < 0)
 		return -e->code;
-	if (master >= 0)
-		drain(master);
+	if (f->master_fd >= 0)
+		drain(f->master_fd);
 	return proc_wait(pidfd, ret_status, e);
 }

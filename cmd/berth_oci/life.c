@@ -75,24 +75,6 @@ int command_start(struct runtime *rt, const struct arguments *a, struct err *e)
 
 /* ---- run ---- */
 
-/* Does the config want a terminal that is to be ours? */
-static int wants_terminal(const struct arguments *a, bool *ret, struct err *e)
-{
-	auto_buf struct buf text = BUF_INIT(PROCESS_MAX);
-	auto_json json_t *doc = NULL;
-	auto_close int fd = open(a->bundle ? a->bundle : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	*ret = false;
-	if (a->detach || a->console_socket)
-		return 0;
-	/* Whatever is wrong with it, create tells better. */
-	if (fd < 0 || fs_read(fd, "config.json", &text, e) < 0)
-		return 0;
-	doc = json_loadb(buf_str(&text), text.size, JSON_DECODE_INT_AS_REAL, NULL);
-	*ret = json_is_true(json_object_get(json_object_get(doc, "process"), "terminal"));
-	return 0;
-}
-
 static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_create *spec,
 		  struct foreground *f, struct err *e)
 {
@@ -104,7 +86,9 @@ static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_
 	r = command_outcome(runtime_create(rt, spec, &pid, e), spec->id, e);
 	if (r < 0)
 		return r;
-	r = runtime_start(rt, spec->id, e);
+	r = foreground_attach(f, e);
+	if (r == 0)
+		r = runtime_start(rt, spec->id, e);
 	if (r == 0 && a->detach)
 		return 0;
 	if (r == 0)
@@ -120,17 +104,12 @@ static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_
 int command_run(struct runtime *rt, const struct arguments *a, struct err *e)
 {
 	struct runtime_create spec = create_spec(a);
-	struct foreground f;
-	bool terminal;
+	struct foreground f = FOREGROUND_INIT;
 	int r;
 
 	if (a->console_socket && !a->detach)
 		return err_set(e, EINVAL, "--console-socket goes with --detach only");
-	if (wants_terminal(a, &terminal, e) < 0)
-		return -e->code;
-	if (a->detach)
-		f = (struct foreground){-1, {-1, -1}};
-	else if (foreground_begin(&f, terminal, e) < 0)
+	if (!a->detach && foreground_begin(&f, true, e) < 0)
 		return -e->code;
 	r = run_in(rt, a, &spec, &f, e);
 	foreground_done(&f);
@@ -153,22 +132,16 @@ static int exec_in(struct runtime *rt, const struct arguments *a, struct runtime
 		return command_outcome(r, spec->id, e);
 	if (a->detach)
 		return 0;
-	return foreground_stay(f, pid, &status, e) < 0 ? -e->code : status;
-}
-
-static bool process_terminal(const char *text)
-{
-	auto_json json_t *doc = json_loads(text, JSON_DECODE_INT_AS_REAL, NULL);
-
-	return json_is_true(json_object_get(doc, "terminal"));
+	if (foreground_attach(f, e) < 0 || foreground_stay(f, pid, &status, e) < 0)
+		return -e->code;
+	return status;
 }
 
 int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
 {
 	auto_buf struct buf process = BUF_INIT(PROCESS_MAX);
 	struct runtime_exec spec = RUNTIME_EXEC_INIT;
-	struct foreground f = {-1, {-1, -1}};
-	bool terminal = a->tty;
+	struct foreground f = FOREGROUND_INIT;
 	int r;
 
 	if (a->process && fs_read(AT_FDCWD, a->process, &process, e) < 0)
@@ -183,14 +156,13 @@ int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
 	spec.cwd = a->cwd;
 	spec.user = a->user;
 	spec.tty = a->tty;
+	foreground_size(&spec.rows, &spec.columns);
 	spec.no_new_privs = a->no_new_privs;
 	spec.io.pid_file = a->pid_file;
 	spec.io.console_socket = a->console_socket;
 	spec.io.preserve_fds = preserved(a);
 
-	if (spec.process)
-		terminal = process_terminal(spec.process);
-	if (!a->detach && foreground_begin(&f, terminal && !a->console_socket, e) < 0)
+	if (!a->detach && foreground_begin(&f, !a->console_socket, e) < 0)
 		return -e->code;
 	r = exec_in(rt, a, &spec, &f, e);
 	foreground_done(&f);

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,13 +245,22 @@ static int dispatch(struct arguments *a, char **argv, struct err *e)
 	return used;
 }
 
+/* Whatever our caller left us with: 0, 1 and 2 are open, and children can be waited for. */
+static bool stand_on_firm_ground(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return false;
+	return signal(SIGCHLD, SIG_DFL) != SIG_ERR;
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments *a = xcalloc(1, sizeof(*a));
 	struct err e;
 	int r;
 
-	if (argc < 1)
+	if (argc < 1 || !stand_on_firm_ground())
 		return EXIT_FAILURE;
 	a->root = DEFAULT_ROOT;
 	a->log_format = "text";

@@ -28,6 +28,8 @@
 #define NOBODY            65534
 #define CREDENTIALS_BYTES 4096
 #define BACKLOG           512
+#define PORT_TRIES        40
+#define PORT_TRY_US       50000
 
 /* ---- configuration ---- */
 
@@ -269,6 +271,11 @@ int host_listen_tcp(const struct host *h, int *ret_fd, uint16_t *ret_port, struc
 		return err_set(e, EINVAL, "listen '%s' is not ADDRESS:PORT, such as 127.0.0.1:4566",
 			       text);
 	r = bind_and_listen(ai, text, ret_fd, ret_port, e);
+	/* The server of a daemon that was just killed has the port for a moment longer. */
+	for (unsigned i = 0; r == -EADDRINUSE && i < PORT_TRIES; i++) {
+		(void)usleep(PORT_TRY_US);
+		r = bind_and_listen(ai, text, ret_fd, ret_port, e);
+	}
 	freeaddrinfo(ai);
 	return r;
 }

@@ -196,7 +196,7 @@ static int drop_rights(const char *dir, uid_t uid, gid_t gid, struct err *e)
 	return 0;
 }
 
-static int run_as_child(const struct child_options *o, struct err *e)
+static int run_as_child(const struct child_options *o, pid_t parent, struct err *e)
 {
 	const struct scheduler_options options = {.tcp_fd = TCP_FD,
 						  .unix_fd = UNIX_FD,
@@ -213,6 +213,8 @@ static int run_as_child(const struct child_options *o, struct err *e)
 			return err_sys(e, "descriptor %d", fd);
 	if (drop_rights(o->state_dir, (uid_t)o->uid, (gid_t)o->gid, e) < 0)
 		return -e->code;
+	if (!proc_die_with(parent))
+		return err_set(e, ESRCH, "the parent has ended");
 	return scheduler_run(&options, e);
 }
 
@@ -222,13 +224,14 @@ int server_child_main(void)
 	auto_arena struct arena a = {0};
 	struct child_options o;
 	struct err e = {0};
+	pid_t parent = getppid();
 	int r;
 
 	r = fs_read_fd(OPTIONS_FD, &text, &e);
 	if (r == 0)
 		r = js_decode_text(buf_str(&text), text.size, &option_shape, &a, &o, &e);
 	if (r == 0)
-		r = run_as_child(&o, &e);
+		r = run_as_child(&o, parent, &e);
 	if (r < 0)
 		log_error("server: %s", e.msg);
 	return r < 0 ? 1 : 0;

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from berth import Daemon, Registry, run
+from berth import Daemon, Registry, wait_for
 
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
 TASKS = int(os.environ.get("TASKS", "50"))
@@ -22,7 +22,9 @@ TASKS = int(os.environ.get("TASKS", "50"))
 
 def wall(argv, env=None):
     start = time.monotonic()
-    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True, env=env)
+    p = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env, text=True)
+    if p.returncode:
+        raise SystemExit(f"{' '.join(argv)}: exit {p.returncode}: {p.stderr}")
     return (time.monotonic() - start) * 1000
 
 
@@ -38,7 +40,8 @@ class Podman:
     def __init__(self, image):
         self.dir = tempfile.mkdtemp(prefix="berth-bench")
         self.flags = [os.environ.get("PODMAN", "podman"), "--root", self.dir + "/root", "--runroot", self.dir + "/run",
-                      "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--tmpdir", self.dir + "/tmp"]
+                      "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--tmpdir", self.dir + "/tmp",
+                      "--runtime", os.environ.get("PODMAN_RUNTIME", shutil.which("runc"))]
         conf = os.path.join(self.dir, "containers.conf")
         with open(conf, "w") as f:
             f.write('[network]\nnetwork_backend = "netavark"\n[containers]\ndefault_ulimits = ["nofile=1024:1024"]\n')
@@ -58,6 +61,32 @@ class Podman:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+class Containerd:
+    """A containerd of our own, for what its shim takes."""
+
+    def __init__(self, image):
+        self.dir = tempfile.mkdtemp(prefix="berth-bench")
+        config = os.path.join(self.dir, "config.toml")
+        with open(config, "w") as f:
+            f.write(f'version = 2\nroot = "{self.dir}/root"\nstate = "{self.dir}/state"\n'
+                    f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{self.dir}/sock"\n')
+        self.process = subprocess.Popen(["containerd", "-c", config], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
+        self.ctr = ["ctr", "-a", self.dir + "/sock"]
+        wait_for(lambda: os.path.exists(self.dir + "/sock"), 30, "containerd")
+        subprocess.run(self.ctr + ["image", "pull", "--plain-http", image], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(self.ctr + ["run", "-d", image, "idle", "/bin/sleep", "100000"], check=True)
+
+    def close(self):
+        subprocess.run(self.ctr + ["task", "kill", "-s", "KILL", "idle"], stderr=subprocess.DEVNULL)
+        subprocess.run(self.ctr + ["task", "delete", "-f", "idle"], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        subprocess.run(self.ctr + ["container", "delete", "idle"], stderr=subprocess.DEVNULL)
+        self.process.terminate()
+        self.process.wait(30)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
 def pss_kb(pid):
     try:
         return int(re.search(r"^Pss:\s+(\d+)", open(f"/proc/{pid}/smaps_rollup").read(), re.M)[1])
@@ -69,13 +98,19 @@ def rss_kb(pid):
     return int(re.search(r"^VmRSS:\s+(\d+)", open(f"/proc/{pid}/status").read(), re.M)[1])
 
 
-def processes(*names):
+def processes(word):
+    """Those whose command line, or whose program's name, begins with the word."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if os.path.basename(os.readlink(f"/proc/{pid}/exe")) in names:
+            if os.path.basename(open(f"/proc/{pid}/cmdline").read().split("\0")[0]).startswith(word):
                 yield int(pid)
         except OSError:
             pass
+
+
+def of_peer(name, word, before, each):
+    for p in set(processes(word)) - before:
+        print(f"{name}, one a container: PSS {pss_kb(p)} kB, RSS {rss_kb(p)} kB; ratio {each / pss_kb(p):.3f}")
 
 
 def times(daemon, podman, image):
@@ -92,7 +127,7 @@ def times(daemon, podman, image):
 
 
 def memory(daemon, podman, image):
-    idle = {p: rss_kb(p) for p in processes("berthd", "berth-keeper")}
+    idle = {p: rss_kb(p) for word in ("berthd", "berth-keeper") for p in processes(word)}
     print(f"berthd (both) and keeper, idle: RSS {sum(idle.values())} kB {sorted(idle.values())}")
     before = sum(pss_kb(p) for p in idle)
     td = daemon.ecs("RegisterTaskDefinition", family="idle", containerDefinitions=[
@@ -106,11 +141,18 @@ def memory(daemon, podman, image):
         daemon.wait_status(t, "RUNNING")
     each = (sum(pss_kb(p) for p in idle) - before) / TASKS
     print(f"berth, each of {TASKS} idle tasks: {each:.1f} kB in all of Berth's processes, no process of its own")
+
+    others = set(processes("conmon"))
     subprocess.run(podman.run("-d", "--network", "none", image, "/bin/sleep", "100000"), env=podman.env, check=True,
                    stdout=subprocess.DEVNULL)
-    conmon = [(pss_kb(p), rss_kb(p)) for p in processes("conmon")]
-    if conmon:
-        print(f"conmon, one a container: PSS {conmon[0][0]} kB, RSS {conmon[0][1]} kB; ratio {each / conmon[0][0]:.3f}")
+    of_peer("conmon", "conmon", others, each)
+    if shutil.which("containerd"):
+        others = set(processes("containerd-shim"))
+        containerd = Containerd(image)
+        try:
+            of_peer("containerd-shim", "containerd-shim", others, each)
+        finally:
+            containerd.close()
     for t in tasks:
         daemon.ecs("StopTask", task=t)
 

@@ -66,15 +66,29 @@ def overwriting_the_runtime(h):
 
 def self_protection(h):
     """CVE-2019-5736: the process that waits to be started is executed from what nobody can write to"""
-    with h.bundle() as b:
-        b.args("/bin/probe", "stay").create()
+    def look(b):
+        exe = f"/proc/{b.pid()}/exe"
         try:
-            os.close(os.open(f"/proc/{b.pid()}/exe", os.O_WRONLY))
+            os.close(os.open(exe, os.O_WRONLY))
             raise AssertionError("it can be opened for writing")
         except OSError as e:
-            expect(e.errno in (30, 26), e)  # EROFS, or ETXTBSY first
-        flags = os.statvfs(f"/proc/{b.pid()}/exe").f_flag
-        expect(flags & os.ST_RDONLY, flags)
+            expect(e.errno in (errno.EROFS, errno.ETXTBSY, errno.EPERM), e)
+        # Not the host's inode: else who tries to write keeps the host from executing it.
+        a, b = os.stat(exe), os.stat(OCI)
+        expect((a.st_dev, a.st_ino) != (b.st_dev, b.st_ino), "it is the host's file")
+        return os.readlink(exe)
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").create()
+        look(b)
+    strace = shutil.which("strace")
+    if not strace:
+        return
+    with h.bundle() as b:  # no overlay: a sealed copy
+        b.args("/bin/probe", "stay")
+        subprocess.run([strace, "-o", "/dev/null", "-e", "trace=fsopen", "-e", "inject=fsopen:error=ENODEV:when=1",
+                        OCI, "--root", h.root, "create", "-b", b.path, b.id], check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=TRACED)
+        expect("memfd:berth" in look(b))
 
 
 def symlinked_proc(h):
@@ -327,7 +341,8 @@ def without_openat2(h):
     def run(b):
         return subprocess.run([strace, "-f", "-o", "/dev/null", "-e", "trace=openat2", "-e",
                                "inject=openat2:error=ENOSYS", OCI, "--root", h.root, "run", "-b", b.path, b.id],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env=TRACED)
 
     def change(c):
         c["mounts"] += [{"destination": "/esc/x/../made", "type": "tmpfs"},

@@ -400,6 +400,23 @@ def cgroup_view(h):
         equal(b.sh("ls -d /sys/fs/cgroup/*/release_agent /sys/fs/cgroup/release_agent", check=False).stdout, "")
 
 
+def cgroups_below(h):
+    """exec enters a container whose own cgroups lie below, as those of an init system do"""
+    if not is_v2():
+        raise Skip("this host has no cgroup v2 with controllers")
+
+    def change(c):
+        c["mounts"][-1]["options"].remove("ro")
+        for s in c["process"]["capabilities"].values():
+            s.append("CAP_DAC_OVERRIDE")
+    with h.bundle(change) as b:
+        b.args("/bin/sh", "-c", "cd /sys/fs/cgroup; mkdir inner; echo 1 > inner/cgroup.procs; "
+                                "echo +pids > cgroup.subtree_control; touch /tmp/done; exec sleep 1000").begin()
+        until(lambda: os.path.exists(h.rootfs + "/tmp/done"), "cgroups made inside")
+        os.unlink(h.rootfs + "/tmp/done")
+        equal(b.exec(b.id, "/bin/cat", "/proc/self/cgroup").stdout, "0::/inner\n")
+
+
 def cgroup_limits(h):
     """Limits of cpu, memory and pids are in the cgroup files"""
     def change(c):
@@ -534,6 +551,23 @@ def user_namespace(h):
             expect("Uid:\t100000" in open(f"/proc/{second.pid()}/status").read())
 
 
+def apparmor(h):
+    """A profile is taken on, in a user namespace too, and by exec"""
+    if not os.path.exists("/sys/module/apparmor"):
+        raise Skip("this host does not run AppArmor")
+    maps = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+
+    def in_user_namespace(c):
+        c["linux"]["namespaces"].append({"type": "user"})
+        c["linux"].update(uidMappings=maps, gidMappings=maps)
+    for change in (lambda c: None, in_user_namespace):
+        with h.bundle(change) as b:
+            b.config["process"]["apparmorProfile"] = "unconfined"
+            b.args("/bin/probe", "stay").begin()
+            equal(open(f"/proc/{b.pid()}/attr/current").read().strip(), "unconfined")
+            equal(b.exec(b.id, "/bin/cat", "/proc/self/attr/current").stdout.strip(), "unconfined")
+
+
 def time_namespace(h):
     """Clocks of a time namespace are set off"""
     def change(c):
@@ -591,19 +625,29 @@ def closed_descriptors(h):
     os.close(r)
 
 
+def closed_standard_descriptors(h):
+    """A caller without standard descriptors gives the container /dev/null, and nothing of ours"""
+    with h.bundle() as b:
+        b.args("/bin/sh", "-c", "readlink /proc/self/fd/0 > /tmp/out; ls /proc/self/fd >> /tmp/out")
+        subprocess.run([OCI, "--root", h.root, "run", "-b", b.path, b.id], close_fds=True, check=True,
+                       preexec_fn=lambda: os.closerange(0, 3), stderr=subprocess.DEVNULL)
+        expect(open(h.rootfs + "/tmp/out").read().startswith("/dev/null\n0\n1\n2\n3\n"), open(h.rootfs + "/tmp/out").read())
+
+
 def signals_reset(h):
     """The program has default signal dispositions whatever the caller ignored"""
     import signal
     with h.bundle() as b:
         b.args("/bin/probe", "report")
+        ignored = (signal.SIGPIPE, signal.SIGUSR1, signal.SIGCHLD)
         p = h.oci("run", "--bundle", b.path, b.id, restore_signals=False,
-                  preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGPIPE, signal.SIGUSR1)])
+                  preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in ignored])
         equal(json.loads(p.stdout)["ignored_signals"], [])
 
 
 sys.exit(main([new_namespaces, joined_namespaces, wrong_namespace_path, names, loopback, user, capabilities,
                capabilities_we_lack, no_new_privileges, rlimits, oom_score, standard_mounts, devices, device_access,
                all_devices, masked_paths, readonly_root, bind_mounts, new_filesystems, propagation, sysctls,
-               cgroup_view, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,
-               filters, filter_for_exec, user_namespace, time_namespace, no_pivot, no_mounts_on_the_host, keyring,
-               closed_descriptors, signals_reset]))
+               cgroup_view, cgroups_below, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,
+               filters, filter_for_exec, user_namespace, apparmor, time_namespace, no_pivot, no_mounts_on_the_host, keyring,
+               closed_descriptors, closed_standard_descriptors, signals_reset]))

@@ -139,6 +139,8 @@ def known_and_not_honoured(h):
     ])
     if not os.path.exists("/sys/module/apparmor"):
         refused(h, [("process.apparmorProfile", "docker-default", "does not run AppArmor")])
+    else:
+        refused(h, [("process.apparmorProfile", "no-such-profile", "process.apparmorProfile")])
     refused(h, [("process.selinuxLabel", "a:b:c:d", "does not run SELinux"),
                 ("linux.mountLabel", "a:b:c:d", "does not run SELinux")])
 

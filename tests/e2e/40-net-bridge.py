@@ -5,7 +5,7 @@
 import errno
 import os
 import socket
-import time
+import struct
 
 from netlab import (SILENCE, Refused, check, elements, inside, our_links, our_routes, until)
 
@@ -33,6 +33,26 @@ def everyone_reaches_a_task_by_its_ports(lab):
         for seen in (lab.connects(place, tcp, (by, a.ports[0])), lab.sends(place, udp, (by, a.ports[1])),
                      lab.connects(place, static, (by, 8081))):
             assert seen and source in (None, seen), f"{place.name} by {by}: {seen} instead of {source}"
+
+
+def retransmissions(s):
+    """tcpi_total_retrans of struct tcp_info."""
+    return struct.unpack_from("I", s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+
+
+def the_first_packet_to_a_new_task_is_not_lost(lab):
+    host, _ = lab.host()
+    net = lab.net(host)
+    for i in range(150):
+        t = net.attach(f"t{i}")
+        server = lab.listen(t, 80)
+        with inside(host.fd):
+            s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        with s, server:
+            s.settimeout(10)
+            s.connect((t.address, 80))
+            assert retransmissions(s) == 0, f"of task {i}"
+        net.detach(f"t{i}")
 
 
 def tasks_and_the_host_reach_tasks_by_address(lab):
@@ -208,6 +228,24 @@ def a_port_is_held_while_the_task_lives(lab):
     assert binds(host, socket.SOCK_STREAM, a.ports[0]) and binds(host, socket.SOCK_DGRAM, a.ports[1])
 
 
+def ports_are_held_anew_when_their_holder_died(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a = net.attach("a", "tcp:80:0", "udp:53:0")
+    try:
+        net.say("hold a")
+    except Refused as e:
+        assert e.errno == errno.EADDRINUSE, e
+    else:
+        raise AssertionError("held twice")
+    net.say("drop a")  # the namespace lives on by our own descriptor
+    assert binds(host, socket.SOCK_STREAM, a.ports[0])
+    net.say("hold a")
+    assert not binds(host, socket.SOCK_STREAM, a.ports[0]) and not binds(host, socket.SOCK_DGRAM, a.ports[1])
+    assert lab.connects(client, lab.listen(a, 80), (HOST, a.ports[0])) == CLIENT
+    assert net.say("hold none") == "absent"
+
+
 def dynamic_ports_come_from_the_range_until_it_is_used_up(lab):
     host, _ = lab.host()
     net = lab.net(host, ports=(40000, 40009))
@@ -341,11 +379,12 @@ def a_block_stays_over_restarts(lab):
 
 
 if __name__ == "__main__":
-    check([everyone_reaches_a_task_by_its_ports, tasks_and_the_host_reach_tasks_by_address,
+    check([everyone_reaches_a_task_by_its_ports, the_first_packet_to_a_new_task_is_not_lost, tasks_and_the_host_reach_tasks_by_address,
            tasks_reach_the_world_as_the_host, nobody_outside_reaches_a_task_by_its_address,
            a_task_cannot_reach_the_hosts_loopback, a_task_cannot_take_another_address,
            a_task_speaks_no_ipv6, none_has_a_loopback_only, a_port_in_use_is_refused_by_name,
-           a_port_is_held_while_the_task_lives, dynamic_ports_come_from_the_range_until_it_is_used_up,
+           a_port_is_held_while_the_task_lives, ports_are_held_anew_when_their_holder_died,
+           dynamic_ports_come_from_the_range_until_it_is_used_up,
            the_block_is_used_up_and_free_again, an_address_rests, five_hundred_leave_nothing,
            two_berths_do_not_meet, a_block_that_the_host_uses_is_refused_or_passed_over,
            a_block_stays_over_restarts])

@@ -259,19 +259,21 @@ def from_the_same_port(place, port, to):
 def tcp_clients_that_use_their_port_again_find_the_new_task(lab):
     host, client = lab.host()
     net = lab.net(host)
-    client.run("nft add table ip mute; nft 'add chain ip mute out { type filter hook output priority 0; }';"
-               "nft 'add rule ip mute out tcp flags rst drop'")
+    mute = ("nft add table ip mute; nft 'add chain ip mute out { type filter hook output priority 0; }';"
+            "nft 'add rule ip mute out tcp flags rst drop'")
     for i in range(3):
         t = net.attach(f"t{i}", "tcp:80:8080")
         server = lab.listen(t, 80)
         s = until(lambda: from_the_same_port(client, 5001, (HOST, 8080)), f"connection to t{i}")
         peer, _ = server.accept()
         # Both go without a word: the host still thinks that they talk.
+        client.run(mute)
         net.say(f"detach t{i}")
         net.let_go(f"t{i}")
         server.close()
         peer.close()
         s.close()
+        client.run("nft delete table ip mute")
 
 
 if __name__ == "__main__":

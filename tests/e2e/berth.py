@@ -19,7 +19,7 @@ import time
 import traceback
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("BERTH_BUILD", os.path.join(TOP, "build", "release"))
+BUILD = os.path.abspath(os.environ.get("BERTH_BUILD", os.path.join(TOP, "build/release")))
 AWS = "/usr/bin/aws"  # Debian's
 
 
@@ -49,12 +49,15 @@ def run(*argv, check=True, env=None, input=None, timeout=120):
 
 def equal(a, b):
     if a != b:
-        raise AssertionError(f"{a!r} is not {b!r}")
+        a, b = repr(a), repr(b)
+        same = len(os.path.commonprefix([a, b]))  # of long values, what lies around the difference
+        skip = same - 100 if same > 200 else 0
+        raise AssertionError(f"{'...' if skip else ''}{a[skip:skip + 1000]} is not {b[skip:skip + 1000]}")
 
 
 def contains(text, part):
     if part not in text:
-        raise AssertionError(f"{text!r} does not contain {part!r}")
+        raise AssertionError(f"{text[-4000:]!r} does not contain {part!r}")
 
 
 # ---- a daemon of our own ----
@@ -86,8 +89,8 @@ class Daemon:
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError(f"berthd ended with {self.process.returncode}: {self.logged(start)}")
-            return re.search(r" ready: .*(http://[^ ]*)", self.logged(start))
-        self.endpoint = wait_for(ready, 60, "ready").group(1)
+            return re.search(r" ready: (\S+) .*(http://[^ ]*)", self.logged(start))
+        self.name, self.endpoint = wait_for(ready, 60, "ready").groups()
         return self
 
     def listen(self):
@@ -240,10 +243,10 @@ class Census:
 
     @staticmethod
     def take():
-        netns = set()
-        for pid in filter(str.isdigit, os.listdir("/proc")):
+        netns = {}
+        for pid in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
             try:
-                netns.add(os.readlink(f"/proc/{pid}/ns/net"))
+                netns.setdefault(os.readlink(f"/proc/{pid}/ns/net"), open(f"/proc/{pid}/comm").read().strip())
             except OSError:
                 pass
         cgroups = set()
@@ -259,7 +262,7 @@ class Census:
             "addresses": sorted(re.findall(r"inet6? (\S+)", run("ip", "-o", "addr").stdout)),
             "nft": sorted(run("nft", "list", "tables").stdout.split("\n")),
             "cgroups": sorted(cgroups),
-            "netns": sorted(netns),
+            "netns": sorted(f"{ns} of {comm}" for ns, comm in netns.items()),
             "listening": sorted(l.split()[3] for l in run("ss", "-Hltn").stdout.split("\n") if l),
             "processes": sorted(Census.processes()),
         }

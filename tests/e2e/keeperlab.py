@@ -99,6 +99,13 @@ class Client:
             raise Refused(int(event["errno"]), event["message"])
         return event
 
+    def gone(self):
+        """Wait until the keeper has hung up; what it said before is forgotten."""
+        with self.changed:
+            ok = self.changed.wait_for(lambda: any(e["kind"] == "gone" for e in self.events) or self.ended, WAIT)
+            assert ok, "the keeper is still there"
+            self.events.clear()
+
     def connect(self):
         self.say(f"connect {self.lab.run}")
         return self.see("hello")

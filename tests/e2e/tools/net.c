@@ -7,6 +7,7 @@
  *   open NAME STATE_DIR [CIDR [FIRST LAST]]
  *   attach ID MODE [tcp:CONTAINER:HOST ...]  ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
+ *   hold ID                                  ok ... held=FD,..; drop closes these too
  *   detach ID        drop ID (close its descriptors)
  *   sweep [ID ...]   warnings    destroy    close
  *   bench COUNT      attach and detach, one after the other: ok and the times in microseconds
@@ -116,6 +117,26 @@ static int do_find(char **w, size_t n, struct err *e)
 	return r < 0 ? r : 1;
 }
 
+static int do_hold(char **w, size_t n, struct err *e)
+{
+	struct kept **slot = slot_of(NULL);
+	int r;
+
+	(void)n;
+	*slot = xcalloc(1, sizeof(**slot));
+	(void)snprintf((*slot)->id, sizeof((*slot)->id), "%s", w[1]);
+	r = net_hold(net, w[1], &(*slot)->endpoint, e);
+	if (r == 0) {
+		print_endpoint(&(*slot)->endpoint);
+		return 1;
+	}
+	free(*slot);
+	*slot = NULL;
+	if (r == NET_ABSENT)
+		printf("ok absent\n");
+	return r < 0 ? r : 1;
+}
+
 static int do_detach(char **w, size_t n, struct err *e)
 {
 	(void)n;
@@ -205,7 +226,7 @@ static const struct {
 	{"open", 3, do_open},         {"attach", 3, do_attach},   {"find", 2, do_find},
 	{"detach", 2, do_detach},     {"drop", 2, do_drop},       {"sweep", 1, do_sweep},
 	{"warnings", 1, do_warnings}, {"destroy", 1, do_destroy}, {"close", 1, do_close},
-	{"bench", 2, do_bench},
+	{"bench", 2, do_bench},       {"hold", 2, do_hold},
 };
 
 static int run(char **w, size_t n, struct err *e)

@@ -169,6 +169,7 @@ static void a_cgroup_is_made_in_each_hierarchy_and_removed_with_what_came_with_i
 	/* No process can be asked for here: plain directories have no cgroup.procs. */
 	assert_int_equal(unlinkat(host.items[0].fd, "kept/made/leaf", AT_REMOVEDIR), 0);
 	assert_int_equal(unlinkat(host.items[1].fd, "kept/made/leaf", AT_REMOVEDIR), 0);
+	assert_ok(cgroup_open(&c, &e));
 	assert_ok(cgroup_remove(&c, &e));
 	assert_true(there(0, "kept"));
 	assert_false(there(0, "kept/made"));
