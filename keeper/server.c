@@ -220,8 +220,11 @@ static int loop(struct server *s, struct err *e)
 {
 	while (!s->stopping) {
 		struct epoll_event ev;
-		int n = epoll_wait(s->epoll_fd, &ev, 1, due(s, clock_mono_ms()));
+		int n, wait_ms = due(s, clock_mono_ms());
 
+		if (s->ending && !s->worker_count && !count_living(s))
+			break;
+		n = epoll_wait(s->epoll_fd, &ev, 1, wait_ms);
 		if (n < 0 && errno != EINTR)
 			return err_sys(e, "wait for events");
 		if (n > 0)
@@ -229,8 +232,6 @@ static int loop(struct server *s, struct err *e)
 		drop_broken(s);
 		if (s->next_program && !s->worker_count)
 			become_next_program(s);
-		if (s->ending && !s->worker_count && !count_living(s))
-			s->stopping = true;
 	}
 	return 0;
 }

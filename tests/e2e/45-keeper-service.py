@@ -51,6 +51,19 @@ def asked_to_end_it_goes_with_its_last_container(lab):
         assert keeper.wait(WAIT) == 0
 
 
+def asked_to_end_it_goes_with_one_that_it_found_again(lab):
+    with notify_socket(lab) as notify:
+        start(lab)
+        notify.recv(64)
+        lab.start(lab.client(spawn=False), "a", "while [ ! -e /proc/1/root/tmp/end ]; do sleep 0.05; done")
+        lab.kill_keeper()
+        keeper = start(lab)
+        assert notify.recv(64) == b"READY=1"
+        keeper.terminate()
+        open(os.path.join(lab.rootfs, "tmp/end"), "w").close()
+        assert keeper.wait(WAIT) == 0  # nobody has brought the pipes: not long after its end
+
+
 def a_reload_is_another_program_in_the_same_process(lab):
     with notify_socket(lab) as notify:
         keeper = start(lab)
@@ -93,5 +106,6 @@ def its_rank_for_the_memory_killer_is_not_its_containers(lab):
 
 if __name__ == "__main__":
     check([it_says_when_it_is_ready_and_when_it_ends, asked_to_end_it_goes_with_its_last_container,
+           asked_to_end_it_goes_with_one_that_it_found_again,
            a_reload_is_another_program_in_the_same_process, started_where_one_lives_it_names_that_one_and_ends,
            its_rank_for_the_memory_killer_is_not_its_containers])
