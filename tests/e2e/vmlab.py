@@ -102,10 +102,12 @@ PACKAGES = """libc-bin hostname systemd-sysv udev dbus apparmor bash coreutils d
  nftables make docker-registry libmicrohttpd12 libuv1 libjansson4 libsqlite3-0 libgnutls30 libcurl3-gnutls libinih1
  libarchive13 libisal2 libzstd1 libnl-3-200 libnl-route-3-200 base-files base-passwd""".split()
 LEFT_OUT = "perl perl-base perl-modules-5.36 libperl5.36 usrmerge debconf".split()  # nobody configures here
-DRIVERS = "virtio_pci virtio_blk virtio_console".split()
+DRIVERS = "virtio_pci virtio_blk virtio_console virtio_net".split()
 MODULES = "net crypto lib fs/overlayfs drivers/net/veth.ko drivers/net/tun.ko drivers/block/loop.ko".split()
 MASKED = ("getty@tty1 serial-getty@ttyS0 systemd-logind systemd-pstore systemd-timesyncd systemd-networkd"
-          " systemd-networkd.socket systemd-network-generator docker-registry fstrim.timer e2scrub_all.timer").split()
+          " systemd-networkd.socket systemd-networkd-wait-online systemd-network-generator docker-registry fstrim.timer"
+          " e2scrub_all.timer dpkg-db-backup.timer apparmor nftables systemd-update-utmp systemd-update-utmp-runlevel"
+          " systemd-udevd systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udev-trigger").split()
 DISK_MIB = 640
 
 INIT = """#!/bin/busybox sh
@@ -130,6 +132,23 @@ while read -r seconds script <&3; do
 	echo "$? $(stat -c %s /run/channel.output)" >&3
 	cat /run/channel.output >&3
 done
+"""
+
+# QEMU's own network: who is connected to from outside sees 10.0.2.2.
+ADDRESS_UNIT = """[Unit]
+Description=Address of this machine
+Before=network.target
+Wants=network.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=ip link set eth0 up
+ExecStart=ip address add 10.0.2.15/24 dev eth0
+ExecStart=ip route add default via 10.0.2.2
+
+[Install]
+WantedBy=multi-user.target
 """
 
 CHANNEL_UNIT = """[Unit]
@@ -159,7 +178,7 @@ ln -s /run/lock /var/lock
 ldconfig
 systemd-sysusers
 systemctl preset-all >/dev/null 2>&1
-systemctl enable channel
+systemctl enable channel address
 systemctl mask $1
 """
 
@@ -204,6 +223,7 @@ def make_debian(tree, release, debs):
     run("depmod", "-b", tree, release)
     write(tree, "usr/local/sbin/channel", CHANNEL, 0o755)
     write(tree, "etc/systemd/system/channel.service", CHANNEL_UNIT)
+    write(tree, "etc/systemd/system/address.service", ADDRESS_UNIT)
     run("chroot", tree, "/bin/sh", "-c", SETTLE, "settle", " ".join(MASKED))
 
 
@@ -231,24 +251,40 @@ def debian():
     return vmlinuz, os.path.join(target, "initrd"), os.path.join(target, "disk")
 
 
-class Guest:
-    """A running Debian. Nothing that it writes to its disk stays."""
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
-    def __init__(self, extra_disk, append="", memory=1024):
+
+class Guest:
+    """A running Debian. Nothing that it writes to its disk stays; its ports are reached by self.ports."""
+
+    def __init__(self, extra_disk, ports=(), append="", memory=1024):
         vmlinuz, initrd, disk = debian()
         self.dir = tempfile.mkdtemp(prefix="guest-", dir=VM)
         self.log = os.path.join(self.dir, "console")
         path = os.path.join(self.dir, "channel")
+        self.ports = {port: free_port() for port in ports}
+        forward = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in self.ports.items())
         self.process = subprocess.Popen(
             qemu(vmlinuz, initrd, self.log,
                  "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe,snapshot=on",
                  "-drive", f"file={extra_disk},if=virtio,format=raw,cache=unsafe,read-only=on",
                  "-device", "virtio-serial-pci", "-chardev", f"socket,id=c,path={path},server=on,wait=off",
                  "-device", "virtserialport,chardev=c,name=channel", "-device", "virtio-rng-pci",
-                 append=append, memory=memory),
+                 "-netdev", "user,id=n,restrict=on" + forward, "-device", "virtio-net-pci,netdev=n",
+                 append=f"net.ifnames=0 {append}", memory=memory),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env=dict(os.environ, TMPDIR=self.dir))
         self.channel = socket.socket(socket.AF_UNIX)
+        try:
+            self.connect(path)
+        except BaseException:
+            self.end()
+            raise
+
+    def connect(self, path):
         wait_for(lambda: os.path.exists(path) or self.process.poll() is not None, 30, "QEMU")
         if self.process.poll() is not None:
             raise AssertionError(f"QEMU: {self.process.stderr.read()}")
@@ -259,16 +295,22 @@ class Guest:
     def wait_ready(self, seconds=300):
         self.channel.settimeout(seconds)
         try:
-            line = self.input.readline()
+            while self.input.readline() not in (b"ready\n", b""):
+                pass  # of scripts that ended with the machine
         except TimeoutError:
-            line = b""
-        if line != b"ready\n":
-            raise AssertionError(f"the machine did not start in {seconds} s: {line}\n{self.console()[-3000:]}")
+            raise AssertionError(f"the machine did not start in {seconds} s\n{self.console()[-3000:]}") from None
+
+    def send(self, script, seconds):
+        self.channel.sendall(b"%d %s\n" % (seconds, base64.b64encode(script.encode())))
+
+    def reboot(self):
+        self.send("systemctl --no-block reboot", 60)
+        self.wait_ready()
 
     def sh(self, script, check=True, seconds=120):
         """What a script prints; check: it must end with 0."""
         self.channel.settimeout(seconds + 60)
-        self.channel.sendall(b"%d %s\n" % (seconds, base64.b64encode(script.encode())))
+        self.send(script, seconds)
         code, size = map(int, self.input.readline().split())
         output = self.input.read(size).decode(errors="replace")
         if check and code:
