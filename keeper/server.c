@@ -142,7 +142,12 @@ static size_t count_living(const struct server *s)
 	return count;
 }
 
-/* Not while containers live: nobody else would keep them. */
+/* Not while containers live, for nobody else would keep them, nor while a client may ask for something. */
+static bool may_end(const struct server *s)
+{
+	return s->ending && !s->client_count && !s->worker_count && !count_living(s);
+}
+
 static void asked_to_end(struct server *s)
 {
 	size_t living = count_living(s);
@@ -222,7 +227,7 @@ static int loop(struct server *s, struct err *e)
 		struct epoll_event ev;
 		int n, wait_ms = due(s, clock_mono_ms());
 
-		if (s->ending && !s->worker_count && !count_living(s))
+		if (may_end(s))
 			break;
 		n = epoll_wait(s->epoll_fd, &ev, 1, wait_ms);
 		if (n < 0 && errno != EINTR)

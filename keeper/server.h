@@ -47,7 +47,7 @@ struct server {
 	size_t client_count;
 
 	char *next_program; /* to be executed as soon as no worker is under way */
-	bool ending;        /* asked to end: as soon as no container lives */
+	bool ending;        /* asked to end: as soon as no container lives and no client is there */
 	bool stopping;
 	int64_t due_ms; /* when some row wants to be looked at; 0: none does */
 	struct watch listen_watch, signal_watch;

@@ -31,13 +31,15 @@ def it_says_when_it_is_ready_and_when_it_ends(lab):
     with notify_socket(lab) as notify:
         keeper = start(lab)
         assert notify.recv(64) == b"READY=1"
-        assert lab.client(spawn=False, connect=False).connect()["base"] == ""
+        c = lab.client(spawn=False, connect=False)
+        assert c.connect()["base"] == ""
+        c.say("disconnect")
         keeper.terminate()
         assert notify.recv(64) == b"STOPPING=1"
         assert keeper.wait(WAIT) == 0
 
 
-def asked_to_end_it_goes_with_its_last_container(lab):
+def asked_to_end_it_goes_with_its_last_container_and_client(lab):
     with notify_socket(lab) as notify:
         keeper = start(lab)
         notify.recv(64)
@@ -47,6 +49,8 @@ def asked_to_end_it_goes_with_its_last_container(lab):
         assert c.list()["a"]["phase"] == "3" and keeper.poll() is None
         open(os.path.join(lab.rootfs, "tmp/end"), "w").close()
         assert c.see("exited", "a")["code"] == "3"
+        lab.remove(c, "a")
+        c.say("disconnect")
         assert notify.recv(64) == b"STOPPING=1"
         assert keeper.wait(WAIT) == 0
 
@@ -105,7 +109,7 @@ def its_rank_for_the_memory_killer_is_not_its_containers(lab):
 
 
 if __name__ == "__main__":
-    check([it_says_when_it_is_ready_and_when_it_ends, asked_to_end_it_goes_with_its_last_container,
+    check([it_says_when_it_is_ready_and_when_it_ends, asked_to_end_it_goes_with_its_last_container_and_client,
            asked_to_end_it_goes_with_one_that_it_found_again,
            a_reload_is_another_program_in_the_same_process, started_where_one_lives_it_names_that_one_and_ends,
            its_rank_for_the_memory_killer_is_not_its_containers])
