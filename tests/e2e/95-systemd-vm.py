@@ -286,6 +286,19 @@ def test_a_reload_of_systemd_takes_no_limit_away():
     lives(pid)
 
 
+def test_another_one_without_units_has_a_scope_of_its_own():
+    before = machine.traces()
+    machine.sh("setsid berthd --root /second --listen 127.0.0.1:0 >/run/second 2>&1 </dev/null &")
+    wait_for(lambda: " ready: " in machine.sh("cat /run/second"), "the second daemon")
+    name = re.search(r"/(berth-[0-9a-f]+)-tasks.scope$",
+                     machine.sh("cat /proc/$(pgrep -f 'berth-keeper.*/second')/cgroup").replace("/keeper\n", ""))[1]
+    machine.sh(f"berth --root /second run -d {IMAGE}")
+    wait_for(lambda: machine.sh(f"cat /sys/fs/cgroup/berth.slice/{name}-tasks.scope/*/0/cgroup.procs", check=False).strip(),
+             "its task")
+    machine.sh("kill -9 $(pgrep -f 'berthd --root /second'); berthd destroy --root /second")
+    wait_for(lambda: machine.traces() == before, "what was before")
+
+
 def test_figures():
     """Not judged but by the order of magnitude: idle daemon and keeper, one task."""
     pids = machine.sh("cat /sys/fs/cgroup/system.slice/berthd.service/cgroup.procs "
