@@ -27,7 +27,7 @@ class Skip(Exception):
     pass
 
 
-def wait_for(condition, seconds=30, what="a condition"):
+def wait_for(condition, seconds=30, what="a condition", pause=0.02):
     """What condition() returns, as soon as it is true."""
     deadline = time.monotonic() + seconds
     while True:
@@ -36,7 +36,7 @@ def wait_for(condition, seconds=30, what="a condition"):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} was not met in {seconds} s")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def run(*argv, check=True, env=None, input=None, timeout=120):
