@@ -290,8 +290,11 @@ int main(int argc, char **argv)
 	auto_free void *options = NULL;
 	auto_free char **words = NULL;
 	struct err e = {0};
-	int at = find_word(argv, argc, &c), count;
+	int at, count;
 
+	if (argc > 1 && strcmp(argv[1], "--version") == 0)
+		argv[1] = (char[]){"version"};
+	at = find_word(argv, argc, &c);
 	if (at < 0)
 		return EXIT_USAGE;
 	if (at == argc) {
