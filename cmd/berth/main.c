@@ -289,11 +289,12 @@ int main(int argc, char **argv)
 	const struct command *command;
 	auto_free void *options = NULL;
 	auto_free char **words = NULL;
+	static char version[] = "version";
 	struct err e = {0};
 	int at, count;
 
 	if (argc > 1 && strcmp(argv[1], "--version") == 0)
-		argv[1] = (char[]){"version"};
+		argv[1] = version;
 	at = find_word(argv, argc, &c);
 	if (at < 0)
 		return EXIT_USAGE;
