@@ -34,6 +34,7 @@ struct host {
 	char *name;
 	char *libexec_dir; /* berth-keeper, berth-worker */
 	char *self;        /* our own executable */
+	bool waits_for_keeper;
 	struct config config;
 	char *access_key, *secret_key;
 	uid_t uid; /* of the server */
