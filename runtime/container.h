@@ -45,6 +45,11 @@ struct container {
  */
 _Noreturn void init_main(struct container *c);
 
+/* template.c: does its init begin in a copy of the empty mount namespace? */
+bool template_fits(const struct container *c);
+/* Context: init, with nothing mounted yet. */
+int template_enter(const struct container *c, struct err *e);
+
 /*
  * spawn.c: make that process.  On success c->pid, c->pidfd and c->sync_fd are
  * set.  The process waits for SYNC_ATTACHED before it needs its cgroup.

@@ -48,7 +48,7 @@
 static void keep_own_fds(struct container *c)
 {
 	const struct mount_plan *m = &c->mounts;
-	size_t max = 5 + c->config->mounts.count + m->device_count + CGROUP_HIERARCHIES_MAX,
+	size_t max = 6 + c->config->mounts.count + m->device_count + CGROUP_HIERARCHIES_MAX,
 	       count = 0;
 	auto_free int *keep = xcalloc(max, sizeof(int));
 
@@ -57,6 +57,7 @@ static void keep_own_fds(struct container *c)
 	keep[count++] = c->console_fd;
 	keep[count++] = m->root_fd;
 	keep[count++] = m->null_fd;
+	keep[count++] = c->spec->template_fd;
 	for (size_t i = 0; i < c->config->mounts.count; i++)
 		keep[count++] = m->tree_fds[i];
 	for (size_t i = 0; i < m->device_count; i++)
@@ -169,7 +170,9 @@ static int take_console(struct container *c, struct err *e)
 
 static int mount_all(struct container *c, struct err *e)
 {
-	if (rootfs_isolate(c->config, e) < 0 || rootfs_attach(&c->mounts, c->config, e) < 0 ||
+	int r = template_fits(c) ? template_enter(c, e) : rootfs_isolate(c->config, e);
+
+	if (r < 0 || rootfs_attach(&c->mounts, c->config, e) < 0 ||
 	    mounts_apply(&c->mounts, c->config, &c->host, e) < 0 ||
 	    devices_make(&c->mounts, c->config, e) < 0)
 		return -e->code;
@@ -216,7 +219,7 @@ static int make_ready(struct container *c, struct err *e)
 	if (!early && wait_attached(c, e) < 0)
 		return -e->code;
 	if (let_hooks_run(c, e) < 0 ||
-	    rootfs_pivot(&c->mounts, c->config, c->spec->no_pivot, e) < 0 ||
+	    rootfs_pivot(&c->mounts, c->config, c->spec->no_pivot || template_fits(c), e) < 0 ||
 	    rootfs_restrict(&c->mounts, c->config, e) < 0)
 		return -e->code;
 	mounts_close(&c->mounts, c->config);
