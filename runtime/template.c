@@ -6,7 +6,8 @@
  * that again, which waits for a grace period of the kernel.  A copy of an empty
  * namespace takes the same short time everywhere, and has nothing to unmount:
  * the container's root is put over the empty one, and becomes the root by
- * chroot(2).  Who breaks out of that finds an empty read-only directory.
+ * chroot(2).  Who breaks out of that comes to the topmost root again, and below
+ * it is an empty read-only directory.
  *
  * Nothing of the host can be reached from there, so everything that comes from
  * the host has to be at hand as descriptors.  The usual way remains for hooks
