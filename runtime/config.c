@@ -4,13 +4,11 @@
 #include "runtime/config.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/auto.h"
-#include "base/buf.h"
 #include "base/text.h"
 
 #define FIELD(type, json, kind, member)                            \
@@ -337,64 +335,11 @@ static int decode_namespaces(struct config *c, struct err *e)
 	return 0;
 }
 
-/* Digits of an integer above INT64_MAX: how many there are, or 0 when it is none. */
-static size_t big_integer(const char *p, size_t size, uint64_t *ret)
-{
-	size_t len = 0;
-	char digits[21];
-
-	while (len < size && isdigit((unsigned char)p[len]))
-		len++;
-	if (len < 19 || len > 20 || (len < size && strchr(".eE", p[len])))
-		return 0;
-	memcpy(digits, p, len);
-	digits[len] = '\0';
-	return parse_u64(digits, UINT64_MAX, ret) && *ret > INT64_MAX ? len : 0;
-}
-
-/*
- * jansson's integers are signed.  Limits are unsigned in the spec, and "no
- * limit" is 18446744073709551615: such numbers are rewritten as the int64_t
- * with the same bits before the text is parsed.
- */
-static void fold_big_integers(const char *text, size_t size, struct buf *out)
-{
-	bool in_string = false;
-	size_t done = 0;
-
-	for (size_t i = 0; i < size; i++) {
-		char before = i ? text[i - 1] : ' ';
-		uint64_t value;
-		size_t len;
-
-		if (text[i] == '\\' && in_string) {
-			i++;
-			continue;
-		}
-		if (text[i] == '"')
-			in_string = !in_string;
-		if (in_string || !isdigit((unsigned char)text[i]) ||
-		    isdigit((unsigned char)before) || strchr("-+.eE", before))
-			continue;
-		len = big_integer(text + i, size - i, &value);
-		if (!len)
-			continue;
-		buf_add(out, text + done, i - done);
-		buf_printf(out, "%lld", (long long)value);
-		done = i + len;
-		i = done - 1;
-	}
-	buf_add(out, text + done, size - done);
-}
-
 int config_parse(const char *text, size_t size, json_t **ret, struct err *e)
 {
-	auto_buf struct buf folded = BUF_INIT(2 * CONFIG_SIZE_MAX);
-
 	if (size > CONFIG_SIZE_MAX)
 		return err_set(e, EFBIG, "more than %d bytes", CONFIG_SIZE_MAX);
-	fold_big_integers(text, size, &folded);
-	return js_parse(buf_str(&folded), folded.size, CONFIG_DEPTH_MAX, ret, e);
+	return js_parse_u64(text, size, CONFIG_DEPTH_MAX, ret, e);
 }
 
 int config_decode(const char *text, size_t size, struct config_doc *ret, struct err *e)

@@ -169,7 +169,7 @@ int config_decode_process(const json_t *doc, struct arena *a, struct config_proc
 /* A hooks object alone; NULL is none. */
 int config_decode_hooks(const json_t *doc, struct arena *a, struct config_hooks *ret,
 			struct err *e);
-/* Text to a document: like js_parse(), and integers up to 2^64-1 arrive as their int64_t bits. */
+/* Text to a document, by js_parse_u64(). */
 int config_parse(const char *text, size_t size, json_t **ret, struct err *e);
 
 /* config_check.c: what the tables cannot say. */

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/auto.h"
 #include "base/text.h"
@@ -59,12 +60,19 @@ static int check_user(struct config_user *user, struct arena *a, struct err *e)
 	return check_groups(user, a, e);
 }
 
+/* Some write the largest signed number where they mean no limit. */
+static void without_limit(int64_t *value)
+{
+	if (*value == INT64_MAX)
+		*value = (int64_t)RLIM_INFINITY;
+}
+
 static int check_rlimits(const struct js_list *rlimits, struct err *e)
 {
 	uint32_t seen = 0;
 
 	for (size_t i = 0; i < rlimits->count; i++) {
-		const struct config_rlimit *r = JS_AT(*rlimits, struct config_rlimit, i);
+		struct config_rlimit *r = JS_AT(*rlimits, struct config_rlimit, i);
 		int resource;
 
 		if (!rlimit_find(r->type, &resource))
@@ -73,6 +81,8 @@ static int check_rlimits(const struct js_list *rlimits, struct err *e)
 		if (seen >> resource & 1)
 			return err_set(e, EINVAL, "process.rlimits[%zu]: a second %s", i, r->type);
 		seen |= 1u << resource;
+		without_limit(&r->soft);
+		without_limit(&r->hard);
 		if ((uint64_t)r->soft > (uint64_t)r->hard)
 			return err_set(e, EINVAL, "process.rlimits[%zu]: %s: soft is over hard", i,
 				       r->type);
