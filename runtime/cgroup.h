@@ -47,6 +47,7 @@ bool cgroup_find_mount(const char *mountinfo, const char *controllers, char *ret
 struct cgroup {
 	const struct cgroup_host *host; /* borrowed */
 	char path[4096];
+	char extra[128]; /* controllers, blank-separated: cgroup_want() */
 	/* How many components at its front were there before it was made, in any hierarchy. */
 	unsigned kept;
 	int fd[CGROUP_HIERARCHIES_MAX]; /* of its directories; -1: not there */
@@ -68,6 +69,8 @@ int cgroup_open(struct cgroup *c, struct err *e);
  */
 int cgroup_look(struct cgroup *c, bool fresh, struct err *e);
 int cgroup_make(struct cgroup *c, struct err *e);
+/* Before that: controllers of a v2 tree that these limits need beyond the usual ones. */
+void cgroup_want(struct cgroup *c, const struct config_resources *r);
 /* 'born': it was made in the v2 one (CLONE_INTO_CGROUP). */
 int cgroup_attach(const struct cgroup *c, pid_t pid, bool born, struct err *e);
 /* The v2 directory, for CLONE_INTO_CGROUP; -1: none. */
@@ -100,20 +103,36 @@ int cgroup_oom_kills(const struct cgroup *c, uint64_t *ret, struct err *e);
 struct cgroup_setting {
 	const char *member; /* of linux.resources, for messages */
 	const char *controller;
-	const char *file; /* NULL: this kind of hierarchy has no such thing */
+	char file[64]; /* "": this kind of hierarchy has no such thing */
 	char value[256];
+	bool either;  /* where the file is not there, the next setting is meant */
+	bool spare;   /* where the file is not there, nothing is lost */
+	bool doubted; /* newer kernels take it and forget it: it is read again */
+	bool failed;  /* once; it may go after the others */
 };
-#define CGROUP_SETTINGS_MAX 16
+
+/* Zero it; cgroup_settings_done() afterwards. */
+struct cgroup_settings {
+	struct cgroup_setting *items;
+	size_t count, capacity;
+};
 
 /*
  * What is to be written where if each controller lived in a v2 (or v1)
- * hierarchy; returns how many.  Pure.
+ * hierarchy.  Pure.
  */
-size_t cgroup_settings(const struct config_resources *r, bool v2,
-		       struct cgroup_setting ret[CGROUP_SETTINGS_MAX]);
+void cgroup_settings_of(const struct config_resources *r, bool v2, struct cgroup_settings *ret);
+void cgroup_settings_done(struct cgroup_settings *s);
+struct cgroup_setting *cgroup_settings_add(struct cgroup_settings *s, const char *member,
+					   const char *controller);
+/* cgroup_io.c: those of lists, one device, page size or interface each. */
+void cgroup_settings_of_lists(const struct config_resources *r, bool v2,
+			      struct cgroup_settings *ret);
+int cgroup_check_lists(const struct config_resources *r, struct err *e);
 int cgroup_limit(struct cgroup *c, const struct config_resources *r, struct err *e);
 /* Of the members of config.json that have to do with cgroups. */
 int cgroup_check_config(const struct config_linux *l, struct err *e);
+int cgroup_check_resources(const struct config_resources *r, struct err *e);
 
 /* ---- cgroup_devices.c ---- */
 

@@ -30,11 +30,13 @@ struct container {
 	struct cgroup_host host;
 	struct cgroup cgroup;
 	struct state state; /* strings are the doc's arena's */
+	json_t *linux_kept; /* state.linux_ */
 	int bundle_fd;
 	int dir_fd;     /* of the state; locked */
 	int start_fd;   /* the init listens on it */
 	int console_fd; /* where the terminal goes */
 	int sync_fd;    /* our side of the talk */
+	int rdt_fd;     /* resctrl, where a class of it is wanted */
 	int pidfd;
 	pid_t pid;
 };

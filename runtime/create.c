@@ -32,16 +32,19 @@
 #include "base/text.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/idmap.h"
 #include "runtime/io.h"
+#include "runtime/listener.h"
 #include "runtime/lsm.h"
+#include "runtime/netdev.h"
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
+#include "runtime/rdt.h"
 #include "runtime/sync.h"
 #include "runtime/sysctl.h"
 
-#define CONFIG_FILE  "config.json"
-#define ID_MAP_LINES 340 /* the kernel takes no more */
-#define DYING_MS     10000
+#define CONFIG_FILE "config.json"
+#define DYING_MS    10000
 
 /* ---- config ---- */
 
@@ -100,6 +103,26 @@ static char *owner_name(struct arena *a)
 	return uid == 0 ? arena_strdup(a, "root") : arena_printf(a, "%u", uid);
 }
 
+/* What exec, update and delete need of it; the system call filter itself is kept compiled. */
+static json_t *keep_of_linux(const json_t *linux_)
+{
+	static const char *const members[] = {"resources", "personality", "memoryPolicy",
+					      "intelRdt"};
+	static const char *const listener[] = {"listenerPath", "listenerMetadata"};
+	const json_t *seccomp = json_object_get(linux_, "seccomp");
+	json_t *kept = json_object(), *of_seccomp = json_object();
+
+	for (size_t i = 0; i < ARRAY_COUNT(members); i++)
+		(void)json_object_set(kept, members[i], json_object_get(linux_, members[i]));
+	for (size_t i = 0; i < ARRAY_COUNT(listener); i++)
+		(void)json_object_set(of_seccomp, listener[i],
+				      json_object_get(seccomp, listener[i]));
+	if (json_object_size(of_seccomp))
+		(void)json_object_set(kept, "seccomp", of_seccomp);
+	json_decref(of_seccomp);
+	return kept;
+}
+
 static void describe(struct container *c)
 {
 	struct arena *a = &c->doc.arena;
@@ -119,12 +142,43 @@ static void describe(struct container *c)
 	s->annotations = c->config->annotations;
 	s->process = json_object_get(c->doc.doc, "process");
 	s->hooks = json_object_get(c->doc.doc, "hooks");
+	s->linux_ = c->linux_kept = keep_of_linux(json_object_get(c->doc.doc, "linux"));
 
 	s->namespaces.items = arena_alloc(a, (NS_COUNT + 1) * sizeof(char *));
 	for (unsigned i = 0; i < NS_COUNT; i++)
 		if (c->ns[i].wanted)
 			s->namespaces.items[s->namespaces.count++] = arena_strdup(a,
 										  ns_types[i].name);
+}
+
+static int look_at_rdt(struct container *c, struct err *e)
+{
+	const struct config_rdt *r = c->config->linux_.rdt;
+
+	if (!rdt_wanted(r))
+		return 0;
+	if (rdt_open(&c->rdt_fd, e) < 0)
+		return -e->code;
+	c->state.rdt_made = !rdt_exists(c->rdt_fd, r, c->spec->id);
+	return 0;
+}
+
+static int make_filter(struct container *c, struct err *e)
+{
+	const struct config_linux *l = &c->config->linux_;
+
+	if (l->seccomp && filter_get(c->rt->root_fd, l->seccomp, &c->filter, e) < 0)
+		return -e->code;
+	if (!listener_wanted(&c->filter)) {
+		(void)json_object_del(c->linux_kept, "seccomp");
+		return 0;
+	}
+	if (!l->listener.path || !l->listener.path[0])
+		return err_set(e, EINVAL,
+			       "linux.seccomp.listenerPath: missing, and SCMP_ACT_NOTIFY needs it");
+	if (faccessat(AT_FDCWD, l->listener.path, F_OK, 0) < 0)
+		return err_sys(e, "linux.seccomp.listenerPath %s", l->listener.path);
+	return 0;
 }
 
 /* Everything that the config wants of the host; nothing is made. */
@@ -142,12 +196,12 @@ static int look_at_host(struct container *c, struct err *e)
 	if (lsm_check(cfg->process, cfg->linux_.mount_label, e) < 0 ||
 	    io_open_console(&c->spec->io, cfg->process->terminal, &c->console_fd, e) < 0)
 		return -e->code;
-	if (cfg->linux_.seccomp &&
-	    filter_get(c->rt->root_fd, cfg->linux_.seccomp, &c->filter, e) < 0)
+	if (make_filter(c, e) < 0 || look_at_rdt(c, e) < 0)
 		return -e->code;
-	if (process_init(&c->process, cfg->process, &c->filter, c->spec->io.preserve_fds, e) < 0 ||
-	    mounts_open(&c->mounts, cfg, c->state.rootfs, c->bundle_fd, c->spec->rootfs_fd, e) <
-		    0 ||
+	if (process_init(&c->process, cfg->process, &cfg->linux_, &c->filter,
+			 c->spec->io.preserve_fds, e) < 0 ||
+	    mounts_open(&c->mounts, cfg, c->state.rootfs, c->bundle_fd, c->spec->rootfs_fd,
+			c->ns_fd[NS_USER], e) < 0 ||
 	    cgroup_host_open(&c->host, e) < 0 ||
 	    cgroup_init(&c->cgroup, &c->host, c->state.cgroup, e) < 0)
 		return -e->code;
@@ -175,6 +229,9 @@ static void drop_state(struct container *c)
 {
 	struct err ignored;
 
+	if (c->rdt_fd >= 0)
+		(void)rdt_remove(c->rdt_fd, c->config->linux_.rdt, c->spec->id, c->state.rdt_made,
+				 &ignored);
 	if (c->dir_fd >= 0)
 		(void)state_drop(c->rt->root_fd, c->spec->id, &ignored);
 }
@@ -185,6 +242,7 @@ static int make_cgroup(struct container *c, struct err *e)
 {
 	const struct config_linux *l = &c->config->linux_;
 
+	cgroup_want(&c->cgroup, &l->resources);
 	if (cgroup_make(&c->cgroup, e) < 0 || cgroup_limit(&c->cgroup, &l->resources, e) < 0 ||
 	    cgroup_limit_devices(&c->cgroup, &l->resources.devices, e) < 0)
 		return -e->code;
@@ -215,23 +273,6 @@ static void kill_init(struct container *c)
 		     WEXITED | WNOHANG); /* not a sibling */
 }
 
-static int write_id_map(int proc_fd, pid_t pid, const char *file, const struct js_list *maps,
-			struct err *e)
-{
-	auto_buf struct buf text = BUF_INIT(ID_MAP_LINES * 36);
-	char path[64];
-
-	for (size_t i = 0; i < maps->count; i++) {
-		const struct config_id_map *m = JS_AT(*maps, struct config_id_map, i);
-
-		buf_printf(&text, "%u %u %u\n", m->container_id, m->host_id, m->size);
-	}
-	if (buf_overflow(&text))
-		return err_set(e, E2BIG, "more than %d mappings", ID_MAP_LINES);
-	(void)snprintf(path, sizeof(path), "%d/%s", (int)pid, file);
-	return procfs_write(proc_fd, path, buf_str(&text), e);
-}
-
 /* What is so already needs no privilege to be made so. */
 static int set_oom_score(int proc_fd, pid_t pid, int64_t score, struct err *e)
 {
@@ -253,6 +294,29 @@ static int set_oom_score(int proc_fd, pid_t pid, int64_t score, struct err *e)
 	return err_wrap(e, "process.oomScoreAdj");
 }
 
+static int move_net_devices(struct container *c, struct err *e)
+{
+	auto_close int fd = -1;
+	char path[64];
+
+	if (!c->config->linux_.net_devices.count)
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)c->pid);
+	fd = c->ns_fd[NS_NETWORK] >= 0 ? fcntl(c->ns_fd[NS_NETWORK], F_DUPFD_CLOEXEC, 3)
+				       : open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open the container's network namespace");
+	return netdev_move(&c->config->linux_.net_devices, fd, e);
+}
+
+static int enter_rdt(struct container *c, struct err *e)
+{
+	if (c->rdt_fd < 0)
+		return 0;
+	return rdt_enter(c->rdt_fd, c->config->linux_.rdt, c->spec->id, c->pid, c->state.rdt_made,
+			 e);
+}
+
 /* What only the outside can do for the init. */
 static int attach(struct container *c, struct err *e)
 {
@@ -262,13 +326,14 @@ static int attach(struct container *c, struct err *e)
 
 	if ((maps || cfg->process->oom_score_adj) && procfs_open(&proc_fd, e) < 0)
 		return -e->code;
-	if (maps && (write_id_map(proc_fd, c->pid, "uid_map", &cfg->linux_.uid_mappings, e) < 0 ||
-		     write_id_map(proc_fd, c->pid, "gid_map", &cfg->linux_.gid_mappings, e) < 0))
-		return err_wrap(e, "map ids");
+	if (maps && idmap_write(proc_fd, c->pid, &cfg->linux_.uid_mappings,
+				&cfg->linux_.gid_mappings, e) < 0)
+		return -e->code;
 	if (cfg->process->oom_score_adj &&
 	    set_oom_score(proc_fd, c->pid, *cfg->process->oom_score_adj, e) < 0)
 		return -e->code;
-	if (cgroup_attach(&c->cgroup, c->pid, cgroup_v2_fd(&c->cgroup) >= 0, e) < 0)
+	if (move_net_devices(c, e) < 0 || enter_rdt(c, e) < 0 ||
+	    cgroup_attach(&c->cgroup, c->pid, cgroup_v2_fd(&c->cgroup) >= 0, e) < 0)
 		return -e->code;
 	return sync_say(c->sync_fd, SYNC_ATTACHED, 0, e);
 }
@@ -357,6 +422,7 @@ static void container_init(struct container *c, struct runtime *rt,
 				.start_fd = -1,
 				.console_fd = -1,
 				.sync_fd = -1,
+				.rdt_fd = -1,
 				.pidfd = -1};
 	c->config = &c->doc.config;
 	for (unsigned i = 0; i < NS_COUNT; i++)
@@ -377,7 +443,9 @@ static void container_done(struct container *c)
 	close_fd(&c->start_fd);
 	close_fd(&c->console_fd);
 	close_fd(&c->sync_fd);
+	close_fd(&c->rdt_fd);
 	close_fd(&c->pidfd);
+	json_decref(c->linux_kept);
 	config_doc_done(&c->doc);
 }
 

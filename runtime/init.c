@@ -258,6 +258,7 @@ _Noreturn void init_main(struct container *c)
 
 	fd = wait_started(c->start_fd);
 	close_fd(&c->start_fd);
+	c->process.listener_to = fd;
 	if (run_hooks(c, &c->config->hooks.start_container, "startContainer",
 		      RUNTIME_STATUS_CREATED, &e) == 0)
 		(void)process_execute(&c->process, &e);

@@ -8,6 +8,9 @@
 /* One that is not open would be taken by a descriptor of ours, and leak: checked first of all. */
 int io_check_preserved(unsigned count, struct err *e);
 
+/* Connect to the listening socket at 'path'; 'what' it is, for messages. */
+int io_connect(const char *what, const char *path, int *ret_fd, struct err *e);
+
 /* Where the terminal goes: connects, or takes over what was given.  -1: there is none. */
 int io_open_console(const struct runtime_io *io, bool terminal, int *ret_fd, struct err *e);
 

@@ -19,6 +19,8 @@
 #include "base/text.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/listener.h"
+#include "runtime/rdt.h"
 #include "runtime/sync.h"
 
 #define DYING_MS 10000
@@ -122,21 +124,25 @@ static int check_startable(enum runtime_status status, struct err *e)
 
 int runtime_start(struct runtime *rt, const char *id, struct err *e)
 {
-	auto_close int dir_fd = -1, sock = -1;
+	auto_close int dir_fd = -1, sock = -1, agent_fd = -1;
 	auto_state struct state_doc doc = {0};
+	struct config_linux linux_;
 	int r = open_container(rt, id, &dir_fd, &doc, e);
 
 	if (r == 0)
 		r = state_lock(dir_fd, id, e);
 	if (r != 0)
 		return r;
-	r = check_startable(state_status(dir_fd, &doc.state), e);
-	if (r < 0)
-		return r;
+	if (check_startable(state_status(dir_fd, &doc.state), e) < 0 ||
+	    config_decode_linux(doc.state.linux_, &doc.arena, &linux_, e) < 0 ||
+	    listener_connect(&linux_.listener, &agent_fd, e) < 0)
+		return -e->code;
 	r = state_connect(dir_fd, &sock, e);
 	if (r != 0)
 		return r < 0 ? r : err_set(e, ESRCH, "container %s: its init has ended", id);
-	if (sync_say(sock, SYNC_START, 0, e) < 0 || sync_expect_end(sock, e) < 0)
+	if (sync_say(sock, SYNC_START, 0, e) < 0 ||
+	    listener_expect_end(sock, agent_fd, &linux_.listener, &doc.state,
+				RUNTIME_STATUS_CREATED, (pid_t)doc.state.pid, e) < 0)
 		return -e->code;
 	(void)unlinkat(dir_fd, STATE_SOCKET,
 		       0); /* nobody listens any more: state_status() sees it */
@@ -383,6 +389,21 @@ static bool is_running(int dir_fd, const struct state *s)
 	return status == RUNTIME_STATUS_RUNNING || status == RUNTIME_STATUS_PAUSED;
 }
 
+static int leave_rdt(const struct state *s, struct err *e)
+{
+	auto_arena struct arena a = {0};
+	auto_close int fd = -1;
+	struct config_linux l;
+
+	if (config_decode_linux(s->linux_, &a, &l, e) < 0)
+		return -e->code;
+	if (!rdt_wanted(l.rdt))
+		return 0;
+	if (rdt_open(&fd, e) < 0)
+		return 0; /* it went with its mount */
+	return rdt_remove(fd, l.rdt, s->id, s->rdt_made, e);
+}
+
 static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s, bool force,
 			   struct err *e)
 {
@@ -390,7 +411,7 @@ static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s
 
 	if (!force && is_running(dir_fd, s))
 		return RUNTIME_RUNNING;
-	if (end_all(s, e) < 0)
+	if (end_all(s, e) < 0 || leave_rdt(s, e) < 0)
 		return -e->code;
 	/* As runc: what a poststop hook makes of it changes nothing. */
 	(void)run_hooks(s, "poststop", RUNTIME_STATUS_STOPPED, 0, &hook);

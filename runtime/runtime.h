@@ -25,7 +25,7 @@
 #include "base/js.h"
 #include "base/mem.h"
 
-#define RUNTIME_SPEC_VERSION "1.2.0" /* of the OCI runtime-spec; older 1.x configs are read */
+#define RUNTIME_SPEC_VERSION "1.3.0" /* of the OCI runtime-spec; older 1.x configs are read */
 #define RUNTIME_ID_MAX       255     /* [A-Za-z0-9_+.-]+, not beginning with '.' */
 
 /* Outcomes that are not failures. */

@@ -46,6 +46,8 @@ static const struct js_field state_fields[] = {
 	{"annotations", JS_MAP, offsetof(struct state, annotations), 0, NULL},
 	{"process", JS_JSON, offsetof(struct state, process), 0, NULL},
 	{"hooks", JS_JSON, offsetof(struct state, hooks), 0, NULL},
+	{"linux", JS_JSON, offsetof(struct state, linux_), 0, NULL},
+	{"rdtMade", JS_BOOL, offsetof(struct state, rdt_made), 0, NULL},
 };
 static const struct js_shape state_shape = JS_SHAPE("state", struct state, state_fields);
 

@@ -29,6 +29,8 @@ struct state {
 	struct js_strings namespaces; /* by name, those that are not the host's */
 	struct js_map annotations;
 	json_t *process, *hooks; /* as config.json has them */
+	json_t *linux_;          /* of its members those that later commands need */
+	bool rdt_made;           /* the class of linux.intelRdt is ours */
 };
 
 /* A state and what it lives in.  Zero it; state_doc_done() afterwards. */

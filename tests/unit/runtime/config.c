@@ -143,7 +143,7 @@ static void what_is_wrong_is_named(void **state)
 		{HEAD PROCESS "," ROOT "," LINUX
 			      ",\"mounts\":[{\"destination\":\"/a\",\"type\":\"tmpfs\"},"
 			      "{\"destination\":\"/b\",\"type\":\"tmpfs\",\"gidMappings\":[{}]}]}",
-		 "mounts[].gidMappings: not supported"},
+		 "gidMappings[0].containerID: missing"},
 		{HEAD PROCESS "," ROOT "," LINUX ",\"hostname\":\"x\"}", "without a uts namespace"},
 		{HEAD PROCESS "," ROOT "," LINUX ",\"hooks\":{\"prestart\":[{\"path\":\"x\"}]}}",
 		 "hooks.prestart[0].path: 'x'"},
@@ -168,7 +168,13 @@ static void a_process_alone_is_checked_like_one_in_a_config(void **state)
 		{"{\"args\":[],\"cwd\":\"/\"}", "process.args: empty"},
 		{"{\"args\":[\"x\"],\"cwd\":\"x\"}", "process.cwd"},
 		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"scheduler\":{\"p\":1}}",
-		 "process.scheduler: not"},
+		 "scheduler.policy: missing"},
+		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"scheduler\":{\"policy\":\"SCHED_X\"}}",
+		 "process.scheduler.policy: 'SCHED_X' is unknown"},
+		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"execCPUAffinity\":{\"initial\":\"1-\"}}",
+		 "process.execCPUAffinity.initial: '1-' is no list"},
+		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"commandLine\":\"x\"}",
+		 "process.commandLine: not"},
 		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"capabilities\":{\"bounding\":[\"x\"]}}", "'x'"},
 		{"7", "expected an object"},
 	};
