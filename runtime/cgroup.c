@@ -101,6 +101,63 @@ int cgroup_open(struct cgroup *c, struct err *e)
 	return 0;
 }
 
+int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
+			 struct err *e)
+{
+	if (!path[0]) {
+		*c = (struct cgroup){.host = host};
+		return 0;
+	}
+	if (cgroup_host_open(host, e) < 0 || cgroup_init(c, host, path, e) < 0)
+		return -e->code;
+	return cgroup_open(c, e);
+}
+
+static bool has_any(const char *controllers, const char *wanted, size_t wanted_len)
+{
+	for (const char *p = controllers; *p;) {
+		size_t len = strcspn(p, ","), n;
+
+		for (const char *w = wanted; w < wanted + wanted_len; w += n + 1) {
+			n = strcspn(w, ",:");
+			if (n == len && memcmp(p, w, n) == 0)
+				return true;
+		}
+		p += len + (p[len] == ',');
+	}
+	return false;
+}
+
+int cgroup_descend(struct cgroup *c, const char *place, struct err *e)
+{
+	const char *colon = strchr(place, ':'), *path = colon ? colon + 1 : place;
+	size_t wanted_len = colon ? (size_t)(colon - place) : 0, count = 0;
+	char full[sizeof(c->path)];
+
+	path += strspn(path, "/");
+	(void)snprintf(full, sizeof(full), "/%s", path);
+	if (*path && cgroup_check_path(full, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < c->host->count; i++) {
+		int fd;
+
+		if (c->fd[i] < 0 ||
+		    (colon && !has_any(c->host->items[i].controllers, place, wanted_len)))
+			continue;
+		count++;
+		fd = cgroup_open_dir(c->fd[i], *path ? path : ".");
+		if (fd < 0) {
+			errno = -fd;
+			return err_sys(e, "cgroup %s below that of the container, in hierarchy %s",
+				       full, c->host->items[i].name);
+		}
+		close_fd(&c->fd[i]);
+		c->fd[i] = fd;
+	}
+	return count ? 0
+		     : err_set(e, EINVAL, "cgroup '%s': no hierarchy has these controllers", place);
+}
+
 static unsigned count_existing(const struct cgroup *c, size_t i)
 {
 	char path[sizeof(c->path)];

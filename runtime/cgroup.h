@@ -56,6 +56,14 @@ struct cgroup {
 /* A path that may be used at all: absolute, no dots, not the root itself. */
 int cgroup_check_path(const char *path, struct err *e);
 
+/*
+ * The cgroup that a state names, opened: *host and *c are the caller's to let go
+ * of, whatever became of them.  "" is a container without one: a host without
+ * hierarchies, where nobody is in it and nothing can be limited or frozen.
+ */
+int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
+			 struct err *e);
+
 /* Names it; nothing is made or opened. */
 int cgroup_init(struct cgroup *c, const struct cgroup_host *host, const char *path, struct err *e);
 void cgroup_done(struct cgroup *c);
@@ -87,6 +95,11 @@ int cgroup_freeze(struct cgroup *c, bool freeze, struct err *e);
 /* Whoever froze it, by whichever freezer: before a kill, for a frozen v1 process does not die. */
 void cgroup_thaw(const struct cgroup *c);
 bool cgroup_is_frozen(const struct cgroup *c);
+/*
+ * Go on in a cgroup below it, as "[CONTROLLER[,CONTROLLER]:]PATH" says: in these
+ * hierarchies or in all of them.  It must be there.
+ */
+int cgroup_descend(struct cgroup *c, const char *place, struct err *e);
 /* All pids in it and below; an array that is the caller's. */
 int cgroup_pids(const struct cgroup *c, pid_t **ret, size_t *ret_count, struct err *e);
 
@@ -129,6 +142,8 @@ struct cgroup_setting *cgroup_settings_add(struct cgroup_settings *s, const char
 void cgroup_settings_of_lists(const struct config_resources *r, bool v2,
 			      struct cgroup_settings *ret);
 int cgroup_check_lists(const struct config_resources *r, struct err *e);
+/* cpu.shares of v1 as cpu.weight of v2. */
+int64_t cgroup_weight_of_shares(int64_t shares);
 int cgroup_limit(struct cgroup *c, const struct config_resources *r, struct err *e);
 /* Of the members of config.json that have to do with cgroups. */
 int cgroup_check_config(const struct config_linux *l, struct err *e);

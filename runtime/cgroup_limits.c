@@ -42,7 +42,7 @@ static void put_max(struct cgroup_setting *s, const char *file, int64_t value)
  * v1 counts 2 .. 262144 with 1024 as the default, v2 counts 1 .. 10000 with 100.
  * The line between the ends is what runc and crun draw.
  */
-static int64_t weight_of_shares(int64_t shares)
+int64_t cgroup_weight_of_shares(int64_t shares)
 {
 	if (shares < SHARES_MIN)
 		shares = SHARES_MIN;
@@ -58,7 +58,7 @@ static bool cpu_shares(const struct config_resources *r, bool v2, struct cgroup_
 	if (!r->cpu.shares || !*r->cpu.shares)
 		return false;
 	if (v2)
-		put_number(s, "cpu.weight", weight_of_shares(*r->cpu.shares));
+		put_number(s, "cpu.weight", cgroup_weight_of_shares(*r->cpu.shares));
 	else
 		put_number(s, "cpu.shares", *r->cpu.shares);
 	return true;

@@ -12,6 +12,7 @@
 #include "runtime/process.h"
 #include "runtime/runtime.h"
 #include "runtime/state.h"
+#include "runtime/systemd.h"
 
 struct runtime {
 	int root_fd;
@@ -29,8 +30,10 @@ struct container {
 	struct mount_plan mounts;
 	struct cgroup_host host;
 	struct cgroup cgroup;
-	struct state state; /* strings are the doc's arena's */
-	json_t *linux_kept; /* state.linux_ */
+	struct systemd_scope scope; /* with the systemd cgroup driver */
+	pid_t placeholder;          /* a process of ours that holds the scope until the init does */
+	struct state state;         /* strings are the doc's arena's */
+	json_t *linux_kept;         /* state.linux_ */
 	int bundle_fd;
 	int dir_fd;     /* of the state; locked */
 	int start_fd;   /* the init listens on it */

@@ -40,6 +40,7 @@
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
 #include "runtime/rdt.h"
+#include "runtime/rootless.h"
 #include "runtime/sync.h"
 #include "runtime/sysctl.h"
 
@@ -181,18 +182,39 @@ static int make_filter(struct container *c, struct err *e)
 	return 0;
 }
 
+/* Where it is to be; nothing is made. */
+static int name_cgroup(struct container *c, struct err *e)
+{
+	const char *path = c->config->linux_.cgroups_path;
+	struct arena *a = &c->doc.arena;
+
+	if (c->spec->cgroups == RUNTIME_CGROUPS_NONE) {
+		c->state.cgroup = arena_strdup(a, "");
+		return cgroup_open_recorded(&c->host, &c->cgroup, "", e);
+	}
+	if (c->spec->cgroups == RUNTIME_CGROUPS_SYSTEMD) {
+		if (systemd_scope_of(path, c->spec->id, a, &c->scope, e) < 0)
+			return -e->code;
+		c->state.unit = c->scope.unit;
+		c->state.cgroup = c->scope.cgroup;
+	} else {
+		c->state.cgroup = !path || !path[0] ? arena_printf(a, "/%s", c->spec->id)
+				  : path[0] == '/'  ? arena_strdup(a, path)
+						    : arena_printf(a, "/%s", path);
+	}
+	if (cgroup_host_open(&c->host, e) < 0)
+		return -e->code;
+	return cgroup_init(&c->cgroup, &c->host, c->state.cgroup, e);
+}
+
 /* Everything that the config wants of the host; nothing is made. */
 static int look_at_host(struct container *c, struct err *e)
 {
 	const struct config *cfg = c->config;
-	const char *path = cfg->linux_.cgroups_path;
 
 	if (open_namespaces(c, e) < 0)
 		return -e->code;
 	describe(c);
-	c->state.cgroup = !path || !path[0] ? arena_printf(&c->doc.arena, "/%s", c->spec->id)
-			  : path[0] == '/'  ? arena_strdup(&c->doc.arena, path)
-					    : arena_printf(&c->doc.arena, "/%s", path);
 	if (lsm_check(cfg->process, cfg->linux_.mount_label, e) < 0 ||
 	    io_open_console(&c->spec->io, cfg->process->terminal, &c->console_fd, e) < 0)
 		return -e->code;
@@ -202,8 +224,7 @@ static int look_at_host(struct container *c, struct err *e)
 			 c->spec->io.preserve_fds, e) < 0 ||
 	    mounts_open(&c->mounts, cfg, c->state.rootfs, c->bundle_fd, c->spec->rootfs_fd,
 			c->ns_fd[NS_USER], e) < 0 ||
-	    cgroup_host_open(&c->host, e) < 0 ||
-	    cgroup_init(&c->cgroup, &c->host, c->state.cgroup, e) < 0)
+	    name_cgroup(c, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -216,7 +237,7 @@ static int claim(struct container *c, struct err *e)
 
 	if (r != 0)
 		return r;
-	if (cgroup_look(&c->cgroup, true, e) < 0)
+	if (c->cgroup.host->count && cgroup_look(&c->cgroup, true, e) < 0)
 		return -e->code;
 	c->state.cgroup_kept = c->cgroup.kept;
 	if (state_write(c->dir_fd, &c->state, e) < 0 ||
@@ -238,12 +259,86 @@ static void drop_state(struct container *c)
 
 /* ---- cgroup ---- */
 
+static int hold_place(struct container *c, struct err *e)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	if (pid < 0)
+		return err_sys(e, "fork");
+	if (pid == 0) {
+		if (proc_die_with(parent))
+			for (;;)
+				pause();
+		_exit(0);
+	}
+	c->placeholder = pid;
+	return 0;
+}
+
+static void leave_place(struct container *c)
+{
+	if (!c->placeholder)
+		return;
+	(void)kill(c->placeholder, SIGKILL);
+	(void)waitpid(c->placeholder, NULL, 0);
+	c->placeholder = 0;
+}
+
+/* systemd says where it is; that goes on record before anything is made there by us. */
+static int start_scope(struct container *c, struct err *e)
+{
+	if (hold_place(c, e) < 0 ||
+	    systemd_start(&c->scope, c->spec->id, c->placeholder, &c->config->linux_.resources,
+			  &c->doc.arena, &c->state.cgroup, e) < 0 ||
+	    cgroup_init(&c->cgroup, &c->host, c->state.cgroup, e) < 0 ||
+	    cgroup_look(&c->cgroup, false, e) < 0)
+		return -e->code;
+	c->state.cgroup_kept = c->cgroup.kept;
+	return state_write(c->dir_fd, &c->state, e);
+}
+
+/* Does it ask for anything that only a cgroup can give?  Lists of devices are asked for always. */
+static bool limits_anything(const struct container *c)
+{
+	const json_t *r = json_object_get(c->linux_kept, "resources");
+
+	return json_object_size(r) > (json_object_get(r, "devices") ? 1u : 0u);
+}
+
+/*
+ * Without rights over cgroups, as in a user namespace of a user's own, a
+ * container that wants nothing limited goes without one.
+ */
+static int go_without(struct container *c, struct err *e)
+{
+	bool refused = e->code == EACCES || e->code == EPERM || e->code == EROFS;
+
+	if (!refused || !rootless_is() || limits_anything(c) || c->scope.unit)
+		return -e->code;
+	cgroup_done(&c->cgroup);
+	cgroup_host_close(&c->host);
+	c->state.cgroup = arena_strdup(&c->doc.arena, "");
+	c->state.cgroup_kept = 0;
+	if (cgroup_open_recorded(&c->host, &c->cgroup, "", e) < 0)
+		return -e->code;
+	return state_write(c->dir_fd, &c->state, e);
+}
+
 static int make_cgroup(struct container *c, struct err *e)
 {
 	const struct config_linux *l = &c->config->linux_;
 
+	if (!c->state.cgroup[0])
+		return limits_anything(c)
+			       ? err_set(e, EINVAL,
+					 "linux.resources: limits, and no cgroup for them")
+			       : 0;
+	if (c->scope.unit && start_scope(c, e) < 0)
+		return -e->code;
 	cgroup_want(&c->cgroup, &l->resources);
-	if (cgroup_make(&c->cgroup, e) < 0 || cgroup_limit(&c->cgroup, &l->resources, e) < 0 ||
+	if (cgroup_make(&c->cgroup, e) < 0)
+		return go_without(c, e);
+	if (cgroup_limit(&c->cgroup, &l->resources, e) < 0 ||
 	    cgroup_limit_devices(&c->cgroup, &l->resources.devices, e) < 0)
 		return -e->code;
 	return mounts_open_cgroups(&c->mounts, c->config, &c->cgroup, e);
@@ -253,6 +348,7 @@ static void drop_cgroup(struct container *c)
 {
 	struct err ignored;
 
+	leave_place(c);
 	/* Made halfway, it may be there without being open. */
 	if (cgroup_open(&c->cgroup, &ignored) == 0)
 		(void)cgroup_remove(&c->cgroup, &ignored);
@@ -335,6 +431,7 @@ static int attach(struct container *c, struct err *e)
 	if (move_net_devices(c, e) < 0 || enter_rdt(c, e) < 0 ||
 	    cgroup_attach(&c->cgroup, c->pid, cgroup_v2_fd(&c->cgroup) >= 0, e) < 0)
 		return -e->code;
+	leave_place(c);
 	return sync_say(c->sync_fd, SYNC_ATTACHED, 0, e);
 }
 

@@ -45,7 +45,7 @@
 struct exec {
 	const struct runtime_exec *spec; /* borrowed */
 	struct state_doc state;
-	json_t *process_doc;
+	json_t *process_doc, *groups_doc;
 	struct arena arena;
 	struct config_process config;
 	struct config_linux linux_; /* what the state has kept of it */
@@ -93,6 +93,26 @@ static int parse_user(const char *text, struct config_user *user, struct err *e)
 	return 0;
 }
 
+/* process.user.additionalGids is what is checked and taken over in the end. */
+static int add_groups(struct exec *x, char *const *gids, struct err *e)
+{
+	struct config_user *user = &x->config.user;
+	json_t *list = json_array();
+	uint32_t gid;
+
+	for (size_t i = 0; user->additional_gids && i < json_array_size(user->additional_gids); i++)
+		(void)json_array_append(list, json_array_get(user->additional_gids, i));
+	json_decref(x->groups_doc);
+	user->additional_gids = x->groups_doc = list;
+	for (; gids && *gids; gids++) {
+		if (!parse_u32(*gids, ID_INVALID - 1, &gid))
+			return err_set(e, EINVAL, "group '%s': expected a number below 4294967295",
+				       *gids);
+		(void)json_array_append_new(list, json_integer(gid));
+	}
+	return 0;
+}
+
 /* To those that count for a program; inheritable stays empty (CVE-2022-29162). */
 static void add_capabilities(struct exec *x, char *const *caps)
 {
@@ -123,7 +143,8 @@ static int adapt_process(struct exec *x, struct err *e)
 	p->no_new_privileges |= spec->no_new_privs;
 	if (spec->cwd)
 		p->cwd = arena_strdup(&x->arena, spec->cwd);
-	if (spec->user && parse_user(spec->user, &p->user, e) < 0)
+	if ((spec->user && parse_user(spec->user, &p->user, e) < 0) ||
+	    (spec->gids && spec->gids[0] && add_groups(x, spec->gids, e) < 0))
 		return -e->code;
 	(void)add_strings(&x->arena, &p->args, spec->args);
 	(void)add_strings(&x->arena, &p->env, spec->env);
@@ -157,10 +178,12 @@ static int find_affinity(struct exec *x, struct err *e)
 
 static int open_cgroup(struct exec *x, struct err *e)
 {
-	if (cgroup_host_open(&x->host, e) < 0 ||
-	    cgroup_init(&x->cgroup, &x->host, x->state.state.cgroup, e) < 0)
+	if (cgroup_open_recorded(&x->host, &x->cgroup, x->state.state.cgroup, e) < 0)
 		return -e->code;
-	return cgroup_open(&x->cgroup, e);
+	for (char *const *p = x->spec->cgroups; p && *p; p++)
+		if (cgroup_descend(&x->cgroup, *p, e) < 0)
+			return -e->code;
+	return 0;
 }
 
 static int collect_namespaces(struct exec *x, struct err *e)
@@ -395,6 +418,7 @@ static void exec_done(struct exec *x)
 	close_fd(&x->report_fd);
 	close_fd(&x->exec_fd);
 	json_decref(x->process_doc);
+	json_decref(x->groups_doc);
 	state_doc_done(&x->state);
 	arena_done(&x->arena);
 }

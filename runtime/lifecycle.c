@@ -268,8 +268,7 @@ void runtime_list_free(struct runtime_state *list, size_t count)
 static int open_cgroup(const struct state *s, struct cgroup_host *host, struct cgroup *c,
 		       struct err *e)
 {
-	if (cgroup_host_open(host, e) < 0 || cgroup_init(c, host, s->cgroup, e) < 0 ||
-	    cgroup_open(c, e) < 0)
+	if (cgroup_open_recorded(host, c, s->cgroup, e) < 0)
 		return -e->code;
 	c->kept = (unsigned)s->cgroup_kept;
 	return 0;
@@ -304,7 +303,7 @@ int runtime_kill(struct runtime *rt, const char *id, int sig, bool all, struct e
 
 	if (r != 0)
 		return r;
-	if (all) /* what has outlived the init is signalled too */
+	if (all && doc.state.cgroup[0]) /* what has outlived the init is signalled too */
 		return signal_all(&doc.state, sig, e);
 	r = state_open_init(&doc.state, &pidfd, e);
 	if (r != 0)

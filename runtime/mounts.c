@@ -494,7 +494,7 @@ static int mount_cgroup(struct mount_plan *p, const struct cgroup_host *host,
 
 	if (mount_options_parse(m, &o, e) < 0)
 		return -e->code;
-	if (host->items[0].name[0])
+	if (!host->count || host->items[0].name[0])
 		return mount_hierarchies(p, host, m, &o, e);
 
 	target_fd = open_target(p->root_fd, m, -1, e);

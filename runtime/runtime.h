@@ -72,6 +72,13 @@ struct runtime_io {
 		.stdio_fd = {-1, -1, -1}, .console_fd = -1 \
 	}
 
+/* Who makes the cgroup of a container. */
+enum runtime_cgroups {
+	RUNTIME_CGROUPS_OURS,    /* linux.cgroupsPath is a path */
+	RUNTIME_CGROUPS_SYSTEMD, /* it is SLICE:PREFIX:NAME: a scope of the system's manager */
+	RUNTIME_CGROUPS_NONE,    /* nobody: no limits, and kill --all is kill */
+};
+
 struct runtime_create {
 	const char *id;
 	const char *bundle; /* directory; root.path and relative bind sources begin there */
@@ -84,6 +91,7 @@ struct runtime_create {
 	int rootfs_fd;
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
 	int netns_fd;
+	enum runtime_cgroups cgroups;
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
 	/*
@@ -162,11 +170,13 @@ struct runtime_exec {
 	 * with 'args' instead of its own, and with what else is given here.
 	 */
 	const char *process;
-	char *const *args; /* NULL-terminated */
-	char *const *env;  /* NAME=VALUE added; NULL-terminated, or NULL */
-	char *const *caps; /* added to all sets but ambient and inheritable; or NULL */
-	const char *cwd;   /* NULL: the container's */
-	const char *user;  /* "UID" or "UID:GID", numbers; NULL: the container's */
+	char *const *args;    /* NULL-terminated */
+	char *const *env;     /* NAME=VALUE added; NULL-terminated, or NULL */
+	char *const *caps;    /* added to all sets but ambient and inheritable; or NULL */
+	char *const *gids;    /* more groups, numbers; or NULL */
+	char *const *cgroups; /* "[CONTROLLERS:]PATH", below the container's; or NULL */
+	const char *cwd;      /* NULL: the container's */
+	const char *user;     /* "UID" or "UID:GID", numbers; NULL: the container's */
 	bool tty;
 	uint16_t rows, columns; /* of its terminal, where 'process' does not say; 0: none */
 	bool no_new_privs;
@@ -189,6 +199,28 @@ int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret
 /* Freeze and thaw.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
 int runtime_pause(struct runtime *rt, const char *id, struct err *e);
 int runtime_resume(struct runtime *rt, const char *id, struct err *e);
+
+/*
+ * Other limits: a linux.resources object; what it does not name stays.
+ * RUNTIME_ABSENT, RUNTIME_STOPPED.
+ */
+int runtime_update(struct runtime *rt, const char *id, const json_t *resources, struct err *e);
+
+/* What it uses, as `events` of runc prints it ("data"); the caller's.  RUNTIME_ABSENT. */
+int runtime_stats_json(struct runtime *rt, const char *id, json_t **ret, struct err *e);
+
+/*
+ * A descriptor that becomes readable when the kernel may have found too little
+ * memory in the container; runtime_oom_look() then tells whether it has.
+ * RUNTIME_ABSENT.
+ */
+struct runtime_oom {
+	int fd; /* the caller's */
+	bool counted;
+	uint64_t seen;
+};
+int runtime_oom_watch(struct runtime *rt, const char *id, struct runtime_oom *ret, struct err *e);
+bool runtime_oom_look(struct runtime *rt, const char *id, struct runtime_oom *o);
 
 /* Every process in it, as we see their pids; an array that is the caller's.  RUNTIME_ABSENT. */
 int runtime_pids(struct runtime *rt, const char *id, pid_t **ret, size_t *ret_count, struct err *e);

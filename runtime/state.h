@@ -22,7 +22,9 @@
 #define STATE_FILTER "filter"
 
 struct state {
-	char *oci_version, *id, *bundle, *rootfs, *created, *owner, *cgroup;
+	char *oci_version, *id, *bundle, *rootfs, *created, *owner;
+	char *cgroup;       /* "": it has none */
+	char *unit;         /* the scope of systemd's that it is; NULL: none */
 	int64_t pid;        /* 0: not made yet */
 	int64_t start_time; /* of the process, in ticks: with the pid it is unmistakable */
 	int64_t cgroup_kept;

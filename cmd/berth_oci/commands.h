@@ -22,6 +22,8 @@ int command_resume(struct runtime *rt, const struct arguments *a, struct err *e)
 int command_state(struct runtime *rt, const struct arguments *a, struct err *e);
 int command_list(struct runtime *rt, const struct arguments *a, struct err *e);
 int command_ps(struct runtime *rt, const struct arguments *a, struct err *e);
+int command_update(struct runtime *rt, const struct arguments *a, struct err *e);
+int command_events(struct runtime *rt, const struct arguments *a, struct err *e);
 int command_spec(struct runtime *rt, const struct arguments *a, struct err *e);
 int command_features(struct runtime *rt, const struct arguments *a, struct err *e);
 

@@ -55,6 +55,10 @@ static struct runtime_create create_spec(const struct arguments *a)
 	spec.io.pid_file = a->pid_file;
 	spec.io.console_socket = a->console_socket;
 	spec.io.preserve_fds = preserved(a);
+	spec.cgroups = a->systemd_cgroup || str_eq(a->cgroup_manager, "systemd")
+			       ? RUNTIME_CGROUPS_SYSTEMD
+		       : str_eq(a->cgroup_manager, "disabled") ? RUNTIME_CGROUPS_NONE
+							       : RUNTIME_CGROUPS_OURS;
 	spec.no_pivot = a->no_pivot;
 	spec.no_new_keyring = a->no_new_keyring;
 	return spec;
@@ -153,6 +157,8 @@ int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
 	spec.args = a->words + 1;
 	spec.env = (char *const *)(uintptr_t)a->env;
 	spec.caps = (char *const *)(uintptr_t)a->caps;
+	spec.cgroups = (char *const *)(uintptr_t)a->cgroups;
+	spec.gids = (char *const *)(uintptr_t)a->gids;
 	spec.cwd = a->cwd;
 	spec.user = a->user;
 	spec.tty = a->tty;

@@ -27,8 +27,12 @@ static const struct option global_options[] = {
 	{"log", 0, OPTION_STRING, AT(log), "FILE", "append errors to FILE"},
 	{"log-format", 0, OPTION_STRING, AT(log_format), "FORMAT", "text or json (text)"},
 	{"debug", 0, OPTION_FLAG, AT(debug), NULL, "accepted; there is nothing more to say"},
-	{"systemd-cgroup", 0, OPTION_FLAG, AT(systemd_cgroup), NULL, "refused: cgroupfs only"},
-	{"rootless", 0, OPTION_STRING, AT(rootless), "WHEN", "auto or false; true is refused"},
+	{"systemd-cgroup", 's', OPTION_FLAG, AT(systemd_cgroup), NULL, "systemd makes the cgroup"},
+	{"cgroup-manager", 0, OPTION_STRING, AT(cgroup_manager), "WHO",
+	 "cgroupfs, systemd or disabled (cgroupfs)"},
+	{"rootless", 0, OPTION_STRING, AT(rootless), "WHEN",
+	 "true, false or auto; it is seen by itself"},
+	{"criu", 0, OPTION_STRING, AT(criu), "PATH", "accepted; criu is looked for in $PATH"},
 	{"version", 'v', OPTION_FLAG, AT(version), NULL, "print versions"},
 	{"help", 'h', OPTION_FLAG, AT(help), NULL, "print this, or the help of a command"},
 };
@@ -77,6 +81,9 @@ static const struct option exec_options[] = {
 	{"env", 'e', OPTION_LIST, AT(env), "NAME=VALUE", "add to its environment; repeatable"},
 	{"cap", 'c', OPTION_LIST, AT(caps), "CAP_NAME", "add a capability; repeatable"},
 	{"no-new-privs", 0, OPTION_FLAG, AT(no_new_privs), NULL, "set no_new_privs"},
+	{"additional-gids", 'g', OPTION_LIST, AT(gids), "GID", "add a group; repeatable"},
+	{"cgroup", 0, OPTION_LIST, AT(cgroups), "[CONTROLLER:]PATH",
+	 "run it in a cgroup below the container's; repeatable"},
 	OPTIONS_OF_PROCESS,
 	OPTION_DETACH,
 	OPTION_HELP,
@@ -96,6 +103,36 @@ static const struct option list_options[] = {
 };
 static const struct option ps_options[] = {
 	{"format", 'f', OPTION_STRING, AT(format), "FORMAT", "table or json (table)"},
+	OPTION_HELP,
+};
+#define LIMIT(name, member, value, help)                        \
+	{                                                       \
+		name, 0, OPTION_STRING, AT(member), value, help \
+	}
+static const struct option update_options[] = {
+	{"resources", 'r', OPTION_STRING, AT(resources), "FILE",
+	 "linux.resources; - is standard input"},
+	LIMIT("memory", memory, "BYTES", "memory (512m, 1g; -1: no limit)"),
+	LIMIT("memory-reservation", memory_reservation, "BYTES", "memory that is kept for it"),
+	LIMIT("memory-swap", memory_swap, "BYTES", "memory and swap"),
+	LIMIT("kernel-memory", kernel_memory, "BYTES", "of the kernel, for it"),
+	LIMIT("kernel-memory-tcp", kernel_memory_tcp, "BYTES", "of tcp buffers"),
+	LIMIT("cpu-share", cpu_share, "N", "weight, 1024 is one"),
+	LIMIT("cpu-quota", cpu_quota, "US", "time in each period"),
+	LIMIT("cpu-period", cpu_period, "US", "the period"),
+	LIMIT("cpu-burst", cpu_burst, "US", "time saved up at most"),
+	LIMIT("cpu-rt-period", cpu_rt_period, "US", "the period of realtime processes"),
+	LIMIT("cpu-rt-runtime", cpu_rt_runtime, "US", "their time in it"),
+	LIMIT("cpu-idle", cpu_idle, "0|1", "run only when nothing else does"),
+	LIMIT("cpuset-cpus", cpuset_cpus, "LIST", "processors"),
+	LIMIT("cpuset-mems", cpuset_mems, "LIST", "memory nodes"),
+	LIMIT("blkio-weight", blkio_weight, "N", "weight of block io, 10 to 1000"),
+	LIMIT("pids-limit", pids_limit, "N", "processes"),
+	OPTION_HELP,
+};
+static const struct option events_options[] = {
+	{"interval", 0, OPTION_STRING, AT(interval), "TIME", "between two of them (5s)"},
+	{"stats", 0, OPTION_FLAG, AT(stats), NULL, "print them once"},
 	OPTION_HELP,
 };
 static const struct option spec_options[] = {OPTION_BUNDLE, OPTION_HELP};
@@ -135,6 +172,10 @@ static const struct command {
 	{"pause", "ID", "freeze all processes of a container", OPTIONS(no_options), 1, 1,
 	 command_pause, false, false},
 	{"resume", "ID", "thaw them", OPTIONS(no_options), 1, 1, command_resume, false, false},
+	{"update", "ID", "change the limits of a container", OPTIONS(update_options), 1, 1,
+	 command_update, false, false},
+	{"events", "ID", "print what a container uses, until it ends", OPTIONS(events_options), 1,
+	 1, command_events, false, false},
 	{"spec", "", "write a config.json to begin with", OPTIONS(spec_options), 0, 0, command_spec,
 	 false, true},
 	{"features", "", "print what this runtime can do as JSON", OPTIONS(no_options), 0, 0,
@@ -179,13 +220,23 @@ static void print_version(void)
 
 /* ---- */
 
+static int check_word(const char *option, const char *word, const char *const *words, size_t count,
+		      struct err *e)
+{
+	for (size_t i = 0; word && i < count; i++)
+		if (str_eq(word, words[i]))
+			return 0;
+	return word ? err_set(e, EINVAL, "--%s: '%s' is unknown", option, word) : 0;
+}
+
 static int check_globals(const struct arguments *a, struct err *e)
 {
-	if (a->systemd_cgroup)
-		return err_set(e, ENOTSUP, "--systemd-cgroup is not supported: use cgroupfs");
-	if (a->rootless && !str_eq(a->rootless, "auto") && !str_eq(a->rootless, "false"))
-		return err_set(e, ENOTSUP, "--rootless %s is not supported", a->rootless);
-	return 0;
+	static const char *const managers[] = {"cgroupfs", "systemd", "disabled"};
+	static const char *const words[] = {"auto", "true", "false"};
+
+	if (check_word("cgroup-manager", a->cgroup_manager, managers, ARRAY_COUNT(managers), e) < 0)
+		return -e->code;
+	return check_word("rootless", a->rootless, words, ARRAY_COUNT(words), e);
 }
 
 static int run_command(const struct command *c, const struct arguments *a, char **argv,

@@ -17,13 +17,18 @@
 
 struct arguments {
 	/* global */
-	const char *root, *log, *log_format, *rootless;
+	const char *root, *log, *log_format, *rootless, *cgroup_manager, *criu;
 	bool debug, systemd_cgroup, version, help;
 	/* of commands */
 	const char *bundle, *pid_file, *console_socket, *process, *user, *cwd, *format;
-	const char *env[OPTION_LIST_MAX + 1], *caps[OPTION_LIST_MAX + 1];
+	const char *env[OPTION_LIST_MAX + 1], *caps[OPTION_LIST_MAX + 1],
+		*cgroups[OPTION_LIST_MAX + 1], *gids[OPTION_LIST_MAX + 1];
+	const char *interval, *resources; /* and the limits of update: */
+	const char *blkio_weight, *cpu_period, *cpu_quota, *cpu_burst, *cpu_share, *cpu_rt_period,
+		*cpu_rt_runtime, *cpu_idle, *cpuset_cpus, *cpuset_mems, *memory,
+		*memory_reservation, *memory_swap, *kernel_memory, *kernel_memory_tcp, *pids_limit;
 	uint32_t preserve_fds;
-	bool no_pivot, no_new_keyring, detach, keep, force, all, tty, no_new_privs, quiet;
+	bool no_pivot, no_new_keyring, detach, keep, force, all, tty, no_new_privs, quiet, stats;
 	/* behind them */
 	char **words;
 	size_t word_count;

@@ -226,6 +226,137 @@ def exec_options(h):
             expect(p.returncode == 255 and "user" in p.stderr, repr(bad), p.returncode, p.stdout, p.stderr)
 
 
+def exec_places(h):
+    """exec takes more groups, and a cgroup below the container's"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        r = json.loads(b.exec("-g", "7", "--additional-gids", "8", b.id, "/bin/probe", "report").stdout)
+        equal(r["groups"], [7, 8])
+        roots, inner = sorted(set(cgroup_roots().values())), f"{h.cgroup}/{b.id}/inner"
+        if not is_v2():  # each by itself
+            p = b.exec("--cgroup", "memory:inner", b.id, "/bin/true", check=False)
+            expect(p.returncode == 255 and "inner" in p.stderr, p.stderr)
+        for root in roots:
+            os.mkdir(root + inner)
+            if os.path.exists(root + inner + "/cpuset.cpus") and "cpuset" in root:
+                for name in ("cpuset.cpus", "cpuset.mems"):
+                    open(f"{root}{inner}/{name}", "w").write(open(f"{root}{h.cgroup}/{b.id}/{name}").read())
+        lines = b.exec("--cgroup", "inner", b.id, "/bin/cat", "/proc/self/cgroup").stdout.split()
+        expect(all(l.endswith("/inner") for l in lines if os.path.isdir(
+            cgroup_roots().get(l.split(":")[1].split(",")[0].replace("name=", ""), "/nosuch"))), lines)
+        expect(any(l.endswith(":/inner") for l in lines), lines)
+        if not is_v2():
+            lines = b.exec("--cgroup", "memory:inner", b.id, "/bin/cat", "/proc/self/cgroup").stdout.split()
+            equal([l.split(":")[1] for l in lines if l.endswith("/inner")], ["memory"])
+        for bad, says in (("../..", "no name"), ("nosuch", "nosuch"), ("nosuch:inner", "no hierarchy")):
+            p = b.exec("--cgroup", bad, b.id, "/bin/true", check=False)
+            expect(p.returncode == 255 and says in p.stderr, bad, p.stderr)
+
+
+def updating(h):
+    """update changes limits, by options and by a file, keeps the others, and undoes what fails"""
+    with h.bundle(lambda c: c["linux"]["resources"].update(
+            memory={"limit": 32 << 20}, cpu={"quota": 50000, "period": 100000}, pids={"limit": 30})) as b:
+        b.args("/bin/probe", "stay").begin()
+        v2 = is_v2()
+        memory = lambda: open(b.cgroup_file("memory", "memory.max" if v2 else "memory.limit_in_bytes")).read().strip()
+        cpu = lambda: (open(b.cgroup_file("cpu", "cpu.max")).read().split() if v2 else
+                       [open(b.cgroup_file("cpu", f"cpu.cfs_{n}_us")).read().strip() for n in ("quota", "period")])
+        pids = lambda: open(b.cgroup_file("pids", "pids.max")).read().strip()
+        h.oci("update", "--memory", "64m", "--cpu-quota", "20000", b.id)
+        equal((memory(), cpu(), pids()), (str(64 << 20), ["20000", "100000"], "30"))
+        path = os.path.join(b.path, "resources.json")
+        with open(path, "w") as f:
+            json.dump({"pids": {"limit": 44}, "memory": {"limit": 48 << 20}}, f)
+        h.oci("update", "--resources", path, b.id)
+        equal((memory(), cpu(), pids()), (str(48 << 20), ["20000", "100000"], "44"))
+        with open(path) as f:
+            h.oci("update", "--resources", "-", "--pids-limit", "-1", b.id, stdin=f)
+        equal(pids(), "max")
+        h.oci("update", "--cpu-quota", "10000", "--cpu-burst", "10000", b.id)  # the burst may not be over the quota
+        h.oci("update", "--cpu-quota", "5000", "--cpu-burst", "5000", b.id)
+        p = h.oci("update", "--cpuset-cpus", "4000", "--pids-limit", "9", b.id, check=False)
+        expect(p.returncode == 1 and "cpu.cpus" in p.stderr, p.stderr)
+        h.oci("update", "--memory", str(40 << 20), b.id)
+        equal((memory(), cpu(), pids()), (str(40 << 20), ["5000", "100000"], "max"))
+        for words, says in ((["--memory", "12q"], "not a number"), (["--memory", "-2"], "not a number"),
+                            (["--cpu-share", "-5"], "cpu.shares"), (["--resources", "/nosuch"], "/nosuch"),
+                            ([], "no limit")):
+            p = h.oci("update", *words, b.id, check=False)
+            expect(p.returncode == 1 and says in p.stderr, words, p.stderr)
+        with open(path, "w") as f:
+            json.dump({"memory": {"limit": 65536, "checkBeforeUpdate": True}}, f)
+        p = h.oci("update", "--resources", path, b.id, check=False)
+        expect(p.returncode == 1 and "checkBeforeUpdate" in p.stderr, p.stderr)
+        h.oci("kill", b.id, "KILL")
+        b.wait_status("stopped")
+        expect("not running" in h.oci("update", "--memory", "64m", b.id, check=False).stderr)
+        expect("does not exist" in h.oci("update", "--memory", "64m", "absent", check=False).stderr)
+
+
+def updating_devices(h):
+    """update changes the devices that may be opened, in both directions"""
+    def change(c):
+        for s in c["process"]["capabilities"].values():
+            s += ["CAP_MKNOD", "CAP_DAC_OVERRIDE"]
+    with h.bundle(change) as b:
+        b.args("/bin/probe", "stay").begin()
+        look = lambda: b.exec(b.id, "/bin/probe", "try", "mknod", "/dev/k", "c", "1", "99", "--", "open", "/dev/k",
+                              "r").stdout.split()[-1]
+        path = os.path.join(b.path, "resources.json")
+        rules = [{"allow": False, "access": "rwm"}]
+        for extra, wanted in (([], "EPERM"), ([{"allow": True, "type": "c", "major": 1, "minor": 99, "access": "r"}],
+                                              "ENXIO"), ([], "EPERM"), ([{"allow": True, "access": "rwm"}], "ENXIO")):
+            with open(path, "w") as f:
+                json.dump({"devices": rules + extra}, f)
+            h.oci("update", "--resources", path, b.id)
+            equal(look(), wanted, extra)
+
+
+def events(h):
+    """events prints numbers until the container ends, and when it had too little memory"""
+    with h.bundle(lambda c: c["linux"]["resources"].update(memory={"limit": 16 << 20}, pids={"limit": 20})) as b:
+        b.args("/bin/probe", "stay").begin()
+        doc = json.loads(h.oci("events", "--stats", b.id).stdout)
+        equal((doc["type"], doc["id"]), ("stats", b.id))
+        d = doc["data"]
+        expect(d["cpu"]["usage"]["total"] > 0 and d["memory"]["usage"]["usage"] > 0, d)
+        equal((d["memory"]["usage"]["limit"], d["pids"]), (16 << 20, {"current": 1, "limit": 20}))
+        expect("raw" in d["memory"] and "throttling" in d["cpu"] and "blkio" in d, d)
+        out = os.path.join(b.path, "events")
+        with open(out, "w") as f:
+            p = subprocess.Popen([OCI, "--root", h.root, "events", "--interval", "50ms", b.id], stdout=f)
+        try:
+            lines = lambda: [json.loads(l)["type"] for l in open(out).read().split("\n")[:-1]]
+            until(lambda: lines().count("stats") >= 3, "three of them")
+            b.exec(b.id, "/bin/probe", "eat", str(64 << 20), check=False)
+            until(lambda: "oom" in lines(), "the event")
+            h.oci("kill", b.id, "KILL")
+            equal(p.wait(DEADLINE_S), 0)
+        finally:
+            p.kill()
+        expect("does not exist" in h.oci("events", "absent", check=False).stderr)
+        expect("not running" in h.oci("events", b.id, check=False).stderr)
+
+
+def no_cgroup(h):
+    """--cgroup-manager disabled makes a container without a cgroup, if it needs none"""
+    with h.bundle(lambda c: c["mounts"].pop()) as b:
+        b.args("/bin/probe", "stay")
+        h.quiet("--cgroup-manager", "disabled", "create", "-b", b.path, b.id)
+        b.start()
+        expect(b.id not in open(f"/proc/{b.pid()}/cgroup").read())
+        equal(b.exec(b.id, "/bin/echo", "in").stdout, "in\n")
+        expect("freezer" in h.oci("pause", b.id, check=False).stderr)
+        h.oci("kill", "--all", b.id, "KILL")
+        b.wait_status("stopped")
+        h.oci("delete", b.id)
+        b.config["linux"]["resources"]["pids"] = {"limit": 5}
+        b.write()
+        p = h.oci("--cgroup-manager", "disabled", "create", "-b", b.path, b.id, check=False)
+        expect(p.returncode == 1 and "no cgroup for them" in p.stderr, p.stderr)
+
+
 def exec_process_file(h):
     """exec takes an OCI process object"""
     with h.bundle() as b:
@@ -481,7 +612,8 @@ def command_line(h):
     """The command line is read strictly, in runc's forms"""
     for words in (["nosuch"], ["create"], ["create", "a", "b"], ["start", "--nosuch", "x"], ["--nosuch"],
                   ["create", "--preserve-fds", "x", "a"], ["create", "--bundle"], ["list", "-f", "xml"],
-                  ["--systemd-cgroup", "list"], ["--rootless", "true", "list"]):
+                  ["--cgroup-manager", "x", "list"], ["--rootless", "x", "list"],
+                  ["update", "x"], ["update", "--memory", "x", "y"], ["events", "--interval", "0", "y"]):
         expect(h.oci(*words, check=False).returncode == 1, words)
     expect("berth-oci" in h.oci("--help").stdout)
     expect("--console-socket" in h.oci("create", "--help").stdout)
@@ -539,8 +671,8 @@ def many_at_once(h):
 
 sys.exit(main([life_cycle, nothing_runs_before_start, exit_codes, signals_by_any_name, bad_signals,
                second_start, ids, delete_running, delete_created, delete_leftovers, kill_all, pid_file,
-               listing, exec_basic, exec_exit_codes, exec_options, exec_process_file, exec_detached,
+               listing, exec_basic, exec_exit_codes, exec_options, exec_places, exec_process_file, exec_detached,
                console_socket, console_rules, exec_terminal, foreground_terminal,
                preserved_descriptors, crash_of_the_creator, crash_after_create, hooks, failing_hooks,
-               create_container_hook_finds_the_root, pausing, logs, command_line, spec_and_features,
+               create_container_hook_finds_the_root, pausing, updating, updating_devices, events, no_cgroup, logs, command_line, spec_and_features,
                damaged_state, many_at_once]))
