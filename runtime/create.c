@@ -40,7 +40,6 @@
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
 #include "runtime/rdt.h"
-#include "runtime/rootless.h"
 #include "runtime/sync.h"
 #include "runtime/sysctl.h"
 
@@ -313,7 +312,7 @@ static int go_without(struct container *c, struct err *e)
 {
 	bool refused = e->code == EACCES || e->code == EPERM || e->code == EROFS;
 
-	if (!refused || !rootless_is() || limits_anything(c) || c->scope.unit)
+	if (!refused || !runtime_is_rootless() || limits_anything(c) || c->scope.unit)
 		return -e->code;
 	cgroup_done(&c->cgroup);
 	cgroup_host_close(&c->host);

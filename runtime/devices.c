@@ -1,7 +1,7 @@
 /* runtime/devices.c - the nodes in a container's /dev
  * SPDX-License-Identifier: Apache-2.0
  *
- * In a user namespace no node can be made: there the host's own are put in
+ * In a user namespace (ours or its own) no node can be made: there the host's own are put in
  * their places, as copies that the creator has taken.
  */
 #include <errno.h>

@@ -34,6 +34,7 @@
 #include "runtime/idmap.h"
 #include "runtime/inroot.h"
 #include "runtime/mount_options.h"
+#include "runtime/runtime.h"
 
 #define FS_MESSAGE_MAX 256
 #define OPTION_LEN_MAX 255 /* fsconfig(2) takes no longer value */
@@ -228,7 +229,7 @@ int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs
 		if (open_source(c, m, bundle_fd, user_fd, &p->tree_fds[i], e) < 0)
 			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
-	return c->ns[NS_USER].wanted ? devices_open(p, c, e) : 0;
+	return c->ns[NS_USER].wanted || runtime_is_rootless() ? devices_open(p, c, e) : 0;
 }
 
 static bool is_cgroup_mount(const struct config_mount *m)

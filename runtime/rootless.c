@@ -1,8 +1,6 @@
 /* runtime/rootless.c - running without being the host's root
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "runtime/rootless.h"
-
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -10,8 +8,9 @@
 
 #include "base/auto.h"
 #include "base/fs.h"
+#include "runtime/runtime.h"
 
-bool rootless_is(void)
+bool runtime_is_rootless(void)
 {
 	auto_close int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
 	char text[256] = "";

@@ -44,6 +44,9 @@ enum {
  */
 int runtime_protect_self(char *const argv[], struct err *e);
 
+/* Are we another user than the host's root, or root of a user namespace only? */
+bool runtime_is_rootless(void);
+
 /* ---- containers ---- */
 
 struct runtime;

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include "cmd/berth_oci/report.h"
 
 #define DEFAULT_ROOT "/run/berth-oci"
+#define USERS_ROOT   "berth-oci" /* in $XDG_RUNTIME_DIR */
 
 /* ---- options ---- */
 
@@ -239,6 +241,21 @@ static int check_globals(const struct arguments *a, struct err *e)
 	return check_word("rootless", a->rootless, words, ARRAY_COUNT(words), e);
 }
 
+/* A user has a place of his own. */
+static int open_root(const struct arguments *a, struct runtime **ret, struct err *e)
+{
+	const char *dir = getenv("XDG_RUNTIME_DIR");
+	char path[PATH_MAX];
+
+	if (a->root)
+		return runtime_open(a->root, ret, e);
+	if (!dir || dir[0] != '/' || !runtime_is_rootless())
+		return runtime_open(DEFAULT_ROOT, ret, e);
+	if (snprintf(path, sizeof(path), "%s/" USERS_ROOT, dir) >= (int)sizeof(path))
+		return err_set(e, ENAMETOOLONG, "XDG_RUNTIME_DIR");
+	return runtime_open(path, ret, e);
+}
+
 static int run_command(const struct command *c, const struct arguments *a, char **argv,
 		       struct err *e)
 {
@@ -250,7 +267,7 @@ static int run_command(const struct command *c, const struct arguments *a, char 
 			       *c->words ? c->words : "no arguments", a->word_count);
 	if (check_globals(a, e) < 0 || (c->makes_processes && runtime_protect_self(argv, e) < 0))
 		return -e->code;
-	if (!c->needs_no_state && runtime_open(a->root, &rt, e) < 0)
+	if (!c->needs_no_state && open_root(a, &rt, e) < 0)
 		return -e->code;
 	r = c->run(rt, a, e);
 	runtime_free(rt);
@@ -313,7 +330,6 @@ int main(int argc, char **argv)
 
 	if (argc < 1 || !stand_on_firm_ground())
 		return EXIT_FAILURE;
-	a->root = DEFAULT_ROOT;
 	a->log_format = "text";
 	r = dispatch(a, argv, &e);
 	if (r < 0) {
