@@ -89,7 +89,7 @@ def prepare(h):
 
 @needs_user
 def running(h):
-    """run: root inside is the user outside, devices are there, and nothing needs a cgroup"""
+    """run: root inside is the user outside; devices are there, cgroups not to be written to (CVE-2023-25809)"""
     r = user.report()
     equal((r["uid"][0], r["uid_map"].split()[:3]), (0, ["0", str(UID), "1"]))
     equal(status_of(r)["Seccomp"], "2")
