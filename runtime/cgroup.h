@@ -94,6 +94,8 @@ int cgroup_signal_all(struct cgroup *c, int sig, struct err *e);
 int cgroup_freeze(struct cgroup *c, bool freeze, struct err *e);
 /* Whoever froze it, by whichever freezer: before a kill, for a frozen v1 process does not die. */
 void cgroup_thaw(const struct cgroup *c);
+/* The freezer that a process is in, wherever it was put: somebody may have moved it away. */
+void cgroup_thaw_around(const struct cgroup_host *host, pid_t pid);
 bool cgroup_is_frozen(const struct cgroup *c);
 /*
  * Go on in a cgroup below it, as "[CONTROLLER[,CONTROLLER]:]PATH" says: in these

@@ -225,6 +225,8 @@ static int check_mounts(const struct config *c, struct err *e)
 
 static int check_device(const struct config_device *d, struct err *e)
 {
+	for (size_t len = strlen(d->path); len > 1 && d->path[len - 1] == '/';)
+		d->path[--len] = '\0';
 	if (strlen(d->type) != 1 || !strchr("cbup", d->type[0]))
 		return err_set(e, EINVAL, "type '%s' is not one of c, b, u, p", d->type);
 	if (d->path[0] != '/')
@@ -370,6 +372,22 @@ static int check_listener(const struct config_listener *l, struct err *e)
 	return 0;
 }
 
+/* One value in two places. */
+static int check_domainname(const struct config *c, struct err *e)
+{
+	const struct js_map *m = &c->linux_.sysctl;
+
+	for (size_t i = 0; c->domainname && c->domainname[0] && i < m->count; i++)
+		if ((str_eq(m->items[i].key, "kernel.domainname") ||
+		     str_eq(m->items[i].key, "kernel/domainname")) &&
+		    !str_eq(m->items[i].value, c->domainname))
+			return err_set(
+				e, EINVAL,
+				"linux.sysctl: kernel.domainname is '%s', and domainname '%s'",
+				m->items[i].value, c->domainname);
+	return 0;
+}
+
 int config_check(struct config *c, struct arena *a, struct err *e)
 {
 	if (!str_starts(c->oci_version, "1."))
@@ -379,9 +397,9 @@ int config_check(struct config *c, struct arena *a, struct err *e)
 	if (config_check_process(c->process, a, e) < 0 || check_root(c, e) < 0 ||
 	    check_namespaces(c, e) < 0 || check_names(c, e) < 0 || check_mounts(c, e) < 0 ||
 	    check_devices(&c->linux_.devices, e) < 0 || check_sysctls(c, e) < 0 ||
-	    check_all_hooks(&c->hooks, e) < 0 || priority_check_linux(&c->linux_, e) < 0 ||
-	    check_net_devices(c, e) < 0 || check_listener(&c->linux_.listener, e) < 0 ||
-	    rdt_check(c->linux_.rdt, e) < 0)
+	    check_domainname(c, e) < 0 || check_all_hooks(&c->hooks, e) < 0 ||
+	    priority_check_linux(&c->linux_, e) < 0 || check_net_devices(c, e) < 0 ||
+	    check_listener(&c->linux_.listener, e) < 0 || rdt_check(c->linux_.rdt, e) < 0)
 		return -e->code;
 	return cgroup_check_config(&c->linux_, e);
 }

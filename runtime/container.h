@@ -16,6 +16,7 @@
 
 struct runtime {
 	int root_fd;
+	void (*warn)(const struct err *e); /* NULL: nobody wants to know */
 };
 
 struct container {

@@ -50,6 +50,7 @@
 
 static int load_config(struct container *c, struct err *e)
 {
+	const char *name = c->spec->config ? c->spec->config : CONFIG_FILE;
 	auto_buf struct buf text = BUF_INIT(CONFIG_SIZE_MAX);
 
 	/* Claiming it will tell for sure; this tells before all else. */
@@ -58,10 +59,10 @@ static int load_config(struct container *c, struct err *e)
 	c->bundle_fd = open(c->spec->bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->bundle_fd < 0)
 		return err_sys(e, "bundle %s", c->spec->bundle);
-	if (fs_read(c->bundle_fd, CONFIG_FILE, &text, e) < 0)
+	if (fs_read(c->bundle_fd, name, &text, e) < 0)
 		return err_wrap(e, "bundle %s", c->spec->bundle);
 	if (config_decode(buf_str(&text), text.size, &c->doc, e) < 0)
-		return err_wrap(e, CONFIG_FILE);
+		return err_wrap(e, "%s", name);
 	memcpy(c->ns, c->config->ns, sizeof(c->ns));
 	return 0;
 }

@@ -103,6 +103,8 @@ static int open_node(void *arg, size_t i, const struct wanted *w, struct err *e)
 	if (fstat(p->device_fds[i], &st) < 0 || (st.st_mode & S_IFMT) != w->type ||
 	    st.st_rdev != w->rdev)
 		return err_set(e, EINVAL, "the host's is another one");
+	if (mount_set(p->device_fds[i], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, false, e) < 0)
+		return -e->code;
 	return mount_set_propagation(p->device_fds[i], MS_PRIVATE, false, e);
 }
 

@@ -79,6 +79,21 @@ static char **add_strings(struct arena *a, struct js_strings *to, char *const *m
 	return items;
 }
 
+/* A variable that is there already is replaced: who looks first finds the first. */
+static void add_env(struct arena *a, struct js_strings *to, char *const *more)
+{
+	for (; more && *more; more++) {
+		size_t len = strcspn(*more, "=") + 1, i = 0;
+
+		while (i < to->count && strncmp(to->items[i], *more, len) != 0)
+			i++;
+		if (i < to->count)
+			to->items[i] = arena_strdup(a, *more);
+		else
+			(void)add_strings(a, to, (char *const[]){*more, NULL});
+	}
+}
+
 static int parse_user(const char *text, struct config_user *user, struct err *e)
 {
 	size_t len = strcspn(text, ":");
@@ -147,7 +162,7 @@ static int adapt_process(struct exec *x, struct err *e)
 	    (spec->gids && spec->gids[0] && add_groups(x, spec->gids, e) < 0))
 		return -e->code;
 	(void)add_strings(&x->arena, &p->args, spec->args);
-	(void)add_strings(&x->arena, &p->env, spec->env);
+	add_env(&x->arena, &p->env, spec->env);
 	add_capabilities(x, spec->caps);
 	return config_check_process(p, &x->arena, e);
 }

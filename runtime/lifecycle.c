@@ -25,6 +25,9 @@
 
 #define DYING_MS 10000
 
+static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s, bool force,
+			   struct err *e);
+
 int runtime_open(const char *root, struct runtime **ret, struct err *e)
 {
 	struct runtime *rt;
@@ -38,6 +41,11 @@ int runtime_open(const char *root, struct runtime **ret, struct err *e)
 	rt->root_fd = fd;
 	*ret = rt;
 	return 0;
+}
+
+void runtime_on_warning(struct runtime *rt, void (*warn)(const struct err *e))
+{
+	rt->warn = warn;
 }
 
 void runtime_free(struct runtime *rt)
@@ -55,6 +63,24 @@ static int open_container(struct runtime *rt, const char *id, int *ret_fd, struc
 	auto_close int fd = -1;
 	int r = state_open_dir(rt->root_fd, id, &fd, e);
 
+	if (r == 0)
+		r = state_read(fd, ret, e);
+	if (r < 0)
+		return err_wrap(e, "container %s", id);
+	if (r == 0)
+		*ret_fd = take_fd(fd);
+	return r;
+}
+
+/* The same, for those who change it: its creator has finished, and so have all others. */
+static int open_locked(struct runtime *rt, const char *id, int *ret_fd, struct state_doc *ret,
+		       struct err *e)
+{
+	auto_close int fd = -1;
+	int r = state_open_dir(rt->root_fd, id, &fd, e);
+
+	if (r == 0)
+		r = state_lock(fd, id, e);
 	if (r == 0)
 		r = state_read(fd, ret, e);
 	if (r < 0)
@@ -92,19 +118,6 @@ static int kill_and_wait(int pidfd, struct err *e)
 	return 0;
 }
 
-/* A container whose poststart hook fails is not to run. */
-static int after_start(const struct state *s, struct err *e)
-{
-	auto_close int pidfd = -1;
-	struct err ignored;
-
-	if (run_hooks(s, "poststart", RUNTIME_STATUS_RUNNING, (pid_t)s->pid, e) == 0)
-		return 0;
-	if (state_open_init(s, &pidfd, &ignored) == 0)
-		(void)kill_and_wait(pidfd, &ignored);
-	return -e->code;
-}
-
 /* In the words that runc's users know. */
 static int check_startable(enum runtime_status status, struct err *e)
 {
@@ -127,10 +140,9 @@ int runtime_start(struct runtime *rt, const char *id, struct err *e)
 	auto_close int dir_fd = -1, sock = -1, agent_fd = -1;
 	auto_state struct state_doc doc = {0};
 	struct config_linux linux_;
-	int r = open_container(rt, id, &dir_fd, &doc, e);
+	struct err ignored;
+	int r = open_locked(rt, id, &dir_fd, &doc, e);
 
-	if (r == 0)
-		r = state_lock(dir_fd, id, e);
 	if (r != 0)
 		return r;
 	if (check_startable(state_status(dir_fd, &doc.state), e) < 0 ||
@@ -146,7 +158,12 @@ int runtime_start(struct runtime *rt, const char *id, struct err *e)
 		return -e->code;
 	(void)unlinkat(dir_fd, STATE_SOCKET,
 		       0); /* nobody listens any more: state_status() sees it */
-	return after_start(&doc.state, e);
+	if (run_hooks(&doc.state, "poststart", RUNTIME_STATUS_RUNNING, (pid_t)doc.state.pid, e) ==
+	    0)
+		return 0;
+	/* Of the spec: it is ended, and destroyed. */
+	(void)delete_recorded(rt, dir_fd, &doc.state, true, &ignored);
+	return -e->code;
 }
 
 /* ---- state, list ---- */
@@ -367,6 +384,7 @@ static int end_init(const struct state *s, struct cgroup *c, struct err *e)
 	if (r != 0)
 		return r < 0 ? r : 0;
 	cgroup_thaw(c);
+	cgroup_thaw_around(c->host, (pid_t)s->pid);
 	return kill_and_wait(pidfd, e);
 }
 
@@ -412,8 +430,9 @@ static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s
 		return RUNTIME_RUNNING;
 	if (end_all(s, e) < 0 || leave_rdt(s, e) < 0)
 		return -e->code;
-	/* As runc: what a poststop hook makes of it changes nothing. */
-	(void)run_hooks(s, "poststop", RUNTIME_STATUS_STOPPED, 0, &hook);
+	/* Of the spec: what a poststop hook makes of it changes nothing. */
+	if (run_hooks(s, "poststop", RUNTIME_STATUS_STOPPED, 0, &hook) < 0 && rt->warn)
+		rt->warn(&hook);
 	return state_drop(rt->root_fd, s->id, e);
 }
 

@@ -121,7 +121,7 @@ static const char *get_env(const struct js_strings *env, const char *name)
 	return NULL;
 }
 
-static void find_home(struct process *x)
+static void find_home(struct process *x, size_t *count)
 {
 	auto_buf struct buf text = BUF_INIT(PASSWD_MAX);
 	char home[PATH_MAX] = "/";
@@ -129,18 +129,24 @@ static void find_home(struct process *x)
 
 	if (fs_read(AT_FDCWD, "/etc/passwd", &text, &ignored) == 0)
 		(void)passwd_home(buf_str(&text), x->config->user.uid, home, sizeof(home));
-	x->env[x->config->env.count] = arena_printf(&x->arena, "HOME=%s", home);
+	x->env[(*count)++] = arena_printf(&x->arena, "HOME=%s", home);
 }
 
 static void make_env(struct process *x)
 {
 	const struct js_strings *env = &x->config->env;
 
-	x->env = arena_alloc(&x->arena, (env->count + 2) * sizeof(char *));
+	size_t count = env->count;
+
+	x->env = arena_alloc(&x->arena, (env->count + 4) * sizeof(char *));
 	for (size_t i = 0; i < env->count; i++)
 		x->env[i] = env->items[i];
 	if (!get_env(env, "HOME"))
-		find_home(x);
+		find_home(x, &count);
+	if (x->listen_fds) { /* sd_listen_fds(3): they are for process 1 */
+		x->env[count++] = arena_printf(&x->arena, "LISTEN_FDS=%u", x->listen_fds);
+		x->env[count++] = arena_strdup(&x->arena, "LISTEN_PID=1");
+	}
 }
 
 /* 0, or a positive errno value that says why it cannot be executed. */

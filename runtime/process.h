@@ -16,7 +16,7 @@ struct process {
 	const struct config_process *config; /* borrowed */
 	const struct config_linux *linux_;   /* borrowed; for what it says of processes */
 	const struct filter *filter;         /* borrowed */
-	unsigned preserve_fds;
+	unsigned preserve_fds, listen_fds;
 	int listener_to; /* talk that a listener of the filter is passed on by */
 	struct capability_sets caps;
 	struct arena arena;

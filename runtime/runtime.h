@@ -54,11 +54,15 @@ struct runtime;
 /* 'root': the directory of all state, made with mode 0700 when it is not there. */
 int runtime_open(const char *root, struct runtime **ret, struct err *e);
 void runtime_free(struct runtime *rt);
+/* What goes wrong and stops nothing (a poststop hook) is told to 'warn'. */
+void runtime_on_warning(struct runtime *rt, void (*warn)(const struct err *e));
 
 /* What the process of a container gets from outside; for create and for exec. */
 struct runtime_io {
 	int stdio_fd[3];       /* borrowed; -1: the caller's own.  Not with a terminal */
 	unsigned preserve_fds; /* 3 .. 3 + n - 1 go to the process too; they must be open */
+	unsigned
+		listen_fds; /* so many of them are sockets of systemd's: create says so in LISTEN_FDS */
 	/*
 	 * Where the master side of the terminal goes when process.terminal is
 	 * true: a path to a listening unix socket (an error when it is not), or a
@@ -85,6 +89,7 @@ enum runtime_cgroups {
 struct runtime_create {
 	const char *id;
 	const char *bundle; /* directory; root.path and relative bind sources begin there */
+	const char *config; /* the file, from there; NULL: config.json */
 	struct runtime_io io;
 	/*
 	 * A detached mount tree (fsmount(2), or open_tree(2) with OPEN_TREE_CLONE)

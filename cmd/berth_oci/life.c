@@ -36,14 +36,12 @@ int command_outcome(int r, const char *id, struct err *e)
 }
 
 /* LISTEN_FDS of systemd's socket activation: they go on to the container. */
-static unsigned preserved(const struct arguments *a)
+static unsigned listening(void)
 {
 	const char *text = getenv("LISTEN_FDS");
 	uint32_t count = 0;
 
-	if (text && !parse_u32(text, 1024, &count))
-		count = 0;
-	return a->preserve_fds + count;
+	return text && parse_u32(text, 1024, &count) ? count : 0;
 }
 
 static struct runtime_create create_spec(const struct arguments *a)
@@ -52,9 +50,11 @@ static struct runtime_create create_spec(const struct arguments *a)
 
 	spec.id = a->words[0];
 	spec.bundle = a->bundle ? a->bundle : ".";
+	spec.config = a->config;
 	spec.io.pid_file = a->pid_file;
 	spec.io.console_socket = a->console_socket;
-	spec.io.preserve_fds = preserved(a);
+	spec.io.listen_fds = listening();
+	spec.io.preserve_fds = a->preserve_fds + spec.io.listen_fds;
 	spec.cgroups = a->systemd_cgroup || str_eq(a->cgroup_manager, "systemd")
 			       ? RUNTIME_CGROUPS_SYSTEMD
 		       : str_eq(a->cgroup_manager, "disabled") ? RUNTIME_CGROUPS_NONE
@@ -166,7 +166,7 @@ int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
 	spec.no_new_privs = a->no_new_privs;
 	spec.io.pid_file = a->pid_file;
 	spec.io.console_socket = a->console_socket;
-	spec.io.preserve_fds = preserved(a);
+	spec.io.preserve_fds = a->preserve_fds + listening();
 
 	if (!a->detach && foreground_begin(&f, !a->console_socket, e) < 0)
 		return -e->code;

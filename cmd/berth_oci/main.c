@@ -57,6 +57,8 @@ static const struct option global_options[] = {
 	}
 #define OPTIONS_OF_CREATE                                                                         \
 	OPTION_BUNDLE, OPTIONS_OF_PROCESS,                                                        \
+		{"config",   'f',    OPTION_STRING,                                               \
+		 AT(config), "FILE", "the config in the bundle (config.json)"},                   \
 		{"no-pivot",   0,    OPTION_FLAG,                                                 \
 		 AT(no_pivot), NULL, "chroot instead of pivot_root: for a root on an initramfs"}, \
 	{                                                                                         \
@@ -269,6 +271,8 @@ static int run_command(const struct command *c, const struct arguments *a, char 
 		return -e->code;
 	if (!c->needs_no_state && open_root(a, &rt, e) < 0)
 		return -e->code;
+	if (rt)
+		runtime_on_warning(rt, report_warning);
 	r = c->run(rt, a, e);
 	runtime_free(rt);
 	return r;

@@ -20,7 +20,7 @@ struct arguments {
 	const char *root, *log, *log_format, *rootless, *cgroup_manager, *criu;
 	bool debug, systemd_cgroup, version, help;
 	/* of commands */
-	const char *bundle, *pid_file, *console_socket, *process, *user, *cwd, *format;
+	const char *bundle, *config, *pid_file, *console_socket, *process, *user, *cwd, *format;
 	const char *env[OPTION_LIST_MAX + 1], *caps[OPTION_LIST_MAX + 1],
 		*cgroups[OPTION_LIST_MAX + 1], *gids[OPTION_LIST_MAX + 1];
 	const char *interval, *resources; /* and the limits of update: */

@@ -216,6 +216,8 @@ def exec_options(h):
         r = json.loads(b.exec("--user", "1000:100", "--cwd", "/tmp", "--env", "A=1", "-e", "B=2",
                               "--cap", "CAP_CHOWN", b.id, "/bin/probe", "report").stdout)
         equal((r["uid"], r["gid"], r["cwd"]), ([1000, 1000], [100, 100], "/tmp"))
+        r2 = json.loads(b.exec("--env", "TERM=dumb", b.id, "/bin/probe", "report").stdout)
+        equal([v for v in r2["env"] if v.startswith("TERM=")], ["TERM=dumb"])
         expect("A=1" in r["env"] and "B=2" in r["env"] and "HOME=/home/user" in r["env"], r["env"])
         s = status_of(r)
         expect(int(s["CapBnd"], 16) & 1, s["CapBnd"])
@@ -558,7 +560,55 @@ def failing_hooks(h):
         b.args("/bin/probe", "stay").create()
         p = h.oci("start", b.id, check=False)
         expect(p.returncode == 1 and "poststart hook 0" in p.stderr, p.stderr)
-        b.wait_status("stopped")
+        expect("does not exist" in h.oci("state", b.id, check=False).stderr)
+
+    def poststop(c):
+        c["hooks"] = {"poststop": [{"path": "/bin/false"}]}
+    with h.bundle(poststop) as b:  # told, and nothing more
+        b.create()
+        expect("poststop hook 0" in h.oci("delete", b.id).stderr)
+    with h.bundle(lambda c: c.update(hooks={"createRuntime": [
+            {"path": "/bin/sh", "args": ["sh", "-c", "test $OURS = x"]}]})) as b:  # without an env: ours
+        b.create(env=dict(os.environ, OURS="x"))
+
+
+def frozen_elsewhere(h):
+    """delete ends a process that somebody has moved to a frozen cgroup of his own"""
+    root = cgroup_roots().get("freezer")
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        place = f"{root}{h.cgroup}-frozen"
+        os.mkdir(place)
+        with open(place + "/cgroup.procs", "w") as f:
+            f.write(str(b.pid()))
+        with open(place + "/freezer.state", "w") as f:
+            f.write("FROZEN")
+        h.oci("delete", "--force", b.id)
+        until(lambda: not open(place + "/cgroup.procs").read(), "the process gone")
+        os.rmdir(place)
+
+
+def start_while_created(h):
+    """start waits for a create that is under way"""
+    with h.bundle(lambda c: c.update(hooks={"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "0.5"]}]})) as b:
+        b.args("/bin/probe", "stay")
+        p = subprocess.Popen([OCI, "--root", h.root, "create", "-b", b.path, b.id], stdout=subprocess.DEVNULL,
+                             stdin=subprocess.DEVNULL)
+        until(lambda: os.path.exists(f"{h.root}/{b.id}/state.json"), "its state")
+        b.start()
+        equal((p.wait(), b.state()["status"]), (0, "running"))
+
+
+def listening_sockets(h):
+    """What systemd has passed to us is passed on, and said to be"""
+    with h.bundle() as b, tempfile.TemporaryFile() as f:
+        def place():
+            os.dup2(f.fileno(), 3)
+            os.set_inheritable(3, True)
+        b.args("/bin/probe", "report")
+        r = json.loads(h.oci("run", "-b", b.path, b.id, close_fds=False, preexec_fn=place,
+                             env=dict(os.environ, LISTEN_FDS="1")).stdout)
+        expect("LISTEN_FDS=1" in r["env"] and "LISTEN_PID=1" in r["env"] and "3" in r["fds"], r["env"])
 
 
 def create_container_hook_finds_the_root(h):
@@ -674,5 +724,6 @@ sys.exit(main([life_cycle, nothing_runs_before_start, exit_codes, signals_by_any
                listing, exec_basic, exec_exit_codes, exec_options, exec_places, exec_process_file, exec_detached,
                console_socket, console_rules, exec_terminal, foreground_terminal,
                preserved_descriptors, crash_of_the_creator, crash_after_create, hooks, failing_hooks,
-               create_container_hook_finds_the_root, pausing, updating, updating_devices, events, no_cgroup, logs, command_line, spec_and_features,
+               create_container_hook_finds_the_root, start_while_created, listening_sockets,
+               *([] if is_v2() else [frozen_elsewhere]), pausing, updating, updating_devices, events, no_cgroup, logs, command_line, spec_and_features,
                damaged_state, many_at_once]))

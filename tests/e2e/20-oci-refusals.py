@@ -242,9 +242,11 @@ def programs(h):
         b.run()
     with h.bundle(lambda c: c["process"].update(args=["probe", "exit", "0"], env=[])) as b:
         b.run()
-    with h.bundle(lambda c: c["process"].update(cwd="/no/such/place")) as b:
+    with h.bundle(lambda c: c["process"].update(cwd="/proc/no/such/place")) as b:
         said = b.fails()
-        expect('cwd ("/no/such/place")' in said and "No such file" in said, said)
+        expect('cwd ("/proc/no/such/place")' in said and "No such file" in said, said)
+    with h.bundle(lambda c: c["process"].update(cwd="/made/for/it"), own_rootfs=True) as b:
+        equal(b.sh("pwd").stdout, "/made/for/it\n")
 
 
 def programs_that_the_kernel_refuses(h):

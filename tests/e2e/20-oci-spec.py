@@ -165,7 +165,7 @@ def network_devices(h):
                 expect(f" {inside or name}" in out and "192.0.2.7/24" in out and "2001:db8::7/64" in out, out)
                 expect("UP" in [l for l in out.split("\n") if f" {inside or name}" in l][0], out)
             # A virtual one ends with its namespace, which may take the kernel a moment.
-            until(lambda: not os.path.exists(f"/sys/class/net/{name}"), "the interface gone")
+            until(lambda: not os.path.exists(f"/sys/class/net/{name}p"), "its peer gone")
         finally:
             subprocess.run(["ip", "link", "del", name], stderr=subprocess.DEVNULL)
     with h.bundle(lambda c: c["linux"].update(netDevices={"lo": {"name": "other"}})) as b:

@@ -23,15 +23,20 @@ TOOLS = ("/usr/bin/python3.11", "/usr/bin/strace", "/usr/bin/mount", "/usr/bin/u
 PYTHON = "/usr/lib/python3.11"
 PYTHON_LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
                    "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
+SPEC = ["scheduling", "processors", "personality", "memory_policy", "id_mapped", "recursive", "asking", "block_io",
+        "huge_pages", "processor_time", "unified", "unlimited"]
 V2 = (("20-oci-isolation.py", []),
+      ("20-oci-spec.py", SPEC),
       ("20-oci-life.py", ["life_cycle", "nothing_runs", "exit_codes", "delete", "kill_all", "exec", "console", "terminal",
-                          "preserved", "hooks", "pausing", "many"]),
+                          "preserved", "hooks", "pausing", "updating", "events", "no_cgroup", "many"]),
       ("20-oci-cve.py", ["overwriting", "self_protection", "symlinked", "swapped", "release_agent", "replaced",
                          "redirected", "without_openat2"]),
       ("20-oci-refusals.py", ["host_objects", "known_", "without_controller"]))
 # Without any v2 tree: what depends on the kind of cgroups.
 V1 = (("20-oci-isolation.py", ["cgroup", "limits", "device", "cpu_sets", "small"]),
-      ("20-oci-life.py", ["life_cycle", "kill_all", "delete", "exec_basic", "pausing"]))
+      ("20-oci-spec.py", ["block_io", "processor_time"]),
+      ("20-oci-life.py", ["life_cycle", "kill_all", "delete", "exec_basic", "exec_places", "pausing", "updating",
+                          "events"]))
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc

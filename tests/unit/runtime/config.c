@@ -145,6 +145,10 @@ static void what_is_wrong_is_named(void **state)
 			      "{\"destination\":\"/b\",\"type\":\"tmpfs\",\"gidMappings\":[{}]}]}",
 		 "gidMappings[0].containerID: missing"},
 		{HEAD PROCESS "," ROOT "," LINUX ",\"hostname\":\"x\"}", "without a uts namespace"},
+		{HEAD PROCESS
+		 "," ROOT ",\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"uts\"}],"
+		 "\"sysctl\":{\"kernel.domainname\":\"a\"}},\"domainname\":\"b\"}",
+		 "kernel.domainname is 'a', and domainname 'b'"},
 		{HEAD PROCESS "," ROOT "," LINUX ",\"hooks\":{\"prestart\":[{\"path\":\"x\"}]}}",
 		 "hooks.prestart[0].path: 'x'"},
 	};
