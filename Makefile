@@ -43,8 +43,7 @@ SBINDIR    ?= $(PREFIX)/sbin
 LIBEXECDIR ?= $(PREFIX)/libexec/berth
 UNITDIR    ?= /lib/systemd/system
 SYSUSERS   ?= $(PREFIX)/lib/sysusers.d
-MANDIR     ?= $(PREFIX)/share/man
-CONFDIR    ?= /etc/berth
+DOCDIR     ?= $(PREFIX)/share/doc/berth
 
 VERSION    := 0.1.0
 
@@ -272,20 +271,30 @@ quickstart: deps-run
 quickstart-stop:
 	$(Q)sh docs/quickstart/stop $(B)
 
+# Units name where the programs are. On the host itself systemd and its users
+# are told; a package does that in its own scripts.
+UNITS    := berthd.service berth-tasks.service berth.slice
+on_host   = $(if $(DESTDIR),:,[ ! -d /run/systemd/system ] || $(1))
+
 .PHONY: install uninstall
 install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(UNITDIR) \
-		$(DESTDIR)$(SYSUSERS) $(DESTDIR)$(CONFDIR)
+		$(DESTDIR)$(SYSUSERS) $(DESTDIR)$(DOCDIR)
 	install -m 755 $(B)/berth $(B)/berth-oci $(DESTDIR)$(BINDIR)
 	install -m 755 $(B)/berthd $(DESTDIR)$(SBINDIR)
 	install -m 755 $(B)/berth-keeper $(B)/berth-worker $(DESTDIR)$(LIBEXECDIR)
-	install -m 644 docs/systemd/*.service docs/systemd/*.slice $(DESTDIR)$(UNITDIR)
+	for unit in $(UNITS); do sed 's|/usr/libexec/berth/|$(LIBEXECDIR)/|; s|/usr/sbin/|$(SBINDIR)/|' \
+		docs/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -m 644 docs/systemd/berth.sysusers $(DESTDIR)$(SYSUSERS)/berth.conf
+	install -m 644 docs/berth.conf README.md LICENSE $(DESTDIR)$(DOCDIR)
+	@$(call on_host,{ systemd-sysusers $(SYSUSERS)/berth.conf && systemctl daemon-reload; })
 uninstall:
+	@$(call on_host,systemctl --quiet disable --now berthd berth-tasks || :)
 	rm -f $(DESTDIR)$(BINDIR)/berth $(DESTDIR)$(BINDIR)/berth-oci $(DESTDIR)$(SBINDIR)/berthd
-	rm -rf $(DESTDIR)$(LIBEXECDIR)
-	rm -f $(DESTDIR)$(UNITDIR)/berthd.service $(DESTDIR)$(UNITDIR)/berth-tasks.service $(DESTDIR)$(UNITDIR)/berth.slice
-	rm -f $(DESTDIR)$(SYSUSERS)/berth.conf
+	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
+	rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) $(DESTDIR)$(SYSUSERS)/berth.conf
+	@$(call on_host,systemctl daemon-reload)
+	@echo 'left: /etc/berth and /var/lib/berth (configuration, keys, data), the user berth'
 
 .PHONY: clean
 clean:

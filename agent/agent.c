@@ -23,34 +23,64 @@
 #include "base/text.h"
 #include "runtime/runtime.h"
 
-#define SWEEP_MS    30000
-#define NETWORKS_MS 30000
+#define SWEEP_MS        30000
+#define NETWORKS_MS     30000
+#define KEEPER_RETRY_MS 50
 
 /* ---- the keeper ---- */
 
 static void on_keeper(void *ctx, int events);
 
+int agent_spawn_keeper(const struct agent_options *o, struct keeper **ret, struct err *e)
+{
+	auto_free char *program = xasprintf("%s/berth-keeper", o->libexec_dir);
+	auto_free char *scope = xasprintf("%s-tasks", o->name);
+	const struct keeper_spawn spawn = {
+		.program = program, .run_dir = o->run_dir, .scope = scope};
+	int r = keeper_spawn(&spawn, e);
+
+	if (r == 0 || r == -EBUSY)
+		r = keeper_connect(o->run_dir, ret, e);
+	return r == KEEPER_ABSENT ? err_set(e, ECONNREFUSED, "the keeper does not answer") : r;
+}
+
+/* 0, or KEEPER_ABSENT: it is not there yet. */
 static int connect_keeper(struct agent *a, struct err *e)
 {
-	auto_free char *program = xasprintf("%s/berth-keeper", a->o->libexec_dir);
-	const struct keeper_spawn spawn = {.program = program, .run_dir = a->o->run_dir};
-	int r = keeper_connect(a->o->run_dir, &a->keeper, e);
+	struct keeper *k = NULL;
+	int r = keeper_connect(a->o->run_dir, &k, e);
 
-	if (r == KEEPER_ABSENT) {
-		r = keeper_spawn(&spawn, e);
-		if (r == 0 || r == -EBUSY)
-			r = keeper_connect(a->o->run_dir, &a->keeper, e);
-		if (r == KEEPER_ABSENT)
-			r = err_set(e, ECONNREFUSED, "the keeper does not answer");
-	}
-	if (r < 0)
+	if (r == KEEPER_ABSENT && !a->o->waits_for_keeper)
+		r = agent_spawn_keeper(a->o, &k, e);
+	if (r)
 		return r;
-	a->listing = true;
-	if (loop_watch(a->loop, keeper_fd(a->keeper), LOOP_READ, on_keeper, a, &a->keeper_watch,
-		       e) < 0 ||
-	    keeper_list(a->keeper, e) < 0)
+	keeper_disconnect(a->keeper);
+	a->keeper = k;
+	if (loop_watch(a->loop, keeper_fd(k), LOOP_READ, on_keeper, a, &a->keeper_watch, e) < 0 ||
+	    keeper_list(k, e) < 0)
 		return -e->code;
 	return 0;
+}
+
+/*
+ * At once if we start it, else as soon as it is there.  Nothing is begun before
+ * it has told what it has.
+ */
+static void find_keeper(void *ctx)
+{
+	struct agent *a = ctx;
+	struct err e = {0};
+	int r;
+
+	a->listing = true;
+	r = connect_keeper(a, &e);
+	if (r == KEEPER_ABSENT) {
+		loop_timer_set(a->keeper_retry, KEEPER_RETRY_MS);
+	} else if (r < 0) {
+		log_error("keeper: %s", e.msg);
+		a->failure = e;
+		loop_stop(a->loop);
+	}
 }
 
 /* The keeper names a container that belongs to no task of ours. */
@@ -135,14 +165,10 @@ static void on_keeper(void *ctx, int events)
 	if (r == KEEPER_NOTHING)
 		return;
 
-	log_error("keeper: %s; starting another", r == KEEPER_GONE ? "is gone" : e.msg);
+	log_error("keeper: %s; %s another", r == KEEPER_GONE ? "is gone" : e.msg,
+		  a->o->waits_for_keeper ? "waiting for" : "starting");
 	loop_unwatch(take_ptr(a->keeper_watch));
-	keeper_disconnect(take_ptr(a->keeper));
-	if (connect_keeper(a, &e) < 0) {
-		log_error("keeper: %s", e.msg);
-		a->failure = e;
-		loop_stop(a->loop);
-	}
+	find_keeper(a);
 }
 
 /* ---- what has been over long enough ---- */
@@ -253,14 +279,13 @@ static int start(struct agent *a, struct err *e)
 	a->shipping = shipping_new(a);
 	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
-	a->listing = true;
+	a->keeper_retry = loop_timer_new(a->loop, find_keeper, a);
 	if (records_each_task(a->records, load_task, a, e) < 0)
 		return -e->code;
 	for (size_t i = 0; map_next(&a->containers, &i, &c);)
 		if (c->phase < PHASE_CLEAN || !shipping_is_over(c))
 			shipping_begin(c);
-	if (connect_keeper(a, e) < 0)
-		return -e->code;
+	find_keeper(a);
 	on_sweep(a);
 	return 0;
 }
@@ -280,6 +305,7 @@ static void finish(struct agent *a)
 	pulls_free(a->pulls);
 	shipping_free(a->shipping);
 	loop_timer_free(a->sweep);
+	loop_timer_free(a->keeper_retry);
 	keeper_disconnect(a->keeper);
 	net_close(a->net);
 	image_store_close(a->images);

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -12,6 +13,7 @@ struct agent_options {
 	const char *state_dir;   /* var/lib/berth: images, tasks, volumes */
 	const char *run_dir;     /* run/berth: the keeper's socket, runtime and network state */
 	const char *libexec_dir; /* where berth-keeper and berth-worker lie */
+	bool waits_for_keeper;   /* the service manager starts it, not we */
 	const char *bridge_cidr; /* NULL: chosen */
 	uint16_t port_first, port_last; /* dynamic host ports; 0: the host's ephemeral range */
 	const char *

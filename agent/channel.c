@@ -10,58 +10,35 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
 #include "base/clock.h"
-#include "base/frame.h"
 #include "base/log.h"
+#include "base/stream.h"
 #include "base/text.h"
 
-#define READ_SIZE      65536
-#define OUT_LIMIT      (64 << 20)
+#define QUEUE_MAX      (64 << 20)
 #define REPORT_TASKS   500
 #define RETRY_FIRST_MS 50
 #define RETRY_MAX_MS   5000
 
 struct channel {
 	struct agent *agent;
-	int fd; /* -1: no server */
-	struct loop_fd *watch;
+	struct stream *stream; /* NULL: no server */
 	struct loop_timer *retry, *report;
 	int64_t retry_ms, welcomed_ms;
-	struct buf in, out;
 	bool started, welcomed, reporting;
 	int64_t report_number;
 };
 
 /* ---- sending ---- */
 
-static void write_out(struct channel *c)
-{
-	while (c->out.size) {
-		ssize_t n = write(c->fd, c->out.data, c->out.size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		buf_consume(&c->out, (size_t)n);
-	}
-	loop_want(c->watch, c->out.size ? LOOP_READ | LOOP_WRITE : LOOP_READ);
-}
-
 static void send_message(struct channel *c, enum ecs_node_type type, const void *message)
 {
 	auto_free char *text = ecs_node_dump(type, message);
 
-	frame_put(&c->out, text, strlen(text));
-	if (buf_overflow(&c->out))
-		(void)shutdown(c->fd, SHUT_RDWR); /* it reads nothing: reading sees the end */
-	else
-		write_out(c);
+	stream_put(c->stream, text, strlen(text));
 }
 
 bool channel_send(struct channel *c, enum ecs_node_type type, const void *message)
@@ -190,8 +167,9 @@ static const struct {
 	{ECS_NODE_ASK, false, sizeof(struct ecs_node_ask), on_ask},
 };
 
-static int handle(struct channel *c, const char *data, size_t size, struct err *e)
+static int handle(void *ctx, const char *data, size_t size, struct err *e)
 {
+	struct channel *c = ctx;
 	auto_json json_t *doc = NULL;
 	auto_arena struct arena arena = {0};
 	enum ecs_node_type type;
@@ -223,56 +201,13 @@ static void retry_later(struct channel *c, const char *why)
 	c->retry_ms = c->retry_ms * 2 < RETRY_MAX_MS ? c->retry_ms * 2 : RETRY_MAX_MS;
 }
 
-static void hang_up(struct channel *c, const char *why)
-{
-	retry_later(c, why);
-	loop_unwatch(c->watch);
-	c->watch = NULL;
-	(void)close(c->fd);
-	c->fd = -1;
-	c->welcomed = false;
-	buf_reset(&c->in);
-	buf_reset(&c->out);
-}
-
-static void read_frames(struct channel *c)
-{
-	enum frame_result r;
-	struct err e = {0};
-	const char *data;
-	size_t size;
-
-	while ((r = frame_peek(&c->in, ECS_NODE_FRAME_MAX, &data, &size)) == FRAME_READY) {
-		if (handle(c, data, size, &e) < 0) {
-			hang_up(c, e.msg);
-			return;
-		}
-		frame_drop(&c->in);
-	}
-	if (r == FRAME_TOO_BIG)
-		hang_up(c, "message is too large");
-}
-
-static void on_stream(void *ctx, int events)
+static void on_end(void *ctx, const char *why)
 {
 	struct channel *c = ctx;
-	void *room;
-	ssize_t n;
 
-	if (events & LOOP_WRITE)
-		write_out(c);
-	if (!(events & LOOP_READ))
-		return;
-	room = buf_reserve(&c->in, READ_SIZE);
-	n = room ? read(c->fd, room, READ_SIZE) : -1;
-	if (n < 0 && room && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		hang_up(c, n == 0 ? "the server hung up" : "read failed");
-		return;
-	}
-	buf_commit(&c->in, (size_t)n);
-	read_frames(c);
+	retry_later(c, why);
+	c->welcomed = false;
+	stream_free(take_ptr(c->stream));
 }
 
 static void dial(void *ctx)
@@ -281,15 +216,17 @@ static void dial(void *ctx)
 	const struct agent_options *o = c->agent->o;
 	auto_arena struct arena arena = {0};
 	struct ecs_node_hello hello;
+	struct stream_options s = {.loop = c->agent->loop,
+				   .frame_max = ECS_NODE_FRAME_MAX,
+				   .queue_max = QUEUE_MAX,
+				   .on_frame = handle,
+				   .on_end = on_end,
+				   .ctx = c};
 	struct err e = {0};
 
-	if (o->dial(o->ctx, &c->fd, &e) < 0) {
+	if (node_describe(c->agent, &arena, &hello, &e) < 0 || o->dial(o->ctx, &s.fd, &e) < 0 ||
+	    stream_open(&s, &c->stream, &e) < 0) {
 		retry_later(c, e.msg);
-		return;
-	}
-	if (loop_watch(c->agent->loop, c->fd, LOOP_READ, on_stream, c, &c->watch, &e) < 0 ||
-	    node_describe(c->agent, &arena, &hello, &e) < 0) {
-		hang_up(c, e.msg);
 		return;
 	}
 	send_message(c, ECS_NODE_HELLO, &hello);
@@ -300,10 +237,7 @@ struct channel *channel_new(struct agent *a)
 	struct channel *c = xcalloc(1, sizeof(*c));
 
 	c->agent = a;
-	c->fd = -1;
 	c->retry_ms = RETRY_FIRST_MS;
-	buf_init(&c->in, ECS_NODE_FRAME_MAX + READ_SIZE + 4);
-	buf_init(&c->out, OUT_LIMIT);
 	c->retry = loop_timer_new(a->loop, dial, c);
 	c->report = loop_timer_new(a->loop, send_report, c);
 	return c;
@@ -320,12 +254,8 @@ void channel_free(struct channel *c)
 {
 	if (!c)
 		return;
-	loop_unwatch(c->watch);
-	if (c->fd >= 0)
-		(void)close(c->fd);
+	stream_free(c->stream);
 	loop_timer_free(c->retry);
 	loop_timer_free(c->report);
-	buf_done(&c->in);
-	buf_done(&c->out);
 	free(c);
 }

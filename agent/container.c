@@ -400,6 +400,7 @@ void container_stop(struct container *c)
 			break;
 		c->signalled = true;
 		send_signal(c, signal_number(c->stop_signal));
+		loop_timer_free(c->patience); /* of the signal that is sent again */
 		c->patience = loop_timer_new(c->task->agent->loop, on_patience, c);
 		loop_timer_set(c->patience, timeout_s * 1000);
 		break;
@@ -599,7 +600,7 @@ static void take_over(struct container *c, const struct keeper_event *ev)
 {
 	c->in_keeper = true;
 	c->pid = ev->pid;
-	c->signalled = false; /* the stop signal is sent again rather than never */
+	c->signalled = c->killed = false; /* a signal is sent again rather than never */
 	adopt(c, ev);
 	switch (ev->phase) {
 	case KEEPER_CREATING: /* its event comes */

@@ -105,17 +105,11 @@ static int wait_until(struct census *c, bool (*reached)(const struct census *c),
 
 static int end_containers(struct census *c, const struct agent_options *o, struct err *e)
 {
-	auto_free char *program = xasprintf("%s/berth-keeper", o->libexec_dir);
-	const struct keeper_spawn spawn = {.program = program, .run_dir = o->run_dir};
 	int r = keeper_connect(o->run_dir, &c->keeper, e);
 
 	/* A dead keeper may have left containers behind: the next one finds them. */
-	if (r == KEEPER_ABSENT) {
-		r = keeper_spawn(&spawn, e);
-		r = r < 0 ? r : keeper_connect(o->run_dir, &c->keeper, e);
-	}
 	if (r == KEEPER_ABSENT)
-		return err_set(e, ECONNREFUSED, "the keeper does not answer");
+		r = agent_spawn_keeper(o, &c->keeper, e);
 	if (r < 0 || keeper_list(c->keeper, e) < 0 || wait_until(c, removed_all, e) < 0 ||
 	    keeper_shutdown(c->keeper, true, e) < 0)
 		return -e->code;

@@ -35,7 +35,8 @@ struct agent {
 	struct image_store *images;
 	struct net *net;
 	struct keeper *keeper;
-	struct loop_fd *keeper_watch;
+	struct loop_fd *keeper_watch; /* NULL: the keeper is gone, commands fail */
+	struct loop_timer *keeper_retry;
 	struct records *records;
 	struct channel *channel;
 	struct pulls *pulls;
@@ -45,7 +46,7 @@ struct agent {
 	struct loop_timer *sweep;
 	int64_t networks_ms; /* when the networks were last looked at; monotonic */
 	char *tasks_dir;     /* state_dir/tasks */
-	char *cgroup_base;   /* "/berth-1a2b3c", or below the unit of the keeper */
+	char *cgroup_base;   /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
 	bool rebooted; /* the host was started again since the last agent */
 	struct ask *asks;
@@ -217,6 +218,11 @@ struct keeper_cursor spool_back(const struct keeper_cursor *behind, size_t size)
 void spool_forward(struct keeper_cursor *c, size_t size);
 /* GetTaskLogs: chunks from the cursor of the request on. */
 int spool_read(const struct task *t, const json_t *request, json_t **ret, struct err *e);
+
+/* ---- agent.c ---- */
+
+/* Start the keeper, and connect to it. */
+int agent_spawn_keeper(const struct agent_options *o, struct keeper **ret, struct err *e);
 
 /* ---- records.c ---- */
 

@@ -101,7 +101,8 @@ static _Noreturn void child_exec(const struct proc_spawn *s, pid_t parent, int r
 	struct proc_spawn with_report = *s;
 
 	/* The report pipe takes part in the placing, behind all the others. */
-	memcpy(fds, s->fds, s->fd_count * sizeof(*fds));
+	if (s->fd_count)
+		memcpy(fds, s->fds, s->fd_count * sizeof(*fds));
 	fds[s->fd_count] = (struct proc_fd){report_fd, SPAWN_FDS_MAX + 3};
 	with_report.fds = fds;
 	with_report.fd_count = s->fd_count + 1;

@@ -13,12 +13,12 @@
 #define DESCRIPTOR_MAX (1 << 20)
 
 static const char usage[] =
-	"usage: berth-keeper [--run-dir DIR] [--systemd] [--detach]\n"
+	"usage: berth-keeper [--run-dir DIR] [--scope NAME] [--detach]\n"
 	"\n"
 	"Keeps the processes of the tasks of this node. berthd starts it, or systemd.\n"
 	"\n"
 	"  --run-dir DIR  where its socket and its records are (/run/berth)\n"
-	"  --systemd      it is the main process of a unit with Delegate=yes\n"
+	"  --scope NAME   where systemd runs the host: have tasks in NAME.scope of berth.slice\n"
 	"  --detach       go on in the background as soon as it listens\n"
 	"  --version      print the version\n"
 	"\n"
@@ -27,7 +27,7 @@ static const char usage[] =
 
 enum {
 	OPTION_RUN_DIR = 1,
-	OPTION_SYSTEMD,
+	OPTION_SCOPE,
 	OPTION_DETACH,
 	OPTION_RESUME,
 	OPTION_VERSION,
@@ -36,7 +36,7 @@ enum {
 
 static const struct option options[] = {
 	{"run-dir", required_argument, NULL, OPTION_RUN_DIR},
-	{"systemd", no_argument, NULL, OPTION_SYSTEMD},
+	{"scope", required_argument, NULL, OPTION_SCOPE},
 	{"detach", no_argument, NULL, OPTION_DETACH},
 	{"resume", required_argument, NULL, OPTION_RESUME}, /* given by the program before us */
 	{"version", no_argument, NULL, OPTION_VERSION},
@@ -55,8 +55,8 @@ static int read_options(int argc, char **argv, struct keeper_serve *ret)
 		case OPTION_RUN_DIR:
 			ret->run_dir = optarg;
 			break;
-		case OPTION_SYSTEMD:
-			ret->systemd = true;
+		case OPTION_SCOPE:
+			ret->scope = optarg;
 			break;
 		case OPTION_DETACH:
 			ret->detach = true;

@@ -13,7 +13,7 @@
  *   keeper.sock         mode 0600; only our own user is heard
  *   keeper.lock         held by the one that lives
  *   keeper.log          where it was started by keeper_spawn()
- *   keeper/cgroup       the cgroup that systemd gave it for the tasks, if it did
+ *   keeper/cgroup       the cgroup that systemd gave for the tasks, if it did
  *   keeper/ID/row       what is known of a container: enough to find it again
  *   keeper/ID/exit      how it ended, written before anybody is told
  *
@@ -48,20 +48,27 @@ enum {
 struct keeper_serve {
 	const char *program; /* absolute path of ourselves, which SIGHUP executes; NULL: unknown */
 	const char *run_dir; /* absolute; made when absent */
-	bool systemd;        /* we are the main process of a unit with Delegate=yes */
-	bool detach;         /* go on in the background as soon as we listen */
-	int resume_fd;       /* what the program before us left; -1: none */
+	/*
+	 * Where systemd runs the host: be in the scope of this name, which is made when
+	 * it is not there, with the tasks beside us.  NULL: stay where we are.
+	 */
+	const char *scope;
+	bool detach;   /* go on in the background as soon as we listen */
+	int resume_fd; /* what the program before us left; -1: none */
 };
 
 /*
  * Be the keeper.  The caller has called runtime_protect_self().  Returns 0 when
- * it was told to end; -EBUSY: there is another one.
+ * it was told to end.  Where another one lives: for a service manager that waits
+ * for READY=1 (NOTIFY_SOCKET is set) that one is told to execute the program anew
+ * and is the service's process from then on; else -EBUSY.
  */
 int keeper_serve(const struct keeper_serve *options, struct err *e);
 
 struct keeper_spawn {
 	const char *program; /* absolute path of berth-keeper */
 	const char *run_dir; /* absolute; is there */
+	const char *scope;   /* as above */
 };
 
 /*
@@ -93,7 +100,7 @@ enum keeper_command {
 };
 
 enum keeper_event_kind {
-	KEEPER_HELLO = 1, /* version, cgroup_base */
+	KEEPER_HELLO = 1, /* version, cgroup_base, pid: the keeper's own */
 	KEEPER_CREATED,   /* pid, output_fds */
 	KEEPER_STARTED,
 	KEEPER_FAILED,   /* command, err; a container that could not be created is forgotten */

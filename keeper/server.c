@@ -117,6 +117,7 @@ static void accept_client(struct server *s)
 		return;
 	}
 	hello = event_of(KEEPER_HELLO, NULL);
+	hello.pid = getpid();
 	(void)snprintf(hello.text[0], sizeof(hello.text[0]), "%s", BERTH_VERSION);
 	(void)snprintf(hello.text[1], sizeof(hello.text[1]), "%s", s->cgroup_base);
 	client_tell(s, s->clients[s->client_count - 1], &hello);
@@ -131,17 +132,29 @@ static void reap_children(struct server *s)
 		child_ended(s, pid, status);
 }
 
-/* To be asked to end is refused while containers live: nobody else would keep them. */
-static void asked_to_end(struct server *s)
+/* Containers whose end is still to be told. */
+static size_t count_living(const struct server *s)
 {
-	size_t live = 0;
+	size_t count = 0;
 
 	for (size_t i = 0; i < s->row_count; i++)
-		live += s->rows[i]->phase != KEEPER_ENDED;
-	if (live)
-		log_warn("signal: staying, %zu containers live", live);
-	else
-		s->stopping = true;
+		count += s->rows[i]->phase != KEEPER_ENDED || !s->rows[i]->exit_told;
+	return count;
+}
+
+/* Not while containers live, for nobody else would keep them, nor while a client may ask for something. */
+static bool may_end(const struct server *s)
+{
+	return s->ending && !s->client_count && !s->worker_count && !count_living(s);
+}
+
+static void asked_to_end(struct server *s)
+{
+	size_t living = count_living(s);
+
+	s->ending = true;
+	if (living)
+		log_warn("signal: staying as long as containers live, %zu do", living);
 }
 
 static void signals_ready(struct server *s)
@@ -197,9 +210,11 @@ static void become_next_program(struct server *s)
 {
 	struct err e;
 
+	proc_notify("RELOADING=1");
 	if (resume_exec(s, &e) < 0) {
 		log_error("upgrade: %s", e.msg);
 		tell_failure(s, "", KEEPER_REEXEC, &e);
+		proc_notify("READY=1");
 	}
 	free(s->next_program);
 	s->next_program = NULL;
@@ -210,8 +225,11 @@ static int loop(struct server *s, struct err *e)
 {
 	while (!s->stopping) {
 		struct epoll_event ev;
-		int n = epoll_wait(s->epoll_fd, &ev, 1, due(s, clock_mono_ms()));
+		int n, wait_ms = due(s, clock_mono_ms());
 
+		if (may_end(s))
+			break;
+		n = epoll_wait(s->epoll_fd, &ev, 1, wait_ms);
 		if (n < 0 && errno != EINTR)
 			return err_sys(e, "wait for events");
 		if (n > 0)
@@ -348,7 +366,7 @@ static int begin_anew(struct server *s, const struct keeper_serve *o, struct err
 	if (take_lock(s, e) < 0)
 		return -e->code;
 	raise_limit(s);
-	if (place_self(s, o->systemd, e) < 0 || listen_here(s, e) < 0)
+	if (place_self(s, o, e) < 0 || listen_here(s, e) < 0)
 		return -e->code;
 	if (o->detach && go_on_in_background(s, e) < 0)
 		return -e->code;
@@ -417,11 +435,16 @@ int keeper_serve(const struct keeper_serve *o, struct err *e)
 
 	s.program = o->program ? xstrdup(o->program) : NULL;
 	r = start(&s, o, e);
+	if (r == -EBUSY && s.program && !o->detach && getenv("NOTIFY_SOCKET")) {
+		finish(&s);
+		return hand_over(o->run_dir, o->program, e);
+	}
 	if (r == 0) {
 		log_info("pid=%d run=%s: ready, %zu containers", (int)getpid(), s.run_dir,
 			 s.row_count);
 		proc_notify("READY=1");
 		r = loop(&s, e);
+		proc_notify("STOPPING=1");
 	}
 	if (r == 0)
 		(void)unlinkat(s.run_fd, COMMAND_SOCKET, 0);

@@ -47,6 +47,7 @@ struct server {
 	size_t client_count;
 
 	char *next_program; /* to be executed as soon as no worker is under way */
+	bool ending;        /* asked to end: as soon as no container lives and no client is there */
 	bool stopping;
 	int64_t due_ms; /* when some row wants to be looked at; 0: none does */
 	struct watch listen_watch, signal_watch;
@@ -116,5 +117,13 @@ int resume_take(struct server *s, int own_fd, struct err *e);
 
 /* ---- place.c: our own cgroup ---- */
 
-/* Move ourselves out of the way of the tasks; under systemd: remember where they go. */
-int place_self(struct server *s, bool systemd, struct err *e);
+/*
+ * Where systemd runs the host: be in the scope that was asked for, and know where
+ * tasks go.  It may execute the program anew, by its arguments, to get there.
+ */
+int place_self(struct server *s, const struct keeper_serve *o, struct err *e);
+
+/* ---- handover.c: a keeper is started where one lives ---- */
+
+/* Have it execute the program, and tell our service manager that it is the one to watch. */
+int hand_over(const char *run_dir, const char *program, struct err *e);

@@ -17,7 +17,14 @@ int keeper_spawn(const struct keeper_spawn *s, struct err *e)
 {
 	char program[KEEPER_PATH_MAX + 1], run_dir[KEEPER_PATH_MAX + 1], said[SAID_MAX] = "";
 	char run_dir_option[] = "--run-dir", detach_option[] = "--detach";
-	char *argv[] = {program, run_dir_option, run_dir, detach_option, NULL};
+	char scope_option[] = "--scope", scope[KEEPER_ID_MAX + 1];
+	char *argv[] = {program,
+			run_dir_option,
+			run_dir,
+			detach_option,
+			s->scope ? scope_option : NULL,
+			scope,
+			NULL};
 	auto_close int read_fd = -1, write_fd = -1, pidfd = -1;
 	struct proc_fd fds[1];
 	struct proc_spawn spawn = {
@@ -27,7 +34,8 @@ int keeper_spawn(const struct keeper_spawn *s, struct err *e)
 	ssize_t n;
 
 	if ((size_t)snprintf(program, sizeof(program), "%s", s->program) >= sizeof(program) ||
-	    (size_t)snprintf(run_dir, sizeof(run_dir), "%s", s->run_dir) >= sizeof(run_dir))
+	    (size_t)snprintf(run_dir, sizeof(run_dir), "%s", s->run_dir) >= sizeof(run_dir) ||
+	    (size_t)snprintf(scope, sizeof(scope), "%s", s->scope ? s->scope : "") >= sizeof(scope))
 		return err_set(e, ENAMETOOLONG, "keeper in %.100s", s->run_dir);
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return err_sys(e, "pipe");

@@ -59,12 +59,15 @@ static void be_ordinary(const struct rlimit *limit)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	sigset_t none;
+	struct err ignored;
 
 	for (int sig = 1; sig < NSIG; sig++)
 		(void)sigaction(sig, &dfl, NULL); /* KILL and STOP refuse */
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setrlimit(RLIMIT_NOFILE, limit);
+	/* Ours may be low, for the memory killer to pass us over. */
+	(void)fs_write_at(AT_FDCWD, "/proc/self/oom_score_adj", "0", &ignored);
 	(void)prctl(PR_SET_NAME, "keeper-worker");
 }
 

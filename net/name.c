@@ -5,7 +5,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdbool.h>
 
 #include "base/text.h"
 
@@ -55,6 +54,21 @@ void name_link(const struct name *n, uint32_t host_part, char ret[IFNAMSIZ])
 	assert(host_part >> HOST_PART_BITS == 0);
 
 	(void)snprintf(ret, IFNAMSIZ, "%.10s%04x", n->prefix, host_part & 0xfffff);
+}
+
+bool name_is_link(const char *name)
+{
+	const char *part = strrchr(name, '-');
+	char text[IFNAMSIZ];
+	struct name n;
+	struct err ignored;
+
+	if (!str_starts(name, "brt") || !part || strlen(name) >= IFNAMSIZ)
+		return false;
+	(void)snprintf(text, sizeof(text), "berth%s%.*s", part == name + 3 ? "" : "-",
+		       (int)(part - name - 3), name + 3);
+	return strlen(part + 1) >= 4 && part[1 + strspn(part + 1, "0123456789abcdef")] == '\0' &&
+	       name_derive(text, &n, &ignored) == 0;
 }
 
 uint32_t name_link_index(uint32_t address)

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <net/if.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -29,6 +30,9 @@ int name_derive(const char *text, struct name *ret, struct err *e);
 
 /* Addresses here are in host byte order. 'host_part' is below 2^20. */
 void name_link(const struct name *n, uint32_t host_part, char ret[IFNAMSIZ]);
+
+/* Whether a link is called as those of some Berth are, whatever was done to its group. */
+bool name_is_link(const char *name);
 
 /*
  * The index that the host's end of the task's link is given.  No two Berths

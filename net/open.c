@@ -113,7 +113,8 @@ static int note_quiet_links(struct net *net, struct err *e)
 	net->host.quiet = xcalloc(count + 1, sizeof(*net->host.quiet));
 	net->host.quiet_count = 0;
 	for (size_t i = 0; i < count; i++) {
-		if ((links[i].group & GROUPS_MASK) == GROUPS || (links[i].flags & IFF_LOOPBACK))
+		if ((links[i].group & GROUPS_MASK) == GROUPS || name_is_link(links[i].name) ||
+		    (links[i].flags & IFF_LOOPBACK))
 			continue;
 		memcpy(net->host.quiet[net->host.quiet_count++], links[i].name, IFNAMSIZ);
 	}

@@ -15,7 +15,8 @@
 #include "base/text.h"
 
 #define FILE_SIZE_MAX  65536
-#define QUIET_MAX      4096
+#define HOST_SIZE_MAX  (2 << 20)
+#define QUIET_MAX      65536
 #define JSON_DEPTH_MAX 4
 
 static const char *const mode_names[] = {[NET_NONE] = "none", [NET_BRIDGE] = "bridge"};
@@ -238,7 +239,7 @@ void state_close(struct state *s)
 
 int state_read_host(const struct state *s, struct host_state *ret, struct err *e)
 {
-	auto_buf struct buf b = BUF_INIT(FILE_SIZE_MAX);
+	auto_buf struct buf b = BUF_INIT(HOST_SIZE_MAX);
 	struct err why = {0};
 
 	if (faccessat(s->dir_fd, "host", F_OK, 0) < 0 && errno == ENOENT)

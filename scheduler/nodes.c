@@ -9,20 +9,16 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/clock.h"
-#include "base/frame.h"
-#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/stream.h"
 #include "base/text.h"
 #include "scheduler/internal.h"
 
-#define READ_SIZE 65536
-#define OUT_LIMIT (64 << 20) /* a node that reads nothing is cut off here */
+#define QUEUE_MAX (64 << 20) /* a node that reads nothing is cut off here */
 
 struct ask {
 	struct ask *next;
@@ -33,9 +29,7 @@ struct ask {
 struct session {
 	struct session *next;
 	struct nodes *nodes;
-	int fd;
-	struct loop_fd *watch;
-	struct buf in, out;
+	struct stream *stream;
 	const char *instance; /* NULL until hello; the core's */
 	struct ask *asks;
 	int64_t next_ask;
@@ -52,34 +46,11 @@ struct nodes {
 
 /* ---- sending ---- */
 
-static void write_out(struct session *s)
-{
-	while (s->out.size) {
-		ssize_t n = write(s->fd, s->out.data, s->out.size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break; /* full, or broken: then reading sees the end */
-		buf_consume(&s->out, (size_t)n);
-	}
-	loop_want(s->watch, s->out.size ? LOOP_READ | LOOP_WRITE : LOOP_READ);
-}
-
-static void send_text(struct session *s, const char *text)
-{
-	frame_put(&s->out, text, strlen(text));
-	if (buf_overflow(&s->out))
-		(void)shutdown(s->fd, SHUT_RDWR); /* it reads nothing: reading sees the end */
-	else
-		write_out(s);
-}
-
 static void send_message(struct session *s, enum ecs_node_type type, const void *message)
 {
 	auto_free char *text = ecs_node_dump(type, message);
 
-	send_text(s, text);
+	stream_put(s->stream, text, strlen(text));
 }
 
 static struct session *session_of(struct nodes *n, const char *instance)
@@ -95,7 +66,7 @@ void nodes_send(struct nodes *n, const char *instance, const char *message)
 	struct session *s = session_of(n, instance);
 
 	if (s)
-		send_text(s, message);
+		stream_put(s->stream, message, strlen(message));
 }
 
 /* ---- questions ---- */
@@ -212,8 +183,9 @@ static const struct {
 	{ECS_NODE_ANSWER, false, sizeof(struct ecs_node_answer), on_answer},
 };
 
-static int handle(struct session *s, const char *data, size_t size, struct err *e)
+static int handle(void *ctx, const char *data, size_t size, struct err *e)
 {
+	struct session *s = ctx;
 	auto_json json_t *doc = NULL;
 	auto_arena struct arena a = {0};
 	enum ecs_node_type type;
@@ -258,18 +230,16 @@ static void free_session(struct session *s)
 		p = &(*p)->next;
 	*p = s->next;
 	end_asks(s);
-	loop_unwatch(s->watch);
-	(void)close(s->fd);
-	buf_done(&s->in);
-	buf_done(&s->out);
+	stream_free(s->stream);
 	free(s);
 }
 
-static void hang_up(struct session *s, const char *why)
+static void on_end(void *ctx, const char *why)
 {
+	struct session *s = ctx;
 	struct nodes *n = s->nodes;
 	void (*on_gone)(void *ctx) = s->on_gone;
-	void *ctx = s->ctx;
+	void *gone_ctx = s->ctx;
 
 	log_warn("instance=%s: disconnected: %s", s->instance ? s->instance : "-", why);
 	if (s->instance) {
@@ -278,64 +248,27 @@ static void hang_up(struct session *s, const char *why)
 	}
 	free_session(s);
 	if (on_gone)
-		on_gone(ctx);
-}
-
-static void read_frames(struct session *s)
-{
-	enum frame_result r;
-	struct err e = {0};
-	const char *data;
-	size_t size;
-
-	while ((r = frame_peek(&s->in, ECS_NODE_FRAME_MAX, &data, &size)) == FRAME_READY) {
-		if (handle(s, data, size, &e) < 0) {
-			hang_up(s, e.msg);
-			return;
-		}
-		frame_drop(&s->in);
-	}
-	if (r == FRAME_TOO_BIG)
-		hang_up(s, "message is too large");
-}
-
-static void on_ready(void *ctx, int events)
-{
-	struct session *s = ctx;
-	void *room;
-	ssize_t n;
-
-	if (events & LOOP_WRITE)
-		write_out(s);
-	if (!(events & LOOP_READ))
-		return;
-	room = buf_reserve(&s->in, READ_SIZE);
-	n = room ? read(s->fd, room, READ_SIZE) : -1;
-	if (n < 0 && room && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		hang_up(s, n == 0 ? "the node hung up" : "read failed");
-		return;
-	}
-	buf_commit(&s->in, (size_t)n);
-	read_frames(s);
+		on_gone(gone_ctx);
 }
 
 int nodes_add(struct nodes *n, int fd, void (*on_gone)(void *ctx), void *ctx, struct err *e)
 {
 	struct session *s = xcalloc(1, sizeof(*s));
+	const struct stream_options o = {.loop = n->loop,
+					 .fd = fd,
+					 .frame_max = ECS_NODE_FRAME_MAX,
+					 .queue_max = QUEUE_MAX,
+					 .on_frame = handle,
+					 .on_end = on_end,
+					 .ctx = s};
 
-	s->nodes = n;
-	s->fd = fd;
-	s->on_gone = on_gone;
-	s->ctx = ctx;
-	buf_init(&s->in, ECS_NODE_FRAME_MAX + READ_SIZE + 4);
-	buf_init(&s->out, OUT_LIMIT);
-	if (loop_watch(n->loop, fd, LOOP_READ, on_ready, s, &s->watch, e) < 0) {
+	if (stream_open(&o, &s->stream, e) < 0) {
 		free(s);
-		(void)close(fd);
 		return -e->code;
 	}
+	s->nodes = n;
+	s->on_gone = on_gone;
+	s->ctx = ctx;
 	s->next = n->sessions;
 	n->sessions = s;
 	return 0;

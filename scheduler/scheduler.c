@@ -17,6 +17,7 @@
 #define STOPPED_KEEP_MAX 20000
 
 struct scheduler {
+	struct ecs_identity identity; /* lent to the parts below */
 	struct loop *loop;
 	struct ledger *ledger;
 	struct logs *logs;
@@ -43,7 +44,7 @@ static void on_commit_failure(void *ctx, const struct err *why)
 
 static int start(struct scheduler *s, const struct scheduler_options *o, struct err *e)
 {
-	struct core_options core = {.identity = {.region = o->region, .account = o->account},
+	struct core_options core = {.identity = s->identity,
 				    .stopped_keep_ms = STOPPED_KEEP_MS,
 				    .stopped_keep_max = STOPPED_KEEP_MAX};
 	struct api_options api;
@@ -53,7 +54,7 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 	loop_on_signal(s->loop, SIGTERM, on_stop, s);
 	loop_on_signal(s->loop, SIGINT, on_stop, s);
 	if (ledger_open(s->loop, o->state_dir, &core, on_commit_failure, s, &s->ledger, e) < 0 ||
-	    logs_open(s->loop, o->state_dir, &core.identity, &s->logs, e) < 0)
+	    logs_open(s->loop, o->state_dir, &s->identity, &s->logs, e) < 0)
 		return -e->code;
 
 	s->nodes = nodes_new(s->loop, s->ledger, s->logs);
@@ -73,7 +74,7 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 
 int scheduler_run(const struct scheduler_options *o, struct err *e)
 {
-	struct scheduler s = {0};
+	struct scheduler s = {.identity = {.region = o->region, .account = o->account}};
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN);

@@ -6,7 +6,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +17,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/conf.h"
 #include "base/fs.h"
 #include "base/hash.h"
@@ -28,8 +32,8 @@
 #define NOBODY            65534
 #define CREDENTIALS_BYTES 4096
 #define BACKLOG           512
-#define PORT_TRIES        40
-#define PORT_TRY_US       50000
+#define LOCK_WAIT_MS      30000
+#define LOCK_PAUSE_MS     20
 
 /* ---- configuration ---- */
 
@@ -117,7 +121,7 @@ int host_open(const char *root, const char *config_file, struct host *ret, struc
 	auto_free char *real = NULL;
 	const char *slash;
 
-	*ret = (struct host){0};
+	*ret = (struct host){.lock_fd = -1};
 	if (fs_mkdirs(AT_FDCWD, root, 0755, e) < 0)
 		return -e->code;
 	real = realpath(root, NULL);
@@ -145,22 +149,52 @@ void host_done(struct host *h)
 {
 	if (h->secret_key)
 		explicit_bzero(h->secret_key, strlen(h->secret_key));
+	close_fd(&h->lock_fd);
 	arena_done(&h->arena);
 }
 
-int host_lock(const struct host *h, struct err *e)
+/* Whether the daemon that wrote its pid and start time into the lock file is alive. */
+static bool holder_lives(int lock_fd)
 {
+	char text[64] = "", *end;
+	struct pollfd p = {.events = POLLIN};
+	auto_close int pidfd = -1;
+	uint64_t start;
+	pid_t pid;
+
+	if (pread(lock_fd, text, sizeof(text) - 1, 0) <= 0)
+		return false;
+	pid = (pid_t)strtol(text, &end, 10);
+	start = strtoull(end, NULL, 10);
+	p.fd = pidfd = pid > 0 ? proc_pidfd_open(pid) : -1;
+	return pidfd >= 0 && proc_start_time(pid) == start && poll(&p, 1, 0) == 0;
+}
+
+/* One that was killed may leave a child behind that is still to be ended by the kernel. */
+int host_lock(struct host *h, struct err *e)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * NS_PER_MS};
+	int64_t end_ms = clock_mono_ms() + LOCK_WAIT_MS;
 	auto_free char *path = xasprintf("%s/berthd.lock", h->run_dir);
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	char text[64];
+	int len;
 
 	if (fd < 0)
 		return err_sys(e, "open %s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		(void)err_sys(e, "another berthd runs with the root %s", h->root);
-		(void)close(fd);
-		return -e->code;
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return err_sys(e, "lock %s", path);
+		if (holder_lives(fd) || clock_mono_ms() > end_ms)
+			return err_set(e, EBUSY, "another berthd runs with the root %s", h->root);
+		(void)nanosleep(&pause, NULL);
 	}
-	return 0; /* the descriptor stays open, and the lock with it */
+	len = snprintf(text, sizeof(text), "%d %" PRIu64 "\n", (int)getpid(),
+		       proc_start_time(getpid()));
+	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)len, 0) != len)
+		return err_sys(e, "write %s", path);
+	h->lock_fd = take_fd(fd);
+	return 0;
 }
 
 /* ---- credentials ---- */
@@ -271,11 +305,6 @@ int host_listen_tcp(const struct host *h, int *ret_fd, uint16_t *ret_port, struc
 		return err_set(e, EINVAL, "listen '%s' is not ADDRESS:PORT, such as 127.0.0.1:4566",
 			       text);
 	r = bind_and_listen(ai, text, ret_fd, ret_port, e);
-	/* The server of a daemon that was just killed has the port for a moment longer. */
-	for (unsigned i = 0; r == -EADDRINUSE && i < PORT_TRIES; i++) {
-		(void)usleep(PORT_TRY_US);
-		r = bind_and_listen(ai, text, ret_fd, ret_port, e);
-	}
 	freeaddrinfo(ai);
 	return r;
 }

@@ -33,10 +33,12 @@ struct host {
 	char *name;
 	char *libexec_dir; /* berth-keeper, berth-worker */
 	char *self;        /* our own executable */
+	bool waits_for_keeper;
 	struct config config;
 	char *access_key, *secret_key;
 	uid_t uid; /* of the server */
 	gid_t gid;
+	int lock_fd;
 };
 
 /* The directories, made; the configuration, read and checked. 'config_file' NULL: the usual one. */
@@ -46,8 +48,11 @@ void host_done(struct host *h);
 /* The access key: made at the first start, kept in etc/berth/credentials. */
 int host_credentials(struct host *h, struct err *e);
 
-/* Only one daemon for a root: a lock that lives as long as the process. */
-int host_lock(const struct host *h, struct err *e);
+/*
+ * Only one daemon for a root: a lock that lives as long as the process and its
+ * children.  Those of a daemon that was just killed are waited for.
+ */
+int host_lock(struct host *h, struct err *e);
 
 /* Listening sockets of the server: "ADDR:PORT", and run/berth/api.sock. */
 int host_listen_tcp(const struct host *h, int *ret_fd, uint16_t *ret_port, struct err *e);

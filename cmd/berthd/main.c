@@ -20,10 +20,12 @@ enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_DESTROY };
 struct options {
 	enum role role;
 	const char *root, *listen, *config;
+	bool no_keeper;
 };
 
 static const char usage[] =
 	"usage: berthd [server|agent|destroy] [--root DIR] [--listen ADDR:PORT] [--config FILE]\n"
+	"              [--no-keeper]\n"
 	"\n"
 	"  server          the control plane only\n"
 	"  agent           the node only (needs a server to talk to)\n"
@@ -32,6 +34,7 @@ static const char usage[] =
 	"  --root DIR      etc/berth, var/lib/berth and run/berth lie below DIR (default /)\n"
 	"  --listen A:P    where the AWS APIs are answered (default 127.0.0.1:4566)\n"
 	"  --config FILE   instead of DIR/etc/berth/berth.conf\n"
+	"  --no-keeper     wait for berth-keeper, which the service manager starts\n"
 	"  --version, --help\n";
 
 static int usage_error(const char *what, const char *value)
@@ -66,6 +69,8 @@ static int parse(int argc, char **argv, struct options *ret)
 				known = true;
 			}
 		}
+		if (strcmp(argv[i], "--no-keeper") == 0)
+			known = ret->no_keeper = true;
 		for (size_t f = 0; !known && f < ARRAY_COUNT(flags); f++) {
 			size_t len = strlen(flags[f].name);
 
@@ -115,6 +120,7 @@ static int run_server(struct host *h, struct err *e)
 	    host_listen_unix(h, &s.unix_fd, e) < 0)
 		return -e->code;
 	say_ready(h, port);
+	proc_notify("READY=1");
 	return server_run_here(&s, e);
 }
 
@@ -149,6 +155,7 @@ static int fill_agent_options(const struct host *h, struct agent_options *ret, s
 				      .state_dir = h->state_dir,
 				      .run_dir = h->run_dir,
 				      .libexec_dir = h->libexec_dir,
+				      .waits_for_keeper = h->waits_for_keeper,
 				      .bridge_cidr = c->bridge_cidr,
 				      .pull_behavior = c->pull_behavior};
 	if (!parse_i64(c->task_cleanup_s, 0, INT32_MAX, &cleanup_s))
@@ -198,6 +205,7 @@ static int run_both(struct host *h, struct err *e)
 	o.on_ready = on_ready;
 	o.ctx = &b;
 	r = agent_run(&o, e);
+	proc_notify("STOPPING=1");
 	server_stop(&b.server);
 	return r;
 }
@@ -235,6 +243,7 @@ static int run(const struct options *o, struct err *e)
 	if (r == 0) {
 		if (o->listen)
 			h.config.listen = arena_strdup(&h.arena, o->listen);
+		h.waits_for_keeper = o->no_keeper;
 		log_open("berthd", level_of(h.config.log_level));
 		r = host_lock(&h, e);
 	}

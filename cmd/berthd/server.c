@@ -29,7 +29,7 @@
 #include "scheduler/scheduler.h"
 
 /* Descriptors of the child. */
-enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD };
+enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD, LOCK_FD };
 
 #define OPTIONS_BYTES 16384
 #define READY_MS      10000
@@ -162,7 +162,8 @@ int server_start(struct server *s, int *ret_node_fd, struct err *e)
 					      {ready_w, READY_FD},
 					      {theirs, NODE_FD},
 					      {s->unix_fd, UNIX_FD},
-					      {s->tcp_fd, TCP_FD}};
+					      {s->tcp_fd, TCP_FD},
+					      {s->host->lock_fd, LOCK_FD}};
 
 		spawn.fds = fds;
 		spawn.fd_count = ARRAY_COUNT(fds);
@@ -208,7 +209,7 @@ static int run_as_child(const struct child_options *o, pid_t parent, struct err 
 						  .access_key = o->access_key,
 						  .secret_key = o->secret_key};
 
-	for (int fd = OPTIONS_FD; fd <= TCP_FD; fd++)
+	for (int fd = OPTIONS_FD; fd <= LOCK_FD; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return err_sys(e, "descriptor %d", fd);
 	if (drop_rights(o->state_dir, (uid_t)o->uid, (gid_t)o->gid, e) < 0)

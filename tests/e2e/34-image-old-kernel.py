@@ -6,7 +6,6 @@
 # at a time, user.* attributes on tmpfs, the newer parts of Landlock. The machine
 # is one initramfs: our programs, docker-registry with an image, and a script.
 
-import glob
 import os
 import re
 import shutil
@@ -14,13 +13,14 @@ import subprocess
 
 import berth
 import imagelab as lab
+import vmlab
 from berth import equal
 
 INIT = r"""#!/bin/sh
 export PATH=/bin
 mkdir -p /proc /sys /dev /tmp /t /e /root
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
-for m in $(cat /modules); do insmod /lib/mod/$m; done
+for m in MODULES; do insmod /modules/$m; done
 ip link set lo up
 echo "kernel $(uname -r)"
 docker-registry serve /registry.yml >/registry.log 2>&1 &
@@ -65,47 +65,16 @@ http: {addr: "127.0.0.1:5000"}
 """
 
 
-def newest_kernel():
-    kernels = sorted(glob.glob("/boot/vmlinuz-6.1*-amd64"))
-    if not kernels or not shutil.which("qemu-system-x86_64"):
-        raise berth.Skip("no Linux 6.1 of Debian, or no QEMU")
-    return kernels[-1], kernels[-1].split("vmlinuz-")[1]
-
-
-def add_program(tree, path, name=None):
-    """A program and the libraries that it is linked with."""
-    shutil.copy(path, os.path.join(tree, "bin", name or os.path.basename(path)))
-    for library in re.findall(r"(/[^ ]+) \(0x", berth.run("ldd", path, check=False).stdout):
-        target = os.path.join(tree, library.lstrip("/"))
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        if not os.path.exists(target):
-            shutil.copy(os.path.realpath(library), target)
-
-
-def add_modules(tree, release):
-    os.makedirs(os.path.join(tree, "lib", "mod"), exist_ok=True)
-    names = []
-    for module in ("loop", "overlay"):
-        out = berth.run("modprobe", "-S", release, "--show-depends", module, check=False).stdout
-        for path in re.findall(r"^insmod (\S+)", out, re.M):
-            shutil.copy(path, os.path.join(tree, "lib", "mod"))
-            names.append(os.path.basename(path))
-    with open(os.path.join(tree, "modules"), "w") as f:
-        f.write("\n".join(dict.fromkeys(names)))
-
-
 def make_tree(tree, release):
     os.makedirs(os.path.join(tree, "bin"))
     for applet in ("sh", "mount", "umount", "insmod", "ip", "uname", "wget", "sleep", "ls", "mkdir", "rm", "cat", "seq",
                    "grep", "wc", "dmesg", "tail", "tr", "poweroff", "cp"):
         os.symlink("busybox", os.path.join(tree, "bin", applet))
     for path in (shutil.which("busybox"), shutil.which("docker-registry"), lab.TOOL, lab.WORKER):
-        add_program(tree, path)
-    add_modules(tree, release)
-    for name, text, mode in (("init", INIT, 0o755), ("registry.yml", REGISTRY, 0o644)):
-        with open(os.path.join(tree, name), "w") as f:
-            f.write(text)
-        os.chmod(os.path.join(tree, name), mode)
+        vmlab.add_program(tree, path, "bin/" + os.path.basename(path))
+    modules = vmlab.add_modules(tree, release, "loop", "overlay")
+    vmlab.write(tree, "init", INIT.replace("MODULES", " ".join(modules)), 0o755)
+    vmlab.write(tree, "registry.yml", REGISTRY)
     berth.run("truncate", "-s", "32m", os.path.join(tree, "ext4.img"))
     berth.run("mkfs.ext4", "-q", os.path.join(tree, "ext4.img"))
     image = lab.Image(lab.tar("both/", "both/l", "d/", "d/x", "d/y", "o/", "o/hidden", "gone"),
@@ -117,29 +86,19 @@ def make_tree(tree, release):
 
 
 def boot(directory, kernel):
-    initrd = os.path.join(directory, "initrd")
-    with open(initrd, "wb") as out:
-        find = subprocess.Popen(["find", "."], cwd=os.path.join(directory, "tree"), stdout=subprocess.PIPE)
-        cpio = subprocess.Popen(["cpio", "--quiet", "-o", "-H", "newc"], cwd=os.path.join(directory, "tree"),
-                                stdin=find.stdout, stdout=subprocess.PIPE)
-        subprocess.run(["gzip", "-1"], stdin=cpio.stdout, stdout=out, check=True)
-    log = os.path.join(directory, "log")
-    accel = "kvm" if os.access("/dev/kvm", os.W_OK) else "tcg"
-    for how in dict.fromkeys([accel, "tcg"]):
-        p = subprocess.run(["qemu-system-x86_64", "-machine", "q35", "-accel", how, "-cpu", "max", "-smp", "2", "-m", "768",
-                            "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
-                            "-serial", f"file:{log}", "-append",
-                            "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"],
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
-        with open(log, errors="replace") as f:
-            text = f.read().replace("\r", "")
-        if re.search(r"^kernel ", text, re.M):
-            return text
-    raise berth.Skip(f"the virtual machine did not start: {p.stdout[-300:]} {text[-300:]}")
+    initrd, log = os.path.join(directory, "initrd"), os.path.join(directory, "log")
+    vmlab.make_initrd(os.path.join(directory, "tree"), initrd)
+    p = subprocess.run(vmlab.qemu(kernel, initrd, log, "-no-reboot"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, timeout=600)
+    with open(log, errors="replace") as f:
+        text = f.read().replace("\r", "")
+    if not re.search(r"^kernel ", text, re.M):
+        raise AssertionError(f"the virtual machine did not start: {p.stdout[-300:]} {text[-300:]}")
+    return text
 
 
 def test_debians_kernel_pulls_and_mounts():
-    kernel, release = newest_kernel()
+    kernel, release = vmlab.kernel()
     directory = lab.scratch("v")
     try:
         make_tree(os.path.join(directory, "tree"), release)

@@ -8,7 +8,7 @@ import re
 import signal
 import urllib.request
 
-from berth import Census, Daemon, Registry, contains, equal, main, run, wait_for
+from berth import BUILD, Census, Daemon, Registry, contains, equal, main, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -118,8 +118,16 @@ def test_killing_the_daemon_while_tasks_start_leaves_none_half_made():
         daemon.start()
         for arn in arns:
             t = daemon.wait_stopped(arn)
-            equal(t["containers"][0].get("exitCode"), 3)
+            equal((t["containers"][0].get("exitCode"), t.get("stoppedReason")),
+                  (3, "Essential container in task exited"))
             equal(output(arn), "ran\n")  # once
+
+
+def test_a_second_daemon_of_the_same_root_is_refused():
+    second = run(os.path.join(BUILD, "berthd"), "--root", daemon.root, "--listen", "127.0.0.1:0", check=False)
+    equal(second.returncode, 1)
+    contains(second.stderr, f"another berthd runs with the root {daemon.root}")
+    equal(daemon.ecs("ListClusters")["clusterArns"] != [], True)
 
 
 def test_the_server_is_started_again():

@@ -2,6 +2,7 @@
 # tests/e2e/80-churn.py - 200 starts and stops in a row leave everything as it was
 # SPDX-License-Identifier: Apache-2.0
 
+import difflib
 import os
 import re
 import subprocess
@@ -70,7 +71,7 @@ def test_200_starts_and_stops_leave_nothing():
                 now["cgroups"] = [c for c in now["cgroups"] if daemon.name in c]
                 return dict(now, fds=[len(os.listdir(f"/proc/{p}/fd")) for p in pids],
                             processes=len(pids),
-                            elements=subprocess.run(["nft", "list", "ruleset"], stdout=subprocess.PIPE,
+                            elements=subprocess.run(["nft", "-s", "list", "ruleset"], stdout=subprocess.PIPE,
                                                     text=True).stdout,
                             files=tree_size(os.path.join(daemon.root, "var/lib/berth/tasks"))[1]
                             + tree_size(os.path.join(daemon.root, "run/berth"))[1])
@@ -94,7 +95,8 @@ def test_200_starts_and_stops_leave_nothing():
                 now = state()
                 for k in before:
                     if now[k] != before[k]:
-                        print(f"  {k}: {before[k]} -> {now[k]}")
+                        a, b = str(before[k]).splitlines(), str(now[k]).splitlines()
+                        print(f"  {k}:", *[line for line in difflib.unified_diff(a, b, lineterm="", n=0)][:20], sep="\n    ")
                 raise
             print(f"# agent: {memory} kB before, {rss_kb(daemon.process.pid)} kB after {ROUNDS} tasks")
     census.check()

@@ -27,7 +27,7 @@ class Skip(Exception):
     pass
 
 
-def wait_for(condition, seconds=30, what="a condition"):
+def wait_for(condition, seconds=30, what="a condition", pause=0.02):
     """What condition() returns, as soon as it is true."""
     deadline = time.monotonic() + seconds
     while True:
@@ -36,7 +36,7 @@ def wait_for(condition, seconds=30, what="a condition"):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} was not met in {seconds} s")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def run(*argv, check=True, env=None, input=None, timeout=120):
@@ -154,12 +154,16 @@ class Daemon:
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(60)
             directory = os.open(os.path.join(self.root, "run/berth"), os.O_PATH)
-            s.connect(f"/proc/self/fd/{directory}/api.sock")
-            os.close(directory)
+            try:
+                s.connect(f"/proc/self/fd/{directory}/api.sock")
+            finally:
+                os.close(directory)
             s.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Amz-Target: " + target.encode()
                       + b"\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
             answer = b"".join(iter(lambda: s.recv(65536), b""))
         head, _, text = answer.partition(b"\r\n\r\n")
+        if not head:
+            raise ConnectionError(f"{target}: the server hung up without an answer")
         return int(head.split()[1]), json.loads(text) if text else {}
 
     def ecs(self, operation, **body):

@@ -67,6 +67,27 @@ static void the_longest_link_name_fits(void **state)
 	assert_string_equal(link, "brt1a2b3c-fffff");
 }
 
+static void links_of_any_berth_are_known_by_name(void **state)
+{
+	static const struct {
+		const char *name;
+		bool ours;
+	} cases[] = {
+		{"brt-0007", true},        {"brt1a2b3c-0007", true},
+		{"brt1a2b3c-fffff", true}, {"brt-", false},
+		{"brt-000", false},        {"brt-000g", false},
+		{"brt1a2b3-0007", false},  {"brt1a2b3c4-0007", false},
+		{"brt1A2B3C-0007", false}, {"br-1a2b3c4d5e6f", false},
+		{"eth0", false},           {"", false},
+		{"brt-0007-0008", false},  {"brtx-0007-000000", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
+		if (name_is_link(cases[i].name) != cases[i].ours)
+			fail_msg("%s", cases[i].name);
+}
+
 static void an_index_is_positive_and_its_addresses_alone(void **state)
 {
 	static const uint32_t addresses[] = {0x0a000001, 0xac1c0002, 0xac1c0003,
@@ -97,6 +118,7 @@ int main(void)
 		cmocka_unit_test(names_follow_from_the_name_of_the_berth),
 		cmocka_unit_test(other_names_are_refused),
 		cmocka_unit_test(the_longest_link_name_fits),
+		cmocka_unit_test(links_of_any_berth_are_known_by_name),
 		cmocka_unit_test(an_index_is_positive_and_its_addresses_alone),
 		cmocka_unit_test(a_mac_is_made_of_the_address),
 	};
