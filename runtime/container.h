@@ -22,6 +22,7 @@ struct runtime {
 struct container {
 	struct runtime *rt; /* borrowed, as the spec is */
 	const struct runtime_create *spec;
+	const struct runtime_checkpoint *restore; /* NULL: a new one is made */
 	struct config_doc doc;
 	struct config *config;       /* in doc */
 	struct ns_wish ns[NS_COUNT]; /* the config's, netns_fd and joined host namespaces applied */
@@ -50,6 +51,9 @@ struct container {
  * process, right after clone; single-threaded, so it may allocate.
  */
 _Noreturn void init_main(struct container *c);
+
+/* checkpoint.c: make it from images; c->pid and c->pidfd are set. */
+int checkpoint_restore(struct container *c, const struct runtime_checkpoint *spec, struct err *e);
 
 /*
  * spawn.c: make that process.  On success c->pid, c->pidfd and c->sync_fd are

@@ -500,13 +500,41 @@ static void drop_pid_file(struct container *c)
 
 /* ---- */
 
-static const struct step {
+/* ---- restore ---- */
+
+static int restore_init(struct container *c, struct err *e)
+{
+	return checkpoint_restore(c, c->restore, e);
+}
+
+/* It runs: nobody listens to be started. */
+static int record_restored(struct container *c, struct err *e)
+{
+	close_fd(&c->start_fd);
+	(void)unlinkat(c->dir_fd, STATE_SOCKET, 0);
+	c->state.pid = c->pid;
+	c->state.start_time = (int64_t)proc_start_time(c->pid);
+	if (state_write(c->dir_fd, &c->state, e) < 0)
+		return -e->code;
+	return io_write_pid(c->spec->io.pid_file, c->pid, e);
+}
+
+/* ---- */
+
+struct step {
 	int (*make)(struct container *c, struct err *e);
 	void (*drop)(struct container *c); /* also after a make that failed halfway */
-} steps[] = {
+};
+
+static const struct step create_steps[] = {
 	{load_config, NULL},        {look_at_host, NULL},    {claim, drop_state},
 	{make_cgroup, drop_cgroup}, {spawn_init, kill_init}, {set_up, NULL},
 	{record, drop_pid_file},
+};
+
+static const struct step restore_steps[] = {
+	{load_config, NULL},        {look_at_host, NULL},      {claim, drop_state},
+	{make_cgroup, drop_cgroup}, {restore_init, kill_init}, {record_restored, drop_pid_file},
 };
 
 static void container_init(struct container *c, struct runtime *rt,
@@ -546,19 +574,20 @@ static void container_done(struct container *c)
 	config_doc_done(&c->doc);
 }
 
-int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
-		   struct err *e)
+static int make_container(struct runtime *rt, const struct runtime_create *spec,
+			  const struct runtime_checkpoint *restore, pid_t *ret_pid, struct err *e)
 {
+	const struct step *steps = restore ? restore_steps : create_steps;
+	size_t count = restore ? ARRAY_COUNT(restore_steps) : ARRAY_COUNT(create_steps);
 	struct container c;
 	int r = 0;
-
-	assert(rt && spec->id && spec->bundle);
 
 	if (state_check_id(spec->id, e) < 0 || protect_check(e) < 0 ||
 	    io_check_preserved(spec->io.preserve_fds, e) < 0)
 		return -e->code;
 	container_init(&c, rt, spec);
-	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(steps); i++) {
+	c.restore = restore;
+	for (size_t i = 0; r == 0 && i < count; i++) {
 		r = steps[i].make(&c, e);
 		for (size_t k = i + 1; r != 0 && k-- > 0;)
 			if (steps[k].drop)
@@ -568,4 +597,20 @@ int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t 
 		*ret_pid = c.pid;
 	container_done(&c);
 	return r;
+}
+
+int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
+		   struct err *e)
+{
+	assert(rt && spec->id && spec->bundle);
+
+	return make_container(rt, spec, NULL, ret_pid, e);
+}
+
+int runtime_restore(struct runtime *rt, const struct runtime_create *spec,
+		    const struct runtime_checkpoint *checkpoint, pid_t *ret_pid, struct err *e)
+{
+	assert(rt && spec->id && spec->bundle && checkpoint->images);
+
+	return make_container(rt, spec, checkpoint, ret_pid, e);
 }

@@ -218,10 +218,21 @@ int runtime_update(struct runtime *rt, const char *id, const json_t *resources, 
 int runtime_stats_json(struct runtime *rt, const char *id, json_t **ret, struct err *e);
 
 /*
- * A descriptor that becomes readable when the kernel may have found too little
- * memory in the container; runtime_oom_look() then tells whether it has.
- * RUNTIME_ABSENT.
+ * A running container to images and back, by the host's criu; not with a
+ * terminal.  What is not left running has still to be deleted.
+ * RUNTIME_ABSENT, RUNTIME_STOPPED; RUNTIME_EXISTS.
  */
+struct runtime_checkpoint {
+	const char *images, *work, *parent; /* directories; the last two: NULL, none */
+	bool leave_running, pre_dump;
+	const char *const *criu_options; /* more of criu's own; NULL-terminated, or NULL */
+};
+int runtime_checkpoint(struct runtime *rt, const char *id, const struct runtime_checkpoint *spec,
+		       struct err *e);
+int runtime_restore(struct runtime *rt, const struct runtime_create *spec,
+		    const struct runtime_checkpoint *checkpoint, pid_t *ret_pid, struct err *e);
+
+/* Too little memory: 'fd' becomes readable when there may be, _look() tells.  RUNTIME_ABSENT. */
 struct runtime_oom {
 	int fd; /* the caller's */
 	bool counted;

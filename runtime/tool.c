@@ -63,18 +63,16 @@ static int wait_for(const char *name, int pidfd, int timeout_ms, int *ret_status
 	return proc_wait(pidfd, ret_status, e);
 }
 
-int tool_run(char *const argv[], int timeout_ms, const char *what, struct err *e)
+static int run(char *const argv[], int timeout_ms, const char *what, int out,
+	       const struct proc_fd *fds, size_t fd_count, struct err *e)
 {
-	auto_close int out = memfd_create("output", MFD_CLOEXEC), pidfd = -1;
-	struct proc_fd fds[] = {{out, 1}, {out, 2}};
-	char path[PATH_MAX], tail[OUTPUT_SHOWN + 1];
+	auto_close int pidfd = -1;
+	char path[PATH_MAX], tail[OUTPUT_SHOWN + 1] = "";
 	struct proc_spawn s = {
-		.path = path, .argv = argv, .envp = environ, .fds = fds, .fd_count = 2};
+		.path = path, .argv = argv, .envp = environ, .fds = fds, .fd_count = fd_count};
 	int status = -1;
 	pid_t pid;
 
-	if (out < 0)
-		return err_sys(e, "memfd");
 	if (!tool_find(argv[0], path))
 		return err_set(e, ENOTSUP, "%s: %s is not installed on this host", what, argv[0]);
 	if (proc_spawn(&s, &pid, &pidfd, e) < 0 ||
@@ -82,7 +80,25 @@ int tool_run(char *const argv[], int timeout_ms, const char *what, struct err *e
 		return err_wrap(e, "%s", what);
 	if (status == 0)
 		return 0;
-	read_tail(out, tail);
+	if (out >= 0)
+		read_tail(out, tail);
 	return err_set(e, ECANCELED, "%s: %s: exit status %d%s%s", what, argv[0], status,
 		       *tail ? ": " : "", tail);
+}
+
+int tool_run(char *const argv[], int timeout_ms, const char *what, struct err *e)
+{
+	auto_close int out = memfd_create("output", MFD_CLOEXEC);
+	const struct proc_fd fds[] = {{out, 1}, {out, 2}};
+
+	if (out < 0)
+		return err_sys(e, "memfd");
+	return run(argv, timeout_ms, what, out, fds, ARRAY_COUNT(fds), e);
+}
+
+int tool_run_with_stdio(char *const argv[], int timeout_ms, const char *what, struct err *e)
+{
+	static const struct proc_fd fds[] = {{0, 0}, {1, 1}, {2, 2}};
+
+	return run(argv, timeout_ms, what, -1, fds, ARRAY_COUNT(fds), e);
 }

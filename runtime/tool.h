@@ -20,3 +20,5 @@ bool tool_find(const char *name, char ret[PATH_MAX]);
  * told when it fails.
  */
 int tool_run(char *const argv[], int timeout_ms, const char *what, struct err *e);
+/* The same with our standard descriptors as its own: it passes them on. */
+int tool_run_with_stdio(char *const argv[], int timeout_ms, const char *what, struct err *e);

@@ -44,7 +44,7 @@ static unsigned listening(void)
 	return text && parse_u32(text, 1024, &count) ? count : 0;
 }
 
-static struct runtime_create create_spec(const struct arguments *a)
+struct runtime_create command_create_spec(const struct arguments *a)
 {
 	struct runtime_create spec = RUNTIME_CREATE_INIT;
 
@@ -66,7 +66,7 @@ static struct runtime_create create_spec(const struct arguments *a)
 
 int command_create(struct runtime *rt, const struct arguments *a, struct err *e)
 {
-	struct runtime_create spec = create_spec(a);
+	struct runtime_create spec = command_create_spec(a);
 	pid_t pid;
 
 	return command_outcome(runtime_create(rt, &spec, &pid, e), spec.id, e);
@@ -107,7 +107,7 @@ static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_
 
 int command_run(struct runtime *rt, const struct arguments *a, struct err *e)
 {
-	struct runtime_create spec = create_spec(a);
+	struct runtime_create spec = command_create_spec(a);
 	struct foreground f = FOREGROUND_INIT;
 	int r;
 

@@ -139,6 +139,35 @@ static const struct option events_options[] = {
 	{"stats", 0, OPTION_FLAG, AT(stats), NULL, "print them once"},
 	OPTION_HELP,
 };
+#define OPTIONS_OF_CRIU                                                                             \
+	{"image-path", 0, OPTION_STRING, AT(image_path), "DIR", "the images (checkpoint)"},         \
+		{"work-path", 0, OPTION_STRING, AT(work_path), "DIR", "criu's logs"},               \
+		{"parent-path", 0, OPTION_STRING, AT(parent_path), "DIR", "an earlier pre-dump"},   \
+		{"tcp-established", 0, OPTION_FLAG, AT(tcp_established), NULL, "with connections"}, \
+		{"tcp-close", 0, OPTION_FLAG, AT(tcp_close), NULL, "without them"},                 \
+		{"ext-unix-sk", 0, OPTION_FLAG, AT(ext_unix_sk), NULL, "with unix sockets"},        \
+		{"shell-job", 0, OPTION_FLAG, AT(shell_job), NULL, "with a session of others"},     \
+		{"file-locks", 0, OPTION_FLAG, AT(file_locks), NULL, "with file locks"},            \
+		{"auto-dedup", 0, OPTION_FLAG, AT(auto_dedup), NULL, "each page once"},             \
+		{"lazy-pages", 0, OPTION_FLAG, AT(lazy_pages), NULL, "memory when it is touched"},  \
+		{"empty-ns", 0, OPTION_LIST, AT(empty_ns), "KIND", "do not keep this namespace"},   \
+	{                                                                                           \
+		"manage-cgroups-mode", 0, OPTION_STRING, AT(manage_cgroups), "MODE",                \
+			"accepted; cgroups are made by us"                                          \
+	}
+static const struct option checkpoint_options[] = {
+	OPTIONS_OF_CRIU,
+	{"leave-running", 0, OPTION_FLAG, AT(leave_running), NULL, "do not end it"},
+	{"pre-dump", 0, OPTION_FLAG, AT(pre_dump), NULL, "memory only, and leave it running"},
+	OPTION_HELP,
+};
+static const struct option restore_options[] = {
+	OPTIONS_OF_CRIU,
+	OPTIONS_OF_CREATE,
+	OPTION_DETACH,
+	{"keep", 0, OPTION_FLAG, AT(keep), NULL, "do not delete the container when it has ended"},
+	OPTION_HELP,
+};
 static const struct option spec_options[] = {OPTION_BUNDLE, OPTION_HELP};
 static const struct option no_options[] = {OPTION_HELP};
 
@@ -180,6 +209,10 @@ static const struct command {
 	 command_update, false, false},
 	{"events", "ID", "print what a container uses, until it ends", OPTIONS(events_options), 1,
 	 1, command_events, false, false},
+	{"checkpoint", "ID", "keep a running container in files, by criu",
+	 OPTIONS(checkpoint_options), 1, 1, command_checkpoint, false, false},
+	{"restore", "ID", "make a container from such files", OPTIONS(restore_options), 1, 1,
+	 command_restore, true, false},
 	{"spec", "", "write a config.json to begin with", OPTIONS(spec_options), 0, 0, command_spec,
 	 false, true},
 	{"features", "", "print what this runtime can do as JSON", OPTIONS(no_options), 0, 0,

@@ -23,6 +23,10 @@ struct arguments {
 	const char *bundle, *config, *pid_file, *console_socket, *process, *user, *cwd, *format;
 	const char *env[OPTION_LIST_MAX + 1], *caps[OPTION_LIST_MAX + 1],
 		*cgroups[OPTION_LIST_MAX + 1], *gids[OPTION_LIST_MAX + 1];
+	const char *image_path, *work_path, *parent_path, *manage_cgroups, *status_fd, *page_server,
+		*empty_ns[OPTION_LIST_MAX + 1];
+	bool leave_running, tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks,
+		pre_dump, auto_dedup, lazy_pages;
 	const char *interval, *resources; /* and the limits of update: */
 	const char *blkio_weight, *cpu_period, *cpu_quota, *cpu_burst, *cpu_share, *cpu_rt_period,
 		*cpu_rt_runtime, *cpu_idle, *cpuset_cpus, *cpuset_mems, *memory,

@@ -341,6 +341,64 @@ def events(h):
         expect("not running" in h.oci("events", b.id, check=False).stderr)
 
 
+def no_criu(h):
+    """checkpoint says what it lacks, and what it cannot do"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        p = h.oci("checkpoint", "--image-path", b.path + "/images", b.id, check=False,
+                  env=dict(os.environ, PATH="/nosuch"))
+        expect(p.returncode == 1 and "criu is not installed" in p.stderr, p.stderr)
+        equal(b.state()["status"], "running")
+        expect("does not exist" in h.oci("checkpoint", "absent", check=False).stderr)
+        with h.bundle() as other:
+            p = h.oci("restore", "--image-path", "/nosuch", "-b", other.path, "-d", other.id, check=False)
+            expect(p.returncode == 1 and "/nosuch" in p.stderr, p.stderr)
+        expect("does not exist" in h.oci("state", other.id, check=False).stderr)
+    if not shutil.which("criu"):
+        return
+    with h.bundle(lambda c: c["process"].update(terminal=True)) as b:
+        b.args("/bin/probe", "stay").begin_in_terminal()
+        p = h.oci("checkpoint", "--image-path", b.path + "/images", b.id, check=False)
+        expect(p.returncode == 1 and "with a terminal is not supported" in p.stderr, p.stderr)
+
+
+def criu_works():
+    return bool(shutil.which("criu")) and subprocess.run(["criu", "check"], stdout=subprocess.DEVNULL,
+                                                         stderr=subprocess.DEVNULL).returncode == 0
+
+
+@only_where(criu_works)
+def checkpointing(h):
+    """A container is kept in files, and goes on from them where it was"""
+    def change(c):
+        c["linux"]["namespaces"] = [n for n in c["linux"]["namespaces"] if n["type"] != "network"]
+        c["linux"]["readonlyPaths"] = []
+        for s in c["process"]["capabilities"].values():
+            s += ["CAP_DAC_OVERRIDE"]
+    with h.bundle(change, own_rootfs=True) as b:
+        count = os.path.join(b.rootfs, "tmp/count")
+        number = lambda: int(open(count).read() or "0") if os.path.exists(count) else 0
+        b.args("/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /tmp/new; mv /tmp/new /tmp/count; sleep 0.1; done")
+        b.begin()
+        until(lambda: number() > 3, "it counts")
+        images = b.path + "/images"
+        p = h.oci("checkpoint", "--image-path", images, "--work-path", b.path + "/work", b.id, check=False, timeout=120)
+        if p.returncode:
+            raise AssertionError(p.stderr + open(b.path + "/work/dump.log").read()[-1500:])
+        b.wait_status("stopped")
+        h.oci("delete", b.id)
+        seen = number()
+        try:
+            h.quiet("restore", "--image-path", images, "--work-path", b.path + "/work", "-d", "--pid-file",
+                    b.path + "/pid", "-b", b.path, b.id, timeout=120)
+        except AssertionError as e:
+            raise AssertionError(f"{e} {open(b.path + '/work/restore.log').read()[-1500:]}") from None
+        equal((b.state()["status"], open(b.path + "/pid").read()), ("running", str(b.pid())))
+        until(lambda: number() > seen, "it goes on")
+        equal(b.exec(b.id, "/bin/echo", "in").stdout, "in\n")
+        expect(f"/{b.id}" in open(f"/proc/{b.pid()}/cgroup").read())
+
+
 def no_cgroup(h):
     """--cgroup-manager disabled makes a container without a cgroup, if it needs none"""
     with h.bundle(lambda c: c["mounts"].pop()) as b:
@@ -725,5 +783,5 @@ sys.exit(main([life_cycle, nothing_runs_before_start, exit_codes, signals_by_any
                console_socket, console_rules, exec_terminal, foreground_terminal,
                preserved_descriptors, crash_of_the_creator, crash_after_create, hooks, failing_hooks,
                create_container_hook_finds_the_root, start_while_created, listening_sockets,
-               *([] if is_v2() else [frozen_elsewhere]), pausing, updating, updating_devices, events, no_cgroup, logs, command_line, spec_and_features,
+               *([] if is_v2() else [frozen_elsewhere]), pausing, updating, updating_devices, events, no_criu, checkpointing, no_cgroup, logs, command_line, spec_and_features,
                damaged_state, many_at_once]))

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 
 from oci import *
@@ -87,8 +88,11 @@ def memory_policy(h):
 
 def id_mapped_mounts(h):
     """A bind mount shows other owners: by its own mappings, or by those of the user namespace"""
-    src = os.path.join(h.dir, "mapped")
+    # Not on a tmpfs, whose ids older kernels do not map.
+    top = tempfile.mkdtemp(prefix="mapped-", dir=os.path.dirname(OCI))
+    src, other = top + "/src", top + "/other"
     os.makedirs(src + "/sub")
+    os.mkdir(other)
     os.chown(src + "/sub", 1000, 1000)
     maps = [{"containerID": 0, "hostID": 5000, "size": 2000}]
     ours = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -116,14 +120,14 @@ def id_mapped_mounts(h):
         with h.bundle(join) as second:
             equal(second.sh("stat -c %u:%g /m/sub").stdout.strip(), "1000:1000")
     # Of a tree, the top alone or all of it.
-    subprocess.run(["mount", "-t", "tmpfs", "none", src + "/sub"], check=True)
+    subprocess.run(["mount", "--bind", other, src + "/sub"], check=True)
     try:
         for options, wanted in ((["rbind", "idmap"], "0:0"), (["rbind", "ridmap"], "5000:5000")):
             with h.bundle(own_maps(options)) as b:
                 equal(b.sh("stat -c %u:%g /m /m/sub").stdout.split(), ["5000:5000", wanted], options)
     finally:
         subprocess.run(["umount", src + "/sub"], check=True)
-    shutil.rmtree(src)
+    shutil.rmtree(top)
 
 
 def recursive_options(h):

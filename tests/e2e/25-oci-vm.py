@@ -18,8 +18,9 @@ from oci import BUILD, BUSYBOX, OCI, PROBE
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "900"))
 DISK_MB = 160
-MODULES = "virtio_pci virtio_blk overlay".split()
-TOOLS = ("/usr/bin/python3.11", "/usr/bin/strace", "/usr/bin/mount", "/usr/bin/umount", "/usr/bin/unshare")
+MODULES = "virtio_pci virtio_blk overlay unix_diag inet_diag tcp_diag udp_diag netlink_diag af_packet_diag".split()
+TOOLS = ("/usr/bin/python3.11", "/usr/bin/strace", "/usr/bin/mount", "/usr/bin/umount", "/usr/bin/unshare",
+         "/usr/sbin/criu")
 PYTHON = "/usr/lib/python3.11"
 PYTHON_LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
                    "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
@@ -28,7 +29,7 @@ SPEC = ["scheduling", "processors", "personality", "memory_policy", "id_mapped",
 V2 = (("20-oci-isolation.py", []),
       ("20-oci-spec.py", SPEC),
       ("20-oci-life.py", ["life_cycle", "nothing_runs", "exit_codes", "delete", "kill_all", "exec", "console", "terminal",
-                          "preserved", "hooks", "pausing", "updating", "events", "no_cgroup", "many"]),
+                          "preserved", "hooks", "pausing", "updating", "events", "no_c", "checkpointing", "many"]),
       ("20-oci-cve.py", ["overwriting", "self_protection", "symlinked", "swapped", "release_agent", "replaced",
                          "redirected", "without_openat2"]),
       ("20-oci-refusals.py", ["host_objects", "known_", "without_controller"]))
