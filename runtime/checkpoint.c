@@ -113,7 +113,7 @@ static void describe_fd(pid_t pid, int fd, char *ret, size_t size)
 	if (readlink(path, target, sizeof(target) - 1) < 0 || stat(path, &st) < 0)
 		return;
 	if (str_starts(target, "pipe:")) {
-		(void)snprintf(ret, size, "%s", target);
+		(void)snprintf(ret, size, "%.64s", target);
 		return;
 	}
 	(void)snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, fd);
