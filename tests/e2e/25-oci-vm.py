@@ -18,9 +18,10 @@ from oci import BUILD, BUSYBOX, OCI, PROBE
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "900"))
 DISK_MB = 160
-MODULES = "virtio_pci virtio_blk overlay unix_diag inet_diag tcp_diag udp_diag netlink_diag af_packet_diag".split()
+MODULES = ("virtio_pci virtio_blk overlay nf_tables veth tun unix_diag inet_diag tcp_diag udp_diag netlink_diag "
+           "af_packet_diag").split()
 TOOLS = ("/usr/bin/python3.11", "/usr/bin/strace", "/usr/bin/mount", "/usr/bin/umount", "/usr/bin/unshare",
-         "/usr/sbin/criu")
+         "/usr/sbin/criu", "/usr/bin/tar")
 PYTHON = "/usr/lib/python3.11"
 PYTHON_LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
                    "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
@@ -49,7 +50,7 @@ exec /bin/busybox switch_root /root /suite
 """
 
 SUITE = """#!/bin/busybox sh
-export PATH=/usr/bin:/bin BERTH_BUILD=/build RACES=RACE_COUNT PYTHONDONTWRITEBYTECODE=1 HOME=/root
+export PATH=/usr/bin:/bin:/usr/sbin BERTH_BUILD=/build RACES=RACE_COUNT PYTHONDONTWRITEBYTECODE=1 HOME=/root
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 exec < /dev/null > /dev/ttyS0 2>&1
 mkdir -p /dev/pts /dev/shm
