@@ -26,6 +26,7 @@
 #define SWEEP_MS        30000
 #define NETWORKS_MS     30000
 #define KEEPER_RETRY_MS 50
+#define KEEPER_RETRIES  100 /* without one that told its list */
 
 /* ---- the keeper ---- */
 
@@ -56,15 +57,14 @@ static int connect_keeper(struct agent *a, struct err *e)
 		return r;
 	keeper_disconnect(a->keeper);
 	a->keeper = k;
-	if (loop_watch(a->loop, keeper_fd(k), LOOP_READ, on_keeper, a, &a->keeper_watch, e) < 0 ||
-	    keeper_list(k, e) < 0)
+	if (keeper_list(k, e) < 0)
 		return -e->code;
-	return 0;
+	return loop_watch(a->loop, keeper_fd(k), LOOP_READ, on_keeper, a, &a->keeper_watch, e);
 }
 
 /*
- * At once if we start it, else as soon as it is there.  Nothing is begun before
- * it has told what it has.
+ * At once if we start it, else as soon as it is there; one that dies on us is
+ * tried again for a while.  Nothing is begun before it has told what it has.
  */
 static void find_keeper(void *ctx)
 {
@@ -74,12 +74,15 @@ static void find_keeper(void *ctx)
 
 	a->listing = true;
 	r = connect_keeper(a, &e);
-	if (r == KEEPER_ABSENT) {
-		loop_timer_set(a->keeper_retry, KEEPER_RETRY_MS);
-	} else if (r < 0) {
+	if (r == 0)
+		return;
+	if (r < 0)
 		log_error("keeper: %s", e.msg);
+	if (r < 0 && ++a->keeper_failures > KEEPER_RETRIES) {
 		a->failure = e;
 		loop_stop(a->loop);
+	} else {
+		loop_timer_set(a->keeper_retry, KEEPER_RETRY_MS);
 	}
 }
 
@@ -126,6 +129,7 @@ static void end_of_list(struct agent *a)
 	}
 	sweep_networks(a);
 	a->listing = false;
+	a->keeper_failures = 0;
 	a->rebooted = false;
 	channel_start(a->channel);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)

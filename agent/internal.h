@@ -37,6 +37,7 @@ struct agent {
 	struct keeper *keeper;
 	struct loop_fd *keeper_watch; /* NULL: the keeper is gone, commands fail */
 	struct loop_timer *keeper_retry;
+	unsigned keeper_failures;
 	struct records *records;
 	struct channel *channel;
 	struct pulls *pulls;

@@ -295,7 +295,7 @@ def test_another_one_without_units_has_a_scope_of_its_own():
     machine.sh(f"berth --root /second run -d {IMAGE}")
     wait_for(lambda: machine.sh(f"cat /sys/fs/cgroup/berth.slice/{name}-tasks.scope/*/0/cgroup.procs", check=False).strip(),
              "its task")
-    machine.sh("kill -9 $(pgrep -f 'berthd --root /second'); berthd destroy --root /second")
+    machine.sh("kill -9 $(pgrep -f 'berthd --root /second'); berthd destroy --root /second; rm -r /second")
     wait_for(lambda: machine.traces() == before, "what was before")
 
 
@@ -354,7 +354,7 @@ def test_destroyed_and_uninstalled_nothing_is_left():
     said = machine.sh("make -s -C /mnt/berth uninstall")
     contains(said, "/var/lib/berth")
     wait_for(lambda: machine.traces() == told["before"], "the machine as it was")
-    equal(machine.sh("find / -xdev -name '*berth*' -not -path '/mnt/*' -not -path '/proc/*' | sort").split(),
+    equal(machine.sh("find / /run -xdev -name '*berth*' -not -path '/mnt/*' -not -path '/proc/*' | sort").split(),
           ["/etc/berth", "/etc/berth/berth.conf", "/var/lib/berth"])
     equal(machine.sh("systemctl list-units --all --plain --no-legend '*berth*'").strip(), "")
 
