@@ -33,9 +33,10 @@ struct container {
 	struct cgroup_host host;
 	struct cgroup cgroup;
 	struct systemd_scope scope; /* with the systemd cgroup driver */
-	pid_t placeholder;          /* a process of ours that holds the scope until the init does */
-	struct state state;         /* strings are the doc's arena's */
-	json_t *linux_kept;         /* state.linux_ */
+	bool scope_started;
+	pid_t placeholder;  /* a process of ours that holds the scope until the init does */
+	struct state state; /* strings are the doc's arena's */
+	json_t *linux_kept; /* state.linux_ */
 	int bundle_fd;
 	int dir_fd;     /* of the state; locked */
 	int start_fd;   /* the init listens on it */

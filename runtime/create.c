@@ -289,8 +289,10 @@ static int start_scope(struct container *c, struct err *e)
 {
 	if (hold_place(c, e) < 0 ||
 	    systemd_start(&c->scope, c->spec->id, c->placeholder, &c->config->linux_.resources,
-			  &c->doc.arena, &c->state.cgroup, e) < 0 ||
-	    cgroup_init(&c->cgroup, &c->host, c->state.cgroup, e) < 0 ||
+			  &c->doc.arena, &c->state.cgroup, e) < 0)
+		return -e->code;
+	c->scope_started = true;
+	if (cgroup_init(&c->cgroup, &c->host, c->state.cgroup, e) < 0 ||
 	    cgroup_look(&c->cgroup, false, e) < 0)
 		return -e->code;
 	c->state.cgroup_kept = c->cgroup.kept;
@@ -352,6 +354,8 @@ static void drop_cgroup(struct container *c)
 	/* Made halfway, it may be there without being open. */
 	if (cgroup_open(&c->cgroup, &ignored) == 0)
 		(void)cgroup_remove(&c->cgroup, &ignored);
+	if (c->scope_started)
+		systemd_stop(c->scope.unit);
 }
 
 /* ---- init ---- */

@@ -393,8 +393,10 @@ static int end_all(const struct state *s, struct err *e)
 	auto_cgroup_host struct cgroup_host host = {0};
 	auto_cgroup struct cgroup c = {0};
 
-	if (open_cgroup(s, &host, &c, e) < 0 || end_init(s, &c, e) < 0)
+	if (open_cgroup(s, &host, &c, e) < 0 || end_init(s, &c, e) < 0 || cgroup_kill(&c, e) < 0)
 		return -e->code;
+	if (s->unit)
+		systemd_stop(s->unit);
 	return cgroup_remove(&c, e);
 }
 

@@ -27,6 +27,7 @@
 #define MANAGER    BUS ".Manager"
 #define WHAT       "systemd cgroup driver"
 #define TIMEOUT_MS 30000
+#define STOP_MS    5000
 #define UNIT_MAX   255
 #define WORDS_MAX  128
 #define PERIOD_US  100000
@@ -286,4 +287,32 @@ int systemd_start(const struct systemd_scope *s, const char *id, pid_t pid,
 	if (make(&c, e) < 0)
 		return -e->code;
 	return wait_until_in(pid, s->unit, a, ret_cgroup, e);
+}
+
+/* ---- stop ---- */
+
+static bool is_loaded(const char *unit)
+{
+	struct err ignored;
+	struct call c;
+
+	begin(&c, "GetUnit", "s");
+	put(&c, "%s", unit);
+	return make(&c, &ignored) == 0;
+}
+
+void systemd_stop(const char *unit)
+{
+	int64_t deadline = clock_mono_ms() + STOP_MS;
+	struct err ignored;
+	struct call c;
+
+	begin(&c, "StopUnit", "ss");
+	put(&c, "%s", unit);
+	put(&c, "replace");
+	if (make(&c, &ignored) < 0)
+		return;
+	/* Its name can be given again when the unit is gone, not when its stop is queued. */
+	while (is_loaded(unit) && clock_mono_ms() < deadline)
+		(void)poll(NULL, 0, 20);
 }

@@ -2,8 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * systemd is asked by its own busctl: the protocol is its own affair, and a
- * container that needs none of it pays nothing for it.  A scope ends by itself
- * when its cgroup is empty, so nothing is to be asked at the end.
+ * container that needs none of it pays nothing for it.
  */
 #pragma once
 
@@ -29,6 +28,9 @@ int systemd_scope_of(const char *cgroups_path, const char *id, struct arena *a,
 int systemd_start(const struct systemd_scope *s, const char *id, pid_t pid,
 		  const struct config_resources *r, struct arena *a, char **ret_cgroup,
 		  struct err *e);
+
+/* Nobody is in it any more: forget it.  Returns when systemd has; absent is fine. */
+void systemd_stop(const char *unit);
 
 /* systemd is to know limits that it would otherwise set back. */
 int systemd_set_limits(const char *unit, const struct config_resources *r, struct err *e);

@@ -16,6 +16,8 @@ import json, os, sys
 words = sys.argv[1:]
 with open({log!r}, "a") as f:
     f.write(json.dumps(words) + "\\n")
+if "GetUnit" in words:
+    sys.exit("Call failed: no such unit")
 if "StartTransientUnit" in words:
     if {refuses}:
         sys.exit("Call failed: Unit is there already.")
@@ -91,7 +93,9 @@ def scope(h):
         call = fake.calls()[-1]
         equal(call[call.index("SetUnitProperties") + 2:][:2], ["libpod-web.scope", "true"])
         equal(properties(call)["MemoryMax" if is_v2() else "MemoryLimit"], str(32 << 20))
-        h.oci("delete", "--force", b.id)
+        h.oci("delete", "--force", b.id, env=fake.env)
+        call = fake.calls()[-2]
+        equal(call[call.index("StopUnit") + 2:], ["libpod-web.scope", "replace"])
         for root in set(cgroup_roots().values()):
             expect(not os.path.exists(root + place), root)
     for root in set(cgroup_roots().values()):
