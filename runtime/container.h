@@ -61,3 +61,13 @@ int checkpoint_restore(struct container *c, const struct runtime_checkpoint *spe
  * set.  The process waits for SYNC_ATTACHED before it needs its cgroup.
  */
 int spawn_init(struct container *c, struct err *e);
+
+/* look.c: the config, and all that it wants of the host, opened; nothing is made. */
+int look_at_config(struct container *c, struct err *e);
+int look_at_host(struct container *c, struct err *e);
+
+/* place.c: its cgroup.  place_settle(): the init is in it. */
+int place_name(struct container *c, struct err *e);
+int place_make(struct container *c, struct err *e);
+void place_settle(struct container *c);
+void place_drop(struct container *c);
