@@ -200,7 +200,8 @@ static int record(struct container *c, struct err *e)
 	c->state.pid = c->pid;
 	c->state.start_time = (int64_t)proc_start_time(c->pid);
 	if (state_write(c->dir_fd, &c->state, e) < 0 ||
-	    io_write_pid(c->spec->io.pid_file, c->pid, e) < 0)
+	    io_write_pid(c->spec->io.pid_file, c->pid, e) < 0 ||
+	    io_send_pidfd(c->spec->io.pidfd_socket, c->pid, e) < 0)
 		return -e->code;
 	return sync_say(c->sync_fd, SYNC_COMMIT, 0, e);
 }

@@ -156,6 +156,10 @@ static int adapt_process(struct exec *x, struct err *e)
 	p->terminal = spec->tty;
 	p->console_size = NULL;
 	p->no_new_privileges |= spec->no_new_privs;
+	if (spec->apparmor)
+		p->apparmor_profile = arena_strdup(&x->arena, spec->apparmor);
+	if (spec->selinux)
+		p->selinux_label = arena_strdup(&x->arena, spec->selinux);
 	if (spec->cwd)
 		p->cwd = arena_strdup(&x->arena, spec->cwd);
 	if ((spec->user && parse_user(spec->user, &p->user, e) < 0) ||
@@ -237,7 +241,7 @@ static int prepare(struct exec *x, struct err *e)
 	    collect_namespaces(x, e) < 0 || find_affinity(x, e) < 0 || open_cgroup(x, e) < 0)
 		return -e->code;
 	set_console_size(x);
-	if (cgroup_is_frozen(&x->cgroup))
+	if (!x->spec->ignore_paused && cgroup_is_frozen(&x->cgroup))
 		return err_set(e, EBUSY, "cannot exec in a paused container");
 	if (listener_connect(&x->linux_.listener, &x->agent_fd, e) < 0)
 		return -e->code;
@@ -411,6 +415,8 @@ static int spawn(struct exec *x, pid_t *ret_pid, struct err *e)
 				RUNTIME_STATUS_RUNNING, pid, e);
 	if (r == 0)
 		r = io_write_pid(x->spec->io.pid_file, pid, e);
+	if (r == 0)
+		r = io_send_pidfd(x->spec->io.pidfd_socket, pid, e);
 	if (r < 0) {
 		(void)kill(pid, SIGKILL); /* our child, not reaped: the pid is its own */
 		(void)waitpid(pid, NULL, 0);

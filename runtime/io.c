@@ -13,6 +13,7 @@
 
 #include "base/auto.h"
 #include "base/fs.h"
+#include "base/proc.h"
 
 #define PRESERVED_MAX 1024
 
@@ -57,6 +58,23 @@ int io_check_preserved(unsigned count, struct err *e)
 		if (fcntl(fd, F_GETFD) < 0)
 			return err_sys(e, "preserved descriptor %d", fd);
 	return 0;
+}
+
+int io_send_pidfd(const char *path, pid_t pid, struct err *e)
+{
+	static const char name[] = "pidfd";
+	auto_close int sock = -1, fd = -1;
+	int r;
+
+	if (!path)
+		return 0;
+	fd = proc_pidfd_open(pid);
+	if (fd < 0)
+		return err_set(e, -fd, "pidfd of process %d", (int)pid);
+	if (io_connect("pidfd socket", path, &sock, e) < 0)
+		return -e->code;
+	r = fs_send(sock, name, strlen(name), &fd, 1);
+	return r < 0 ? err_set(e, -r, "pidfd socket %s: send the pidfd", path) : 0;
 }
 
 int io_write_pid(const char *path, pid_t pid, struct err *e)

@@ -18,4 +18,5 @@ int io_open_console(const struct runtime_io *io, bool terminal, int *ret_fd, str
 int io_take_stdio(const struct runtime_io *io, struct err *e);
 
 /* NULL: none is wanted. */
+int io_send_pidfd(const char *path, pid_t pid, struct err *e);
 int io_write_pid(const char *path, pid_t pid, struct err *e);

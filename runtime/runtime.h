@@ -72,6 +72,7 @@ struct runtime_io {
 	const char *console_socket; /* NULL: none */
 	int console_fd;             /* borrowed; -1: none */
 	const char *pid_file;       /* written before the call returns; NULL: none */
+	const char *pidfd_socket;   /* a path, as console_socket; receives a pidfd; NULL: none */
 };
 
 #define RUNTIME_IO_INIT                                    \
@@ -187,7 +188,8 @@ struct runtime_exec {
 	const char *user;     /* "UID" or "UID:GID", numbers; NULL: the container's */
 	bool tty;
 	uint16_t rows, columns; /* of its terminal, where 'process' does not say; 0: none */
-	bool no_new_privs;
+	bool no_new_privs, ignore_paused;
+	const char *apparmor, *selinux; /* profile and label; NULL: the container's */
 };
 
 #define RUNTIME_EXEC_INIT             \
@@ -207,16 +209,11 @@ int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret
 /* Freeze and thaw.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
 int runtime_pause(struct runtime *rt, const char *id, struct err *e);
 int runtime_resume(struct runtime *rt, const char *id, struct err *e);
-
-/*
- * Other limits: a linux.resources object; what it does not name stays.
- * RUNTIME_ABSENT, RUNTIME_STOPPED.
- */
+/* Other limits: what 'resources' does not name stays.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
 int runtime_update(struct runtime *rt, const char *id, const json_t *resources, struct err *e);
 
 /* What it uses, as `events` of runc prints it ("data"); the caller's.  RUNTIME_ABSENT. */
 int runtime_stats_json(struct runtime *rt, const char *id, json_t **ret, struct err *e);
-
 /*
  * A running container to images and back, by the host's criu; not with a
  * terminal.  What is not left running has still to be deleted.
@@ -287,5 +284,5 @@ const char *const *runtime_default_readonly_paths(void);
 json_t *runtime_default_seccomp(const char *const *caps, size_t count);
 
 /* The config.json that `spec` writes, and the document that `features` prints. */
-json_t *runtime_example_config(void);
+json_t *runtime_example_config(bool rootless);
 json_t *runtime_features(void);

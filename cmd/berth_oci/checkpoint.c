@@ -45,6 +45,11 @@ static const char *const *criu_options(struct arena *arena, const struct argumen
 	for (size_t i = 0; i < ARRAY_COUNT(flags); i++)
 		if (flags[i].given)
 			words[count++] = flags[i].word;
+	if (a->lsm_profile)
+		words[count++] = arena_printf(arena, "--lsm-profile=%s", a->lsm_profile);
+	if (a->lsm_mount_context)
+		words[count++] = arena_printf(arena, "--lsm-mount-context=%s",
+					      a->lsm_mount_context);
 	for (const char *const *p = a->empty_ns; *p; p++) {
 		words[count++] = "--empty-ns";
 		words[count++] = *p;

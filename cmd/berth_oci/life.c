@@ -51,6 +51,7 @@ struct runtime_create command_create_spec(const struct arguments *a)
 	spec.id = a->words[0];
 	spec.bundle = a->bundle ? a->bundle : ".";
 	spec.config = a->config;
+	spec.io.pidfd_socket = a->pidfd_socket;
 	spec.io.pid_file = a->pid_file;
 	spec.io.console_socket = a->console_socket;
 	spec.io.listen_fds = listening();
@@ -157,6 +158,10 @@ int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
 	spec.args = a->words + 1;
 	spec.env = (char *const *)(uintptr_t)a->env;
 	spec.caps = (char *const *)(uintptr_t)a->caps;
+	spec.apparmor = a->apparmor;
+	spec.selinux = a->process_label;
+	spec.ignore_paused = a->ignore_paused;
+	spec.io.pidfd_socket = a->pidfd_socket;
 	spec.cgroups = (char *const *)(uintptr_t)a->cgroups;
 	spec.gids = (char *const *)(uintptr_t)a->gids;
 	spec.cwd = a->cwd;

@@ -47,13 +47,16 @@ static const struct option global_options[] = {
 	{                                                                         \
 		"bundle", 'b', OPTION_STRING, AT(bundle), "DIR", "the bundle (.)" \
 	}
-#define OPTIONS_OF_PROCESS                                                                     \
-	{"console-socket",   0,      OPTION_STRING,                                            \
-	 AT(console_socket), "PATH", "unix socket that receives the terminal"},                \
-		{"pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", "write the pid to FILE"}, \
-	{                                                                                      \
-		"preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N",                       \
-			"pass N descriptors from 3 on"                                         \
+#define OPTIONS_OF_PROCESS                                                                         \
+	{"console-socket",   0,      OPTION_STRING,                                                \
+	 AT(console_socket), "PATH", "unix socket that receives the terminal"},                    \
+		{"pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", "write the pid to FILE"},     \
+		{"pidfd-socket",   0,      OPTION_STRING,                                          \
+		 AT(pidfd_socket), "PATH", "unix socket that receives a pidfd of it"},             \
+		{"no-subreaper", 0, OPTION_FLAG, AT(no_subreaper), NULL, "accepted; we are none"}, \
+	{                                                                                          \
+		"preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N",                           \
+			"pass N descriptors from 3 on"                                             \
 	}
 #define OPTIONS_OF_CREATE                                                                         \
 	OPTION_BUNDLE, OPTIONS_OF_PROCESS,                                                        \
@@ -85,6 +88,10 @@ static const struct option exec_options[] = {
 	{"env", 'e', OPTION_LIST, AT(env), "NAME=VALUE", "add to its environment; repeatable"},
 	{"cap", 'c', OPTION_LIST, AT(caps), "CAP_NAME", "add a capability; repeatable"},
 	{"no-new-privs", 0, OPTION_FLAG, AT(no_new_privs), NULL, "set no_new_privs"},
+	{"apparmor", 0, OPTION_STRING, AT(apparmor), "PROFILE", "its AppArmor profile"},
+	{"process-label", 0, OPTION_STRING, AT(process_label), "LABEL", "its SELinux label"},
+	{"ignore-paused", 0, OPTION_FLAG, AT(ignore_paused), NULL,
+	 "it waits with a paused container"},
 	{"additional-gids", 'g', OPTION_LIST, AT(gids), "GID", "add a group; repeatable"},
 	{"cgroup", 0, OPTION_LIST, AT(cgroups), "[CONTROLLER:]PATH",
 	 "run it in a cgroup below the container's; repeatable"},
@@ -166,9 +173,16 @@ static const struct option restore_options[] = {
 	OPTIONS_OF_CREATE,
 	OPTION_DETACH,
 	{"keep", 0, OPTION_FLAG, AT(keep), NULL, "do not delete the container when it has ended"},
+	{"lsm-profile", 0, OPTION_STRING, AT(lsm_profile), "PROFILE",
+	 "apparmor:NAME or selinux:LABEL"},
+	{"lsm-mount-context", 0, OPTION_STRING, AT(lsm_mount_context), "LABEL", "of its mounts"},
 	OPTION_HELP,
 };
-static const struct option spec_options[] = {OPTION_BUNDLE, OPTION_HELP};
+static const struct option spec_options[] = {
+	OPTION_BUNDLE,
+	{"rootless", 0, OPTION_FLAG, AT(rootless_spec), NULL, "for a user who is not root"},
+	OPTION_HELP,
+};
 static const struct option no_options[] = {OPTION_HELP};
 
 /* ---- commands ---- */

@@ -20,6 +20,8 @@ struct arguments {
 	const char *root, *log, *log_format, *rootless, *cgroup_manager, *criu;
 	bool debug, systemd_cgroup, version, help;
 	/* of commands */
+	const char *apparmor, *process_label, *pidfd_socket, *lsm_profile, *lsm_mount_context;
+	bool no_subreaper, ignore_paused, rootless_spec;
 	const char *bundle, *config, *pid_file, *console_socket, *process, *user, *cwd, *format;
 	const char *env[OPTION_LIST_MAX + 1], *caps[OPTION_LIST_MAX + 1],
 		*cgroups[OPTION_LIST_MAX + 1], *gids[OPTION_LIST_MAX + 1];

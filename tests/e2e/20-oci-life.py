@@ -155,6 +155,20 @@ def kill_all(h):
         until(lambda: json.loads(h.oci("ps", "--format", "json", b.id).stdout) == [], "none of them")
 
 
+def pidfd_socket(h):
+    """A pidfd of the process goes to --pidfd-socket, of create and of exec"""
+    with h.bundle() as b:
+        c = Console(h)
+        b.args("/bin/probe", "stay").create("--pidfd-socket", c.path)
+        fd = c.take()
+        expect(f"Pid:\t{b.pid()}\n" in open(f"/proc/self/fdinfo/{fd}").read())
+        os.close(fd)
+        b.start()
+        h.quiet("exec", "-d", "--no-subreaper", "--pidfd-socket", c.path, b.id, "/bin/sleep", "1000")
+        os.close(c.take())
+        c.close()
+
+
 def pid_file(h):
     """The pid file is there when create returns, with the pid and nothing else"""
     with h.bundle() as b:
@@ -744,6 +758,13 @@ def spec_and_features(h):
     c["root"]["path"] = h.rootfs
     json.dump(c, open(os.path.join(d, "config.json"), "w"))
     h.oci("run", "--bundle", d, "from-spec")
+    os.unlink(os.path.join(d, "config.json"))
+    h.oci("spec", "--rootless", "--bundle", d)
+    c = json.load(open(os.path.join(d, "config.json")))
+    c["process"].update(terminal=False, args=["/bin/id", "-u"])
+    c["root"]["path"] = h.rootfs
+    json.dump(c, open(os.path.join(d, "config.json"), "w"))
+    equal(h.oci("run", "--bundle", d, "from-spec").stdout, "0\n")
     shutil.rmtree(d)
     f = json.loads(h.oci("features").stdout)
     expect(f["ociVersionMin"] == "1.0.0" and f["linux"]["seccomp"]["enabled"], f)
@@ -779,7 +800,7 @@ def many_at_once(h):
 
 
 sys.exit(main([life_cycle, nothing_runs_before_start, exit_codes, signals_by_any_name, bad_signals,
-               second_start, ids, delete_running, delete_created, delete_leftovers, kill_all, pid_file,
+               second_start, ids, delete_running, delete_created, delete_leftovers, kill_all, pid_file, pidfd_socket,
                listing, exec_basic, exec_exit_codes, exec_options, exec_places, exec_process_file, exec_detached,
                console_socket, console_rules, exec_terminal, foreground_terminal,
                preserved_descriptors, crash_of_the_creator, crash_after_create, hooks, failing_hooks,

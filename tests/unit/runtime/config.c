@@ -40,7 +40,7 @@ static void the_smallest_config_is_taken(void **state)
 
 static void our_own_example_is_taken(void **state)
 {
-	auto_json json_t *doc = runtime_example_config();
+	auto_json json_t *doc = runtime_example_config(false);
 	auto_free char *text = js_dump(doc);
 	auto_config struct config_doc d = {0};
 	struct err e = {0};
@@ -53,7 +53,7 @@ static void our_own_example_is_taken(void **state)
 
 static void the_default_filter_is_taken_with_it(void **state)
 {
-	auto_json json_t *doc = runtime_example_config();
+	auto_json json_t *doc = runtime_example_config(false);
 	auto_config struct config_doc d = {0};
 	auto_free char *text = NULL;
 	struct err e = {0};
