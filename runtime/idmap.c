@@ -49,6 +49,19 @@ int idmap_write(int proc_fd, pid_t pid, const struct js_list *uids, const struct
 	return 0;
 }
 
+bool idmap_to_host(const struct js_list *maps, uint32_t id, uint32_t *ret)
+{
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct config_id_map *m = JS_AT(*maps, struct config_id_map, i);
+
+		if (id >= m->container_id && id - m->container_id < m->size) {
+			*ret = m->host_id + (id - m->container_id);
+			return true;
+		}
+	}
+	return false;
+}
+
 static int take_namespace(pid_t pid, const struct js_list *uids, const struct js_list *gids,
 			  int *ret_fd, struct err *e)
 {

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -14,6 +16,9 @@
  */
 int idmap_write(int proc_fd, pid_t pid, const struct js_list *uids, const struct js_list *gids,
 		struct err *e);
+
+/* The host's id of one in the container; false: none is mapped to it. */
+bool idmap_to_host(const struct js_list *maps, uint32_t id, uint32_t *ret);
 
 /* A user namespace with these maps and nobody in it: what an id-mapped mount is made by. */
 int idmap_namespace(const struct js_list *uids, const struct js_list *gids, int *ret_fd,

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/ioprio.h>
 #include <linux/sched.h>
@@ -144,6 +145,20 @@ int priority_set_affinity(const char *list, const char *member, struct err *e)
 
 /* ---- checks ---- */
 
+/* All three are unsigned; without a period the deadline is one. */
+static int check_deadline(const struct config_scheduler *s, struct err *e)
+{
+	uint64_t runtime = (uint64_t)s->runtime, deadline = (uint64_t)s->deadline;
+	uint64_t period = s->period ? (uint64_t)s->period : deadline;
+
+	if (runtime && runtime <= deadline && deadline <= period)
+		return 0;
+	return err_set(e, EINVAL,
+		       "process.scheduler: SCHED_DEADLINE: runtime %" PRIu64 ", deadline %" PRIu64
+		       ", period %" PRIu64 ": each is to be above zero and at most the next",
+		       runtime, deadline, period);
+}
+
 static int check_scheduler(const struct config_scheduler *s, struct err *e)
 {
 	unsigned policy = 0, flags = 0;
@@ -158,7 +173,7 @@ static int check_scheduler(const struct config_scheduler *s, struct err *e)
 	if (s->priority < 0 || s->priority > RT_PRIORITY_MAX)
 		return err_set(e, EINVAL, "process.scheduler.priority: %lld is not within 0 and %d",
 			       (long long)s->priority, RT_PRIORITY_MAX);
-	return 0;
+	return str_eq(s->policy, "SCHED_DEADLINE") ? check_deadline(s, e) : 0;
 }
 
 static int check_io_priority(const struct config_io_priority *p, struct err *e)

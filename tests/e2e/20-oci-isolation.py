@@ -514,13 +514,17 @@ def user_namespace(h):
         c["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
         c["process"]["user"] = {"uid": 5, "gid": 6}
         c["linux"]["sysctl"] = {"net.ipv4.ip_default_ttl": "66"}
+        c["linux"]["devices"] = [{"type": "c", "path": "/dev/own/null", "major": 1, "minor": 3, "fileMode": 0o640,
+                                  "uid": 5, "gid": 6}]
     os.chmod(h.dir, 0o755)
     with h.bundle(change) as b:
         r = b.report()
         equal((r["uid"][0], r["gid"][0]), (5, 6))
         equal(r["uid_map"].split(), ["0", "100000", "1000"])
         expect(r["namespaces"]["user"] != own_namespaces()["user"])
-        equal(b.tries("open /dev/null rw", "open /dev/zero r"), ["ok", "ok"])
+        equal(b.tries("open /dev/null rw", "open /dev/zero r", "open /dev/own/null rw"), ["ok", "ok", "ok"])
+        equal(b.sh("stat -c '%a %u:%g %t,%T' /dev/own/null").stdout.strip(), "640 5:6 1,3")
+        expect({"nosuid", "noexec"} <= set(mounts_of(r)["/dev/null"][0]), mounts_of(r)["/dev/null"])
         b.config["process"]["user"] = {"uid": 0, "gid": 0}
         b.args("/bin/probe", "stay").begin()
         s = open(f"/proc/{b.pid()}/status").read()

@@ -122,6 +122,8 @@ def missing_and_wrong(h):
         ("process.scheduler", {"policy": "SCHED_OTHER", "nice": 20}, "nice: 20"),
         ("process.scheduler", {"policy": "SCHED_RR", "priority": 100}, "priority: 100"),
         ("process.scheduler", {"policy": "SCHED_OTHER", "flags": ["X"]}, "'X'"),
+        ("process.scheduler", {"policy": "SCHED_DEADLINE", "runtime": 9, "deadline": 8}, "at most the next"),
+        ("process.scheduler", {"policy": "SCHED_DEADLINE", "deadline": 8}, "above zero"),
         ("process.scheduler", {"policy": "SCHED_ISO"}, "process.scheduler: SCHED_ISO"),
         ("process.ioPriority", {"class": "X"}, "ioPriority.class: 'X'"),
         ("process.ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 8}, "ioPriority.priority: 8"),
