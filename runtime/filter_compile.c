@@ -56,6 +56,7 @@ static const struct action {
 	{"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD, ACTION_PLAIN, false},
 	{"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD, ACTION_PLAIN, false},
 	{"SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS, ACTION_PLAIN, false},
+	{"SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY, ACTION_PLAIN, false},
 };
 
 static const struct word operators[] = {
@@ -94,6 +95,7 @@ static const struct word flag_words[] = {
 	{"SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC},
 	{"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
 	{"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+	{"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
 };
 
 static const struct action *find_action(const char *name)
@@ -171,6 +173,7 @@ struct build {
 	int highest[ARCHES_MAX]; /* number that the profile names */
 	uint32_t default_action;
 	bool default_permits;
+	bool notifies; /* some call is somebody else's to decide */
 };
 
 static int lib_failed(int r, struct err *e, const char *what)
@@ -264,6 +267,7 @@ static int add_call(struct build *b, const char *name, uint32_t action, const st
 	unsigned count = (unsigned)rule->args.count;
 	bool repeats = false;
 
+	b->notifies |= action == SCMP_ACT_NOTIFY;
 	if (to_compares(&rule->args, compares, &repeats, e) < 0)
 		return -e->code;
 	note_number(b, name);
@@ -391,6 +395,8 @@ static int build_profile(struct build *b, const struct profile *p, struct filter
 	if (export_program(b, is_errno, ret, e) < 0)
 		return -e->code;
 	ret->flags = flags;
+	if (b->notifies || b->default_action == SCMP_ACT_NOTIFY)
+		ret->flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
 	return 0;
 }
 
@@ -424,11 +430,11 @@ int filter_install(const struct filter *f, struct err *e)
 {
 	struct sock_fprog program = {.len = (unsigned short)f->count, .filter = f->insns};
 
-	if (!f->insns)
-		return 0;
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, f->flags, &program) < 0)
-		return err_sys(e, "install the system call filter");
-	return 0;
+	int r = 0;
+
+	if (f->insns)
+		r = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, f->flags, &program);
+	return r < 0 ? err_sys(e, "install the system call filter") : r;
 }
 
 static json_t *word_names(const struct word *list, size_t count)
