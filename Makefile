@@ -205,7 +205,7 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config mawk libjansson-dev libuv1-dev l
 	libgnutls28-dev libcurl4-gnutls-dev libinih-dev libarchive-dev libisal-dev libzstd-dev libnl-3-dev \
 	libnl-route-3-dev libcap-dev
 RUN_PACKAGES   := docker-registry skopeo busybox-static awscli ca-certificates curl
-TEST_PACKAGES  := $(RUN_PACKAGES) libcmocka-dev libseccomp-dev python3 python3-boto3 umoci runc crun podman containernetworking-plugins netavark \
+TEST_PACKAGES  := $(RUN_PACKAGES) libcmocka-dev libseccomp-dev python3 python3-boto3 umoci runc crun podman containerd uidmap criu containernetworking-plugins netavark \
 	nftables iproute2 clang clang-format clang-tidy cppcheck libclang-rt-14-dev strace jq mandoc \
 	qemu-system-x86 linux-image-cloud-amd64 e2fsprogs cpio kmod procps
 
@@ -235,6 +235,11 @@ check: deps-test
 .PHONY: check-run
 check-run: tests
 	$(Q)$(PYTHON) tests/run.py --build $(B) $(if $(SAN),--san) $(ONLY)
+
+# The same with races that are run for hours: 100,000 rounds each instead of 2,000.
+.PHONY: check-long
+check-long: deps-test
+	$(Q)RACES=100000 E2E_TIMEOUT=36000 $(MAKE) --no-print-directory check-run
 
 .PHONY: fuzz
 T ?= image_reference

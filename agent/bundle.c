@@ -169,18 +169,12 @@ static json_t *make_user(const struct image_user *u)
 			 "additionalGids", groups);
 }
 
-const char *bundle_working_directory(const struct ecs_container_definition *d,
-				     const struct image *image)
-{
-	if (d->working_directory && *d->working_directory)
-		return d->working_directory;
-	return image->working_dir && *image->working_dir ? image->working_dir : "/";
-}
-
 static json_t *make_process(const struct bundle_options *o, json_t *capabilities, struct err *e)
 {
 	const struct ecs_container_definition *d = o->container->def;
-	const char *cwd = bundle_working_directory(d, o->image);
+	const char *cwd = d->working_directory && *d->working_directory     ? d->working_directory
+			  : o->image->working_dir && *o->image->working_dir ? o->image->working_dir
+									    : "/";
 	json_t *args = make_args(o, e);
 
 	if (!args)

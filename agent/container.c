@@ -186,12 +186,6 @@ static int make_root(struct making *m, struct err *e)
 	return rootfs_mount(&spec, &m->rootfs_fd, e);
 }
 
-/* Docker makes it where the image has none, and so users do without. */
-static int make_working_directory(struct making *m, struct err *e)
-{
-	return rootfs_make_dir(m->rootfs_fd, bundle_working_directory(m->c->def, m->c->image), e);
-}
-
 static int find_user(struct making *m, struct err *e)
 {
 	const struct container *c = m->c;
@@ -265,7 +259,6 @@ static const struct {
 	{"directories", make_directories},
 	{"cgroup", make_cgroup},
 	{"root", make_root},
-	{"working directory", make_working_directory},
 	{"user", find_user},
 	{"network", make_network},
 	{"bundle", make_bundle},

@@ -181,9 +181,6 @@ int bundle_write(const struct bundle_options *o, struct err *e);
 int files_write(const struct bundle_options *o, struct err *e);
 /* Where a volume of the task lies on the host; a directory that is ours is made. */
 int volume_path(const struct task *t, const struct ecs_volume *v, char **ret, struct err *e);
-/* Where its process begins, by definition or image. */
-const char *bundle_working_directory(const struct ecs_container_definition *d,
-				     const struct image *image);
 const char *bundle_hostname(const struct container *c);
 
 /* ---- pulls.c ---- */

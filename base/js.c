@@ -7,13 +7,17 @@
 #include "base/js.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/buf.h"
+#include "base/text.h"
 
 #define DECODE_DEPTH 64 /* js_decode_text; shapes nest far less */
+#define PARSE_FLAGS  (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY)
 
 /* ---- text ---- */
 
@@ -43,6 +47,11 @@ static bool nests_deeper(const char *text, size_t size, unsigned depth)
 	return false;
 }
 
+static int parse_failed(const json_error_t *je, struct err *e)
+{
+	return err_set(e, EINVAL, "JSON line %d column %d: %s", je->line, je->column, je->text);
+}
+
 int js_parse(const char *text, size_t size, unsigned depth, json_t **ret, struct err *e)
 {
 	json_error_t je;
@@ -50,12 +59,73 @@ int js_parse(const char *text, size_t size, unsigned depth, json_t **ret, struct
 
 	if (nests_deeper(text, size, depth))
 		return err_set(e, EINVAL, "JSON nests deeper than %u levels", depth);
-	doc = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
+	doc = json_loadb(text, size, PARSE_FLAGS, &je);
 	if (!doc)
-		return err_set(e, EINVAL, "JSON line %d column %d: %s", je.line, je.column,
-			       je.text);
+		return parse_failed(&je, e);
 	*ret = doc;
 	return 0;
+}
+
+/* Digits of an integer above INT64_MAX: how many there are, or 0 when it is none. */
+static size_t big_integer(const char *p, size_t size, uint64_t *ret)
+{
+	size_t len = 0;
+	char digits[21];
+
+	while (len < size && isdigit((unsigned char)p[len]))
+		len++;
+	if (len < 19 || len > 20 || (len < size && strchr(".eE", p[len])))
+		return 0;
+	memcpy(digits, p, len);
+	digits[len] = '\0';
+	return parse_u64(digits, UINT64_MAX, ret) && *ret > INT64_MAX ? len : 0;
+}
+
+static void fold_big_integers(const char *text, size_t size, struct buf *out)
+{
+	bool in_string = false;
+	size_t done = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		char before = i ? text[i - 1] : ' ';
+		uint64_t value;
+		size_t len;
+
+		if (text[i] == '\\' && in_string) {
+			i++;
+			continue;
+		}
+		if (text[i] == '"')
+			in_string = !in_string;
+		if (in_string || !isdigit((unsigned char)text[i]) ||
+		    isdigit((unsigned char)before) || strchr("-+.eE", before))
+			continue;
+		len = big_integer(text + i, size - i, &value);
+		if (!len)
+			continue;
+		buf_add(out, text + done, i - done);
+		buf_printf(out, "%lld", (long long)value);
+		done = i + len;
+		i = done - 1;
+	}
+	buf_add(out, text + done, size - done);
+}
+
+/* jansson's integers are signed: only a text that overflows them is looked through again. */
+int js_parse_u64(const char *text, size_t size, unsigned depth, json_t **ret, struct err *e)
+{
+	auto_buf struct buf folded = BUF_INIT(2 * size); /* a number may get one longer */
+	json_error_t je;
+
+	if (nests_deeper(text, size, depth))
+		return err_set(e, EINVAL, "JSON nests deeper than %u levels", depth);
+	*ret = json_loadb(text, size, PARSE_FLAGS, &je);
+	if (*ret)
+		return 0;
+	if (json_error_code(&je) != json_error_numeric_overflow)
+		return parse_failed(&je, e);
+	fold_big_integers(text, size, &folded);
+	return js_parse(buf_str(&folded), folded.size, depth, ret, e);
 }
 
 char *js_dump(const json_t *doc)

@@ -101,6 +101,12 @@ struct js_map {
  */
 int js_parse(const char *text, size_t size, unsigned depth, json_t **ret, struct err *e);
 
+/*
+ * The same for documents whose integers are unsigned 64 bit wide: one above
+ * INT64_MAX arrives as the int64_t with the same bits.  Above 2^64-1: refused.
+ */
+int js_parse_u64(const char *text, size_t size, unsigned depth, json_t **ret, struct err *e);
+
 /* The document as compact text, malloc'ed; keys in the order of insertion. */
 char *js_dump(const json_t *doc);
 

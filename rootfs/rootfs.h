@@ -61,10 +61,3 @@ struct rootfs_spec {
  * child makes the mount in a namespace of its own, which takes one or two.
  */
 int rootfs_mount(const struct rootfs_spec *spec, int *ret_mount_fd, struct err *e);
-
-/*
- * Make a directory and those above it in a mounted root that no container runs
- * in yet; they belong to root, with mode 0755.  What is there stays as it is;
- * symlinks lead to places in the root.
- */
-int rootfs_make_dir(int mount_fd, const char *path, struct err *e);

@@ -67,6 +67,7 @@ int cgroup_init(struct cgroup *c, const struct cgroup_host *host, const char *pa
 		c->fd[i] = -1;
 	c->host = host;
 	c->kept = 0;
+	c->extra[0] = '\0';
 	if (cgroup_check_path(path, e) < 0)
 		return -e->code;
 	for (const char *p = path; *p; p++) /* one slash where there are several, none at the end */
@@ -98,6 +99,63 @@ int cgroup_open(struct cgroup *c, struct err *e)
 		c->fd[i] = fd < 0 ? -1 : fd;
 	}
 	return 0;
+}
+
+int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
+			 struct err *e)
+{
+	if (!path[0]) {
+		*c = (struct cgroup){.host = host};
+		return 0;
+	}
+	if (cgroup_host_open(host, e) < 0 || cgroup_init(c, host, path, e) < 0)
+		return -e->code;
+	return cgroup_open(c, e);
+}
+
+static bool has_any(const char *controllers, const char *wanted, size_t wanted_len)
+{
+	for (const char *p = controllers; *p;) {
+		size_t len = strcspn(p, ","), n;
+
+		for (const char *w = wanted; w < wanted + wanted_len; w += n + 1) {
+			n = strcspn(w, ",:");
+			if (n == len && memcmp(p, w, n) == 0)
+				return true;
+		}
+		p += len + (p[len] == ',');
+	}
+	return false;
+}
+
+int cgroup_descend(struct cgroup *c, const char *place, struct err *e)
+{
+	const char *colon = strchr(place, ':'), *path = colon ? colon + 1 : place;
+	size_t wanted_len = colon ? (size_t)(colon - place) : 0, count = 0;
+	char full[sizeof(c->path)];
+
+	path += strspn(path, "/");
+	(void)snprintf(full, sizeof(full), "/%s", path);
+	if (*path && cgroup_check_path(full, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < c->host->count; i++) {
+		int fd;
+
+		if (c->fd[i] < 0 ||
+		    (colon && !has_any(c->host->items[i].controllers, place, wanted_len)))
+			continue;
+		count++;
+		fd = cgroup_open_dir(c->fd[i], *path ? path : ".");
+		if (fd < 0) {
+			errno = -fd;
+			return err_sys(e, "cgroup %s below that of the container, in hierarchy %s",
+				       full, c->host->items[i].name);
+		}
+		close_fd(&c->fd[i]);
+		c->fd[i] = fd;
+	}
+	return count ? 0
+		     : err_set(e, EINVAL, "cgroup '%s': no hierarchy has these controllers", place);
 }
 
 static unsigned count_existing(const struct cgroup *c, size_t i)
@@ -174,22 +232,55 @@ static bool has_word(const char *list, const char *word)
 	return false;
 }
 
-/* What cgroup.subtree_control lacks of what is there and wanted. */
-static void enable_controllers(int fd)
+static void add_extra(struct cgroup *c, const char *name, size_t name_len)
 {
-	char available[512], enabled[512], line[32];
+	size_t len = strlen(c->extra);
+	char word[32];
+
+	if (name_len >= sizeof(word))
+		return;
+	(void)snprintf(word, sizeof(word), "%.*s", (int)name_len, name);
+	if (!has_word(c->extra, word) && len + name_len + 2 < sizeof(c->extra))
+		(void)snprintf(c->extra + len, sizeof(c->extra) - len, "%s%s", len ? " " : "",
+			       word);
+}
+
+void cgroup_want(struct cgroup *c, const struct config_resources *r)
+{
+	if (r->hugepages.count)
+		add_extra(c, "hugetlb", strlen("hugetlb"));
+	if (r->rdma.count)
+		add_extra(c, "rdma", strlen("rdma"));
+	for (size_t i = 0; i < r->unified.count; i++)
+		add_extra(c, r->unified.items[i].key, strcspn(r->unified.items[i].key, "."));
+}
+
+/* One by one: where one is refused the others are not. */
+static void enable_controller(int fd, const char *name, size_t len, const char *available,
+			      const char *enabled)
+{
+	char line[40];
 	struct err ignored;
+
+	(void)snprintf(line, sizeof(line), "+%.*s", (int)len, name);
+	if (has_word(available, line + 1) && !has_word(enabled, line + 1))
+		(void)fs_write_at(fd, "cgroup.subtree_control", line, &ignored);
+}
+
+/* What cgroup.subtree_control lacks of what is there and wanted. */
+static void enable_controllers(int fd, const char *extra)
+{
+	char available[512], enabled[512];
 
 	if (!cgroup_read_line(fd, "cgroup.controllers", available, sizeof(available)) ||
 	    !cgroup_read_line(fd, "cgroup.subtree_control", enabled, sizeof(enabled)))
 		return;
-	for (size_t i = 0; i < ARRAY_COUNT(wanted_controllers); i++) {
-		const char *name = wanted_controllers[i];
-
-		/* One by one: where one is refused the others are not. */
-		(void)snprintf(line, sizeof(line), "+%s", name);
-		if (has_word(available, name) && !has_word(enabled, name))
-			(void)fs_write_at(fd, "cgroup.subtree_control", line, &ignored);
+	for (size_t i = 0; i < ARRAY_COUNT(wanted_controllers); i++)
+		enable_controller(fd, wanted_controllers[i], strlen(wanted_controllers[i]),
+				  available, enabled);
+	for (size_t n; *extra; extra += n + (extra[n] == ' ')) {
+		n = strcspn(extra, " ");
+		enable_controller(fd, extra, n, available, enabled);
 	}
 }
 
@@ -206,12 +297,12 @@ static int fill_cpuset(int parent_fd, int fd, const char *file, struct err *e)
 
 /* One component below 'parent_fd'; returns its descriptor. */
 static int make_level(const struct cgroup_hierarchy *h, int parent_fd, const char *name,
-		      struct err *e)
+		      const char *extra, struct err *e)
 {
 	auto_close int fd = -1;
 
 	if (h->v2)
-		enable_controllers(parent_fd);
+		enable_controllers(parent_fd, extra);
 	if (mkdirat(parent_fd, name, 0755) < 0 && errno != EEXIST)
 		return err_sys(e, "make cgroup %s in hierarchy %s", name, h->name);
 	fd = cgroup_open_dir(parent_fd, name);
@@ -226,7 +317,8 @@ static int make_level(const struct cgroup_hierarchy *h, int parent_fd, const cha
 	return take_fd(fd);
 }
 
-static int make_path(const struct cgroup_hierarchy *h, const char *path, int *ret_fd, struct err *e)
+static int make_path(const struct cgroup_hierarchy *h, const char *path, const char *extra,
+		     int *ret_fd, struct err *e)
 {
 	auto_close int fd = -1;
 	char name[NAME_MAX + 1];
@@ -236,7 +328,7 @@ static int make_path(const struct cgroup_hierarchy *h, const char *path, int *re
 		int next;
 
 		(void)snprintf(name, sizeof(name), "%.*s", (int)len, path);
-		next = make_level(h, fd < 0 ? h->fd : fd, name, e);
+		next = make_level(h, fd < 0 ? h->fd : fd, name, extra, e);
 		if (next < 0)
 			return next;
 		close_fd(&fd);
@@ -251,7 +343,7 @@ int cgroup_make(struct cgroup *c, struct err *e)
 {
 	for (size_t i = 0; i < c->host->count; i++) {
 		close_fd(&c->fd[i]);
-		if (make_path(&c->host->items[i], c->path, &c->fd[i], e) < 0)
+		if (make_path(&c->host->items[i], c->path, c->extra, &c->fd[i], e) < 0)
 			return err_wrap(e, "cgroup %s", c->path);
 	}
 	return 0;

@@ -47,6 +47,7 @@ bool cgroup_find_mount(const char *mountinfo, const char *controllers, char *ret
 struct cgroup {
 	const struct cgroup_host *host; /* borrowed */
 	char path[4096];
+	char extra[128]; /* controllers, blank-separated: cgroup_want() */
 	/* How many components at its front were there before it was made, in any hierarchy. */
 	unsigned kept;
 	int fd[CGROUP_HIERARCHIES_MAX]; /* of its directories; -1: not there */
@@ -54,6 +55,14 @@ struct cgroup {
 
 /* A path that may be used at all: absolute, no dots, not the root itself. */
 int cgroup_check_path(const char *path, struct err *e);
+
+/*
+ * The cgroup that a state names, opened: *host and *c are the caller's to let go
+ * of, whatever became of them.  "" is a container without one: a host without
+ * hierarchies, where nobody is in it and nothing can be limited or frozen.
+ */
+int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
+			 struct err *e);
 
 /* Names it; nothing is made or opened. */
 int cgroup_init(struct cgroup *c, const struct cgroup_host *host, const char *path, struct err *e);
@@ -68,6 +77,8 @@ int cgroup_open(struct cgroup *c, struct err *e);
  */
 int cgroup_look(struct cgroup *c, bool fresh, struct err *e);
 int cgroup_make(struct cgroup *c, struct err *e);
+/* Before that: controllers of a v2 tree that these limits need beyond the usual ones. */
+void cgroup_want(struct cgroup *c, const struct config_resources *r);
 /* 'born': it was made in the v2 one (CLONE_INTO_CGROUP). */
 int cgroup_attach(const struct cgroup *c, pid_t pid, bool born, struct err *e);
 /* The v2 directory, for CLONE_INTO_CGROUP; -1: none. */
@@ -83,7 +94,14 @@ int cgroup_signal_all(struct cgroup *c, int sig, struct err *e);
 int cgroup_freeze(struct cgroup *c, bool freeze, struct err *e);
 /* Whoever froze it, by whichever freezer: before a kill, for a frozen v1 process does not die. */
 void cgroup_thaw(const struct cgroup *c);
+/* The freezer that a process is in, wherever it was put: somebody may have moved it away. */
+void cgroup_thaw_around(const struct cgroup_host *host, pid_t pid);
 bool cgroup_is_frozen(const struct cgroup *c);
+/*
+ * Go on in a cgroup below it, as "[CONTROLLER[,CONTROLLER]:]PATH" says: in these
+ * hierarchies or in all of them.  It must be there.
+ */
+int cgroup_descend(struct cgroup *c, const char *place, struct err *e);
 /* All pids in it and below; an array that is the caller's. */
 int cgroup_pids(const struct cgroup *c, pid_t **ret, size_t *ret_count, struct err *e);
 
@@ -100,20 +118,38 @@ int cgroup_oom_kills(const struct cgroup *c, uint64_t *ret, struct err *e);
 struct cgroup_setting {
 	const char *member; /* of linux.resources, for messages */
 	const char *controller;
-	const char *file; /* NULL: this kind of hierarchy has no such thing */
+	char file[64]; /* "": this kind of hierarchy has no such thing */
 	char value[256];
+	bool either;  /* where the file is not there, the next setting is meant */
+	bool spare;   /* where the file is not there, nothing is lost */
+	bool doubted; /* newer kernels take it and forget it: it is read again */
+	bool failed;  /* once; it may go after the others */
 };
-#define CGROUP_SETTINGS_MAX 16
+
+/* Zero it; cgroup_settings_done() afterwards. */
+struct cgroup_settings {
+	struct cgroup_setting *items;
+	size_t count, capacity;
+};
 
 /*
  * What is to be written where if each controller lived in a v2 (or v1)
- * hierarchy; returns how many.  Pure.
+ * hierarchy.  Pure.
  */
-size_t cgroup_settings(const struct config_resources *r, bool v2,
-		       struct cgroup_setting ret[CGROUP_SETTINGS_MAX]);
+void cgroup_settings_of(const struct config_resources *r, bool v2, struct cgroup_settings *ret);
+void cgroup_settings_done(struct cgroup_settings *s);
+struct cgroup_setting *cgroup_settings_add(struct cgroup_settings *s, const char *member,
+					   const char *controller);
+/* cgroup_io.c: those of lists, one device, page size or interface each. */
+void cgroup_settings_of_lists(const struct config_resources *r, bool v2,
+			      struct cgroup_settings *ret);
+int cgroup_check_lists(const struct config_resources *r, struct err *e);
+/* cpu.shares of v1 as cpu.weight of v2. */
+int64_t cgroup_weight_of_shares(int64_t shares);
 int cgroup_limit(struct cgroup *c, const struct config_resources *r, struct err *e);
 /* Of the members of config.json that have to do with cgroups. */
 int cgroup_check_config(const struct config_linux *l, struct err *e);
+int cgroup_check_resources(const struct config_resources *r, struct err *e);
 
 /* ---- cgroup_devices.c ---- */
 

@@ -192,6 +192,7 @@ static_assert(DEVICE_MKNOD == BPF_DEVCG_ACC_MKNOD && DEVICE_READ == BPF_DEVCG_AC
 
 #define RULE_INSNS_MAX 9 /* what put_rule() writes at most */
 #define FRAME_INSNS    8
+#define PROGRAMS_MAX   64 /* BPF_CGROUP_MAX_PROGS */
 
 struct program {
 	struct bpf_insn *insns;
@@ -263,6 +264,22 @@ struct bpf_insn *device_program(const struct device_policy *policy, size_t *ret_
 	return p.insns;
 }
 
+/* The program that an earlier call has attached, or -1.  All that are attached have to agree. */
+static int attached_program(int cgroup_fd)
+{
+	uint32_t ids[PROGRAMS_MAX] = {0};
+	union bpf_attr query = {0}, open_attr = {0};
+
+	query.query.target_fd = (uint32_t)cgroup_fd;
+	query.query.attach_type = BPF_CGROUP_DEVICE;
+	query.query.prog_ids = (uintptr_t)ids;
+	query.query.prog_cnt = PROGRAMS_MAX;
+	if (syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof(query)) < 0 || !query.query.prog_cnt)
+		return -1;
+	open_attr.prog_id = ids[query.query.prog_cnt - 1];
+	return (int)syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &open_attr, sizeof(open_attr));
+}
+
 static int attach_program(int cgroup_fd, const struct bpf_insn *insns, size_t count, struct err *e)
 {
 	static const char licence[] = "Apache-2.0";
@@ -279,6 +296,7 @@ static int attach_program(int cgroup_fd, const struct bpf_insn *insns, size_t co
 		.attach_flags = BPF_F_ALLOW_MULTI,
 	};
 	auto_close int fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof(load));
+	auto_close int old_fd = attached_program(cgroup_fd);
 
 	if (fd < 0 && errno != ENOSYS && errno != EPERM) {
 		load.log_buf = (uintptr_t)log;
@@ -289,6 +307,10 @@ static int attach_program(int cgroup_fd, const struct bpf_insn *insns, size_t co
 	if (fd < 0)
 		return err_sys(e, "load the device filter %.*s", (int)strcspn(log, "\n"), log);
 	attach.attach_bpf_fd = (uint32_t)fd;
+	if (old_fd >= 0) { /* in one step: at no moment is everything allowed or nothing */
+		attach.attach_flags |= BPF_F_REPLACE;
+		attach.replace_bpf_fd = (uint32_t)old_fd;
+	}
 	if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof(attach)) < 0)
 		return err_sys(e, "attach the device filter");
 	return 0;
@@ -297,9 +319,10 @@ static int attach_program(int cgroup_fd, const struct bpf_insn *insns, size_t co
 static int limit_v2(int cgroup_fd, const struct device_policy *policy, struct err *e)
 {
 	auto_free struct bpf_insn *insns = NULL;
+	auto_close int old_fd = attached_program(cgroup_fd);
 	size_t count;
 
-	if (policy->allow && !policy->count)
+	if (policy->allow && !policy->count && old_fd < 0)
 		return 0;
 	insns = device_program(policy, &count);
 	return attach_program(cgroup_fd, insns, count, e);

@@ -14,6 +14,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/text.h"
 
 #define KEYED_FILE_MAX (64 * 1024)
 
@@ -88,20 +89,30 @@ int cgroup_any_fd(const struct cgroup *c)
 	return v2;
 }
 
-int cgroup_v2_open_of(const struct cgroup_host *h, pid_t pid)
+int cgroup_open_of(const struct cgroup_hierarchy *h, pid_t pid)
 {
-	const struct cgroup_hierarchy *v2 = cgroup_host_v2(h);
 	auto_buf struct buf text = BUF_INIT(KEYED_FILE_MAX);
-	char path[64], *line;
+	char path[64], mark[256];
+	const char *line;
 	struct err ignored;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
-	if (!v2 || fs_read(AT_FDCWD, path, &text, &ignored) < 0)
+	(void)snprintf(mark, sizeof(mark), ":%s:/", h->v2 ? "" : h->controllers);
+	if (fs_read(AT_FDCWD, path, &text, &ignored) < 0)
 		return -ENOENT;
-	line = strstr(buf_str(&text), "0::/");
-	if (!line || (line != text.data && line[-1] != '\n'))
-		return -ENOENT;
-	line += strlen("0::/");
-	line[strcspn(line, "\n")] = '\0';
-	return cgroup_open_dir(v2->fd, *line ? line : ".");
+	for (char *save = NULL, *p = text.data ? strtok_r(text.data, "\n", &save) : NULL; p;
+	     p = strtok_r(NULL, "\n", &save)) {
+		line = p + strspn(p, "0123456789");
+		if (str_starts(line, mark))
+			return cgroup_open_dir(h->fd,
+					       line[strlen(mark)] ? line + strlen(mark) : ".");
+	}
+	return -ENOENT;
+}
+
+int cgroup_v2_open_of(const struct cgroup_host *h, pid_t pid)
+{
+	const struct cgroup_hierarchy *v2 = cgroup_host_v2(h);
+
+	return v2 ? cgroup_open_of(v2, pid) : -ENOENT;
 }

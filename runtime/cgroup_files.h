@@ -18,5 +18,8 @@ bool cgroup_read_key(int dir_fd, const char *file, const char *key, uint64_t *re
 int cgroup_for_each(int fd, unsigned depth, int (*fn)(int fd, void *arg, struct err *e), void *arg,
 		    struct err *e);
 
+/* The cgroup of this hierarchy that a process is in: a descriptor, or -errno. */
+int cgroup_open_of(const struct cgroup_hierarchy *h, pid_t pid);
+
 /* Membership is the same in each hierarchy; v2's is the one that a container can least change. */
 int cgroup_any_fd(const struct cgroup *c);

@@ -156,6 +156,19 @@ void cgroup_thaw(const struct cgroup *c)
 						  &ignored);
 }
 
+void cgroup_thaw_around(const struct cgroup_host *host, pid_t pid)
+{
+	struct err ignored;
+
+	for (size_t i = 0; i < host->count; i++) {
+		auto_close int fd = cgroup_open_of(&host->items[i], pid);
+
+		for (size_t k = 0; fd >= 0 && k < ARRAY_COUNT(freezers); k++)
+			if (faccessat(fd, freezers[k].file, F_OK, 0) == 0)
+				(void)fs_write_at(fd, freezers[k].file, freezers[k].thaw, &ignored);
+	}
+}
+
 /* ---- signals ---- */
 
 int cgroup_signal_all(struct cgroup *c, int sig, struct err *e)

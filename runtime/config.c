@@ -4,13 +4,11 @@
 #include "runtime/config.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/auto.h"
-#include "base/buf.h"
 #include "base/text.h"
 
 #define FIELD(type, json, kind, member)                            \
@@ -73,6 +71,29 @@ static const struct js_field console_fields[] = {
 };
 SHAPE(console);
 
+static const struct js_field scheduler_fields[] = {
+	NEEDED(config_scheduler, "policy", JS_STRING, policy),
+	FIELD(config_scheduler, "nice", JS_I64, nice),
+	FIELD(config_scheduler, "priority", JS_I64, priority),
+	FIELD(config_scheduler, "flags", JS_STRINGS, flags),
+	FIELD(config_scheduler, "runtime", JS_I64, runtime),
+	FIELD(config_scheduler, "deadline", JS_I64, deadline),
+	FIELD(config_scheduler, "period", JS_I64, period),
+};
+SHAPE(scheduler);
+
+static const struct js_field io_priority_fields[] = {
+	NEEDED(config_io_priority, "class", JS_STRING, class_),
+	FIELD(config_io_priority, "priority", JS_I64, priority),
+};
+SHAPE(io_priority);
+
+static const struct js_field affinity_fields[] = {
+	FIELD(config_affinity, "initial", JS_STRING, initial),
+	FIELD(config_affinity, "final", JS_STRING, final),
+};
+SHAPE(affinity);
+
 static const struct js_field process_fields[] = {
 	FIELD(config_process, "terminal", JS_BOOL, terminal),
 	FIELD(config_process, "noNewPrivileges", JS_BOOL, no_new_privileges),
@@ -86,16 +107,28 @@ static const struct js_field process_fields[] = {
 	FIELD(config_process, "apparmorProfile", JS_STRING, apparmor_profile),
 	FIELD(config_process, "selinuxLabel", JS_STRING, selinux_label),
 	BOXED(config_process, "oomScoreAdj", JS_I64, oom_score_adj),
+	BOXED_OBJECT(config_process, "scheduler", scheduler_shape, scheduler),
+	BOXED_OBJECT(config_process, "ioPriority", io_priority_shape, io_priority),
+	BOXED_OBJECT(config_process, "execCPUAffinity", affinity_shape, exec_affinity),
 };
 SHAPE(process);
 
 /* ---- mounts, hooks ---- */
+
+static const struct js_field id_map_fields[] = {
+	NEEDED(config_id_map, "containerID", JS_U32, container_id),
+	NEEDED(config_id_map, "hostID", JS_U32, host_id),
+	NEEDED(config_id_map, "size", JS_U32, size),
+};
+SHAPE(id_map);
 
 static const struct js_field mount_fields[] = {
 	NEEDED(config_mount, "destination", JS_STRING, destination),
 	FIELD(config_mount, "type", JS_STRING, type),
 	FIELD(config_mount, "source", JS_STRING, source),
 	FIELD(config_mount, "options", JS_STRINGS, options),
+	OBJECTS(config_mount, "uidMappings", id_map_shape, uid_mappings),
+	OBJECTS(config_mount, "gidMappings", id_map_shape, gid_mappings),
 };
 SHAPE(mount);
 
@@ -129,13 +162,6 @@ static const struct js_field namespace_fields[] = {
 };
 SHAPE(namespace);
 
-static const struct js_field id_map_fields[] = {
-	NEEDED(config_id_map, "containerID", JS_U32, container_id),
-	NEEDED(config_id_map, "hostID", JS_U32, host_id),
-	NEEDED(config_id_map, "size", JS_U32, size),
-};
-SHAPE(id_map);
-
 static const struct js_field device_fields[] = {
 	NEEDED(config_device, "type", JS_STRING, type),
 	NEEDED(config_device, "path", JS_STRING, path),
@@ -161,15 +187,24 @@ static const struct js_field memory_fields[] = {
 	BOXED(config_memory, "reservation", JS_I64, reservation),
 	BOXED(config_memory, "swap", JS_I64, swap),
 	BOXED(config_memory, "swappiness", JS_I64, swappiness),
+	BOXED(config_memory, "kernel", JS_I64, kernel),
+	BOXED(config_memory, "kernelTCP", JS_I64, kernel_tcp),
 	FIELD(config_memory, "disableOOMKiller", JS_BOOL, disable_oom_killer),
+	FIELD(config_memory, "useHierarchy", JS_BOOL, use_hierarchy),
+	FIELD(config_memory, "checkBeforeUpdate", JS_BOOL, check_before_update),
 };
 SHAPE(memory);
 
 static const struct js_field cpu_fields[] = {
-	BOXED(config_cpu, "shares", JS_I64, shares), BOXED(config_cpu, "quota", JS_I64, quota),
-	BOXED(config_cpu, "burst", JS_I64, burst),   BOXED(config_cpu, "period", JS_I64, period),
-	BOXED(config_cpu, "idle", JS_I64, idle),     FIELD(config_cpu, "cpus", JS_STRING, cpus),
+	BOXED(config_cpu, "shares", JS_I64, shares),
+	BOXED(config_cpu, "quota", JS_I64, quota),
+	BOXED(config_cpu, "burst", JS_I64, burst),
+	BOXED(config_cpu, "period", JS_I64, period),
+	BOXED(config_cpu, "idle", JS_I64, idle),
+	FIELD(config_cpu, "cpus", JS_STRING, cpus),
 	FIELD(config_cpu, "mems", JS_STRING, mems),
+	BOXED(config_cpu, "realtimeRuntime", JS_I64, rt_runtime),
+	BOXED(config_cpu, "realtimePeriod", JS_I64, rt_period),
 };
 SHAPE(cpu);
 
@@ -178,11 +213,65 @@ static const struct js_field pids_fields[] = {
 };
 SHAPE(pids);
 
+static const struct js_field weight_device_fields[] = {
+	NEEDED(config_weight_device, "major", JS_I64, major),
+	NEEDED(config_weight_device, "minor", JS_I64, minor),
+	BOXED(config_weight_device, "weight", JS_U32, weight),
+	BOXED(config_weight_device, "leafWeight", JS_U32, leaf_weight),
+};
+SHAPE(weight_device);
+
+static const struct js_field throttle_device_fields[] = {
+	NEEDED(config_throttle_device, "major", JS_I64, major),
+	NEEDED(config_throttle_device, "minor", JS_I64, minor),
+	NEEDED(config_throttle_device, "rate", JS_I64, rate),
+};
+SHAPE(throttle_device);
+
+static const struct js_field block_io_fields[] = {
+	BOXED(config_block_io, "weight", JS_U32, weight),
+	BOXED(config_block_io, "leafWeight", JS_U32, leaf_weight),
+	OBJECTS(config_block_io, "weightDevice", weight_device_shape, weight_devices),
+	OBJECTS(config_block_io, "throttleReadBpsDevice", throttle_device_shape, read_bps),
+	OBJECTS(config_block_io, "throttleWriteBpsDevice", throttle_device_shape, write_bps),
+	OBJECTS(config_block_io, "throttleReadIOPSDevice", throttle_device_shape, read_iops),
+	OBJECTS(config_block_io, "throttleWriteIOPSDevice", throttle_device_shape, write_iops),
+};
+SHAPE(block_io);
+
+static const struct js_field hugepage_fields[] = {
+	NEEDED(config_hugepage, "pageSize", JS_STRING, page_size),
+	NEEDED(config_hugepage, "limit", JS_I64, limit),
+};
+SHAPE(hugepage);
+
+static const struct js_field net_priority_fields[] = {
+	NEEDED(config_net_priority, "name", JS_STRING, name),
+	NEEDED(config_net_priority, "priority", JS_U32, priority),
+};
+SHAPE(net_priority);
+
+static const struct js_field network_fields[] = {
+	BOXED(config_network, "classID", JS_U32, class_id),
+	OBJECTS(config_network, "priorities", net_priority_shape, priorities),
+};
+SHAPE(network);
+
+static const struct js_field rdma_fields[] = {
+	BOXED(config_rdma, "hcaHandles", JS_U32, handles),
+	BOXED(config_rdma, "hcaObjects", JS_U32, objects),
+};
+SHAPE(rdma);
+
 static const struct js_field resources_fields[] = {
 	OBJECTS(config_resources, "devices", device_rule_shape, devices),
 	OBJECT(config_resources, "memory", memory_shape, memory),
 	OBJECT(config_resources, "cpu", cpu_shape, cpu),
 	BOXED_OBJECT(config_resources, "pids", pids_shape, pids),
+	OBJECT(config_resources, "blockIO", block_io_shape, block_io),
+	OBJECTS(config_resources, "hugepageLimits", hugepage_shape, hugepages),
+	OBJECT(config_resources, "network", network_shape, network),
+	FIELD(config_resources, "rdma", JS_JSON, rdma_object),
 	FIELD(config_resources, "unified", JS_MAP, unified),
 };
 SHAPE(resources);
@@ -199,6 +288,41 @@ static const struct js_field time_offsets_fields[] = {
 };
 SHAPE(time_offsets);
 
+static const struct js_field personality_fields[] = {
+	NEEDED(config_personality, "domain", JS_STRING, domain),
+	FIELD(config_personality, "flags", JS_STRINGS, flags),
+};
+SHAPE(personality);
+
+static const struct js_field memory_policy_fields[] = {
+	NEEDED(config_memory_policy, "mode", JS_STRING, mode),
+	FIELD(config_memory_policy, "nodes", JS_STRING, nodes),
+	FIELD(config_memory_policy, "flags", JS_STRINGS, flags),
+};
+SHAPE(memory_policy);
+
+static const struct js_field rdt_fields[] = {
+	FIELD(config_rdt, "closID", JS_STRING, clos_id),
+	FIELD(config_rdt, "schemata", JS_STRINGS, schemata),
+	FIELD(config_rdt, "l3CacheSchema", JS_STRING, l3_schema),
+	FIELD(config_rdt, "memBwSchema", JS_STRING, bandwidth_schema),
+	FIELD(config_rdt, "enableMonitoring", JS_BOOL, monitoring),
+	FIELD(config_rdt, "enableCMT", JS_BOOL, cmt),
+	FIELD(config_rdt, "enableMBM", JS_BOOL, mbm),
+};
+SHAPE(rdt);
+
+static const struct js_field net_device_fields[] = {
+	FIELD(config_net_device, "name", JS_STRING, name),
+};
+SHAPE(net_device);
+
+static const struct js_field listener_fields[] = {
+	FIELD(config_listener, "listenerPath", JS_STRING, path),
+	FIELD(config_listener, "listenerMetadata", JS_STRING, metadata),
+};
+SHAPE(listener);
+
 static const struct js_field linux_fields[] = {
 	OBJECTS(config_linux, "namespaces", namespace_shape, namespaces),
 	OBJECTS(config_linux, "uidMappings", id_map_shape, uid_mappings),
@@ -213,6 +337,10 @@ static const struct js_field linux_fields[] = {
 	FIELD(config_linux, "mountLabel", JS_STRING, mount_label),
 	FIELD(config_linux, "maskedPaths", JS_STRINGS, masked_paths),
 	FIELD(config_linux, "readonlyPaths", JS_STRINGS, readonly_paths),
+	FIELD(config_linux, "netDevices", JS_JSON, net_devices_object),
+	BOXED_OBJECT(config_linux, "personality", personality_shape, personality),
+	BOXED_OBJECT(config_linux, "memoryPolicy", memory_policy_shape, memory_policy),
+	BOXED_OBJECT(config_linux, "intelRdt", rdt_shape, rdt),
 };
 SHAPE(linux);
 
@@ -238,34 +366,8 @@ static const struct js_shape config_shape = JS_SHAPE("config", struct config, co
 /* ---- what the spec knows and we do not honour ---- */
 
 /* '[]' stands for each element of a list.  Absent, null, false, 0 and empty say nothing. */
-static const char *const unsupported[] = {
-	"solaris",
-	"windows",
-	"vm",
-	"zos",
-	"freebsd",
-	"process.commandLine",
-	"process.scheduler",
-	"process.ioPriority",
-	"process.execCPUAffinity",
-	"mounts[].uidMappings",
-	"mounts[].gidMappings",
-	"linux.netDevices",
-	"linux.intelRdt",
-	"linux.memoryPolicy",
-	"linux.personality",
-	"linux.resources.blockIO",
-	"linux.resources.hugepageLimits",
-	"linux.resources.network",
-	"linux.resources.rdma",
-	"linux.resources.memory.kernel",
-	"linux.resources.memory.kernelTCP",
-	"linux.resources.memory.checkBeforeUpdate",
-	"linux.resources.cpu.realtimeRuntime",
-	"linux.resources.cpu.realtimePeriod",
-	"linux.seccomp.listenerPath",
-	"linux.seccomp.listenerMetadata",
-};
+static const char *const unsupported[] = {"solaris", "windows", "vm",
+					  "zos",     "freebsd", "process.commandLine"};
 
 static bool says_something(const json_t *v)
 {
@@ -337,64 +439,53 @@ static int decode_namespaces(struct config *c, struct err *e)
 	return 0;
 }
 
-/* Digits of an integer above INT64_MAX: how many there are, or 0 when it is none. */
-static size_t big_integer(const char *p, size_t size, uint64_t *ret)
+/* An object of objects: each becomes an element, whose first member is its key. */
+static int decode_named(const json_t *object, const struct js_shape *shape, const char *member,
+			struct arena *a, struct js_list *ret, struct err *e)
 {
-	size_t len = 0;
-	char digits[21];
+	const char *key;
+	json_t *value;
+	char *at;
 
-	while (len < size && isdigit((unsigned char)p[len]))
-		len++;
-	if (len < 19 || len > 20 || (len < size && strchr(".eE", p[len])))
+	if (!object)
 		return 0;
-	memcpy(digits, p, len);
-	digits[len] = '\0';
-	return parse_u64(digits, UINT64_MAX, ret) && *ret > INT64_MAX ? len : 0;
+	if (!json_is_object(object) || json_object_size(object) > CONFIG_LIST_MAX)
+		return err_set(e, EINVAL, "%s: expected an object of at most %d members", member,
+			       CONFIG_LIST_MAX);
+	ret->items = at = arena_alloc(a, (json_object_size(object) + 1) * shape->size);
+	json_object_foreach ((json_t *)(uintptr_t)object, key, value) {
+		if (js_decode(value, shape, a, at, e) < 0)
+			return err_wrap(e, "%s.%s", member, key);
+		*(char **)(void *)at = arena_strdup(a, key);
+		at += shape->size;
+		ret->count++;
+	}
+	return 0;
 }
 
-/*
- * jansson's integers are signed.  Limits are unsigned in the spec, and "no
- * limit" is 18446744073709551615: such numbers are rewritten as the int64_t
- * with the same bits before the text is parsed.
- */
-static void fold_big_integers(const char *text, size_t size, struct buf *out)
+static int decode_rest_of_resources(struct config_resources *r, struct arena *a, struct err *e)
 {
-	bool in_string = false;
-	size_t done = 0;
+	return decode_named(r->rdma_object, &rdma_shape, "linux.resources.rdma", a, &r->rdma, e);
+}
 
-	for (size_t i = 0; i < size; i++) {
-		char before = i ? text[i - 1] : ' ';
-		uint64_t value;
-		size_t len;
-
-		if (text[i] == '\\' && in_string) {
-			i++;
-			continue;
-		}
-		if (text[i] == '"')
-			in_string = !in_string;
-		if (in_string || !isdigit((unsigned char)text[i]) ||
-		    isdigit((unsigned char)before) || strchr("-+.eE", before))
-			continue;
-		len = big_integer(text + i, size - i, &value);
-		if (!len)
-			continue;
-		buf_add(out, text + done, i - done);
-		buf_printf(out, "%lld", (long long)value);
-		done = i + len;
-		i = done - 1;
-	}
-	buf_add(out, text + done, size - done);
+/* What of linux is not told by its table. */
+static int decode_rest(struct config_linux *l, struct arena *a, struct err *e)
+{
+	if (decode_rest_of_resources(&l->resources, a, e) < 0 ||
+	    decode_named(l->net_devices_object, &net_device_shape, "linux.netDevices", a,
+			 &l->net_devices, e) < 0)
+		return -e->code;
+	if (json_is_object(l->seccomp) &&
+	    js_decode(l->seccomp, &listener_shape, a, &l->listener, e) < 0)
+		return err_wrap(e, "linux.seccomp");
+	return 0;
 }
 
 int config_parse(const char *text, size_t size, json_t **ret, struct err *e)
 {
-	auto_buf struct buf folded = BUF_INIT(2 * CONFIG_SIZE_MAX);
-
 	if (size > CONFIG_SIZE_MAX)
 		return err_set(e, EFBIG, "more than %d bytes", CONFIG_SIZE_MAX);
-	fold_big_integers(text, size, &folded);
-	return js_parse(buf_str(&folded), folded.size, CONFIG_DEPTH_MAX, ret, e);
+	return js_parse_u64(text, size, CONFIG_DEPTH_MAX, ret, e);
 }
 
 int config_decode(const char *text, size_t size, struct config_doc *ret, struct err *e)
@@ -407,7 +498,7 @@ int config_decode(const char *text, size_t size, struct config_doc *ret, struct 
 		return -e->code;
 	if (refuse_unsupported(ret->doc, e) < 0)
 		return -e->code;
-	if (decode_namespaces(c, e) < 0)
+	if (decode_namespaces(c, e) < 0 || decode_rest(&c->linux_, &ret->arena, e) < 0)
 		return -e->code;
 	return config_check(c, &ret->arena, e);
 }
@@ -423,6 +514,23 @@ int config_decode_hooks(const json_t *doc, struct arena *a, struct config_hooks 
 {
 	*ret = (struct config_hooks){0};
 	return doc ? js_decode(doc, &hooks_shape, a, ret, e) : 0;
+}
+
+int config_decode_resources(const json_t *doc, struct arena *a, struct config_resources *ret,
+			    struct err *e)
+{
+	*ret = (struct config_resources){0};
+	if (doc && js_decode(doc, &resources_shape, a, ret, e) < 0)
+		return -e->code;
+	return decode_rest_of_resources(ret, a, e);
+}
+
+int config_decode_linux(const json_t *doc, struct arena *a, struct config_linux *ret, struct err *e)
+{
+	*ret = (struct config_linux){0};
+	if (doc && js_decode(doc, &linux_shape, a, ret, e) < 0)
+		return -e->code;
+	return decode_rest(ret, a, e);
 }
 
 int config_decode_process(const json_t *doc, struct arena *a, struct config_process *ret,

@@ -19,6 +19,7 @@
 #define CONFIG_DEPTH_MAX  32
 #define CONFIG_MOUNTS_MAX 1024       /* each holds a descriptor while the container is made */
 #define CONFIG_GROUPS_MAX 65536      /* NGROUPS_MAX */
+#define CONFIG_LIST_MAX   256        /* devices with limits of their own, page sizes, interfaces */
 #define ID_INVALID        UINT32_MAX /* "unchanged" to setresuid(2) and its kin: never an id */
 
 struct config_capabilities {
@@ -42,6 +43,22 @@ struct config_console {
 	uint32_t height, width;
 };
 
+struct config_scheduler {
+	char *policy;
+	int64_t nice, priority;
+	struct js_strings flags;
+	int64_t runtime, deadline, period; /* ns; unsigned in the spec */
+};
+
+struct config_io_priority {
+	char *class_;
+	int64_t priority;
+};
+
+struct config_affinity {
+	char *initial, *final; /* "0-3,7"; before and in the container's cgroup */
+};
+
 struct config_process {
 	bool terminal, no_new_privileges;
 	struct config_console *console_size;
@@ -52,15 +69,19 @@ struct config_process {
 	struct js_list rlimits; /* struct config_rlimit */
 	char *apparmor_profile, *selinux_label;
 	int64_t *oom_score_adj;
+	struct config_scheduler *scheduler;
+	struct config_io_priority *io_priority;
+	struct config_affinity *exec_affinity;
+};
+
+struct config_id_map {
+	uint32_t container_id, host_id, size;
 };
 
 struct config_mount {
 	char *destination, *type, *source;
 	struct js_strings options;
-};
-
-struct config_id_map {
-	uint32_t container_id, host_id, size;
+	struct js_list uid_mappings, gid_mappings; /* struct config_id_map */
 };
 
 struct config_device {
@@ -77,12 +98,12 @@ struct config_device_rule {
 };
 
 struct config_memory {
-	int64_t *limit, *reservation, *swap, *swappiness;
-	bool disable_oom_killer;
+	int64_t *limit, *reservation, *swap, *swappiness, *kernel, *kernel_tcp;
+	bool disable_oom_killer, use_hierarchy, check_before_update;
 };
 
 struct config_cpu {
-	int64_t *shares, *quota, *burst, *period, *idle;
+	int64_t *shares, *quota, *burst, *period, *idle, *rt_runtime, *rt_period;
 	char *cpus, *mems;
 };
 
@@ -90,11 +111,52 @@ struct config_pids {
 	int64_t limit; /* 0 and below: no limit */
 };
 
+struct config_weight_device {
+	int64_t major, minor;
+	uint32_t *weight, *leaf_weight;
+};
+
+struct config_throttle_device {
+	int64_t major, minor;
+	int64_t rate; /* per second; unsigned in the spec */
+};
+
+struct config_block_io {
+	uint32_t *weight, *leaf_weight;
+	struct js_list weight_devices;                             /* struct config_weight_device */
+	struct js_list read_bps, write_bps, read_iops, write_iops; /* config_throttle_device */
+};
+
+struct config_hugepage {
+	char *page_size; /* "2MB" */
+	int64_t limit;   /* bytes; unsigned in the spec */
+};
+
+struct config_net_priority {
+	char *name;
+	uint32_t priority;
+};
+
+struct config_network {
+	uint32_t *class_id;
+	struct js_list priorities; /* struct config_net_priority */
+};
+
+struct config_rdma {
+	char *key; /* the device */
+	uint32_t *handles, *objects;
+};
+
 struct config_resources {
 	struct js_list devices; /* struct config_device_rule */
 	struct config_memory memory;
 	struct config_cpu cpu;
 	struct config_pids *pids;
+	struct config_block_io block_io;
+	struct js_list hugepages; /* struct config_hugepage */
+	struct config_network network;
+	json_t *rdma_object;
+	struct js_list rdma; /* struct config_rdma */
 	struct js_map unified;
 };
 
@@ -118,6 +180,32 @@ struct config_time_offsets {
 	struct config_clock_offset *monotonic, *boottime;
 };
 
+struct config_personality {
+	char *domain;
+	struct js_strings flags;
+};
+
+struct config_memory_policy {
+	char *mode, *nodes;
+	struct js_strings flags;
+};
+
+struct config_rdt {
+	char *clos_id, *l3_schema, *bandwidth_schema;
+	struct js_strings schemata;
+	bool monitoring, cmt, mbm;
+};
+
+struct config_net_device {
+	char *key;  /* its name on the host */
+	char *name; /* in the container; NULL: the same */
+};
+
+/* The part of linux.seccomp that is not for the compiler. */
+struct config_listener {
+	char *path, *metadata;
+};
+
 struct config_linux {
 	struct js_list namespaces; /* of (type, path); see config.ns */
 	struct js_list uid_mappings, gid_mappings;
@@ -125,7 +213,13 @@ struct config_linux {
 	char *cgroups_path;
 	struct config_resources resources;
 	struct js_list devices; /* struct config_device */
-	json_t *seccomp;        /* decoded by seccomp.c, when no compiled filter is at hand */
+	json_t *seccomp;        /* decoded by the compiler, when no compiled filter is at hand */
+	struct config_listener listener;
+	json_t *net_devices_object;
+	struct js_list net_devices; /* struct config_net_device */
+	struct config_personality *personality;
+	struct config_memory_policy *memory_policy;
+	struct config_rdt *rdt;
 	struct config_time_offsets time_offsets;
 	char *rootfs_propagation, *mount_label;
 	struct js_strings masked_paths, readonly_paths;
@@ -169,7 +263,13 @@ int config_decode_process(const json_t *doc, struct arena *a, struct config_proc
 /* A hooks object alone; NULL is none. */
 int config_decode_hooks(const json_t *doc, struct arena *a, struct config_hooks *ret,
 			struct err *e);
-/* Text to a document: like js_parse(), and integers up to 2^64-1 arrive as their int64_t bits. */
+/* A resources object alone, as `update` gets it. */
+int config_decode_resources(const json_t *doc, struct arena *a, struct config_resources *ret,
+			    struct err *e);
+/* Members of linux that a state keeps for later; NULL is none. */
+int config_decode_linux(const json_t *doc, struct arena *a, struct config_linux *ret,
+			struct err *e);
+/* Text to a document, by js_parse_u64(). */
 int config_parse(const char *text, size_t size, json_t **ret, struct err *e);
 
 /* config_check.c: what the tables cannot say. */

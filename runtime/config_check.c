@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/auto.h"
 #include "base/text.h"
@@ -14,10 +15,13 @@
 #include "runtime/cgroup.h"
 #include "runtime/config.h"
 #include "runtime/mount_options.h"
+#include "runtime/priority.h"
+#include "runtime/rdt.h"
 #include "runtime/rlimits.h"
 #include "runtime/sysctl.h"
 
 #define HOST_NAME_LEN    64
+#define LINK_NAME_MAX    15 /* IFNAMSIZ - 1 */
 #define DEVICE_MAJOR_MAX ((1 << 12) - 1)
 #define DEVICE_MINOR_MAX ((1 << 20) - 1)
 
@@ -59,12 +63,19 @@ static int check_user(struct config_user *user, struct arena *a, struct err *e)
 	return check_groups(user, a, e);
 }
 
+/* Some write the largest signed number where they mean no limit. */
+static void without_limit(int64_t *value)
+{
+	if (*value == INT64_MAX)
+		*value = (int64_t)RLIM_INFINITY;
+}
+
 static int check_rlimits(const struct js_list *rlimits, struct err *e)
 {
 	uint32_t seen = 0;
 
 	for (size_t i = 0; i < rlimits->count; i++) {
-		const struct config_rlimit *r = JS_AT(*rlimits, struct config_rlimit, i);
+		struct config_rlimit *r = JS_AT(*rlimits, struct config_rlimit, i);
 		int resource;
 
 		if (!rlimit_find(r->type, &resource))
@@ -73,6 +84,8 @@ static int check_rlimits(const struct js_list *rlimits, struct err *e)
 		if (seen >> resource & 1)
 			return err_set(e, EINVAL, "process.rlimits[%zu]: a second %s", i, r->type);
 		seen |= 1u << resource;
+		without_limit(&r->soft);
+		without_limit(&r->hard);
 		if ((uint64_t)r->soft > (uint64_t)r->hard)
 			return err_set(e, EINVAL, "process.rlimits[%zu]: %s: soft is over hard", i,
 				       r->type);
@@ -104,22 +117,22 @@ int config_check_process(struct config_process *p, struct arena *a, struct err *
 	    (p->console_size->height > UINT16_MAX || p->console_size->width > UINT16_MAX))
 		return err_set(e, EINVAL, "process.consoleSize: over 65535");
 	if (check_env(&p->env, e) < 0 || check_user(&p->user, a, e) < 0 ||
-	    check_rlimits(&p->rlimits, e) < 0)
+	    check_rlimits(&p->rlimits, e) < 0 || priority_check(p, e) < 0)
 		return -e->code;
 	return capability_sets_of(p->capabilities, &sets, e);
 }
 
 /* ---- namespaces ---- */
 
-static int check_id_maps(const struct js_list *maps, const char *name, struct err *e)
+static int check_id_maps(const struct js_list *maps, const char *member, struct err *e)
 {
 	for (size_t i = 0; i < maps->count; i++) {
 		const struct config_id_map *m = JS_AT(*maps, struct config_id_map, i);
 
 		if (!m->size || m->size > ID_INVALID - m->container_id ||
 		    m->size > ID_INVALID - m->host_id)
-			return err_set(e, EINVAL, "linux.%s[%zu]: %u ids from %u (host %u) on",
-				       name, i, m->size, m->container_id, m->host_id);
+			return err_set(e, EINVAL, "%s[%zu]: %u ids from %u (host %u) on", member, i,
+				       m->size, m->container_id, m->host_id);
 	}
 	return 0;
 }
@@ -151,9 +164,9 @@ static int check_namespaces(struct config *c, struct err *e)
 	if ((c->linux_.time_offsets.monotonic || c->linux_.time_offsets.boottime) &&
 	    (!c->ns[NS_TIME].wanted || c->ns[NS_TIME].path))
 		return err_set(e, EINVAL, "linux.timeOffsets: without a new time namespace");
-	if (check_id_maps(&c->linux_.uid_mappings, "uidMappings", e) < 0)
+	if (check_id_maps(&c->linux_.uid_mappings, "linux.uidMappings", e) < 0)
 		return -e->code;
-	return check_id_maps(&c->linux_.gid_mappings, "gidMappings", e);
+	return check_id_maps(&c->linux_.gid_mappings, "linux.gidMappings", e);
 }
 
 static int check_names(const struct config *c, struct err *e)
@@ -177,6 +190,23 @@ static int check_names(const struct config *c, struct err *e)
 
 /* ---- root, mounts, devices ---- */
 
+/* Mappings of its own, or those of the container's user namespace. */
+static int check_idmap(const struct config *c, const struct config_mount *m,
+		       const struct mount_options *o, struct err *e)
+{
+	if (!o->idmap)
+		return 0;
+	if (!m->uid_mappings.count != !m->gid_mappings.count)
+		return err_set(e, EINVAL, "mappings of both users and groups are needed");
+	if (!m->uid_mappings.count && !c->ns[NS_USER].wanted)
+		return err_set(e, EINVAL,
+			       "option 'idmap': neither the mount has mappings nor the container a "
+			       "user namespace");
+	if (check_id_maps(&m->uid_mappings, "uidMappings", e) < 0)
+		return -e->code;
+	return check_id_maps(&m->gid_mappings, "gidMappings", e);
+}
+
 static int check_mounts(const struct config *c, struct err *e)
 {
 	if (c->mounts.count > CONFIG_MOUNTS_MAX)
@@ -187,7 +217,7 @@ static int check_mounts(const struct config *c, struct err *e)
 
 		if (!m->destination[0])
 			return err_set(e, EINVAL, "mounts[%zu].destination: empty", i);
-		if (mount_options_parse(m, &o, e) < 0)
+		if (mount_options_parse(m, &o, e) < 0 || check_idmap(c, m, &o, e) < 0)
 			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
 	return 0;
@@ -195,6 +225,8 @@ static int check_mounts(const struct config *c, struct err *e)
 
 static int check_device(const struct config_device *d, struct err *e)
 {
+	for (size_t len = strlen(d->path); len > 1 && d->path[len - 1] == '/';)
+		d->path[--len] = '\0';
 	if (strlen(d->type) != 1 || !strchr("cbup", d->type[0]))
 		return err_set(e, EINVAL, "type '%s' is not one of c, b, u, p", d->type);
 	if (d->path[0] != '/')
@@ -292,6 +324,70 @@ static int check_sysctls(const struct config *c, struct err *e)
 	return 0;
 }
 
+static bool is_link_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len && len <= LINK_NAME_MAX && !strpbrk(name, "/: \t\n\v\f\r%") &&
+	       !str_eq(name, ".") && !str_eq(name, "..");
+}
+
+static const char *name_inside(const struct config_net_device *d)
+{
+	return d->name && d->name[0] ? d->name : d->key;
+}
+
+static int check_net_devices(const struct config *c, struct err *e)
+{
+	const struct js_list *list = &c->linux_.net_devices;
+
+	if (list->count && !c->ns[NS_NETWORK].wanted)
+		return err_set(e, EINVAL,
+			       "linux.netDevices: without a network namespace of its own");
+	for (size_t i = 0; i < list->count; i++) {
+		const struct config_net_device *d = JS_AT(*list, struct config_net_device, i);
+
+		if (!is_link_name(d->key) || !is_link_name(name_inside(d)))
+			return err_set(e, EINVAL,
+				       "linux.netDevices: '%.32s' (in the container '%.32s') is no "
+				       "name of an interface",
+				       d->key, name_inside(d));
+		for (size_t k = 0; k < i; k++)
+			if (str_eq(name_inside(JS_AT(*list, struct config_net_device, k)),
+				   name_inside(d)))
+				return err_set(e, EINVAL,
+					       "linux.netDevices: a second '%s' in the container",
+					       name_inside(d));
+	}
+	return 0;
+}
+
+static int check_listener(const struct config_listener *l, struct err *e)
+{
+	if (l->metadata && l->metadata[0] && (!l->path || !l->path[0]))
+		return err_set(e, EINVAL, "linux.seccomp.listenerMetadata: without a listenerPath");
+	if (l->path && l->path[0] && l->path[0] != '/')
+		return err_set(e, EINVAL,
+			       "linux.seccomp.listenerPath: '%s' is not an absolute path", l->path);
+	return 0;
+}
+
+/* One value in two places. */
+static int check_domainname(const struct config *c, struct err *e)
+{
+	const struct js_map *m = &c->linux_.sysctl;
+
+	for (size_t i = 0; c->domainname && c->domainname[0] && i < m->count; i++)
+		if ((str_eq(m->items[i].key, "kernel.domainname") ||
+		     str_eq(m->items[i].key, "kernel/domainname")) &&
+		    !str_eq(m->items[i].value, c->domainname))
+			return err_set(
+				e, EINVAL,
+				"linux.sysctl: kernel.domainname is '%s', and domainname '%s'",
+				m->items[i].value, c->domainname);
+	return 0;
+}
+
 int config_check(struct config *c, struct arena *a, struct err *e)
 {
 	if (!str_starts(c->oci_version, "1."))
@@ -301,7 +397,9 @@ int config_check(struct config *c, struct arena *a, struct err *e)
 	if (config_check_process(c->process, a, e) < 0 || check_root(c, e) < 0 ||
 	    check_namespaces(c, e) < 0 || check_names(c, e) < 0 || check_mounts(c, e) < 0 ||
 	    check_devices(&c->linux_.devices, e) < 0 || check_sysctls(c, e) < 0 ||
-	    check_all_hooks(&c->hooks, e) < 0)
+	    check_domainname(c, e) < 0 || check_all_hooks(&c->hooks, e) < 0 ||
+	    priority_check_linux(&c->linux_, e) < 0 || check_net_devices(c, e) < 0 ||
+	    check_listener(&c->linux_.listener, e) < 0 || rdt_check(c->linux_.rdt, e) < 0)
 		return -e->code;
 	return cgroup_check_config(&c->linux_, e);
 }

@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -23,22 +22,6 @@
 
 #define PTMX_MAJOR 5
 #define PTMX_MINOR 2
-
-int console_connect(const char *path, int *ret_fd, struct err *e)
-{
-	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	auto_close int file = open(path, O_PATH | O_CLOEXEC);
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-
-	if (fd < 0 || file < 0)
-		return err_sys(e, "console socket %s", path);
-	/* The path may be longer than sun_path holds. */
-	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", file);
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return err_sys(e, "connect to console socket %s", path);
-	*ret_fd = take_fd(fd);
-	return 0;
-}
 
 void console_done(struct console *c)
 {

@@ -9,9 +9,6 @@
 #include "base/err.h"
 #include "runtime/config.h"
 
-/* Connect to the socket at 'path'. */
-int console_connect(const char *path, int *ret_fd, struct err *e);
-
 struct console {
 	int master_fd, slave_fd;
 };

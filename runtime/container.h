@@ -12,14 +12,17 @@
 #include "runtime/process.h"
 #include "runtime/runtime.h"
 #include "runtime/state.h"
+#include "runtime/systemd.h"
 
 struct runtime {
 	int root_fd;
+	void (*warn)(const struct err *e); /* NULL: nobody wants to know */
 };
 
 struct container {
 	struct runtime *rt; /* borrowed, as the spec is */
 	const struct runtime_create *spec;
+	const struct runtime_checkpoint *restore; /* NULL: a new one is made */
 	struct config_doc doc;
 	struct config *config;       /* in doc */
 	struct ns_wish ns[NS_COUNT]; /* the config's, netns_fd and joined host namespaces applied */
@@ -29,12 +32,17 @@ struct container {
 	struct mount_plan mounts;
 	struct cgroup_host host;
 	struct cgroup cgroup;
+	struct systemd_scope scope; /* with the systemd cgroup driver */
+	bool scope_started;
+	pid_t placeholder;  /* a process of ours that holds the scope until the init does */
 	struct state state; /* strings are the doc's arena's */
+	json_t *linux_kept; /* state.linux_ */
 	int bundle_fd;
 	int dir_fd;     /* of the state; locked */
 	int start_fd;   /* the init listens on it */
 	int console_fd; /* where the terminal goes */
 	int sync_fd;    /* our side of the talk */
+	int rdt_fd;     /* resctrl, where a class of it is wanted */
 	int pidfd;
 	pid_t pid;
 };
@@ -50,8 +58,21 @@ bool template_fits(const struct container *c);
 /* Context: init, with nothing mounted yet. */
 int template_enter(const struct container *c, struct err *e);
 
+/* checkpoint.c: make it from images; c->pid and c->pidfd are set. */
+int checkpoint_restore(struct container *c, const struct runtime_checkpoint *spec, struct err *e);
+
 /*
  * spawn.c: make that process.  On success c->pid, c->pidfd and c->sync_fd are
  * set.  The process waits for SYNC_ATTACHED before it needs its cgroup.
  */
 int spawn_init(struct container *c, struct err *e);
+
+/* look.c: the config, and all that it wants of the host, opened; nothing is made. */
+int look_at_config(struct container *c, struct err *e);
+int look_at_host(struct container *c, struct err *e);
+
+/* place.c: its cgroup.  place_settle(): the init is in it. */
+int place_name(struct container *c, struct err *e);
+int place_make(struct container *c, struct err *e);
+void place_settle(struct container *c);
+void place_drop(struct container *c);

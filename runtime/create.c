@@ -25,134 +25,19 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/fs.h"
-#include "base/mem.h"
 #include "base/proc.h"
-#include "base/text.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/idmap.h"
 #include "runtime/io.h"
-#include "runtime/lsm.h"
+#include "runtime/netdev.h"
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
+#include "runtime/rdt.h"
 #include "runtime/sync.h"
-#include "runtime/sysctl.h"
 
-#define CONFIG_FILE  "config.json"
-#define ID_MAP_LINES 340 /* the kernel takes no more */
-#define DYING_MS     10000
-
-/* ---- config ---- */
-
-static int load_config(struct container *c, struct err *e)
-{
-	auto_buf struct buf text = BUF_INIT(CONFIG_SIZE_MAX);
-
-	/* Claiming it will tell for sure; this tells before all else. */
-	if (faccessat(c->rt->root_fd, c->spec->id, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return RUNTIME_EXISTS;
-	c->bundle_fd = open(c->spec->bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (c->bundle_fd < 0)
-		return err_sys(e, "bundle %s", c->spec->bundle);
-	if (fs_read(c->bundle_fd, CONFIG_FILE, &text, e) < 0)
-		return err_wrap(e, "bundle %s", c->spec->bundle);
-	if (config_decode(buf_str(&text), text.size, &c->doc, e) < 0)
-		return err_wrap(e, CONFIG_FILE);
-	memcpy(c->ns, c->config->ns, sizeof(c->ns));
-	return 0;
-}
-
-/* A namespace at a path may be the host's after all: then it is shared, and nothing of it is set. */
-static int check_shared(struct container *c, struct err *e)
-{
-	for (unsigned i = 0; i < NS_COUNT; i++)
-		if (c->ns_fd[i] >= 0 && ns_is_ours((enum ns_kind)i, c->ns_fd[i])) {
-			close_fd(&c->ns_fd[i]);
-			c->ns[i] = (struct ns_wish){0};
-		}
-	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
-		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
-			return err_wrap(e, "linux.sysctl");
-	if (!c->ns[NS_UTS].wanted && c->config->hostname && c->config->hostname[0])
-		return err_set(e, EINVAL, "hostname: the uts namespace is the host's");
-	return 0;
-}
-
-static int open_namespaces(struct container *c, struct err *e)
-{
-	if (c->spec->netns_fd >= 0)
-		c->ns[NS_NETWORK] = (struct ns_wish){.wanted = true};
-	if (ns_open(c->ns, c->ns_fd, e) < 0)
-		return -e->code;
-	if (c->spec->netns_fd >= 0) {
-		c->ns_fd[NS_NETWORK] = fcntl(c->spec->netns_fd, F_DUPFD_CLOEXEC, 3);
-		if (c->ns_fd[NS_NETWORK] < 0)
-			return err_sys(e, "network namespace descriptor");
-	}
-	return check_shared(c, e);
-}
-
-static char *owner_name(struct arena *a)
-{
-	uid_t uid = getuid();
-
-	return uid == 0 ? arena_strdup(a, "root") : arena_printf(a, "%u", uid);
-}
-
-static void describe(struct container *c)
-{
-	struct arena *a = &c->doc.arena;
-	auto_free char *bundle = realpath(c->spec->bundle, NULL);
-	const char *path = c->config->root->path;
-	struct state *s = &c->state;
-	char created[32];
-
-	clock_format_rfc3339(clock_wall_ms(), created);
-	s->oci_version = c->config->oci_version;
-	s->id = arena_strdup(a, c->spec->id);
-	s->bundle = arena_strdup(a, bundle ? bundle : c->spec->bundle);
-	s->rootfs = path[0] == '/' ? arena_strdup(a, path)
-				   : arena_printf(a, "%s/%s", s->bundle, path);
-	s->created = arena_strdup(a, created);
-	s->owner = owner_name(a);
-	s->annotations = c->config->annotations;
-	s->process = json_object_get(c->doc.doc, "process");
-	s->hooks = json_object_get(c->doc.doc, "hooks");
-
-	s->namespaces.items = arena_alloc(a, (NS_COUNT + 1) * sizeof(char *));
-	for (unsigned i = 0; i < NS_COUNT; i++)
-		if (c->ns[i].wanted)
-			s->namespaces.items[s->namespaces.count++] = arena_strdup(a,
-										  ns_types[i].name);
-}
-
-/* Everything that the config wants of the host; nothing is made. */
-static int look_at_host(struct container *c, struct err *e)
-{
-	const struct config *cfg = c->config;
-	const char *path = cfg->linux_.cgroups_path;
-
-	if (open_namespaces(c, e) < 0)
-		return -e->code;
-	describe(c);
-	c->state.cgroup = !path || !path[0] ? arena_printf(&c->doc.arena, "/%s", c->spec->id)
-			  : path[0] == '/'  ? arena_strdup(&c->doc.arena, path)
-					    : arena_printf(&c->doc.arena, "/%s", path);
-	if (lsm_check(cfg->process, cfg->linux_.mount_label, e) < 0 ||
-	    io_open_console(&c->spec->io, cfg->process->terminal, &c->console_fd, e) < 0)
-		return -e->code;
-	if (cfg->linux_.seccomp &&
-	    filter_get(c->rt->root_fd, cfg->linux_.seccomp, &c->filter, e) < 0)
-		return -e->code;
-	if (process_init(&c->process, cfg->process, &c->filter, c->spec->io.preserve_fds, e) < 0 ||
-	    mounts_open(&c->mounts, cfg, c->state.rootfs, c->bundle_fd, c->spec->rootfs_fd, e) <
-		    0 ||
-	    cgroup_host_open(&c->host, e) < 0 ||
-	    cgroup_init(&c->cgroup, &c->host, c->state.cgroup, e) < 0)
-		return -e->code;
-	return 0;
-}
+#define DYING_MS 10000
 
 /* ---- state ---- */
 
@@ -162,7 +47,7 @@ static int claim(struct container *c, struct err *e)
 
 	if (r != 0)
 		return r;
-	if (cgroup_look(&c->cgroup, true, e) < 0)
+	if (c->cgroup.host->count && cgroup_look(&c->cgroup, true, e) < 0)
 		return -e->code;
 	c->state.cgroup_kept = c->cgroup.kept;
 	if (state_write(c->dir_fd, &c->state, e) < 0 ||
@@ -175,29 +60,11 @@ static void drop_state(struct container *c)
 {
 	struct err ignored;
 
+	if (c->rdt_fd >= 0)
+		(void)rdt_remove(c->rdt_fd, c->config->linux_.rdt, c->spec->id, c->state.rdt_made,
+				 &ignored);
 	if (c->dir_fd >= 0)
 		(void)state_drop(c->rt->root_fd, c->spec->id, &ignored);
-}
-
-/* ---- cgroup ---- */
-
-static int make_cgroup(struct container *c, struct err *e)
-{
-	const struct config_linux *l = &c->config->linux_;
-
-	if (cgroup_make(&c->cgroup, e) < 0 || cgroup_limit(&c->cgroup, &l->resources, e) < 0 ||
-	    cgroup_limit_devices(&c->cgroup, &l->resources.devices, e) < 0)
-		return -e->code;
-	return mounts_open_cgroups(&c->mounts, c->config, &c->cgroup, e);
-}
-
-static void drop_cgroup(struct container *c)
-{
-	struct err ignored;
-
-	/* Made halfway, it may be there without being open. */
-	if (cgroup_open(&c->cgroup, &ignored) == 0)
-		(void)cgroup_remove(&c->cgroup, &ignored);
 }
 
 /* ---- init ---- */
@@ -213,23 +80,6 @@ static void kill_init(struct container *c)
 	(void)poll(&p, 1, DYING_MS);
 	(void)waitid((idtype_t)P_PIDFD, (id_t)c->pidfd, &info,
 		     WEXITED | WNOHANG); /* not a sibling */
-}
-
-static int write_id_map(int proc_fd, pid_t pid, const char *file, const struct js_list *maps,
-			struct err *e)
-{
-	auto_buf struct buf text = BUF_INIT(ID_MAP_LINES * 36);
-	char path[64];
-
-	for (size_t i = 0; i < maps->count; i++) {
-		const struct config_id_map *m = JS_AT(*maps, struct config_id_map, i);
-
-		buf_printf(&text, "%u %u %u\n", m->container_id, m->host_id, m->size);
-	}
-	if (buf_overflow(&text))
-		return err_set(e, E2BIG, "more than %d mappings", ID_MAP_LINES);
-	(void)snprintf(path, sizeof(path), "%d/%s", (int)pid, file);
-	return procfs_write(proc_fd, path, buf_str(&text), e);
 }
 
 /* What is so already needs no privilege to be made so. */
@@ -253,6 +103,29 @@ static int set_oom_score(int proc_fd, pid_t pid, int64_t score, struct err *e)
 	return err_wrap(e, "process.oomScoreAdj");
 }
 
+static int move_net_devices(struct container *c, struct err *e)
+{
+	auto_close int fd = -1;
+	char path[64];
+
+	if (!c->config->linux_.net_devices.count)
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)c->pid);
+	fd = c->ns_fd[NS_NETWORK] >= 0 ? fcntl(c->ns_fd[NS_NETWORK], F_DUPFD_CLOEXEC, 3)
+				       : open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open the container's network namespace");
+	return netdev_move(&c->config->linux_.net_devices, fd, e);
+}
+
+static int enter_rdt(struct container *c, struct err *e)
+{
+	if (c->rdt_fd < 0)
+		return 0;
+	return rdt_enter(c->rdt_fd, c->config->linux_.rdt, c->spec->id, c->pid, c->state.rdt_made,
+			 e);
+}
+
 /* What only the outside can do for the init. */
 static int attach(struct container *c, struct err *e)
 {
@@ -262,14 +135,16 @@ static int attach(struct container *c, struct err *e)
 
 	if ((maps || cfg->process->oom_score_adj) && procfs_open(&proc_fd, e) < 0)
 		return -e->code;
-	if (maps && (write_id_map(proc_fd, c->pid, "uid_map", &cfg->linux_.uid_mappings, e) < 0 ||
-		     write_id_map(proc_fd, c->pid, "gid_map", &cfg->linux_.gid_mappings, e) < 0))
-		return err_wrap(e, "map ids");
+	if (maps && idmap_write(proc_fd, c->pid, &cfg->linux_.uid_mappings,
+				&cfg->linux_.gid_mappings, e) < 0)
+		return -e->code;
 	if (cfg->process->oom_score_adj &&
 	    set_oom_score(proc_fd, c->pid, *cfg->process->oom_score_adj, e) < 0)
 		return -e->code;
-	if (cgroup_attach(&c->cgroup, c->pid, cgroup_v2_fd(&c->cgroup) >= 0, e) < 0)
+	if (move_net_devices(c, e) < 0 || enter_rdt(c, e) < 0 ||
+	    cgroup_attach(&c->cgroup, c->pid, cgroup_v2_fd(&c->cgroup) >= 0, e) < 0)
 		return -e->code;
+	place_settle(c);
 	return sync_say(c->sync_fd, SYNC_ATTACHED, 0, e);
 }
 
@@ -325,7 +200,8 @@ static int record(struct container *c, struct err *e)
 	c->state.pid = c->pid;
 	c->state.start_time = (int64_t)proc_start_time(c->pid);
 	if (state_write(c->dir_fd, &c->state, e) < 0 ||
-	    io_write_pid(c->spec->io.pid_file, c->pid, e) < 0)
+	    io_write_pid(c->spec->io.pid_file, c->pid, e) < 0 ||
+	    io_send_pidfd(c->spec->io.pidfd_socket, c->pid, e) < 0)
 		return -e->code;
 	return sync_say(c->sync_fd, SYNC_COMMIT, 0, e);
 }
@@ -338,13 +214,41 @@ static void drop_pid_file(struct container *c)
 
 /* ---- */
 
-static const struct step {
+/* ---- restore ---- */
+
+static int restore_init(struct container *c, struct err *e)
+{
+	return checkpoint_restore(c, c->restore, e);
+}
+
+/* It runs: nobody listens to be started. */
+static int record_restored(struct container *c, struct err *e)
+{
+	close_fd(&c->start_fd);
+	(void)unlinkat(c->dir_fd, STATE_SOCKET, 0);
+	c->state.pid = c->pid;
+	c->state.start_time = (int64_t)proc_start_time(c->pid);
+	if (state_write(c->dir_fd, &c->state, e) < 0)
+		return -e->code;
+	return io_write_pid(c->spec->io.pid_file, c->pid, e);
+}
+
+/* ---- */
+
+struct step {
 	int (*make)(struct container *c, struct err *e);
 	void (*drop)(struct container *c); /* also after a make that failed halfway */
-} steps[] = {
-	{load_config, NULL},        {look_at_host, NULL},    {claim, drop_state},
-	{make_cgroup, drop_cgroup}, {spawn_init, kill_init}, {set_up, NULL},
+};
+
+static const struct step create_steps[] = {
+	{look_at_config, NULL},   {look_at_host, NULL},    {claim, drop_state},
+	{place_make, place_drop}, {spawn_init, kill_init}, {set_up, NULL},
 	{record, drop_pid_file},
+};
+
+static const struct step restore_steps[] = {
+	{look_at_config, NULL},   {look_at_host, NULL},      {claim, drop_state},
+	{place_make, place_drop}, {restore_init, kill_init}, {record_restored, drop_pid_file},
 };
 
 static void container_init(struct container *c, struct runtime *rt,
@@ -357,6 +261,7 @@ static void container_init(struct container *c, struct runtime *rt,
 				.start_fd = -1,
 				.console_fd = -1,
 				.sync_fd = -1,
+				.rdt_fd = -1,
 				.pidfd = -1};
 	c->config = &c->doc.config;
 	for (unsigned i = 0; i < NS_COUNT; i++)
@@ -377,23 +282,26 @@ static void container_done(struct container *c)
 	close_fd(&c->start_fd);
 	close_fd(&c->console_fd);
 	close_fd(&c->sync_fd);
+	close_fd(&c->rdt_fd);
 	close_fd(&c->pidfd);
+	json_decref(c->linux_kept);
 	config_doc_done(&c->doc);
 }
 
-int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
-		   struct err *e)
+static int make_container(struct runtime *rt, const struct runtime_create *spec,
+			  const struct runtime_checkpoint *restore, pid_t *ret_pid, struct err *e)
 {
+	const struct step *steps = restore ? restore_steps : create_steps;
+	size_t count = restore ? ARRAY_COUNT(restore_steps) : ARRAY_COUNT(create_steps);
 	struct container c;
 	int r = 0;
-
-	assert(rt && spec->id && spec->bundle);
 
 	if (state_check_id(spec->id, e) < 0 || protect_check(e) < 0 ||
 	    io_check_preserved(spec->io.preserve_fds, e) < 0)
 		return -e->code;
 	container_init(&c, rt, spec);
-	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(steps); i++) {
+	c.restore = restore;
+	for (size_t i = 0; r == 0 && i < count; i++) {
 		r = steps[i].make(&c, e);
 		for (size_t k = i + 1; r != 0 && k-- > 0;)
 			if (steps[k].drop)
@@ -403,4 +311,20 @@ int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t 
 		*ret_pid = c.pid;
 	container_done(&c);
 	return r;
+}
+
+int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
+		   struct err *e)
+{
+	assert(rt && spec->id && spec->bundle);
+
+	return make_container(rt, spec, NULL, ret_pid, e);
+}
+
+int runtime_restore(struct runtime *rt, const struct runtime_create *spec,
+		    const struct runtime_checkpoint *checkpoint, pid_t *ret_pid, struct err *e)
+{
+	assert(rt && spec->id && spec->bundle && checkpoint->images);
+
+	return make_container(rt, spec, checkpoint, ret_pid, e);
 }

@@ -1,8 +1,9 @@
 /* runtime/devices.c - the nodes in a container's /dev
  * SPDX-License-Identifier: Apache-2.0
  *
- * In a user namespace no node can be made: there the host's own are put in
- * their places, as copies that the creator has taken.
+ * In a user namespace, ours or its own, no node can be made: there the host's
+ * own are put in their places, as copies that the creator has taken, and what
+ * the host does not have so the creator makes on a tmpfs of its own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include "base/auto.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "runtime/idmap.h"
 #include "runtime/inroot.h"
 #include "runtime/mount_options.h"
 #include "runtime/mounts.h"
@@ -44,6 +46,7 @@ struct wanted {
 	dev_t rdev;
 	uid_t uid;
 	gid_t gid;
+	bool given; /* mode or owner are */
 };
 
 static void from_config(const struct config_device *d, struct wanted *ret)
@@ -59,6 +62,7 @@ static void from_config(const struct config_device *d, struct wanted *ret)
 		.rdev = type == 'p' ? 0 : makedev((unsigned)*d->major, (unsigned)*d->minor),
 		.uid = d->uid ? *d->uid : 0,
 		.gid = d->gid ? *d->gid : 0,
+		.given = d->file_mode || d->uid || d->gid,
 	};
 }
 
@@ -92,27 +96,102 @@ static int for_each_node(const struct config *c,
 
 /* ---- with the host's nodes ---- */
 
-static int open_node(void *arg, size_t i, const struct wanted *w, struct err *e)
+/* The creator's side of a container with a user namespace. */
+struct nodes {
+	struct mount_plan *plan;
+	const struct config *config;
+	int tmpfs_fd; /* where those are made that the host does not have; -1: not yet */
+};
+
+enum found { NOT_THERE, SAME_DEVICE, ALL_THE_SAME };
+
+/* Who it belongs to outside.  A namespace that is joined has its own maps: the owner is ours there. */
+static bool owner_outside(const struct nodes *n, const struct wanted *w, uint32_t *ret_uid,
+			  uint32_t *ret_gid)
 {
-	struct mount_plan *p = arg;
+	const struct config_linux *l = &n->config->linux_;
+
+	*ret_uid = w->uid;
+	*ret_gid = w->gid;
+	return !l->uid_mappings.count || (idmap_to_host(&l->uid_mappings, w->uid, ret_uid) &&
+					  idmap_to_host(&l->gid_mappings, w->gid, ret_gid));
+}
+
+static enum found open_hosts_node(struct nodes *n, size_t i, const struct wanted *w)
+{
+	int *fd = &n->plan->device_fds[i];
+	uint32_t uid, gid;
 	struct stat st;
 
-	p->device_fds[i] = mount_clone(AT_FDCWD, w->path, false, e);
-	if (p->device_fds[i] < 0)
-		return p->device_fds[i];
-	if (fstat(p->device_fds[i], &st) < 0 || (st.st_mode & S_IFMT) != w->type ||
+	*fd = open_tree(AT_FDCWD, w->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (*fd < 0 || fstat(*fd, &st) < 0 || (st.st_mode & S_IFMT) != w->type ||
 	    st.st_rdev != w->rdev)
-		return err_set(e, EINVAL, "the host's is another one");
-	return mount_set_propagation(p->device_fds[i], MS_PRIVATE, false, e);
+		return NOT_THERE;
+	if (!w->given)
+		return ALL_THE_SAME;
+	return (st.st_mode & 07777) == w->mode && owner_outside(n, w, &uid, &gid) &&
+			       st.st_uid == uid && st.st_gid == gid
+		       ? ALL_THE_SAME
+		       : SAME_DEVICE;
+}
+
+static int give_node(const struct nodes *n, const char *name, const struct wanted *w, struct err *e)
+{
+	uint32_t uid, gid;
+
+	if (!owner_outside(n, w, &uid, &gid))
+		return err_set(e, EINVAL, "owner %u:%u is not mapped", w->uid, w->gid);
+	if (fchownat(n->tmpfs_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fchmodat(n->tmpfs_fd, name, w->mode, 0) < 0)
+		return err_sys(e, "set its owner and mode");
+	return 0;
+}
+
+/* On a tmpfs of the host's user namespace that is mounted nowhere: nodes work there. */
+static int make_hosts_node(struct nodes *n, size_t i, const struct wanted *w, struct err *e)
+{
+	char name[32];
+
+	if (n->tmpfs_fd < 0)
+		n->tmpfs_fd = mount_tmpfs(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e);
+	if (n->tmpfs_fd < 0)
+		return n->tmpfs_fd;
+	(void)snprintf(name, sizeof(name), "%zu", i);
+	if (mknodat(n->tmpfs_fd, name, w->type | w->mode, w->rdev) < 0)
+		return err_sys(e, "the host has no such node there, and none can be made");
+	if (give_node(n, name, w, e) < 0)
+		return -e->code;
+	close_fd(&n->plan->device_fds[i]);
+	n->plan->device_fds[i] = mount_clone(n->tmpfs_fd, name, false, e);
+	return n->plan->device_fds[i] < 0 ? n->plan->device_fds[i] : 0;
+}
+
+/* Who may make none (in a user namespace of his own) takes the host's with its owner and mode. */
+static int open_node(void *arg, size_t i, const struct wanted *w, struct err *e)
+{
+	struct nodes *n = arg;
+	enum found found = open_hosts_node(n, i, w);
+	int *fd = &n->plan->device_fds[i];
+
+	if (found != ALL_THE_SAME && make_hosts_node(n, i, w, e) < 0 && found == NOT_THERE)
+		return -e->code;
+	if (mount_set(*fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, false, e) < 0)
+		return -e->code;
+	return mount_set_propagation(*fd, MS_PRIVATE, false, e);
 }
 
 int devices_open(struct mount_plan *p, const struct config *c, struct err *e)
 {
+	struct nodes nodes = {.plan = p, .config = c, .tmpfs_fd = -1};
+	int r;
+
 	p->device_count = ARRAY_COUNT(default_nodes) + c->linux_.devices.count;
 	p->device_fds = xcalloc(p->device_count, sizeof(int));
 	for (size_t i = 0; i < p->device_count; i++)
 		p->device_fds[i] = -1;
-	return for_each_node(c, open_node, p, e);
+	r = for_each_node(c, open_node, &nodes, e);
+	close_fd(&nodes.tmpfs_fd);
+	return r;
 }
 
 static int bind_node(const struct mount_plan *p, size_t i, const struct wanted *w, struct err *e)

@@ -1,7 +1,10 @@
 /* runtime/example.c - the config.json that `spec` writes
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <unistd.h>
+
 #include "base/js.h"
+#include "base/text.h"
 #include "runtime/runtime.h"
 
 /* A shell with little to lose; the lists that do not depend on it are added below. */
@@ -45,7 +48,40 @@ static json_t *strings(const char *const *list)
 	return array;
 }
 
-json_t *runtime_example_config(void)
+/* As runc has it: root is who we are, nothing is limited, and /sys is the host's. */
+static void make_rootless(json_t *doc)
+{
+	static const char sys[] = "{\"destination\":\"/sys\",\"type\":\"none\",\"source\":\"/sys\","
+				  "\"options\":[\"rbind\",\"nosuid\",\"noexec\",\"nodev\",\"ro\"]}";
+	json_t *on_linux = json_object_get(doc, "linux"), *mounts = json_object_get(doc, "mounts");
+	json_t *kinds = json_object_get(on_linux, "namespaces");
+
+	(void)json_object_del(on_linux, "resources");
+	(void)json_object_set_new(on_linux, "uidMappings",
+				  json_pack("[{s:i,s:I,s:i}]", "containerID", 0, "hostID",
+					    (json_int_t)geteuid(), "size", 1));
+	(void)json_object_set_new(on_linux, "gidMappings",
+				  json_pack("[{s:i,s:I,s:i}]", "containerID", 0, "hostID",
+					    (json_int_t)getegid(), "size", 1));
+	(void)json_array_append_new(kinds, json_pack("{s:s}", "type", "user"));
+	for (size_t i = json_array_size(kinds); i-- > 0;)
+		if (str_eq(json_string_value(json_object_get(json_array_get(kinds, i), "type")),
+			   "network"))
+			(void)json_array_remove(kinds, i);
+	for (size_t i = json_array_size(mounts); i-- > 0;) {
+		json_t *m = json_array_get(mounts, i);
+		const char *at = json_string_value(json_object_get(m, "destination"));
+
+		if (str_eq(at, "/sys/fs/cgroup"))
+			(void)json_array_remove(mounts, i);
+		else if (str_eq(at, "/sys"))
+			(void)json_array_set_new(mounts, i, json_loads(sys, 0, NULL));
+		else if (str_eq(at, "/dev/pts")) /* group 5 is nobody there */
+			(void)json_array_remove(json_object_get(m, "options"), 5);
+	}
+}
+
+json_t *runtime_example_config(bool rootless)
 {
 	json_t *doc = json_loads(example, JSON_REJECT_DUPLICATES, NULL), *caps, *on_linux;
 
@@ -56,5 +92,7 @@ json_t *runtime_example_config(void)
 	(void)json_object_set_new(on_linux, "maskedPaths", strings(runtime_default_masked_paths()));
 	(void)json_object_set_new(on_linux, "readonlyPaths",
 				  strings(runtime_default_readonly_paths()));
+	if (rootless)
+		make_rootless(doc);
 	return doc;
 }

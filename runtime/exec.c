@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -32,23 +33,29 @@
 #include "runtime/console.h"
 #include "runtime/container.h"
 #include "runtime/io.h"
+#include "runtime/listener.h"
 #include "runtime/lsm.h"
+#include "runtime/priority.h"
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
 #include "runtime/sync.h"
 
+#define PROCESSORS_MAX 8192 /* the kernel's own largest build */
+
 struct exec {
 	const struct runtime_exec *spec; /* borrowed */
 	struct state_doc state;
-	json_t *process_doc;
+	json_t *process_doc, *groups_doc;
 	struct arena arena;
 	struct config_process config;
+	struct config_linux linux_; /* what the state has kept of it */
 	struct filter filter;
 	struct process process;
 	struct cgroup_host host;
 	struct cgroup cgroup;
 	int namespaces; /* CLONE_NEW* of those that the container has */
 	int dir_fd, init_pidfd, console_fd;
+	int agent_fd;  /* of a filter that asks */
 	int report_fd; /* the helper's end: has it made the process? */
 	int exec_fd;   /* the process's end: has it executed the program? */
 };
@@ -72,6 +79,21 @@ static char **add_strings(struct arena *a, struct js_strings *to, char *const *m
 	return items;
 }
 
+/* A variable that is there already is replaced: who looks first finds the first. */
+static void add_env(struct arena *a, struct js_strings *to, char *const *more)
+{
+	for (; more && *more; more++) {
+		size_t len = strcspn(*more, "=") + 1, i = 0;
+
+		while (i < to->count && strncmp(to->items[i], *more, len) != 0)
+			i++;
+		if (i < to->count)
+			to->items[i] = arena_strdup(a, *more);
+		else
+			(void)add_strings(a, to, (char *const[]){*more, NULL});
+	}
+}
+
 static int parse_user(const char *text, struct config_user *user, struct err *e)
 {
 	size_t len = strcspn(text, ":");
@@ -83,6 +105,26 @@ static int parse_user(const char *text, struct config_user *user, struct err *e)
 	    (text[len] && !parse_u32(text + len + 1, ID_INVALID - 1, &user->gid)))
 		return err_set(e, EINVAL,
 			       "user '%s': expected UID or UID:GID, each below 4294967295", text);
+	return 0;
+}
+
+/* process.user.additionalGids is what is checked and taken over in the end. */
+static int add_groups(struct exec *x, char *const *gids, struct err *e)
+{
+	struct config_user *user = &x->config.user;
+	json_t *list = json_array();
+	uint32_t gid;
+
+	for (size_t i = 0; user->additional_gids && i < json_array_size(user->additional_gids); i++)
+		(void)json_array_append(list, json_array_get(user->additional_gids, i));
+	json_decref(x->groups_doc);
+	user->additional_gids = x->groups_doc = list;
+	for (; gids && *gids; gids++) {
+		if (!parse_u32(*gids, ID_INVALID - 1, &gid))
+			return err_set(e, EINVAL, "group '%s': expected a number below 4294967295",
+				       *gids);
+		(void)json_array_append_new(list, json_integer(gid));
+	}
 	return 0;
 }
 
@@ -114,12 +156,17 @@ static int adapt_process(struct exec *x, struct err *e)
 	p->terminal = spec->tty;
 	p->console_size = NULL;
 	p->no_new_privileges |= spec->no_new_privs;
+	if (spec->apparmor)
+		p->apparmor_profile = arena_strdup(&x->arena, spec->apparmor);
+	if (spec->selinux)
+		p->selinux_label = arena_strdup(&x->arena, spec->selinux);
 	if (spec->cwd)
 		p->cwd = arena_strdup(&x->arena, spec->cwd);
-	if (spec->user && parse_user(spec->user, &p->user, e) < 0)
+	if ((spec->user && parse_user(spec->user, &p->user, e) < 0) ||
+	    (spec->gids && spec->gids[0] && add_groups(x, spec->gids, e) < 0))
 		return -e->code;
 	(void)add_strings(&x->arena, &p->args, spec->args);
-	(void)add_strings(&x->arena, &p->env, spec->env);
+	add_env(&x->arena, &p->env, spec->env);
 	add_capabilities(x, spec->caps);
 	return config_check_process(p, &x->arena, e);
 }
@@ -134,12 +181,28 @@ static int given_process(struct exec *x, struct err *e)
 	return 0;
 }
 
+/* Of the process object given, else of the container's own process. */
+static int find_affinity(struct exec *x, struct err *e)
+{
+	struct config_process own;
+
+	if (x->config.exec_affinity || !x->spec->process ||
+	    !json_object_get(x->state.state.process, "execCPUAffinity"))
+		return 0;
+	if (config_decode_process(x->state.state.process, &x->arena, &own, e) < 0)
+		return -e->code;
+	x->config.exec_affinity = own.exec_affinity;
+	return 0;
+}
+
 static int open_cgroup(struct exec *x, struct err *e)
 {
-	if (cgroup_host_open(&x->host, e) < 0 ||
-	    cgroup_init(&x->cgroup, &x->host, x->state.state.cgroup, e) < 0)
+	if (cgroup_open_recorded(&x->host, &x->cgroup, x->state.state.cgroup, e) < 0)
 		return -e->code;
-	return cgroup_open(&x->cgroup, e);
+	for (char *const *p = x->spec->cgroups; p && *p; p++)
+		if (cgroup_descend(&x->cgroup, *p, e) < 0)
+			return -e->code;
+	return 0;
 }
 
 static int collect_namespaces(struct exec *x, struct err *e)
@@ -172,12 +235,16 @@ static int prepare(struct exec *x, struct err *e)
 	if ((x->spec->process ? given_process(x, e) : adapt_process(x, e)) < 0 ||
 	    lsm_check(&x->config, NULL, e) < 0 ||
 	    filter_load_file(x->dir_fd, STATE_FILTER, &x->filter, e) < 0 ||
-	    process_init(&x->process, &x->config, &x->filter, io->preserve_fds, e) < 0 ||
-	    collect_namespaces(x, e) < 0 || open_cgroup(x, e) < 0)
+	    config_decode_linux(x->state.state.linux_, &x->arena, &x->linux_, e) < 0 ||
+	    process_init(&x->process, &x->config, &x->linux_, &x->filter, io->preserve_fds, e) <
+		    0 ||
+	    collect_namespaces(x, e) < 0 || find_affinity(x, e) < 0 || open_cgroup(x, e) < 0)
 		return -e->code;
 	set_console_size(x);
-	if (cgroup_is_frozen(&x->cgroup))
+	if (!x->spec->ignore_paused && cgroup_is_frozen(&x->cgroup))
 		return err_set(e, EBUSY, "cannot exec in a paused container");
+	if (listener_connect(&x->linux_.listener, &x->agent_fd, e) < 0)
+		return -e->code;
 	return io_open_console(io, x->config.terminal, &x->console_fd, e);
 }
 
@@ -193,6 +260,7 @@ static _Noreturn void process_main(struct exec *x, struct console *console)
 		r = err_sys(&e, "setsid");
 	if (r == 0 && x->config.terminal)
 		r = console_take(console, x->console_fd, &e);
+	x->process.listener_to = x->exec_fd;
 	if (r == 0)
 		(void)process_execute(&x->process, &e);
 	sync_fail(x->exec_fd, &e);
@@ -237,6 +305,7 @@ static int stand_apart(struct exec *x, struct err *e)
 static _Noreturn void helper_main(struct exec *x)
 {
 	struct console console = CONSOLE_INIT;
+	const struct config_affinity *a = x->config.exec_affinity;
 	struct clone_args args = {.flags = CLONE_PARENT};
 	bool born = cgroup_v2_fd(&x->cgroup) >= 0;
 	struct err e;
@@ -245,6 +314,8 @@ static _Noreturn void helper_main(struct exec *x)
 
 	/* v1: we enter, and the process is born where we are. */
 	r = cgroup_attach(&x->cgroup, getpid(), born, &e);
+	if (r == 0 && a)
+		r = priority_set_affinity(a->final, "process.execCPUAffinity.final", &e);
 	if (r == 0)
 		r = stand_apart(x, &e);
 	if (r == 0)
@@ -278,7 +349,7 @@ static long clone_helper(struct exec *x, int v2_fd)
 	return pid;
 }
 
-static int spawn_helper(struct exec *x, pid_t *ret, struct err *e)
+static int enter_cgroup(struct exec *x, pid_t *ret, struct err *e)
 {
 	long pid = clone_helper(x, cgroup_v2_fd(&x->cgroup));
 
@@ -295,6 +366,24 @@ static int spawn_helper(struct exec *x, pid_t *ret, struct err *e)
 		return err_sys(e, "enter cgroup %s", x->cgroup.path);
 	*ret = (pid_t)pid;
 	return 0;
+}
+
+/* The processors that it runs on until it is in the cgroup are ours for that long. */
+static int spawn_helper(struct exec *x, pid_t *ret, struct err *e)
+{
+	const struct config_affinity *a = x->config.exec_affinity;
+	unsigned long own[PROCESSORS_MAX / CHAR_BIT / sizeof(unsigned long)] = {0};
+	bool change = a && a->initial && a->initial[0];
+	int r;
+
+	if (change && syscall(SYS_sched_getaffinity, 0, sizeof(own), own) < 0)
+		return err_sys(e, "which processors do we run on");
+	if (change && priority_set_affinity(a->initial, "process.execCPUAffinity.initial", e) < 0)
+		return -e->code;
+	r = enter_cgroup(x, ret, e);
+	if (change)
+		(void)syscall(SYS_sched_setaffinity, 0, sizeof(own), own);
+	return r;
 }
 
 /* ---- the caller ---- */
@@ -322,9 +411,12 @@ static int spawn(struct exec *x, pid_t *ret_pid, struct err *e)
 	(void)waitpid(helper, NULL, 0);
 	if (r < 0)
 		return r;
-	r = sync_expect_end(done, e);
+	r = listener_expect_end(done, x->agent_fd, &x->linux_.listener, &x->state.state,
+				RUNTIME_STATUS_RUNNING, pid, e);
 	if (r == 0)
 		r = io_write_pid(x->spec->io.pid_file, pid, e);
+	if (r == 0)
+		r = io_send_pidfd(x->spec->io.pidfd_socket, pid, e);
 	if (r < 0) {
 		(void)kill(pid, SIGKILL); /* our child, not reaped: the pid is its own */
 		(void)waitpid(pid, NULL, 0);
@@ -343,9 +435,11 @@ static void exec_done(struct exec *x)
 	close_fd(&x->dir_fd);
 	close_fd(&x->init_pidfd);
 	close_fd(&x->console_fd);
+	close_fd(&x->agent_fd);
 	close_fd(&x->report_fd);
 	close_fd(&x->exec_fd);
 	json_decref(x->process_doc);
+	json_decref(x->groups_doc);
 	state_doc_done(&x->state);
 	arena_done(&x->arena);
 }
@@ -369,6 +463,7 @@ int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret
 			 .dir_fd = -1,
 			 .init_pidfd = -1,
 			 .console_fd = -1,
+			 .agent_fd = -1,
 			 .report_fd = -1,
 			 .exec_fd = -1};
 	int r;

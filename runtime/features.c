@@ -13,6 +13,7 @@
 #include "runtime/filter.h"
 #include "runtime/mount_options.h"
 #include "runtime/namespaces.h"
+#include "runtime/priority.h"
 #include "runtime/runtime.h"
 
 #define CAPABILITY_COUNT 64
@@ -72,10 +73,13 @@ static json_t *linux_features(void)
 	(void)json_object_set_new(doc, "seccomp", filter_features());
 	(void)json_object_set_new(doc, "apparmor", enabled(true));
 	(void)json_object_set_new(doc, "selinux", enabled(true));
-	(void)json_object_set_new(doc, "intelRdt", enabled(false));
+	(void)json_object_set_new(
+		doc, "intelRdt",
+		json_pack("{s:b,s:b,s:b}", "enabled", 1, "schemata", 1, "monitoring", 1));
 	(void)json_object_set_new(doc, "mountExtensions",
-				  json_pack("{s:o}", "idmap", enabled(false)));
-	(void)json_object_set_new(doc, "netDevices", enabled(false));
+				  json_pack("{s:o}", "idmap", enabled(true)));
+	(void)json_object_set_new(doc, "memoryPolicy", priority_memory_features());
+	(void)json_object_set_new(doc, "netDevices", enabled(true));
 	return doc;
 }
 

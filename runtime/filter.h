@@ -41,7 +41,7 @@ int filter_save(int dir_fd, const char *name, const struct filter *f, struct err
 /* An absent file is no filter. */
 int filter_load_file(int dir_fd, const char *name, struct filter *ret, struct err *e);
 
-/* seccomp(2) on ourselves. */
+/* seccomp(2) on ourselves.  With SECCOMP_FILTER_FLAG_NEW_LISTENER it returns the listener. */
 int filter_install(const struct filter *f, struct err *e);
 
 /* The seccomp part of `features`; the caller's. */

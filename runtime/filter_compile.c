@@ -491,10 +491,9 @@ void filter_done(struct filter *f)
 int filter_install(const struct filter *f, struct err *e)
 {
 	struct sock_fprog program = {.len = (unsigned short)f->count, .filter = f->insns};
+	int r = 0;
 
-	if (!f->insns)
-		return 0;
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, f->flags, &program) < 0)
-		return err_sys(e, "install the system call filter");
-	return 0;
+	if (f->insns)
+		r = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, f->flags, &program);
+	return r < 0 ? err_sys(e, "install the system call filter") : r;
 }

@@ -34,6 +34,7 @@ static const struct action {
 	{"SCMP_ACT_KILL", SECCOMP_RET_KILL_THREAD, ACTION_PLAIN, false},
 	{"SCMP_ACT_KILL_THREAD", SECCOMP_RET_KILL_THREAD, ACTION_PLAIN, false},
 	{"SCMP_ACT_KILL_PROCESS", SECCOMP_RET_KILL_PROCESS, ACTION_PLAIN, false},
+	{"SCMP_ACT_NOTIFY", SECCOMP_RET_USER_NOTIF, ACTION_PLAIN, false},
 };
 
 static const struct operator
@@ -56,6 +57,7 @@ static const struct {
 	{"SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC},
 	{"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
 	{"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+	{"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
 };
 
 static const struct action *find_action(const char *name)
@@ -270,6 +272,16 @@ static int read_group(struct filter_profile *p, const struct group *g, bool defa
 	return 0;
 }
 
+/* Is some call somebody else's to decide? */
+static bool asks(const struct filter_profile *p)
+{
+	bool yes = p->default_action == SECCOMP_RET_USER_NOTIF;
+
+	for (size_t i = 0; i < p->rule_count; i++)
+		yes |= p->rules[i].action == SECCOMP_RET_USER_NOTIF;
+	return yes;
+}
+
 static int read_document(struct filter_profile *p, const struct document *d, struct err *e)
 {
 	bool permits = false;
@@ -281,6 +293,8 @@ static int read_document(struct filter_profile *p, const struct document *d, str
 	for (size_t i = 0; i < d->syscalls.count; i++)
 		if (read_group(p, JS_AT(d->syscalls, struct group, i), permits, e) < 0)
 			return err_wrap(e, "syscalls[%zu]", i);
+	if (asks(p))
+		p->flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
 	return 0;
 }
 

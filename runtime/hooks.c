@@ -63,7 +63,7 @@ static int run(const struct config_hook *h, const char *state, struct err *e)
 	struct proc_spawn s = {
 		.path = h->path,
 		.argv = h->args.count ? h->args.items : own_name,
-		.envp = h->env.items,
+		.envp = h->env.count ? h->env.items : environ, /* as runc and crun */
 		.fds = fds,
 		.fd_count = 3,
 	};

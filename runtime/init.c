@@ -37,6 +37,7 @@
 #include "runtime/console.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/inroot.h"
 #include "runtime/io.h"
 #include "runtime/lsm.h"
 #include "runtime/procfs.h"
@@ -201,6 +202,15 @@ static int let_hooks_run(struct container *c, struct err *e)
 
 /* ---- ready ---- */
 
+/* As runc does, where the image has none.  If it cannot be made, going there tells why. */
+static void make_cwd(struct container *c)
+{
+	auto_close int fd = inroot_mkdirs(c->mounts.root_fd, c->config->process->cwd,
+					  INROOT_FOLLOW);
+
+	(void)fd;
+}
+
 static int make_ready(struct container *c, struct err *e)
 {
 	auto_close int proc_fd = -1;
@@ -218,11 +228,13 @@ static int make_ready(struct container *c, struct err *e)
 	/* The creator may spend a grace period of the kernel on our cgroup: mounts did not wait. */
 	if (!early && wait_attached(c, e) < 0)
 		return -e->code;
+	make_cwd(c);
 	if (let_hooks_run(c, e) < 0 ||
 	    rootfs_pivot(&c->mounts, c->config, c->spec->no_pivot || template_fits(c), e) < 0 ||
 	    rootfs_restrict(&c->mounts, c->config, e) < 0)
 		return -e->code;
 	mounts_close(&c->mounts, c->config);
+	c->process.listen_fds = c->spec->io.listen_fds;
 	r = process_prepare(&c->process, proc_fd, e);
 	if (r < 0)
 		return r;
@@ -261,6 +273,7 @@ _Noreturn void init_main(struct container *c)
 
 	fd = wait_started(c->start_fd);
 	close_fd(&c->start_fd);
+	c->process.listener_to = fd;
 	if (run_hooks(c, &c->config->hooks.start_container, "startContainer",
 		      RUNTIME_STATUS_CREATED, &e) == 0)
 		(void)process_execute(&c->process, &e);

@@ -19,9 +19,14 @@
 #include "base/text.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/listener.h"
+#include "runtime/rdt.h"
 #include "runtime/sync.h"
 
 #define DYING_MS 10000
+
+static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s, bool force,
+			   struct err *e);
 
 int runtime_open(const char *root, struct runtime **ret, struct err *e)
 {
@@ -36,6 +41,11 @@ int runtime_open(const char *root, struct runtime **ret, struct err *e)
 	rt->root_fd = fd;
 	*ret = rt;
 	return 0;
+}
+
+void runtime_on_warning(struct runtime *rt, void (*warn)(const struct err *e))
+{
+	rt->warn = warn;
 }
 
 void runtime_free(struct runtime *rt)
@@ -53,6 +63,24 @@ static int open_container(struct runtime *rt, const char *id, int *ret_fd, struc
 	auto_close int fd = -1;
 	int r = state_open_dir(rt->root_fd, id, &fd, e);
 
+	if (r == 0)
+		r = state_read(fd, ret, e);
+	if (r < 0)
+		return err_wrap(e, "container %s", id);
+	if (r == 0)
+		*ret_fd = take_fd(fd);
+	return r;
+}
+
+/* The same, for those who change it: its creator has finished, and so have all others. */
+static int open_locked(struct runtime *rt, const char *id, int *ret_fd, struct state_doc *ret,
+		       struct err *e)
+{
+	auto_close int fd = -1;
+	int r = state_open_dir(rt->root_fd, id, &fd, e);
+
+	if (r == 0)
+		r = state_lock(fd, id, e);
 	if (r == 0)
 		r = state_read(fd, ret, e);
 	if (r < 0)
@@ -90,19 +118,6 @@ static int kill_and_wait(int pidfd, struct err *e)
 	return 0;
 }
 
-/* A container whose poststart hook fails is not to run. */
-static int after_start(const struct state *s, struct err *e)
-{
-	auto_close int pidfd = -1;
-	struct err ignored;
-
-	if (run_hooks(s, "poststart", RUNTIME_STATUS_RUNNING, (pid_t)s->pid, e) == 0)
-		return 0;
-	if (state_open_init(s, &pidfd, &ignored) == 0)
-		(void)kill_and_wait(pidfd, &ignored);
-	return -e->code;
-}
-
 /* In the words that runc's users know. */
 static int check_startable(enum runtime_status status, struct err *e)
 {
@@ -122,25 +137,33 @@ static int check_startable(enum runtime_status status, struct err *e)
 
 int runtime_start(struct runtime *rt, const char *id, struct err *e)
 {
-	auto_close int dir_fd = -1, sock = -1;
+	auto_close int dir_fd = -1, sock = -1, agent_fd = -1;
 	auto_state struct state_doc doc = {0};
-	int r = open_container(rt, id, &dir_fd, &doc, e);
+	struct config_linux linux_;
+	struct err ignored;
+	int r = open_locked(rt, id, &dir_fd, &doc, e);
 
-	if (r == 0)
-		r = state_lock(dir_fd, id, e);
 	if (r != 0)
 		return r;
-	r = check_startable(state_status(dir_fd, &doc.state), e);
-	if (r < 0)
-		return r;
+	if (check_startable(state_status(dir_fd, &doc.state), e) < 0 ||
+	    config_decode_linux(doc.state.linux_, &doc.arena, &linux_, e) < 0 ||
+	    listener_connect(&linux_.listener, &agent_fd, e) < 0)
+		return -e->code;
 	r = state_connect(dir_fd, &sock, e);
 	if (r != 0)
 		return r < 0 ? r : err_set(e, ESRCH, "container %s: its init has ended", id);
-	if (sync_say(sock, SYNC_START, 0, e) < 0 || sync_expect_end(sock, e) < 0)
+	if (sync_say(sock, SYNC_START, 0, e) < 0 ||
+	    listener_expect_end(sock, agent_fd, &linux_.listener, &doc.state,
+				RUNTIME_STATUS_CREATED, (pid_t)doc.state.pid, e) < 0)
 		return -e->code;
 	(void)unlinkat(dir_fd, STATE_SOCKET,
 		       0); /* nobody listens any more: state_status() sees it */
-	return after_start(&doc.state, e);
+	if (run_hooks(&doc.state, "poststart", RUNTIME_STATUS_RUNNING, (pid_t)doc.state.pid, e) ==
+	    0)
+		return 0;
+	/* Of the spec: it is ended, and destroyed. */
+	(void)delete_recorded(rt, dir_fd, &doc.state, true, &ignored);
+	return -e->code;
 }
 
 /* ---- state, list ---- */
@@ -262,8 +285,7 @@ void runtime_list_free(struct runtime_state *list, size_t count)
 static int open_cgroup(const struct state *s, struct cgroup_host *host, struct cgroup *c,
 		       struct err *e)
 {
-	if (cgroup_host_open(host, e) < 0 || cgroup_init(c, host, s->cgroup, e) < 0 ||
-	    cgroup_open(c, e) < 0)
+	if (cgroup_open_recorded(host, c, s->cgroup, e) < 0)
 		return -e->code;
 	c->kept = (unsigned)s->cgroup_kept;
 	return 0;
@@ -298,7 +320,7 @@ int runtime_kill(struct runtime *rt, const char *id, int sig, bool all, struct e
 
 	if (r != 0)
 		return r;
-	if (all) /* what has outlived the init is signalled too */
+	if (all && doc.state.cgroup[0]) /* what has outlived the init is signalled too */
 		return signal_all(&doc.state, sig, e);
 	r = state_open_init(&doc.state, &pidfd, e);
 	if (r != 0)
@@ -362,6 +384,7 @@ static int end_init(const struct state *s, struct cgroup *c, struct err *e)
 	if (r != 0)
 		return r < 0 ? r : 0;
 	cgroup_thaw(c);
+	cgroup_thaw_around(c->host, (pid_t)s->pid);
 	return kill_and_wait(pidfd, e);
 }
 
@@ -370,8 +393,10 @@ static int end_all(const struct state *s, struct err *e)
 	auto_cgroup_host struct cgroup_host host = {0};
 	auto_cgroup struct cgroup c = {0};
 
-	if (open_cgroup(s, &host, &c, e) < 0 || end_init(s, &c, e) < 0)
+	if (open_cgroup(s, &host, &c, e) < 0 || end_init(s, &c, e) < 0 || cgroup_kill(&c, e) < 0)
 		return -e->code;
+	if (s->unit)
+		systemd_stop(s->unit);
 	return cgroup_remove(&c, e);
 }
 
@@ -383,6 +408,21 @@ static bool is_running(int dir_fd, const struct state *s)
 	return status == RUNTIME_STATUS_RUNNING || status == RUNTIME_STATUS_PAUSED;
 }
 
+static int leave_rdt(const struct state *s, struct err *e)
+{
+	auto_arena struct arena a = {0};
+	auto_close int fd = -1;
+	struct config_linux l;
+
+	if (config_decode_linux(s->linux_, &a, &l, e) < 0)
+		return -e->code;
+	if (!rdt_wanted(l.rdt))
+		return 0;
+	if (rdt_open(&fd, e) < 0)
+		return 0; /* it went with its mount */
+	return rdt_remove(fd, l.rdt, s->id, s->rdt_made, e);
+}
+
 static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s, bool force,
 			   struct err *e)
 {
@@ -390,10 +430,11 @@ static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s
 
 	if (!force && is_running(dir_fd, s))
 		return RUNTIME_RUNNING;
-	if (end_all(s, e) < 0)
+	if (end_all(s, e) < 0 || leave_rdt(s, e) < 0)
 		return -e->code;
-	/* As runc: what a poststop hook makes of it changes nothing. */
-	(void)run_hooks(s, "poststop", RUNTIME_STATUS_STOPPED, 0, &hook);
+	/* Of the spec: what a poststop hook makes of it changes nothing. */
+	if (run_hooks(s, "poststop", RUNTIME_STATUS_STOPPED, 0, &hook) < 0 && rt->warn)
+		rt->warn(&hook);
 	return state_drop(rt->root_fd, s->id, e);
 }
 

@@ -56,9 +56,10 @@ static const struct {
 };
 
 /* Known, and they change nothing: they are what is anyway. */
-static const char *const plain_words[] = {"defaults", "async", "nolazytime", "nomand", "loud"};
+static const char *const plain_words[] = {"defaults", "async", "nolazytime",
+					  "nomand",   "loud",  "silent"};
 
-static const char *const refused_words[] = {"remount", "idmap", "ridmap"};
+static const char *const refused_words[] = {"remount"};
 
 static bool is_one_of(const char *word, const char *const *list, size_t count)
 {
@@ -107,7 +108,8 @@ bool mount_option_is_data(const char *word)
 
 	return !find_attr(word) && !(word[0] == 'r' && find_attr(word + 1)) &&
 	       !mount_propagation_find(word, &type, &recursive) && !is_plain(word) &&
-	       !str_eq(word, "bind") && !str_eq(word, "rbind") && !str_eq(word, "tmpcopyup");
+	       !str_eq(word, "bind") && !str_eq(word, "rbind") && !str_eq(word, "idmap") &&
+	       !str_eq(word, "ridmap") && !str_eq(word, "tmpcopyup");
 }
 
 /* Returns whether the word was one of ours. */
@@ -124,6 +126,9 @@ static bool take_word(const char *word, struct mount_options *o)
 		o->recursive |= word[0] == 'r';
 	} else if (str_eq(word, "tmpcopyup")) {
 		o->copy_up = true;
+	} else if (str_eq(word, "idmap") || str_eq(word, "ridmap")) {
+		o->idmap = true;
+		o->idmap_recursive |= word[0] == 'r';
 	} else {
 		return is_plain(word);
 	}
@@ -170,6 +175,10 @@ int mount_options_parse(const struct config_mount *m, struct mount_options *ret,
 		return err_set(e, EINVAL, "type: missing, and it is not a bind mount");
 	if (o.copy_up && (o.bind || !str_eq(m->type, "tmpfs")))
 		return err_set(e, EINVAL, "option 'tmpcopyup' is for tmpfs only");
+	/* Mappings alone are meant, too: their word is there for older runtimes. */
+	o.idmap |= m->uid_mappings.count || m->gid_mappings.count;
+	if (o.idmap && !o.bind)
+		return err_set(e, EINVAL, "id mappings are for bind mounts only");
 	*ret = o;
 	return 0;
 }
@@ -196,6 +205,7 @@ json_t *mount_option_names(void)
 	for (size_t i = 0; i < ARRAY_COUNT(plain_words); i++)
 		add_pair(array, plain_words[i], false);
 	add_pair(array, "bind", true);
+	add_pair(array, "idmap", true);
 	add_pair(array, "tmpcopyup", false);
 	return array;
 }

@@ -22,6 +22,7 @@ struct mount_attrs {
 struct mount_options {
 	bool bind, recursive; /* rbind */
 	bool copy_up;         /* tmpcopyup */
+	bool idmap, idmap_recursive;
 	struct mount_attrs one, tree;
 	struct {
 		uint64_t type; /* MS_SHARED ... */

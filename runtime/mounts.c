@@ -31,8 +31,10 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "runtime/copy.h"
+#include "runtime/idmap.h"
 #include "runtime/inroot.h"
 #include "runtime/mount_options.h"
+#include "runtime/runtime.h"
 
 #define FS_MESSAGE_MAX 256
 #define OPTION_LEN_MAX 255 /* fsconfig(2) takes no longer value */
@@ -166,8 +168,33 @@ static int open_null(struct mount_plan *p, struct err *e)
 	return mount_set_propagation(p->null_fd, MS_PRIVATE, false, e);
 }
 
+/* By mappings of its own, those of the container's new user namespace, or that which it joins. */
+static int map_ids(int fd, const struct config *c, const struct config_mount *m,
+		   const struct mount_options *o, int user_fd, struct err *e)
+{
+	const struct js_list *uids = &m->uid_mappings, *gids = &m->gid_mappings;
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP};
+	auto_close int own_fd = -1;
+
+	if (!uids->count) {
+		uids = &c->linux_.uid_mappings;
+		gids = &c->linux_.gid_mappings;
+	}
+	if (uids->count && idmap_namespace(uids, gids, &own_fd, e) < 0)
+		return -e->code;
+	if (own_fd < 0 && user_fd < 0)
+		return err_set(e, EINVAL, "the user namespace is the host's");
+	attr.userns_fd = (uint64_t)(own_fd < 0 ? user_fd : own_fd);
+	if (mount_setattr(fd, "", AT_EMPTY_PATH | (o->idmap_recursive ? AT_RECURSIVE : 0), &attr,
+			  sizeof(attr)) == 0)
+		return 0;
+	if (errno == EINVAL)
+		return err_set(e, ENOTSUP, "the kernel cannot map ids of this filesystem");
+	return err_sys(e, "map its ids");
+}
+
 static int open_source(const struct config *c, const struct config_mount *m, int bundle_fd,
-		       int *ret_fd, struct err *e)
+		       int user_fd, int *ret_fd, struct err *e)
 {
 	struct mount_options o;
 	uint64_t type;
@@ -180,12 +207,14 @@ static int open_source(const struct config *c, const struct config_mount *m, int
 	*ret_fd = mount_clone(bundle_fd, m->source, o.recursive, e);
 	if (*ret_fd < 0)
 		return err_wrap(e, "source");
+	if (o.idmap && map_ids(*ret_fd, c, m, &o, user_fd, e) < 0)
+		return err_wrap(e, "source %.200s", m->source);
 	mount_first_propagation(c, &type, &recursive);
 	return mount_set_propagation(*ret_fd, type, true, e);
 }
 
 int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs, int bundle_fd,
-		int rootfs_fd, struct err *e)
+		int rootfs_fd, int user_fd, struct err *e)
 {
 	p->place = rootfs_fd < 0 ? xstrdup(rootfs) : NULL;
 	p->tree_fds = xcalloc(c->mounts.count, sizeof(int));
@@ -197,10 +226,10 @@ int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs
 	for (size_t i = 0; i < c->mounts.count; i++) {
 		const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
 
-		if (open_source(c, m, bundle_fd, &p->tree_fds[i], e) < 0)
+		if (open_source(c, m, bundle_fd, user_fd, &p->tree_fds[i], e) < 0)
 			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
-	return c->ns[NS_USER].wanted ? devices_open(p, c, e) : 0;
+	return c->ns[NS_USER].wanted || runtime_is_rootless() ? devices_open(p, c, e) : 0;
 }
 
 static bool is_cgroup_mount(const struct config_mount *m)
@@ -466,7 +495,7 @@ static int mount_cgroup(struct mount_plan *p, const struct cgroup_host *host,
 
 	if (mount_options_parse(m, &o, e) < 0)
 		return -e->code;
-	if (host->items[0].name[0])
+	if (!host->count || host->items[0].name[0])
 		return mount_hierarchies(p, host, m, &o, e);
 
 	target_fd = open_target(p->root_fd, m, -1, e);

@@ -31,9 +31,10 @@ void mounts_close(struct mount_plan *p, const struct config *c);
 /*
  * Context: creator.  'rootfs': root.path as an absolute path.  'rootfs_fd': a
  * detached tree given by the caller, or -1.  Relative paths begin at 'bundle_fd'.
+ * 'user_fd': the user namespace that the container joins, or -1.
  */
 int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs, int bundle_fd,
-		int rootfs_fd, struct err *e);
+		int rootfs_fd, int user_fd, struct err *e);
 /* The same for the cgroups, once they are made. */
 int mounts_open_cgroups(struct mount_plan *p, const struct config *c, const struct cgroup *cgroup,
 			struct err *e);

@@ -23,8 +23,10 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/text.h"
+#include "runtime/listener.h"
 #include "runtime/lsm.h"
 #include "runtime/passwd.h"
+#include "runtime/priority.h"
 #include "runtime/rlimits.h"
 
 #define PASSWD_MAX    (4 * 1024 * 1024)
@@ -32,9 +34,11 @@
 #define DEFAULT_UMASK 022
 
 int process_init(struct process *x, const struct config_process *config,
-		 const struct filter *filter, unsigned preserve_fds, struct err *e)
+		 const struct config_linux *linux_, const struct filter *filter,
+		 unsigned preserve_fds, struct err *e)
 {
-	*x = (struct process){.config = config, .filter = filter, .preserve_fds = preserve_fds};
+	*x = (struct process){
+		.config = config, .linux_ = linux_, .filter = filter, .preserve_fds = preserve_fds};
 	return capability_sets_of(config->capabilities, &x->caps, e);
 }
 
@@ -117,7 +121,7 @@ static const char *get_env(const struct js_strings *env, const char *name)
 	return NULL;
 }
 
-static void find_home(struct process *x)
+static void find_home(struct process *x, size_t *count)
 {
 	auto_buf struct buf text = BUF_INIT(PASSWD_MAX);
 	char home[PATH_MAX] = "/";
@@ -125,18 +129,24 @@ static void find_home(struct process *x)
 
 	if (fs_read(AT_FDCWD, "/etc/passwd", &text, &ignored) == 0)
 		(void)passwd_home(buf_str(&text), x->config->user.uid, home, sizeof(home));
-	x->env[x->config->env.count] = arena_printf(&x->arena, "HOME=%s", home);
+	x->env[(*count)++] = arena_printf(&x->arena, "HOME=%s", home);
 }
 
 static void make_env(struct process *x)
 {
 	const struct js_strings *env = &x->config->env;
 
-	x->env = arena_alloc(&x->arena, (env->count + 2) * sizeof(char *));
+	size_t count = env->count;
+
+	x->env = arena_alloc(&x->arena, (env->count + 4) * sizeof(char *));
 	for (size_t i = 0; i < env->count; i++)
 		x->env[i] = env->items[i];
 	if (!get_env(env, "HOME"))
-		find_home(x);
+		find_home(x, &count);
+	if (x->listen_fds) { /* sd_listen_fds(3): they are for process 1 */
+		x->env[count++] = arena_printf(&x->arena, "LISTEN_FDS=%u", x->listen_fds);
+		x->env[count++] = arena_strdup(&x->arena, "LISTEN_PID=1");
+	}
 }
 
 /* 0, or a positive errno value that says why it cannot be executed. */
@@ -249,6 +259,8 @@ int process_prepare(struct process *x, int proc_fd, struct err *e)
 	}
 	if (proc_fd >= 0 && lsm_apply(p, proc_fd, e) < 0)
 		return -e->code;
+	if (priority_apply(p, x->linux_, e) < 0)
+		return -e->code;
 	give_pipes(&p->user);
 	make_env(x);
 	if (rlimits_raise(&p->rlimits, e) < 0 || capability_bound(&x->caps, e) < 0 ||
@@ -276,9 +288,13 @@ int process_execute(struct process *x, struct err *e)
 		return -e->code;
 	/* Without no_new_privs a filter needs CAP_SYS_ADMIN; with it, nothing follows but execve. */
 	if (p->no_new_privileges)
-		r = capability_finish(&x->caps, e) < 0 ? -1 : filter_install(x->filter, e);
+		r = capability_finish(&x->caps, e) < 0
+			    ? -1
+			    : listener_install(x->filter, x->listener_to, e);
 	else
-		r = filter_install(x->filter, e) < 0 ? -1 : capability_finish(&x->caps, e);
+		r = listener_install(x->filter, x->listener_to, e) < 0
+			    ? -1
+			    : capability_finish(&x->caps, e);
 	if (r < 0)
 		return -e->code;
 

@@ -14,8 +14,10 @@
 
 struct process {
 	const struct config_process *config; /* borrowed */
+	const struct config_linux *linux_;   /* borrowed; for what it says of processes */
 	const struct filter *filter;         /* borrowed */
-	unsigned preserve_fds;
+	unsigned preserve_fds, listen_fds;
+	int listener_to; /* talk that a listener of the filter is passed on by */
 	struct capability_sets caps;
 	struct arena arena;
 	char *program; /* found by process_prepare() */
@@ -24,7 +26,8 @@ struct process {
 
 /* What can be prepared anywhere. */
 int process_init(struct process *x, const struct config_process *config,
-		 const struct filter *filter, unsigned preserve_fds, struct err *e);
+		 const struct config_linux *linux_, const struct filter *filter,
+		 unsigned preserve_fds, struct err *e);
 void process_done(struct process *x);
 
 /*

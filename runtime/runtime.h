@@ -25,7 +25,7 @@
 #include "base/js.h"
 #include "base/mem.h"
 
-#define RUNTIME_SPEC_VERSION "1.2.0" /* of the OCI runtime-spec; older 1.x configs are read */
+#define RUNTIME_SPEC_VERSION "1.3.0" /* of the OCI runtime-spec; older 1.x configs are read */
 #define RUNTIME_ID_MAX       255     /* [A-Za-z0-9_+.-]+, not beginning with '.' */
 
 /* Outcomes that are not failures. */
@@ -44,6 +44,9 @@ enum {
  */
 int runtime_protect_self(char *const argv[], struct err *e);
 
+/* Are we another user than the host's root, or root of a user namespace only? */
+bool runtime_is_rootless(void);
+
 /* ---- containers ---- */
 
 struct runtime;
@@ -51,11 +54,14 @@ struct runtime;
 /* 'root': the directory of all state, made with mode 0700 when it is not there. */
 int runtime_open(const char *root, struct runtime **ret, struct err *e);
 void runtime_free(struct runtime *rt);
+/* What goes wrong and stops nothing (a poststop hook) is told to 'warn'. */
+void runtime_on_warning(struct runtime *rt, void (*warn)(const struct err *e));
 
 /* What the process of a container gets from outside; for create and for exec. */
 struct runtime_io {
 	int stdio_fd[3];       /* borrowed; -1: the caller's own.  Not with a terminal */
 	unsigned preserve_fds; /* 3 .. 3 + n - 1 go to the process too; they must be open */
+	unsigned listen_fds;   /* so many of them are systemd's sockets: create sets LISTEN_FDS */
 	/*
 	 * Where the master side of the terminal goes when process.terminal is
 	 * true: a path to a listening unix socket (an error when it is not), or a
@@ -65,6 +71,7 @@ struct runtime_io {
 	const char *console_socket; /* NULL: none */
 	int console_fd;             /* borrowed; -1: none */
 	const char *pid_file;       /* written before the call returns; NULL: none */
+	const char *pidfd_socket;   /* a path, as console_socket; receives a pidfd; NULL: none */
 };
 
 #define RUNTIME_IO_INIT                                    \
@@ -72,9 +79,17 @@ struct runtime_io {
 		.stdio_fd = {-1, -1, -1}, .console_fd = -1 \
 	}
 
+/* Who makes the cgroup of a container. */
+enum runtime_cgroups {
+	RUNTIME_CGROUPS_OURS,    /* linux.cgroupsPath is a path */
+	RUNTIME_CGROUPS_SYSTEMD, /* it is SLICE:PREFIX:NAME: a scope of the system's manager */
+	RUNTIME_CGROUPS_NONE,    /* nobody: no limits, and kill --all is kill */
+};
+
 struct runtime_create {
 	const char *id;
 	const char *bundle; /* directory; root.path and relative bind sources begin there */
+	const char *config; /* the file, from there; NULL: config.json */
 	struct runtime_io io;
 	/*
 	 * A detached mount tree (fsmount(2), or open_tree(2) with OPEN_TREE_CLONE)
@@ -84,11 +99,8 @@ struct runtime_create {
 	int rootfs_fd;
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
 	int netns_fd;
-	/*
-	 * runtime_template_open(): where the container allows it, its mount
-	 * namespace begins as a copy of this one.  -1: of the host's.  Borrowed.
-	 */
-	int template_fd;
+	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
+	enum runtime_cgroups cgroups;
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
 	/*
@@ -103,12 +115,7 @@ struct runtime_create {
 		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1 \
 	}
 
-/*
- * A mount namespace that is empty, for any number of containers.  With it a
- * start takes the same time however much is mounted on the host; the root is
- * then changed by chroot(2).  Not used for containers with CAP_SYS_ADMIN, with
- * a user namespace, with createContainer hooks.  The descriptor is the caller's.
- */
+/* An empty mount namespace to begin with: a start does not take longer with the host's mounts. */
 int runtime_template_open(int *ret_fd, struct err *e);
 
 /*
@@ -175,14 +182,17 @@ struct runtime_exec {
 	 * with 'args' instead of its own, and with what else is given here.
 	 */
 	const char *process;
-	char *const *args; /* NULL-terminated */
-	char *const *env;  /* NAME=VALUE added; NULL-terminated, or NULL */
-	char *const *caps; /* added to all sets but ambient and inheritable; or NULL */
-	const char *cwd;   /* NULL: the container's */
-	const char *user;  /* "UID" or "UID:GID", numbers; NULL: the container's */
+	char *const *args;    /* NULL-terminated */
+	char *const *env;     /* NAME=VALUE added; NULL-terminated, or NULL */
+	char *const *caps;    /* added to all sets but ambient and inheritable; or NULL */
+	char *const *gids;    /* more groups, numbers; or NULL */
+	char *const *cgroups; /* "[CONTROLLERS:]PATH", below the container's; or NULL */
+	const char *cwd;      /* NULL: the container's */
+	const char *user;     /* "UID" or "UID:GID", numbers; NULL: the container's */
 	bool tty;
 	uint16_t rows, columns; /* of its terminal, where 'process' does not say; 0: none */
-	bool no_new_privs;
+	bool no_new_privs, ignore_paused;
+	const char *apparmor, *selinux; /* profile and label; NULL: the container's */
 };
 
 #define RUNTIME_EXEC_INIT             \
@@ -202,6 +212,34 @@ int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret
 /* Freeze and thaw.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
 int runtime_pause(struct runtime *rt, const char *id, struct err *e);
 int runtime_resume(struct runtime *rt, const char *id, struct err *e);
+/* Other limits: what 'resources' does not name stays.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
+int runtime_update(struct runtime *rt, const char *id, const json_t *resources, struct err *e);
+
+/* What it uses, as `events` of runc prints it ("data"); the caller's.  RUNTIME_ABSENT. */
+int runtime_stats_json(struct runtime *rt, const char *id, json_t **ret, struct err *e);
+/*
+ * A running container to images and back, by the host's criu; not with a
+ * terminal.  What is not left running has still to be deleted.
+ * RUNTIME_ABSENT, RUNTIME_STOPPED; RUNTIME_EXISTS.
+ */
+struct runtime_checkpoint {
+	const char *images, *work, *parent; /* directories; the last two: NULL, none */
+	bool leave_running, pre_dump;
+	const char *const *criu_options; /* more of criu's own; NULL-terminated, or NULL */
+};
+int runtime_checkpoint(struct runtime *rt, const char *id, const struct runtime_checkpoint *spec,
+		       struct err *e);
+int runtime_restore(struct runtime *rt, const struct runtime_create *spec,
+		    const struct runtime_checkpoint *checkpoint, pid_t *ret_pid, struct err *e);
+
+/* Too little memory: 'fd' becomes readable when there may be, _look() tells.  RUNTIME_ABSENT. */
+struct runtime_oom {
+	int fd; /* the caller's */
+	bool counted;
+	uint64_t seen;
+};
+int runtime_oom_watch(struct runtime *rt, const char *id, struct runtime_oom *ret, struct err *e);
+bool runtime_oom_look(struct runtime *rt, const char *id, struct runtime_oom *o);
 
 /* Every process in it, as we see their pids; an array that is the caller's.  RUNTIME_ABSENT. */
 int runtime_pids(struct runtime *rt, const char *id, pid_t **ret, size_t *ret_count, struct err *e);
@@ -231,10 +269,9 @@ int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
 
 /*
- * On a host with v1 hierarchies beside a v2 one: let the kernel move processes
- * between cgroups without a wait of 8 to 20 ms (mount option favordynmods of
- * the v2 hierarchy).  For the whole host, until it boots; every start gains.
- * 0: it was done now, or one of these.  -EINVAL: the kernel is older than 6.0.
+ * On a host with v1 hierarchies beside a v2 one: no wait of 8 to 20 ms when a
+ * process is moved (mount option favordynmods; for the whole host until it
+ * boots).  0: done now, or one of these.  -EINVAL: Linux before 6.0.
  */
 enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
 int runtime_cgroup_favor_moves(struct err *e);
@@ -258,5 +295,5 @@ const char *const *runtime_default_readonly_paths(void);
 json_t *runtime_default_seccomp(const char *const *caps, size_t count);
 
 /* The config.json that `spec` writes, and the document that `features` prints. */
-json_t *runtime_example_config(void);
+json_t *runtime_example_config(bool rootless);
 json_t *runtime_features(void);

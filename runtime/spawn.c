@@ -6,7 +6,8 @@
  *
  * A user namespace to join is different: it must own the namespaces that are
  * made, and nobody comes back from one.  A helper enters it and clones the init
- * as its sibling, a child of the creator.
+ * as its sibling, a child of the creator.  Who is root of a user namespace only
+ * comes back from no namespace: there the helper enters all of them.
  */
 #include <errno.h>
 #include <linux/sched.h>
@@ -64,15 +65,43 @@ static int clone_init(struct container *c, uint64_t flags, int sync_fd, struct e
 	return 0;
 }
 
+static void put_offset(char *out, size_t size, const char *clock,
+		       const struct config_clock_offset *o)
+{
+	size_t len = strlen(out);
+
+	if (o)
+		(void)snprintf(out + len, size - len, "%s %lld %u\n", clock, (long long)o->secs,
+			       o->nanosecs);
+}
+
+static int enter(struct container *c, struct ns_visit *v, struct err *e)
+{
+	const struct config_time_offsets *t = &c->config->linux_.time_offsets;
+	char offsets[128] = "";
+
+	if (ns_visit(v, c->ns_fd, e) < 0)
+		return -e->code;
+	if (!c->ns[NS_TIME].wanted || c->ns_fd[NS_TIME] >= 0)
+		return 0;
+	put_offset(offsets, sizeof(offsets), "monotonic", t->monotonic);
+	put_offset(offsets, sizeof(offsets), "boottime", t->boottime);
+	return ns_visit_new_time(v, offsets, e);
+}
+
 /* Context: a child of the creator that lives for the clone only. */
 static _Noreturn void help(struct container *c, int sync_fd, int report_fd)
 {
+	struct ns_visit visit;
 	struct err e;
-	int r;
+	int r = 0;
 
-	if (setns(c->ns_fd[NS_USER], ns_types[NS_USER].flag) < 0)
+	if (runtime_is_rootless())
+		r = enter(c, &visit, &e);
+	if (r == 0 && c->ns_fd[NS_USER] >= 0 &&
+	    setns(c->ns_fd[NS_USER], ns_types[NS_USER].flag) < 0)
 		r = err_sys(&e, "join the user namespace");
-	else
+	if (r == 0)
 		r = clone_init(c, CLONE_PARENT, sync_fd, &e);
 	if (r == 0)
 		r = sync_say(report_fd, SYNC_MADE, c->pid, &e);
@@ -106,28 +135,13 @@ static int spawn_by_helper(struct container *c, int sync_fd, struct err *e)
 	return c->pidfd < 0 ? err_set(e, -c->pidfd, "open the container's first process") : 0;
 }
 
-static void put_offset(char *out, size_t size, const char *clock,
-		       const struct config_clock_offset *o)
+/* Would we have to enter a namespace ourselves, for the moment of the clone? */
+static bool leaves_ours(const struct container *c)
 {
-	size_t len = strlen(out);
-
-	if (o)
-		(void)snprintf(out + len, size - len, "%s %lld %u\n", clock, (long long)o->secs,
-			       o->nanosecs);
-}
-
-static int enter(struct container *c, struct ns_visit *v, struct err *e)
-{
-	const struct config_time_offsets *t = &c->config->linux_.time_offsets;
-	char offsets[128] = "";
-
-	if (ns_visit(v, c->ns_fd, e) < 0)
-		return -e->code;
-	if (!c->ns[NS_TIME].wanted || c->ns_fd[NS_TIME] >= 0)
-		return 0;
-	put_offset(offsets, sizeof(offsets), "monotonic", t->monotonic);
-	put_offset(offsets, sizeof(offsets), "boottime", t->boottime);
-	return ns_visit_new_time(v, offsets, e);
+	for (unsigned i = 0; i < NS_COUNT; i++)
+		if (c->ns_fd[i] >= 0)
+			return true;
+	return c->ns[NS_TIME].wanted;
 }
 
 int spawn_init(struct container *c, struct err *e)
@@ -142,12 +156,14 @@ int spawn_init(struct container *c, struct err *e)
 	ours = pair[0];
 	theirs = pair[1];
 
+	c->sync_fd = take_fd(ours);
+	if (leaves_ours(c) && runtime_is_rootless())
+		return spawn_by_helper(c, theirs, e);
 	r = enter(c, &visit, e);
 	if (r == 0 && c->ns_fd[NS_USER] >= 0)
 		r = spawn_by_helper(c, theirs, e);
 	else if (r == 0)
 		r = clone_init(c, c->spec->sibling ? CLONE_PARENT : 0, theirs, e);
-	c->sync_fd = take_fd(ours);
 	if (ns_return(&visit, &second) < 0 && r == 0) {
 		*e = second;
 		r = -e->code;

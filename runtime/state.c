@@ -41,11 +41,14 @@ static const struct js_field state_fields[] = {
 	{"created", JS_STRING, offsetof(struct state, created), JS_REQUIRED, NULL},
 	{"owner", JS_STRING, offsetof(struct state, owner), 0, NULL},
 	{"cgroup", JS_STRING, offsetof(struct state, cgroup), JS_REQUIRED, NULL},
+	{"unit", JS_STRING, offsetof(struct state, unit), 0, NULL},
 	{"cgroupKept", JS_I64, offsetof(struct state, cgroup_kept), 0, NULL},
 	{"namespaces", JS_STRINGS, offsetof(struct state, namespaces), 0, NULL},
 	{"annotations", JS_MAP, offsetof(struct state, annotations), 0, NULL},
 	{"process", JS_JSON, offsetof(struct state, process), 0, NULL},
 	{"hooks", JS_JSON, offsetof(struct state, hooks), 0, NULL},
+	{"linux", JS_JSON, offsetof(struct state, linux_), 0, NULL},
+	{"rdtMade", JS_BOOL, offsetof(struct state, rdt_made), 0, NULL},
 };
 static const struct js_shape state_shape = JS_SHAPE("state", struct state, state_fields);
 
@@ -137,7 +140,7 @@ int state_decode(const char *text, size_t size, struct state_doc *ret, struct er
 		return err_set(e, EFBIG, "more than %d bytes", STATE_SIZE_MAX);
 	if (js_parse(text, size, CONFIG_DEPTH_MAX, &ret->doc, e) < 0 ||
 	    js_decode(ret->doc, &state_shape, &ret->arena, s, e) < 0 ||
-	    state_check_id(s->id, e) < 0 || cgroup_check_path(s->cgroup, e) < 0)
+	    state_check_id(s->id, e) < 0 || (s->cgroup[0] && cgroup_check_path(s->cgroup, e) < 0))
 		return -e->code;
 	if (s->pid < 0 || s->pid > INT32_MAX || s->start_time < 0)
 		return err_set(e, EINVAL, "pid %lld", (long long)s->pid);
@@ -192,9 +195,7 @@ static bool is_frozen(const struct state *s)
 	auto_cgroup struct cgroup c = {0};
 	struct err ignored;
 
-	return cgroup_host_open(&host, &ignored) == 0 &&
-	       cgroup_init(&c, &host, s->cgroup, &ignored) == 0 && cgroup_open(&c, &ignored) == 0 &&
-	       cgroup_is_frozen(&c);
+	return cgroup_open_recorded(&host, &c, s->cgroup, &ignored) == 0 && cgroup_is_frozen(&c);
 }
 
 /* Its creator holds the lock for as long as it lives; we may hold it ourselves, by 'dir_fd'. */

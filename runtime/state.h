@@ -22,13 +22,17 @@
 #define STATE_FILTER "filter"
 
 struct state {
-	char *oci_version, *id, *bundle, *rootfs, *created, *owner, *cgroup;
+	char *oci_version, *id, *bundle, *rootfs, *created, *owner;
+	char *cgroup;       /* "": it has none */
+	char *unit;         /* the scope of systemd's that it is; NULL: none */
 	int64_t pid;        /* 0: not made yet */
 	int64_t start_time; /* of the process, in ticks: with the pid it is unmistakable */
 	int64_t cgroup_kept;
 	struct js_strings namespaces; /* by name, those that are not the host's */
 	struct js_map annotations;
 	json_t *process, *hooks; /* as config.json has them */
+	json_t *linux_;          /* of its members those that later commands need */
+	bool rdt_made;           /* the class of linux.intelRdt is ours */
 };
 
 /* A state and what it lives in.  Zero it; state_doc_done() afterwards. */

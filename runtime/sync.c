@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/fs.h"
 
 #define ERRNO_MAX 4095
 
@@ -55,20 +56,30 @@ void sync_fail(int fd, const struct err *e)
 	(void)send_message(fd, &m, sizeof(m)); /* nobody is left to tell */
 }
 
+int sync_send_listener(int fd, int listener_fd, struct err *e)
+{
+	const struct message m = {.word = SYNC_LISTENER};
+	int r = fs_send(fd, &m, WORD_SIZE, &listener_fd, 1);
+
+	return r < 0 ? err_set(e, -r, "tell the other process") : 0;
+}
+
 #define ENDED 1
 
-/* Returns 0 and a message, or ENDED. */
-static int receive(int fd, struct message *ret, struct err *e)
+/* Returns 0 and a message, or ENDED.  *ret_fd is what came with it, or -1. */
+static int receive(int fd, struct message *ret, int *ret_fd, struct err *e)
 {
-	ssize_t n;
+	size_t count = 0;
+	ssize_t n = fs_recv(fd, ret, sizeof(*ret), ret_fd, 1, &count, 0);
 
-	do
-		n = recv(fd, ret, sizeof(*ret), 0);
-	while (n < 0 && errno == EINTR);
-	if (n == 0 || (n < 0 && errno == ECONNRESET))
+	if (!count)
+		*ret_fd = -1;
+	if (n == 0 || n == -ECONNRESET)
 		return ENDED;
-	if (n < 0)
+	if (n < 0) {
+		errno = (int)-n;
 		return err_sys(e, "hear from the container's process");
+	}
 	if ((size_t)n != (ret->word == SYNC_FAILED ? sizeof(*ret) : WORD_SIZE))
 		return err_set(e, EPROTO, "the container's process sent %zd bytes", n);
 	if (ret->word != SYNC_FAILED)
@@ -83,8 +94,9 @@ static int receive(int fd, struct message *ret, struct err *e)
 
 int sync_expect(int fd, enum sync_word word, int *ret_value, struct err *e)
 {
+	auto_close int came = -1;
 	struct message m = {0};
-	int r = receive(fd, &m, e);
+	int r = receive(fd, &m, &came, e);
 
 	if (r < 0)
 		return r;
@@ -98,12 +110,17 @@ int sync_expect(int fd, enum sync_word word, int *ret_value, struct err *e)
 	return 0;
 }
 
-int sync_expect_end(int fd, struct err *e)
+int sync_expect_end(int fd, int *ret_listener, struct err *e)
 {
+	auto_close int came = -1;
 	struct message m = {0};
-	int r = receive(fd, &m, e);
+	int r = receive(fd, &m, &came, e);
 
 	if (r == ENDED)
 		return 0;
+	if (r == 0 && m.word == SYNC_LISTENER && came >= 0) {
+		*ret_listener = take_fd(came);
+		return SYNC_CAME;
+	}
 	return r < 0 ? r : err_set(e, EPROTO, "the container's process said %d at its end", m.word);
 }

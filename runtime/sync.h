@@ -17,6 +17,7 @@ enum sync_word {
 	SYNC_READY,      /* init: nothing is left but to start */
 	SYNC_COMMIT,     /* creator: you are on record, live on without me */
 	SYNC_START,      /* on the init's socket: execute */
+	SYNC_LISTENER,   /* a descriptor comes with it: its filter's listener */
 };
 
 int sync_pair(int ret[2], struct err *e);
@@ -29,5 +30,12 @@ void sync_fail(int fd, const struct err *e);
  */
 int sync_expect(int fd, enum sync_word word, int *ret_value, struct err *e);
 
-/* Wait for the end of the stream (it has executed a program), or its failure. */
-int sync_expect_end(int fd, struct err *e);
+int sync_send_listener(int fd, int listener_fd, struct err *e);
+
+#define SYNC_CAME 1 /* a listener has; the end is still to come */
+
+/*
+ * Wait for the end of the stream (it has executed a program), or its failure.
+ * SYNC_CAME: *ret_listener is the caller's.
+ */
+int sync_expect_end(int fd, int *ret_listener, struct err *e);

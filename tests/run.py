@@ -76,7 +76,7 @@ def fuzz(counts, build, program):
 
 def e2e(counts, build, script):
     env = dict(os.environ, BERTH_BUILD=os.path.abspath(build))
-    code, out, seconds = run([sys.executable, script], 1200, env)
+    code, out, seconds = run([sys.executable, script], int(os.environ.get("E2E_TIMEOUT", "1200")), env)
     passed = len(re.findall(r"^ok ", out, re.M))
     failed = len(re.findall(r"^not ok ", out, re.M))
     skips = re.findall(r"^skip (.*)$", out, re.M)

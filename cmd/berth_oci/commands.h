@@ -22,11 +22,18 @@ int command_resume(struct runtime *rt, const struct arguments *a, struct err *e)
 int command_state(struct runtime *rt, const struct arguments *a, struct err *e);
 int command_list(struct runtime *rt, const struct arguments *a, struct err *e);
 int command_ps(struct runtime *rt, const struct arguments *a, struct err *e);
+int command_update(struct runtime *rt, const struct arguments *a, struct err *e);
+int command_events(struct runtime *rt, const struct arguments *a, struct err *e);
+int command_checkpoint(struct runtime *rt, const struct arguments *a, struct err *e);
+int command_restore(struct runtime *rt, const struct arguments *a, struct err *e);
 int command_spec(struct runtime *rt, const struct arguments *a, struct err *e);
 int command_features(struct runtime *rt, const struct arguments *a, struct err *e);
 
 /* Exit code of `exec` when it failed before the program ran: as runc's since 1.1. */
 #define EXIT_EXEC_FAILED 255
+
+/* Of the options that create, run and restore share. */
+struct runtime_create command_create_spec(const struct arguments *a);
 
 /* RUNTIME_ABSENT and its kin as an error about 'id'. */
 int command_outcome(int r, const char *id, struct err *e);

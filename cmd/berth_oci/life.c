@@ -36,25 +36,30 @@ int command_outcome(int r, const char *id, struct err *e)
 }
 
 /* LISTEN_FDS of systemd's socket activation: they go on to the container. */
-static unsigned preserved(const struct arguments *a)
+static unsigned listening(void)
 {
 	const char *text = getenv("LISTEN_FDS");
 	uint32_t count = 0;
 
-	if (text && !parse_u32(text, 1024, &count))
-		count = 0;
-	return a->preserve_fds + count;
+	return text && parse_u32(text, 1024, &count) ? count : 0;
 }
 
-static struct runtime_create create_spec(const struct arguments *a)
+struct runtime_create command_create_spec(const struct arguments *a)
 {
 	struct runtime_create spec = RUNTIME_CREATE_INIT;
 
 	spec.id = a->words[0];
 	spec.bundle = a->bundle ? a->bundle : ".";
+	spec.config = a->config;
+	spec.io.pidfd_socket = a->pidfd_socket;
 	spec.io.pid_file = a->pid_file;
 	spec.io.console_socket = a->console_socket;
-	spec.io.preserve_fds = preserved(a);
+	spec.io.listen_fds = listening();
+	spec.io.preserve_fds = a->preserve_fds + spec.io.listen_fds;
+	spec.cgroups = a->systemd_cgroup || str_eq(a->cgroup_manager, "systemd")
+			       ? RUNTIME_CGROUPS_SYSTEMD
+		       : str_eq(a->cgroup_manager, "disabled") ? RUNTIME_CGROUPS_NONE
+							       : RUNTIME_CGROUPS_OURS;
 	spec.no_pivot = a->no_pivot;
 	spec.no_new_keyring = a->no_new_keyring;
 	return spec;
@@ -62,7 +67,7 @@ static struct runtime_create create_spec(const struct arguments *a)
 
 int command_create(struct runtime *rt, const struct arguments *a, struct err *e)
 {
-	struct runtime_create spec = create_spec(a);
+	struct runtime_create spec = command_create_spec(a);
 	pid_t pid;
 
 	return command_outcome(runtime_create(rt, &spec, &pid, e), spec.id, e);
@@ -103,7 +108,7 @@ static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_
 
 int command_run(struct runtime *rt, const struct arguments *a, struct err *e)
 {
-	struct runtime_create spec = create_spec(a);
+	struct runtime_create spec = command_create_spec(a);
 	struct foreground f = FOREGROUND_INIT;
 	int r;
 
@@ -153,6 +158,12 @@ int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
 	spec.args = a->words + 1;
 	spec.env = (char *const *)(uintptr_t)a->env;
 	spec.caps = (char *const *)(uintptr_t)a->caps;
+	spec.apparmor = a->apparmor;
+	spec.selinux = a->process_label;
+	spec.ignore_paused = a->ignore_paused;
+	spec.io.pidfd_socket = a->pidfd_socket;
+	spec.cgroups = (char *const *)(uintptr_t)a->cgroups;
+	spec.gids = (char *const *)(uintptr_t)a->gids;
 	spec.cwd = a->cwd;
 	spec.user = a->user;
 	spec.tty = a->tty;
@@ -160,7 +171,7 @@ int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
 	spec.no_new_privs = a->no_new_privs;
 	spec.io.pid_file = a->pid_file;
 	spec.io.console_socket = a->console_socket;
-	spec.io.preserve_fds = preserved(a);
+	spec.io.preserve_fds = a->preserve_fds + listening();
 
 	if (!a->detach && foreground_begin(&f, !a->console_socket, e) < 0)
 		return -e->code;

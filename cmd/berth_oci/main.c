@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include "cmd/berth_oci/report.h"
 
 #define DEFAULT_ROOT "/run/berth-oci"
+#define USERS_ROOT   "berth-oci" /* in $XDG_RUNTIME_DIR */
 
 /* ---- options ---- */
 
@@ -27,8 +29,12 @@ static const struct option global_options[] = {
 	{"log", 0, OPTION_STRING, AT(log), "FILE", "append errors to FILE"},
 	{"log-format", 0, OPTION_STRING, AT(log_format), "FORMAT", "text or json (text)"},
 	{"debug", 0, OPTION_FLAG, AT(debug), NULL, "accepted; there is nothing more to say"},
-	{"systemd-cgroup", 0, OPTION_FLAG, AT(systemd_cgroup), NULL, "refused: cgroupfs only"},
-	{"rootless", 0, OPTION_STRING, AT(rootless), "WHEN", "auto or false; true is refused"},
+	{"systemd-cgroup", 's', OPTION_FLAG, AT(systemd_cgroup), NULL, "systemd makes the cgroup"},
+	{"cgroup-manager", 0, OPTION_STRING, AT(cgroup_manager), "WHO",
+	 "cgroupfs, systemd or disabled (cgroupfs)"},
+	{"rootless", 0, OPTION_STRING, AT(rootless), "WHEN",
+	 "true, false or auto; it is seen by itself"},
+	{"criu", 0, OPTION_STRING, AT(criu), "PATH", "accepted; criu is looked for in $PATH"},
 	{"version", 'v', OPTION_FLAG, AT(version), NULL, "print versions"},
 	{"help", 'h', OPTION_FLAG, AT(help), NULL, "print this, or the help of a command"},
 };
@@ -41,16 +47,21 @@ static const struct option global_options[] = {
 	{                                                                         \
 		"bundle", 'b', OPTION_STRING, AT(bundle), "DIR", "the bundle (.)" \
 	}
-#define OPTIONS_OF_PROCESS                                                                     \
-	{"console-socket",   0,      OPTION_STRING,                                            \
-	 AT(console_socket), "PATH", "unix socket that receives the terminal"},                \
-		{"pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", "write the pid to FILE"}, \
-	{                                                                                      \
-		"preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N",                       \
-			"pass N descriptors from 3 on"                                         \
+#define OPTIONS_OF_PROCESS                                                                         \
+	{"console-socket",   0,      OPTION_STRING,                                                \
+	 AT(console_socket), "PATH", "unix socket that receives the terminal"},                    \
+		{"pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", "write the pid to FILE"},     \
+		{"pidfd-socket",   0,      OPTION_STRING,                                          \
+		 AT(pidfd_socket), "PATH", "unix socket that receives a pidfd of it"},             \
+		{"no-subreaper", 0, OPTION_FLAG, AT(no_subreaper), NULL, "accepted; we are none"}, \
+	{                                                                                          \
+		"preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N",                           \
+			"pass N descriptors from 3 on"                                             \
 	}
 #define OPTIONS_OF_CREATE                                                                         \
 	OPTION_BUNDLE, OPTIONS_OF_PROCESS,                                                        \
+		{"config",   'f',    OPTION_STRING,                                               \
+		 AT(config), "FILE", "the config in the bundle (config.json)"},                   \
 		{"no-pivot",   0,    OPTION_FLAG,                                                 \
 		 AT(no_pivot), NULL, "chroot instead of pivot_root: for a root on an initramfs"}, \
 	{                                                                                         \
@@ -77,6 +88,13 @@ static const struct option exec_options[] = {
 	{"env", 'e', OPTION_LIST, AT(env), "NAME=VALUE", "add to its environment; repeatable"},
 	{"cap", 'c', OPTION_LIST, AT(caps), "CAP_NAME", "add a capability; repeatable"},
 	{"no-new-privs", 0, OPTION_FLAG, AT(no_new_privs), NULL, "set no_new_privs"},
+	{"apparmor", 0, OPTION_STRING, AT(apparmor), "PROFILE", "its AppArmor profile"},
+	{"process-label", 0, OPTION_STRING, AT(process_label), "LABEL", "its SELinux label"},
+	{"ignore-paused", 0, OPTION_FLAG, AT(ignore_paused), NULL,
+	 "it waits with a paused container"},
+	{"additional-gids", 'g', OPTION_LIST, AT(gids), "GID", "add a group; repeatable"},
+	{"cgroup", 0, OPTION_LIST, AT(cgroups), "[CONTROLLER:]PATH",
+	 "run it in a cgroup below the container's; repeatable"},
 	OPTIONS_OF_PROCESS,
 	OPTION_DETACH,
 	OPTION_HELP,
@@ -98,7 +116,73 @@ static const struct option ps_options[] = {
 	{"format", 'f', OPTION_STRING, AT(format), "FORMAT", "table or json (table)"},
 	OPTION_HELP,
 };
-static const struct option spec_options[] = {OPTION_BUNDLE, OPTION_HELP};
+#define LIMIT(name, member, value, help)                        \
+	{                                                       \
+		name, 0, OPTION_STRING, AT(member), value, help \
+	}
+static const struct option update_options[] = {
+	{"resources", 'r', OPTION_STRING, AT(resources), "FILE",
+	 "linux.resources; - is standard input"},
+	LIMIT("memory", memory, "BYTES", "memory (512m, 1g; -1: no limit)"),
+	LIMIT("memory-reservation", memory_reservation, "BYTES", "memory that is kept for it"),
+	LIMIT("memory-swap", memory_swap, "BYTES", "memory and swap"),
+	LIMIT("kernel-memory", kernel_memory, "BYTES", "of the kernel, for it"),
+	LIMIT("kernel-memory-tcp", kernel_memory_tcp, "BYTES", "of tcp buffers"),
+	LIMIT("cpu-share", cpu_share, "N", "weight, 1024 is one"),
+	LIMIT("cpu-quota", cpu_quota, "US", "time in each period"),
+	LIMIT("cpu-period", cpu_period, "US", "the period"),
+	LIMIT("cpu-burst", cpu_burst, "US", "time saved up at most"),
+	LIMIT("cpu-rt-period", cpu_rt_period, "US", "the period of realtime processes"),
+	LIMIT("cpu-rt-runtime", cpu_rt_runtime, "US", "their time in it"),
+	LIMIT("cpu-idle", cpu_idle, "0|1", "run only when nothing else does"),
+	LIMIT("cpuset-cpus", cpuset_cpus, "LIST", "processors"),
+	LIMIT("cpuset-mems", cpuset_mems, "LIST", "memory nodes"),
+	LIMIT("blkio-weight", blkio_weight, "N", "weight of block io, 10 to 1000"),
+	LIMIT("pids-limit", pids_limit, "N", "processes"),
+	OPTION_HELP,
+};
+static const struct option events_options[] = {
+	{"interval", 0, OPTION_STRING, AT(interval), "TIME", "between two of them (5s)"},
+	{"stats", 0, OPTION_FLAG, AT(stats), NULL, "print them once"},
+	OPTION_HELP,
+};
+#define OPTIONS_OF_CRIU                                                                             \
+	{"image-path", 0, OPTION_STRING, AT(image_path), "DIR", "the images (checkpoint)"},         \
+		{"work-path", 0, OPTION_STRING, AT(work_path), "DIR", "criu's logs"},               \
+		{"parent-path", 0, OPTION_STRING, AT(parent_path), "DIR", "an earlier pre-dump"},   \
+		{"tcp-established", 0, OPTION_FLAG, AT(tcp_established), NULL, "with connections"}, \
+		{"tcp-close", 0, OPTION_FLAG, AT(tcp_close), NULL, "without them"},                 \
+		{"ext-unix-sk", 0, OPTION_FLAG, AT(ext_unix_sk), NULL, "with unix sockets"},        \
+		{"shell-job", 0, OPTION_FLAG, AT(shell_job), NULL, "with a session of others"},     \
+		{"file-locks", 0, OPTION_FLAG, AT(file_locks), NULL, "with file locks"},            \
+		{"auto-dedup", 0, OPTION_FLAG, AT(auto_dedup), NULL, "each page once"},             \
+		{"lazy-pages", 0, OPTION_FLAG, AT(lazy_pages), NULL, "memory when it is touched"},  \
+		{"empty-ns", 0, OPTION_LIST, AT(empty_ns), "KIND", "do not keep this namespace"},   \
+	{                                                                                           \
+		"manage-cgroups-mode", 0, OPTION_STRING, AT(manage_cgroups), "MODE",                \
+			"accepted; cgroups are made by us"                                          \
+	}
+static const struct option checkpoint_options[] = {
+	OPTIONS_OF_CRIU,
+	{"leave-running", 0, OPTION_FLAG, AT(leave_running), NULL, "do not end it"},
+	{"pre-dump", 0, OPTION_FLAG, AT(pre_dump), NULL, "memory only, and leave it running"},
+	OPTION_HELP,
+};
+static const struct option restore_options[] = {
+	OPTIONS_OF_CRIU,
+	OPTIONS_OF_CREATE,
+	OPTION_DETACH,
+	{"keep", 0, OPTION_FLAG, AT(keep), NULL, "do not delete the container when it has ended"},
+	{"lsm-profile", 0, OPTION_STRING, AT(lsm_profile), "PROFILE",
+	 "apparmor:NAME or selinux:LABEL"},
+	{"lsm-mount-context", 0, OPTION_STRING, AT(lsm_mount_context), "LABEL", "of its mounts"},
+	OPTION_HELP,
+};
+static const struct option spec_options[] = {
+	OPTION_BUNDLE,
+	{"rootless", 0, OPTION_FLAG, AT(rootless_spec), NULL, "for a user who is not root"},
+	OPTION_HELP,
+};
 static const struct option no_options[] = {OPTION_HELP};
 
 /* ---- commands ---- */
@@ -135,6 +219,14 @@ static const struct command {
 	{"pause", "ID", "freeze all processes of a container", OPTIONS(no_options), 1, 1,
 	 command_pause, false, false},
 	{"resume", "ID", "thaw them", OPTIONS(no_options), 1, 1, command_resume, false, false},
+	{"update", "ID", "change the limits of a container", OPTIONS(update_options), 1, 1,
+	 command_update, false, false},
+	{"events", "ID", "print what a container uses, until it ends", OPTIONS(events_options), 1,
+	 1, command_events, false, false},
+	{"checkpoint", "ID", "keep a running container in files, by criu",
+	 OPTIONS(checkpoint_options), 1, 1, command_checkpoint, false, false},
+	{"restore", "ID", "make a container from such files", OPTIONS(restore_options), 1, 1,
+	 command_restore, true, false},
 	{"spec", "", "write a config.json to begin with", OPTIONS(spec_options), 0, 0, command_spec,
 	 false, true},
 	{"features", "", "print what this runtime can do as JSON", OPTIONS(no_options), 0, 0,
@@ -174,13 +266,38 @@ static void print_version(void)
 
 /* ---- */
 
+static int check_word(const char *option, const char *word, const char *const *words, size_t count,
+		      struct err *e)
+{
+	for (size_t i = 0; word && i < count; i++)
+		if (str_eq(word, words[i]))
+			return 0;
+	return word ? err_set(e, EINVAL, "--%s: '%s' is unknown", option, word) : 0;
+}
+
 static int check_globals(const struct arguments *a, struct err *e)
 {
-	if (a->systemd_cgroup)
-		return err_set(e, ENOTSUP, "--systemd-cgroup is not supported: use cgroupfs");
-	if (a->rootless && !str_eq(a->rootless, "auto") && !str_eq(a->rootless, "false"))
-		return err_set(e, ENOTSUP, "--rootless %s is not supported", a->rootless);
-	return 0;
+	static const char *const managers[] = {"cgroupfs", "systemd", "disabled"};
+	static const char *const words[] = {"auto", "true", "false"};
+
+	if (check_word("cgroup-manager", a->cgroup_manager, managers, ARRAY_COUNT(managers), e) < 0)
+		return -e->code;
+	return check_word("rootless", a->rootless, words, ARRAY_COUNT(words), e);
+}
+
+/* A user has a place of his own. */
+static int open_root(const struct arguments *a, struct runtime **ret, struct err *e)
+{
+	const char *dir = getenv("XDG_RUNTIME_DIR");
+	char path[PATH_MAX];
+
+	if (a->root)
+		return runtime_open(a->root, ret, e);
+	if (!dir || dir[0] != '/' || !runtime_is_rootless())
+		return runtime_open(DEFAULT_ROOT, ret, e);
+	if (snprintf(path, sizeof(path), "%s/" USERS_ROOT, dir) >= (int)sizeof(path))
+		return err_set(e, ENAMETOOLONG, "XDG_RUNTIME_DIR");
+	return runtime_open(path, ret, e);
 }
 
 static int run_command(const struct command *c, const struct arguments *a, char **argv,
@@ -194,8 +311,10 @@ static int run_command(const struct command *c, const struct arguments *a, char 
 			       *c->words ? c->words : "no arguments", a->word_count);
 	if (check_globals(a, e) < 0 || (c->makes_processes && runtime_protect_self(argv, e) < 0))
 		return -e->code;
-	if (!c->needs_no_state && runtime_open(a->root, &rt, e) < 0)
+	if (!c->needs_no_state && open_root(a, &rt, e) < 0)
 		return -e->code;
+	if (rt)
+		runtime_on_warning(rt, report_warning);
 	r = c->run(rt, a, e);
 	runtime_free(rt);
 	return r;
@@ -257,7 +376,6 @@ int main(int argc, char **argv)
 
 	if (argc < 1 || !stand_on_firm_ground())
 		return EXIT_FAILURE;
-	a->root = DEFAULT_ROOT;
 	a->log_format = "text";
 	r = dispatch(a, argv, &e);
 	if (r < 0) {

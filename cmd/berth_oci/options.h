@@ -17,13 +17,24 @@
 
 struct arguments {
 	/* global */
-	const char *root, *log, *log_format, *rootless;
+	const char *root, *log, *log_format, *rootless, *cgroup_manager, *criu;
 	bool debug, systemd_cgroup, version, help;
 	/* of commands */
-	const char *bundle, *pid_file, *console_socket, *process, *user, *cwd, *format;
-	const char *env[OPTION_LIST_MAX + 1], *caps[OPTION_LIST_MAX + 1];
+	const char *apparmor, *process_label, *pidfd_socket, *lsm_profile, *lsm_mount_context;
+	bool no_subreaper, ignore_paused, rootless_spec;
+	const char *bundle, *config, *pid_file, *console_socket, *process, *user, *cwd, *format;
+	const char *env[OPTION_LIST_MAX + 1], *caps[OPTION_LIST_MAX + 1],
+		*cgroups[OPTION_LIST_MAX + 1], *gids[OPTION_LIST_MAX + 1];
+	const char *image_path, *work_path, *parent_path, *manage_cgroups, *status_fd, *page_server,
+		*empty_ns[OPTION_LIST_MAX + 1];
+	bool leave_running, tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks,
+		pre_dump, auto_dedup, lazy_pages;
+	const char *interval, *resources; /* and the limits of update: */
+	const char *blkio_weight, *cpu_period, *cpu_quota, *cpu_burst, *cpu_share, *cpu_rt_period,
+		*cpu_rt_runtime, *cpu_idle, *cpuset_cpus, *cpuset_mems, *memory,
+		*memory_reservation, *memory_swap, *kernel_memory, *kernel_memory_tcp, *pids_limit;
 	uint32_t preserve_fds;
-	bool no_pivot, no_new_keyring, detach, keep, force, all, tty, no_new_privs, quiet;
+	bool no_pivot, no_new_keyring, detach, keep, force, all, tty, no_new_privs, quiet, stats;
 	/* behind them */
 	char **words;
 	size_t word_count;

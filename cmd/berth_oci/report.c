@@ -43,12 +43,12 @@ static void put_quoted(struct buf *out, const char *text)
 	buf_putc(out, '"');
 }
 
-static void put_json(struct buf *out, const struct err *e, const char *now)
+static void put_json(struct buf *out, const char *level, const struct err *e, const char *now)
 {
 	auto_json json_t *doc = json_object();
 	auto_free char *text = NULL;
 
-	(void)json_object_set_new(doc, "level", json_string("error"));
+	(void)json_object_set_new(doc, "level", json_string(level));
 	/* What a path from outside has put into the message may be no UTF-8. */
 	if (json_object_set_new(doc, "msg", json_string(e->msg)) < 0)
 		(void)json_object_set_new(doc, "msg", json_string(strerrordesc_np(e->code)));
@@ -57,7 +57,7 @@ static void put_json(struct buf *out, const struct err *e, const char *now)
 	buf_puts(out, text);
 }
 
-void report_error(const struct err *e)
+static void report(const char *level, const struct err *e)
 {
 	auto_buf struct buf line = BUF_INIT(LINE_MAX_BYTES);
 	char now[32];
@@ -67,11 +67,21 @@ void report_error(const struct err *e)
 		return;
 	clock_format_rfc3339(clock_wall_ms(), now);
 	if (as_json) {
-		put_json(&line, e, now);
+		put_json(&line, level, e, now);
 	} else {
-		buf_printf(&line, "time=\"%s\" level=error msg=", now);
+		buf_printf(&line, "time=\"%s\" level=%s msg=", now, level);
 		put_quoted(&line, e->msg);
 	}
 	buf_putc(&line, '\n');
 	(void)write_all(log_fd, line.data, line.size); /* nowhere is left to complain */
+}
+
+void report_error(const struct err *e)
+{
+	report("error", e);
+}
+
+void report_warning(const struct err *e)
+{
+	report("warning", e);
 }

@@ -14,4 +14,5 @@ int report_open(const char *path, const char *format, struct err *e);
  * One line to the log, and the sentence to standard error.  The last error of a
  * log is what containerd and podman show to their users.
  */
+void report_warning(const struct err *e);
 void report_error(const struct err *e);

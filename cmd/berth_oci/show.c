@@ -140,7 +140,7 @@ int command_spec(struct runtime *rt, const struct arguments *a, struct err *e)
 {
 	const char *bundle = a->bundle ? a->bundle : ".";
 	auto_close int fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	auto_json json_t *doc = runtime_example_config();
+	auto_json json_t *doc = runtime_example_config(a->rootless_spec);
 	auto_free char *text = json_dumps(doc, JSON_INDENT(8));
 
 	(void)rt;

@@ -155,6 +155,20 @@ def kill_all(h):
         until(lambda: json.loads(h.oci("ps", "--format", "json", b.id).stdout) == [], "none of them")
 
 
+def pidfd_socket(h):
+    """A pidfd of the process goes to --pidfd-socket, of create and of exec"""
+    with h.bundle() as b:
+        c = Console(h)
+        b.args("/bin/probe", "stay").create("--pidfd-socket", c.path)
+        fd = c.take()
+        expect(f"Pid:\t{b.pid()}\n" in open(f"/proc/self/fdinfo/{fd}").read())
+        os.close(fd)
+        b.start()
+        h.quiet("exec", "-d", "--no-subreaper", "--pidfd-socket", c.path, b.id, "/bin/sleep", "1000")
+        os.close(c.take())
+        c.close()
+
+
 def pid_file(h):
     """The pid file is there when create returns, with the pid and nothing else"""
     with h.bundle() as b:
@@ -216,6 +230,8 @@ def exec_options(h):
         r = json.loads(b.exec("--user", "1000:100", "--cwd", "/tmp", "--env", "A=1", "-e", "B=2",
                               "--cap", "CAP_CHOWN", b.id, "/bin/probe", "report").stdout)
         equal((r["uid"], r["gid"], r["cwd"]), ([1000, 1000], [100, 100], "/tmp"))
+        r2 = json.loads(b.exec("--env", "TERM=dumb", b.id, "/bin/probe", "report").stdout)
+        equal([v for v in r2["env"] if v.startswith("TERM=")], ["TERM=dumb"])
         expect("A=1" in r["env"] and "B=2" in r["env"] and "HOME=/home/user" in r["env"], r["env"])
         s = status_of(r)
         expect(int(s["CapBnd"], 16) & 1, s["CapBnd"])
@@ -224,6 +240,196 @@ def exec_options(h):
                     "00000000000000001", "1x", " 1"):
             p = b.exec("--user", bad, b.id, "/bin/id", check=False)
             expect(p.returncode == 255 and "user" in p.stderr, repr(bad), p.returncode, p.stdout, p.stderr)
+
+
+def exec_places(h):
+    """exec takes more groups, and a cgroup below the container's"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        r = json.loads(b.exec("-g", "7", "--additional-gids", "8", b.id, "/bin/probe", "report").stdout)
+        equal(r["groups"], [7, 8])
+        roots, inner = sorted(set(cgroup_roots().values())), f"{h.cgroup}/{b.id}/inner"
+        if not is_v2():  # each by itself
+            p = b.exec("--cgroup", "memory:inner", b.id, "/bin/true", check=False)
+            expect(p.returncode == 255 and "inner" in p.stderr, p.stderr)
+        for root in roots:
+            os.mkdir(root + inner)
+            if os.path.exists(root + inner + "/cpuset.cpus") and "cpuset" in root:
+                for name in ("cpuset.cpus", "cpuset.mems"):
+                    open(f"{root}{inner}/{name}", "w").write(open(f"{root}{h.cgroup}/{b.id}/{name}").read())
+        lines = b.exec("--cgroup", "inner", b.id, "/bin/cat", "/proc/self/cgroup").stdout.split()
+        expect(all(l.endswith("/inner") for l in lines if os.path.isdir(
+            cgroup_roots().get(l.split(":")[1].split(",")[0].replace("name=", ""), "/nosuch"))), lines)
+        expect(any(l.endswith(":/inner") for l in lines), lines)
+        if not is_v2():
+            lines = b.exec("--cgroup", "memory:inner", b.id, "/bin/cat", "/proc/self/cgroup").stdout.split()
+            equal([l.split(":")[1] for l in lines if l.endswith("/inner")], ["memory"])
+        for bad, says in (("../..", "no name"), ("nosuch", "nosuch"), ("nosuch:inner", "no hierarchy")):
+            p = b.exec("--cgroup", bad, b.id, "/bin/true", check=False)
+            expect(p.returncode == 255 and says in p.stderr, bad, p.stderr)
+
+
+def updating(h):
+    """update changes limits, by options and by a file, keeps the others, and undoes what fails"""
+    with h.bundle(lambda c: c["linux"]["resources"].update(
+            memory={"limit": 32 << 20}, cpu={"quota": 50000, "period": 100000}, pids={"limit": 30})) as b:
+        b.args("/bin/probe", "stay").begin()
+        v2 = is_v2()
+        memory = lambda: open(b.cgroup_file("memory", "memory.max" if v2 else "memory.limit_in_bytes")).read().strip()
+        cpu = lambda: (open(b.cgroup_file("cpu", "cpu.max")).read().split() if v2 else
+                       [open(b.cgroup_file("cpu", f"cpu.cfs_{n}_us")).read().strip() for n in ("quota", "period")])
+        pids = lambda: open(b.cgroup_file("pids", "pids.max")).read().strip()
+        h.oci("update", "--memory", "64m", "--cpu-quota", "20000", b.id)
+        equal((memory(), cpu(), pids()), (str(64 << 20), ["20000", "100000"], "30"))
+        path = os.path.join(b.path, "resources.json")
+        with open(path, "w") as f:
+            json.dump({"pids": {"limit": 44}, "memory": {"limit": 48 << 20}}, f)
+        h.oci("update", "--resources", path, b.id)
+        equal((memory(), cpu(), pids()), (str(48 << 20), ["20000", "100000"], "44"))
+        with open(path) as f:
+            h.oci("update", "--resources", "-", "--pids-limit", "-1", b.id, stdin=f)
+        equal(pids(), "max")
+        h.oci("update", "--cpu-quota", "10000", "--cpu-burst", "10000", b.id)  # the burst may not be over the quota
+        h.oci("update", "--cpu-quota", "5000", "--cpu-burst", "5000", b.id)
+        p = h.oci("update", "--cpuset-cpus", "4000", "--pids-limit", "9", b.id, check=False)
+        expect(p.returncode == 1 and "cpu.cpus" in p.stderr, p.stderr)
+        h.oci("update", "--memory", str(40 << 20), b.id)
+        equal((memory(), cpu(), pids()), (str(40 << 20), ["5000", "100000"], "max"))
+        for words, says in ((["--memory", "12q"], "not a number"), (["--memory", "-2"], "not a number"),
+                            (["--cpu-share", "-5"], "cpu.shares"), (["--resources", "/nosuch"], "/nosuch"),
+                            ([], "no limit")):
+            p = h.oci("update", *words, b.id, check=False)
+            expect(p.returncode == 1 and says in p.stderr, words, p.stderr)
+        with open(path, "w") as f:
+            json.dump({"memory": {"limit": 65536, "checkBeforeUpdate": True}}, f)
+        p = h.oci("update", "--resources", path, b.id, check=False)
+        expect(p.returncode == 1 and "checkBeforeUpdate" in p.stderr, p.stderr)
+        h.oci("kill", b.id, "KILL")
+        b.wait_status("stopped")
+        expect("not running" in h.oci("update", "--memory", "64m", b.id, check=False).stderr)
+        expect("does not exist" in h.oci("update", "--memory", "64m", "absent", check=False).stderr)
+
+
+def updating_devices(h):
+    """update changes the devices that may be opened, in both directions"""
+    def change(c):
+        for s in c["process"]["capabilities"].values():
+            s += ["CAP_MKNOD", "CAP_DAC_OVERRIDE"]
+    with h.bundle(change) as b:
+        b.args("/bin/probe", "stay").begin()
+        look = lambda: b.exec(b.id, "/bin/probe", "try", "mknod", "/dev/k", "c", "1", "99", "--", "open", "/dev/k",
+                              "r").stdout.split()[-1]
+        path = os.path.join(b.path, "resources.json")
+        rules = [{"allow": False, "access": "rwm"}]
+        for extra, wanted in (([], "EPERM"), ([{"allow": True, "type": "c", "major": 1, "minor": 99, "access": "r"}],
+                                              "ENXIO"), ([], "EPERM"), ([{"allow": True, "access": "rwm"}], "ENXIO")):
+            with open(path, "w") as f:
+                json.dump({"devices": rules + extra}, f)
+            h.oci("update", "--resources", path, b.id)
+            equal(look(), wanted, extra)
+
+
+def events(h):
+    """events prints numbers until the container ends, and when it had too little memory"""
+    with h.bundle(lambda c: c["linux"]["resources"].update(memory={"limit": 16 << 20}, pids={"limit": 20})) as b:
+        b.args("/bin/probe", "stay").begin()
+        doc = json.loads(h.oci("events", "--stats", b.id).stdout)
+        equal((doc["type"], doc["id"]), ("stats", b.id))
+        d = doc["data"]
+        expect(d["cpu"]["usage"]["total"] > 0 and d["memory"]["usage"]["usage"] > 0, d)
+        equal((d["memory"]["usage"]["limit"], d["pids"]), (16 << 20, {"current": 1, "limit": 20}))
+        expect("raw" in d["memory"] and "throttling" in d["cpu"] and "blkio" in d, d)
+        out = os.path.join(b.path, "events")
+        with open(out, "w") as f:
+            p = subprocess.Popen([OCI, "--root", h.root, "events", "--interval", "50ms", b.id], stdout=f)
+        try:
+            lines = lambda: [json.loads(l)["type"] for l in open(out).read().split("\n")[:-1]]
+            until(lambda: lines().count("stats") >= 3, "three of them")
+            b.exec(b.id, "/bin/probe", "eat", str(64 << 20), check=False)
+            until(lambda: "oom" in lines(), "the event")
+            h.oci("kill", b.id, "KILL")
+            equal(p.wait(DEADLINE_S), 0)
+        finally:
+            p.kill()
+        expect("does not exist" in h.oci("events", "absent", check=False).stderr)
+        expect("not running" in h.oci("events", b.id, check=False).stderr)
+
+
+def no_criu(h):
+    """checkpoint says what it lacks, and what it cannot do"""
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        p = h.oci("checkpoint", "--image-path", b.path + "/images", b.id, check=False,
+                  env=dict(os.environ, PATH="/nosuch"))
+        expect(p.returncode == 1 and "criu is not installed" in p.stderr, p.stderr)
+        equal(b.state()["status"], "running")
+        expect("does not exist" in h.oci("checkpoint", "absent", check=False).stderr)
+        with h.bundle() as other:
+            p = h.oci("restore", "--image-path", "/nosuch", "-b", other.path, "-d", other.id, check=False)
+            expect(p.returncode == 1 and "/nosuch" in p.stderr, p.stderr)
+        expect("does not exist" in h.oci("state", other.id, check=False).stderr)
+    if not shutil.which("criu"):
+        return
+    with h.bundle(lambda c: c["process"].update(terminal=True)) as b:
+        b.args("/bin/probe", "stay").begin_in_terminal()
+        p = h.oci("checkpoint", "--image-path", b.path + "/images", b.id, check=False)
+        expect(p.returncode == 1 and "with a terminal is not supported" in p.stderr, p.stderr)
+
+
+def criu_works():
+    return bool(shutil.which("criu")) and subprocess.run(["criu", "check"], stdout=subprocess.DEVNULL,
+                                                         stderr=subprocess.DEVNULL).returncode == 0
+
+
+@only_where(criu_works)
+def checkpointing(h):
+    """A container is kept in files, and goes on from them where it was"""
+    def change(c):
+        c["linux"]["namespaces"] = [n for n in c["linux"]["namespaces"] if n["type"] != "network"]
+        c["linux"]["readonlyPaths"] = []
+        for s in c["process"]["capabilities"].values():
+            s += ["CAP_DAC_OVERRIDE"]
+    with h.bundle(change, own_rootfs=True) as b:
+        count = os.path.join(b.rootfs, "tmp/count")
+        number = lambda: int(open(count).read() or "0") if os.path.exists(count) else 0
+        b.args("/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /tmp/new; mv /tmp/new /tmp/count; sleep 0.1; done")
+        null = {n: subprocess.DEVNULL for n in ("stdin", "stdout", "stderr")}
+        h.oci("create", "-b", b.path, b.id, **null)
+        b.start()
+        until(lambda: number() > 3, "it counts")
+        images = b.path + "/images"
+        p = h.oci("checkpoint", "--image-path", images, "--work-path", b.path + "/work", b.id, check=False, timeout=120)
+        if p.returncode:
+            raise AssertionError(p.stderr + open(b.path + "/work/dump.log").read()[-1500:])
+        b.wait_status("stopped")
+        h.oci("delete", b.id)
+        seen = number()
+        p = h.oci("restore", "--image-path", images, "--work-path", b.path + "/work", "-d", "--pid-file",
+                  b.path + "/pid", "-b", b.path, b.id, timeout=120, check=False, **null)
+        if p.returncode:
+            raise AssertionError(open(b.path + "/work/restore.log").read()[-1500:])
+        equal((b.state()["status"], open(b.path + "/pid").read()), ("running", str(b.pid())))
+        until(lambda: number() > seen, "it goes on")
+        equal(b.exec(b.id, "/bin/echo", "in").stdout, "in\n")
+        expect(f"/{b.id}" in open(f"/proc/{b.pid()}/cgroup").read())
+
+
+def no_cgroup(h):
+    """--cgroup-manager disabled makes a container without a cgroup, if it needs none"""
+    with h.bundle(lambda c: c["mounts"].pop()) as b:
+        b.args("/bin/probe", "stay")
+        h.quiet("--cgroup-manager", "disabled", "create", "-b", b.path, b.id)
+        b.start()
+        expect(b.id not in open(f"/proc/{b.pid()}/cgroup").read())
+        equal(b.exec(b.id, "/bin/echo", "in").stdout, "in\n")
+        expect("freezer" in h.oci("pause", b.id, check=False).stderr)
+        h.oci("kill", "--all", b.id, "KILL")
+        b.wait_status("stopped")
+        h.oci("delete", b.id)
+        b.config["linux"]["resources"]["pids"] = {"limit": 5}
+        b.write()
+        p = h.oci("--cgroup-manager", "disabled", "create", "-b", b.path, b.id, check=False)
+        expect(p.returncode == 1 and "no cgroup for them" in p.stderr, p.stderr)
 
 
 def exec_process_file(h):
@@ -247,7 +453,7 @@ def exec_process_file(h):
         equal(status_of(r)["CapPrm"], "0000000000000000")
         for process, says in (({"args": ["x"]}, "cwd"), ({"args": [], "cwd": "/"}, "args"),
                               ({"args": ["x"], "cwd": "/", "user": {"uid": 4294967295}}, "4294967295"),
-                              ({"args": ["x"], "cwd": "/", "scheduler": {"policy": "SCHED_IDLE"}}, "scheduler")):
+                              ({"args": ["x"], "cwd": "/", "scheduler": {"policy": "X"}}, "scheduler")):
             p = go(process)
             expect(p.returncode == 255 and says in p.stderr, process, p.stderr)
 
@@ -427,7 +633,55 @@ def failing_hooks(h):
         b.args("/bin/probe", "stay").create()
         p = h.oci("start", b.id, check=False)
         expect(p.returncode == 1 and "poststart hook 0" in p.stderr, p.stderr)
-        b.wait_status("stopped")
+        expect("does not exist" in h.oci("state", b.id, check=False).stderr)
+
+    def poststop(c):
+        c["hooks"] = {"poststop": [{"path": "/bin/false"}]}
+    with h.bundle(poststop) as b:  # told, and nothing more
+        b.create()
+        expect("poststop hook 0" in h.oci("delete", b.id).stderr)
+    with h.bundle(lambda c: c.update(hooks={"createRuntime": [
+            {"path": "/bin/sh", "args": ["sh", "-c", "test $OURS = x"]}]})) as b:  # without an env: ours
+        b.create(env=dict(os.environ, OURS="x"))
+
+
+def frozen_elsewhere(h):
+    """delete ends a process that somebody has moved to a frozen cgroup of his own"""
+    root = cgroup_roots().get("freezer")
+    with h.bundle() as b:
+        b.args("/bin/probe", "stay").begin()
+        place = f"{root}{h.cgroup}-frozen"
+        os.mkdir(place)
+        with open(place + "/cgroup.procs", "w") as f:
+            f.write(str(b.pid()))
+        with open(place + "/freezer.state", "w") as f:
+            f.write("FROZEN")
+        h.oci("delete", "--force", b.id)
+        until(lambda: not open(place + "/cgroup.procs").read(), "the process gone")
+        os.rmdir(place)
+
+
+def start_while_created(h):
+    """start waits for a create that is under way"""
+    with h.bundle(lambda c: c.update(hooks={"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "0.5"]}]})) as b:
+        b.args("/bin/probe", "stay")
+        p = subprocess.Popen([OCI, "--root", h.root, "create", "-b", b.path, b.id], stdout=subprocess.DEVNULL,
+                             stdin=subprocess.DEVNULL)
+        until(lambda: os.path.exists(f"{h.root}/{b.id}/state.json"), "its state")
+        b.start()
+        equal((p.wait(), b.state()["status"]), (0, "running"))
+
+
+def listening_sockets(h):
+    """What systemd has passed to us is passed on, and said to be"""
+    with h.bundle() as b, tempfile.TemporaryFile() as f:
+        def place():
+            os.dup2(f.fileno(), 3)
+            os.set_inheritable(3, True)
+        b.args("/bin/probe", "report")
+        r = json.loads(h.oci("run", "-b", b.path, b.id, close_fds=False, preexec_fn=place,
+                             env=dict(os.environ, LISTEN_FDS="1")).stdout)
+        expect("LISTEN_FDS=1" in r["env"] and "LISTEN_PID=1" in r["env"] and "3" in r["fds"], r["env"])
 
 
 def create_container_hook_finds_the_root(h):
@@ -481,7 +735,8 @@ def command_line(h):
     """The command line is read strictly, in runc's forms"""
     for words in (["nosuch"], ["create"], ["create", "a", "b"], ["start", "--nosuch", "x"], ["--nosuch"],
                   ["create", "--preserve-fds", "x", "a"], ["create", "--bundle"], ["list", "-f", "xml"],
-                  ["--systemd-cgroup", "list"], ["--rootless", "true", "list"]):
+                  ["--cgroup-manager", "x", "list"], ["--rootless", "x", "list"],
+                  ["update", "x"], ["update", "--memory", "x", "y"], ["events", "--interval", "0", "y"]):
         expect(h.oci(*words, check=False).returncode == 1, words)
     expect("berth-oci" in h.oci("--help").stdout)
     expect("--console-socket" in h.oci("create", "--help").stdout)
@@ -503,11 +758,18 @@ def spec_and_features(h):
     c["root"]["path"] = h.rootfs
     json.dump(c, open(os.path.join(d, "config.json"), "w"))
     h.oci("run", "--bundle", d, "from-spec")
+    os.unlink(os.path.join(d, "config.json"))
+    h.oci("spec", "--rootless", "--bundle", d)
+    c = json.load(open(os.path.join(d, "config.json")))
+    c["process"].update(terminal=False, args=["/bin/id", "-u"])
+    c["root"]["path"] = h.rootfs
+    json.dump(c, open(os.path.join(d, "config.json"), "w"))
+    equal(h.oci("run", "--bundle", d, "from-spec").stdout, "0\n")
     shutil.rmtree(d)
     f = json.loads(h.oci("features").stdout)
     expect(f["ociVersionMin"] == "1.0.0" and f["linux"]["seccomp"]["enabled"], f)
     expect("rro" in f["mountOptions"] and "CAP_SYS_ADMIN" in f["linux"]["capabilities"], f)
-    equal(f["linux"]["mountExtensions"]["idmap"]["enabled"], False)
+    equal(f["linux"]["mountExtensions"]["idmap"]["enabled"], True)
 
 
 def damaged_state(h):
@@ -538,9 +800,10 @@ def many_at_once(h):
 
 
 sys.exit(main([life_cycle, nothing_runs_before_start, exit_codes, signals_by_any_name, bad_signals,
-               second_start, ids, delete_running, delete_created, delete_leftovers, kill_all, pid_file,
-               listing, exec_basic, exec_exit_codes, exec_options, exec_process_file, exec_detached,
+               second_start, ids, delete_running, delete_created, delete_leftovers, kill_all, pid_file, pidfd_socket,
+               listing, exec_basic, exec_exit_codes, exec_options, exec_places, exec_process_file, exec_detached,
                console_socket, console_rules, exec_terminal, foreground_terminal,
                preserved_descriptors, crash_of_the_creator, crash_after_create, hooks, failing_hooks,
-               create_container_hook_finds_the_root, pausing, logs, command_line, spec_and_features,
+               create_container_hook_finds_the_root, start_while_created, listening_sockets,
+               *([] if is_v2() else [frozen_elsewhere]), pausing, updating, updating_devices, events, no_criu, checkpointing, no_cgroup, logs, command_line, spec_and_features,
                damaged_state, many_at_once]))

@@ -20,13 +20,17 @@ class Podman:
                      "--storage-driver", "vfs"]
         self.usual = ["--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000",
                       "--cgroup-parent", h.cgroup + "-podman"]
+        # No file of the host says what is usual; the infra container of a pod takes no option for limits.
+        self.env = dict(os.environ, CONTAINERS_CONF=h.dir + "/containers.conf")
+        with open(h.dir + "/containers.conf", "w") as f:
+            f.write('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n')
         tar = subprocess.run(["tar", "-C", h.rootfs, "-c", "."], check=True, stdout=subprocess.PIPE)
         subprocess.run([*self.base, "import", "-", "berth-test"], input=tar.stdout, check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.env)
 
     def __call__(self, *words, check=True):
         p = subprocess.run([*self.base, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, text=True, timeout=120)
+                           stderr=subprocess.PIPE, text=True, timeout=120, env=self.env)
         if check and p.returncode != 0:
             raise AssertionError(f"podman {' '.join(words)}: exit {p.returncode}: {p.stderr}")
         return p
@@ -84,7 +88,7 @@ def restrictions(h):
     """run: podman's default filter, capabilities, masks and limits arrive"""
     r = podman.report("--memory", "64m", "--cpus", "0.5", "--pids-limit", "44")
     s = status_of(r)
-    equal((s["Seccomp"], s["CapEff"], s["CapInh"]), ("2", "00000000800405fb", "0" * 16))
+    equal((s["Seccomp"], s["CapEff"], s["CapInh"]), ("2", "00000000a80425fb", "0" * 16))
     expect("/proc/kcore" in mounts_of(r) or not os.path.exists("/proc/kcore"), list(mounts_of(r)))
     expect("ro" in mounts_of(r)["/proc/sys"][0])
     equal(podman.run("--", "/bin/probe", "try", "bpf").stdout.split(), ["EPERM"])
@@ -153,6 +157,99 @@ def life(h):
 
 
 @needs_podman
+def volumes(h):
+    """run -v: every word of propagation, and options of mounts"""
+    volume = os.path.join(h.dir, "volume")
+    os.makedirs(volume, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", volume], check=True)
+    subprocess.run(["mount", "--make-shared", volume], check=True)
+    try:
+        words_of_volumes(volume)
+    finally:
+        subprocess.run(["umount", volume], check=True)
+
+
+def words_of_volumes(volume):
+    for word, tag in (("private", None), ("rprivate", None), ("slave", "master:"), ("rslave", "master:"),
+                      ("shared", "shared:"), ("rshared", "shared:")):
+        options, mode, kind, source, tags = mounts_of(podman.report("-v", f"{volume}:/data:{word}"))["/data"]
+        expect(not tags if tag is None else any(t.startswith(tag) for t in tags), word, tags)
+    for words, flag in (("ro", "ro"), ("nosuid", "nosuid"), ("noexec", "noexec"), ("nodev", "nodev"), ("U", "rw")):
+        expect(flag in mounts_of(podman.report("-v", f"{volume}:/data:{words}"))["/data"][0], words)
+    podman("volume", "create", "named")
+    equal(podman.run("-v", "named:/data", "--", "/bin/sh", "-c", "echo kept > /data/file").returncode, 0)
+    equal(podman.run("-v", "named:/data:ro", "--", "/bin/cat", "/data/file").stdout, "kept\n")
+    podman("volume", "rm", "named")
+
+
+@needs_podman
+def limits(h):
+    """run and update: --memory, --cpus, --cpu-shares, --pids-limit, --blkio-weight, ulimits are in the cgroup"""
+    podman("run", "-d", "--name", "l", *podman.usual, "--memory", "64m", "--memory-reservation", "32m", "--cpus", "0.5",
+           "--cpu-shares", "512", "--pids-limit", "33", "--cpuset-cpus", "0", "berth-test", "/bin/probe", "stay")
+    pid = podman("inspect", "-f", "{{.State.Pid}}", "l").stdout.strip()
+    lines = [l.split(":", 2) for l in open(f"/proc/{pid}/cgroup").read().split()]
+    roots = cgroup_roots()
+
+    def read(controller, name):
+        for _, names, path in lines:
+            if controller in names.split(",") or (is_v2() and names == ""):
+                return open(roots.get(controller, roots.get("")) + path + "/" + name).read().strip()
+    if is_v2():
+        equal((read("memory", "memory.max"), read("cpu", "cpu.max")), (str(64 << 20), "50000 100000"))
+    else:
+        equal((read("memory", "memory.limit_in_bytes"), read("cpu", "cpu.cfs_quota_us"), read("cpu", "cpu.shares")),
+              (str(64 << 20), "50000", "512"))
+    equal((read("pids", "pids.max"), status_of({"status": open(f"/proc/{pid}/status").read()})["Cpus_allowed_list"]),
+          ("33", "0"))
+    podman("update", "--cpus", "0.25", "l")
+    equal(read("cpu", "cpu.max" if is_v2() else "cpu.cfs_quota_us").split()[0], "25000")
+    podman("rm", "-f", "-t", "0", "l")
+    profile = os.path.join(h.dir, "profile.json")
+    with open(profile, "w") as f:
+        json.dump({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["unshare"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5}]}, f)
+    equal(podman.run("--security-opt", f"seccomp={profile}", "--", "/bin/probe", "try", "unshare", "0").stdout.split(),
+          ["EIO"])
+    os.unlink(profile)
+
+
+@needs_podman
+def health(h):
+    """A health check is run in the container, and its outcome told"""
+    podman("run", "-d", "--name", "hc", *podman.usual, "--health-interval", "disable", "--health-cmd",
+           "test -e /tmp/well", "berth-test", "/bin/probe", "stay")
+    equal(podman("healthcheck", "run", "hc", check=False).returncode, 1)
+    podman("exec", "hc", "/bin/touch", "/tmp/well")
+    equal(podman("healthcheck", "run", "hc", check=False).returncode, 0)
+    podman("rm", "-f", "-t", "0", "hc")
+
+
+@needs_podman
+def pods(h):
+    """The containers of a pod share its namespaces"""
+    podman("pod", "create", "--name", "pod", "--network", "none", "--cgroup-parent", h.cgroup + "-podman",
+           "--infra-image", "berth-test", "--infra-command", "/bin/probe stay")
+    a, b = (json.loads(podman("run", "--rm", "--pod", "pod", "--ulimit", "nofile=1024:1024", "--ulimit",
+                              "nproc=1000:1000", "berth-test", "/bin/probe", "report").stdout) for _ in range(2))
+    for kind in ("net", "ipc", "uts"):
+        equal(a["namespaces"][kind], b["namespaces"][kind], kind)
+        expect(a["namespaces"][kind] != os.readlink(f"/proc/self/ns/{kind}"), kind)
+    podman("pod", "stop", "-t", "1", "pod")
+    podman("pod", "start", "pod")
+    podman("pod", "rm", "-f", "-t", "0", "pod")
+
+
+@needs_podman
+def restarts(h):
+    """A restart policy starts it again"""
+    podman("run", "-d", "--name", "again", *podman.usual, "--restart", "on-failure:2", "berth-test", "/bin/sh", "-c",
+           "echo tried; exit 3")
+    until(lambda: podman("logs", "again").stdout.count("tried") == 3, "three attempts")
+    podman("rm", "-f", "-t", "0", "again")
+
+
+@needs_podman
 def terminals(h):
     """run -t has a terminal, exec -t too"""
     expect("/dev/pts/0" in podman.run("-t", "--", "/bin/tty").stdout)
@@ -171,4 +268,5 @@ def finish(h):
     podman.close()
 
 
-sys.exit(main([prepare, running, restrictions, users_and_files, namespaces, life, terminals, out_of_memory, finish]))
+sys.exit(main([prepare, running, restrictions, users_and_files, namespaces, volumes, limits, life,
+               health, pods, restarts, terminals, out_of_memory, finish]))

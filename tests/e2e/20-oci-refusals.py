@@ -23,12 +23,19 @@ def set_path(config, path, value):
         at[words[-1]] = value
 
 
+ONE = [{"containerID": 0, "hostID": 0, "size": 1}]
+MAPS = {"uidMappings": ONE, "gidMappings": ONE}
+
+
 def refused(h, rows):
     for path, value, says in rows:
         def change(c):
             set_path(c, path, value)
         with h.bundle(change) as b:
-            said = b.fails()
+            try:
+                said = b.fails()
+            except AssertionError as e:
+                raise AssertionError(f"{path}={value!r}: {e}") from None
             expect(says in said, f"{path}={value!r}: '{says}' is not in: {said}")
 
 
@@ -102,11 +109,54 @@ def missing_and_wrong(h):
         ("linux.sysctl", {"net.ipv4.nosuch": "1"}, "nosuch"),
         ("linux.sysctl", {"kernel.hostname": "x"}, "kernel.hostname"),
         ("linux.seccomp", {"defaultAction": "SCMP_ACT_NOSUCH"}, "SCMP_ACT_NOSUCH"),
-        ("linux.seccomp", {"defaultAction": "SCMP_ACT_NOTIFY"}, "SCMP_ACT_NOTIFY"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_NOTIFY"}, "listenerPath: missing"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/nosuch"}, "listenerPath /nosuch"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "x"}, "listenerPath: 'x'"),
+        ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}, "without a listenerPath"),
         ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_Z80"]}, "SCMP_ARCH_Z80"),
         ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"]}, "'X'"),
         ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["nosuchcall"], "action": "SCMP_ACT_ERRNO"}]}, "nosuchcall"),
+        ("process.scheduler", {}, "scheduler.policy: missing"),
+        ("process.scheduler", {"policy": "SCHED_NOSUCH"}, "SCHED_NOSUCH"),
+        ("process.scheduler", {"policy": "SCHED_OTHER", "nice": 20}, "nice: 20"),
+        ("process.scheduler", {"policy": "SCHED_RR", "priority": 100}, "priority: 100"),
+        ("process.scheduler", {"policy": "SCHED_OTHER", "flags": ["X"]}, "'X'"),
+        ("process.scheduler", {"policy": "SCHED_DEADLINE", "runtime": 9, "deadline": 8}, "at most the next"),
+        ("process.scheduler", {"policy": "SCHED_DEADLINE", "deadline": 8}, "above zero"),
+        ("process.scheduler", {"policy": "SCHED_ISO"}, "process.scheduler: SCHED_ISO"),
+        ("process.ioPriority", {"class": "X"}, "ioPriority.class: 'X'"),
+        ("process.ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 8}, "ioPriority.priority: 8"),
+        ("process.execCPUAffinity", {"initial": "0-"}, "execCPUAffinity.initial: '0-'"),
+        ("process.execCPUAffinity", {"final": "9000"}, "execCPUAffinity.final: '9000'"),
+        ("linux.personality", {"domain": "SOLARIS"}, "personality.domain: 'SOLARIS'"),
+        ("linux.personality", {"domain": "LINUX", "flags": ["X"]}, "personality.flags: 'X'"),
+        ("linux.memoryPolicy", {"mode": "MPOL_X"}, "memoryPolicy.mode: 'MPOL_X'"),
+        ("linux.memoryPolicy", {"mode": "MPOL_BIND", "nodes": "63"}, "memoryPolicy: MPOL_BIND of nodes '63'"),
+        ("linux.memoryPolicy", {"mode": "MPOL_BIND", "nodes": "x"}, "memoryPolicy.nodes: 'x'"),
+        ("linux.intelRdt", {"closID": "../x"}, "closID: '../x'"),
+        ("linux.netDevices", {"a/b": {}}, "'a/b'"),
+        ("linux.netDevices", {"a": {"name": "x" * 16}}, "no name of an interface"),
+        ("linux.netDevices", {"a": {"name": "x"}, "b": {"name": "x"}}, "a second 'x'"),
+        ("linux.netDevices", {"berthnosuch": {}}, "berthnosuch: find it on the host"),
+        ("mounts", [{"destination": "/x", "source": "/tmp", "options": ["bind", "idmap"]}], "neither the mount has"),
+        ("mounts", [{"destination": "/x", "source": "/tmp", "options": ["bind"],
+                     "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]}], "both users and groups"),
+        ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["idmap"]}], "for bind mounts only"),
+        ("mounts", [{"destination": "/x", "source": "/proc", "options": ["bind", "idmap"], **MAPS}],
+         "cannot map ids of this filesystem"),
+        ("linux.resources.blockIO", {"weight": 9}, "blockIO.weight: 9"),
+        ("linux.resources.blockIO", {"throttleReadBpsDevice": [{"major": 8, "minor": -1, "rate": 1}]}, "8:-1"),
+        ("linux.resources.blockIO", {"throttleReadBpsDevice": [{"major": 511, "minor": 9, "rate": 1}]},
+         "blockIO.throttleReadBpsDevice: "),
+        ("linux.resources.hugepageLimits", [{"pageSize": "2", "limit": 1}], "pageSize: '2'"),
+        ("linux.resources.hugepageLimits", [{"pageSize": "3MB", "limit": 1}], "hugepageLimits: "),
+        ("linux.resources.rdma", {"nosuch0": {"hcaHandles": 1}}, "rdma: "),
+        ("linux.resources.rdma", {"a b": {}}, "'a b'"),
+        ("linux.resources.network", {"classID": 1}, "network.classID: this host has no net_cls controller"),
+        ("linux.resources.network", {"priorities": [{"name": "lo", "priority": 1}]}, "no net_prio controller"),
+        ("linux.resources.memory", {"kernel": 1 << 20}, "memory.kernel: "),
+        ("linux.resources.cpu", {"realtimeRuntime": 2000000, "realtimePeriod": 1000000}, "realtimeRuntime: "),
         ("hooks", {"prestart": [{"path": "relative"}]}, "hooks.prestart[0].path"),
         ("hooks", {"poststop": [{"path": "/x", "timeout": 0}]}, "hooks.poststop[0].timeout"),
         ("hooks", {"prestart": [{"path": "/nosuch"}]}, "/nosuch"),
@@ -115,25 +165,8 @@ def missing_and_wrong(h):
 
 def known_and_not_honoured(h):
     """What the spec knows and we do not do is named, never passed over"""
-    m = [{"containerID": 0, "hostID": 0, "size": 1}]
     refused(h, [
-        ("process.scheduler", {"policy": "SCHED_IDLE"}, "process.scheduler: not supported"),
-        ("process.ioPriority", {"class": "IOPRIO_CLASS_IDLE"}, "process.ioPriority: not supported"),
-        ("process.execCPUAffinity", {"initial": "0"}, "process.execCPUAffinity: not supported"),
-        ("mounts", [{"destination": "/x", "source": "/tmp", "options": ["bind"], "uidMappings": m}],
-         "mounts[].uidMappings: not supported"),
-        ("mounts", [{"destination": "/x", "source": "/tmp", "options": ["bind", "idmap"]}], "'idmap'"),
-        ("linux.personality", {"domain": "LINUX32"}, "linux.personality: not supported"),
-        ("linux.intelRdt", {"closID": "x"}, "linux.intelRdt: not supported"),
-        ("linux.netDevices", {"eth0": {}}, "linux.netDevices: not supported"),
-        ("linux.memoryPolicy", {"mode": "MPOL_BIND"}, "linux.memoryPolicy: not supported"),
-        ("linux.resources.blockIO", {"weight": 10}, "blockIO: not supported"),
-        ("linux.resources.hugepageLimits", [{"pageSize": "2MB", "limit": 1}], "hugepageLimits: not supported"),
-        ("linux.resources.network", {"classID": 1}, "network: not supported"),
-        ("linux.resources.rdma", {"x": {}}, "rdma: not supported"),
-        ("linux.resources.memory", {"kernel": 1}, "memory.kernel: not supported"),
-        ("linux.resources.cpu", {"realtimeRuntime": 1}, "realtimeRuntime: not supported"),
-        ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}, "listenerPath: not supported"),
+        ("process.commandLine", "x", "process.commandLine: not supported"),
         ("windows", {"x": 1}, "windows: not supported"),
         ("vm", {"x": 1}, "vm: not supported"),
     ])
@@ -141,6 +174,8 @@ def known_and_not_honoured(h):
         refused(h, [("process.apparmorProfile", "docker-default", "does not run AppArmor")])
     else:
         refused(h, [("process.apparmorProfile", "no-such-profile", "process.apparmorProfile")])
+    if not os.path.isdir("/sys/fs/resctrl"):
+        refused(h, [("linux.intelRdt", {"closID": "x", "schemata": ["L3:0=f"]}, "has no resctrl")])
     refused(h, [("process.selinuxLabel", "a:b:c:d", "does not run SELinux"),
                 ("linux.mountLabel", "a:b:c:d", "does not run SELinux")])
 
@@ -149,7 +184,7 @@ def empty_is_nothing(h):
     """Members that say nothing are taken for absent, and unknown ones passed over"""
     def change(c):
         c["process"]["apparmorProfile"] = ""
-        c["process"]["scheduler"] = {}
+        c["linux"]["netDevices"] = {}
         c["linux"]["resources"].update(blockIO={}, hugepageLimits=[], network={})
         c["linux"]["resources"]["memory"] = {"kernel": 0, "limit": None}
         c["linux"]["intelRdt"] = None
@@ -209,9 +244,11 @@ def programs(h):
         b.run()
     with h.bundle(lambda c: c["process"].update(args=["probe", "exit", "0"], env=[])) as b:
         b.run()
-    with h.bundle(lambda c: c["process"].update(cwd="/no/such/place")) as b:
+    with h.bundle(lambda c: c["process"].update(cwd="/proc/no/such/place")) as b:
         said = b.fails()
-        expect('cwd ("/no/such/place")' in said and "No such file" in said, said)
+        expect('cwd ("/proc/no/such/place")' in said and "No such file" in said, said)
+    with h.bundle(lambda c: c["process"].update(cwd="/made/for/it"), own_rootfs=True) as b:
+        equal(b.sh("pwd").stdout, "/made/for/it\n")
 
 
 def programs_that_the_kernel_refuses(h):

@@ -18,20 +18,27 @@ from oci import BUILD, BUSYBOX, OCI, PROBE
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "900"))
 DISK_MB = 160
-MODULES = "virtio_pci virtio_blk overlay".split()
-TOOLS = ("/usr/bin/python3.11", "/usr/bin/strace", "/usr/bin/mount", "/usr/bin/umount", "/usr/bin/unshare")
+MODULES = ("virtio_pci virtio_blk overlay nf_tables veth tun unix_diag inet_diag tcp_diag udp_diag netlink_diag "
+           "af_packet_diag").split()
+TOOLS = ("/usr/bin/python3.11", "/usr/bin/strace", "/usr/bin/mount", "/usr/bin/umount", "/usr/bin/unshare",
+         "/usr/sbin/criu", "/usr/bin/tar")
 PYTHON = "/usr/lib/python3.11"
 PYTHON_LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
                    "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
+SPEC = ["scheduling", "processors", "personality", "memory_policy", "id_mapped", "recursive", "asking", "block_io",
+        "huge_pages", "processor_time", "unified", "unlimited"]
 V2 = (("20-oci-isolation.py", []),
+      ("20-oci-spec.py", SPEC),
       ("20-oci-life.py", ["life_cycle", "nothing_runs", "exit_codes", "delete", "kill_all", "exec", "console", "terminal",
-                          "preserved", "hooks", "pausing", "many"]),
+                          "preserved", "hooks", "pausing", "updating", "events", "no_c", "checkpointing", "many"]),
       ("20-oci-cve.py", ["overwriting", "self_protection", "symlinked", "swapped", "release_agent", "replaced",
                          "redirected", "without_openat2"]),
       ("20-oci-refusals.py", ["host_objects", "known_", "without_controller"]))
 # Without any v2 tree: what depends on the kind of cgroups.
 V1 = (("20-oci-isolation.py", ["cgroup", "limits", "device", "cpu_sets", "small"]),
-      ("20-oci-life.py", ["life_cycle", "kill_all", "delete", "exec_basic", "pausing"]))
+      ("20-oci-spec.py", ["block_io", "processor_time"]),
+      ("20-oci-life.py", ["life_cycle", "kill_all", "delete", "exec_basic", "exec_places", "pausing", "updating",
+                          "events"]))
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
@@ -43,7 +50,7 @@ exec /bin/busybox switch_root /root /suite
 """
 
 SUITE = """#!/bin/busybox sh
-export PATH=/usr/bin:/bin BERTH_BUILD=/build RACES=RACE_COUNT PYTHONDONTWRITEBYTECODE=1 HOME=/root
+export PATH=/usr/bin:/bin:/usr/sbin BERTH_BUILD=/build RACES=RACE_COUNT PYTHONDONTWRITEBYTECODE=1 HOME=/root
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 exec < /dev/null > /dev/ttyS0 2>&1
 mkdir -p /dev/pts /dev/shm

@@ -435,13 +435,15 @@ static int eat(long bytes)
 	return 0;
 }
 
-/* Exchange two names for ever: the race of those who replace what is being mounted. */
-static void swap(const char *a, const char *b)
+/* Exchange names, pair by pair, for ever: the race of those who replace what is being mounted. */
+static void swap(char **names)
 {
 	printf("ready\n");
 	fflush(stdout);
 	for (;;)
-		syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, 2 /* RENAME_EXCHANGE */);
+		for (char **n = names; n[0] && n[1]; n += 2)
+			syscall(SYS_renameat2, AT_FDCWD, n[0], AT_FDCWD, n[1],
+				2 /* RENAME_EXCHANGE */);
 }
 
 #define KEPT 16
@@ -553,7 +555,7 @@ int main(int argc, char **argv)
 	else if (strcmp(what, "eat") == 0)
 		return eat(number(argv, 2));
 	else if (strcmp(what, "swap") == 0)
-		swap(argv[2], argv[3]);
+		swap(argv + 2);
 	else if (strcmp(what, "hunt") == 0)
 		hunt();
 	else if (strcmp(what, "true") != 0)

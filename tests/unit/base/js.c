@@ -3,6 +3,7 @@
  */
 #include "tests/unit/unit.h"
 
+#include "base/auto.h"
 #include "base/js.h"
 
 struct port {
@@ -155,6 +156,52 @@ static void any_bytes_become_a_string(void **state)
 	}
 }
 
+static void integers_beyond_int64_keep_their_bits(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t value;
+	} rows[] = {
+		{"[18446744073709551615]", UINT64_MAX},
+		{"[9223372036854775808]", 1ull << 63},
+		{"[9223372036854775807]", INT64_MAX},
+		{"[-9223372036854775808]", 1ull << 63},
+		{"[0]", 0},
+		{"[18446744073709551615, 1]", UINT64_MAX},
+	};
+	static const char *const refused[] = {"[18446744073709551616]", "[99999999999999999999999]",
+					      "[-18446744073709551615]"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		auto_json json_t *doc = NULL;
+		struct err e = {0};
+
+		assert_ok(js_parse_u64(rows[i].text, strlen(rows[i].text), 8, &doc, &e));
+		assert_true((uint64_t)json_integer_value(json_array_get(doc, 0)) == rows[i].value);
+	}
+	for (size_t i = 0; i < ARRAY_COUNT(refused); i++) {
+		json_t *doc = NULL;
+		struct err e = {0};
+
+		assert_fails(js_parse_u64(refused[i], strlen(refused[i]), 8, &doc, &e), EINVAL);
+	}
+}
+
+static void digits_in_strings_and_fractions_are_left_alone(void **state)
+{
+	static const char text[] = "{\"18446744073709551615\":\"\\\"18446744073709551615\","
+				   "\"a\":1.18446744073709551615,\"b\":1e1}";
+	auto_json json_t *doc = NULL;
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(js_parse_u64(text, strlen(text), 8, &doc, &e));
+	assert_string_equal(json_string_value(json_object_get(doc, "18446744073709551615")),
+			    "\"18446744073709551615");
+	assert_true(json_is_real(json_object_get(doc, "a")));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -163,6 +210,8 @@ int main(void)
 		cmocka_unit_test(an_error_names_the_member_by_its_path),
 		cmocka_unit_test(any_bytes_become_a_string),
 		cmocka_unit_test(nesting_is_bounded_before_it_recurses),
+		cmocka_unit_test(integers_beyond_int64_keep_their_bits),
+		cmocka_unit_test(digits_in_strings_and_fractions_are_left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,11 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/fs.h"
-#include "base/mem.h"
 #include "rootfs/rootfs.h"
 
 static char dir_path[] = "/tmp/berth-unit-XXXXXX";
@@ -133,39 +131,6 @@ static void a_volatile_scratch_of_another_boot_is_refused(void **state)
 	assert_says("mounted volatile before");
 }
 
-static void directories_are_made_in_the_root_and_nowhere_else(void **state)
-{
-	static const struct {
-		const char *path, *made; /* in the root */
-	} rows[] = {
-		{"/a/b//c/", "a/b/c"},         {"/out/x", "etc/x"},        {"/../../up", "up"},
-		{"/there/more", "there/more"}, {"/there/../side", "side"},
-	};
-	struct err e = {0};
-	struct stat st;
-	int fd = open(layer, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	(void)state;
-	assert_true(fd >= 0);
-	assert_int_equal(mkdirat(fd, "there", 0700), 0);
-	assert_int_equal(mkdirat(fd, "etc", 0755), 0);
-	assert_int_equal(symlinkat("/etc", fd, "out"), 0);
-	assert_int_equal(symlinkat("/nowhere", fd, "dangling"), 0);
-	assert_int_equal(close(openat(fd, "file", O_CREAT | O_WRONLY, 0600)), 0);
-	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-		assert_ok(rootfs_make_dir(fd, rows[i].path, &e));
-		assert_ok(rootfs_make_dir(fd, rows[i].path, &e)); /* twice is fine */
-		assert_int_equal(fstatat(fd, rows[i].made, &st, AT_SYMLINK_NOFOLLOW), 0);
-		assert_true(S_ISDIR(st.st_mode));
-	}
-	assert_int_equal(fstatat(fd, "there", &st, 0), 0);
-	assert_int_equal(st.st_mode & 07777, 0700);
-	assert_fails(rootfs_make_dir(fd, "/file/x", &e), ENOTDIR);
-	assert_fails(rootfs_make_dir(fd, "/dangling/x", &e), EEXIST);
-	assert_fails(rootfs_make_dir(fd, "relative", &e), EINVAL);
-	assert_int_equal(close(fd), 0);
-}
-
 int main(void)
 {
 #define IN_A_DIR(test) cmocka_unit_test_setup_teardown(test, make_dir, drop_dir)
@@ -175,7 +140,6 @@ int main(void)
 		IN_A_DIR(bad_specs_are_refused),
 		IN_A_DIR(a_failed_mount_leaves_no_descriptor),
 		IN_A_DIR(a_volatile_scratch_of_another_boot_is_refused),
-		IN_A_DIR(directories_are_made_in_the_root_and_nowhere_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

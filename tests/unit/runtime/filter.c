@@ -244,7 +244,7 @@ static void profiles_that_cannot_be_are_refused_by_name(void **state)
 		const char *text, *says;
 	} rows[] = {
 		{"{}", "defaultAction: missing"},
-		{"{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}", "'SCMP_ACT_NOTIFY' is not supported"},
+		{"{\"defaultAction\":\"SCMP_ACT_NOSUCH\"}", "'SCMP_ACT_NOSUCH' is not supported"},
 		{"{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"defaultErrnoRet\":1}",
 		 "takes no errnoRet"},
 		{"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":4096}",

@@ -99,6 +99,11 @@ static void binds_and_propagations_are_told_apart(void **state)
 	assert_false(o.recursive);
 	assert_ok(parse("none", "/s", "bind", &o, &e));
 	assert_true(o.bind);
+	assert_false(o.idmap);
+	assert_ok(parse(NULL, "/s", "bind idmap", &o, &e));
+	assert_true(o.idmap && !o.idmap_recursive);
+	assert_ok(parse(NULL, "/s", "rbind ridmap ro", &o, &e));
+	assert_true(o.idmap && o.idmap_recursive);
 	assert_ok(parse("tmpfs", "", "tmpcopyup", &o, &e));
 	assert_true(o.copy_up);
 }
@@ -115,7 +120,7 @@ static void what_has_no_meaning_is_refused_by_its_word(void **state)
 		{NULL, "/s", "ro", "type: missing"},
 		{"none", "/s", "ro", "type: missing"},
 		{"tmpfs", "x", "remount", "'remount' is not supported"},
-		{"bind", "/s", "idmap", "'idmap' is not supported"},
+		{"tmpfs", "x", "idmap", "for bind mounts only"},
 		{"proc", "x", "tmpcopyup", "for tmpfs only"},
 		{"bind", "/s", "tmpcopyup", "for tmpfs only"},
 		{"tmpfs", "x", "shared private slave rslave rshared", "more than 4"},

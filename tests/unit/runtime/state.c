@@ -232,7 +232,7 @@ static void the_state_is_what_the_spec_says(void **state)
 static void words_and_failures_travel(void **state)
 {
 	const struct err failure = {ENOENT, "mounts[3]: gone"};
-	int pair[2], value = 0;
+	int pair[2], value = 0, listener = -1;
 	struct err e = {0};
 
 	(void)state;
@@ -246,10 +246,14 @@ static void words_and_failures_travel(void **state)
 	assert_fails(sync_expect(pair[1], SYNC_READY, NULL, &e), ENOENT);
 	assert_string_equal(e.msg, "mounts[3]: gone");
 	sync_fail(pair[0], &failure);
-	assert_fails(sync_expect_end(pair[1], &e), ENOENT);
+	assert_fails(sync_expect_end(pair[1], &listener, &e), ENOENT);
+	assert_ok(sync_send_listener(pair[0], pair[0], &e));
+	assert_int_equal(sync_expect_end(pair[1], &listener, &e), SYNC_CAME);
+	assert_true(listener >= 0);
+	close_fd(&listener);
 	close_fd(&pair[0]);
 	assert_fails(sync_expect(pair[1], SYNC_READY, NULL, &e), EPIPE);
-	assert_ok(sync_expect_end(pair[1], &e));
+	assert_ok(sync_expect_end(pair[1], &listener, &e));
 	close_fd(&pair[1]);
 }
 

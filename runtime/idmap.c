@@ -1,0 +1,98 @@
+/* runtime/idmap.c - mappings of user and group ids
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "runtime/idmap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/proc.h"
+#include "runtime/config.h"
+#include "runtime/procfs.h"
+
+#define LINES_MAX  340 /* the kernel takes no more */
+#define LINE_BYTES 36
+
+static int write_map(int proc_fd, pid_t pid, const char *file, const struct js_list *maps,
+		     struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(LINES_MAX * LINE_BYTES);
+	char path[64];
+
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct config_id_map *m = JS_AT(*maps, struct config_id_map, i);
+
+		buf_printf(&text, "%u %u %u\n", m->container_id, m->host_id, m->size);
+	}
+	if (buf_overflow(&text) || maps->count > LINES_MAX)
+		return err_set(e, E2BIG, "more than %d mappings", LINES_MAX);
+	(void)snprintf(path, sizeof(path), "%d/%s", (int)pid, file);
+	return procfs_write(proc_fd, path, buf_str(&text), e);
+}
+
+int idmap_write(int proc_fd, pid_t pid, const struct js_list *uids, const struct js_list *gids,
+		struct err *e)
+{
+	if (write_map(proc_fd, pid, "uid_map", uids, e) < 0 ||
+	    write_map(proc_fd, pid, "gid_map", gids, e) < 0)
+		return err_wrap(e, "map ids");
+	return 0;
+}
+
+bool idmap_to_host(const struct js_list *maps, uint32_t id, uint32_t *ret)
+{
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct config_id_map *m = JS_AT(*maps, struct config_id_map, i);
+
+		if (id >= m->container_id && id - m->container_id < m->size) {
+			*ret = m->host_id + (id - m->container_id);
+			return true;
+		}
+	}
+	return false;
+}
+
+static int take_namespace(pid_t pid, const struct js_list *uids, const struct js_list *gids,
+			  int *ret_fd, struct err *e)
+{
+	auto_close int proc_fd = -1;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%d/ns/user", (int)pid);
+	if (procfs_open(&proc_fd, e) < 0 || idmap_write(proc_fd, pid, uids, gids, e) < 0)
+		return -e->code;
+	*ret_fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	return *ret_fd < 0 ? err_sys(e, "open the user namespace") : 0;
+}
+
+int idmap_namespace(const struct js_list *uids, const struct js_list *gids, int *ret_fd,
+		    struct err *e)
+{
+	struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
+	pid_t parent = getpid();
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	int r;
+
+	if (pid < 0)
+		return err_sys(e, "make a user namespace");
+	if (pid == 0) {
+		if (proc_die_with(parent))
+			for (;;)
+				pause();
+		_exit(0);
+	}
+	r = take_namespace((pid_t)pid, uids, gids, ret_fd, e);
+	(void)kill((pid_t)pid, SIGKILL);
+	(void)waitpid((pid_t)pid, NULL, 0);
+	return r;
+}
