@@ -49,7 +49,7 @@
 static void keep_own_fds(struct container *c)
 {
 	const struct mount_plan *m = &c->mounts;
-	size_t max = 5 + c->config->mounts.count + m->device_count + CGROUP_HIERARCHIES_MAX,
+	size_t max = 6 + c->config->mounts.count + m->device_count + CGROUP_HIERARCHIES_MAX,
 	       count = 0;
 	auto_free int *keep = xcalloc(max, sizeof(int));
 
@@ -57,6 +57,7 @@ static void keep_own_fds(struct container *c)
 	keep[count++] = c->start_fd;
 	keep[count++] = c->console_fd;
 	keep[count++] = m->root_fd;
+	keep[count++] = c->ns_fd[NS_MOUNT];
 	keep[count++] = m->null_fd;
 	for (size_t i = 0; i < c->config->mounts.count; i++)
 		keep[count++] = m->tree_fds[i];
@@ -217,6 +218,10 @@ static int make_ready(struct container *c, struct err *e)
 		return -e->code;
 	if (early && wait_attached(c, e) < 0)
 		return -e->code;
+	/* What is mounted from here on is for whoever else is in it, too. */
+	if (c->ns_fd[NS_MOUNT] >= 0 && setns(c->ns_fd[NS_MOUNT], CLONE_NEWNS) < 0)
+		return err_sys(e, "join the mount namespace");
+	close_fd(&c->ns_fd[NS_MOUNT]);
 	if ((c->config->linux_.sysctl.count || lsm_wanted(c->config->process)) &&
 	    procfs_open(&proc_fd, e) < 0)
 		return -e->code;
