@@ -271,10 +271,12 @@ static void container_init(struct container *c, struct runtime *rt,
 	for (unsigned i = 0; i < NS_COUNT; i++)
 		c->ns_fd[i] = -1;
 	mounts_init(&c->mounts);
+	c->mounts.state_fd = rt->root_fd;
 }
 
 static void container_done(struct container *c)
 {
+	devices_unmake(&c->mounts);
 	mounts_close(&c->mounts, c->config);
 	ns_close(c->ns_fd);
 	cgroup_done(&c->cgroup);
