@@ -32,8 +32,8 @@ STATIC            := berth-oci berth-keeper
 LIBS_base      := jansson libuv libmicrohttpd sqlite3 gnutls libcurl inih
 LIBS_image     := libarchive libisal libzstd
 LIBS_net       := libnl-3.0 libnl-route-3.0
-LIBS_runtime   := libseccomp libcap
-STATIC_LIBS    := -lseccomp -lcap -ljansson
+LIBS_runtime   := libcap
+STATIC_LIBS    := -lcap -ljansson
 
 # ---- where it goes ---------------------------------------------------------
 
@@ -79,14 +79,13 @@ DEPFLAGS = -MMD -MP
 
 GEN      := build/gen
 MODELS   := $(wildcard ecs/model/*.tsv)
-GENERATED := $(MODELS:ecs/model/%.tsv=$(GEN)/ecs/model_%.c)
+GENERATED := $(MODELS:ecs/model/%.tsv=$(GEN)/ecs/model_%.c) $(GEN)/runtime/syscalls.c
 
 sources   = $(wildcard $(1)/*.c $(1)/*/*.c)
 objects   = $(patsubst %.c,$(B)/%.o,$(1))
 
-SRC_ecs_generated := $(GENERATED)
 define module_rules
-OBJ_$(1) := $(call objects,$(call sources,$(1))) $(if $(filter ecs,$(1)),$(patsubst $(GEN)/%.c,$(B)/gen/%.o,$(GENERATED)))
+OBJ_$(1) := $(call objects,$(call sources,$(1))) $(patsubst $(GEN)/%.c,$(B)/gen/%.o,$(filter $(GEN)/$(1)/%,$(GENERATED)))
 $(B)/lib$(1).a: $$(OBJ_$(1))
 	$$(call say,AR,$$@)
 	$$(Q)rm -f $$@ && ar rcs $$@ $$(OBJ_$(1))
@@ -129,6 +128,12 @@ $(GEN)/ecs/model_%.c: ecs/model/%.tsv ecs/model/model.awk
 	$(Q)mkdir -p $(@D)
 	$(Q)awk -v service=$* -f ecs/model/model.awk $< > $@.tmp && mv $@.tmp $@
 
+# Names and numbers of system calls.
+$(GEN)/runtime/syscalls.c: runtime/syscalls.tsv runtime/syscalls.awk
+	$(call say,GEN,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)LC_ALL=C awk -f runtime/syscalls.awk $< > $@.tmp && mv $@.tmp $@
+
 define program_rules
 OBJ_cmd_$(1) := $(call objects,$(wildcard cmd/$(subst -,_,$(1)).c cmd/$(subst -,_,$(1))/*.c))
 $(B)/$(1): $$(OBJ_cmd_$(1)) $(call archives,$(USES_$(1)))
@@ -148,13 +153,15 @@ unit_mod   = $(word 3,$(subst /, ,$(1)))
 unit_uses  = $(call unit_mod,$(1)) $(USES_$(call unit_mod,$(1)))
 # System calls that a test makes fail: WRAP_tests/unit/MODULE/FILE := call ...
 WRAP_tests/unit/runtime/inroot := fs_openat2
+# Libraries that a test compares us with: PEER_tests/unit/MODULE/FILE := pkg-config name
+PEER_tests/unit/runtime/filter_compile := libseccomp
 
 define unit_rules
 $(B)/$(1:.c=): $(B)/$(1:.c=.o) $(call archives,$(call unit_uses,$(1)))
 	$$(call say,LD,$$@)
 	$$(Q)$$(CC) $$(VLINK) -pie -Wl,--as-needed $(foreach w,$(WRAP_$(1:.c=)),-Wl,--wrap=$(w)) -o $$@ $$< \
 		$(call archives,$(call unit_uses,$(1))) \
-		$$(call pkglibs,cmocka $(call libs_of,$(call unit_uses,$(1)))) -lpthread
+		$$(call pkglibs,cmocka $(PEER_$(1:.c=)) $(call libs_of,$(call unit_uses,$(1)))) -lpthread
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call unit_rules,$(t))))
 
@@ -196,9 +203,9 @@ tests: all $(UNIT_BIN) $(FUZZ_BIN) $(PROBE_BIN) $(TOOL_BIN)
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config mawk libjansson-dev libuv1-dev libmicrohttpd-dev libsqlite3-dev \
 	libgnutls28-dev libcurl4-gnutls-dev libinih-dev libarchive-dev libisal-dev libzstd-dev libnl-3-dev \
-	libnl-route-3-dev libseccomp-dev libcap-dev
+	libnl-route-3-dev libcap-dev
 RUN_PACKAGES   := docker-registry skopeo busybox-static awscli ca-certificates curl
-TEST_PACKAGES  := $(RUN_PACKAGES) libcmocka-dev python3 python3-boto3 umoci runc crun podman containerd uidmap criu containernetworking-plugins netavark \
+TEST_PACKAGES  := $(RUN_PACKAGES) libcmocka-dev libseccomp-dev python3 python3-boto3 umoci runc crun podman containerd uidmap criu containernetworking-plugins netavark \
 	nftables iproute2 clang clang-format clang-tidy cppcheck libclang-rt-14-dev strace jq mandoc \
 	qemu-system-x86 linux-image-cloud-amd64 e2fsprogs cpio kmod procps
 

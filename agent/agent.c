@@ -179,7 +179,7 @@ static void on_keeper(void *ctx, int events)
 
 static bool can_go(const struct task *t, int64_t now_ms)
 {
-	if (!task_is_over(t) || t->untold || t->in_flight ||
+	if (!task_is_over(t) || t->dropping || t->untold || t->in_flight ||
 	    t->state.stopped_at + t->agent->o->task_cleanup_ms > now_ms)
 		return false;
 	for (size_t i = 0; i < t->count; i++)
@@ -188,19 +188,32 @@ static bool can_go(const struct task *t, int64_t now_ms)
 	return true;
 }
 
-static void drop(struct task *t)
+static void is_dropped(struct agent *a, const char *id, const struct err *e)
 {
-	struct agent *a = t->agent;
-	auto_free char *cgroup = task_cgroup(t), *dir = task_dir(t);
-	struct err e = {0};
+	struct task *t = map_find(&a->tasks, id);
+	struct err why;
 
-	if (runtime_cgroup_remove(cgroup, &e) < 0 || fs_remove_tree(AT_FDCWD, dir, &e) < 0 ||
-	    records_drop_task(a->records, t->id, &e) < 0) {
-		log_error("task=%s: %s", t->id, e.msg);
+	if (!t)
+		return; /* the agent ends */
+	t->dropping = false;
+	if (!e && records_drop_task(a->records, id, &why) < 0)
+		e = &why;
+	if (e) {
+		log_error("task=%s: %s", id, e->msg);
 		return; /* at the next turn again */
 	}
-	(void)map_remove(&a->tasks, t->id);
+	(void)map_remove(&a->tasks, id);
 	task_free(t);
+}
+
+static void drop(struct task *t)
+{
+	struct removal *r = removal_new(t->agent, t->id, is_dropped);
+
+	t->dropping = true;
+	removal_add(r, runtime_cgroup_remove, task_cgroup(t));
+	removal_add(r, removal_of_tree, task_dir(t));
+	removal_run(r);
 }
 
 static void on_sweep(void *ctx)
@@ -237,6 +250,22 @@ static int look_at_boot(struct agent *a, struct err *e)
 	return records_put_meta(a->records, "boot", a->boot_id, e);
 }
 
+/* A start that waits is no failure. */
+static void speed_up_cgroups(const struct agent *a)
+{
+	struct err e = {0};
+	int r;
+
+	if (a->o->keep_cgroup_options)
+		return;
+	r = runtime_cgroup_favor_moves(&e);
+	if (r < 0)
+		log_info("starts wait for the kernel's cgroups: %s", e.msg);
+	else if (r == 0)
+		log_info("cgroup v2 of this host has the option favordynmods now: starts do not "
+			 "wait ([node] favordynmods = no leaves it)");
+}
+
 static int open_parts(struct agent *a, struct err *e)
 {
 	auto_free char *images = xasprintf("%s/images", a->o->state_dir);
@@ -260,6 +289,7 @@ static int open_parts(struct agent *a, struct err *e)
 		return -e->code;
 	if (warnings.size)
 		log_warn("networks: %s", buf_str(&warnings));
+	speed_up_cgroups(a);
 	return 0;
 }
 

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * What a container needs is made in the order of the table 'steps' and handed
- * to the keeper; all of it can be taken away again by wipe(), from any prefix
- * and more than once.  From then on the keeper's events move it on.
+ * to the keeper; all of it can be taken away again (wipe, remove_rest), from any
+ * prefix and more than once.  From then on the keeper's events move it on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -242,6 +242,7 @@ static int ask_keeper(struct making *m, struct err *e)
 					     .bundle = m->bundle,
 					     .runtime_root = m->agent->runtime_root,
 					     .log_dir = m->log,
+					     .start = true,
 					     .rootfs_fd = m->rootfs_fd,
 					     .netns_fd = m->has_endpoint ? m->endpoint.netns_fd
 									 : -1,
@@ -309,7 +310,7 @@ void container_create(struct container *c)
 {
 	__attribute__((cleanup(making_done))) struct making m = {
 		.c = c, .agent = c->task->agent, .rootfs_fd = -1, .endpoint = NET_ENDPOINT_NONE};
-	struct err e = {0}, ignored;
+	struct err e = {0};
 
 	m.dir = container_dir(c);
 	m.bundle = xasprintf("%s/bundle", m.dir);
@@ -324,12 +325,9 @@ void container_create(struct container *c)
 			continue;
 		log_debug("task=%s container=%s step=%s failed", c->task->id, c->def->name,
 			  steps[i].name);
-		making_done(&m); /* before wiping: descriptors hold what is to go */
+		making_done(&m); /* descriptors hold what is to be taken apart, as of any other */
 		m = (struct making){
 			.rootfs_fd = -1, .endpoint = NET_ENDPOINT_NONE, .prefix = m.prefix};
-		if (wipe(c, &ignored) < 0)
-			log_error("task=%s container=%s: %s", c->task->id, c->def->name,
-				  ignored.msg);
 		container_fail(c, m.prefix ? m.prefix : "CannotCreateContainerError", e.msg);
 		return;
 	}
@@ -418,14 +416,15 @@ void container_stop(struct container *c)
 /* Its pipes stay open with us, so that it does not notice when the keeper dies. */
 static void hold_output(struct container *c, const struct keeper_event *ev)
 {
+	if (!c->holds_output)
+		c->output_fds[0] = c->output_fds[1] = -1;
+	c->holds_output = true;
 	for (int i = 0; i < 2; i++) {
 		if (ev->output_fds[i] < 0)
 			continue;
-		if (c->holds_output)
-			close_fd(&c->output_fds[i]);
+		close_fd(&c->output_fds[i]);
 		c->output_fds[i] = ev->output_fds[i];
 	}
-	c->holds_output = true;
 }
 
 static void release(struct container *c)
@@ -439,18 +438,37 @@ static void release(struct container *c)
 	c->held_count = 0;
 }
 
-static void is_clean(struct container *c)
+static void is_clean(struct agent *a, const char *id, const struct err *e)
 {
+	struct container *c = map_find(&a->containers, id);
+
+	if (!c)
+		return; /* the agent ends */
+	if (e)
+		log_error("task=%s container=%s: %s", c->task->id, c->def->name, e->msg);
+	c->removing = false;
+	c->phase = PHASE_CLEAN;
+	task_note(c->task);
+	task_step(c->task);
+}
+
+/* No process is left: the same as wipe(), without waiting for it. */
+static void remove_rest(struct container *c)
+{
+	struct removal *r = removal_new(c->task->agent, c->id, is_clean);
+	auto_free char *dir = container_dir(c);
 	struct err e = {0};
 
 	release(c);
-	if (wipe(c, &e) < 0)
-		log_error("task=%s container=%s: %s", c->task->id, c->def->name, e.msg);
-	c->in_keeper = false;
-	c->phase = PHASE_CLEAN;
 	image_free(take_ptr(c->image));
-	task_note(c->task);
-	task_step(c->task);
+	c->in_keeper = false;
+	c->removing = true;
+	if (net_detach(c->task->agent->net, c->id, &e) < 0)
+		log_error("task=%s container=%s: %s", c->task->id, c->def->name, e.msg);
+	removal_add(r, runtime_cgroup_remove, container_cgroup(c));
+	removal_add(r, rootfs_scratch_remove, xasprintf("%s/root", dir));
+	removal_add(r, removal_of_tree, xasprintf("%s/bundle", dir));
+	removal_run(r);
 }
 
 void container_take_apart(struct container *c)
@@ -462,7 +480,7 @@ void container_take_apart(struct container *c)
 		return;
 	if (c->in_keeper)
 		log_error("task=%s container=%s: remove: %s", c->task->id, c->def->name, e.msg);
-	is_clean(c);
+	remove_rest(c);
 }
 
 /* ---- events ---- */
@@ -503,11 +521,13 @@ static void on_created(struct container *c, const struct keeper_event *ev)
 		return;
 	c->pid = ev->pid;
 	shipping_on_output(c); /* begins to follow */
+	c->phase = PHASE_STARTING;
+	if (ev->phase == KEEPER_RUNNING)
+		return; /* it says so next */
 	if (c->task->stop) {
 		is_stopped(c); /* it is taken apart without ever having run */
 		return;
 	}
-	c->phase = PHASE_STARTING;
 	if (keeper_start(c->task->agent->keeper, c->id, &e) < 0)
 		container_fail(c, "CannotStartContainerError", e.msg);
 }
@@ -532,7 +552,7 @@ static void on_failed(struct container *c, const struct keeper_event *ev)
 	case PHASE_REMOVING:
 		log_error("task=%s container=%s: remove: %s", c->task->id, c->def->name,
 			  ev->err.msg);
-		is_clean(c);
+		remove_rest(c);
 		break;
 	case PHASE_PENDING:
 	case PHASE_PULLING:
@@ -561,8 +581,8 @@ void container_on_event(struct container *c, const struct keeper_event *ev)
 		on_ended(c, ev);
 		break;
 	case KEEPER_REMOVED:
-		if (c->phase == PHASE_REMOVING)
-			is_clean(c);
+		if (c->phase == PHASE_REMOVING && !c->removing)
+			remove_rest(c);
 		break;
 	case KEEPER_OUTPUT:
 		c->output_complete |= ev->output_complete;
@@ -649,7 +669,8 @@ static void take_back(struct container *c)
 		is_stopped(c);
 		break;
 	case PHASE_REMOVING:
-		c->phase = PHASE_STOPPED;
+		if (!c->removing)
+			c->phase = PHASE_STOPPED;
 		break;
 	case PHASE_STOPPED:
 	case PHASE_CLEAN:

@@ -5,6 +5,7 @@
  *   channel.c    the stream to the server
  *   task.c       what a task does next, from what it should be and what it is
  *   container.c  one container: made, started, stopped, taken apart
+ *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
  *   pulls.c      images on their way
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
@@ -84,6 +85,7 @@ struct container {
 	bool in_keeper; /* it was asked to make it */
 	bool listed;    /* it was told of in the list under way */
 	bool signalled, killed;
+	bool removing;               /* a thread takes away what it left */
 	bool failed;                 /* it never ran */
 	bool output_complete;        /* all that it wrote is in the spool */
 	struct loop_timer *patience; /* from the stop signal to SIGKILL */
@@ -109,6 +111,8 @@ struct task {
 	bool untold;    /* state is ahead of what the server has acknowledged */
 	bool in_flight; /* its state is in the report that is under way */
 	bool stepping;
+	bool cleaning, clean; /* a thread takes away its cgroup and volumes; they are gone */
+	bool dropping;        /* and the rest, for ever */
 };
 
 /* ---- task.c ---- */
@@ -149,6 +153,17 @@ char *container_cgroup(const struct container *c);
 char *container_log_dir(const struct container *c);
 /* Be told when the spool has something behind the cursor. */
 void container_follow(const struct container *c, const struct keeper_cursor *cursor);
+
+/* ---- removal.c ---- */
+
+/* In a thread: cgroups, directories.  All parts, then 'on_done' in the loop; 'e' NULL: all gone. */
+struct removal;
+typedef void removal_fn(struct agent *a, const char *id, const struct err *e);
+typedef int removal_part(const char *path, struct err *e);
+struct removal *removal_new(struct agent *a, const char *id, removal_fn *on_done);
+void removal_add(struct removal *r, removal_part *remove, char *own_path);
+int removal_of_tree(const char *path, struct err *e);
+void removal_run(struct removal *own_r);
 
 /* ---- bundle.c, files.c ---- */
 

@@ -96,8 +96,10 @@ static void set_status(struct task *t, const char *status)
 		t->state.stopping_at = now;
 	if (str_eq(status, "STOPPED"))
 		t->state.stopped_at = now;
-	log_info("task=%s status=%s%s%s", t->id, status, t->state.stopped_reason ? ": " : "",
-		 t->state.stopped_reason ? t->state.stopped_reason : "");
+	if (str_eq(status, "STOPPED") && t->state.stopped_reason)
+		log_info("task=%s status=%s: %s", t->id, status, t->state.stopped_reason);
+	else
+		log_info("task=%s status=%s", t->id, status);
 	task_note(t);
 }
 
@@ -153,22 +155,36 @@ static void go_on(struct task *t)
 	}
 }
 
-/* The task's own cgroup and scratch volumes; the log directories stay for a while. */
-static int clean_up(struct task *t, struct err *e)
+static void is_clean(struct agent *a, const char *id, const struct err *e)
 {
-	auto_free char *cgroup = task_cgroup(t);
-	auto_free char *dir = task_dir(t);
-	auto_free char *volumes = xasprintf("%s/volumes", dir);
+	struct task *t = map_find(&a->tasks, id);
 
-	if (runtime_cgroup_remove(cgroup, e) < 0)
-		return -e->code;
-	return fs_remove_tree(AT_FDCWD, volumes, e);
+	if (!t)
+		return; /* the agent ends */
+	if (e)
+		log_error("task=%s: %s", t->id, e->msg); /* tried again when it is dropped */
+	t->clean = true;
+	task_step(t);
+}
+
+/* The task's own cgroup and scratch volumes; the log directories stay for a while. */
+static void clean_up(struct task *t)
+{
+	auto_free char *dir = task_dir(t);
+	struct removal *r;
+
+	if (t->cleaning)
+		return;
+	t->cleaning = true;
+	r = removal_new(t->agent, t->id, is_clean);
+	removal_add(r, runtime_cgroup_remove, task_cgroup(t));
+	removal_add(r, removal_of_tree, xasprintf("%s/volumes", dir));
+	removal_run(r);
 }
 
 static void come_to_an_end(struct task *t)
 {
 	bool signals_out = true, all_stopped = true, all_clean = true;
-	struct err e = {0};
 
 	set_status(t, "DEACTIVATING");
 	for (size_t i = 0; i < t->count; i++) {
@@ -189,12 +205,10 @@ static void come_to_an_end(struct task *t)
 			t->state.execution_stopped_at = clock_wall_ms();
 		set_status(t, "DEPROVISIONING");
 	}
-	if (!all_clean)
-		return;
-	if (clean_up(t, &e) < 0)
-		log_error("task=%s: %s", t->id,
-			  e.msg); /* told, and tried again when it is dropped */
-	set_status(t, "STOPPED");
+	if (all_clean)
+		clean_up(t);
+	if (t->clean)
+		set_status(t, "STOPPED");
 }
 
 void task_step(struct task *t)

@@ -14,6 +14,14 @@
 
 struct loop {
 	uv_loop_t uv;
+	unsigned works; /* under way */
+};
+
+struct loop_work {
+	uv_work_t uv;
+	struct loop *loop;
+	loop_fn *work, *on_done;
+	void *ctx;
 };
 
 struct loop_fd {
@@ -69,7 +77,7 @@ void loop_free(struct loop *l)
 	if (!l)
 		return;
 	uv_walk(&l->uv, close_signal, NULL);
-	while (uv_run(&l->uv, UV_RUN_NOWAIT))
+	while (uv_run(&l->uv, l->works ? UV_RUN_ONCE : UV_RUN_NOWAIT))
 		;
 	r = uv_loop_close(&l->uv);
 	assert(r == 0); /* something is still watched */
@@ -205,6 +213,38 @@ void loop_wake_free(struct loop_wake *w)
 {
 	if (w)
 		uv_close((uv_handle_t *)w, free_handle);
+}
+
+static void do_work(uv_work_t *uv)
+{
+	struct loop_work *w = (struct loop_work *)uv;
+
+	w->work(w->ctx);
+}
+
+static void work_is_done(uv_work_t *uv, int status)
+{
+	struct loop_work *w = (struct loop_work *)uv;
+
+	(void)status; /* nothing is cancelled */
+	w->loop->works--;
+	w->on_done(w->ctx);
+	free(w);
+}
+
+void loop_work(struct loop *l, loop_fn *work, loop_fn *on_done, void *ctx)
+{
+	struct loop_work *w = xcalloc(1, sizeof(*w));
+	int r;
+
+	w->loop = l;
+	w->work = work;
+	w->on_done = on_done;
+	w->ctx = ctx;
+	l->works++;
+	r = uv_queue_work(&l->uv, &w->uv, do_work, work_is_done);
+	assert(r == 0); /* only without a function to call */
+	(void)r;
 }
 
 static void on_uv_signal(uv_signal_t *uv, int sig)

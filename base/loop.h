@@ -1,8 +1,8 @@
 /* base/loop.h - the event loop of a daemon (libuv)
  * SPDX-License-Identifier: Apache-2.0
  *
- * One loop, one thread: every callback runs in it.  Only loop_wake_send() may
- * be called from elsewhere.
+ * One loop, one thread: every callback runs in it, but for the work given to
+ * loop_work().  Only loop_wake_send() may be called from elsewhere.
  */
 #pragma once
 
@@ -45,6 +45,12 @@ void loop_timer_free(struct loop_timer *t); /* NULL is fine */
 struct loop_wake *loop_wake_new(struct loop *l, loop_fn *on_wake, void *ctx);
 void loop_wake_send(struct loop_wake *w);
 void loop_wake_free(struct loop_wake *w);
+
+/*
+ * What takes long: 'work' runs on a thread of a small pool, with nothing but
+ * 'ctx' to use; then the loop calls 'on_done'.  loop_free() waits for both.
+ */
+void loop_work(struct loop *l, loop_fn *work, loop_fn *on_done, void *ctx);
 
 /* For the life of the loop. */
 void loop_on_signal(struct loop *l, int sig, loop_fn *on_signal, void *ctx);

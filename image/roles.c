@@ -3,9 +3,11 @@
  *
  * In a file of its own: what refers to it brings all that the roles are linked with.
  */
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "base/auto.h"
+#include "base/fs.h"
 #include "base/text.h"
 #include "image/image.h"
 #include "image/worker.h"
@@ -22,6 +24,10 @@ static const struct {
 
 int image_worker_main(int argc, char **argv)
 {
+	struct err ignored;
+
+	/* berthd's may be low, for the memory killer to pass it over; a worker can be lost. */
+	(void)fs_write_at(AT_FDCWD, "/proc/self/oom_score_adj", "0", &ignored);
 	for (size_t i = 0; argc > 1 && i < ARRAY_COUNT(roles); i++)
 		if (str_eq(argv[1], roles[i].role))
 			return roles[i].main(argc, argv);

@@ -152,6 +152,7 @@ int keeper_create(struct keeper *k, const struct keeper_create *create, struct e
 	    set_path(&c, COMMAND_RUNTIME_ROOT, create->runtime_root, e) < 0 ||
 	    set_path(&c, COMMAND_LOG_DIR, create->log_dir, e) < 0)
 		return -e->code;
+	c.head.flags = create->start ? MESSAGE_START : 0;
 	add_fd(&c, MESSAGE_ROOTFS, create->rootfs_fd, fds, &count);
 	add_fd(&c, MESSAGE_NETNS, create->netns_fd, fds, &count);
 	if (add_held(&c, create->held_fds, create->held_count, fds, &count, e) < 0)

@@ -62,7 +62,7 @@ static int start_step(struct server *s, struct row *row, struct err *e)
 	enum keeper_command step = row->wanted;
 
 	row->wanted = 0;
-	if (worker_start(row, step, &s->nofile, e) < 0)
+	if (worker_start(row, step, &s->nofile, s->template_fd, e) < 0)
 		return -e->code;
 	s->worker_count++;
 	if (step == KEEPER_CREATE) {
@@ -108,6 +108,7 @@ static int do_create(struct server *s, struct client *c, struct request *q, stru
 	row->bundle = xstrdup(in->path[COMMAND_BUNDLE]);
 	row->runtime_root = xstrdup(in->path[COMMAND_RUNTIME_ROOT]);
 	row->log_dir = xstrdup(in->path[COMMAND_LOG_DIR]);
+	row->start = in->head.flags & MESSAGE_START;
 	row->rootfs_fd = take_request_fd(q, MESSAGE_ROOTFS);
 	row->netns_fd = take_request_fd(q, MESSAGE_NETNS);
 	take_held(q, row);

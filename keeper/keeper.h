@@ -101,7 +101,7 @@ enum keeper_command {
 
 enum keeper_event_kind {
 	KEEPER_HELLO = 1, /* version, cgroup_base, pid: the keeper's own */
-	KEEPER_CREATED,   /* pid, output_fds */
+	KEEPER_CREATED,   /* phase, pid, output_fds */
 	KEEPER_STARTED,
 	KEEPER_FAILED,   /* command, err; a container that could not be created is forgotten */
 	KEEPER_EXITED,   /* exit */
@@ -159,8 +159,14 @@ struct keeper_create {
 	const char *bundle;       /* with its config.json */
 	const char *runtime_root; /* of runtime_open() */
 	const char *log_dir;      /* is there; the spool is made in it */
-	int rootfs_fd, netns_fd;  /* -1: as config.json says */
-	const int *held_fds;      /* are kept until it is removed */
+	/*
+	 * Do not wait for keeper_start(): KEEPER_CREATED, with KEEPER_RUNNING as its
+	 * phase, is followed by KEEPER_STARTED.  What cannot be started is as what
+	 * could not be created.
+	 */
+	bool start;
+	int rootfs_fd, netns_fd; /* -1: as config.json says */
+	const int *held_fds;     /* are kept until it is removed */
 	size_t held_count;
 };
 int keeper_create(struct keeper *k, const struct keeper_create *c, struct err *e);

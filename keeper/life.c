@@ -202,8 +202,10 @@ static void created(struct server *s, struct row *row, const struct worker_repor
 
 	row->pid = report->pid;
 	row->start_time = proc_start_time(report->pid);
-	move_to(s, row, KEEPER_READY);
+	move_to(s, row, row->start ? KEEPER_RUNNING : KEEPER_READY);
 	tell_row(s, KEEPER_CREATED, row);
+	if (row->start)
+		tell_row(s, KEEPER_STARTED, row);
 	if (take_stranger(s, row->pid, &status)) {
 		how = exit_of_status(status);
 		row_ended(s, row, &how);

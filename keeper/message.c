@@ -56,7 +56,7 @@ static const struct command_spec {
 } specs[] = {
 	[KEEPER_CREATE] = {.id = true,
 			   .paths = 3,
-			   .flags = MESSAGE_ROOTFS | MESSAGE_NETNS,
+			   .flags = MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_START,
 			   .held = true},
 	[KEEPER_START] = {.id = true},
 	[KEEPER_KILL] = {.id = true, .sig = true},
@@ -131,7 +131,7 @@ int event_check(const struct event *ev, size_t size, size_t fd_count, struct err
 	if (ev->pid < 0 || ev->exit_code < 0 || ev->exit_code > 255 || ev->exit_signal < 0 ||
 	    ev->exit_signal > SIGNAL_MAX || ev->err.code < 0)
 		return err_set(e, EBADMSG, "numbers of event %u", ev->head.kind);
-	if (ev->head.flags & (MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_FORCE) ||
+	if (ev->head.flags & (MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_FORCE | MESSAGE_START) ||
 	    message_fd_count(&ev->head, 0) != fd_count)
 		return err_set(e, EBADMSG, "event %u with %zu descriptors", ev->head.kind,
 			       fd_count);

@@ -34,6 +34,7 @@ enum message_flag {
 	MESSAGE_EXIT_KNOWN = 32, /* events */
 	MESSAGE_COMPLETE = 64,
 	MESSAGE_HAS_PIPES = 128,
+	MESSAGE_START = 256, /* KEEPER_CREATE */
 };
 
 struct command {

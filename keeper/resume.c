@@ -214,5 +214,6 @@ int resume_take(struct server *s, int own_fd, struct err *e)
 		p += size + 1;
 	}
 	set_all_cloexec(s, true);
+	start_waiting_steps(s);
 	return first ? err_set(e, EBADMSG, "table of the program before us is empty") : 0;
 }

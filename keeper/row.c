@@ -74,9 +74,9 @@ static const struct js_shape fd_shape = JS_SHAPE("Descriptor", struct fd_text, f
 /* Descriptors are numbered from 1 here, so that 0 is "none". */
 struct row_text {
 	char *boot_id, *id, *bundle, *runtime_root, *log_dir;
-	uint32_t phase;
+	uint32_t phase, wanted;
 	int64_t pid, start_time;
-	bool exit_known, exit_told, needs_pipes, followed;
+	bool start, exit_known, exit_told, needs_pipes, followed;
 	uint32_t exit_code, exit_signal;
 	int64_t exit_time_ms, follow_bytes;
 	int64_t pidfd, rootfs_fd, netns_fd, stdout_fd, stderr_fd;
@@ -94,6 +94,8 @@ static const struct js_field row_fields[] = {
 	{"phase", JS_U32, AT(phase), JS_REQUIRED, NULL},
 	{"pid", JS_I64, AT(pid), 0, NULL},
 	{"startTime", JS_I64, AT(start_time), 0, NULL},
+	{"start", JS_BOOL, AT(start), 0, NULL},
+	{"wanted", JS_U32, AT(wanted), 0, NULL},
 	{"exitKnown", JS_BOOL, AT(exit_known), 0, NULL},
 	{"exitCode", JS_U32, AT(exit_code), 0, NULL},
 	{"exitSignal", JS_U32, AT(exit_signal), 0, NULL},
@@ -135,6 +137,7 @@ static void encode_descriptors(const struct row *row, struct row_text *t, struct
 	t->netns_fd = row->netns_fd + 1;
 	t->stdout_fd = row->output[0].fd + 1;
 	t->stderr_fd = row->output[1].fd + 1;
+	t->wanted = row->wanted;
 	t->needs_pipes = row->needs_pipes;
 	t->exit_known = row->exit.known;
 	t->exit_code = (uint32_t)row->exit.code;
@@ -155,6 +158,7 @@ char *row_encode(const struct row *row, bool with_descriptors)
 			     .runtime_root = row->runtime_root,
 			     .log_dir = row->log_dir,
 			     .phase = row->phase,
+			     .start = row->start,
 			     .pid = row->pid,
 			     .start_time = (int64_t)row->start_time};
 
@@ -177,9 +181,9 @@ static int check_text(const struct row_text *t, struct err *e)
 	if (!keeper_id_ok(t->id) || t->bundle[0] != '/' || t->runtime_root[0] != '/' ||
 	    t->log_dir[0] != '/')
 		return err_set(e, EBADMSG, "row of '%.127s': names", t->id);
-	if (t->phase < KEEPER_CREATING || t->phase > KEEPER_ENDED || t->pid < 0 ||
-	    t->pid > INT32_MAX || t->start_time < 0 || t->exit_code > 255 || t->exit_signal > 64 ||
-	    t->follow_bytes < 0)
+	if (t->phase < KEEPER_CREATING || t->phase > KEEPER_ENDED || t->wanted > KEEPER_REMOVE ||
+	    t->pid < 0 || t->pid > INT32_MAX || t->start_time < 0 || t->exit_code > 255 ||
+	    t->exit_signal > 64 || t->follow_bytes < 0)
 		return err_set(e, EBADMSG, "row of %s: numbers", t->id);
 	if (!fds_ok || t->held.count > KEEPER_HELD_MAX)
 		return err_set(e, EBADMSG, "row of %s: descriptors", t->id);
@@ -200,6 +204,8 @@ static struct row *row_of_text(const struct row_text *t)
 	row->runtime_root = xstrdup(t->runtime_root);
 	row->log_dir = xstrdup(t->log_dir);
 	row->phase = (enum keeper_phase)t->phase;
+	row->start = t->start;
+	row->wanted = (enum keeper_command)t->wanted;
 	row->pid = (pid_t)t->pid;
 	row->start_time = (uint64_t)t->start_time;
 	row->exit = (struct keeper_exit){.known = t->exit_known,

@@ -36,6 +36,7 @@
 #include "base/mem.h"
 #include "base/proc.h"
 #include "keeper/server.h"
+#include "runtime/runtime.h"
 
 #define LOCK_WAIT_MS  2000
 #define LOCK_PAUSE_MS 5
@@ -373,6 +374,15 @@ static int begin_anew(struct server *s, const struct keeper_serve *o, struct err
 	return 0;
 }
 
+/* Without it starts take longer, the more is mounted on the host. */
+static void open_template(struct server *s)
+{
+	struct err e;
+
+	if (runtime_template_open(&s->template_fd, &e) < 0)
+		log_warn("%s", e.msg);
+}
+
 static int start(struct server *s, const struct keeper_serve *o, struct err *e)
 {
 	struct event resumed;
@@ -381,6 +391,7 @@ static int start(struct server *s, const struct keeper_serve *o, struct err *e)
 		return -e->code;
 	if (o->resume_fd < 0 && begin_anew(s, o, e) < 0)
 		return -e->code;
+	open_template(s);
 	/* Orphans of our containers come to us, not to the init of the host. */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -411,6 +422,7 @@ static void finish(struct server *s)
 	close_fd(&s->listen_fd);
 	close_fd(&s->signal_fd);
 	close_fd(&s->epoll_fd);
+	close_fd(&s->template_fd);
 	close_fd(&s->rows_fd);
 	close_fd(&s->run_fd);
 	close_fd(&s->lock_fd);
@@ -429,6 +441,7 @@ int keeper_serve(const struct keeper_serve *o, struct err *e)
 			   .listen_fd = -1,
 			   .signal_fd = -1,
 			   .epoll_fd = -1,
+			   .template_fd = -1,
 			   .listen_watch = {.kind = WATCH_LISTEN},
 			   .signal_watch = {.kind = WATCH_SIGNALS}};
 	int r;

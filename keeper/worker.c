@@ -18,7 +18,15 @@
 #include "runtime/runtime.h"
 
 /* Where a worker's descriptors are; above them nothing is open. */
-enum { WORKER_REPORT = 3, WORKER_ROOTFS, WORKER_NETNS, WORKER_STDOUT, WORKER_STDERR, WORKER_END };
+enum {
+	WORKER_REPORT = 3,
+	WORKER_ROOTFS,
+	WORKER_NETNS,
+	WORKER_TEMPLATE,
+	WORKER_STDOUT,
+	WORKER_STDERR,
+	WORKER_END
+};
 
 /* What goes there: for each place the keeper's descriptor, or -1. */
 struct places {
@@ -82,6 +90,7 @@ static int create(const struct row *row, struct runtime *rt, const struct places
 	c.sibling = true;
 	c.rootfs_fd = p->fd[WORKER_ROOTFS] >= 0 ? WORKER_ROOTFS : -1;
 	c.netns_fd = p->fd[WORKER_NETNS] >= 0 ? WORKER_NETNS : -1;
+	c.template_fd = p->fd[WORKER_TEMPLATE] >= 0 ? WORKER_TEMPLATE : -1;
 	c.io.stdio_fd[0] = STDIN_FILENO;
 	c.io.stdio_fd[1] = WORKER_STDOUT;
 	c.io.stdio_fd[2] = WORKER_STDERR;
@@ -102,6 +111,19 @@ static int start(const struct row *row, struct runtime *rt, struct err *e)
 	return r;
 }
 
+static int create_and_start(const struct row *row, struct runtime *rt, const struct places *p,
+			    pid_t *ret_pid, struct err *e)
+{
+	struct err ignored;
+
+	if (create(row, rt, p, ret_pid, e) < 0)
+		return -e->code;
+	if (!row->start || start(row, rt, e) == 0)
+		return 0;
+	(void)runtime_delete(rt, row->id, true, &ignored); /* as if it could not be created */
+	return -e->code;
+}
+
 static int remove_all(const struct row *row, struct runtime *rt, struct err *e)
 {
 	int r = runtime_delete(rt, row->id, true, e);
@@ -118,7 +140,7 @@ static int run(const struct row *row, enum keeper_command step, const struct pla
 		return -e->code;
 	switch (step) {
 	case KEEPER_CREATE:
-		return create(row, rt, p, ret_pid, e);
+		return create_and_start(row, rt, p, ret_pid, e);
 	case KEEPER_START:
 		return start(row, rt, e);
 	default:
@@ -154,10 +176,10 @@ static int make_pipe(int *ret_read, int *ret_write, struct err *e)
 }
 
 int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
-		 struct err *e)
+		 int template_fd, struct err *e)
 {
 	auto_close int report_r = -1, report_w = -1, out_w = -1, err_w = -1;
-	struct places p = {.fd = {-1, -1, -1, -1, -1, -1, -1, -1}};
+	struct places p = {.fd = {-1, -1, -1, -1, -1, -1, -1, -1, -1}};
 	pid_t parent = getpid(), pid;
 
 	assert(!row->worker.pid);
@@ -171,6 +193,7 @@ int worker_start(struct row *row, enum keeper_command step, const struct rlimit 
 			return -e->code;
 		p.fd[WORKER_ROOTFS] = row->rootfs_fd;
 		p.fd[WORKER_NETNS] = row->netns_fd;
+		p.fd[WORKER_TEMPLATE] = template_fd;
 		p.fd[WORKER_STDOUT] = out_w;
 		p.fd[WORKER_STDERR] = err_w;
 	}

@@ -23,9 +23,10 @@ struct worker_report {
  * Fork the worker for KEEPER_CREATE, KEEPER_START or KEEPER_REMOVE.  For CREATE
  * the pipes are made, and their read ends are the row's.
  * 'limit': what RLIMIT_NOFILE was before the keeper raised it for itself.
+ * 'template_fd': of runtime_template_open(), or -1.
  */
 int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
-		 struct err *e);
+		 int template_fd, struct err *e);
 
 /* The worker has ended with this wait status: what it told, or that it was killed. */
 void worker_finish(struct row *row, int status, struct worker_report *ret);

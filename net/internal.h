@@ -7,6 +7,7 @@
 #include "net/firewall.h"
 #include "net/host.h"
 #include "net/ipam.h"
+#include "net/netns.h"
 #include "net/port.h"
 #include "net/state.h"
 
@@ -18,6 +19,7 @@ struct net {
 	struct ipam ipam;
 	struct port_range ports;
 	struct conntrack conntrack;
+	struct netns_pool *namespaces;
 	struct endpoint *endpoints;
 	size_t endpoint_count, endpoint_capacity;
 	uint32_t mtu;

@@ -205,7 +205,7 @@ static int make_network(struct net *net, const struct endpoint *ep, int *ret_net
 	auto_batch struct batch b = BATCH_INIT;
 	auto_close int netns_fd = -1;
 
-	if (netns_make(&netns_fd, &inside, e) < 0)
+	if (netns_make(net->namespaces, &netns_fd, &inside, e) < 0)
 		return -e->code;
 	if (ep->mode == NET_BRIDGE) {
 		link_create(&b, &link, netns_fd);

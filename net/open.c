@@ -180,6 +180,7 @@ int net_open(const struct net_options *options, struct net **ret, struct err *e)
 	assert(options->name && options->state_dir);
 
 	net->state = (struct state)STATE_NONE;
+	net->namespaces = netns_pool_new();
 	net->route = net->netfilter = net->conntrack.nl = (struct netlink)NETLINK_NONE;
 	if (open_net(net, options, e) < 0) {
 		net_close(net);
@@ -193,6 +194,7 @@ void net_close(struct net *net)
 {
 	if (!net)
 		return;
+	netns_pool_free(net->namespaces);
 	conntrack_done(&net->conntrack);
 	netlink_close(&net->route);
 	netlink_close(&net->netfilter);

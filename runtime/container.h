@@ -53,6 +53,11 @@ struct container {
  */
 _Noreturn void init_main(struct container *c);
 
+/* template.c: does its init begin in a copy of the empty mount namespace? */
+bool template_fits(const struct container *c);
+/* Context: init, with nothing mounted yet. */
+int template_enter(const struct container *c, struct err *e);
+
 /* checkpoint.c: make it from images; c->pid and c->pidfd are set. */
 int checkpoint_restore(struct container *c, const struct runtime_checkpoint *spec, struct err *e);
 

@@ -5,28 +5,23 @@
 
 #include "runtime/runtime.h"
 
-/* Docker's 14. */
-static const char *const capabilities[] = {"CAP_CHOWN",
-					   "CAP_DAC_OVERRIDE",
-					   "CAP_FSETID",
-					   "CAP_FOWNER",
-					   "CAP_MKNOD",
-					   "CAP_NET_RAW",
-					   "CAP_SETGID",
-					   "CAP_SETUID",
-					   "CAP_SETFCAP",
-					   "CAP_SETPCAP",
-					   "CAP_NET_BIND_SERVICE",
-					   "CAP_SYS_CHROOT",
-					   "CAP_KILL",
-					   "CAP_AUDIT_WRITE",
-					   NULL};
+/*
+ * Podman's 11.  Docker has three more: raw and packet sockets (ping needs none, by
+ * net.ipv4.ping_group_range), device nodes, and writing to the host's audit log.
+ */
+static const char *const capabilities[] = {
+	"CAP_CHOWN",      "CAP_DAC_OVERRIDE", "CAP_FSETID",
+	"CAP_FOWNER",     "CAP_SETGID",       "CAP_SETUID",
+	"CAP_SETFCAP",    "CAP_SETPCAP",      "CAP_NET_BIND_SERVICE",
+	"CAP_SYS_CHROOT", "CAP_KILL",         NULL};
 
 /* What tells of the host or reaches into it. */
 static const char *const masked_paths[] = {"/proc/acpi",
 					   "/proc/asound",
+					   "/proc/bus",
 					   "/proc/interrupts",
 					   "/proc/kcore",
+					   "/proc/key-users",
 					   "/proc/keys",
 					   "/proc/latency_stats",
 					   "/proc/sched_debug",
@@ -37,8 +32,8 @@ static const char *const masked_paths[] = {"/proc/acpi",
 					   "/sys/firmware",
 					   NULL};
 
-static const char *const readonly_paths[] = {
-	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", NULL};
+static const char *const readonly_paths[] = {"/proc/fs", "/proc/irq", "/proc/sys",
+					     "/proc/sysrq-trigger", NULL};
 
 const char *const *runtime_default_capabilities(void)
 {

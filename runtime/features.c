@@ -4,7 +4,6 @@
  * `features` follows features.md of the runtime-spec.  Lists come from the
  * tables that decide, so that nothing is claimed that is not so.
  */
-#include <seccomp.h>
 #include <stdio.h>
 #include <sys/capability.h>
 
@@ -86,18 +85,12 @@ static json_t *linux_features(void)
 
 json_t *runtime_features(void)
 {
-	const struct scmp_version *v = seccomp_version();
-	json_t *doc = json_object(), *annotations = json_object();
-	char version[32];
+	json_t *doc = json_object();
 
-	(void)snprintf(version, sizeof(version), "%u.%u.%u", v->major, v->minor, v->micro);
 	(void)json_object_set_new(doc, "ociVersionMin", json_string("1.0.0"));
 	(void)json_object_set_new(doc, "ociVersionMax", json_string(RUNTIME_SPEC_VERSION));
 	(void)json_object_set_new(doc, "hooks", strings(hooks, ARRAY_COUNT(hooks)));
 	(void)json_object_set_new(doc, "mountOptions", mount_option_names());
 	(void)json_object_set_new(doc, "linux", linux_features());
-	(void)json_object_set_new(annotations, "io.github.seccomp.libseccomp.version",
-				  json_string(version));
-	(void)json_object_set_new(doc, "annotations", annotations);
 	return doc;
 }

@@ -1,9 +1,11 @@
 /* runtime/filter.h - the system call filter of a container
  * SPDX-License-Identifier: Apache-2.0
  *
- * linux.seccomp becomes a program of the kernel's classic BPF machine.  Making
- * it costs milliseconds, so programs are kept in the state directory by the
- * text that they were made from.
+ * linux.seccomp becomes a program of the kernel's classic BPF machine:
+ *
+ *   filter_profile.c  read and checked       filter_calls.c    names and numbers
+ *   filter_compile.c  what is asked, when    filter_program.c  instructions
+ *   filter_cache.c    kept by the text that it was made from
  */
 #pragma once
 
@@ -25,7 +27,7 @@ struct filter {
 void filter_done(struct filter *f);
 #define auto_filter __attribute__((cleanup(filter_done)))
 
-/* filter_compile.c: by libseccomp. */
+/* filter_compile.c */
 int filter_compile(const json_t *seccomp, struct filter *ret, struct err *e);
 
 /*

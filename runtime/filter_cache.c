@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,13 +45,11 @@ static uint64_t hash(const char *p, size_t size)
 
 static void make_text(const json_t *seccomp, struct buf *out)
 {
-	const struct scmp_version *v = seccomp_version();
 	auto_free char *json = js_dump(seccomp);
 	struct utsname u = {0};
 
 	(void)uname(&u);
-	buf_printf(out, "berth %s libseccomp %u.%u.%u %s %s\n", BERTH_VERSION, v->major, v->minor,
-		   v->micro, u.release, u.machine);
+	buf_printf(out, "berth %s %s %s\n", BERTH_VERSION, u.release, u.machine);
 	buf_puts(out, json);
 }
 

@@ -1,423 +1,485 @@
-/* runtime/filter_compile.c - linux.seccomp to a BPF program, by libseccomp
+/* runtime/filter_compile.c - linux.seccomp to a BPF program
  * SPDX-License-Identifier: Apache-2.0
  *
- * libseccomp gives every call that it was not told of the default action, also
- * those that are younger than the profile.  A libc that asks for such a call
- * first must hear ENOSYS to fall back to an older one; EPERM breaks it.  So a
- * few instructions of our own stand in front when the default is an errno:
- * numbers above the highest that the profile names are answered with ENOSYS.
+ * Theory of operation
+ *
+ * A program asks for the architecture, then for the number by halves, and for a
+ * few numbers then looks at arguments.  Numbers in a row that are decided the
+ * same way are one span, so a profile of 400 calls is some 50 comparisons.
+ *
+ * 1. Of the rules for one call, the first without compares decides alone.  If
+ *    there is none, the first whose compares all hold does, and else the
+ *    default.  Rules whose action is the default are none.
+ * 2. An architecture that the profile does not list kills.
+ * 3. What is younger than the profile (above the highest number that it names)
+ *    is answered with ENOSYS where the default is an errno: a libc that asks for
+ *    such a call first falls back to an older one then; EPERM breaks it.
+ * 4. On a machine with 32-bit arguments only the low half of a value counts.
  */
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/seccomp.h>
-#include <seccomp.h>
-#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/auto.h"
-#include "base/fs.h"
-#include "base/js.h"
 #include "base/mem.h"
-#include "base/text.h"
 #include "runtime/filter.h"
+#include "runtime/filter_profile.h"
+#include "runtime/filter_program.h"
 
-#define ARCHES_MAX    8
-#define RULES_MAX     4096
-#define ARGS_MAX      6 /* a system call has no more */
-#define X32_BIT       0x40000000u
-#define STUB_INSNS    6 /* per architecture, see put_stub() */
-#define OPTIMIZE_TREE 2 /* SCMP_FLTATR_CTL_OPTIMIZE: binary tree, half the price to load */
+#define BAD_ARCH     SECCOMP_RET_KILL_THREAD
+#define PRIVATE_BASE 0xf0000 /* of ARM: far above all calls, and older than most */
 
-/* ---- words ---- */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+enum { LOW_HALF = 0, HIGH_HALF = 4 };
+#else
+enum { LOW_HALF = 4, HIGH_HALF = 0 };
+#endif
 
-struct word {
-	const char *name;
-	uint32_t value;
-};
+/* ---- arguments ---- */
 
-enum { ACTION_PLAIN, ACTION_WITH_ERRNO };
-
-static const struct action {
-	const char *name;
-	uint32_t value;
-	unsigned kind;
-	bool permits; /* the call is made */
-} actions[] = {
-	{"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW, ACTION_PLAIN, true},
-	{"SCMP_ACT_LOG", SCMP_ACT_LOG, ACTION_PLAIN, true},
-	{"SCMP_ACT_TRACE", SCMP_ACT_TRACE(0), ACTION_WITH_ERRNO, true},
-	{"SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(0), ACTION_WITH_ERRNO, false},
-	{"SCMP_ACT_TRAP", SCMP_ACT_TRAP, ACTION_PLAIN, false},
-	{"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD, ACTION_PLAIN, false},
-	{"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD, ACTION_PLAIN, false},
-	{"SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS, ACTION_PLAIN, false},
-	{"SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY, ACTION_PLAIN, false},
-};
-
-static const struct word operators[] = {
-	{"SCMP_CMP_NE", SCMP_CMP_NE},
-	{"SCMP_CMP_LT", SCMP_CMP_LT},
-	{"SCMP_CMP_LE", SCMP_CMP_LE},
-	{"SCMP_CMP_EQ", SCMP_CMP_EQ},
-	{"SCMP_CMP_GE", SCMP_CMP_GE},
-	{"SCMP_CMP_GT", SCMP_CMP_GT},
-	{"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ},
-};
-
-static const struct word arches[] = {
-	{"SCMP_ARCH_X86", SCMP_ARCH_X86},
-	{"SCMP_ARCH_X86_64", SCMP_ARCH_X86_64},
-	{"SCMP_ARCH_X32", SCMP_ARCH_X32},
-	{"SCMP_ARCH_ARM", SCMP_ARCH_ARM},
-	{"SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64},
-	{"SCMP_ARCH_MIPS", SCMP_ARCH_MIPS},
-	{"SCMP_ARCH_MIPS64", SCMP_ARCH_MIPS64},
-	{"SCMP_ARCH_MIPS64N32", SCMP_ARCH_MIPS64N32},
-	{"SCMP_ARCH_MIPSEL", SCMP_ARCH_MIPSEL},
-	{"SCMP_ARCH_MIPSEL64", SCMP_ARCH_MIPSEL64},
-	{"SCMP_ARCH_MIPSEL64N32", SCMP_ARCH_MIPSEL64N32},
-	{"SCMP_ARCH_PPC", SCMP_ARCH_PPC},
-	{"SCMP_ARCH_PPC64", SCMP_ARCH_PPC64},
-	{"SCMP_ARCH_PPC64LE", SCMP_ARCH_PPC64LE},
-	{"SCMP_ARCH_S390", SCMP_ARCH_S390},
-	{"SCMP_ARCH_S390X", SCMP_ARCH_S390X},
-	{"SCMP_ARCH_PARISC", SCMP_ARCH_PARISC},
-	{"SCMP_ARCH_PARISC64", SCMP_ARCH_PARISC64},
-	{"SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64},
-};
-
-static const struct word flag_words[] = {
-	{"SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC},
-	{"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
-	{"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
-	{"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
-};
-
-static const struct action *find_action(const char *name)
+static uint32_t offset_of(unsigned arg, uint32_t half)
 {
-	for (size_t i = 0; i < ARRAY_COUNT(actions); i++)
-		if (str_eq(actions[i].name, name))
-			return &actions[i];
-	return NULL;
+	return (uint32_t)(offsetof(struct seccomp_data, args) + arg * sizeof(uint64_t) + half);
 }
 
-static int find_word(const struct word *list, size_t count, const char *name, const char *member,
-		     uint32_t *ret, struct err *e)
+static uint32_t low(uint64_t v)
 {
-	for (size_t i = 0; i < count; i++)
-		if (str_eq(list[i].name, name)) {
-			*ret = list[i].value;
-			return 0;
+	return (uint32_t)v;
+}
+
+static uint32_t high(uint64_t v)
+{
+	return (uint32_t)(v >> 32);
+}
+
+static const uint16_t jump_of[] = {
+	[FILTER_EQ] = BPF_JEQ, [FILTER_GE] = BPF_JGE, [FILTER_GT] = BPF_JGT};
+
+static program_place put_half(struct program *p, const struct filter_compare *c, uint32_t half,
+			      program_place yes, program_place no)
+{
+	uint32_t value = half == LOW_HALF ? low(c->value) : high(c->value);
+	uint32_t mask = half == LOW_HALF ? low(c->mask) : high(c->mask);
+	program_place jump;
+
+	if (!mask && !value)
+		return yes; /* nothing is asked of this half */
+	jump = program_jump(p, jump_of[c->how], value, yes, no);
+	return program_load(p, offset_of(c->arg, half), program_and(p, mask, jump));
+}
+
+static program_place put_compare(struct program *p, const struct filter_compare *c, bool narrow,
+				 program_place if_true, program_place if_false)
+{
+	program_place yes = c->negate ? if_false : if_true, no = c->negate ? if_true : if_false;
+	program_place below, jump;
+
+	if (c->how == FILTER_EQ) {
+		below = put_half(p, c, LOW_HALF, yes, no);
+		return narrow ? below : put_half(p, c, HIGH_HALF, below, no);
+	}
+	below = program_jump(p, jump_of[c->how], low(c->value), yes, no);
+	below = program_load(p, offset_of(c->arg, LOW_HALF), below);
+	if (narrow)
+		return below;
+	jump = high(c->value) ? program_jump(p, BPF_JEQ, high(c->value), below, no) : below;
+	jump = program_jump(p, BPF_JGT, high(c->value), yes, jump);
+	return program_load(p, offset_of(c->arg, HIGH_HALF), jump);
+}
+
+/* ---- many values of one argument ---- */
+
+/* All values from 'first' to 'last'. */
+struct range {
+	uint64_t first, last;
+};
+
+struct ranges {
+	struct range *items;
+	size_t count;
+};
+
+/* At most two for one compare. */
+static void add_ranges(struct ranges *r, const struct filter_compare *c, uint64_t max)
+{
+	uint64_t v = c->value & max;
+	/* What holds lies from 'first' to 'last'; the contrary is before and behind. */
+	uint64_t first = c->how == FILTER_GT ? v + 1 : v, last = c->how == FILTER_EQ ? v : max;
+	bool empty = c->how == FILTER_GT && v == max;
+
+	if (!c->negate) {
+		if (!empty)
+			r->items[r->count++] = (struct range){first, last};
+		return;
+	}
+	if (empty || first > 0)
+		r->items[r->count++] = (struct range){0, empty ? max : first - 1};
+	if (!empty && last < max)
+		r->items[r->count++] = (struct range){last + 1, max};
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct range *x = a, *y = b;
+
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+static void merge_ranges(struct ranges *r)
+{
+	size_t count = 0;
+
+	if (!r->count)
+		return;
+	qsort(r->items, r->count, sizeof(*r->items), compare_ranges);
+	for (size_t i = 1; i < r->count; i++) {
+		struct range *last = &r->items[count];
+
+		if (last->last != UINT64_MAX && r->items[i].first > last->last + 1)
+			r->items[++count] = r->items[i];
+		else if (r->items[i].last > last->last)
+			last->last = r->items[i].last;
+	}
+	r->count = count + 1;
+}
+
+/* Are all values with a high half decided the same way?  Then *ret_in says how. */
+static bool high_half_is_simple(const struct ranges *r, bool *ret_in)
+{
+	const struct range *last = r->count ? &r->items[r->count - 1] : NULL;
+
+	*ret_in = last && last->last == UINT64_MAX && last->first <= 1ull << 32;
+	return !last || *ret_in || last->last <= UINT32_MAX;
+}
+
+static program_place put_ranges(struct program *p, const struct ranges *r, program_place in,
+				program_place out)
+{
+	auto_free struct program_span *spans = xcalloc(2 * r->count + 1, sizeof(*spans));
+	size_t count = 0;
+
+	if (!r->count || r->items[0].first)
+		spans[count++] = (struct program_span){0, out};
+	for (size_t i = 0; i < r->count && r->items[i].first <= UINT32_MAX; i++) {
+		spans[count++] = (struct program_span){low(r->items[i].first), in};
+		if (r->items[i].last < UINT32_MAX)
+			spans[count++] = (struct program_span){low(r->items[i].last + 1), out};
+	}
+	return program_search(p, spans, count);
+}
+
+/* ---- the rules of one call ---- */
+
+/* A call that a rule decides, as one architecture has it. */
+struct use {
+	uint32_t number;
+	const struct filter_rule *rule;
+	bool behind;    /* it is the argument 'first' of another call */
+	uint32_t first; /* then its first argument is this one */
+};
+
+struct uses {
+	struct use *items;
+	size_t count, capacity;
+};
+
+static unsigned get_compares(const struct use *u, struct filter_compare ret[FILTER_ARGS_MAX + 1])
+{
+	unsigned count = 0;
+
+	if (u->behind)
+		ret[count++] = (struct filter_compare){.mask = UINT64_MAX, .value = u->first};
+	/* The other's arguments are in memory, but the rule's own are looked at all the same. */
+	for (unsigned i = 0; i < u->rule->compare_count; i++)
+		if (!u->behind || u->rule->compares[i].arg)
+			ret[count++] = u->rule->compares[i];
+	return count;
+}
+
+/* One compare without a mask: such can be put together. */
+static bool is_simple(const struct use *u, struct filter_compare ret[FILTER_ARGS_MAX + 1])
+{
+	return get_compares(u, ret) == 1 && ret[0].mask == UINT64_MAX;
+}
+
+/* How many of the last of uses[0..count) differ in their value only. */
+static size_t count_alike(const struct use *uses, size_t count)
+{
+	struct filter_compare last[FILTER_ARGS_MAX + 1], c[FILTER_ARGS_MAX + 1];
+	size_t n = 1;
+
+	if (!is_simple(&uses[count - 1], last))
+		return 1;
+	while (n < count && is_simple(&uses[count - 1 - n], c) && c[0].arg == last[0].arg &&
+	       uses[count - 1 - n].rule->action == uses[count - 1].rule->action)
+		n++;
+	return n;
+}
+
+/* False: they cannot be put together. */
+static bool put_alike(struct program *p, const struct use *uses, size_t count, bool narrow,
+		      program_place no, program_place *ret)
+{
+	auto_free struct range *items = xcalloc(2 * count, sizeof(*items));
+	struct ranges r = {.items = items};
+	struct filter_compare c[FILTER_ARGS_MAX + 1];
+	program_place yes, below;
+	bool high_in = false;
+
+	for (size_t i = 0; i < count; i++) {
+		(void)get_compares(&uses[i], c);
+		add_ranges(&r, c, narrow ? UINT32_MAX : UINT64_MAX);
+	}
+	merge_ranges(&r);
+	if (!narrow && !high_half_is_simple(&r, &high_in))
+		return false;
+
+	yes = program_return(p, uses[0].rule->action);
+	below = put_ranges(p, &r, yes, no);
+	if (below != yes && below != no)
+		below = program_load(p, offset_of(c[0].arg, LOW_HALF), below);
+	*ret = below;
+	if (narrow)
+		return true;
+	below = program_jump(p, BPF_JEQ, 0, below, high_in ? yes : no);
+	*ret = below == yes || below == no ? below
+					   : program_load(p, offset_of(c[0].arg, HIGH_HALF), below);
+	return true;
+}
+
+static program_place put_one(struct program *p, const struct use *u, bool narrow, program_place no)
+{
+	struct filter_compare c[FILTER_ARGS_MAX + 1];
+	unsigned count = get_compares(u, c);
+	program_place yes = program_return(p, u->rule->action);
+
+	while (count--)
+		yes = put_compare(p, &c[count], narrow, yes, no);
+	return yes;
+}
+
+/* Rules with compares, from the last to the first: what does not hold goes on to what is there. */
+static program_place put_chain(struct program *p, const struct use *uses, size_t count, bool narrow,
+			       uint32_t otherwise)
+{
+	program_place no = program_return(p, otherwise);
+
+	while (count) {
+		size_t n = count_alike(uses, count);
+
+		if (n == 1 || !put_alike(p, uses + count - n, n, narrow, no, &no)) {
+			n = 1;
+			no = put_one(p, &uses[count - 1], narrow, no);
 		}
-	return err_set(e, ENOTSUP, "%s: '%s' is unknown", member, name);
+		count -= n;
+	}
+	return no;
 }
 
-/* ---- shapes ---- */
+/* ---- one architecture ---- */
 
-struct arg {
-	uint32_t index;
-	int64_t value, value_two; /* unsigned in the spec */
-	char *op;
-};
-
-struct rule {
-	struct js_strings names;
-	char *action;
-	uint32_t *errno_ret;
-	struct js_list args; /* struct arg */
-};
-
-struct profile {
-	char *default_action;
-	uint32_t *default_errno_ret;
-	struct js_strings architectures, flags;
-	struct js_list syscalls; /* struct rule */
-};
-
-static const struct js_field arg_fields[] = {
-	{"index", JS_U32, offsetof(struct arg, index), JS_REQUIRED, NULL},
-	{"value", JS_I64, offsetof(struct arg, value), JS_REQUIRED, NULL},
-	{"valueTwo", JS_I64, offsetof(struct arg, value_two), 0, NULL},
-	{"op", JS_STRING, offsetof(struct arg, op), JS_REQUIRED, NULL},
-};
-static const struct js_shape arg_shape = JS_SHAPE("arg", struct arg, arg_fields);
-
-static const struct js_field rule_fields[] = {
-	{"names", JS_STRINGS, offsetof(struct rule, names), JS_REQUIRED, NULL},
-	{"action", JS_STRING, offsetof(struct rule, action), JS_REQUIRED, NULL},
-	{"errnoRet", JS_U32, offsetof(struct rule, errno_ret), JS_POINTER, NULL},
-	{"args", JS_OBJECTS, offsetof(struct rule, args), 0, &arg_shape},
-};
-static const struct js_shape rule_shape = JS_SHAPE("rule", struct rule, rule_fields);
-
-static const struct js_field profile_fields[] = {
-	{"defaultAction", JS_STRING, offsetof(struct profile, default_action), JS_REQUIRED, NULL},
-	{"defaultErrnoRet", JS_U32, offsetof(struct profile, default_errno_ret), JS_POINTER, NULL},
-	{"architectures", JS_STRINGS, offsetof(struct profile, architectures), 0, NULL},
-	{"flags", JS_STRINGS, offsetof(struct profile, flags), 0, NULL},
-	{"syscalls", JS_OBJECTS, offsetof(struct profile, syscalls), 0, &rule_shape},
-};
-static const struct js_shape profile_shape = JS_SHAPE("profile", struct profile, profile_fields);
-
-/* ---- building ---- */
-
-struct build {
-	scmp_filter_ctx ctx;
-	uint32_t arch[ARCHES_MAX]; /* native first */
-	size_t arch_count;
-	int highest[ARCHES_MAX]; /* number that the profile names */
-	uint32_t default_action;
-	bool default_permits;
-	bool notifies; /* some call is somebody else's to decide */
-};
-
-static int lib_failed(int r, struct err *e, const char *what)
+static int compare_uses(const void *a, const void *b)
 {
-	return err_set(e, r == -EFAULT || r == -EDOM ? ENOTSUP : -r, "libseccomp: %s: %s", what,
-		       strerrordesc_np(-r));
+	const struct use *x = a, *y = b;
+
+	if (x->number != y->number)
+		return x->number < y->number ? -1 : 1;
+	return x->rule < y->rule ? -1 : x->rule > y->rule; /* in the order of the profile */
 }
 
-static int action_value(const char *name, const uint32_t *errno_ret, uint32_t *ret, bool *permits,
-			struct err *e)
+static void add_use(struct uses *list, const struct use *u)
 {
-	const struct action *a = find_action(name);
-	uint32_t value = errno_ret ? *errno_ret : EPERM;
+	list->items = xgrow(list->items, list->count, &list->capacity, sizeof(*list->items));
+	list->items[list->count++] = *u;
+}
 
-	if (!a)
-		return err_set(e, ENOTSUP, "action '%s' is not supported", name);
-	if (errno_ret && a->kind != ACTION_WITH_ERRNO)
-		return err_set(e, EINVAL, "action '%s' takes no errnoRet", name);
-	if (value > 4095)
-		return err_set(e, EINVAL, "errnoRet %u is over 4095", value);
-	*ret = a->value | (a->kind == ACTION_WITH_ERRNO ? value : 0);
-	*permits = a->permits;
+static void collect_uses(const struct filter_profile *profile, const struct filter_arch *arch,
+			 struct uses *ret)
+{
+	for (size_t i = 0; i < profile->rule_count; i++) {
+		const struct filter_rule *rule = &profile->rules[i];
+		struct use u = {.rule = rule};
+		int32_t direct = rule->call->number[arch->column];
+		int32_t behind = filter_call_behind(rule->call, arch->column, &u.first);
+
+		if (direct >= 0) {
+			u.number = (uint32_t)direct | arch->bit;
+			add_use(ret, &u);
+		}
+		if (behind >= 0) {
+			u.number = (uint32_t)behind | arch->bit;
+			u.behind = true;
+			add_use(ret, &u);
+		}
+	}
+	if (ret->count)
+		qsort(ret->items, ret->count, sizeof(*ret->items), compare_uses);
+}
+
+/* Of the calls that the profile names; 0: of none. */
+static uint32_t highest_number(const struct uses *list)
+{
+	for (size_t i = list->count; i--;)
+		if (list->items[i].number < PRIVATE_BASE && !list->items[i].behind)
+			return list->items[i].number;
 	return 0;
 }
 
-static int add_arches(struct build *b, const struct js_strings *names, struct err *e)
-{
-	b->arch[b->arch_count++] = seccomp_arch_native();
-	for (size_t i = 0; i < names->count; i++) {
-		uint32_t token = 0;
-		int r;
+/* What is done with the calls of one AUDIT_ARCH_*, while it is put together. */
+struct section {
+	struct program *program;
+	const struct filter_profile *profile;
+	struct program_span *spans;
+	size_t count, capacity;
+	/* Where actions are, so that the same one is always the same place. */
+	struct known {
+		uint32_t action;
+		program_place place;
+	} * known;
+	size_t known_count, known_capacity;
+};
 
-		if (find_word(arches, ARRAY_COUNT(arches), names->items[i], "architectures", &token,
-			      e) < 0)
-			return -e->code;
-		if (token == b->arch[0])
+static program_place place_of(struct section *s, uint32_t action)
+{
+	for (size_t i = 0; i < s->known_count; i++)
+		if (s->known[i].action == action)
+			return s->known[i].place;
+	s->known = xgrow(s->known, s->known_count, &s->known_capacity, sizeof(*s->known));
+	s->known[s->known_count] = (struct known){.action = action,
+						  .place = program_return(s->program, action)};
+	return s->known[s->known_count++].place;
+}
+
+/* From this number on. */
+static void add_span(struct section *s, uint32_t first, program_place then)
+{
+	if (s->count && s->spans[s->count - 1].first == first)
+		s->count--;
+	if (s->count && s->spans[s->count - 1].then == then)
+		return;
+	s->spans = xgrow(s->spans, s->count, &s->capacity, sizeof(*s->spans));
+	s->spans[s->count++] = (struct program_span){first, then};
+}
+
+/* uses[0..count) are all for one number; those that do nothing are dropped. */
+static program_place place_of_call(struct section *s, struct use *uses, size_t count, bool narrow)
+{
+	uint32_t otherwise = s->profile->default_action;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (uses[i].rule->action == otherwise)
 			continue;
-		if (b->arch_count == ARCHES_MAX)
-			return err_set(e, EINVAL, "more than %d architectures", ARCHES_MAX);
-		r = seccomp_arch_add(b->ctx, token);
-		if (r < 0 && r != -EEXIST)
-			return lib_failed(r, e, names->items[i]);
-		if (r == 0)
-			b->arch[b->arch_count++] = token;
+		if (!uses[i].rule->compare_count && !uses[i].behind)
+			return place_of(s, uses[i].rule->action);
+		uses[kept++] = uses[i];
 	}
-	return 0;
+	return kept ? put_chain(s->program, uses, kept, narrow, otherwise) : place_of(s, otherwise);
 }
 
-static void note_number(struct build *b, const char *name)
+static bool young_are_unknown(const struct filter_profile *p)
 {
-	for (size_t i = 0; i < b->arch_count; i++) {
-		int nr = seccomp_syscall_resolve_name_arch(b->arch[i], name);
+	return (p->default_action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO;
+}
 
-		if (nr > b->highest[i] && !((uint32_t)nr & X32_BIT))
-			b->highest[i] = nr;
+static void add_arch(struct section *s, const struct filter_arch *arch)
+{
+	__attribute__((cleanup(auto_free_))) struct use *items = NULL;
+	struct uses list = {0};
+	program_place otherwise = place_of(s, s->profile->default_action), young = otherwise;
+	uint32_t highest = 0;
+
+	collect_uses(s->profile, arch, &list);
+	items = list.items;
+	if (!arch->bit && young_are_unknown(s->profile))
+		highest = highest_number(&list);
+	if (highest)
+		young = place_of(s, SECCOMP_RET_ERRNO | ENOSYS);
+
+	add_span(s, arch->bit, otherwise);
+	for (size_t i = 0, n; i < list.count; i += n) {
+		uint32_t number = list.items[i].number;
+
+		for (n = 1; i + n < list.count && list.items[i + n].number == number;)
+			n++;
+		add_span(s, number, place_of_call(s, &list.items[i], n, arch->narrow));
+		add_span(s, number + 1, number >= highest ? young : otherwise);
 	}
+	add_span(s, arch->bit + FILTER_X32_BIT, otherwise);
 }
 
-static int to_compares(const struct js_list *args, struct scmp_arg_cmp out[ARGS_MAX],
-		       bool *ret_repeats, struct err *e)
+/* Every architecture of the profile with this one's AUDIT_ARCH_*. */
+static program_place put_section(struct program *p, const struct filter_profile *profile,
+				 uint32_t audit)
 {
-	unsigned seen = 0;
+	struct section s = {.program = p, .profile = profile};
+	bool has_x32 = false;
+	program_place begin;
 
-	if (args->count > ARGS_MAX)
-		return err_set(e, EINVAL, "more than %d args", ARGS_MAX);
-	*ret_repeats = false;
-	for (size_t i = 0; i < args->count; i++) {
-		const struct arg *a = JS_AT(*args, struct arg, i);
-		uint32_t op = 0;
+	for (size_t i = 0; i < profile->arch_count; i++) {
+		const struct filter_arch *a = profile->arches[i];
 
-		if (a->index >= ARGS_MAX)
-			return err_set(e, EINVAL, "args[%zu].index: %u is over 5", i, a->index);
-		if (find_word(operators, ARRAY_COUNT(operators), a->op, "op", &op, e) < 0)
-			return -e->code;
-		*ret_repeats |= seen >> a->index & 1;
-		seen |= 1u << a->index;
-		out[i] = (struct scmp_arg_cmp){.arg = a->index,
-					       .op = (enum scmp_compare)op,
-					       .datum_a = (scmp_datum_t)a->value,
-					       .datum_b = (scmp_datum_t)a->value_two};
+		if (a->audit == audit && !a->bit)
+			add_arch(&s, a);
 	}
-	return 0;
-}
-
-/* Compares of one argument more than once are alternatives: each becomes a rule of its own. */
-static int add_call(struct build *b, const char *name, uint32_t action, const struct rule *rule,
-		    bool permits, struct err *e)
-{
-	struct scmp_arg_cmp compares[ARGS_MAX];
-	int nr = seccomp_syscall_resolve_name(name), r = 0;
-	unsigned count = (unsigned)rule->args.count;
-	bool repeats = false;
-
-	b->notifies |= action == SCMP_ACT_NOTIFY;
-	if (to_compares(&rule->args, compares, &repeats, e) < 0)
-		return -e->code;
-	note_number(b, name);
-	if (nr == __NR_SCMP_ERROR) {
-		/* Unknown here: it gets the default.  That must not be more than was asked for. */
-		if (b->default_permits && !permits)
-			return err_set(e, ENOTSUP, "system call '%s' is unknown to libseccomp",
-				       name);
-		return 0;
+	if (!s.count)
+		add_span(&s, 0, place_of(&s, BAD_ARCH));
+	for (size_t i = 0; i < profile->arch_count; i++)
+		if (profile->arches[i]->audit == audit && profile->arches[i]->bit) {
+			add_arch(&s, profile->arches[i]);
+			has_x32 = true;
+		}
+	if (audit == filter_arch_find("SCMP_ARCH_X32")->audit && !has_x32) {
+		add_span(&s, FILTER_X32_BIT, place_of(&s, BAD_ARCH));
+		/* By -1 a tracer says that nothing is to be called. */
+		add_span(&s, UINT32_MAX, place_of(&s, profile->default_action));
 	}
-	if (action == b->default_action)
-		return 0;
-	if (!repeats)
-		r = seccomp_rule_add_array(b->ctx, action, nr, count, compares);
-	for (unsigned i = 0; repeats && r == 0 && i < count; i++)
-		r = seccomp_rule_add_array(b->ctx, action, nr, 1, &compares[i]);
-	return r < 0 ? lib_failed(r, e, name) : 0;
+
+	begin = program_search(p, s.spans, s.count);
+	if (s.count > 1)
+		begin = program_load(p, offsetof(struct seccomp_data, nr), begin);
+	free(s.spans);
+	free(s.known);
+	return begin;
 }
 
-static int add_rules(struct build *b, const struct js_list *rules, struct err *e)
+static bool is_first_of_its_kind(const struct filter_profile *profile, size_t i)
 {
-	if (rules->count > RULES_MAX)
-		return err_set(e, EINVAL, "syscalls: more than %d", RULES_MAX);
-	for (size_t i = 0; i < rules->count; i++) {
-		const struct rule *rule = JS_AT(*rules, struct rule, i);
-		uint32_t action = 0;
-		bool permits = false;
-
-		if (action_value(rule->action, rule->errno_ret, &action, &permits, e) < 0)
-			return err_wrap(e, "syscalls[%zu]", i);
-		for (size_t k = 0; k < rule->names.count; k++)
-			if (add_call(b, rule->names.items[k], action, rule, permits, e) < 0)
-				return err_wrap(e, "syscalls[%zu]", i);
-	}
-	return 0;
+	for (size_t k = 0; k < i; k++)
+		if (profile->arches[k]->audit == profile->arches[i]->audit)
+			return false;
+	return true;
 }
 
-/* ---- the program ---- */
-
-/* x32's numbers begin at X32_BIT, far above: they are left to the filter behind. */
-static void put_stub(struct filter *f, uint32_t arch, int highest)
-{
-	const struct sock_filter stub[STUB_INSNS] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arch, 0, 4),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)highest, 0, 2),
-		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-	};
-
-	memcpy(f->insns + f->count, stub, sizeof(stub));
-	f->count += STUB_INSNS;
-}
-
-static void put_stubs(struct filter *f, const struct build *b)
-{
-	for (size_t i = 0; i < b->arch_count; i++)
-		if (b->arch[i] != SCMP_ARCH_X32 && b->highest[i] > 0)
-			put_stub(f, b->arch[i], b->highest[i]); /* a token is the audit value */
-}
-
-static int export_program(struct build *b, bool with_stubs, struct filter *ret, struct err *e)
-{
-	const size_t room = ARCHES_MAX * STUB_INSNS;
-	auto_close int fd = memfd_create("filter", MFD_CLOEXEC);
-	auto_filter struct filter f = {0};
-	ssize_t n;
-	off_t size;
-	int r;
-
-	if (fd < 0)
-		return err_sys(e, "memfd");
-	r = seccomp_attr_set(b->ctx, SCMP_FLTATR_CTL_OPTIMIZE, OPTIMIZE_TREE);
-	if (r == 0)
-		r = seccomp_export_bpf(b->ctx, fd);
-	if (r < 0)
-		return lib_failed(r, e, "export");
-	size = lseek(fd, 0, SEEK_END);
-	if (size < 0 || (size_t)size > FILTER_INSNS_MAX * sizeof(struct sock_filter))
-		return err_set(e, E2BIG, "more than %d instructions", FILTER_INSNS_MAX);
-
-	f.insns = xcalloc((size_t)size / sizeof(struct sock_filter) + room,
-			  sizeof(struct sock_filter));
-	if (with_stubs)
-		put_stubs(&f, b);
-	n = pread(fd, f.insns + f.count, (size_t)size, 0);
-	if (n != size)
-		return err_sys(e, "read the program");
-	f.count += (uint32_t)((size_t)size / sizeof(struct sock_filter));
-	if (f.count > FILTER_INSNS_MAX)
-		return err_set(e, E2BIG, "more than %d instructions", FILTER_INSNS_MAX);
-	*ret = f;
-	f.insns = NULL;
-	return 0;
-}
-
-static int collect_flags(const struct js_strings *names, uint32_t *ret, struct err *e)
-{
-	uint32_t flags = 0;
-
-	for (size_t i = 0; i < names->count; i++) {
-		uint32_t flag = 0;
-
-		if (find_word(flag_words, ARRAY_COUNT(flag_words), names->items[i], "flags", &flag,
-			      e) < 0)
-			return -e->code;
-		flags |= flag;
-	}
-	*ret = flags & ~(uint32_t)SECCOMP_FILTER_FLAG_TSYNC; /* we have one thread */
-	return 0;
-}
-
-static int build_profile(struct build *b, const struct profile *p, struct filter *ret,
-			 struct err *e)
-{
-	uint32_t flags = 0;
-	bool is_errno;
-
-	if (add_arches(b, &p->architectures, e) < 0 || add_rules(b, &p->syscalls, e) < 0 ||
-	    collect_flags(&p->flags, &flags, e) < 0)
-		return -e->code;
-	is_errno = (b->default_action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO &&
-		   (b->default_action & SECCOMP_RET_DATA) != ENOSYS;
-	if (export_program(b, is_errno, ret, e) < 0)
-		return -e->code;
-	ret->flags = flags;
-	if (b->notifies || b->default_action == SCMP_ACT_NOTIFY)
-		ret->flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
-	return 0;
-}
+/* ---- */
 
 int filter_compile(const json_t *seccomp, struct filter *ret, struct err *e)
 {
-	auto_arena struct arena a = {0};
-	struct build b = {0};
-	struct profile p;
-	int r;
+	auto_filter_profile struct filter_profile profile = {0};
+	auto_program struct program p = {0};
+	program_place sections[FILTER_ARCHES_MAX], begin;
 
-	if (js_decode(seccomp, &profile_shape, &a, &p, e) < 0 ||
-	    action_value(p.default_action, p.default_errno_ret, &b.default_action,
-			 &b.default_permits, e) < 0)
+	program_init(&p);
+	if (filter_profile_read(seccomp, &profile, e) < 0)
 		return err_wrap(e, "linux.seccomp");
-	b.ctx = seccomp_init(b.default_action);
-	if (!b.ctx)
-		return err_set(e, ENOTSUP, "linux.seccomp: this kernel does not know %s",
-			       p.default_action);
-	r = build_profile(&b, &p, ret, e);
-	seccomp_release(b.ctx);
-	return r < 0 ? err_wrap(e, "linux.seccomp") : 0;
+	/* The native one last: nearest to the beginning. */
+	for (size_t i = profile.arch_count; i--;)
+		if (is_first_of_its_kind(&profile, i))
+			sections[i] = put_section(&p, &profile, profile.arches[i]->audit);
+	begin = program_return(&p, BAD_ARCH);
+	for (size_t i = profile.arch_count; i--;)
+		if (is_first_of_its_kind(&profile, i))
+			begin = program_jump(&p, BPF_JEQ, profile.arches[i]->audit, sections[i],
+					     begin);
+	begin = program_load(&p, offsetof(struct seccomp_data, arch), begin);
+	if (program_finish(&p, begin, ret, e) < 0)
+		return err_wrap(e, "linux.seccomp");
+	ret->flags = profile.flags;
+	return 0;
 }
 
 void filter_done(struct filter *f)
@@ -429,36 +491,9 @@ void filter_done(struct filter *f)
 int filter_install(const struct filter *f, struct err *e)
 {
 	struct sock_fprog program = {.len = (unsigned short)f->count, .filter = f->insns};
-
 	int r = 0;
 
 	if (f->insns)
 		r = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, f->flags, &program);
 	return r < 0 ? err_sys(e, "install the system call filter") : r;
-}
-
-static json_t *word_names(const struct word *list, size_t count)
-{
-	json_t *array = json_array();
-
-	for (size_t i = 0; i < count; i++)
-		(void)json_array_append_new(array, json_string(list[i].name));
-	return array;
-}
-
-json_t *filter_features(void)
-{
-	json_t *doc = json_object(), *names = json_array();
-
-	for (size_t i = 0; i < ARRAY_COUNT(actions); i++)
-		(void)json_array_append_new(names, json_string(actions[i].name));
-	(void)json_object_set_new(doc, "enabled", json_true());
-	(void)json_object_set_new(doc, "actions", names);
-	(void)json_object_set_new(doc, "operators", word_names(operators, ARRAY_COUNT(operators)));
-	(void)json_object_set_new(doc, "archs", word_names(arches, ARRAY_COUNT(arches)));
-	(void)json_object_set_new(doc, "knownFlags",
-				  word_names(flag_words, ARRAY_COUNT(flag_words)));
-	(void)json_object_set_new(doc, "supportedFlags",
-				  word_names(flag_words, ARRAY_COUNT(flag_words)));
-	return doc;
 }

@@ -5,7 +5,7 @@
  * list is ENOSYS (filter_compile.c).  Calls that only work with a capability are
  * allowed with that capability only: they are the kernel's least trodden paths.
  * Not allowed to anyone: io_uring, userfaultfd, keys (not namespaced), swap,
- * kexec, and the calls that no libc uses.
+ * kexec, modify_ldt (for 16-bit programs), and the calls that no libc uses.
  *
  * clone3 hides its flags in memory, where no filter can see them, so it gets
  * ENOSYS and libc falls back to clone, whose flags may not make namespaces.
@@ -104,7 +104,7 @@ static const json_int_t personalities[] = {0x0, 0x8, 0x20000, 0x20008, 0xfffffff
 
 #if defined(__x86_64__)
 static const char architectures[] = "SCMP_ARCH_X86_64 SCMP_ARCH_X86 SCMP_ARCH_X32";
-static const char native_calls[] = "arch_prctl modify_ldt";
+static const char native_calls[] = "arch_prctl";
 #elif defined(__aarch64__)
 static const char architectures[] = "SCMP_ARCH_AARCH64 SCMP_ARCH_ARM";
 static const char native_calls[] =

@@ -59,6 +59,7 @@ static void keep_own_fds(struct container *c)
 	keep[count++] = m->root_fd;
 	keep[count++] = c->ns_fd[NS_MOUNT];
 	keep[count++] = m->null_fd;
+	keep[count++] = c->spec->template_fd;
 	for (size_t i = 0; i < c->config->mounts.count; i++)
 		keep[count++] = m->tree_fds[i];
 	for (size_t i = 0; i < m->device_count; i++)
@@ -171,7 +172,9 @@ static int take_console(struct container *c, struct err *e)
 
 static int mount_all(struct container *c, struct err *e)
 {
-	if (rootfs_isolate(c->config, e) < 0 || rootfs_attach(&c->mounts, c->config, e) < 0 ||
+	int r = template_fits(c) ? template_enter(c, e) : rootfs_isolate(c->config, e);
+
+	if (r < 0 || rootfs_attach(&c->mounts, c->config, e) < 0 ||
 	    mounts_apply(&c->mounts, c->config, &c->host, e) < 0 ||
 	    devices_make(&c->mounts, c->config, e) < 0)
 		return -e->code;
@@ -232,7 +235,7 @@ static int make_ready(struct container *c, struct err *e)
 		return -e->code;
 	make_cwd(c);
 	if (let_hooks_run(c, e) < 0 ||
-	    rootfs_pivot(&c->mounts, c->config, c->spec->no_pivot, e) < 0 ||
+	    rootfs_pivot(&c->mounts, c->config, c->spec->no_pivot || template_fits(c), e) < 0 ||
 	    rootfs_restrict(&c->mounts, c->config, e) < 0)
 		return -e->code;
 	mounts_close(&c->mounts, c->config);

@@ -61,8 +61,7 @@ void runtime_on_warning(struct runtime *rt, void (*warn)(const struct err *e));
 struct runtime_io {
 	int stdio_fd[3];       /* borrowed; -1: the caller's own.  Not with a terminal */
 	unsigned preserve_fds; /* 3 .. 3 + n - 1 go to the process too; they must be open */
-	unsigned
-		listen_fds; /* so many of them are sockets of systemd's: create says so in LISTEN_FDS */
+	unsigned listen_fds;   /* so many of them are systemd's sockets: create sets LISTEN_FDS */
 	/*
 	 * Where the master side of the terminal goes when process.terminal is
 	 * true: a path to a listening unix socket (an error when it is not), or a
@@ -100,6 +99,7 @@ struct runtime_create {
 	int rootfs_fd;
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
 	int netns_fd;
+	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
 	enum runtime_cgroups cgroups;
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
@@ -110,10 +110,13 @@ struct runtime_create {
 	bool sibling;
 };
 
-#define RUNTIME_CREATE_INIT                                            \
-	{                                                              \
-		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1 \
+#define RUNTIME_CREATE_INIT                                                               \
+	{                                                                                 \
+		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1 \
 	}
+
+/* An empty mount namespace to begin with: a start does not take longer with the host's mounts. */
+int runtime_template_open(int *ret_fd, struct err *e);
 
 /*
  * Make the container; its init waits for runtime_start().  *ret_pid is its pid
@@ -264,6 +267,14 @@ int runtime_cgroup_kill(const char *path, struct err *e);
 int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
 /* How many of its processes the kernel has killed for want of memory, those below included. */
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
+
+/*
+ * On a host with v1 hierarchies beside a v2 one: no wait of 8 to 20 ms when a
+ * process is moved (mount option favordynmods; for the whole host until it
+ * boots).  0: done now, or one of these.  -EINVAL: Linux before 6.0.
+ */
+enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
+int runtime_cgroup_favor_moves(struct err *e);
 
 struct runtime_stats {
 	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */

@@ -24,13 +24,17 @@
 #include "runtime/container.h"
 #include "runtime/sync.h"
 
-/* CLONE_NEWTIME is no flag of clone; a cgroup namespace has to wait for its cgroup. */
+/*
+ * CLONE_NEWTIME is no flag of clone; a cgroup namespace has to wait for its
+ * cgroup; the copy of an empty mount namespace is made by the init itself.
+ */
 static uint64_t new_namespaces(const struct container *c)
 {
 	uint64_t flags = 0;
 
 	for (unsigned i = 0; i < NS_COUNT; i++)
-		if (c->ns[i].wanted && c->ns_fd[i] < 0 && i != NS_TIME && i != NS_CGROUP)
+		if (c->ns[i].wanted && c->ns_fd[i] < 0 && i != NS_TIME && i != NS_CGROUP &&
+		    !(i == NS_MOUNT && template_fits(c)))
 			flags |= (uint64_t)ns_types[i].flag;
 	return flags;
 }

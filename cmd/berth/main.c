@@ -155,6 +155,13 @@ static void set_option(const struct option_row *o, void *into, const char *value
 	}
 }
 
+static void free_lists(const struct option_row *rows, size_t count, void *from)
+{
+	for (size_t i = 0; i < count; i++)
+		if (rows[i].kind == OPTION_LIST)
+			free(((struct strings *)(void *)((char *)from + rows[i].offset))->items);
+}
+
 /*
  * One argument that begins with '-', with the next one where it takes a value.
  * Returns how many arguments were used, or -1 after telling what is wrong.
@@ -283,15 +290,40 @@ static int find_word(char **argv, int argc, struct context *c)
 	return i;
 }
 
+static int parse_and_run(struct context *c, const struct command *command, void *options,
+			 char **args, int arg_count, char **words)
+{
+	const struct tables t = {{global_options, command->options},
+				 {ARRAY_COUNT(global_options), command->option_count},
+				 {c, options}};
+	int count = parse(&t, command->words_end_options, args, arg_count, words);
+	struct err e = {0};
+
+	if (count < 0)
+		return EXIT_USAGE;
+	if (c->help) {
+		print_command_usage(command);
+		return EXIT_OK;
+	}
+	if (count < command->min_words || (command->max_words >= 0 && count > command->max_words))
+		return fail_usage("usage: berth %s %s", command->name, command->arguments);
+	if (check_context(c, &e) < 0)
+		return fail_usage("%s", e.msg);
+	return run_command(c, command, options, words, count);
+}
+
 int main(int argc, char **argv)
 {
 	struct context c = {0};
 	const struct command *command;
 	auto_free void *options = NULL;
 	auto_free char **words = NULL;
-	struct err e = {0};
-	int at = find_word(argv, argc, &c), count;
+	static char version[] = "version";
+	int at, r;
 
+	if (argc > 1 && strcmp(argv[1], "--version") == 0)
+		argv[1] = version;
+	at = find_word(argv, argc, &c);
 	if (at < 0)
 		return EXIT_USAGE;
 	if (at == argc) {
@@ -308,22 +340,7 @@ int main(int argc, char **argv)
 
 	options = xcalloc(1, command->size);
 	words = xcalloc((size_t)argc + 1, sizeof(*words));
-	{
-		const struct tables t = {{global_options, command->options},
-					 {ARRAY_COUNT(global_options), command->option_count},
-					 {&c, options}};
-
-		count = parse(&t, command->words_end_options, argv + at + 1, argc - at - 1, words);
-	}
-	if (count < 0)
-		return EXIT_USAGE;
-	if (c.help) {
-		print_command_usage(command);
-		return EXIT_OK;
-	}
-	if (count < command->min_words || (command->max_words >= 0 && count > command->max_words))
-		return fail_usage("usage: berth %s %s", command->name, command->arguments);
-	if (check_context(&c, &e) < 0)
-		return fail_usage("%s", e.msg);
-	return run_command(&c, command, options, words, count);
+	r = parse_and_run(&c, command, options, argv + at + 1, argc - at - 1, words);
+	free_lists(command->options, command->option_count, options);
+	return r;
 }

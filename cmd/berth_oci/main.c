@@ -261,12 +261,7 @@ static void print_command_help(const struct command *c)
 /* Engines parse the line that begins with "spec:". */
 static void print_version(void)
 {
-	auto_json json_t *doc = runtime_features();
-	const json_t *notes = json_object_get(doc, "annotations");
-
-	printf("berth-oci version %s\nspec: %s\nlibseccomp: %s\n", BERTH_VERSION,
-	       RUNTIME_SPEC_VERSION,
-	       json_string_value(json_object_get(notes, "io.github.seccomp.libseccomp.version")));
+	printf("berth-oci version %s\nspec: %s\n", BERTH_VERSION, RUNTIME_SPEC_VERSION);
 }
 
 /* ---- */

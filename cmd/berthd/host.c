@@ -47,6 +47,7 @@ static const struct conf_key keys[] = {
 	{"node", "image-pull-behavior", offsetof(struct config, pull_behavior)},
 	{"node", "task-cleanup-seconds", offsetof(struct config, task_cleanup_s)},
 	{"node", "reserved-memory", offsetof(struct config, reserved_memory_mib)},
+	{"node", "favordynmods", offsetof(struct config, favor_dynmods)},
 	{"log", "level", offsetof(struct config, log_level)},
 };
 
@@ -73,6 +74,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .pull_behavior = arena_strdup(&h->arena, "default"),
 			     .task_cleanup_s = arena_strdup(&h->arena, "10800"),
 			     .reserved_memory_mib = arena_strdup(&h->arena, "0"),
+			     .favor_dynmods = arena_strdup(&h->arena, "yes"),
 			     .log_level = arena_strdup(&h->arena, "info")};
 	if (conf_read(file ? file : usual, CONF_OURS, keys, ARRAY_COUNT(keys), &h->arena, c, e) <
 		    0 &&

@@ -22,6 +22,7 @@ struct config {
 	char *bridge_cidr;   /* NULL: chosen */
 	char *dynamic_ports; /* "FIRST-LAST"; NULL: the host's ephemeral range */
 	char *pull_behavior; /* as ECS_IMAGE_PULL_BEHAVIOR */
+	char *favor_dynmods; /* yes, no */
 	char *task_cleanup_s, *reserved_memory_mib;
 	char *log_level;
 };

@@ -165,6 +165,10 @@ static int fill_agent_options(const struct host *h, struct agent_options *ret, s
 	if (!parse_i64(c->reserved_memory_mib, 0, INT32_MAX, &ret->reserved_memory_mib))
 		return err_set(e, EINVAL, "[node] reserved-memory '%s' is not a number of MiB",
 			       c->reserved_memory_mib);
+	ret->keep_cgroup_options = str_eq(c->favor_dynmods, "no");
+	if (!ret->keep_cgroup_options && !str_eq(c->favor_dynmods, "yes"))
+		return err_set(e, EINVAL, "[node] favordynmods '%s' is neither yes nor no",
+			       c->favor_dynmods);
 	return parse_ports(c->dynamic_ports, ret, e);
 }
 

@@ -7,6 +7,9 @@
 # container's. On a busy machine CPU medians and wall minima are what to trust.
 #
 # RUNC=, CRUN=: the peers (from PATH otherwise). ROUNDS=: how many (30).
+#
+# crun refuses hosts whose cgroup v2 tree beside v1 hierarchies has controllers.
+# There all is measured in a mount namespace without that tree.
 
 import json
 import os
@@ -146,8 +149,53 @@ def bench_life(runtimes, path, rounds):
         show(f"{s}, podman-like bundle", results[s])
 
 
+def all_at_once(argvs):
+    """Milliseconds until the last of them has ended, and how many failed."""
+    null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
+    begin = time.perf_counter()
+    pids = [os.posix_spawn(a[0], a, os.environ, file_actions=null) for a in argvs]
+    failed = sum(os.waitpid(p, 0)[1] != 0 for p in pids)
+    return (time.perf_counter() - begin) * 1000, failed
+
+
+def bench_crowd(runtimes, path, count=100):
+    print(f"\n{count} started at once (run --detach), then deleted at once, podman-like bundle")
+    totals = {}
+    for r in runtimes:
+        ids = [r.new_id() for _ in range(count)]
+        started, f1 = all_at_once([r.argv("run", "--detach", "-b", path, i) for i in ids])
+        deleted, f2 = all_at_once([r.argv("delete", "-f", i) for i in ids])
+        totals[r.name] = started + deleted
+        ratio = totals["berth-oci"] / totals[r.name]
+        print(f"  {r.name:12} started in {started:8.1f} ms, deleted in {deleted:8.1f} ms, {f1 + f2} failed; "
+              f"ratio of the sums {ratio:5.2f}")
+
+
+def bench_memory(runtimes, work, config):
+    print("\nsmallest memory limit that runs true three times of three, KiB")
+    for r in runtimes:
+        for kib in (64, 128, 256, 512, 1024, 2048, 4096, 8192):
+            path = os.path.join(work, f"memory-{r.name}-{kib}")
+            config["linux"]["resources"]["memory"] = {"limit": kib << 10}
+            bundle(work, os.path.basename(path), config, ["/bin/true"])
+            if all(r.works(path) is None for _ in range(3)):
+                print(f"  {r.name:12} {kib}")
+                break
+
+
+def without_unified(build):
+    """All of it again, in a mount namespace where the host has v1 only."""
+    script = "mount --make-rprivate / && umount /sys/fs/cgroup/unified && exec \"$@\""
+    print("(without /sys/fs/cgroup/unified, for crun's sake)", flush=True)
+    subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", sys.executable, os.path.abspath(__file__), build],
+                   env=dict(os.environ, WITHOUT_UNIFIED="1"), check=True)
+
+
 def main(build):
     """Prints tables; the ratios are berth-oci's figure divided by the peer's."""
+    if os.path.ismount("/sys/fs/cgroup/unified") and not os.environ.get("WITHOUT_UNIFIED"):
+        without_unified(build)
+        return
     work = tempfile.mkdtemp(prefix="berth-bench-")
     try:
         make_rootfs(os.path.join(work, "rootfs"), build)
@@ -171,6 +219,8 @@ def main(build):
             b2 = bundle(work, "b2", like_podman(plain), ["/bin/true"])
             bench_run("run true, podman-like bundle", runtimes, b2, ROUNDS)
             bench_run(f"the same, {GAP_S} s apart", runtimes, b2, max(ROUNDS // 2, 1), GAP_S)
+            bench_crowd(runtimes, bundle(work, "b4", like_podman(plain), ["/bin/sleep", "1000"]))
+            bench_memory(runtimes, work, like_podman(plain))
             bench_life(runtimes, bundle(work, "b3", like_podman(plain), ["/bin/sleep", "1000"]), ROUNDS)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -20,7 +20,7 @@ def library(h):
     san = ["-fsanitize=address,undefined"] if build.endswith("san") else []
     p = subprocess.run(["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-I.", "-include", "base/banned.h", "-o", program,
                         "tests/e2e/lib/keeper.c", f"{build}/libruntime.a", f"{build}/libbase.a", *san,
-                        "-lseccomp", "-lcap", "-ljansson"], cwd=TOP, stderr=subprocess.PIPE, text=True)
+                        "-lcap", "-ljansson"], cwd=TOP, stderr=subprocess.PIPE, text=True)
     equal(p.returncode, 0, p.stderr)
     with h.bundle() as b, h.bundle() as eater:
         parent = f"{h.cgroup}/task"

@@ -10,7 +10,7 @@ import socket
 import stat
 import subprocess
 
-from keeperlab import KEEPER, WAIT, Client, Refused, check, until
+from keeperlab import BUILD, KEEPER, WAIT, Client, Refused, check, until
 
 
 def a_container_is_made_started_and_ends(lab):
@@ -30,6 +30,49 @@ def a_container_is_made_started_and_ends(lab):
     lab.remove(c, "a")
     assert os.listdir(os.path.join(lab.run, "keeper")) == []
     assert not os.path.exists(os.path.join(lab.runtime, "a"))
+
+
+def a_container_is_started_with_its_creation(lab):
+    c = lab.client()
+    pid = lab.create(c, "a", "echo out; exec sleep 100", "start")
+    c.see("started", "a")
+    until(lambda: lab.output(c, "a")[0] == b"out\n", "its output")
+    row = json.load(open(os.path.join(lab.run, "keeper/a/row"), encoding="utf-8"))
+    assert row["pid"] == pid and row["phase"] == 3, row
+    c.say("kill a 9")
+    assert c.see("exited", "a")["code"] == "137"
+    lab.create(c, "quick", "exit 3", "start")
+    c.see("started", "quick")
+    assert c.see("exited", "quick")["code"] == "3"
+    broken = os.path.join(lab.rootfs, "bin/broken")  # no format that the kernel executes
+    with open(broken, "wb") as f:
+        f.write(b"\0")
+    os.chmod(broken, 0o755)
+    c.say(f"create b {lab.bundle('b', '', args=['/bin/broken'])} {lab.runtime} {lab.log('b')} start")
+    assert "/bin/broken" in str(c.see("failed", "b"))
+    os.unlink(broken)
+    assert not os.path.exists(os.path.join(lab.runtime, "b"))
+
+
+def nothing_lies_outside_of_its_root(lab):
+    """Whether its mount namespace began empty or, with CAP_SYS_ADMIN, as a copy of the host's."""
+    c = lab.client()
+    shutil.copy(os.path.join(BUILD, "tests/e2e/root/outside"), os.path.join(lab.rootfs, "bin/outside"))
+    own = set(os.listdir(lab.rootfs))
+    for id, caps in (("a", ["CAP_SYS_CHROOT"]), ("b", ["CAP_SYS_CHROOT", "CAP_SYS_ADMIN"])):
+        process = {"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/bin"], "noNewPrivileges": True,
+                   "args": ["/bin/sh", "-c", "outside; echo; cut -d' ' -f5 /proc/self/mountinfo; exec unshare -U true"],
+                   "capabilities": {s: caps for s in ("bounding", "effective", "permitted")}}
+        tmp = {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}
+        proc = {"destination": "/proc", "type": "proc", "source": "proc"}
+        lab.create(c, id, "", "start", process=process, mounts=[proc, tmp])
+        event = c.see("exited", id)
+        out, err = (t.decode() for t in lab.output(c, id))
+        outside, _, mounts = out.partition("\n\n")
+        assert (set(outside.split()), sorted(mounts.split())) == (own, ["/", "/proc", "/tmp"]), (id, out, err)
+        assert event["code"] == "0", f"{id}: no user namespace can be made: {err}"
+        lab.remove(c, id)
+    os.unlink(os.path.join(lab.rootfs, "bin/outside"))
 
 
 def signals_reach_it_and_its_death_by_one_is_told(lab):
@@ -264,7 +307,8 @@ def deep_roots_are_no_trouble(lab):
 
 
 if __name__ == "__main__":
-    check([a_container_is_made_started_and_ends, signals_reach_it_and_its_death_by_one_is_told,
+    check([a_container_is_made_started_and_ends, a_container_is_started_with_its_creation,
+           nothing_lies_outside_of_its_root, signals_reach_it_and_its_death_by_one_is_told,
            what_cannot_be_is_refused_with_a_reason, a_bad_client_is_sent_away_and_others_stay,
            only_our_own_user_is_heard, the_newest_of_many_clients_is_served, a_second_keeper_is_refused,
            held_ports_are_held_until_it_is_removed, two_hundred_leave_nothing,

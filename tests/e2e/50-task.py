@@ -168,7 +168,7 @@ def test_udp_is_mapped_too():
             except OSError:
                 return False  # it does not listen yet
         wait_for(answered, 20, "the answer")
-    contains(output(arn), "over udp\n")
+    wait_for(lambda: "over udp\n" in output(arn), 20, "its output")
     daemon.ecs("StopTask", task=arn)
     daemon.wait_stopped(arn)
 
@@ -198,7 +198,7 @@ def test_the_container_is_confined():
     out = run_sh("grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; cat /proc/1/comm; id; pwd; ls -d /proc/kcore;"
                  "head -c 1 /proc/kcore | wc -c; (echo 1 > /proc/sys/kernel/panic) 2>&1; cat /proc/self/cgroup;"
                  "mount -t tmpfs x /tmp 2>&1; ls /dev; echo $PATH")
-    contains(out, "CapEff:\t00000000a80425fb")
+    contains(out, "CapEff:\t00000000800405fb")
     contains(out, "CapInh:\t0000000000000000")
     contains(out, "NoNewPrivs:\t1")
     contains(out, "Seccomp:\t2")
@@ -213,7 +213,7 @@ def test_the_container_is_confined():
 def test_capabilities_are_added_and_dropped():
     caps = lambda **k: int(re.search(r"CapEff:\t(\w+)", run_sh(
         "cat /proc/self/status", linuxParameters=dict(capabilities=k)))[1], 16)
-    default = 0xa80425fb
+    default = 0x800405fb
     equal(caps(add=["SYS_PTRACE"]), default | 1 << 19)
     equal(caps(drop=["CHOWN", "NET_RAW"]), default & ~(1 | 1 << 13))
     equal(caps(drop=["ALL"], add=["CHOWN"]), 1)
@@ -225,6 +225,11 @@ def test_environment_command_user_and_directory():
     contains(out, "A=1 2\n")
     contains(out, "PATH=/bin\n")
     contains(out, "1000\n2000\n/tmp\n")
+
+
+def test_a_working_directory_that_the_image_has_not_is_made():
+    equal(run_sh("pwd; stat -c '%u %a' . ..", workingDirectory="/new/deep"), "/new/deep\n0 755\n0 755\n")
+    equal(run_sh("pwd", workingDirectory="/new", readonlyRootFilesystem=True), "/new\n")
 
 
 def test_ulimits_and_read_only_root():

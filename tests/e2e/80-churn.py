@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import subprocess
+import time
 
 from berth import Census, Daemon, Registry, equal, main, wait_for
 
@@ -79,8 +80,15 @@ def test_200_starts_and_stops_leave_nothing():
             def settled():
                 tasks = os.path.join(daemon.root, "var/lib/berth/tasks")
                 return not os.listdir(tasks)
+
+            def at_rest():
+                """Namespaces are made ahead when none was asked for in a while."""
+                now = state()["fds"]
+                time.sleep(0.3)
+                return now == state()["fds"]
             round_of(10)  # what is made once is there now
             wait_for(settled, 60, "no task directory")
+            wait_for(at_rest, 60, "rest")
             before, memory = state(), rss_kb(daemon.process.pid)
             for _ in range(ROUNDS // 10):
                 round_of(10)

@@ -5,7 +5,7 @@
  * Like the agent it keeps duplicates of the output pipes.
  *
  *   spawn PROGRAM RUN_DIR      connect RUN_DIR      disconnect
- *   create ID BUNDLE ROOT LOG_DIR [PORT ...]        (a port is bound and held)
+ *   create ID BUNDLE ROOT LOG_DIR [start] [PORT ...]  (a port is bound and held)
  *   start ID   kill ID SIGNAL  remove ID   list     follow ID LOG_DIR
  *   adopt ID   shutdown [force]            reexec PROGRAM
  *   read LOG_DIR STDOUT_FILE STDERR_FILE            appends what is new: "read BYTES"
@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -94,13 +95,17 @@ static void drop_pipes(const char *id)
 	close_fd(&pipes->fds[1]);
 }
 
+static int64_t created_ns; /* when the last one was asked for */
+
+/* us: microseconds since then. */
 static void print_event(const struct keeper_event *ev)
 {
-	printf("event %s id=%s pid=%d phase=%d known=%d code=%d signal=%d complete=%d pipes=%d "
-	       "command=%d errno=%d version=%s base=%s message=%s\n",
-	       kinds[ev->kind], ev->id, (int)ev->pid, ev->phase, ev->exit.known, ev->exit.code,
-	       ev->exit.signal, ev->output_complete, ev->has_pipes, ev->command, ev->err.code,
-	       ev->version, ev->cgroup_base, ev->err.msg);
+	printf("event %s us=%lld id=%s pid=%d phase=%d known=%d code=%d signal=%d complete=%d "
+	       "pipes=%d command=%d errno=%d version=%s base=%s message=%s\n",
+	       kinds[ev->kind], (long long)(clock_mono_ns() - created_ns) / 1000, ev->id,
+	       (int)ev->pid, ev->phase, ev->exit.known, ev->exit.code, ev->exit.signal,
+	       ev->output_complete, ev->has_pipes, ev->command, ev->err.code, ev->version,
+	       ev->cgroup_base, ev->err.msg);
 }
 
 static void hear(void)
@@ -181,9 +186,14 @@ static int do_create(char **w, size_t n, struct err *e)
 	int r = 0;
 
 	for (size_t i = 5; r == 0 && i < n; i++) {
+		if (str_eq(w[i], "start")) {
+			c.start = true;
+			continue;
+		}
 		r = hold(w[i], &held[c.held_count], e);
 		c.held_count += r == 0;
 	}
+	created_ns = clock_mono_ns();
 	if (r == 0)
 		r = keeper_create(k, &c, e);
 	while (c.held_count)

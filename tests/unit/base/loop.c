@@ -102,10 +102,50 @@ static void what_is_ready_is_called_back(void **state)
 	(void)close(fds[1]);
 }
 
+static pthread_t worker;
+
+static void work(void *ctx)
+{
+	worker = pthread_self();
+	*(int *)ctx += 1;
+}
+
+static void after_work(void *ctx)
+{
+	*(int *)ctx += 10;
+	say('d');
+}
+
+static void after_work_stop(void *ctx)
+{
+	after_work(ctx);
+	loop_stop(loop);
+}
+
+static void work_is_done_elsewhere_and_told_here(void **state)
+{
+	int count = 0;
+
+	(void)state;
+	memset(order, 0, sizeof(order));
+	loop = loop_new();
+	loop_work(loop, work, after_work_stop, &count);
+	loop_run(loop);
+	assert_false(pthread_equal(worker, pthread_self()));
+	assert_int_equal(count, 11);
+	assert_string_equal(order, "d");
+
+	/* What is under way at the end is waited for. */
+	loop_work(loop, work, after_work, &count);
+	loop_free(loop);
+	assert_int_equal(count, 22);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_ready_is_called_back),
+		cmocka_unit_test(work_is_done_elsewhere_and_told_here),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,7 @@ static void capabilities_are_found_by_their_full_names(void **state)
 		assert_false(capability_find(unknown[i], &value));
 }
 
-static void the_default_set_is_dockers(void **state)
+static void the_default_set_is_podmans(void **state)
 {
 	const char *const *caps = runtime_default_capabilities();
 	uint64_t bits = 0;
@@ -54,7 +54,7 @@ static void the_default_set_is_dockers(void **state)
 		assert_true(capability_find(*caps, &value));
 		bits |= 1ull << value;
 	}
-	assert_int_equal(bits, 0xa80425fb); /* as docker run shows it in /proc/self/status */
+	assert_int_equal(bits, 0x800405fb); /* as podman run shows it in /proc/self/status */
 }
 
 static void sets_become_bits(void **state)
@@ -113,7 +113,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(capabilities_are_found_by_their_full_names),
-		cmocka_unit_test(the_default_set_is_dockers),
+		cmocka_unit_test(the_default_set_is_podmans),
 		cmocka_unit_test(sets_become_bits),
 		cmocka_unit_test(more_effective_than_permitted_is_refused),
 		cmocka_unit_test(ambient_is_what_is_permitted_and_inheritable_too),

@@ -60,7 +60,7 @@ static void the_default_filter_is_taken_with_it(void **state)
 
 	(void)state;
 	(void)json_object_set_new(json_object_get(doc, "linux"), "seccomp",
-				  runtime_default_seccomp(runtime_default_capabilities(), 14));
+				  runtime_default_seccomp(runtime_default_capabilities(), 11));
 	text = js_dump(doc);
 	assert_ok(decode(text, &d, &e));
 	assert_non_null(d.config.linux_.seccomp);

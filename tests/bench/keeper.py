@@ -1,0 +1,150 @@
+#!/usr/bin/python3
+# tests/bench/keeper.py - a start by the keeper beside crun's create and start
+# SPDX-License-Identifier: Apache-2.0
+#
+# The bundle is like podman's: filter, masks, limits; its network namespace is
+# ready, as the agent hands it over. Ours is from the command's being sent until
+# the program has been executed. Cold: each start 150 ms after the one before.
+# Then the same in a mount namespace with 3,000 mounts more.
+#
+# CRUN=: the peer. ROUNDS=: how many (40). FAVORDYNMODS=no: without that option
+# of the host's cgroups, which the agent sets.
+
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "e2e")]
+
+from berth import CgroupOptions
+from keeperlab import Lab
+import oci
+
+ROUNDS = int(os.environ.get("ROUNDS", "40"))
+GAP_S = 0.15
+MOUNTS = 3000
+MEMORY = "/dev/shm"  # state lies in memory, as below /run
+
+
+def row(name, values, peer=None):
+    line = f"{name:34} min {min(values):6.2f}  p25 {oci.at(values, .25):6.2f}  median {oci.at(values, .5):6.2f}"
+    if peer:
+        line += f"   ratio of minima {min(values) / min(peer):5.2f}, of medians {oci.at(values, .5) / oci.at(peer, .5):5.2f}"
+    print(line, flush=True)
+
+
+class Bench(Lab):
+    def __init__(self, netns_pid):
+        super().__init__()
+        self.count = 0
+        plain = oci.runc_default(shutil.which("runc"), self.dir)
+        self.config = oci.like_podman(plain) if os.path.exists(oci.PODMAN_FILTER) else plain
+        for n in self.config["linux"]["namespaces"]:
+            if n["type"] == "network":
+                n["path"] = f"/proc/{netns_pid}/ns/net"
+        self.config["process"].update(terminal=False, args=["/bin/true"], rlimits=[])
+        self.config["root"] = {"path": self.rootfs, "readonly": True}
+
+    def make(self):
+        self.count += 1
+        id = f"b{self.count}"
+        self.config["linux"]["cgroupsPath"] = f"{self.group}/{id}"
+        path = self.bundle(id, "")
+        with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
+            json.dump(self.config, f)
+        return id, path
+
+    def ours(self, client):
+        id, path = self.make()
+        client.say(f"create {id} {path} {self.runtime} {self.log(id)} start")
+        took = int(client.see("started", id)["us"]) / 1000
+        client.see("exited", id)
+        self.remove(client, id)
+        return took
+
+    def crun(self, program):
+        id, path = self.make()
+        base = [program, "--root", self.dir + "/crun", "--cgroup-manager=cgroupfs"]
+        took = sum(oci.measure(base + w)[0] for w in (["create", "-b", path, id], ["start", id]))
+        subprocess.run(base + ["delete", "-f", id], check=True)
+        return took
+
+
+def measure(lab, client, crun, gap):
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        time.sleep(gap)
+        ours.append(lab.ours(client))
+        if crun:
+            time.sleep(gap)
+            theirs.append(lab.crun(crun))
+    return ours, theirs
+
+
+def works(lab, program):
+    try:
+        return program and lab.crun(program) > 0
+    except (RuntimeError, subprocess.CalledProcessError):
+        print("crun cannot run the bundle here")
+        return False
+
+
+def many_mounts(top):
+    os.mkdir(top)
+    for i in range(MOUNTS):
+        if ctypes.CDLL(None).mount(b"/proc", top.encode(), None, 4096, None):
+            raise OSError("mount")
+
+
+def run(label, mounts):
+    holder = subprocess.Popen(["unshare", "-n", "sleep", "1000"])
+    try:
+        while os.readlink(f"/proc/{holder.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+            time.sleep(0.01)
+        with Bench(holder.pid) as lab:
+            if mounts:
+                many_mounts(os.path.join(lab.dir, "many"))
+            client = lab.client()
+            for _ in range(3):
+                lab.ours(client)
+            crun = os.environ.get("CRUN") or shutil.which("crun")
+            crun = crun if works(lab, crun) else None
+            for gap in (0, GAP_S):
+                ours, theirs = measure(lab, client, crun, gap)
+                row(f"keeper{label}{', cold' if gap else ''}", ours, theirs or None)
+                if theirs:
+                    row(f"crun create + start{label}{', cold' if gap else ''}", theirs)
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def favor():
+    """As the agent does it."""
+    for line in open("/proc/self/mountinfo"):
+        place, options = line.split()[4], line.split(" - ")[1].split()
+        if options[0] == "cgroup2":
+            ctypes.CDLL(None).mount(None, place.encode(), None, 32 | 1 << 21, b"favordynmods")
+
+
+def main(build):
+    if "INSIDE" in os.environ:
+        run(*json.loads(os.environ["INSIDE"]))
+        return
+    with CgroupOptions() as options:
+        if os.environ.get("FAVORDYNMODS") != "no" and options.path and "favordynmods" not in options.before[1]:
+            favor()
+        # crun refuses hosts whose v2 tree beside v1 hierarchies has controllers: see oci.py
+        hide = "mount --make-rprivate /; umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\""
+        for inside in (["", False], [f", {MOUNTS} mounts", True]):
+            subprocess.run(["unshare", "-m", "sh", "-c", hide, "sh", sys.executable, os.path.abspath(__file__), build],
+                           env=dict(os.environ, INSIDE=json.dumps(inside), TMPDIR=MEMORY), check=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,170 @@
+#!/usr/bin/python3
+# tests/bench/phases.py - where the time goes from RunTask to the program's execve
+# SPDX-License-Identifier: Apache-2.0
+#
+# System calls, forks and executions of the agent, the keeper and what they fork
+# are recorded by the kernel (a tracefs instance of our own, of these processes
+# only). Printed are medians: first each step, then the calls that took longest,
+# without those that wait. Tracing itself makes all of it slower, by some half.
+#
+# FAVORDYNMODS=no: as without that option of the host's cgroups.
+
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+
+from berth import CgroupOptions, Daemon, Registry, wait_for
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROUNDS = int(os.environ.get("ROUNDS", "15"))
+GAP_S = 0.2  # as a service sees it: the kernel's RCU fast path is off by then
+WAITS = ("epoll_wait", "recvfrom", "recvmsg", "accept4", "futex", "waitid", "wait4", "clock_nanosleep", "poll", "exit_group")
+COMMAND_SIZE = 3000  # the keeper's commands are larger, and nothing else that the agent sends before
+CONFIG = f"[node]\nimage-pull-behavior = prefer-cached\nfavordynmods = {os.environ.get('FAVORDYNMODS', 'yes')}\n"
+LINE = re.compile(r"\s*(.+)-(\d+)\s+\[\d+\] \S+ +([\d.]+): (\w+): (.*)")
+
+
+def call_names():
+    """Numbers of x86_64 to names."""
+    with open(os.path.join(TOP, "runtime", "syscalls.tsv")) as f:
+        rows = [l.split("\t") for l in f if not l.startswith("#")]
+    return {int(r[2]): r[0] for r in rows if r[2].isdigit()}
+
+
+class Trace:
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="berth-bench-")
+        subprocess.run(["mount", "-t", "tracefs", "tracefs", self.dir], check=True)
+        self.instance = os.path.join(self.dir, "instances", f"berth-{os.getpid()}")
+        os.mkdir(self.instance)
+        self.set("trace_clock", "mono")
+        self.set("options/event-fork", "1")
+        self.set("buffer_size_kb", "16384")
+
+    def set(self, name, value):
+        with open(os.path.join(self.instance, name), "w") as f:
+            f.write(value)
+
+    def follow(self, pids):
+        self.set("set_event_pid", " ".join(map(str, pids)))
+        self.set("events/raw_syscalls/enable", "1")
+        for event in ("fork", "exec"):
+            self.set(f"events/sched/sched_process_{event}/enable", "1")
+
+    def take(self):
+        with open(os.path.join(self.instance, "trace")) as f:
+            text = f.read()
+        self.set("trace", "")
+        return text
+
+    def close(self):
+        if os.path.isdir(self.instance):
+            os.rmdir(self.instance)
+        subprocess.run(["umount", self.dir])
+        os.rmdir(self.dir)
+
+
+def parse(text, names):
+    """(milliseconds since BEGIN, pid, event, name or rest, duration)"""
+    begun, begin, events = {}, None, []
+    for line in text.split("\n"):
+        m = LINE.match(line)
+        if not m:
+            continue
+        pid, at, event, rest = int(m[2]), float(m[3]) * 1000, m[4], m[5]
+        if rest == "BEGIN":
+            begin = at
+        elif begin is None:
+            continue
+        elif event == "sys_enter":
+            begun[pid] = (at, names.get(int(rest.split()[1]), rest))
+        elif event == "sys_exit" and pid in begun:
+            start, name = begun.pop(pid)
+            events.append((start - begin, pid, name, int(rest.split("=")[1]), at - start))
+        elif event.startswith("sched_process"):
+            events.append((at - begin, pid, event, rest, 0))
+    return sorted(events)
+
+
+def steps_of(events, agent, keeper):
+    """Milestones, in order, with the time of each."""
+    def first(after, what):
+        return next((e[0] for e in events if e[0] >= after and what(e)), None)
+
+    exec_ms = first(0, lambda e: e[2] == "sched_process_exec")
+    agent_ms = first(0, lambda e: e[1] == agent)
+    command = first(0, lambda e: e[1] == agent and e[2] == "sendmsg" and e[3] > COMMAND_SIZE)
+    fork = first(command, lambda e: e[1] == keeper and e[2] == "sched_process_fork")
+    worker = next(e for e in events if e[0] == fork and e[1] == keeper)
+    worker = int(re.search(r"child_pid=(\d+)", worker[3])[1])
+    clone = first(fork, lambda e: e[1] == worker and e[2] == "sched_process_fork")
+    init = next(int(re.search(r"child_pid=(\d+)", e[3])[1]) for e in events if e[0] == clone and e[1] == worker)
+    filtered = first(clone, lambda e: e[1] == init and e[2] == "seccomp")
+    # Ready is said by the last message before the filter; who started it was heard after that.
+    said = [e[0] for e in events if e[1] == init and e[2] == "sendto" and e[0] < filtered]
+    return [("server: request to the node", agent_ms), ("agent: records, cgroup, root, network, bundle", command),
+            ("keeper: the command heard, a worker forked", fork), ("worker: up to the clone", clone),
+            ("init: mounts, cgroup, user", said[-1]), ("recorded, told to start", filtered),
+            ("init: filter, execve", exec_ms)]
+
+
+def show(rounds):
+    print(f"{'step':48} median ms")
+    for i, (name, _) in enumerate(rounds[0][0]):
+        took = [r[0][i][1] - (r[0][i - 1][1] if i else 0) for r in rounds]
+        print(f"{name:48} {statistics.median(took):9.2f}")
+    for name, index in (("RunTask to execve", 0), ("node has it to execve", 1)):
+        took = [r[0][-1][1] - (r[0][0][1] if index else 0) for r in rounds]
+        print(f"{name:48} {statistics.median(took):9.2f}   min {min(took):.2f}")
+    totals = {}
+    for _, calls in rounds:
+        for name, ms in calls.items():
+            totals.setdefault(name, []).append(ms)
+    worst = sorted(((sum(v) / len(rounds), k) for k, v in totals.items()), reverse=True)[:10]
+    print("calls, ms in all of a start: " + ", ".join(f"{k} {ms:.2f}" for ms, k in worst))
+
+
+def measure(daemon, trace, td, names, agent, keeper):
+    trace.set("trace_marker", "BEGIN")
+    task = daemon.ecs("RunTask", taskDefinition=td)["tasks"][0]["taskArn"]
+    daemon.wait_status(task, "STOPPED")
+    events = parse(trace.take(), names)
+    steps = steps_of(events, agent, keeper)
+    calls = {}
+    for at, _, name, _, took in events:
+        if at <= steps[-1][1] and name not in WAITS and took:
+            calls[name] = calls.get(name, 0) + took
+    time.sleep(GAP_S)
+    return steps, calls
+
+
+def keeper_of(daemon):
+    for p in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if daemon.root in open(f"/proc/{p}/cmdline").read() and "keeper" in open(f"/proc/{p}/comm").read():
+                return int(p)
+        except OSError:
+            pass
+    return None
+
+
+def main(build):
+    names, trace = call_names(), Trace()
+    try:
+        with Registry() as registry, CgroupOptions(), Daemon(config=CONFIG) as daemon:
+            image = registry.demo()
+            for mode in ("bridge", "none"):
+                td = daemon.ecs("RegisterTaskDefinition", family="p" + mode, networkMode=mode, containerDefinitions=[
+                    dict(name="c", image=image, memory=32, entryPoint=["/bin/true"])])
+                td = td["taskDefinition"]["taskDefinitionArn"]
+                for _ in range(3):  # what is made once is made
+                    daemon.wait_status(daemon.ecs("RunTask", taskDefinition=td)["tasks"][0]["taskArn"], "STOPPED")
+                agent, keeper = daemon.process.pid, wait_for(lambda: keeper_of(daemon), 10, "the keeper")
+                trace.follow([agent, keeper])
+                print(f"network mode {mode}")
+                show([measure(daemon, trace, td, names, agent, keeper) for _ in range(ROUNDS)])
+    finally:
+        trace.close()
