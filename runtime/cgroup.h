@@ -47,7 +47,8 @@ bool cgroup_find_mount(const char *mountinfo, const char *controllers, char *ret
 struct cgroup {
 	const struct cgroup_host *host; /* borrowed */
 	char path[4096];
-	char extra[128]; /* controllers, blank-separated: cgroup_want() */
+	void (*warn)(const struct err *e); /* of limits that the kernel forgets; NULL: nobody */
+	char extra[128];                   /* controllers, blank-separated: cgroup_want() */
 	/* How many components at its front were there before it was made, in any hierarchy. */
 	unsigned kept;
 	int fd[CGROUP_HIERARCHIES_MAX]; /* of its directories; -1: not there */

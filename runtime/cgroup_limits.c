@@ -314,16 +314,24 @@ static int setting_failed(const struct cgroup *c, const struct cgroup_setting *s
 	return err_wrap(e, "linux.resources.%s: cgroup %s", s->member, c->path);
 }
 
-static int write_setting(int fd, const struct cgroup_setting *s, struct err *e)
+static int write_setting(const struct cgroup *c, int fd, const struct cgroup_setting *s,
+			 struct err *e)
 {
+	struct err doubt;
 	char now[32];
 
 	if (fs_write_at(fd, s->file, s->value, e) < 0)
 		return -e->code;
 	if (s->doubted && cgroup_read_line(fd, s->file, now, sizeof(now)) &&
 	    strtoull(now, NULL, 10) > strtoull(s->value, NULL, 10))
-		return err_set(e, ENOTSUP, "%s: this kernel takes the limit and does not hold it",
-			       s->file);
+		(void)err_set(
+			&doubt, ENOTSUP,
+			"linux.resources.%s: this kernel takes the limit and does not hold it",
+			s->member);
+	else
+		return 0;
+	if (c->warn)
+		c->warn(&doubt);
 	return 0;
 }
 
@@ -341,7 +349,7 @@ static int write_settings(const struct cgroup *c, int fd, struct cgroup_settings
 
 		if (again && !s->failed)
 			continue;
-		if (s->file[0] && write_setting(fd, s, e) == 0) {
+		if (s->file[0] && write_setting(c, fd, s, e) == 0) {
 			i += either;
 			continue;
 		}

@@ -151,9 +151,6 @@ static int check_namespaces(struct config *c, struct err *e)
 		return err_set(e, ENOTSUP,
 			       "linux.namespaces: a container without a mount namespace "
 			       "is not supported");
-	if (c->ns[NS_MOUNT].path)
-		return err_set(e, ENOTSUP,
-			       "linux.namespaces: joining a mount namespace is not supported");
 	if (maps && (!user->wanted || user->path))
 		return err_set(e, EINVAL, "linux.uidMappings: without a new user namespace");
 	if (user->wanted && !user->path &&

@@ -157,9 +157,13 @@ static int run_hooks(struct container *c, struct err *e)
 		return 0;
 	if (sync_expect(c->sync_fd, SYNC_MOUNTED, NULL, e) < 0)
 		return -e->code;
-	state = state_json(&c->state, RUNTIME_STATUS_CREATING, c->pid);
-	if (hooks_run(&h->prestart, "prestart", state, e) < 0 ||
-	    hooks_run(&h->create_runtime, "createRuntime", state, e) < 0)
+	/* To those of old it is made: they were called by start once. */
+	state = state_json(&c->state, RUNTIME_STATUS_CREATED, c->pid);
+	if (hooks_run(&h->prestart, "prestart", state, e) < 0)
+		return -e->code;
+	(void)json_object_set_new(state, "status",
+				  json_string(runtime_status_name(RUNTIME_STATUS_CREATING)));
+	if (hooks_run(&h->create_runtime, "createRuntime", state, e) < 0)
 		return -e->code;
 	return sync_say(c->sync_fd, SYNC_GO, 0, e);
 }
@@ -267,10 +271,12 @@ static void container_init(struct container *c, struct runtime *rt,
 	for (unsigned i = 0; i < NS_COUNT; i++)
 		c->ns_fd[i] = -1;
 	mounts_init(&c->mounts);
+	c->mounts.state_fd = rt->root_fd;
 }
 
 static void container_done(struct container *c)
 {
+	devices_unmake(&c->mounts);
 	mounts_close(&c->mounts, c->config);
 	ns_close(c->ns_fd);
 	cgroup_done(&c->cgroup);

@@ -3,7 +3,7 @@
  *
  * In a user namespace, ours or its own, no node can be made: there the host's
  * own are put in their places, as copies that the creator has taken, and what
- * the host does not have so the creator makes on a tmpfs of its own.
+ * the host does not have so the creator makes in the state root.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,8 @@
 #include "runtime/mount_options.h"
 #include "runtime/mounts.h"
 
-#define ANYBODY 0666
+#define ANYBODY        0666
+#define NODE_NAME_SIZE 64
 
 static const struct node {
 	const char *path;
@@ -100,7 +101,6 @@ static int for_each_node(const struct config *c,
 struct nodes {
 	struct mount_plan *plan;
 	const struct config *config;
-	int tmpfs_fd; /* where those are made that the host does not have; -1: not yet */
 };
 
 enum found { NOT_THERE, SAME_DEVICE, ALL_THE_SAME };
@@ -141,29 +141,33 @@ static int give_node(const struct nodes *n, const char *name, const struct wante
 
 	if (!owner_outside(n, w, &uid, &gid))
 		return err_set(e, EINVAL, "owner %u:%u is not mapped", w->uid, w->gid);
-	if (fchownat(n->tmpfs_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    fchmodat(n->tmpfs_fd, name, w->mode, 0) < 0)
+	if (fchownat(n->plan->state_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fchmodat(n->plan->state_fd, name, w->mode, 0) < 0)
 		return err_sys(e, "set its owner and mode");
 	return 0;
 }
 
-/* On a tmpfs of the host's user namespace that is mounted nowhere: nodes work there. */
+static void name_node(size_t i, char ret[NODE_NAME_SIZE])
+{
+	(void)snprintf(ret, NODE_NAME_SIZE, ".node-%d-%zu", (int)getpid(), i);
+}
+
+/* Its name goes when the copy of its mount is in its place: devices_unmake(). */
 static int make_hosts_node(struct nodes *n, size_t i, const struct wanted *w, struct err *e)
 {
-	char name[32];
+	int dir_fd = n->plan->state_fd, fd;
+	char name[NODE_NAME_SIZE];
 
-	if (n->tmpfs_fd < 0)
-		n->tmpfs_fd = mount_tmpfs(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e);
-	if (n->tmpfs_fd < 0)
-		return n->tmpfs_fd;
-	(void)snprintf(name, sizeof(name), "%zu", i);
-	if (mknodat(n->tmpfs_fd, name, w->type | w->mode, w->rdev) < 0)
+	name_node(i, name);
+	if (mknodat(dir_fd, name, w->type | w->mode, w->rdev) < 0)
 		return err_sys(e, "the host has no such node there, and none can be made");
-	if (give_node(n, name, w, e) < 0)
+	n->plan->nodes_made = true;
+	fd = give_node(n, name, w, e) < 0 ? -1 : mount_clone(dir_fd, name, false, e);
+	if (fd < 0)
 		return -e->code;
 	close_fd(&n->plan->device_fds[i]);
-	n->plan->device_fds[i] = mount_clone(n->tmpfs_fd, name, false, e);
-	return n->plan->device_fds[i] < 0 ? n->plan->device_fds[i] : 0;
+	n->plan->device_fds[i] = fd;
+	return mount_set(fd, 0, MOUNT_ATTR_NODEV, false, e); /* /run is nodev, as a rule */
 }
 
 /* Who may make none (in a user namespace of his own) takes the host's with its owner and mode. */
@@ -180,18 +184,25 @@ static int open_node(void *arg, size_t i, const struct wanted *w, struct err *e)
 	return mount_set_propagation(*fd, MS_PRIVATE, false, e);
 }
 
+void devices_unmake(const struct mount_plan *p)
+{
+	char name[NODE_NAME_SIZE];
+
+	for (size_t i = 0; p->nodes_made && i < p->device_count; i++) {
+		name_node(i, name);
+		(void)unlinkat(p->state_fd, name, 0); /* most were the host's */
+	}
+}
+
 int devices_open(struct mount_plan *p, const struct config *c, struct err *e)
 {
-	struct nodes nodes = {.plan = p, .config = c, .tmpfs_fd = -1};
-	int r;
+	struct nodes nodes = {.plan = p, .config = c};
 
 	p->device_count = ARRAY_COUNT(default_nodes) + c->linux_.devices.count;
 	p->device_fds = xcalloc(p->device_count, sizeof(int));
 	for (size_t i = 0; i < p->device_count; i++)
 		p->device_fds[i] = -1;
-	r = for_each_node(c, open_node, &nodes, e);
-	close_fd(&nodes.tmpfs_fd);
-	return r;
+	return for_each_node(c, open_node, &nodes, e);
 }
 
 static int bind_node(const struct mount_plan *p, size_t i, const struct wanted *w, struct err *e)

@@ -57,6 +57,7 @@ static void keep_own_fds(struct container *c)
 	keep[count++] = c->start_fd;
 	keep[count++] = c->console_fd;
 	keep[count++] = m->root_fd;
+	keep[count++] = c->ns_fd[NS_MOUNT];
 	keep[count++] = m->null_fd;
 	keep[count++] = c->spec->template_fd;
 	for (size_t i = 0; i < c->config->mounts.count; i++)
@@ -220,6 +221,10 @@ static int make_ready(struct container *c, struct err *e)
 		return -e->code;
 	if (early && wait_attached(c, e) < 0)
 		return -e->code;
+	/* What is mounted from here on is for whoever else is in it, too. */
+	if (c->ns_fd[NS_MOUNT] >= 0 && setns(c->ns_fd[NS_MOUNT], CLONE_NEWNS) < 0)
+		return err_sys(e, "join the mount namespace");
+	close_fd(&c->ns_fd[NS_MOUNT]);
 	if ((c->config->linux_.sysctl.count || lsm_wanted(c->config->process)) &&
 	    procfs_open(&proc_fd, e) < 0)
 		return -e->code;

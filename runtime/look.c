@@ -52,6 +52,12 @@ static int check_shared(struct container *c, struct err *e)
 	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
 		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
 			return err_wrap(e, "linux.sysctl");
+	if (!c->ns[NS_MOUNT].wanted)
+		return err_set(
+			e, ENOTSUP,
+			"linux.namespaces: mount: %s is the host's own, where nothing is to be "
+			"mounted",
+			c->config->ns[NS_MOUNT].path);
 	if (!c->ns[NS_UTS].wanted && c->config->hostname && c->config->hostname[0])
 		return err_set(e, EINVAL, "hostname: the uts namespace is the host's");
 	return 0;

@@ -3,7 +3,8 @@
  *
  * A word is an attribute of the one mount, of the tree below it too ("rro"), a
  * propagation, one of a few others, or data for the filesystem.  As with
- * mount(8), the last of two that contradict each other counts.
+ * mount(8), the last of two that contradict each other counts, and a bind mount
+ * passes over what is the filesystem's: that is mounted already.
  */
 #include "runtime/mount_options.h"
 
@@ -153,7 +154,6 @@ static int take_propagation(const char *word, struct mount_options *o, struct er
 int mount_options_parse(const struct config_mount *m, struct mount_options *ret, struct err *e)
 {
 	struct mount_options o = {.bind = m->type && (str_eq(m->type, "bind"))};
-	const char *data = NULL;
 
 	for (size_t i = 0; i < m->options.count; i++) {
 		const char *word = m->options.items[i];
@@ -163,12 +163,10 @@ int mount_options_parse(const struct config_mount *m, struct mount_options *ret,
 			return taken;
 		if (is_one_of(word, refused_words, ARRAY_COUNT(refused_words)))
 			return err_set(e, ENOTSUP, "option '%s' is not supported", word);
-		if (!taken && !take_word(word, &o))
-			data = word;
+		if (!taken)
+			(void)take_word(word, &o); /* what is left is the filesystem's */
 	}
 
-	if (o.bind && data)
-		return err_set(e, EINVAL, "option '%s' means nothing to a bind mount", data);
 	if (o.bind && (!m->source || !m->source[0]))
 		return err_set(e, EINVAL, "source: missing");
 	if (!o.bind && (!m->type || !m->type[0] || str_eq(m->type, "none")))

@@ -108,7 +108,7 @@ void mount_first_propagation(const struct config *c, uint64_t *ret_type, bool *r
 
 void mounts_init(struct mount_plan *p)
 {
-	*p = (struct mount_plan){.root_fd = -1, .null_fd = -1};
+	*p = (struct mount_plan){.state_fd = -1, .root_fd = -1, .null_fd = -1};
 	for (size_t i = 0; i < CGROUP_HIERARCHIES_MAX; i++)
 		p->cgroup_fds[i] = -1;
 }

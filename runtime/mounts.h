@@ -15,10 +15,12 @@
 #include "runtime/config.h"
 
 struct mount_plan {
-	int root_fd;   /* detached tree that becomes the root; once attached, the root */
-	char *place;   /* root.path, where createContainer hooks look for it; NULL: not there */
-	int null_fd;   /* detached /dev/null, to cover files with */
-	int *tree_fds; /* of each of config.mounts; -1: a new filesystem */
+	int state_fd;    /* borrowed: a directory of our own, to make nodes in */
+	bool nodes_made; /* some were */
+	int root_fd;     /* detached tree that becomes the root; once attached, the root */
+	char *place;     /* root.path, where createContainer hooks look for it; NULL: not there */
+	int null_fd;     /* detached /dev/null, to cover files with */
+	int *tree_fds;   /* of each of config.mounts; -1: a new filesystem */
 	int *device_fds; /* in a user namespace, of the default devices and linux.devices; else NULL */
 	size_t device_count;
 	int cgroup_fds[CGROUP_HIERARCHIES_MAX]; /* detached: the container's own cgroups */
@@ -59,6 +61,9 @@ int devices_make(struct mount_plan *p, const struct config *c, struct err *e);
 int devices_console(int root_fd, int slave_fd, struct err *e);
 /* Context: creator: the host's nodes, for a user namespace where none can be made. */
 int devices_open(struct mount_plan *p, const struct config *c, struct err *e);
+
+/* Context: creator, when the init has mounted all: names that devices_open() has given. */
+void devices_unmake(const struct mount_plan *p);
 
 /* Small things that the three share. */
 

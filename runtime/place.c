@@ -116,6 +116,7 @@ int place_make(struct container *c, struct err *e)
 			       : 0;
 	if (c->scope.unit && start_scope(c, e) < 0)
 		return -e->code;
+	c->cgroup.warn = c->rt->warn;
 	cgroup_want(&c->cgroup, &l->resources);
 	if (cgroup_make(&c->cgroup, e) < 0)
 		return go_without(c, e);

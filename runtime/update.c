@@ -41,7 +41,8 @@ static json_t *lay_over(const json_t *was, const json_t *now)
 	return both;
 }
 
-static int update(struct state_doc *doc, int dir_fd, const json_t *resources, struct err *e)
+static int update(struct runtime *rt, struct state_doc *doc, int dir_fd, const json_t *resources,
+		  struct err *e)
 {
 	auto_cgroup_host struct cgroup_host host = {0};
 	auto_cgroup struct cgroup c = {0};
@@ -56,6 +57,7 @@ static int update(struct state_doc *doc, int dir_fd, const json_t *resources, st
 	    cgroup_check_resources(&wanted, e) < 0 ||
 	    cgroup_open_recorded(&host, &c, s->cgroup, e) < 0)
 		return -e->code;
+	c.warn = rt->warn;
 	if (set_limits(&c, s, &wanted, e) < 0 || set_devices(&c, was, resources, &wanted, e) < 0) {
 		(void)set_limits(&c, s, &recorded, &ignored);
 		return -e->code;
@@ -81,5 +83,5 @@ int runtime_update(struct runtime *rt, const char *id, const json_t *resources, 
 		r = state_read(dir_fd, &doc, e);
 	if (r == 0)
 		r = state_open_init(&doc.state, &pidfd, e);
-	return r == 0 ? update(&doc, dir_fd, resources, e) : r;
+	return r == 0 ? update(rt, &doc, dir_fd, resources, e) : r;
 }

@@ -59,6 +59,34 @@ def joined_namespaces(h):
         equal(b.report()["namespaces"]["net"], own_namespaces()["net"])
 
 
+def joined_mount_namespace(h):
+    """A mount namespace is joined by path, and the root is mounted there; never in the host's"""
+    holder = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sleep", "1000"])
+    try:
+        path = f"/proc/{holder.pid}/ns/mnt"
+        until(lambda: os.readlink(path) != os.readlink("/proc/self/ns/mnt"), "a mount namespace")
+        ours = os.readlink(path)
+
+        def change(c):
+            for n in c["linux"]["namespaces"]:
+                if n["type"] == "mount":
+                    n["path"] = path
+        with h.bundle(change) as b:
+            r = b.report()
+            equal(r["namespaces"]["mnt"], ours)
+            equal(mounts_of(r)["/proc"][1], "proc")
+    finally:
+        holder.kill()
+        holder.wait()
+
+    def hosts(c):
+        for n in c["linux"]["namespaces"]:
+            if n["type"] == "mount":
+                n["path"] = "/proc/self/ns/mnt"
+    with h.bundle(hosts) as b:
+        expect("is the host's own" in b.fails())
+
+
 def wrong_namespace_path(h):
     """A path that is no namespace of its kind is refused"""
     for path, says in (("/nosuch", "/nosuch"), ("/proc/self/ns/uts", "no network namespace"),
@@ -637,7 +665,7 @@ def signals_reset(h):
         equal(json.loads(p.stdout)["ignored_signals"], [])
 
 
-sys.exit(main([new_namespaces, joined_namespaces, wrong_namespace_path, names, loopback, user, capabilities,
+sys.exit(main([new_namespaces, joined_namespaces, joined_mount_namespace, wrong_namespace_path, names, loopback, user, capabilities,
                capabilities_we_lack, no_new_privileges, rlimits, oom_score, standard_mounts, devices, device_access,
                all_devices, masked_paths, readonly_root, bind_mounts, new_filesystems, propagation, sysctls,
                cgroup_view, cgroups_below, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,

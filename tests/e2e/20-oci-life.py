@@ -601,7 +601,7 @@ def hooks(h):
         lines = open(log).read().split("\n")
         equal([l.split()[0] for l in lines if l],
               ["prestart", "createRuntime", "createContainer", "poststart", "poststop"])
-        want = {"prestart": "creating", "createRuntime": "creating", "createContainer": "creating",
+        want = {"prestart": "created", "createRuntime": "creating", "createContainer": "creating",
                 "poststart": "running", "poststop": "stopped"}
         for l in filter(None, lines):
             s = json.loads(l[l.index("{"):])
