@@ -49,17 +49,14 @@
 static void keep_own_fds(struct container *c)
 {
 	const struct mount_plan *m = &c->mounts;
-	size_t max = 6 + c->config->mounts.count + m->device_count + CGROUP_HIERARCHIES_MAX,
-	       count = 0;
-	auto_free int *keep = xcalloc(max, sizeof(int));
+	const int own[] = {c->sync_fd, c->start_fd,        c->console_fd,       m->root_fd,
+			   m->null_fd, c->ns_fd[NS_MOUNT], c->spec->template_fd};
+	size_t count = ARRAY_COUNT(own);
+	auto_free int *keep =
+		xcalloc(count + c->config->mounts.count + m->device_count + CGROUP_HIERARCHIES_MAX,
+			sizeof(int));
 
-	keep[count++] = c->sync_fd;
-	keep[count++] = c->start_fd;
-	keep[count++] = c->console_fd;
-	keep[count++] = m->root_fd;
-	keep[count++] = c->ns_fd[NS_MOUNT];
-	keep[count++] = m->null_fd;
-	keep[count++] = c->spec->template_fd;
+	memcpy(keep, own, sizeof(own));
 	for (size_t i = 0; i < c->config->mounts.count; i++)
 		keep[count++] = m->tree_fds[i];
 	for (size_t i = 0; i < m->device_count; i++)
@@ -224,7 +221,8 @@ static int make_ready(struct container *c, struct err *e)
 	/* What is mounted from here on is for whoever else is in it, too. */
 	if (c->ns_fd[NS_MOUNT] >= 0 && setns(c->ns_fd[NS_MOUNT], CLONE_NEWNS) < 0)
 		return err_sys(e, "join the mount namespace");
-	close_fd(&c->ns_fd[NS_MOUNT]);
+	if (c->ns_fd[NS_MOUNT] >= 0)
+		(void)close(c->ns_fd[NS_MOUNT]); /* the number still says that we are in there */
 	if ((c->config->linux_.sysctl.count || lsm_wanted(c->config->process)) &&
 	    procfs_open(&proc_fd, e) < 0)
 		return -e->code;
