@@ -49,17 +49,14 @@
 static void keep_own_fds(struct container *c)
 {
 	const struct mount_plan *m = &c->mounts;
-	size_t max = 6 + c->config->mounts.count + m->device_count + CGROUP_HIERARCHIES_MAX,
-	       count = 0;
+	const int own[] = {c->sync_fd, c->start_fd,        c->console_fd,       m->root_fd,
+			   m->null_fd, c->ns_fd[NS_MOUNT], c->spec->template_fd};
+	size_t max = ARRAY_COUNT(own) + c->config->mounts.count + m->device_count +
+		     CGROUP_HIERARCHIES_MAX,
+	       count = ARRAY_COUNT(own);
 	auto_free int *keep = xcalloc(max, sizeof(int));
 
-	keep[count++] = c->sync_fd;
-	keep[count++] = c->start_fd;
-	keep[count++] = c->console_fd;
-	keep[count++] = m->root_fd;
-	keep[count++] = c->ns_fd[NS_MOUNT];
-	keep[count++] = m->null_fd;
-	keep[count++] = c->spec->template_fd;
+	memcpy(keep, own, sizeof(own));
 	for (size_t i = 0; i < c->config->mounts.count; i++)
 		keep[count++] = m->tree_fds[i];
 	for (size_t i = 0; i < m->device_count; i++)
