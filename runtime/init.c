@@ -51,10 +51,10 @@ static void keep_own_fds(struct container *c)
 	const struct mount_plan *m = &c->mounts;
 	const int own[] = {c->sync_fd, c->start_fd,        c->console_fd,       m->root_fd,
 			   m->null_fd, c->ns_fd[NS_MOUNT], c->spec->template_fd};
-	size_t count = ARRAY_COUNT(own);
-	auto_free int *keep =
-		xcalloc(count + c->config->mounts.count + m->device_count + CGROUP_HIERARCHIES_MAX,
-			sizeof(int));
+	size_t max = ARRAY_COUNT(own) + c->config->mounts.count + m->device_count +
+		     CGROUP_HIERARCHIES_MAX,
+	       count = ARRAY_COUNT(own);
+	auto_free int *keep = xcalloc(max, sizeof(int));
 
 	memcpy(keep, own, sizeof(own));
 	for (size_t i = 0; i < c->config->mounts.count; i++)
