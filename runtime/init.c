@@ -49,11 +49,11 @@
 static void keep_own_fds(struct container *c)
 {
 	const struct mount_plan *m = &c->mounts;
-	const int own[] = {c->sync_fd,         c->start_fd, c->console_fd,       m->root_fd,
-			   c->ns_fd[NS_MOUNT], m->null_fd,  c->spec->template_fd};
+	const int own[] = {c->sync_fd, c->start_fd,        c->console_fd,       m->root_fd,
+			   m->null_fd, c->ns_fd[NS_MOUNT], c->spec->template_fd};
 	size_t max = ARRAY_COUNT(own) + c->config->mounts.count + m->device_count +
-		     CGROUP_HIERARCHIES_MAX;
-	size_t count = ARRAY_COUNT(own);
+		     CGROUP_HIERARCHIES_MAX,
+	       count = ARRAY_COUNT(own);
 	auto_free int *keep = xcalloc(max, sizeof(int));
 
 	memcpy(keep, own, sizeof(own));
@@ -221,7 +221,8 @@ static int make_ready(struct container *c, struct err *e)
 	/* What is mounted from here on is for whoever else is in it, too. */
 	if (c->ns_fd[NS_MOUNT] >= 0 && setns(c->ns_fd[NS_MOUNT], CLONE_NEWNS) < 0)
 		return err_sys(e, "join the mount namespace");
-	close_fd(&c->ns_fd[NS_MOUNT]);
+	if (c->ns_fd[NS_MOUNT] >= 0)
+		(void)close(c->ns_fd[NS_MOUNT]); /* the number still says that we are in there */
 	if ((c->config->linux_.sysctl.count || lsm_wanted(c->config->process)) &&
 	    procfs_open(&proc_fd, e) < 0)
 		return -e->code;

@@ -30,7 +30,8 @@ class Podman:
 
     def __call__(self, *words, check=True):
         p = subprocess.run([*self.base, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, text=True, timeout=120, env=self.env)
+                           stderr=subprocess.PIPE, text=True, timeout=120, env=self.env,
+                           cwd=self.h.dir)  # conmon writes a file there when memory runs out
         if check and p.returncode != 0:
             raise AssertionError(f"podman {' '.join(words)}: exit {p.returncode}: {p.stderr}")
         return p
