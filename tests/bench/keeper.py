@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -95,20 +96,19 @@ def works(lab, program):
 
 
 def many_mounts(top):
-    os.mkdir(top)
     for i in range(MOUNTS):
         if ctypes.CDLL(None).mount(b"/proc", top.encode(), None, 4096, None):
             raise OSError("mount")
 
 
-def run(label, mounts):
+def run(label, top):
     holder = subprocess.Popen(["unshare", "-n", "sleep", "1000"])
     try:
         while os.readlink(f"/proc/{holder.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
             time.sleep(0.01)
         with Bench(holder.pid) as lab:
-            if mounts:
-                many_mounts(os.path.join(lab.dir, "many"))
+            if top:
+                many_mounts(top)
             client = lab.client()
             for _ in range(3):
                 lab.ours(client)
@@ -141,9 +141,11 @@ def main(build):
             favor()
         # crun refuses hosts whose v2 tree beside v1 hierarchies has controllers: see oci.py
         hide = "mount --make-rprivate /; umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\""
-        for inside in (["", False], [f", {MOUNTS} mounts", True]):
+        top = tempfile.mkdtemp(prefix="berth-bench-")
+        for inside in (["", None], [f", {MOUNTS} mounts", top]):
             subprocess.run(["unshare", "-m", "sh", "-c", hide, "sh", sys.executable, os.path.abspath(__file__), build],
                            env=dict(os.environ, INSIDE=json.dumps(inside), TMPDIR=MEMORY), check=True)
+        os.rmdir(top)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -144,17 +145,31 @@ def measure(daemon, trace, td, names, agent, keeper):
 def keeper_of(daemon):
     for p in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if daemon.root in open(f"/proc/{p}/cmdline").read() and "keeper" in open(f"/proc/{p}/comm").read():
+            line = open(f"/proc/{p}/cmdline").read()
+            if (daemon.root in line or daemon.memory in line) and "keeper" in open(f"/proc/{p}/comm").read():
                 return int(p)
         except OSError:
             pass
     return None
 
 
+class MemoryDaemon(Daemon):
+    """Its run directory lies in memory, as /run does."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.memory = tempfile.mkdtemp(prefix="berth-bench-", dir="/dev/shm")
+        os.symlink(self.memory, os.path.join(self.root, "run"))
+
+    def destroy(self):
+        super().destroy()
+        shutil.rmtree(self.memory)
+
+
 def main(build):
     names, trace = call_names(), Trace()
     try:
-        with Registry() as registry, CgroupOptions(), Daemon(config=CONFIG) as daemon:
+        with Registry() as registry, CgroupOptions(), MemoryDaemon(config=CONFIG) as daemon:
             image = registry.demo()
             for mode in ("bridge", "none"):
                 td = daemon.ecs("RegisterTaskDefinition", family="p" + mode, networkMode=mode, containerDefinitions=[

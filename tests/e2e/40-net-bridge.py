@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import struct
+import time
 
 from netlab import (SILENCE, Refused, check, elements, inside, our_links, our_routes, until)
 
@@ -309,6 +310,13 @@ def five_hundred_leave_nothing(lab):
                 sorted(os.listdir(net.dir + "/endpoints")), len(os.listdir(f"/proc/{net.pid}/fd")),
                 host.run("ip neigh show nud permanent"))
 
+    def at_rest():
+        """Namespaces are made ahead when none was asked for in a while."""
+        now = picture()
+        time.sleep(0.3)
+        return now == picture()
+
+    until(at_rest, "rest", 60)
     before = picture()
     for _ in range(10):
         for i in range(50):
