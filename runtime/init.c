@@ -49,11 +49,11 @@
 static void keep_own_fds(struct container *c)
 {
 	const struct mount_plan *m = &c->mounts;
-	const int own[] = {c->sync_fd, c->start_fd,        c->console_fd,       m->root_fd,
-			   m->null_fd, c->ns_fd[NS_MOUNT], c->spec->template_fd};
+	const int own[] = {c->sync_fd,         c->start_fd, c->console_fd,       m->root_fd,
+			   c->ns_fd[NS_MOUNT], m->null_fd,  c->spec->template_fd};
 	size_t max = ARRAY_COUNT(own) + c->config->mounts.count + m->device_count +
-		     CGROUP_HIERARCHIES_MAX,
-	       count = ARRAY_COUNT(own);
+		     CGROUP_HIERARCHIES_MAX;
+	size_t count = ARRAY_COUNT(own);
 	auto_free int *keep = xcalloc(max, sizeof(int));
 
 	memcpy(keep, own, sizeof(own));
