@@ -205,7 +205,8 @@ class Daemon:
         return self.ecs("DescribeTasks", tasks=[arn])["tasks"][0]
 
     def run_task(self, containers, family="t", **more):
-        """Register a definition and run one task of it; its ARN."""
+        """Register a definition and run one task of it; its ARN. What ignores SIGTERM is not waited for long."""
+        containers = [dict(dict(stopTimeout=2), **c) for c in containers]
         td = self.ecs("RegisterTaskDefinition", family=family, containerDefinitions=containers,
                       **{k: v for k, v in more.items() if k in ("networkMode", "volumes", "cpu", "memory")})
         reply = self.ecs("RunTask", taskDefinition=td["taskDefinition"]["taskDefinitionArn"])
