@@ -241,6 +241,11 @@ check-run: tests
 check-long: deps-test
 	$(Q)RACES=100000 E2E_TIMEOUT=36000 $(MAKE) --no-print-directory check-run
 
+# What needs other kernels: Debian's, with cgroup v2 alone, v1 alone, and systemd as the first process.
+.PHONY: check-vm
+check-vm: deps-test
+	$(Q)VM_WHOLE=1 VM_TIMEOUT=3600 E2E_TIMEOUT=7200 $(MAKE) --no-print-directory check-run ONLY='25-oci-vm 34-image 95-systemd'
+
 .PHONY: fuzz
 T ?= image_reference
 TIME ?= 60
