@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
@@ -250,15 +251,26 @@ static int look_at_boot(struct agent *a, struct err *e)
 	return records_put_meta(a->records, "boot", a->boot_id, e);
 }
 
+char *agent_favor_file(const struct agent_options *o)
+{
+	return xasprintf("%s/favordynmods", o->run_dir);
+}
+
 /* A start that waits is no failure. */
 static void speed_up_cgroups(const struct agent *a)
 {
+	auto_free char *file = agent_favor_file(a->o);
+	bool ours = access(file, F_OK) == 0;
 	struct err e = {0};
 	int r;
 
 	if (a->o->keep_cgroup_options)
 		return;
-	r = runtime_cgroup_favor_moves(&e);
+	r = fs_replace(AT_FDCWD, file, "", 0, 0600, FS_QUICK, &e);
+	if (r == 0)
+		r = runtime_cgroup_favor_moves(true, &e);
+	if (r && !ours)
+		(void)unlink(file);
 	if (r < 0)
 		log_info("starts wait for the kernel's cgroups: %s", e.msg);
 	else if (r == 0)

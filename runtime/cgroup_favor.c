@@ -34,17 +34,18 @@ static char *find_options(char *mountinfo)
 }
 
 /* Options that are not named again are taken away. */
-static int set_options(int fs_fd, char *options)
+static int set_options(int fs_fd, char *options, bool on)
 {
 	char *save = NULL;
 
 	for (char *o = strtok_r(options, ",", &save); o; o = strtok_r(NULL, ",", &save))
-		if (strcmp(o, "rw") != 0 && fsconfig(fs_fd, FSCONFIG_SET_FLAG, o, NULL, 0) < 0)
+		if (strcmp(o, "rw") != 0 && strcmp(o, OPTION) != 0 &&
+		    fsconfig(fs_fd, FSCONFIG_SET_FLAG, o, NULL, 0) < 0)
 			return -1;
-	return fsconfig(fs_fd, FSCONFIG_SET_FLAG, OPTION, NULL, 0);
+	return on ? fsconfig(fs_fd, FSCONFIG_SET_FLAG, OPTION, NULL, 0) : 0;
 }
 
-int runtime_cgroup_favor_moves(struct err *e)
+int runtime_cgroup_favor_moves(bool on, struct err *e)
 {
 	auto_buf struct buf mountinfo = BUF_INIT(MOUNTINFO_MAX);
 	auto_cgroup_host struct cgroup_host host = {0};
@@ -59,10 +60,10 @@ int runtime_cgroup_favor_moves(struct err *e)
 	options = find_options(mountinfo.data);
 	if (!v2 || host.count == 1 || !options)
 		return RUNTIME_FAVOR_NEEDLESS;
-	if (strstr(options, OPTION))
+	if ((strstr(options, OPTION) != NULL) == on)
 		return RUNTIME_FAVOR_THERE;
 	fs_fd = fspick(v2->fd, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC);
-	if (fs_fd < 0 || set_options(fs_fd, options) < 0 ||
+	if (fs_fd < 0 || set_options(fs_fd, options, on) < 0 ||
 	    fsconfig(fs_fd, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
 		return err_sys(e, "cgroup v2: option " OPTION);
 	return 0;

@@ -270,11 +270,11 @@ int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
 
 /*
  * On a host with v1 hierarchies beside a v2 one: no wait of 8 to 20 ms when a
- * process is moved (mount option favordynmods; for the whole host until it
- * boots).  0: done now, or one of these.  -EINVAL: Linux before 6.0.
+ * process is moved (mount option favordynmods, of the whole host), or as before.
+ * 0: done now, or one of these: it is so already.  -EINVAL: Linux before 6.0.
  */
 enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
-int runtime_cgroup_favor_moves(struct err *e);
+int runtime_cgroup_favor_moves(bool on, struct err *e);
 
 struct runtime_stats {
 	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */

@@ -19,6 +19,9 @@ def test_favordynmods_is_set_and_told_unless_refused():
             equal(after[0], options.before[0])
             equal(set(after[1].split(",")) - set(options.before[1].split(",")), {"favordynmods"})
             contains(d.logged(), "favordynmods")
+            d.kill()  # whoever comes after it knows that the option is its own
+            d.start()
+        equal(options.now(), options.before)
     equal(options.now(), options.before)
 
 

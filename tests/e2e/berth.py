@@ -283,14 +283,16 @@ class Census:
                 netns.setdefault(os.readlink(f"/proc/{pid}/ns/net"), open(f"/proc/{pid}/comm").read().strip())
             except OSError:
                 pass
-        cgroups = set()
+        mounts, cgroups = [], set()
         for line in open("/proc/self/mountinfo"):
             fields = line.split()
-            if fields[fields.index("-") + 1] in ("cgroup", "cgroup2"):
+            kind, _, options = fields[fields.index("-") + 1:]
+            mounts.append(f"{fields[4]} {options}" if kind == "cgroup2" else fields[4])
+            if kind in ("cgroup", "cgroup2"):
                 for base, dirs, _ in os.walk(fields[4]):
                     cgroups.update(os.path.join(base, d) for d in dirs)
         return {
-            "mounts": sorted(l.split(" - ")[0].split()[4] for l in open("/proc/self/mountinfo")),
+            "mounts": sorted(mounts),
             "links": sorted(re.findall(r"^\d+: ([^:@]+)", run("ip", "-o", "link").stdout, re.M)),
             "routes": sorted(run("ip", "route").stdout.split("\n")),
             "addresses": sorted(re.findall(r"inet6? (\S+)", run("ip", "-o", "addr").stdout)),
