@@ -58,32 +58,41 @@ static int wait_for(const char *name, int pidfd, int timeout_ms, int *ret_status
 	if (r == 0) {
 		(void)proc_pidfd_kill(pidfd, SIGKILL);
 		(void)proc_wait(pidfd, ret_status, e);
-		return err_set(e, ETIMEDOUT, "%s: still running after %d ms", name, timeout_ms);
+		return err_set(e, ETIMEDOUT, "%s: still running after %d s", name,
+			       timeout_ms / 1000);
 	}
 	return proc_wait(pidfd, ret_status, e);
+}
+
+int tool_end(const char *name, int pidfd, int timeout_ms, int out_fd, struct err *e)
+{
+	char tail[OUTPUT_SHOWN + 1] = "";
+	int status = -1;
+
+	if (wait_for(name, pidfd, timeout_ms, &status, e) < 0)
+		return -e->code;
+	if (status == 0)
+		return 0;
+	if (out_fd >= 0)
+		read_tail(out_fd, tail);
+	return err_set(e, ECANCELED, "%s: exit status %d%s%s", name, status, *tail ? ": " : "",
+		       tail);
 }
 
 static int run(char *const argv[], int timeout_ms, const char *what, int out,
 	       const struct proc_fd *fds, size_t fd_count, struct err *e)
 {
 	auto_close int pidfd = -1;
-	char path[PATH_MAX], tail[OUTPUT_SHOWN + 1] = "";
+	char path[PATH_MAX];
 	struct proc_spawn s = {
 		.path = path, .argv = argv, .envp = environ, .fds = fds, .fd_count = fd_count};
-	int status = -1;
 	pid_t pid;
 
 	if (!tool_find(argv[0], path))
 		return err_set(e, ENOTSUP, "%s: %s is not installed on this host", what, argv[0]);
-	if (proc_spawn(&s, &pid, &pidfd, e) < 0 ||
-	    wait_for(argv[0], pidfd, timeout_ms, &status, e) < 0)
+	if (proc_spawn(&s, &pid, &pidfd, e) < 0 || tool_end(argv[0], pidfd, timeout_ms, out, e) < 0)
 		return err_wrap(e, "%s", what);
-	if (status == 0)
-		return 0;
-	if (out >= 0)
-		read_tail(out, tail);
-	return err_set(e, ECANCELED, "%s: %s: exit status %d%s%s", what, argv[0], status,
-		       *tail ? ": " : "", tail);
+	return 0;
 }
 
 int tool_run(char *const argv[], int timeout_ms, const char *what, struct err *e)

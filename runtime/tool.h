@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * busctl, criu, newuidmap and newgidmap: each is asked for something that is
- * rare, and whose own library would be paid for at every start.
+ * rare, and whose own library would be paid for at every start.  Hooks end like them.
  */
 #pragma once
 
@@ -22,3 +22,10 @@ bool tool_find(const char *name, char ret[PATH_MAX]);
 int tool_run(char *const argv[], int timeout_ms, const char *what, struct err *e);
 /* The same with our standard descriptors as its own: it passes them on. */
 int tool_run_with_stdio(char *const argv[], int timeout_ms, const char *what, struct err *e);
+
+/*
+ * Wait for the end of a program that was started, a hook for instance, at most
+ * 'timeout_ms' (-1: for ever): then it is killed, and the error is ETIMEDOUT.
+ * ECANCELED: it failed; with the end of what it printed into 'out_fd' (-1: none).
+ */
+int tool_end(const char *name, int pidfd, int timeout_ms, int out_fd, struct err *e);
