@@ -83,8 +83,9 @@ void channel_report(struct channel *c)
 		loop_timer_set(c->report, 0);
 }
 
-static int on_ack(struct channel *c, const void *message, struct err *e)
+static int on_ack(void *ctx, const void *message, struct err *e)
 {
+	struct channel *c = ctx;
 	const struct ecs_node_ack *ack = message;
 	struct task *t;
 
@@ -100,8 +101,9 @@ static int on_ack(struct channel *c, const void *message, struct err *e)
 
 /* ---- what the server says ---- */
 
-static int on_welcome(struct channel *c, const void *message, struct err *e)
+static int on_welcome(void *ctx, const void *message, struct err *e)
 {
+	struct channel *c = ctx;
 	const struct ecs_node_welcome *welcome = message;
 	struct agent *a = c->agent;
 	struct task *t;
@@ -120,8 +122,9 @@ static int on_welcome(struct channel *c, const void *message, struct err *e)
 	return 0;
 }
 
-static int on_tasks(struct channel *c, const void *message, struct err *e)
+static int on_tasks(void *ctx, const void *message, struct err *e)
 {
+	struct channel *c = ctx;
 	const struct ecs_node_tasks *tasks = message;
 	struct agent *a = c->agent;
 
@@ -140,26 +143,25 @@ static int on_tasks(struct channel *c, const void *message, struct err *e)
 	return 0;
 }
 
-static int on_log_ack(struct channel *c, const void *message, struct err *e)
+static int on_log_ack(void *ctx, const void *message, struct err *e)
 {
+	struct channel *c = ctx;
+
 	(void)e;
 	shipping_on_ack(c->agent->shipping, message);
 	return 0;
 }
 
-static int on_ask(struct channel *c, const void *message, struct err *e)
+static int on_ask(void *ctx, const void *message, struct err *e)
 {
+	struct channel *c = ctx;
+
 	(void)e;
 	ask_handle(c->agent, message);
 	return 0;
 }
 
-static const struct {
-	enum ecs_node_type type;
-	bool before_welcome;
-	size_t size;
-	int (*handle)(struct channel *c, const void *message, struct err *e);
-} handlers[] = {
+static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_WELCOME, true, sizeof(struct ecs_node_welcome), on_welcome},
 	{ECS_NODE_TASKS, false, sizeof(struct ecs_node_tasks), on_tasks},
 	{ECS_NODE_ACK, false, sizeof(struct ecs_node_ack), on_ack},
@@ -169,24 +171,9 @@ static const struct {
 
 static int handle(void *ctx, const char *data, size_t size, struct err *e)
 {
-	struct channel *c = ctx;
-	auto_json json_t *doc = NULL;
-	auto_arena struct arena arena = {0};
-	enum ecs_node_type type;
-	void *message;
+	const struct channel *c = ctx;
 
-	if (js_parse(data, size, ECS_NODE_JSON_DEPTH, &doc, e) < 0 ||
-	    ecs_node_type_of(doc, &type, e) < 0)
-		return -e->code;
-	for (size_t i = 0; i < ARRAY_COUNT(handlers); i++) {
-		if (handlers[i].type != type || handlers[i].before_welcome == c->welcomed)
-			continue;
-		message = arena_alloc(&arena, handlers[i].size);
-		if (js_decode(doc, ecs_node_shape(type), &arena, message, e) < 0)
-			return -e->code;
-		return handlers[i].handle(c, message, e);
-	}
-	return err_set(e, EPROTO, "message of type %d out of turn", (int)type);
+	return ecs_node_dispatch(handlers, ARRAY_COUNT(handlers), c->welcomed, ctx, data, size, e);
 }
 
 /* ---- the connection ---- */

@@ -199,3 +199,25 @@ char *ecs_node_dump(enum ecs_node_type type, const void *message)
 	(void)json_object_set_new(doc, "type", json_string(messages[type].name));
 	return js_dump(doc);
 }
+
+int ecs_node_dispatch(const struct ecs_node_handler *handlers, size_t count, bool opened, void *ctx,
+		      const char *data, size_t size, struct err *e)
+{
+	auto_json json_t *doc = NULL;
+	auto_arena struct arena arena = {0};
+	enum ecs_node_type type;
+	void *message;
+
+	if (js_parse(data, size, ECS_NODE_JSON_DEPTH, &doc, e) < 0 ||
+	    ecs_node_type_of(doc, &type, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < count; i++) {
+		if (handlers[i].type != type || handlers[i].opening == opened)
+			continue;
+		message = arena_alloc(&arena, handlers[i].size);
+		if (js_decode(doc, ecs_node_shape(type), &arena, message, e) < 0)
+			return -e->code;
+		return handlers[i].handle(ctx, message, e);
+	}
+	return err_set(e, EPROTO, "message of type %d out of turn", (int)type);
+}

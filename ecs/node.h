@@ -154,5 +154,21 @@ int ecs_node_type_of(const json_t *doc, enum ecs_node_type *ret, struct err *e);
 /* A message as text for a frame, malloc'ed. */
 char *ecs_node_dump(enum ecs_node_type type, const void *message);
 
+/* What is done with a message of a type; 'size' is of its struct. */
+struct ecs_node_handler {
+	enum ecs_node_type type;
+	bool opening; /* it comes before all others, and never after */
+	size_t size;
+	int (*handle)(void *ctx, const void *message, struct err *e);
+};
+
+/*
+ * Read a frame and hand it to its handler, whose error is returned.  'opened':
+ * the opening message has come.  -EPROTO: not now, or never to this side; else
+ * < 0: it cannot be read.
+ */
+int ecs_node_dispatch(const struct ecs_node_handler *handlers, size_t count, bool opened, void *ctx,
+		      const char *data, size_t size, struct err *e);
+
 /* Shapes of the parts that are kept by themselves. */
 extern const struct js_shape ecs_node_task_shape, ecs_task_state_shape;

@@ -95,8 +95,9 @@ void nodes_ask(struct nodes *n, const char *instance, const char *operation, jso
 	send_message(s, ECS_NODE_ASK, &message);
 }
 
-static int on_answer(struct session *s, const void *message, struct err *e)
+static int on_answer(void *ctx, const void *message, struct err *e)
 {
+	struct session *s = ctx;
 	const struct ecs_node_answer *answer = message;
 	struct ecs_fault f;
 
@@ -120,8 +121,9 @@ static int on_answer(struct session *s, const void *message, struct err *e)
 
 /* ---- what a node says ---- */
 
-static int on_hello(struct session *s, const void *message, struct err *e)
+static int on_hello(void *ctx, const void *message, struct err *e)
 {
+	struct session *s = ctx;
 	const struct ecs_node_hello *hello = message;
 
 	if (core_node_hello(ledger_core(s->nodes->ledger), hello, clock_wall_ms(), &s->instance,
@@ -132,8 +134,10 @@ static int on_hello(struct session *s, const void *message, struct err *e)
 	return 0;
 }
 
-static int on_report(struct session *s, const void *message, struct err *e)
+static int on_report(void *ctx, const void *message, struct err *e)
 {
+	struct session *s = ctx;
+
 	(void)e;
 	core_node_report(ledger_core(s->nodes->ledger), s->instance, message, clock_wall_ms());
 	ledger_commit(s->nodes->ledger);
@@ -160,8 +164,9 @@ static void on_logged(void *ctx, const char *source, int64_t position, const cha
 	free(r);
 }
 
-static int on_log(struct session *s, const void *message, struct err *e)
+static int on_log(void *ctx, const void *message, struct err *e)
 {
+	struct session *s = ctx;
 	struct log_reply *r = xcalloc(1, sizeof(*r));
 
 	(void)e;
@@ -171,12 +176,7 @@ static int on_log(struct session *s, const void *message, struct err *e)
 	return 0;
 }
 
-static const struct {
-	enum ecs_node_type type;
-	bool before_hello;
-	size_t size;
-	int (*handle)(struct session *s, const void *message, struct err *e);
-} handlers[] = {
+static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_HELLO, true, sizeof(struct ecs_node_hello), on_hello},
 	{ECS_NODE_REPORT, false, sizeof(struct ecs_node_report), on_report},
 	{ECS_NODE_LOG, false, sizeof(struct ecs_node_log), on_log},
@@ -185,26 +185,10 @@ static const struct {
 
 static int handle(void *ctx, const char *data, size_t size, struct err *e)
 {
-	struct session *s = ctx;
-	auto_json json_t *doc = NULL;
-	auto_arena struct arena a = {0};
-	enum ecs_node_type type;
-	void *message;
+	const struct session *s = ctx;
 
-	if (js_parse(data, size, ECS_NODE_JSON_DEPTH, &doc, e) < 0 ||
-	    ecs_node_type_of(doc, &type, e) < 0)
-		return -e->code;
-	for (size_t i = 0; i < ARRAY_COUNT(handlers); i++) {
-		if (handlers[i].type != type)
-			continue;
-		if (handlers[i].before_hello != (s->instance == NULL))
-			break;
-		message = arena_alloc(&a, handlers[i].size);
-		if (js_decode(doc, ecs_node_shape(type), &a, message, e) < 0)
-			return -e->code;
-		return handlers[i].handle(s, message, e);
-	}
-	return err_set(e, EPROTO, "message of type %d out of turn", (int)type);
+	return ecs_node_dispatch(handlers, ARRAY_COUNT(handlers), s->instance != NULL, ctx, data,
+				 size, e);
 }
 
 /* ---- sessions ---- */

@@ -123,12 +123,72 @@ static void a_missing_member_is_named(void **state)
 	}
 }
 
+static int64_t acked;
+static bool opened;
+
+static int on_ack(void *ctx, const void *message, struct err *e)
+{
+	assert_ptr_equal(ctx, &acked);
+	acked = ((const struct ecs_node_ack *)message)->number;
+	return acked < 0 ? err_set(e, ERANGE, "below nothing") : 0;
+}
+
+static int on_welcome(void *ctx, const void *message, struct err *e)
+{
+	(void)ctx;
+	(void)message;
+	(void)e;
+	opened = true;
+	return 0;
+}
+
+static void a_message_goes_to_its_handler_in_its_turn_only(void **state)
+{
+	static const struct ecs_node_handler handlers[] = {
+		{ECS_NODE_WELCOME, true, sizeof(struct ecs_node_welcome), on_welcome},
+		{ECS_NODE_ACK, false, sizeof(struct ecs_node_ack), on_ack},
+	};
+	static const char ack[] = "{\"type\":\"ack\",\"number\":7}";
+	static const char welcome[] = "{\"type\":\"welcome\",\"instanceId\":\"i\","
+				      "\"cluster\":\"c\",\"region\":\"r\",\"account\":\"a\"}";
+	static const struct {
+		bool was_opened;
+		const char *text;
+		int expected;
+	} rows[] = {
+		{false, ack, -EPROTO},
+		{false, welcome, 0},
+		{true, welcome, -EPROTO},
+		{true, ack, 0},
+		{true, "{\"type\":\"ack\",\"number\":-1}", -ERANGE},
+		{true, "{\"type\":\"report\",\"number\":1}", -EPROTO},
+		{true, "{\"type\":\"ack\"}", -EINVAL},
+		{true, "{\"type\":\"ack\"", -EINVAL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		struct err e = {0};
+
+		opened = rows[i].was_opened;
+		acked = 0;
+		assert_int_equal(ecs_node_dispatch(handlers, ARRAY_COUNT(handlers), opened, &acked,
+						   rows[i].text, strlen(rows[i].text), &e),
+				 rows[i].expected);
+		assert_int_equal(e.msg[0] != '\0', rows[i].expected != 0);
+		assert_int_equal(acked, rows[i].text == ack && !rows[i].expected ? 7
+					: rows[i].expected == -ERANGE            ? -1
+										 : 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_message_comes_back_as_it_was),
 		cmocka_unit_test(what_is_no_message_is_refused),
 		cmocka_unit_test(a_missing_member_is_named),
+		cmocka_unit_test(a_message_goes_to_its_handler_in_its_turn_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
