@@ -89,6 +89,10 @@ def a_killed_keeper_is_replaced_and_knows_how_they_end(lab):
     assert os.listdir(os.path.join(lab.run, "keeper")) == []
 
 
+def start_of(pid):
+    return open(f"/proc/{pid}/stat", encoding="utf-8").read().rpartition(")")[2].split()[19]
+
+
 def a_pid_that_is_another_process_now_is_not_adopted(lab):
     c = lab.client()
     lab.start(c, "a", "sleep 100")
@@ -96,8 +100,14 @@ def a_pid_that_is_another_process_now_is_not_adopted(lab):
     row = os.path.join(lab.run, "keeper/a/row")
     text = open(row, encoding="utf-8").read()
     pid = int(text.partition('"pid":')[2].partition(",")[0])
-    other = subprocess.Popen(["sleep", "100"])
-    lab.processes.append(other)
+
+    def later():
+        """A process is known by pid and start, which is counted in steps of 10 ms: not in the same one."""
+        lab.processes.append(subprocess.Popen(["sleep", "100"]))
+        return start_of(lab.processes[-1].pid) != start_of(pid)
+
+    until(later, "a process that started later")
+    other = lab.processes[-1]
     open(row, "w", encoding="utf-8").write(text.replace(f'"pid":{pid}', f'"pid":{other.pid}'))
     rows = new_keeper(lab, c)
     assert rows["a"]["phase"] == "4" and rows["a"]["known"] == "0"
