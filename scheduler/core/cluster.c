@@ -171,20 +171,13 @@ json_t *describe_clusters(struct core *c, json_t *request, struct ecs_fault *f)
 
 json_t *list_clusters(struct core *c, json_t *request, struct ecs_fault *f)
 {
-	json_t *reply = json_object();
 	struct page page = {0};
 	struct cluster *cl;
-	int r;
 
 	for (size_t i = 0; map_next(&c->clusters, &i, &cl);)
 		if (is_active(cl))
 			page_add(&page, doc_string(cl->record.doc, "clusterArn"));
-	r = page_reply(&page, request, 100, false, strcmp, "clusterArns", reply, f);
-	page_done(&page);
-	if (r == 0)
-		return reply;
-	json_decref(reply);
-	return NULL;
+	return page_reply(&page, request, false, strcmp, "clusterArns", f);
 }
 
 json_t *delete_cluster(struct core *c, json_t *request, struct ecs_fault *f)

@@ -257,10 +257,8 @@ json_t *list_task_definitions(struct core *c, json_t *request, struct ecs_fault 
 {
 	const char *prefix = doc_string(request, "familyPrefix");
 	const char *status = doc_string(request, "status");
-	json_t *reply = json_object();
 	struct page page = {0};
 	struct family *family;
-	int r;
 
 	for (size_t i = 0; map_next(&c->families, &i, &family);) {
 		if (prefix &&
@@ -272,23 +270,16 @@ json_t *list_task_definitions(struct core *c, json_t *request, struct ecs_fault 
 				page_add(&page, doc_string(family->revisions[j]->record.doc,
 							   "taskDefinitionArn"));
 	}
-	r = page_reply(&page, request, 100, str_eq(doc_string(request, "sort"), "DESC"),
-		       compare_arns, "taskDefinitionArns", reply, f);
-	page_done(&page);
-	if (r == 0)
-		return reply;
-	json_decref(reply);
-	return NULL;
+	return page_reply(&page, request, str_eq(doc_string(request, "sort"), "DESC"), compare_arns,
+			  "taskDefinitionArns", f);
 }
 
 json_t *list_task_definition_families(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	const char *prefix = doc_string(request, "familyPrefix");
 	const char *status = doc_string(request, "status");
-	json_t *reply = json_object();
 	struct page page = {0};
 	struct family *family;
-	int r;
 
 	for (size_t i = 0; map_next(&c->families, &i, &family);) {
 		bool active = latest_active(family) != NULL;
@@ -298,12 +289,7 @@ json_t *list_task_definition_families(struct core *c, json_t *request, struct ec
 			continue;
 		page_add(&page, family->name);
 	}
-	r = page_reply(&page, request, 100, false, strcmp, "families", reply, f);
-	page_done(&page);
-	if (r == 0)
-		return reply;
-	json_decref(reply);
-	return NULL;
+	return page_reply(&page, request, false, strcmp, "families", f);
 }
 
 /* ---- deregister, delete ---- */

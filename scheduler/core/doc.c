@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
+#define PAGE_MAX     100 /* names in one reply, for all lists of ECS */
 #define TOKEN_PREFIX "after:"
 
 const char *doc_string(const json_t *doc, const char *name)
@@ -78,7 +79,7 @@ void page_add(struct page *p, const char *name)
 	p->names[p->count++] = xstrdup(name);
 }
 
-void page_done(struct page *p)
+static void page_done(struct page *p)
 {
 	for (size_t i = 0; i < p->count; i++)
 		free(p->names[i]);
@@ -116,21 +117,21 @@ static char *make_token(const char *name)
 	return base64_encode(text, strlen(text));
 }
 
-int page_reply(struct page *p, const json_t *request, size_t max, bool descending,
-	       int (*compare)(const char *, const char *), const char *member, json_t *reply,
-	       struct ecs_fault *f)
+static int fill_page(struct page *p, const json_t *request, bool descending,
+		     int (*compare)(const char *, const char *), const char *member, json_t *reply,
+		     struct ecs_fault *f)
 {
 	struct order order = {compare, descending};
 	const char *token = doc_string(request, "nextToken");
-	int64_t limit = doc_integer(request, "maxResults", (int64_t)max);
+	int64_t limit = doc_integer(request, "maxResults", PAGE_MAX);
 	auto_free char *after = NULL;
 	json_t *list = json_array();
 	size_t i = 0;
 
 	(void)json_object_set_new(reply, member, list);
-	if (limit < 1 || limit > (int64_t)max)
+	if (limit < 1 || limit > PAGE_MAX)
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-				     "maxResults must be between 1 and %zu.", max);
+				     "maxResults must be between 1 and %d.", PAGE_MAX);
 	if (token && !(after = open_token(token)))
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "Invalid token.");
 
@@ -146,4 +147,18 @@ int page_reply(struct page *p, const json_t *request, size_t max, bool descendin
 		doc_set_string(reply, "nextToken", next);
 	}
 	return 0;
+}
+
+json_t *page_reply(struct page *p, const json_t *request, bool descending,
+		   int (*compare)(const char *, const char *), const char *member,
+		   struct ecs_fault *f)
+{
+	json_t *reply = json_object();
+	int r = fill_page(p, request, descending, compare, member, reply, f);
+
+	page_done(p);
+	if (r == 0)
+		return reply;
+	json_decref(reply);
+	return NULL;
 }

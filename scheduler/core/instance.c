@@ -248,23 +248,15 @@ json_t *list_container_instances(struct core *c, json_t *request, struct ecs_fau
 {
 	struct cluster *cl = cluster_of(c, request, f);
 	const char *status = doc_string(request, "status");
-	json_t *reply;
 	struct page page = {0};
 	struct instance *i;
-	int r;
 
 	if (!cl)
 		return NULL;
-	reply = json_object();
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		if (!status || str_eq(doc_string(i->record.doc, "status"), status))
 			page_add(&page, doc_string(i->record.doc, "containerInstanceArn"));
-	r = page_reply(&page, request, 100, false, strcmp, "containerInstanceArns", reply, f);
-	page_done(&page);
-	if (r == 0)
-		return reply;
-	json_decref(reply);
-	return NULL;
+	return page_reply(&page, request, false, strcmp, "containerInstanceArns", f);
 }
 
 json_t *describe_container_instances(struct core *c, json_t *request, struct ecs_fault *f)

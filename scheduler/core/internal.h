@@ -136,11 +136,13 @@ struct page {
 };
 
 void page_add(struct page *p, const char *name);
-/* Sort, cut, and put the names into reply[member], and "nextToken" if there is more. */
-int page_reply(struct page *p, const json_t *request, size_t max, bool descending,
-	       int (*compare)(const char *, const char *), const char *member, json_t *reply,
-	       struct ecs_fault *f);
-void page_done(struct page *p);
+/*
+ * The reply: the names, sorted and cut to maxResults, in 'member', and "nextToken"
+ * if there is more.  The page is done.  NULL: *f says why.
+ */
+json_t *page_reply(struct page *p, const json_t *request, bool descending,
+		   int (*compare)(const char *, const char *), const char *member,
+		   struct ecs_fault *f);
 
 /* ---- tag.c ---- */
 

@@ -307,9 +307,7 @@ json_t *list_tasks(struct core *c, json_t *request, struct ecs_fault *f)
 		.stopped = str_eq(doc_string(request, "desiredStatus"), "STOPPED"),
 	};
 	struct page page = {0};
-	json_t *reply;
 	struct task *t;
-	int r;
 
 	if (!cl)
 		return NULL;
@@ -321,15 +319,9 @@ json_t *list_tasks(struct core *c, json_t *request, struct ecs_fault *f)
 					    instance);
 		return NULL;
 	}
-	reply = json_object();
 	if (!str_eq(doc_string(request, "desiredStatus"), "PENDING")) /* accepted, matches none */
 		for (size_t i = 0; map_next(&cl->tasks, &i, &t);)
 			if (matches(&filter, t))
 				page_add(&page, doc_string(t->record.doc, "taskArn"));
-	r = page_reply(&page, request, 100, false, strcmp, "taskArns", reply, f);
-	page_done(&page);
-	if (r == 0)
-		return reply;
-	json_decref(reply);
-	return NULL;
+	return page_reply(&page, request, false, strcmp, "taskArns", f);
 }
