@@ -1,0 +1,104 @@
+/* base/ip.c - addresses and prefixes of both families
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/ip.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+
+static unsigned bits_of(bool v6)
+{
+	return v6 ? 128 : 32;
+}
+
+/* The first bits of an address, the rest cleared. */
+static void cut(unsigned char address[16], unsigned length)
+{
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned begin = 8 * i;
+
+		if (begin >= length)
+			address[i] = 0;
+		else if (length - begin < 8)
+			address[i] &= (unsigned char)(0xff00 >> (length - begin));
+	}
+}
+
+bool ip_address_parse(const char *text, struct ip_prefix *ret)
+{
+	struct ip_prefix p = {.v6 = strchr(text, ':') != NULL};
+
+	if (inet_pton(p.v6 ? AF_INET6 : AF_INET, text, p.address) != 1)
+		return false;
+	p.length = bits_of(p.v6);
+	*ret = p;
+	return true;
+}
+
+bool ip_prefix_parse(const char *text, struct ip_prefix *ret)
+{
+	const char *slash = strchr(text, '/');
+	char address[IP_TEXT_MAX];
+	struct ip_prefix p;
+	uint32_t length;
+
+	if (!slash || (size_t)(slash - text) >= sizeof(address))
+		return false;
+	(void)snprintf(address, sizeof(address), "%.*s", (int)(slash - text), text);
+	if (!ip_address_parse(address, &p) || !parse_u32(slash + 1, bits_of(p.v6), &length))
+		return false;
+	p.length = length;
+	cut(p.address, length);
+	*ret = p;
+	return true;
+}
+
+void ip_address_format(const struct ip_prefix *p, char ret[IP_TEXT_MAX])
+{
+	(void)inet_ntop(p->v6 ? AF_INET6 : AF_INET, p->address, ret, IP_TEXT_MAX);
+}
+
+void ip_prefix_format(const struct ip_prefix *p, char ret[IP_TEXT_MAX])
+{
+	size_t len;
+
+	ip_address_format(p, ret);
+	len = strlen(ret);
+	(void)snprintf(ret + len, IP_TEXT_MAX - len, "/%u", p->length);
+}
+
+bool ip_prefix_holds(const struct ip_prefix *outer, const struct ip_prefix *inner)
+{
+	struct ip_prefix p = *inner;
+
+	if (outer->v6 != inner->v6 || inner->length < outer->length)
+		return false;
+	cut(p.address, outer->length);
+	return memcmp(p.address, outer->address, sizeof(p.address)) == 0;
+}
+
+bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b)
+{
+	return ip_prefix_holds(a, b) || ip_prefix_holds(b, a);
+}
+
+uint32_t ip_v4(const struct ip_prefix *p)
+{
+	uint32_t n;
+
+	memcpy(&n, p->address, sizeof(n));
+	return ntohl(n);
+}
+
+struct ip_prefix ip_of_v4(uint32_t address, unsigned length)
+{
+	struct ip_prefix p = {.length = length};
+	const uint32_t n = htonl(address);
+
+	memcpy(p.address, &n, sizeof(n));
+	cut(p.address, length);
+	return p;
+}
