@@ -31,6 +31,35 @@ enum ecs_fault_type {
 	/* of CloudWatch Logs */
 	ECS_FAULT_RESOURCE_EXISTS,
 	ECS_FAULT_UNAVAILABLE,
+	/* of EC2 */
+	ECS_FAULT_EC2_UNKNOWN_PARAMETER,
+	ECS_FAULT_EC2_MISSING_PARAMETER,
+	ECS_FAULT_EC2_INVALID_VALUE,
+	ECS_FAULT_EC2_MALFORMED,
+	ECS_FAULT_EC2_INVALID_ACTION,
+	ECS_FAULT_EC2_UNSUPPORTED,
+	ECS_FAULT_EC2_AUTH,
+	ECS_FAULT_EC2_DRY_RUN,
+	ECS_FAULT_EC2_VPC_NOT_FOUND,
+	ECS_FAULT_EC2_VPC_RANGE,
+	ECS_FAULT_EC2_SUBNET_NOT_FOUND,
+	ECS_FAULT_EC2_SUBNET_RANGE,
+	ECS_FAULT_EC2_SUBNET_CONFLICT,
+	ECS_FAULT_EC2_GROUP_NOT_FOUND,
+	ECS_FAULT_EC2_GROUP_DUPLICATE,
+	ECS_FAULT_EC2_CANNOT_DELETE,
+	ECS_FAULT_EC2_PERMISSION_DUPLICATE,
+	ECS_FAULT_EC2_PERMISSION_NOT_FOUND,
+	ECS_FAULT_EC2_PERMISSION_MALFORMED,
+	ECS_FAULT_EC2_RULE_NOT_FOUND,
+	ECS_FAULT_EC2_RULES_EXCEEDED,
+	ECS_FAULT_EC2_DEPENDENCY,
+	ECS_FAULT_EC2_INTERFACE_NOT_FOUND,
+	ECS_FAULT_EC2_FLOW_LOG_EXISTS,
+	ECS_FAULT_EC2_FLOW_LOG_NOT_FOUND,
+	ECS_FAULT_EC2_ID_NOT_FOUND,
+	ECS_FAULT_EC2_TAGS_EXCEEDED,
+	ECS_FAULT_EC2_LIMIT,
 };
 
 struct ecs_fault {
@@ -42,6 +71,6 @@ struct ecs_fault {
 int ecs_fault_set(struct ecs_fault *f, enum ecs_fault_type type, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* "ClusterNotFoundException", and the HTTP status that AWS sends with it. */
+/* "ClusterNotFoundException", "InvalidVpcID.NotFound", and the HTTP status that AWS sends with it. */
 const char *ecs_fault_name(enum ecs_fault_type type);
 unsigned ecs_fault_status(enum ecs_fault_type type);
