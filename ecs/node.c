@@ -55,6 +55,18 @@ static const struct js_field container_fields[] = {
 static const struct js_shape container_shape = JS_SHAPE("Container", struct ecs_node_container,
 							container_fields);
 
+static const struct js_field interface_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_interface, "interfaceId", JS_STRING, interface_id),
+	FIELD_REQUIRED(struct ecs_node_interface, "mac", JS_STRING, mac),
+	FIELD_REQUIRED(struct ecs_node_interface, "address", JS_STRING, address),
+	FIELD_REQUIRED(struct ecs_node_interface, "subnet", JS_STRING, subnet),
+	FIELD(struct ecs_node_interface, "address6", JS_STRING, address6),
+	FIELD(struct ecs_node_interface, "subnet6", JS_STRING, subnet6),
+	FIELD(struct ecs_node_interface, "securityGroups", JS_STRINGS, security_groups),
+};
+static const struct js_shape interface_shape = JS_SHAPE("Interface", struct ecs_node_interface,
+							interface_fields);
+
 static const struct js_field task_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_task, "taskArn", JS_STRING, task_arn),
 	FIELD_REQUIRED(struct ecs_node_task, "desiredStatus", JS_STRING, desired_status),
@@ -64,8 +76,42 @@ static const struct js_field task_fields[] = {
 	FIELD_OF(struct ecs_node_task, "definition", JS_OBJECT, definition,
 		 ecs_task_definition_shape),
 	FIELD_OF(struct ecs_node_task, "containers", JS_OBJECTS, containers, container_shape),
+	{"networkInterface", JS_OBJECT, offsetof(struct ecs_node_task, network_interface),
+	 JS_POINTER, &interface_shape},
 };
 const struct js_shape ecs_node_task_shape = JS_SHAPE("Task", struct ecs_node_task, task_fields);
+
+static const struct js_field rule_fields[] = {
+	FIELD(struct ecs_node_rule, "egress", JS_BOOL, egress),
+	FIELD(struct ecs_node_rule, "protocol", JS_I64, protocol),
+	FIELD(struct ecs_node_rule, "fromPort", JS_I64, from_port),
+	FIELD(struct ecs_node_rule, "toPort", JS_I64, to_port),
+	FIELD(struct ecs_node_rule, "cidr", JS_STRING, cidr),
+	FIELD(struct ecs_node_rule, "group", JS_STRING, group),
+};
+static const struct js_shape rule_shape = JS_SHAPE("Rule", struct ecs_node_rule, rule_fields);
+
+static const struct js_field group_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_group, "groupId", JS_STRING, group_id),
+	FIELD(struct ecs_node_group, "gone", JS_BOOL, gone),
+	FIELD_OF(struct ecs_node_group, "rules", JS_OBJECTS, rules, rule_shape),
+	FIELD(struct ecs_node_group, "members", JS_STRINGS, members),
+};
+const struct js_shape ecs_node_group_shape = JS_SHAPE("Group", struct ecs_node_group, group_fields);
+
+static const struct js_field membership_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_membership, "groupId", JS_STRING, group_id),
+	FIELD(struct ecs_node_membership, "joined", JS_STRINGS, joined),
+	FIELD(struct ecs_node_membership, "left", JS_STRINGS, left),
+};
+static const struct js_shape membership_shape = JS_SHAPE("Membership", struct ecs_node_membership,
+							 membership_fields);
+
+static const struct js_field groups_fields[] = {
+	FIELD(struct ecs_node_groups, "full", JS_BOOL, full),
+	FIELD_OF(struct ecs_node_groups, "groups", JS_OBJECTS, groups, ecs_node_group_shape),
+	FIELD_OF(struct ecs_node_groups, "changes", JS_OBJECTS, changes, membership_shape),
+};
 
 static const struct js_field tasks_fields[] = {
 	FIELD(struct ecs_node_tasks, "full", JS_BOOL, full),
@@ -162,6 +208,7 @@ static const struct {
 	[ECS_NODE_HELLO] = {"hello", JS_SHAPE("hello", struct ecs_node_hello, hello_fields)},
 	[ECS_NODE_WELCOME] = {"welcome",
 			      JS_SHAPE("welcome", struct ecs_node_welcome, welcome_fields)},
+	[ECS_NODE_GROUPS] = {"groups", JS_SHAPE("groups", struct ecs_node_groups, groups_fields)},
 	[ECS_NODE_TASKS] = {"tasks", JS_SHAPE("tasks", struct ecs_node_tasks, tasks_fields)},
 	[ECS_NODE_REPORT] = {"report", JS_SHAPE("report", struct ecs_node_report, report_fields)},
 	[ECS_NODE_ACK] = {"ack", JS_SHAPE("ack", struct ecs_node_ack, ack_fields)},

@@ -6,6 +6,7 @@
  *
  *   node     hello      who I am, what I have
  *   server   welcome    your container instance, and the last report that I have
+ *   server   groups     security groups that tasks here need; the first one is the full list
  *   server   tasks      what should run; the first one is the full list
  *   node     report     what runs; numbered, repeated until acknowledged
  *   server   ack        reports up to this number are durable
@@ -33,6 +34,7 @@
 enum ecs_node_type {
 	ECS_NODE_HELLO,
 	ECS_NODE_WELCOME,
+	ECS_NODE_GROUPS,
 	ECS_NODE_TASKS,
 	ECS_NODE_REPORT,
 	ECS_NODE_ACK,
@@ -63,6 +65,42 @@ struct ecs_node_container {
 	char *name, *container_arn;
 };
 
+/* The network interface of a task in network mode awsvpc. */
+struct ecs_node_interface {
+	char *interface_id, *mac;
+	char *address, *subnet;            /* "172.31.0.4", "172.31.0.0/20" */
+	char *address6, *subnet6;          /* NULL: none */
+	struct js_strings security_groups; /* ids */
+};
+
+/* Who may talk: to the members of the group, or, if egress, whom they may talk to. */
+struct ecs_node_rule {
+	bool egress;
+	int64_t protocol;           /* of IP; -1: all */
+	int64_t from_port, to_port; /* ICMP: type and code, -1: all of them */
+	char *cidr;                 /* NULL: the members of 'group' */
+	char *group;
+};
+
+struct ecs_node_group {
+	char *group_id;
+	bool gone;                 /* nothing here needs it any more; the rest is empty */
+	struct js_list rules;      /* ecs_node_rule */
+	struct js_strings members; /* addresses, of all hosts */
+};
+
+struct ecs_node_membership {
+	char *group_id;
+	struct js_strings joined, left; /* addresses */
+};
+
+/* Members of a group are told before the task that is one. */
+struct ecs_node_groups {
+	bool full;              /* what is not in the list should not be */
+	struct js_list groups;  /* ecs_node_group: whole, new or changed */
+	struct js_list changes; /* ecs_node_membership, of groups that are known */
+};
+
 /* A task that should be: its definition has the overrides in it. */
 struct ecs_node_task {
 	char *task_arn;
@@ -70,7 +108,8 @@ struct ecs_node_task {
 	char *last_status;    /* as the server knows it: what ran before is not started again */
 	char *stop_code, *stopped_reason;
 	struct ecs_task_definition definition;
-	struct js_list containers; /* ecs_node_container */
+	struct js_list containers;                    /* ecs_node_container */
+	struct ecs_node_interface *network_interface; /* awsvpc */
 };
 
 struct ecs_node_tasks {
@@ -171,4 +210,4 @@ int ecs_node_dispatch(const struct ecs_node_handler *handlers, size_t count, boo
 		      const char *data, size_t size, struct err *e);
 
 /* Shapes of the parts that are kept by themselves. */
-extern const struct js_shape ecs_node_task_shape, ecs_task_state_shape;
+extern const struct js_shape ecs_node_task_shape, ecs_task_state_shape, ecs_node_group_shape;

@@ -100,6 +100,18 @@ static int check_resources(const struct check *c)
 	return 0;
 }
 
+/* In these modes a container's port is one of a network that others share. */
+static bool ports_must_match(const struct check *c)
+{
+	return str_eq(c->network_mode, "host") || str_eq(c->network_mode, "awsvpc");
+}
+
+/* The port that nobody else can have; 0: any. */
+static int64_t port_taken(const struct check *c, const struct ecs_port_mapping *p)
+{
+	return ports_must_match(c) ? p->container_port : p->host_port;
+}
+
 static int check_port(const struct check *c, const struct ecs_port_mapping *p)
 {
 	bool udp = str_eq(p->protocol, "udp");
@@ -109,10 +121,11 @@ static int check_port(const struct check *c, const struct ecs_port_mapping *p)
 				      (long long)p->container_port);
 	if (p->host_port < 0 || p->host_port > UINT16_MAX)
 		return refuse_setting(c, "Invalid host port %lld.", (long long)p->host_port);
-	if (str_eq(c->network_mode, "host") && p->host_port && p->host_port != p->container_port)
+	if (ports_must_match(c) && p->host_port && p->host_port != p->container_port)
 		return refuse(c,
-			      "When networkMode=host, the host ports and container ports in port "
-			      "mappings must match.");
+			      "When networkMode=%s, the host ports and container ports in port "
+			      "mappings must match.",
+			      c->network_mode);
 
 	for (size_t i = 0; i < c->task->containers.count; i++) {
 		const struct ecs_container_definition *d =
@@ -122,10 +135,11 @@ static int check_port(const struct check *c, const struct ecs_port_mapping *p)
 			const struct ecs_port_mapping *q = JS_AT(d->port_mappings,
 								 struct ecs_port_mapping, j);
 
-			if (q != p && p->host_port && q->host_port == p->host_port &&
+			if (q != p && port_taken(c, p) && port_taken(c, q) == port_taken(c, p) &&
 			    udp == str_eq(q->protocol, "udp"))
 				return refuse_setting(c, "Host port %lld/%s is mapped twice.",
-						      (long long)p->host_port, udp ? "udp" : "tcp");
+						      (long long)port_taken(c, p),
+						      udp ? "udp" : "tcp");
 		}
 	}
 	return 0;
@@ -289,6 +303,24 @@ static bool is_address(const char *text)
 
 	return text &&
 	       (inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1);
+}
+
+/* What has no meaning where containers share the task's network, or have none. */
+static int check_network(const struct check *c)
+{
+	const struct ecs_container_definition *d = c->container;
+
+	if (!str_eq(c->network_mode, "awsvpc"))
+		return 0;
+	if (d->hostname)
+		return refuse(c, "hostname is not supported on container when networkMode=awsvpc.");
+	if (d->extra_hosts.count)
+		return refuse(c,
+			      "extraHosts is not supported on container when networkMode=awsvpc.");
+	if (d->disable_networking)
+		return refuse(c, "disableNetworking is not supported on container when "
+				 "networkMode=awsvpc.");
+	return 0;
 }
 
 static int check_names(const struct check *c)
@@ -458,8 +490,6 @@ static int check_platform(const struct check *c)
 		return refuse(
 			c, "runtimePlatform.operatingSystemFamily '%s' is not supported by Berth.",
 			t->runtime_platform.operating_system_family);
-	if (strcmp(c->network_mode, "awsvpc") == 0)
-		return refuse(c, "networkMode 'awsvpc' is not supported by this version of Berth.");
 	return 0;
 }
 
@@ -508,8 +538,8 @@ static int check_volumes(const struct check *c)
 static int check_container(struct check *c)
 {
 	static int (*const checks[])(const struct check *) = {
-		check_name_and_image, check_resources,       check_ports, check_mounts,
-		check_limits,         check_system_controls, check_names, check_logs};
+		check_name_and_image,  check_resources, check_ports, check_mounts, check_limits,
+		check_system_controls, check_names,     check_logs,  check_network};
 
 	for (size_t i = 0; i < ARRAY_COUNT(checks); i++)
 		if (checks[i](c) < 0)
@@ -568,7 +598,8 @@ static void set_port_defaults(json_t *container)
 
 void ecs_task_definition_set_defaults(json_t *doc)
 {
-	bool host = str_eq(json_string_value(json_object_get(doc, "networkMode")), "host");
+	const char *mode = json_string_value(json_object_get(doc, "networkMode"));
+	bool shared = str_eq(mode, "host") || str_eq(mode, "awsvpc");
 	json_t *container, *port;
 	size_t i, j;
 
@@ -582,7 +613,7 @@ void ecs_task_definition_set_defaults(json_t *doc)
 		set_default(container, "mountPoints", json_array());
 		set_default(container, "volumesFrom", json_array());
 		set_default(container, "systemControls", json_array());
-		if (host)
+		if (shared)
 			json_array_foreach (json_object_get(container, "portMappings"), j, port)
 				(void)json_object_set(port, "hostPort",
 						      json_object_get(port, "containerPort"));

@@ -1,9 +1,10 @@
 /* scheduler/api.c - requests: signature, model, dispatch, replies
  * SPDX-License-Identifier: Apache-2.0
  *
- * Every request is a POST of a JSON document whose operation stands in the
- * header X-Amz-Target ("AmazonEC2ContainerServiceV20141113.RunTask").  A
- * request over TCP must be signed; one over the unix socket comes from root.
+ * Every request is a POST: of a JSON document whose operation stands in the
+ * header X-Amz-Target ("AmazonEC2ContainerServiceV20141113.RunTask"), or of a
+ * form that has it in "Action" (EC2).  A request over TCP must be signed; one
+ * over the unix socket comes from root.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "ecs/query.h"
 #include "ecs/sigv4.h"
 #include "scheduler/internal.h"
 
@@ -35,27 +37,56 @@ struct api {
 
 /* ---- replies ---- */
 
-static void send_json(struct call *call, unsigned status, json_t *own_doc)
+static void send_text(struct call *call, unsigned status, char *own_text)
 {
-	const struct http_field fields[] = {{"Content-Type", "application/x-amz-json-1.1"},
-					    {"x-amzn-RequestId", call->request_id}};
-	auto_free char *text = js_dump(own_doc);
+	const struct http_field fields[] = {
+		{"Content-Type",
+		 call->query ? "text/xml;charset=UTF-8" : "application/x-amz-json-1.1"},
+		{"x-amzn-RequestId", call->request_id}};
 
-	http_reply(call->http, status, fields, ARRAY_COUNT(fields), text, strlen(text));
-	json_decref(own_doc);
+	http_reply(call->http, status, fields, ARRAY_COUNT(fields), own_text, strlen(own_text));
+	free(own_text);
 	free(call);
 }
 
 void call_reply(struct call *call, json_t *own_reply)
 {
-	send_json(call, 200, own_reply);
+	char *text = call->query ? ecs_query_reply(call->operation, call->request_id, own_reply)
+				 : js_dump(own_reply);
+
+	json_decref(own_reply);
+	send_text(call, 200, text);
+}
+
+/* EC2 has one word for everything that is wrong with who asks. */
+static enum ecs_fault_type type_in_query(enum ecs_fault_type type)
+{
+	switch (type) {
+	case ECS_FAULT_MISSING_TOKEN:
+	case ECS_FAULT_INCOMPLETE_SIGNATURE:
+	case ECS_FAULT_INVALID_SIGNATURE:
+	case ECS_FAULT_UNRECOGNIZED_CLIENT:
+	case ECS_FAULT_REQUEST_EXPIRED:
+		return ECS_FAULT_EC2_AUTH;
+	default:
+		return type;
+	}
 }
 
 void call_fault(struct call *call, const struct ecs_fault *f)
 {
-	send_json(call, ecs_fault_status(f->type),
-		  json_pack("{s:s, s:o}", "__type", ecs_fault_name(f->type), "message",
-			    js_string(f->message, strlen(f->message))));
+	struct ecs_fault told = *f;
+	auto_json json_t *doc = NULL;
+
+	if (call->query) {
+		told.type = type_in_query(f->type);
+		send_text(call, ecs_fault_status(told.type),
+			  ecs_query_fault(call->request_id, &told));
+		return;
+	}
+	doc = json_pack("{s:s, s:o}", "__type", ecs_fault_name(f->type), "message",
+			js_string(f->message, strlen(f->message)));
+	send_text(call, ecs_fault_status(f->type), js_dump(doc));
 }
 
 /* ---- services ---- */
@@ -110,7 +141,7 @@ static void dispatch_berth(struct api *api, const char *operation, json_t *reque
 }
 
 static const struct service {
-	const char *target;  /* in front of the operation */
+	const char *target;  /* in front of the operation; NULL: the query protocol */
 	const char *signing; /* the service's name in a signature's scope */
 	const struct ecs_model *model;
 	void (*dispatch)(struct api *api, const char *operation, json_t *request,
@@ -120,6 +151,8 @@ static const struct service {
 	{"Logs_20140328.", "logs", &ecs_model_logs, dispatch_logs},
 	{"BerthV1.", "berth", &ecs_model_berth, dispatch_berth},
 };
+
+static const struct service ec2 = {NULL, "ec2", &ecs_model_ec2, dispatch_ecs};
 
 static const struct service *service_of(const char *target,
 					const struct ecs_operation **ret_operation)
@@ -184,40 +217,84 @@ static int parse_body(struct http_request *http, json_t **ret, struct ecs_fault 
 	return 0;
 }
 
-static int take_request(const struct listener *l, struct http_request *http,
-			const struct service **ret_service,
-			const struct ecs_operation **ret_operation, json_t **ret_request,
-			struct ecs_fault *f)
+/* What a request is for: the service, or NULL and the fault. */
+static const struct service *take_json(const struct listener *l, struct call *call,
+				       json_t **ret_request, struct ecs_fault *f)
 {
-	const char *target = http_header(http, "X-Amz-Target");
+	const char *target = http_header(call->http, "X-Amz-Target");
+	const struct ecs_operation *operation = NULL;
+	const struct service *service = service_of(target, &operation);
 
-	*ret_service = service_of(target, ret_operation);
-	if (!l->trusted && authenticate(l->api, http, *ret_service, f) < 0)
-		return -1;
-	if (!*ret_service || strcmp(http_method(http), "POST") != 0)
-		return ecs_fault_set(f, ECS_FAULT_UNKNOWN_OPERATION,
-				     "Unknown operation: %s '%.200s'", http_method(http),
-				     target ? target : "");
-	if (parse_body(http, ret_request, f) < 0)
-		return -1;
-	return ecs_model_check((*ret_operation)->request, *ret_request, f);
+	if (!l->trusted && authenticate(l->api, call->http, service, f) < 0)
+		return NULL;
+	if (!service || strcmp(http_method(call->http), "POST") != 0) {
+		(void)ecs_fault_set(f, ECS_FAULT_UNKNOWN_OPERATION,
+				    "Unknown operation: %s '%.200s'", http_method(call->http),
+				    target ? target : "");
+		return NULL;
+	}
+	call->operation = operation->name;
+	if (parse_body(call->http, ret_request, f) < 0 ||
+	    ecs_model_check(operation->request, *ret_request, f) < 0)
+		return NULL;
+	return service;
+}
+
+static const struct service *take_query(const struct listener *l, struct call *call,
+					json_t **ret_request, struct ecs_fault *f)
+{
+	size_t size;
+	const char *body = http_body(call->http, &size), *action;
+	const struct ecs_operation *operation;
+	auto_json json_t *tree = NULL;
+
+	if ((!l->trusted && authenticate(l->api, call->http, &ec2, f) < 0) ||
+	    ecs_query_parse(body, size, &tree, f) < 0)
+		return NULL;
+	action = json_string_value(json_object_get(tree, "Action"));
+	operation = action ? ecs_model_find(ec2.model, action) : NULL;
+	if (!operation) {
+		(void)ecs_fault_set(f, ECS_FAULT_EC2_INVALID_ACTION,
+				    "The action %.200s is not valid for this web service.",
+				    action ? action : "");
+		return NULL;
+	}
+	call->operation = operation->name;
+	if (ecs_query_check(operation->request, tree, ret_request, f) < 0)
+		return NULL;
+	if (json_is_true(json_object_get(*ret_request, "DryRun"))) {
+		(void)ecs_fault_set(f, ECS_FAULT_EC2_DRY_RUN,
+				    "Request would have succeeded, but DryRun flag is set.");
+		return NULL;
+	}
+	return &ec2;
+}
+
+static bool is_form(struct http_request *http)
+{
+	const char *type = http_header(http, "Content-Type");
+
+	return strcmp(http_method(http), "POST") == 0 && type &&
+	       str_starts(type, "application/x-www-form-urlencoded") &&
+	       !http_header(http, "X-Amz-Target");
 }
 
 static void on_request(void *ctx, struct http_request *http)
 {
 	const struct listener *l = ctx;
 	struct call *call = xcalloc(1, sizeof(*call));
-	const struct ecs_operation *operation = NULL;
-	const struct service *service = NULL;
+	const struct service *service;
 	auto_json json_t *request = NULL;
-	struct ecs_fault f;
+	struct ecs_fault f = {.message = ""};
 
 	call->http = http;
+	call->query = is_form(http);
 	random_uuid(call->request_id);
-	if (take_request(l, http, &service, &operation, &request, &f) < 0)
-		call_fault(call, &f);
+	service = (call->query ? take_query : take_json)(l, call, &request, &f);
+	if (service)
+		service->dispatch(l->api, call->operation, request, call);
 	else
-		service->dispatch(l->api, operation->name, request, call);
+		call_fault(call, &f);
 }
 
 /* ---- life ---- */

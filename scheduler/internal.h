@@ -30,6 +30,8 @@ struct ledger;
 struct call {
 	struct http_request *http;
 	char request_id[37];
+	bool query;            /* the query protocol: it is answered in XML */
+	const char *operation; /* of the model; NULL: not known yet */
 };
 
 /* Answer and free the call.  The reply is consumed. */

@@ -11,7 +11,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/vpc.h"
 
 #define STORED_DEPTH 64
 
@@ -39,6 +39,29 @@ static const struct {
 	{"TagResource", tag_resource},
 	{"UntagResource", untag_resource},
 	{"ListTagsForResource", list_tags_for_resource},
+
+	{"CreateVpc", create_vpc},
+	{"DescribeVpcs", describe_vpcs},
+	{"DeleteVpc", delete_vpc},
+	{"DescribeAvailabilityZones", describe_availability_zones},
+	{"CreateSubnet", create_subnet},
+	{"DescribeSubnets", describe_subnets},
+	{"DeleteSubnet", delete_subnet},
+	{"CreateSecurityGroup", create_security_group},
+	{"DescribeSecurityGroups", describe_security_groups},
+	{"DescribeSecurityGroupRules", describe_security_group_rules},
+	{"AuthorizeSecurityGroupIngress", authorize_security_group_ingress},
+	{"AuthorizeSecurityGroupEgress", authorize_security_group_egress},
+	{"RevokeSecurityGroupIngress", revoke_security_group_ingress},
+	{"RevokeSecurityGroupEgress", revoke_security_group_egress},
+	{"DeleteSecurityGroup", delete_security_group},
+	{"DescribeNetworkInterfaces", describe_network_interfaces},
+	{"CreateFlowLogs", create_flow_logs},
+	{"DescribeFlowLogs", describe_flow_logs},
+	{"DeleteFlowLogs", delete_flow_logs},
+	{"CreateTags", create_tags},
+	{"DeleteTags", delete_tags},
+	{"DescribeTags", describe_tags},
 };
 
 /* ---- randomness: xoshiro256** ---- */
@@ -169,6 +192,33 @@ struct core *core_new(const struct core_options *o)
 	return c;
 }
 
+static void free_networks(struct core *c)
+{
+	struct interface *n;
+	struct security_group *g;
+	struct subnet *s;
+	struct vpc *v;
+	struct record *r;
+
+	for (size_t i = 0; map_next(&c->interfaces, &i, &n);)
+		interface_free(n);
+	for (size_t i = 0; map_next(&c->security_groups, &i, &g);)
+		security_group_free(g);
+	for (size_t i = 0; map_next(&c->subnets, &i, &s);)
+		subnet_free(s);
+	for (size_t i = 0; map_next(&c->vpcs, &i, &v);)
+		vpc_free(v);
+	for (size_t i = 0; map_next(&c->flow_logs, &i, &r);) {
+		record_done(r);
+		free(r);
+	}
+	map_done(&c->interfaces);
+	map_done(&c->security_groups);
+	map_done(&c->subnets);
+	map_done(&c->vpcs);
+	map_done(&c->flow_logs);
+}
+
 void core_free(struct core *c)
 {
 	struct cluster *cl;
@@ -183,6 +233,7 @@ void core_free(struct core *c)
 		family_free(family);
 	for (size_t i = 0; map_next(&c->tokens, &i, &token);)
 		token_free(token);
+	free_networks(c);
 	map_done(&c->clusters);
 	map_done(&c->families);
 	map_done(&c->tokens);
@@ -194,38 +245,47 @@ static int load_cluster(struct core *c, json_t *own_doc, struct err *e)
 {
 	const char *name = doc_string(own_doc, "clusterName");
 
-	(void)e;
-	return name ? (cluster_make(c, name, own_doc), 0) : -EUCLEAN;
+	if (!name)
+		return err_set(e, EUCLEAN, "has no name");
+	(void)cluster_make(c, name, own_doc);
+	return 0;
+}
+
+static const struct {
+	const char *prefix;
+	int (*load)(struct core *c, json_t *own_doc, struct err *e);
+} kinds[] = {
+	{"cluster/", load_cluster},
+	{"definition/", definition_load},
+	{"family/", family_load},
+	{"flow-log/", flow_log_load},
+	{"instance/", instance_load},
+	{"interface/", interface_load},
+	{"security-group/", security_group_load},
+	{"subnet/", subnet_load},
+	{"task/", core_task_load},
+	{"vpc/", vpc_load},
+};
+
+static int load(struct core *c, const char *key, json_t *own_doc, struct err *e)
+{
+	if (str_starts(key, "token/"))
+		return token_load(c, key, own_doc);
+	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++)
+		if (str_starts(key, kinds[i].prefix))
+			return kinds[i].load(c, own_doc, e);
+	return err_set(e, EUCLEAN, "is not a document of ours");
 }
 
 int core_load(struct core *c, const char *key, const char *text, struct err *e)
 {
 	json_t *doc = NULL;
-	int r;
 
 	if (js_parse(text, strlen(text), STORED_DEPTH, &doc, e) < 0)
 		return err_wrap(e, "stored %s", key);
-
-	*e = (struct err){0};
-	if (str_starts(key, "cluster/"))
-		r = load_cluster(c, doc, e);
-	else if (str_starts(key, "definition/"))
-		r = definition_load(c, doc, e);
-	else if (str_starts(key, "family/"))
-		r = family_load(c, doc);
-	else if (str_starts(key, "instance/"))
-		r = instance_load(c, doc, e);
-	else if (str_starts(key, "task/"))
-		r = core_task_load(c, doc, e);
-	else if (str_starts(key, "token/"))
-		r = token_load(c, key, doc);
-	else
-		r = -EUCLEAN;
-	if (r == 0)
+	if (load(c, key, doc, e) == 0)
 		return 0;
 	json_decref(doc);
-	if (!e->code)
-		(void)err_set(e, EUCLEAN, "is not a document of ours");
 	return err_wrap(e, "stored %s", key);
 }
 
@@ -240,6 +300,8 @@ void core_loaded(struct core *c, int64_t now_ms)
 
 		assert(reply);
 	}
+	vpc_make_default(c);
+	interfaces_link(c);
 }
 
 json_t *core_call(struct core *c, const char *operation, json_t *request, int64_t now_ms,
@@ -258,6 +320,7 @@ void core_tick(struct core *c, int64_t now_ms)
 {
 	c->now_ms = now_ms;
 	tasks_tick(c);
+	interfaces_tick(c);
 	tokens_tick(c);
 	definitions_tick(c);
 }

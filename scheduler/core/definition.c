@@ -78,13 +78,13 @@ int definition_load(struct core *c, json_t *own_doc, struct err *e)
 	return add_definition(c, own_doc, e) ? 0 : -EUCLEAN;
 }
 
-int family_load(struct core *c, json_t *own_doc)
+int family_load(struct core *c, json_t *own_doc, struct err *e)
 {
 	const char *name = doc_string(own_doc, "family");
 	struct family *family;
 
 	if (!name)
-		return -EUCLEAN;
+		return err_set(e, EUCLEAN, "has no name");
 	family = family_of(c, name);
 	json_decref(family->record.doc);
 	family->record.doc = own_doc;
@@ -119,6 +119,12 @@ struct definition *definition_find(struct core *c, const char *text, struct ecs_
 
 /* ---- register ---- */
 
+static void require(json_t *list, bool needed, const char *name)
+{
+	if (needed)
+		(void)json_array_append_new(list, json_pack("{s:s}", "name", name));
+}
+
 /* What a node must offer; it becomes "requiresAttributes". */
 static json_t *required_attributes(const struct ecs_task_definition *t)
 {
@@ -135,18 +141,10 @@ static json_t *required_attributes(const struct ecs_task_definition *t)
 			json_file |= str_eq(d->log_configuration->log_driver, "json-file");
 		}
 	}
-	if (awslogs)
-		(void)json_array_append_new(
-			list, json_pack("{s:s}", "name",
-					"com.amazonaws.ecs.capability.logging-driver.awslogs"));
-	if (json_file)
-		(void)json_array_append_new(
-			list, json_pack("{s:s}", "name",
-					"com.amazonaws.ecs.capability.logging-driver.json-file"));
-	if (privileged)
-		(void)json_array_append_new(
-			list, json_pack("{s:s}", "name",
-					"com.amazonaws.ecs.capability.privileged-container"));
+	require(list, awslogs, "com.amazonaws.ecs.capability.logging-driver.awslogs");
+	require(list, json_file, "com.amazonaws.ecs.capability.logging-driver.json-file");
+	require(list, privileged, "com.amazonaws.ecs.capability.privileged-container");
+	require(list, str_eq(t->network_mode, "awsvpc"), "ecs.capability.task-eni");
 	return list;
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/vpc.h"
 
 #define DESCRIBE_MAX  100
 #define RESERVED_PORT 22 /* sshd: no task may have it */
@@ -71,6 +71,17 @@ struct instance *instance_by_id(struct core *c, const char *id)
 	for (size_t n = 0; id && map_next(&c->clusters, &n, &cl);)
 		if ((i = map_find(&cl->instances, id)))
 			return i;
+	return NULL;
+}
+
+const char *instance_zone(const struct instance *i)
+{
+	json_t *attribute;
+	size_t n;
+
+	json_array_foreach (json_object_get(i->record.doc, "attributes"), n, attribute)
+		if (str_eq(doc_string(attribute, "name"), "ecs.availability-zone"))
+			return doc_string(attribute, "value");
 	return NULL;
 }
 
@@ -163,6 +174,7 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, int64_t now_
 					    .account = (char *)(uintptr_t)c->o.identity.account,
 					    .report = i->report};
 	effect_send(c, i, ECS_NODE_WELCOME, &welcome);
+	security_groups_send_all(c, i);
 	core_task_send_all(c, i);
 	*ret_instance = i->id;
 	return 0;

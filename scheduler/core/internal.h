@@ -23,6 +23,8 @@ struct record {
 	struct record *next; /* in the list of dirty ones */
 };
 
+struct interface;
+
 struct cluster {
 	struct record record;
 	char *name;
@@ -79,7 +81,8 @@ struct task {
 	struct definition *definition; /* NULL once it was deleted: STOPPED tasks only */
 	struct instance *instance;     /* NULL once it was deregistered */
 	enum task_status last_status;
-	bool stop; /* desiredStatus is STOPPED */
+	bool stop;                   /* desiredStatus is STOPPED */
+	struct interface *interface; /* awsvpc, until it is STOPPED */
 	struct ecs_demand demand;
 	int64_t stopped_at_ms;
 	struct task *next_stopped; /* in order of their end */
@@ -95,6 +98,7 @@ struct core {
 	uint64_t random[4];
 	int64_t now_ms;
 	struct map clusters, families, tokens;
+	struct map vpcs, subnets, security_groups, interfaces, flow_logs; /* vpc.h; by id */
 	struct task *first_stopped, *last_stopped;
 	size_t stopped_count;
 	struct record *first_dirty, **last_dirty;
@@ -164,7 +168,7 @@ void cluster_free(struct cluster *cl);
 /* "family", "family:revision" or ARN; NULL when there is none (a bare family: the latest ACTIVE). */
 struct definition *definition_find(struct core *c, const char *text, struct ecs_fault *f);
 int definition_load(struct core *c, json_t *own_doc, struct err *e);
-int family_load(struct core *c, json_t *own_doc);
+int family_load(struct core *c, json_t *own_doc, struct err *e);
 void family_free(struct family *f);
 void definitions_tick(struct core *c);
 
@@ -173,6 +177,7 @@ void definitions_tick(struct core *c);
 struct instance *instance_find(struct cluster *cl, const struct core *c, const char *text,
 			       struct ecs_fault *f);
 struct instance *instance_by_id(struct core *c, const char *id); /* in whatever cluster */
+const char *instance_zone(const struct instance *i);
 int instance_load(struct core *c, json_t *own_doc, struct err *e);
 void instance_free(struct instance *i);
 
@@ -223,3 +228,14 @@ core_fn register_task_definition, describe_task_definition, list_task_definition
 core_fn run_task, start_task, stop_task, describe_tasks, list_tasks;
 core_fn list_container_instances, describe_container_instances;
 core_fn tag_resource, untag_resource, list_tags_for_resource;
+
+/* of EC2 */
+core_fn create_vpc, describe_vpcs, delete_vpc, describe_availability_zones;
+core_fn create_subnet, describe_subnets, delete_subnet;
+core_fn create_security_group, describe_security_groups, delete_security_group,
+	describe_security_group_rules;
+core_fn authorize_security_group_ingress, authorize_security_group_egress,
+	revoke_security_group_ingress, revoke_security_group_egress;
+core_fn describe_network_interfaces;
+core_fn create_flow_logs, describe_flow_logs, delete_flow_logs;
+core_fn create_tags, delete_tags, describe_tags;

@@ -40,6 +40,9 @@ static const struct ecs_port_mapping *next_static_port(const struct definition *
 {
 	const struct js_list *containers = &d->parsed.containers;
 
+	if (str_eq(d->parsed.network_mode, "awsvpc"))
+		return NULL; /* they are ports of the task's own address */
+
 	for (; *container < containers->count; (*container)++, *port = 0) {
 		const struct js_list *ports = &JS_AT(*containers, struct ecs_container_definition,
 						     *container)

@@ -7,7 +7,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/vpc.h"
 
 #define DESCRIBE_MAX 100
 
@@ -64,6 +64,8 @@ void core_task_stopped(struct core *c, struct task *t)
 		place_give_back(t->instance, t->definition, &t->demand);
 	if (t->definition)
 		t->definition->tasks--;
+	if (t->interface)
+		interface_release(c, take_ptr(t->interface));
 	t->stopped_at_ms = doc_integer(t->record.doc, "_stoppedAt", c->now_ms);
 	(void)json_object_set_new(t->record.doc, "_stoppedAt", json_integer(t->stopped_at_ms));
 
@@ -159,6 +161,10 @@ static void describe_to_node(const struct task *t, struct arena *a, struct ecs_n
 	(void)ecs_task_definition_decode(json_object_get(doc, "_effective"), a, &ret->definition,
 					 &e);
 
+	if (t->interface) {
+		ret->network_interface = arena_alloc(a, sizeof(*ret->network_interface));
+		interface_describe_to_node(t->interface, a, ret->network_interface);
+	}
 	ret->containers.count = json_array_size(containers);
 	ret->containers.items = items = arena_alloc(a,
 						    (ret->containers.count + 1) * sizeof(*items));

@@ -10,7 +10,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/vpc.h"
 
 #define REASON_MAX 1024 /* characters, as the ECS agent trims them */
 
@@ -78,6 +78,15 @@ static void take_container(json_t *containers, const struct ecs_container_state 
 	}
 }
 
+static const char *attachment_status(enum task_status s)
+{
+	if (s < TASK_ACTIVATING)
+		return "PRECREATED";
+	if (s < TASK_DEPROVISIONING)
+		return "ATTACHED";
+	return s == TASK_STOPPED ? "DELETED" : "DETACHING";
+}
+
 static void take_task(struct core *c, struct task *t, const struct ecs_task_state *s)
 {
 	json_t *doc = t->record.doc;
@@ -99,6 +108,8 @@ static void take_task(struct core *c, struct task *t, const struct ecs_task_stat
 		set_reason(doc, "stoppedReason", s->stopped_reason);
 	}
 	core_task_set_status(t, (enum task_status)status);
+	if (t->interface)
+		interface_set_attachment(doc, attachment_status(t->last_status));
 	if (status >= TASK_DEACTIVATING && !t->stop) {
 		t->stop = true;
 		doc_set_string(doc, "desiredStatus", "STOPPED");

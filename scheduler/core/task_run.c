@@ -10,7 +10,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/vpc.h"
 
 #define RUN_COUNT_MAX   10
 #define START_COUNT_MAX 10
@@ -177,7 +177,8 @@ static int launch_prepare(struct launch *l, struct core *c, const json_t *reques
 			       : ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition not found.");
 	if (l->definition->status != DEFINITION_ACTIVE)
 		return ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition is inactive");
-	if (merge_overrides(l, f) < 0)
+	if (interface_check(c, request, l->definition->parsed.network_mode, f) < 0 ||
+	    merge_overrides(l, f) < 0)
 		return -1;
 	l->overrides = show_overrides(l);
 	return 0;
@@ -226,6 +227,11 @@ static void set_tags(const struct launch *l, json_t *doc)
 	}
 }
 
+static bool is_awsvpc(const struct launch *l)
+{
+	return str_eq(l->definition->parsed.network_mode, "awsvpc");
+}
+
 static json_t *make_document(struct launch *l, const struct instance *i, const char *id)
 {
 	const char *group = doc_string(l->request, "group"),
@@ -244,8 +250,8 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 		json_object_get(l->definition->record.doc, "taskDefinitionArn"),
 		"containerInstanceArn", json_object_get(i->record.doc, "containerInstanceArn"),
 		"attachments", json_array(), "containers", containers, "lastStatus",
-		core_task_status_name(TASK_PENDING), "desiredStatus", "RUNNING", "connectivity",
-		"CONNECTED");
+		core_task_status_name(is_awsvpc(l) ? TASK_PROVISIONING : TASK_PENDING),
+		"desiredStatus", "RUNNING", "connectivity", "CONNECTED");
 	(void)json_object_set(doc, "overrides", l->overrides);
 	(void)json_object_set_new(doc, "cpu", json_sprintf("%lld", (long long)l->demand.cpu_units));
 	(void)json_object_set_new(doc, "memory",
@@ -267,16 +273,26 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 	return doc;
 }
 
+/* NULL: there is no address for it. */
 static struct task *make_task(struct launch *l, struct instance *i)
 {
-	struct task *t = xcalloc(1, sizeof(*t));
+	struct interface *interface = NULL;
+	struct task *t;
 	char id[ECS_ID_LEN + 1];
 	json_t *doc;
 
 	do
 		core_random_hex(l->c, id, ECS_ID_LEN);
 	while (map_find(&l->cluster->tasks, id));
+	if (is_awsvpc(l)) {
+		interface = interface_make(l->c, l->request, i, l->cluster->name, id);
+		if (!interface)
+			return NULL;
+	}
+	t = xcalloc(1, sizeof(*t));
 	doc = make_document(l, i, id);
+	if (interface)
+		interface_show_in_task(interface, doc);
 	doc_set_string(doc, "_id", id);
 	doc_set_string(doc, "_cluster", l->cluster->name);
 	(void)json_object_set_new(
@@ -291,8 +307,9 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	t->cluster = l->cluster;
 	t->definition = l->definition;
 	t->instance = i;
+	t->interface = interface;
 	t->demand = l->demand;
-	t->last_status = TASK_PENDING;
+	t->last_status = interface ? TASK_PROVISIONING : TASK_PENDING;
 	record_init(&t->record, doc, "task/%s/%s", l->cluster->name, id);
 	(void)map_put(&l->cluster->tasks, id, t);
 
@@ -321,6 +338,13 @@ static json_t *show_again(const struct cluster *cl, const json_t *ids)
 	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", json_array());
 }
 
+static const char *refusal_of(const struct launch *l, const struct instance *i)
+{
+	const char *refusal = place_refusal(i, l->definition, &l->demand);
+
+	return refusal ? refusal : interface_zone_refusal(l->c, l->request, i);
+}
+
 /* The instance with the least left that still has room: binpack, then the first. */
 static struct instance *choose(const struct launch *l, json_t *failures)
 {
@@ -328,7 +352,7 @@ static struct instance *choose(const struct launch *l, json_t *failures)
 	auto_json json_t *refusals = json_array();
 
 	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);) {
-		const char *refusal = place_refusal(i, l->definition, &l->demand);
+		const char *refusal = refusal_of(l, i);
 
 		if (refusal)
 			(void)json_array_append_new(
@@ -344,12 +368,22 @@ static struct instance *choose(const struct launch *l, json_t *failures)
 	return best;
 }
 
-static void add_task(struct launch *l, struct instance *i, json_t *tasks, json_t *ids)
+static void add_task(struct launch *l, struct instance *i, json_t *tasks, json_t *failures,
+		     json_t *ids)
 {
 	struct task *t = make_task(l, i);
+	json_t *failure;
 
-	(void)json_array_append_new(tasks, doc_public(t->record.doc, true));
-	(void)json_array_append_new(ids, json_string(t->id));
+	if (t) {
+		(void)json_array_append_new(tasks, doc_public(t->record.doc, true));
+		(void)json_array_append_new(ids, json_string(t->id));
+		return;
+	}
+	failure = doc_failure(doc_string(i->record.doc, "containerInstanceArn"), "RESOURCE:ENI");
+	doc_set_string(failure, "detail",
+		       "None of the subnets has enough free addresses to satisfy the request "
+		       "(ErrorCode: InsufficientFreeAddressesInSubnet)");
+	(void)json_array_append_new(failures, failure);
 }
 
 json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
@@ -380,7 +414,7 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 	failures = json_array();
 	ids = json_array();
 	while (count-- && (i = choose(&l, failures)))
-		add_task(&l, i, tasks, ids);
+		add_task(&l, i, tasks, failures, ids);
 	if (json_array_size(ids))
 		token_keep(c, l.cluster, request, ids);
 	else
@@ -395,11 +429,11 @@ static void start_on(struct launch *l, const char *name, json_t *tasks, json_t *
 {
 	struct ecs_fault ignored;
 	struct instance *i = instance_find(l->cluster, l->c, name, &ignored);
-	const char *refusal = i ? place_refusal(i, l->definition, &l->demand) : "MISSING";
+	const char *refusal = i ? refusal_of(l, i) : "MISSING";
 	char arn[ECS_ARN_SIZE];
 
 	if (!refusal) {
-		add_task(l, i, tasks, ids);
+		add_task(l, i, tasks, failures, ids);
 		return;
 	}
 	if (str_starts(name, "arn:"))

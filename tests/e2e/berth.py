@@ -177,9 +177,8 @@ class Daemon:
     def berth(self, *argv, check=True, **kw):
         return run(os.path.join(BUILD, "berth"), "--root", self.root, *argv, check=check, **kw)
 
-    def call(self, target, body=None):
-        """A request over the local socket, as it is; status and document."""
-        data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
+    def post(self, header, data):
+        """A request over the local socket, as it is; status and body."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(60)
             directory = os.open(os.path.join(self.root, "run/berth"), os.O_PATH)
@@ -187,13 +186,21 @@ class Daemon:
                 s.connect(f"/proc/self/fd/{directory}/api.sock")
             finally:
                 os.close(directory)
-            s.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Amz-Target: " + target.encode()
+            s.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + header.encode()
                       + b"\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
             answer = b"".join(iter(lambda: s.recv(65536), b""))
         head, _, text = answer.partition(b"\r\n\r\n")
         if not head:
-            raise ConnectionError(f"{target}: the server hung up without an answer")
-        return int(head.split()[1]), json.loads(text) if text else {}
+            raise ConnectionError(f"{header}: the server hung up without an answer")
+        return int(head.split()[1]), text.decode()
+
+    def call(self, target, body=None):
+        data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
+        status, text = self.post("X-Amz-Target: " + target, data)
+        return status, json.loads(text) if text else {}
+
+    def form(self, body):
+        return self.post("Content-Type: application/x-www-form-urlencoded", body.encode())
 
     def ecs(self, operation, **body):
         status, doc = self.call("AmazonEC2ContainerServiceV20141113." + operation, body)

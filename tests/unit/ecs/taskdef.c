@@ -28,105 +28,108 @@ static int check(const char *text, struct ecs_fault *f)
 	"{\"family\":\"f\"," task "\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\"," \
 	"\"memory\":64," container "\"cpu\":0}]}"
 
+static const struct {
+	const char *text, *says; /* NULL: it is accepted */
+} rules[] = {
+	{WITH("", ""), NULL},
+	{"{\"family\":\"\",\"containerDefinitions\":[]}", "Family should not be null or empty"},
+	{"{\"family\":\"a b\",\"containerDefinitions\":[]}", "Family contains invalid characters"},
+	{"{\"family\":\"f\",\"containerDefinitions\":[]}", "should not be null or empty"},
+	{"{\"family\":\"f\",\"containerDefinitions\":[{\"image\":\"i\",\"memory\":64}]}",
+	 "Container.name should not be null or empty"},
+	{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"memory\":64}]}",
+	 "Container.image should not be null or empty"},
+	{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\"}]}",
+	 "At least one of 'memory' or 'memoryReservation' must be specified"},
+	{"{\"family\":\"f\",\"memory\":\"512\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\"}]}",
+	 NULL},
+	{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":5}]}",
+	 "'memory' is 5 MiB, the minimum is 6 MiB"},
+	{WITH("", "\"memoryReservation\":128,"), "must be greater than 'memoryReservation'"},
+	{WITH("\"memory\":\"32\",", ""), "greater than that of the task"},
+	{WITH("", "\"essential\":false,"), "At least one container must be essential"},
+	{WITH("\"cpu\":\"64\",", ""), "Invalid 'cpu' setting for task"},
+	{WITH("\"cpu\":\".25 vCPU\",", ""), NULL},
+	{WITH("\"memory\":\"half\",", ""), "Invalid 'memory' setting for task"},
+	{WITH("\"networkMode\":\"awsvpc\",", ""), NULL},
+	{WITH("\"networkMode\":\"awsvpc\",", "\"hostname\":\"h\","),
+	 "hostname is not supported on container when networkMode=awsvpc"},
+	{WITH("\"networkMode\":\"awsvpc\",",
+	      "\"portMappings\":[{\"containerPort\":80,\"hostPort\":81}],"),
+	 "When networkMode=awsvpc, the host ports and container ports"},
+	{WITH("\"networkMode\":\"awsvpc\",",
+	      "\"portMappings\":[{\"containerPort\":80},{\"containerPort\":80}],"),
+	 "Host port 80/tcp is mapped twice"},
+	{WITH("\"requiresCompatibilities\":[\"FARGATE\"],", ""),
+	 "requiresCompatibilities 'FARGATE'"},
+	{WITH("\"requiresCompatibilities\":[\"EC2\",\"EXTERNAL\"],", ""), NULL},
+	{WITH("", "\"portMappings\":[{\"containerPort\":80}],"), NULL},
+	{WITH("", "\"portMappings\":[{\"containerPort\":0}],"), "Invalid container port 0"},
+	{WITH("", "\"portMappings\":[{\"containerPort\":80,\"hostPort\":65536}],"),
+	 "Invalid host port"},
+	{WITH("", "\"portMappings\":[{\"containerPort\":80,\"hostPort\":8080},"
+		  "{\"containerPort\":81,\"hostPort\":8080}],"),
+	 "Host port 8080/tcp is mapped twice"},
+	{WITH("", "\"portMappings\":[{\"containerPort\":80,\"hostPort\":8080},"
+		  "{\"containerPort\":81,\"hostPort\":8080,\"protocol\":\"udp\"}],"),
+	 NULL},
+	{WITH("\"networkMode\":\"host\",",
+	      "\"portMappings\":[{\"containerPort\":80,\"hostPort\":81}],"),
+	 "host ports and container ports in port mappings must match"},
+	{WITH("\"networkMode\":\"none\",", "\"portMappings\":[{\"containerPort\":80}],"),
+	 "not allowed when networkMode=none"},
+	{WITH("", "\"mountPoints\":[{\"sourceVolume\":\"v\",\"containerPath\":\"/v\"}],"),
+	 "Unknown volume 'v'"},
+	{WITH("\"volumes\":[{\"name\":\"v\"}],",
+	      "\"mountPoints\":[{\"sourceVolume\":\"v\",\"containerPath\":\"v\"}],"),
+	 "must be an absolute path"},
+	{WITH("\"volumes\":[{\"name\":\"v\",\"host\":{\"sourcePath\":\"tmp\"}}],", ""),
+	 "is not an absolute path"},
+	{WITH("\"volumes\":[{\"name\":\"v\"},{\"name\":\"v\"}],", ""), "'v' is used twice"},
+	{WITH("", "\"linuxParameters\":{\"capabilities\":{\"add\":[\"NET_ADMIN\",\"FLY\"]}},"),
+	 "Unknown capability 'FLY'"},
+	{WITH("", "\"ulimits\":[{\"name\":\"nofile\",\"softLimit\":10,\"hardLimit\":5}],"),
+	 "over the hard limit"},
+	{WITH("", "\"systemControls\":[{\"namespace\":\"kernel.panic\",\"value\":\"1\"}],"),
+	 "not one that a container may set"},
+	{WITH("", "\"systemControls\":[{\"namespace\":\"net.core.somaxconn\",\"value\":\"1\"}],"),
+	 NULL},
+	{WITH("", "\"dnsServers\":[\"dns.example\"],"), "which is not an IP address"},
+	{WITH("", "\"extraHosts\":[{\"hostname\":\"h\",\"ipAddress\":\"::1\"}],"), NULL},
+	{WITH("", "\"environment\":[{\"name\":\"A=B\",\"value\":\"\"}],"),
+	 "Invalid environment variable name"},
+	{WITH("", "\"logConfiguration\":{\"logDriver\":\"syslog\"},"),
+	 "Log driver 'syslog' is not supported"},
+	{WITH("", "\"logConfiguration\":{\"logDriver\":\"awslogs\"},"),
+	 "requires options: awslogs-group"},
+	{WITH("",
+	      "\"logConfiguration\":{\"logDriver\":\"awslogs\",\"options\":{\"awslogs-group\":\"g\","
+	      "\"awslogs-region\":\"eu-west-1\"}},"),
+	 "is not this server's region 'us-east-1'"},
+	{WITH("",
+	      "\"logConfiguration\":{\"logDriver\":\"awslogs\",\"options\":{\"awslogs-group\":\"g\","
+	      "\"awslogs-multiline-pattern\":\"^x\"}},"),
+	 "does not support the option 'awslogs-multiline-pattern'"},
+	{WITH("",
+	      "\"logConfiguration\":{\"logDriver\":\"json-file\",\"options\":{\"max-size\":\"1x\"}},"),
+	 "is not a size"},
+	{WITH("", "\"stopTimeout\":-1,"), "'stopTimeout' must be from 0"},
+	{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":64},"
+	 "{\"name\":\"a\",\"image\":\"i\",\"memory\":64}]}",
+	 "'a' is used twice"},
+};
+
 static void the_rules_of_ecs_are_told_by_name(void **state)
 {
-	static const struct {
-		const char *text, *says; /* NULL: it is accepted */
-	} rows[] = {
-		{WITH("", ""), NULL},
-		{"{\"family\":\"\",\"containerDefinitions\":[]}",
-		 "Family should not be null or empty"},
-		{"{\"family\":\"a b\",\"containerDefinitions\":[]}",
-		 "Family contains invalid characters"},
-		{"{\"family\":\"f\",\"containerDefinitions\":[]}", "should not be null or empty"},
-		{"{\"family\":\"f\",\"containerDefinitions\":[{\"image\":\"i\",\"memory\":64}]}",
-		 "Container.name should not be null or empty"},
-		{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"memory\":64}]}",
-		 "Container.image should not be null or empty"},
-		{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\"}]}",
-		 "At least one of 'memory' or 'memoryReservation' must be specified"},
-		{"{\"family\":\"f\",\"memory\":\"512\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\"}]}",
-		 NULL},
-		{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":5}]}",
-		 "'memory' is 5 MiB, the minimum is 6 MiB"},
-		{WITH("", "\"memoryReservation\":128,"),
-		 "must be greater than 'memoryReservation'"},
-		{WITH("\"memory\":\"32\",", ""), "greater than that of the task"},
-		{WITH("", "\"essential\":false,"), "At least one container must be essential"},
-		{WITH("\"cpu\":\"64\",", ""), "Invalid 'cpu' setting for task"},
-		{WITH("\"cpu\":\".25 vCPU\",", ""), NULL},
-		{WITH("\"memory\":\"half\",", ""), "Invalid 'memory' setting for task"},
-		{WITH("\"networkMode\":\"awsvpc\",", ""), "networkMode 'awsvpc' is not supported"},
-		{WITH("\"requiresCompatibilities\":[\"FARGATE\"],", ""),
-		 "requiresCompatibilities 'FARGATE'"},
-		{WITH("\"requiresCompatibilities\":[\"EC2\",\"EXTERNAL\"],", ""), NULL},
-		{WITH("", "\"portMappings\":[{\"containerPort\":80}],"), NULL},
-		{WITH("", "\"portMappings\":[{\"containerPort\":0}],"), "Invalid container port 0"},
-		{WITH("", "\"portMappings\":[{\"containerPort\":80,\"hostPort\":65536}],"),
-		 "Invalid host port"},
-		{WITH("", "\"portMappings\":[{\"containerPort\":80,\"hostPort\":8080},"
-			  "{\"containerPort\":81,\"hostPort\":8080}],"),
-		 "Host port 8080/tcp is mapped twice"},
-		{WITH("", "\"portMappings\":[{\"containerPort\":80,\"hostPort\":8080},"
-			  "{\"containerPort\":81,\"hostPort\":8080,\"protocol\":\"udp\"}],"),
-		 NULL},
-		{WITH("\"networkMode\":\"host\",",
-		      "\"portMappings\":[{\"containerPort\":80,\"hostPort\":81}],"),
-		 "host ports and container ports in port mappings must match"},
-		{WITH("\"networkMode\":\"none\",", "\"portMappings\":[{\"containerPort\":80}],"),
-		 "not allowed when networkMode=none"},
-		{WITH("", "\"mountPoints\":[{\"sourceVolume\":\"v\",\"containerPath\":\"/v\"}],"),
-		 "Unknown volume 'v'"},
-		{WITH("\"volumes\":[{\"name\":\"v\"}],",
-		      "\"mountPoints\":[{\"sourceVolume\":\"v\",\"containerPath\":\"v\"}],"),
-		 "must be an absolute path"},
-		{WITH("\"volumes\":[{\"name\":\"v\",\"host\":{\"sourcePath\":\"tmp\"}}],", ""),
-		 "is not an absolute path"},
-		{WITH("\"volumes\":[{\"name\":\"v\"},{\"name\":\"v\"}],", ""), "'v' is used twice"},
-		{WITH("",
-		      "\"linuxParameters\":{\"capabilities\":{\"add\":[\"NET_ADMIN\",\"FLY\"]}},"),
-		 "Unknown capability 'FLY'"},
-		{WITH("", "\"ulimits\":[{\"name\":\"nofile\",\"softLimit\":10,\"hardLimit\":5}],"),
-		 "over the hard limit"},
-		{WITH("", "\"systemControls\":[{\"namespace\":\"kernel.panic\",\"value\":\"1\"}],"),
-		 "not one that a container may set"},
-		{WITH("",
-		      "\"systemControls\":[{\"namespace\":\"net.core.somaxconn\",\"value\":\"1\"}],"),
-		 NULL},
-		{WITH("", "\"dnsServers\":[\"dns.example\"],"), "which is not an IP address"},
-		{WITH("", "\"extraHosts\":[{\"hostname\":\"h\",\"ipAddress\":\"::1\"}],"), NULL},
-		{WITH("", "\"environment\":[{\"name\":\"A=B\",\"value\":\"\"}],"),
-		 "Invalid environment variable name"},
-		{WITH("", "\"logConfiguration\":{\"logDriver\":\"syslog\"},"),
-		 "Log driver 'syslog' is not supported"},
-		{WITH("", "\"logConfiguration\":{\"logDriver\":\"awslogs\"},"),
-		 "requires options: awslogs-group"},
-		{WITH("",
-		      "\"logConfiguration\":{\"logDriver\":\"awslogs\",\"options\":{\"awslogs-group\":\"g\","
-		      "\"awslogs-region\":\"eu-west-1\"}},"),
-		 "is not this server's region 'us-east-1'"},
-		{WITH("",
-		      "\"logConfiguration\":{\"logDriver\":\"awslogs\",\"options\":{\"awslogs-group\":\"g\","
-		      "\"awslogs-multiline-pattern\":\"^x\"}},"),
-		 "does not support the option 'awslogs-multiline-pattern'"},
-		{WITH("",
-		      "\"logConfiguration\":{\"logDriver\":\"json-file\",\"options\":{\"max-size\":\"1x\"}},"),
-		 "is not a size"},
-		{WITH("", "\"stopTimeout\":-1,"), "'stopTimeout' must be from 0"},
-		{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":64},"
-		 "{\"name\":\"a\",\"image\":\"i\",\"memory\":64}]}",
-		 "'a' is used twice"},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
 		struct ecs_fault f;
-		int r = check(rows[i].text, &f);
+		int r = check(rules[i].text, &f);
 
-		if ((r < 0) != (rows[i].says != NULL))
-			fail_msg("%s: %d: %s", rows[i].text, r, f.message);
-		if (r < 0 && (!strstr(f.message, rows[i].says) || f.type != ECS_FAULT_CLIENT))
-			fail_msg("%s: %s: %s", rows[i].text, ecs_fault_name(f.type), f.message);
+		if ((r < 0) != (rules[i].says != NULL))
+			fail_msg("%s: %d: %s", rules[i].text, r, f.message);
+		if (r < 0 && (!strstr(f.message, rules[i].says) || f.type != ECS_FAULT_CLIENT))
+			fail_msg("%s: %s: %s", rules[i].text, ecs_fault_name(f.type), f.message);
 	}
 }
 

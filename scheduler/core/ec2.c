@@ -1,0 +1,447 @@
+/* scheduler/core/ec2.c - what all kinds of EC2 objects have in common
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Filters: all of a request have to match, of each at least one of its values;
+ * '*' and '?' stand for any characters, as in Filter of the EC2 API reference.
+ */
+#include <fnmatch.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "scheduler/core/vpc.h"
+
+#define FILTERS_MAX   200
+#define IDS_MAX       1000
+#define PAGE_MAX      1000
+#define TAGS_MAX      50
+#define TAG_KEY_MAX   127
+#define TAG_VALUE_MAX 255
+#define ID_DIGITS     17
+
+/* ---- filters ---- */
+
+static bool matches_text(const char *text, const json_t *values)
+{
+	json_t *value;
+	size_t i;
+
+	json_array_foreach (values, i, value)
+		if (fnmatch(json_string_value(value), text, FNM_NOESCAPE) == 0)
+			return true;
+	return false;
+}
+
+static bool matches_leaf(const json_t *v, const json_t *values)
+{
+	char number[24];
+
+	if (json_is_string(v))
+		return matches_text(json_string_value(v), values);
+	if (json_is_boolean(v))
+		return matches_text(json_is_true(v) ? "true" : "false", values);
+	if (!json_is_integer(v))
+		return false;
+	(void)snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(v));
+	return matches_text(number, values);
+}
+
+/* Any leaf at the path, through every element of the lists on the way. */
+static bool matches_path(const json_t *v, const char *path, const json_t *values)
+{
+	size_t len = strcspn(path, "."), i;
+	const json_t *element;
+
+	if (json_is_array(v)) {
+		json_array_foreach (v, i, element)
+			if (matches_path(element, path, values))
+				return true;
+		return false;
+	}
+	if (!*path)
+		return matches_leaf(v, values);
+	v = json_object_getn(v, path, len);
+	return v && matches_path(v, path + len + (path[len] == '.'), values);
+}
+
+static bool matches_tag(const json_t *doc, const char *key, const json_t *values)
+{
+	json_t *tag;
+	size_t i;
+
+	json_array_foreach (json_object_get(doc, "tagSet"), i, tag)
+		if (str_eq(doc_string(tag, "key"), key) &&
+		    matches_text(doc_string(tag, "value"), values))
+			return true;
+	return false;
+}
+
+static const struct ec2_filter *filter_named(const struct ec2_kind *kind, const char *name)
+{
+	static const struct ec2_filter tag_key = {"tag-key", "tagSet.key"};
+
+	for (const struct ec2_filter *filter = kind->filters; filter->name; filter++)
+		if (strcmp(filter->name, name) == 0)
+			return filter;
+	return strcmp(name, tag_key.name) == 0 ? &tag_key : NULL;
+}
+
+static int check_filters(const struct ec2_kind *kind, const json_t *filters, struct ecs_fault *f)
+{
+	json_t *filter;
+	size_t i;
+
+	if (json_array_size(filters) > FILTERS_MAX)
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE, "More than %d filters.",
+				     FILTERS_MAX);
+	json_array_foreach (filters, i, filter) {
+		const char *name = doc_string(filter, "Name");
+
+		if (!name || (!str_starts(name, "tag:") && !filter_named(kind, name)))
+			return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+					     "The filter '%.200s' is invalid", name ? name : "");
+	}
+	return 0;
+}
+
+static bool matches(const struct ec2_kind *kind, const json_t *doc, const json_t *filters)
+{
+	json_t *filter;
+	size_t i;
+
+	json_array_foreach (filters, i, filter) {
+		const char *name = doc_string(filter, "Name");
+		const json_t *values = json_object_get(filter, "Value");
+
+		if (str_starts(name, "tag:")
+			    ? !matches_tag(doc, name + 4, values)
+			    : !matches_path(doc, filter_named(kind, name)->path, values))
+			return false;
+	}
+	return true;
+}
+
+/* ---- descriptions ---- */
+
+void *ec2_find(const struct map *objects, const struct ec2_kind *kind, const char *id,
+	       struct ecs_fault *f)
+{
+	void *object = id ? map_find(objects, id) : NULL;
+
+	if (!object)
+		(void)ecs_fault_set(f, kind->absent, "The %s '%.200s' does not exist", kind->word,
+				    id ? id : "");
+	return object;
+}
+
+static bool is_wanted(const json_t *ids, const char *id)
+{
+	json_t *wanted;
+	size_t i;
+
+	json_array_foreach (ids, i, wanted)
+		if (str_eq(json_string_value(wanted), id))
+			return true;
+	return !json_array_size(ids);
+}
+
+static const json_t *doc_named(const json_t *docs, const struct ec2_kind *kind, const char *id)
+{
+	json_t *doc;
+	size_t i;
+
+	json_array_foreach (docs, i, doc)
+		if (str_eq(doc_string(doc, kind->id), id))
+			return doc;
+	return NULL;
+}
+
+static int check_ids(const struct ec2_kind *kind, const json_t *docs, const json_t *ids,
+		     struct ecs_fault *f)
+{
+	json_t *id;
+	size_t i;
+
+	if (json_array_size(ids) > IDS_MAX)
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE, "More than %d ids.", IDS_MAX);
+	json_array_foreach (ids, i, id)
+		if (!doc_named(docs, kind, json_string_value(id)))
+			return ecs_fault_set(f, kind->absent, "The %s '%.200s' does not exist",
+					     kind->word, json_string_value(id));
+	return 0;
+}
+
+/* The page's first place, from a token that an earlier page gave: "@" and a number. */
+static int open_token(const json_t *request, uint32_t *ret, struct ecs_fault *f)
+{
+	const char *token = doc_string(request, "NextToken");
+	auto_free char *text = NULL;
+	size_t size;
+
+	*ret = 0;
+	if (!token)
+		return 0;
+	text = (char *)base64_decode(token, &size);
+	if (!text || text[0] != '@' || strlen(text) != size ||
+	    !parse_u32(text + 1, UINT32_MAX, ret))
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "Invalid value '%.200s' for NextToken", token);
+	return 0;
+}
+
+json_t *ec2_describe_list(const struct ec2_kind *kind, json_t *own_docs, const json_t *request,
+			  struct ecs_fault *f)
+{
+	auto_json json_t *docs = own_docs;
+	const json_t *ids = json_object_get(request, kind->ids),
+		     *filters = json_object_get(request, "Filter");
+	int64_t limit = doc_integer(request, "MaxResults", PAGE_MAX);
+	json_t *set, *reply, *doc;
+	uint32_t first, seen = 0;
+	size_t i;
+
+	if (check_ids(kind, docs, ids, f) < 0 || check_filters(kind, filters, f) < 0 ||
+	    open_token(request, &first, f) < 0)
+		return NULL;
+	set = json_array();
+	reply = json_pack("{s:o}", kind->set, set);
+	json_array_foreach (docs, i, doc) {
+		if (!is_wanted(ids, doc_string(doc, kind->id)) || !matches(kind, doc, filters) ||
+		    seen++ < first)
+			continue;
+		if ((int64_t)json_array_size(set) == limit) {
+			auto_free char *text = xasprintf("@%u", first + (uint32_t)limit);
+			auto_free char *token = base64_encode(text, strlen(text));
+
+			doc_set_string(reply, "nextToken", token);
+			break;
+		}
+		(void)json_array_append(set, doc);
+	}
+	return reply;
+}
+
+json_t *ec2_describe(struct core *c, const struct ec2_kind *kind, const struct map *objects,
+		     const json_t *request, struct ecs_fault *f)
+{
+	json_t *docs = json_array(), *doc;
+	struct record *r;
+
+	for (size_t i = 0; map_next(objects, &i, &r);)
+		if ((doc = kind->show ? kind->show(c, r) : doc_public(r->doc, false)))
+			(void)json_array_append_new(docs, doc);
+	return ec2_describe_list(kind, docs, request, f);
+}
+
+void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
+		 char ret[EC2_ID_SIZE])
+{
+	char digits[ID_DIGITS + 1];
+
+	do {
+		core_random_hex(c, digits, ID_DIGITS);
+		(void)snprintf(ret, EC2_ID_SIZE, "%s-%s", prefix, digits);
+	} while (objects && map_find(objects, ret));
+}
+
+/* ---- tags ---- */
+
+static int check_tag(const json_t *tag, struct ecs_fault *f)
+{
+	const char *key = doc_string(tag, "Key"), *value = doc_string(tag, "Value");
+
+	if (!key || !*key || strlen(key) > TAG_KEY_MAX || (value && strlen(value) > TAG_VALUE_MAX))
+		return ecs_fault_set(
+			f, ECS_FAULT_EC2_INVALID_VALUE,
+			"Tag '%.130s': a key has 1 to %d characters, a value at most %d.",
+			key ? key : "", TAG_KEY_MAX, TAG_VALUE_MAX);
+	if (str_starts(key, "aws:"))
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "Tag keys starting with 'aws:' are reserved for internal use");
+	return 0;
+}
+
+static json_t *tag_with(json_t *tags, const char *key, size_t *ret_index)
+{
+	json_t *tag;
+	size_t i;
+
+	json_array_foreach (tags, i, tag) {
+		if (str_eq(doc_string(tag, "key"), key)) {
+			*ret_index = i;
+			return tag;
+		}
+	}
+	return NULL;
+}
+
+/* Add or replace; the set is the document's own. */
+static int add_tags(json_t *doc, const json_t *tags, struct ecs_fault *f)
+{
+	json_t *set = json_object_get(doc, "tagSet"), *tag;
+	size_t i, at;
+
+	json_array_foreach (tags, i, tag) {
+		const char *key = doc_string(tag, "Key"), *value = doc_string(tag, "Value");
+
+		if (check_tag(tag, f) < 0)
+			return -1;
+		if (tag_with(set, key, &at))
+			(void)json_array_remove(set, at);
+		(void)json_array_append_new(
+			set, json_pack("{s:s, s:s}", "key", key, "value", value ? value : ""));
+	}
+	if (json_array_size(set) > TAGS_MAX)
+		return ecs_fault_set(f, ECS_FAULT_EC2_TAGS_EXCEEDED, "More than %d tags.",
+				     TAGS_MAX);
+	return 0;
+}
+
+int ec2_take_tags(const json_t *request, const char *resource_type, json_t *doc,
+		  struct ecs_fault *f)
+{
+	json_t *specification;
+	size_t i;
+
+	(void)json_object_set_new(doc, "tagSet", json_array());
+	json_array_foreach (json_object_get(request, "TagSpecification"), i, specification) {
+		if (!str_eq(doc_string(specification, "ResourceType"), resource_type))
+			return ecs_fault_set(
+				f, ECS_FAULT_EC2_INVALID_VALUE,
+				"'%.100s' is not a valid taggable resource type for this operation.",
+				doc_string(specification, "ResourceType"));
+		if (add_tags(doc, json_object_get(specification, "Tag"), f) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* What can be tagged, by the beginning of its id. */
+static struct record *taggable(struct core *c, const char *id, const char **ret_type)
+{
+	const struct {
+		const char *prefix, *type;
+		const struct map *objects;
+	} kinds[] = {
+		{"vpc-", "vpc", &c->vpcs},
+		{"subnet-", "subnet", &c->subnets},
+		{"sg-", "security-group", &c->security_groups},
+		{"eni-", "network-interface", &c->interfaces},
+		{"fl-", "vpc-flow-log", &c->flow_logs},
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
+		if (str_starts(id, kinds[i].prefix)) {
+			*ret_type = kinds[i].type;
+			return map_find(kinds[i].objects, id);
+		}
+	}
+	return NULL;
+}
+
+/* Every object is there, or nothing is changed. */
+static int check_resources(struct core *c, const json_t *request, struct ecs_fault *f)
+{
+	json_t *id;
+	const char *type;
+	size_t i;
+
+	json_array_foreach (json_object_get(request, "ResourceId"), i, id)
+		if (!taggable(c, json_string_value(id), &type))
+			return ecs_fault_set(f, ECS_FAULT_EC2_ID_NOT_FOUND,
+					     "The ID '%.200s' is not valid", json_string_value(id));
+	return 0;
+}
+
+json_t *create_tags(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	json_t *id;
+	const char *type;
+	size_t i;
+
+	if (check_resources(c, request, f) < 0)
+		return NULL;
+	json_array_foreach (json_object_get(request, "ResourceId"), i, id) {
+		struct record *r = taggable(c, json_string_value(id), &type);
+		json_t *copy = json_pack("{s:o}", "tagSet",
+					 json_deep_copy(json_object_get(r->doc, "tagSet")));
+
+		if (add_tags(copy, json_object_get(request, "Tag"), f) < 0) {
+			json_decref(copy);
+			return NULL;
+		}
+		(void)json_object_set(r->doc, "tagSet", json_object_get(copy, "tagSet"));
+		json_decref(copy);
+		record_touch(c, r);
+	}
+	return json_pack("{s:b}", "return", 1);
+}
+
+/* Without tags all go; a tag with a value goes only if it has that value. */
+json_t *delete_tags(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	const json_t *tags = json_object_get(request, "Tag");
+	json_t *id, *tag, *old;
+	const char *type;
+	size_t i, n, at;
+
+	if (check_resources(c, request, f) < 0)
+		return NULL;
+	json_array_foreach (json_object_get(request, "ResourceId"), i, id) {
+		struct record *r = taggable(c, json_string_value(id), &type);
+		json_t *set = json_object_get(r->doc, "tagSet");
+
+		if (!tags)
+			(void)json_array_clear(set);
+		json_array_foreach (tags, n, tag) {
+			const char *value = doc_string(tag, "Value");
+
+			old = tag_with(set, doc_string(tag, "Key"), &at);
+			if (old && (!value || str_eq(doc_string(old, "value"), value)))
+				(void)json_array_remove(set, at);
+		}
+		record_touch(c, r);
+	}
+	return json_pack("{s:b}", "return", 1);
+}
+
+static void list_tags(struct core *c, const struct map *objects, const char *id_member,
+		      json_t *docs)
+{
+	struct record *r;
+	const char *type;
+	json_t *tag;
+	size_t n;
+
+	for (size_t i = 0; map_next(objects, &i, &r);) {
+		const char *id = doc_string(r->doc, id_member);
+
+		(void)taggable(c, id, &type);
+		json_array_foreach (json_object_get(r->doc, "tagSet"), n, tag)
+			(void)json_array_append_new(docs,
+						    json_pack("{s:s, s:s, s:O, s:O}", "resourceId",
+							      id, "resourceType", type, "key",
+							      json_object_get(tag, "key"), "value",
+							      json_object_get(tag, "value")));
+	}
+}
+
+json_t *describe_tags(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	static const struct ec2_filter filters[] = {{"key", "key"},
+						    {"value", "value"},
+						    {"resource-id", "resourceId"},
+						    {"resource-type", "resourceType"},
+						    {NULL, NULL}};
+	static const struct ec2_kind kind = {
+		.set = "tagSet", .id = "resourceId", .ids = "ResourceId", .filters = filters};
+	json_t *docs = json_array();
+
+	list_tags(c, &c->vpcs, "vpcId", docs);
+	list_tags(c, &c->subnets, "subnetId", docs);
+	list_tags(c, &c->security_groups, "groupId", docs);
+	list_tags(c, &c->interfaces, "networkInterfaceId", docs);
+	list_tags(c, &c->flow_logs, "flowLogId", docs);
+	return ec2_describe_list(&kind, docs, request, f);
+}

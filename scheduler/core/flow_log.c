@@ -1,0 +1,201 @@
+/* scheduler/core/flow_log.c - flow logs
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "scheduler/core/vpc.h"
+
+#define RESOURCES_MAX    1000
+#define INTERVAL_DEFAULT 600
+#define GROUP_NAME_MAX   512
+
+/* The default format, version 2: "Flow log records" of the VPC User Guide. */
+static const char default_format[] =
+	"${version} ${account-id} ${interface-id} ${srcaddr} ${dstaddr} ${srcport} ${dstport} "
+	"${protocol} ${packets} ${bytes} ${start} ${end} ${action} ${log-status}";
+
+static const struct ec2_filter filters[] = {
+	{"flow-log-id", "flowLogId"},
+	{"log-group-name", "logGroupName"},
+	{"resource-id", "resourceId"},
+	{"traffic-type", "trafficType"},
+	{"deliver-log-status", "deliverLogsStatus"},
+	{"log-destination-type", "logDestinationType"},
+	{NULL, NULL},
+};
+
+static const struct ec2_kind kind = {.set = "flowLogSet",
+				     .id = "flowLogId",
+				     .ids = "FlowLogId",
+				     .word = "flow log ID",
+				     .absent = ECS_FAULT_EC2_FLOW_LOG_NOT_FOUND,
+				     .filters = filters};
+
+int flow_log_load(struct core *c, json_t *own_doc, struct err *e)
+{
+	const char *id = doc_string(own_doc, "flowLogId");
+	struct record *r;
+
+	if (!id)
+		return err_set(e, EUCLEAN, "is not whole");
+	r = xcalloc(1, sizeof(*r));
+	record_init(r, own_doc, "flow-log/%s", id);
+	(void)map_put(&c->flow_logs, id, r);
+	return 0;
+}
+
+static int check_request(const json_t *request, struct ecs_fault *f)
+{
+	const char *group = doc_string(request, "LogGroupName"),
+		   *destination = doc_string(request, "LogDestinationType"),
+		   *format = doc_string(request, "LogFormat");
+	int64_t interval = doc_integer(request, "MaxAggregationInterval", INTERVAL_DEFAULT);
+
+	if (!*group || strlen(group) > GROUP_NAME_MAX)
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "LogGroupName has 1 to %d characters.", GROUP_NAME_MAX);
+	if (destination && strcmp(destination, "cloud-watch-logs") != 0)
+		return ecs_fault_set(f, ECS_FAULT_EC2_UNSUPPORTED,
+				     "LogDestinationType %s is not supported by this version of "
+				     "Berth: use cloud-watch-logs.",
+				     destination);
+	if (format && strcmp(format, default_format) != 0)
+		return ecs_fault_set(f, ECS_FAULT_EC2_UNSUPPORTED,
+				     "LogFormat is not supported by this version of Berth but for "
+				     "the default one.");
+	if (interval != 60 && interval != INTERVAL_DEFAULT)
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "Invalid value '%lld' for MaxAggregationInterval: it is 60 or "
+				     "600.",
+				     (long long)interval);
+	return 0;
+}
+
+static bool is_there(struct core *c, const char *type, const char *id)
+{
+	struct interface *n;
+
+	if (strcmp(type, "VPC") == 0)
+		return map_find(&c->vpcs, id) != NULL;
+	if (strcmp(type, "Subnet") == 0)
+		return map_find(&c->subnets, id) != NULL;
+	n = strcmp(type, "NetworkInterface") == 0 ? map_find(&c->interfaces, id) : NULL;
+	return n && !n->released_ms;
+}
+
+static bool is_logged(struct core *c, const json_t *request, const char *id)
+{
+	struct record *r;
+
+	for (size_t i = 0; map_next(&c->flow_logs, &i, &r);)
+		if (str_eq(doc_string(r->doc, "resourceId"), id) &&
+		    str_eq(doc_string(r->doc, "logGroupName"), doc_string(request, "LogGroupName")))
+			return true;
+	return false;
+}
+
+static int check_resources(struct core *c, const json_t *request, struct ecs_fault *f)
+{
+	const json_t *ids = json_object_get(request, "ResourceId");
+	const char *type = doc_string(request, "ResourceType");
+	json_t *id;
+	size_t i;
+
+	if (json_array_size(ids) < 1 || json_array_size(ids) > RESOURCES_MAX)
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "ResourceId has 1 to %d elements.", RESOURCES_MAX);
+	json_array_foreach (ids, i, id) {
+		const char *text = json_string_value(id);
+
+		if (!is_there(c, type, text))
+			return ecs_fault_set(f, ECS_FAULT_EC2_ID_NOT_FOUND,
+					     "The %s '%.100s' does not exist", type, text);
+		if (is_logged(c, request, text))
+			return ecs_fault_set(
+				f, ECS_FAULT_EC2_FLOW_LOG_EXISTS,
+				"There is an existing Flow Log of %.100s with the same "
+				"configuration and log destination.",
+				text);
+	}
+	return 0;
+}
+
+static struct record *make(struct core *c, const json_t *request, const char *resource,
+			   json_t *own_tags)
+{
+	const char *traffic = doc_string(request, "TrafficType");
+	char id[EC2_ID_SIZE], time[32];
+	time_t now = (time_t)(c->now_ms / 1000);
+	struct tm tm;
+	struct err e;
+	json_t *doc;
+
+	ec2_make_id(c, "fl", &c->flow_logs, id);
+	(void)strftime(time, sizeof(time), "%Y-%m-%dT%H:%M:%S.000Z", gmtime_r(&now, &tm));
+	doc = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:s, s:I, s:s, s:o}", "flowLogId", id,
+		"flowLogStatus", "ACTIVE", "deliverLogsStatus", "SUCCESS", "resourceId", resource,
+		"trafficType", traffic ? traffic : "ALL", "logDestinationType", "cloud-watch-logs",
+		"logGroupName", json_object_get(request, "LogGroupName"), "logFormat",
+		default_format, "maxAggregationInterval",
+		(json_int_t)doc_integer(request, "MaxAggregationInterval", INTERVAL_DEFAULT),
+		"creationTime", time, "tagSet", own_tags);
+	doc_set_string(doc, "deliverLogsPermissionArn",
+		       doc_string(request, "DeliverLogsPermissionArn"));
+	(void)flow_log_load(c, doc, &e);
+	return map_find(&c->flow_logs, id);
+}
+
+json_t *create_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	auto_json json_t *tags = json_object();
+	json_t *ids = json_array(), *resource, *reply = json_pack("{s:o}", "flowLogIdSet", ids);
+	const char *token = doc_string(request, "ClientToken");
+	size_t i;
+
+	if (check_request(request, f) < 0 || check_resources(c, request, f) < 0 ||
+	    ec2_take_tags(request, "vpc-flow-log", tags, f) < 0) {
+		json_decref(reply);
+		return NULL;
+	}
+	json_array_foreach (json_object_get(request, "ResourceId"), i, resource) {
+		struct record *r = make(c, request, json_string_value(resource),
+					json_deep_copy(json_object_get(tags, "tagSet")));
+
+		record_touch(c, r);
+		(void)json_array_append(ids, json_object_get(r->doc, "flowLogId"));
+	}
+	(void)json_object_set_new(reply, "unsuccessful", json_array());
+	doc_set_string(reply, "clientToken", token);
+	return reply;
+}
+
+json_t *describe_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	return ec2_describe(c, &kind, &c->flow_logs, request, f);
+}
+
+json_t *delete_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	const json_t *ids = json_object_get(request, "FlowLogId");
+	json_t *id;
+	size_t i;
+
+	json_array_foreach (ids, i, id)
+		if (!ec2_find(&c->flow_logs, &kind, json_string_value(id), f))
+			return NULL;
+	json_array_foreach (ids, i, id) {
+		struct record *r = map_remove(&c->flow_logs, json_string_value(id));
+
+		if (!r)
+			continue; /* named twice */
+		record_delete(c, r);
+		record_done(r);
+		free(r);
+	}
+	return json_pack("{s:[]}", "unsuccessful");
+}

@@ -1,0 +1,169 @@
+/* scheduler/core/vpc.h - the network objects of the EC2 API, seen from inside the core
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *   ec2.c        what all kinds have in common: descriptions, filters, tags
+ *   vpc.c        VPCs and zones       subnet.c     subnets and their addresses
+ *   group.c      security groups      rule.c       their rules
+ *   interface.c  network interfaces of tasks
+ *   flow_log.c   flow logs
+ *
+ * As with the objects of ECS the document is the record; its names are those
+ * of EC2's XML.  What refers to another object does so by id, and is looked up
+ * when it is needed: VPCs are few, and loading has no order to keep.
+ */
+#pragma once
+
+#include "base/ip.h"
+#include "scheduler/core/internal.h"
+
+#define EC2_ID_SIZE 32 /* "subnet-" and 17 digits, with room */
+
+struct vpc {
+	struct record record; /* first, as in all that map to a record */
+	char *id;
+	struct ip_prefix cidr;
+};
+
+/*
+ * Addresses are given to hosts in blocks, so that one route leads to all of a
+ * host.  A block is a host's as long as an interface has one of its addresses.
+ */
+struct subnet {
+	struct record record;
+	char *id;
+	struct ip_prefix cidr, cidr6; /* cidr6.length 0: none */
+	struct instance **block_owner;
+	uint16_t *block_used; /* addresses of a block in use or resting */
+	uint64_t *used;       /* a bit for each address */
+	uint32_t size, block_size, next;
+};
+
+struct security_group {
+	struct record record;
+	char *id;
+	struct map watchers; /* instance id to struct watcher */
+};
+
+struct interface {
+	struct record record;
+	char *id;
+	struct subnet *subnet;
+	struct instance *instance; /* NULL: it was deregistered */
+	uint32_t address;
+	int64_t released_ms; /* 0: in use */
+};
+
+/* ---- ec2.c ---- */
+
+struct ec2_filter {
+	const char *name; /* "vpc-id" */
+	const char *path; /* of the document: "vpcId", "groupSet.groupId" */
+};
+
+struct ec2_kind {
+	const char *set, *id,
+		*ids;     /* "vpcSet" of a reply, "vpcId" of a document, "VpcId" of a request */
+	const char *word; /* "vpc ID": The vpc ID 'vpc-1' does not exist */
+	enum ecs_fault_type absent;
+	const struct ec2_filter *filters; /* ends with a NULL name */
+	/* The document as it is shown; the caller's.  NULL: it is not. */
+	json_t *(*show)(struct core *c, const struct record *r);
+};
+
+/* A description of those objects of a map that the request wants. */
+json_t *ec2_describe(struct core *c, const struct ec2_kind *kind, const struct map *objects,
+		     const json_t *request, struct ecs_fault *f);
+/* The same of a list of documents, which is consumed; they have their final form. */
+json_t *ec2_describe_list(const struct ec2_kind *kind, json_t *own_docs, const json_t *request,
+			  struct ecs_fault *f);
+/* An object by its id; NULL and the fault. */
+void *ec2_find(const struct map *objects, const struct ec2_kind *kind, const char *id,
+	       struct ecs_fault *f);
+/* A new id: "vpc-0123456789abcdef0". */
+void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
+		 char ret[EC2_ID_SIZE]);
+/* "tagSet" of a new object of a type, from "TagSpecification"; -1 and the fault. */
+int ec2_take_tags(const json_t *request, const char *resource_type, json_t *doc,
+		  struct ecs_fault *f);
+
+/* ---- vpc.c, subnet.c ---- */
+
+extern const struct ec2_kind vpc_kind, subnet_kind, security_group_kind, interface_kind;
+
+struct vpc *vpc_default(struct core *c);
+/* What exists from the start, made if it is not there. */
+void vpc_make_default(struct core *c);
+int vpc_load(struct core *c, json_t *own_doc, struct err *e);
+void vpc_free(struct vpc *v);
+/* A zone was seen: the default VPC has a subnet in it. */
+void vpc_add_zone(struct core *c, const char *zone);
+
+int subnet_load(struct core *c, json_t *own_doc, struct err *e);
+void subnet_free(struct subnet *s);
+struct subnet *subnet_make(struct core *c, const struct vpc *v, const struct ip_prefix *cidr,
+			   const struct ip_prefix *cidr6, const char *zone, json_t *own_tags);
+/* An address for a task on an instance; false: none is left. */
+bool subnet_take_address(struct subnet *s, struct instance *i, uint32_t *ret);
+/* One that is known to be in use, at loading. */
+void subnet_mark(struct subnet *s, struct instance *i, uint32_t address);
+void subnet_give_back(struct subnet *s, uint32_t address);
+
+/* ---- group.c, rule.c ---- */
+
+int security_group_load(struct core *c, json_t *own_doc, struct err *e);
+void security_group_free(struct security_group *g);
+struct security_group *security_group_make(struct core *c, const struct vpc *v, const char *name,
+					   const char *description, json_t *own_tags);
+struct security_group *security_group_default(struct core *c, const char *vpc_id);
+
+/*
+ * An interface of an instance is in the group, or no longer is: the instance
+ * hears of the group and of those that its rules name, and all who watch the
+ * group hear of the member.
+ */
+void security_group_join(struct core *c, struct security_group *g, const struct interface *n);
+void security_group_leave(struct core *c, struct security_group *g, const struct interface *n);
+/* All groups that an instance watches, for a node that says hello. */
+void security_groups_send_all(struct core *c, struct instance *i);
+
+/*
+ * The rules that "IpPermissions" and the short members of a request ask for, as
+ * SecurityGroupRule documents without ids; NULL and the fault.
+ */
+json_t *rules_of_request(struct core *c, const struct security_group *g, const json_t *request,
+			 bool egress, struct ecs_fault *f);
+bool rule_equals(const json_t *a, const json_t *b);
+/* "ipPermissions" or "ipPermissionsEgress" of a group's rules. */
+json_t *rules_as_permissions(const json_t *rules, bool egress);
+/* In the words of the node channel. */
+void rule_describe_to_node(const json_t *rule, struct ecs_node_rule *ret);
+
+/* ---- interface.c ---- */
+
+int interface_load(struct core *c, json_t *own_doc, struct err *e);
+void interface_free(struct interface *n);
+/* After loading: addresses, groups and tasks are linked up. */
+void interfaces_link(struct core *c);
+void interfaces_tick(struct core *c);
+/*
+ * "networkConfiguration" of a request against the definition's network mode;
+ * -1 and the fault in ECS's words.
+ */
+int interface_check(struct core *c, const json_t *request, const char *network_mode,
+		    struct ecs_fault *f);
+/* An interface for a task on an instance; NULL: none of the subnets has an address left. */
+struct interface *interface_make(struct core *c, const json_t *request, struct instance *i,
+				 const char *cluster, const char *task_id);
+/* The task's "attachments", and "networkInterfaces" of each container. */
+void interface_show_in_task(const struct interface *n, json_t *task);
+/* "status" of the task's attachment: PRECREATED, ATTACHED, DETACHING, DELETED. */
+void interface_set_attachment(json_t *task, const char *status);
+void interface_release(struct core *c, struct interface *n);
+void interface_describe_to_node(const struct interface *n, struct arena *a,
+				struct ecs_node_interface *ret);
+/* NULL: one of the request's subnets is in the instance's zone, or it names none. */
+const char *interface_zone_refusal(struct core *c, const json_t *request, const struct instance *i);
+
+/* ---- flow_log.c ---- */
+
+int flow_log_load(struct core *c, json_t *own_doc, struct err *e);

@@ -1,0 +1,221 @@
+#!/usr/bin/python3
+# tests/e2e/12-ec2.py - VPCs, subnets, security groups, by the real aws command and by boto3
+# SPDX-License-Identifier: Apache-2.0
+
+from berth import Census, Daemon, contains, equal, main
+
+census = Census()
+daemon = Daemon(role="server").start()
+ec2 = daemon.boto("ec2")
+
+
+def cleanup():
+    daemon.destroy()
+    census.check()
+
+
+def error_of(function, **arguments):
+    """What a boto3 call fails with: code, message, HTTP status."""
+    import botocore.exceptions
+    try:
+        function(**arguments)
+    except botocore.exceptions.ClientError as e:
+        r = e.response
+        return r["Error"]["Code"], r["Error"]["Message"], r["ResponseMetadata"]["HTTPStatusCode"]
+    raise AssertionError("it was accepted")
+
+
+def permission(port=80, protocol="tcp", **source):
+    return dict(IpProtocol=protocol, FromPort=port, ToPort=port, **source)
+
+
+def cidr(text):
+    return dict(IpRanges=[dict(CidrIp=text)])
+
+
+def make_vpc(block, **more):
+    return ec2.create_vpc(CidrBlock=block, **more)["Vpc"]["VpcId"]
+
+
+def test_a_default_vpc_with_subnet_and_group_exists_from_the_start():
+    vpcs = daemon.aws("ec2", "describe-vpcs")["Vpcs"]
+    equal(len(vpcs), 1)
+    equal((vpcs[0]["IsDefault"], vpcs[0]["CidrBlock"], vpcs[0]["State"]), (True, "172.31.0.0/16", "available"))
+    subnets = daemon.aws("ec2", "describe-subnets", "--filters", f"Name=vpc-id,Values={vpcs[0]['VpcId']}")["Subnets"]
+    equal([(s["CidrBlock"], s["AvailabilityZone"], s["DefaultForAz"]) for s in subnets],
+          [("172.31.0.0/20", "us-east-1a", True)])
+    equal(subnets[0]["AvailableIpAddressCount"], 4091)
+    groups = daemon.aws("ec2", "describe-security-groups", "--group-names", "default")["SecurityGroups"]
+    equal(len(groups), 1)
+    equal(groups[0]["IpPermissions"],
+          [{"IpProtocol": "-1", "IpRanges": [], "Ipv6Ranges": [], "PrefixListIds": [],
+            "UserIdGroupPairs": [{"GroupId": groups[0]["GroupId"], "UserId": "123456789012"}]}])
+    equal([p["IpRanges"] for p in groups[0]["IpPermissionsEgress"]], [[{"CidrIp": "0.0.0.0/0"}]])
+
+
+def test_zones_are_those_of_the_subnets():
+    equal([z["ZoneName"] for z in ec2.describe_availability_zones()["AvailabilityZones"]], ["us-east-1a"])
+    vpc = make_vpc("10.9.0.0/16")
+    ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24", AvailabilityZone="rack-2")
+    equal([z["ZoneName"] for z in ec2.describe_availability_zones()["AvailabilityZones"]], ["us-east-1a", "rack-2"])
+
+
+def test_a_vpc_is_made_described_tagged_and_deleted():
+    vpc = daemon.aws("ec2", "create-vpc", "--cidr-block", "10.1.2.3/16", "--tag-specifications",
+                     "ResourceType=vpc,Tags=[{Key=Name,Value=a&<b>}]")["Vpc"]
+    equal(vpc["CidrBlock"], "10.1.0.0/16")
+    equal(vpc["Tags"], [{"Key": "Name", "Value": "a&<b>"}])
+    found = ec2.describe_vpcs(Filters=[dict(Name="tag:Name", Values=["a&*"]), dict(Name="is-default", Values=["false"])])
+    equal([v["VpcId"] for v in found["Vpcs"]], [vpc["VpcId"]])
+    ec2.create_tags(Resources=[vpc["VpcId"]], Tags=[dict(Key="k", Value="1"), dict(Key="Name", Value="x")])
+    equal(sorted((t["Key"], t["Value"]) for t in ec2.describe_tags(
+        Filters=[dict(Name="resource-id", Values=[vpc["VpcId"]])])["Tags"]), [("Name", "x"), ("k", "1")])
+    ec2.delete_tags(Resources=[vpc["VpcId"]], Tags=[dict(Key="k")])
+    equal(ec2.describe_vpcs(VpcIds=[vpc["VpcId"]])["Vpcs"][0]["Tags"], [{"Key": "Name", "Value": "x"}])
+    ec2.delete_vpc(VpcId=vpc["VpcId"])
+    equal(error_of(ec2.describe_vpcs, VpcIds=[vpc["VpcId"]]),
+          ("InvalidVpcID.NotFound", f"The vpc ID '{vpc['VpcId']}' does not exist", 400))
+
+
+def test_blocks_that_overlap_or_are_no_blocks_are_refused():
+    vpc = make_vpc("10.2.0.0/16")
+    ec2.create_subnet(VpcId=vpc, CidrBlock="10.2.0.0/20")
+    for block, code in [("10.2.8.0/24", "InvalidSubnet.Conflict"), ("10.0.0.0/8", "InvalidSubnet.Range"),
+                        ("10.3.0.0/24", "InvalidSubnet.Range"), ("10.2.16.0/29", "InvalidSubnet.Range"),
+                        ("fd00::/64", "InvalidSubnet.Range"), ("10.2.0.0", "InvalidSubnet.Range")]:
+        equal((block, error_of(ec2.create_subnet, VpcId=vpc, CidrBlock=block)[0]), (block, code))
+    for block in ["10.2.128.0/17", "172.31.0.0/24", "10.0.0.0/8", "10.2.0.0/29", "ten"]:
+        equal((block, error_of(ec2.create_vpc, CidrBlock=block)[0]), (block, "InvalidVpc.Range"))
+
+
+def test_what_is_in_use_is_not_deleted():
+    vpc = make_vpc("10.4.0.0/16")
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.4.0.0/24")["Subnet"]["SubnetId"]
+    equal(error_of(ec2.delete_vpc, VpcId=vpc)[0], "DependencyViolation")
+    ec2.delete_subnet(SubnetId=subnet)
+    group = ec2.create_security_group(GroupName="g", Description="d", VpcId=vpc)["GroupId"]
+    equal(error_of(ec2.delete_vpc, VpcId=vpc)[0], "DependencyViolation")
+    other = ec2.create_security_group(GroupName="h", Description="d", VpcId=vpc)["GroupId"]
+    ec2.authorize_security_group_ingress(
+        GroupId=other, IpPermissions=[permission(UserIdGroupPairs=[dict(GroupId=group)])])
+    equal(error_of(ec2.delete_security_group, GroupId=group),
+          ("DependencyViolation", f"resource {group} has a dependent object", 400))
+    for g in (other, group):
+        ec2.delete_security_group(GroupId=g)
+    default = ec2.describe_security_groups(Filters=[dict(Name="vpc-id", Values=[vpc])])["SecurityGroups"][0]["GroupId"]
+    equal(error_of(ec2.delete_security_group, GroupId=default)[0], "CannotDelete")
+    ec2.delete_vpc(VpcId=vpc)
+    equal(ec2.describe_security_groups(Filters=[dict(Name="group-id", Values=[default])])["SecurityGroups"], [])
+
+
+def test_rules_come_go_and_are_shown_both_ways():
+    group = daemon.aws("ec2", "create-security-group", "--group-name", "web", "--description", "pages")["GroupId"]
+    daemon.aws("ec2", "authorize-security-group-ingress", "--group-id", group, "--protocol", "tcp", "--port", "80",
+               "--cidr", "10.0.0.0/8")
+    made = ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[
+        dict(IpProtocol="tcp", FromPort=8000, ToPort=8100, IpRanges=[dict(CidrIp="192.168.7.9/24", Description="lab")],
+             Ipv6Ranges=[dict(CidrIpv6="fd00::1/64")]),
+        dict(IpProtocol="icmp", FromPort=8, ToPort=-1, UserIdGroupPairs=[dict(GroupId=group)]),
+        dict(IpProtocol="17", FromPort=53, ToPort=53, IpRanges=[dict(CidrIp="0.0.0.0/0")])])["SecurityGroupRules"]
+    equal(len(made), 4)
+    shown = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
+    equal([(p["IpProtocol"], p.get("FromPort"), p.get("ToPort"), [r["CidrIp"] for r in p["IpRanges"]],
+            [r["CidrIpv6"] for r in p["Ipv6Ranges"]], [g["GroupId"] for g in p["UserIdGroupPairs"]])
+           for p in shown["IpPermissions"]],
+          [("tcp", 80, 80, ["10.0.0.0/8"], [], []),
+           ("tcp", 8000, 8100, ["192.168.7.0/24"], ["fd00::/64"], []),
+           ("icmp", 8, -1, [], [], [group]),
+           ("udp", 53, 53, ["0.0.0.0/0"], [], [])])
+    rules = ec2.describe_security_group_rules(Filters=[dict(Name="group-id", Values=[group])])["SecurityGroupRules"]
+    equal(len([r for r in rules if r["IsEgress"]]), 1)
+    equal(len(rules), 6)
+    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[permission(**cidr("10.0.0.0/8"))])
+    ec2.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=[made[0]["SecurityGroupRuleId"]])
+    ec2.revoke_security_group_egress(GroupId=group, IpPermissions=[dict(IpProtocol="-1", **cidr("0.0.0.0/0"))])
+    shown = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
+    equal(len(shown["IpPermissions"]), 3)
+    equal(shown["IpPermissionsEgress"], [])
+
+
+def test_a_wrong_rule_is_refused_and_changes_nothing():
+    group = ec2.create_security_group(GroupName="strict", Description="d")["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission(**cidr("0.0.0.0/0"))])
+    before = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    good = permission(443, **cidr("0.0.0.0/0"))
+    for bad, code in [(permission(**cidr("0.0.0.0/0")), "InvalidPermission.Duplicate"),
+                      (permission(70000, **cidr("0.0.0.0/0")), "InvalidParameterValue"),
+                      (permission(-1, **cidr("0.0.0.0/0")), "InvalidParameterValue"),
+                      (dict(IpProtocol="tcp", FromPort=9, ToPort=8, **cidr("0.0.0.0/0")), "InvalidParameterValue"),
+                      (permission(**cidr("10.0.0.0/33")), "InvalidParameterValue"),
+                      (permission(protocol="tpc", **cidr("0.0.0.0/0")), "InvalidPermission.Malformed"),
+                      (permission(UserIdGroupPairs=[dict(GroupId="sg-0")]), "InvalidGroup.NotFound"),
+                      (permission(), "MissingParameter"),
+                      (permission(PrefixListIds=[dict(PrefixListId="pl-1")]), "UnsupportedOperation")]:
+        equal((bad, error_of(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[good, bad])[0]),
+              (bad, code))
+    equal(error_of(ec2.revoke_security_group_ingress, GroupId=group, IpPermissions=[good])[0],
+          "InvalidPermission.NotFound")
+    equal(ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"], before)
+    equal(error_of(ec2.create_security_group, GroupName="strict", Description="d")[0], "InvalidGroup.Duplicate")
+
+
+def test_pages_and_unknown_filters():
+    vpc = make_vpc("10.5.0.0/16")
+    for i in range(12):
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.5.{i}.0/24")
+    mine = [dict(Name="vpc-id", Values=[vpc])]
+    pages = list(ec2.get_paginator("describe_subnets").paginate(Filters=mine, PaginationConfig=dict(PageSize=5)))
+    equal([len(p["Subnets"]) for p in pages], [5, 5, 2])
+    equal(len({s["SubnetId"] for p in pages for s in p["Subnets"]}), 12)
+    equal(error_of(ec2.describe_subnets, Filters=[dict(Name="colour", Values=["red"])]),
+          ("InvalidParameterValue", "The filter 'colour' is invalid", 400))
+
+
+def test_ipv6_is_given_when_it_is_asked_for():
+    vpc = ec2.create_vpc(CidrBlock="10.6.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
+    block = vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]
+    assert block.startswith("fd") and block.endswith("/56"), block
+    part = block.replace("/56", "/64")
+    subnet = ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.6.0.0/24", Ipv6CidrBlock=part)["Subnet"]
+    equal(subnet["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"], part)
+    equal(error_of(ec2.create_subnet, VpcId=vpc["VpcId"], CidrBlock="10.6.1.0/24", Ipv6CidrBlock=part)[0],
+          "InvalidSubnet.Conflict")
+
+
+def test_requests_that_are_wrong_are_told_in_the_words_of_ec2():
+    equal(error_of(ec2.describe_vpcs, DryRun=True)[0::2], ("DryRunOperation", 412))
+    status, reply = daemon.form("Action=DescribeVpcs&Version=2016-11-15&Colour=red")
+    contains(reply, "<Code>UnknownParameter</Code><Message>The parameter Colour is not recognized</Message>")
+    equal(status, 400)
+    for body, code in [("Action=RunInstances", "InvalidAction"), ("", "InvalidAction"),
+                       ("Action=DeleteVpc", "MissingParameter"), ("Action=DeleteVpc&VpcId.1=a", "UnknownParameter"),
+                       ("Action=DescribeVpcs&VpcId.2=a", "MalformedQueryString"),
+                       ("Action=DescribeVpcs&MaxResults=x", "InvalidParameterValue"),
+                       ("Action=%zz", "MalformedQueryString"), ("A.1=2&A=1", "UnknownParameter")]:
+        equal((body, daemon.form(body)[0]), (body, 400))
+        contains(daemon.form(body)[1], f"<Code>{code}</Code>")
+
+
+def test_a_wrong_key_is_told_in_the_words_of_ec2():
+    import boto3
+    client = boto3.client("ec2", "us-east-1", endpoint_url=daemon.endpoint, aws_access_key_id="AKIAX",
+                          aws_secret_access_key="wrong")
+    equal(error_of(client.describe_vpcs)[0::2], ("AuthFailure", 401))
+
+
+def test_everything_is_there_after_a_restart():
+    def view():
+        return [ec2.describe_vpcs()["Vpcs"], ec2.describe_subnets()["Subnets"],
+                ec2.describe_security_groups()["SecurityGroups"],
+                ec2.describe_security_group_rules()["SecurityGroupRules"]]
+
+    def by_id(objects):
+        return sorted(map(repr, objects))
+    before = view()
+    daemon.kill()
+    daemon.start()
+    equal([by_id(o) for o in view()], [by_id(o) for o in before])
+
+
+if __name__ == "__main__":
+    main()

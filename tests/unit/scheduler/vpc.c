@@ -1,0 +1,492 @@
+/* tests/unit/scheduler/vpc.c - network interfaces, addresses, and what hosts hear of groups
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The core is driven by its facade alone: requests and reports in, effects out.
+ */
+#include "tests/unit/unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/js.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "scheduler/core/core.h"
+
+#define START_MS 1000000000000
+#define REST_MS  60000
+
+static struct core *core;
+static int64_t now_ms;
+static struct ecs_fault fault;
+static struct core_effects fx;
+static struct map stored; /* key to text: what the effects would have left on disk */
+static char hosts[2][33];
+
+static const struct core_options options = {
+	.identity = {.region = "us-east-1", .account = "123456789012"},
+	.seed = {1, 2, 3, 4},
+	.stopped_keep_ms = 3600000,
+	.stopped_keep_max = 100,
+};
+
+/* ---- driving ---- */
+
+static void take_effects(void)
+{
+	core_effects_done(&fx);
+	core_take_effects(core, &fx);
+	for (size_t i = 0; i < fx.count; i++) {
+		const struct core_effect *f = &fx.items[i];
+
+		if (f->kind == CORE_PUT)
+			free(map_put(&stored, f->key, xstrdup(f->text)));
+		else if (f->kind == CORE_DELETE)
+			free(map_remove(&stored, f->key));
+	}
+}
+
+static json_t *parse(const char *text)
+{
+	json_t *doc = NULL;
+	struct err e = {0};
+
+	assert_ok(js_parse(text, strlen(text), 32, &doc, &e));
+	return doc;
+}
+
+/* The reply, or NULL and the fault. */
+static json_t *call(const char *operation, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static json_t *call(const char *operation, const char *format, ...)
+{
+	auto_free char *text = NULL;
+	auto_json json_t *request = NULL;
+	json_t *reply;
+	va_list ap;
+
+	va_start(ap, format);
+	assert_true(vasprintf(&text, format, ap) >= 0);
+	va_end(ap);
+	request = parse(text);
+	fault.message[0] = '\0';
+	reply = core_call(core, operation, request, now_ms, &fault);
+	take_effects();
+	return reply;
+}
+
+#define do_call(...)                                   \
+	do {                                           \
+		json_t *reply_ = call(__VA_ARGS__);    \
+		if (!reply_)                           \
+			fail_msg("%s", fault.message); \
+		json_decref(reply_);                   \
+	} while (0)
+
+/* "tasks[0].lastStatus" of a document. */
+static const char *text_at(json_t *doc, const char *path)
+{
+	auto_free char *copy = xstrdup(path);
+	char *save = NULL;
+
+	for (char *p = strtok_r(copy, ".[]", &save); p && doc; p = strtok_r(NULL, ".[]", &save)) {
+		uint32_t i;
+
+		doc = parse_u32(p, 1000, &i) && json_is_array(doc) ? json_array_get(doc, i)
+								   : json_object_get(doc, p);
+	}
+	if (!json_is_string(doc))
+		fail_msg("no string at %s", path);
+	return json_string_value(doc);
+}
+
+/* The first id that a description of a kind has; the caller's. */
+static char *first_id(const char *operation, const char *path)
+{
+	auto_json json_t *reply = call(operation, "{}");
+
+	return xstrdup(text_at(reply, path));
+}
+
+/* The messages of the last effects to a host, one text. */
+static char *messages_to(const char *host)
+{
+	auto_buf struct buf b = BUF_INIT(1 << 20);
+
+	for (size_t i = 0; i < fx.count; i++)
+		if (fx.items[i].kind == CORE_SEND && strcmp(fx.items[i].key, host) == 0)
+			buf_printf(&b, "%s\n", fx.items[i].text);
+	return xstrdup(buf_str(&b));
+}
+
+/* The host is found again by its id, "" at first. */
+static void hello(const char *name, char id[33])
+{
+	static struct ecs_attribute offers = {
+		.name = (char *)(uintptr_t) "ecs.capability.task-eni"};
+	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
+					 .instance_id = *id ? id : NULL,
+					 .hostname = (char *)(uintptr_t)name,
+					 .boot_id = (char *)(uintptr_t) "b",
+					 .version = (char *)(uintptr_t) "1",
+					 .attributes = {&offers, 1},
+					 .cpu_units = 100000,
+					 .memory_mib = 100000};
+	struct err e = {0};
+
+	const char *instance;
+
+	assert_ok(core_node_hello(core, &h, now_ms, &instance, &e));
+	(void)snprintf(id, 33, "%s", instance);
+	take_effects();
+}
+
+static void report(const char *host, const char *arn, const char *status)
+{
+	static int64_t number;
+	struct ecs_task_state state = {.task_arn = (char *)(uintptr_t)arn,
+				       .last_status = (char *)(uintptr_t)status};
+	const struct ecs_node_report r = {.number = ++number, .tasks = {&state, 1}};
+
+	core_node_report(core, host, &r, now_ms);
+	take_effects();
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	now_ms = START_MS;
+	core = core_new(&options);
+	core_loaded(core, now_ms);
+	take_effects();
+	hosts[0][0] = hosts[1][0] = '\0';
+	hello("a", hosts[0]);
+	hello("b", hosts[1]);
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"web\",\"networkMode\":\"awsvpc\",\"containerDefinitions\":[{\"name\":"
+		"\"a\",\"image\":\"i\",\"memory\":8,\"portMappings\":[{\"containerPort\":80,"
+		"\"hostPort\":80}]}]}");
+	return 0;
+}
+
+static int end(void **state)
+{
+	char *text;
+
+	(void)state;
+	for (size_t i = 0; map_next(&stored, &i, &text);)
+		free(text);
+	map_done(&stored);
+	core_effects_done(&fx);
+	core_free(core);
+	return 0;
+}
+
+/* Forget everything but what was stored. */
+static void restart(void)
+{
+	struct err e = {0};
+
+	core_free(core);
+	core = core_new(&options);
+	for (size_t i = 0; i < stored.used; i++)
+		if (stored.entries[i].key)
+			assert_ok(core_load(core, stored.entries[i].key, stored.entries[i].value,
+					    &e));
+	core_loaded(core, now_ms);
+	take_effects();
+}
+
+/* One task on a host; the reply of StartTask. */
+static json_t *start_in(const char *host, const char *subnet, const char *groups)
+{
+	json_t *reply =
+		call("StartTask",
+		     "{\"taskDefinition\":\"web\",\"containerInstances\":[\"%s\"],"
+		     "\"networkConfiguration\":{\"awsvpcConfiguration\":{\"subnets\":[\"%s\"],"
+		     "\"securityGroups\":[%s]}}}",
+		     host, subnet, groups);
+
+	if (!reply)
+		fail_msg("%s", fault.message);
+	return reply;
+}
+
+static char *make_group(const char *name)
+{
+	auto_json json_t *reply = call("CreateSecurityGroup",
+				       "{\"GroupName\":\"%s\",\"GroupDescription\":\"d\"}", name);
+
+	assert_non_null(reply);
+	return xstrdup(text_at(reply, "groupId"));
+}
+
+static void let_in(const char *group, const char *from)
+{
+	do_call("AuthorizeSecurityGroupIngress",
+		"{\"GroupId\":\"%s\",\"IpPermissions\":[{\"IpProtocol\":\"tcp\",\"FromPort\":80,"
+		"\"ToPort\":80,\"Groups\":[{\"GroupId\":\"%s\"}]}]}",
+		group, from);
+}
+
+/* ---- tests ---- */
+
+static void a_task_has_an_interface_of_its_own(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_json json_t *reply = start_in(hosts[0], subnet, ""), *described = NULL, *after = NULL;
+	auto_free char *told = messages_to(hosts[0]);
+
+	(void)state;
+	assert_string_equal(text_at(reply, "tasks[0].lastStatus"), "PROVISIONING");
+	assert_string_equal(text_at(reply, "tasks[0].attachments[0].type"),
+			    "ElasticNetworkInterface");
+	assert_string_equal(text_at(reply, "tasks[0].attachments[0].status"), "PRECREATED");
+	assert_string_equal(text_at(reply, "tasks[0].attachments[0].details[2].name"),
+			    "macAddress");
+	assert_string_equal(text_at(reply, "tasks[0].attachments[0].details[2].value"),
+			    "0a:58:ac:1f:00:04");
+	assert_string_equal(
+		text_at(reply, "tasks[0].containers[0].networkInterfaces[0].privateIpv4Address"),
+		"172.31.0.4"); /* the first that AWS gives, too */
+	assert_string_equal(
+		text_at(reply, "tasks[0].containers[0].networkInterfaces[0].attachmentId"),
+		text_at(reply, "tasks[0].attachments[0].id"));
+
+	/* The groups come before the task that is in them. */
+	assert_non_null(strstr(told, "\"address\":\"172.31.0.4\""));
+	assert_non_null(strstr(told, "\"subnet\":\"172.31.0.0/20\""));
+	assert_true(strstr(told, "\"type\":\"groups\"") < strstr(told, "\"type\":\"tasks\""));
+
+	described = call("DescribeNetworkInterfaces", "{}");
+	assert_string_equal(text_at(described, "networkInterfaceSet[0].status"), "in-use");
+	assert_string_equal(text_at(described, "networkInterfaceSet[0].groupSet[0].groupName"),
+			    "default");
+	report(hosts[0], text_at(reply, "tasks[0].taskArn"), "RUNNING");
+	after = call("DescribeTasks", "{\"tasks\":[\"%s\"]}", text_at(reply, "tasks[0].taskArn"));
+	assert_string_equal(text_at(after, "tasks[0].attachments[0].status"), "ATTACHED");
+}
+
+static void requests_are_checked_in_the_words_of_ecs(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	static const struct {
+		const char *configuration, *says; /* S stands for the subnet */
+	} rows[] = {
+		{"", "Network Configuration must be provided when networkMode 'awsvpc'"},
+		{"\"subnets\":[]", "subnets can not be empty"},
+		{"\"subnets\":[\"subnet-1\"]",
+		 "The subnet ID 'subnet-1' does not exist (ErrorCode: InvalidSubnetID.NotFound)"},
+		{"\"subnets\":[\"S\"],\"securityGroups\":[\"sg-1\"]",
+		 "The security group 'sg-1' does not exist (ErrorCode: InvalidGroup.NotFound)"},
+		{"\"subnets\":[\"S\"],\"securityGroups\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]",
+		 "at most 5"},
+		{"\"subnets\":[\"S\"],\"assignPublicIp\":\"ENABLED\"",
+		 "Assign public IP is not supported for this launch type"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		const char *s = strstr(rows[i].configuration, "[\"S\"]");
+		auto_free char *configuration = s ? xasprintf("%.*s[\"%s\"]%s",
+							      (int)(s - rows[i].configuration),
+							      rows[i].configuration, subnet, s + 5)
+						  : xstrdup(rows[i].configuration);
+		json_t *reply =
+			*configuration
+				? call("RunTask",
+				       "{\"taskDefinition\":\"web\",\"networkConfiguration\":"
+				       "{\"awsvpcConfiguration\":{%s}}}",
+				       configuration)
+				: call("RunTask", "{\"taskDefinition\":\"web\"}");
+
+		if (reply || !strstr(fault.message, rows[i].says))
+			fail_msg("%s: %s", rows[i].configuration, fault.message);
+		assert_int_equal(fault.type, ECS_FAULT_INVALID_PARAMETER);
+		assert_int_equal(fx.count, 0);
+	}
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"bridge\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\","
+		"\"memory\":8}]}");
+	assert_null(call("RunTask",
+			 "{\"taskDefinition\":\"bridge\",\"networkConfiguration\":"
+			 "{\"awsvpcConfiguration\":{\"subnets\":[\"%s\"]}}}",
+			 subnet));
+	assert_non_null(strstr(fault.message, "is not valid for the given networkMode"));
+}
+
+static void addresses_come_in_blocks_and_rest_before_they_come_again(void **state)
+{
+	auto_json json_t *subnet = call("CreateSubnet",
+					"{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.128.0/20\"}",
+					text_at(call("DescribeVpcs", "{}"), "vpcSet[0].vpcId"));
+	const char *id = text_at(subnet, "subnet.subnetId");
+	auto_free char *arn = NULL;
+	static const char path[] = "tasks[0].containers[0].networkInterfaces[0].privateIpv4Address";
+	static const struct {
+		int host;
+		const char *address;
+	} rows[] = {
+		{0, "172.31.128.4"}, {0, "172.31.128.5"},  {1, "172.31.128.16"},
+		{0, "172.31.128.6"}, {1, "172.31.128.17"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		auto_json json_t *reply = start_in(hosts[rows[i].host], id, "");
+
+		assert_string_equal(text_at(reply, path), rows[i].address);
+		if (i == 1)
+			arn = xstrdup(text_at(reply, "tasks[0].taskArn"));
+	}
+	report(hosts[0], arn, "STOPPED");
+	for (int pass = 0; pass < 3; pass++) {
+		auto_json json_t *reply = start_in(hosts[0], id, "");
+
+		assert_string_not_equal(text_at(reply, path), "172.31.128.5");
+		restart(); /* what rests is known after it, too */
+		hello("a", hosts[0]);
+		hello("b", hosts[1]);
+		now_ms += REST_MS - 1;
+		core_tick(core, START_MS + REST_MS - 1);
+	}
+}
+
+static void a_small_subnet_is_used_up_and_told(void **state)
+{
+	auto_json json_t *subnet = call("CreateSubnet",
+					"{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.255.0/28\"}",
+					text_at(call("DescribeVpcs", "{}"), "vpcSet[0].vpcId"));
+	const char *id = text_at(subnet, "subnet.subnetId");
+	json_t *reply;
+
+	(void)state;
+	for (int i = 0; i < 11; i++) { /* of 16 */
+		reply = start_in(hosts[i % 2], id, "");
+		assert_int_equal(json_array_size(json_object_get(reply, "failures")), 0);
+		json_decref(reply);
+	}
+	reply = start_in(hosts[0], id, "");
+	assert_string_equal(text_at(reply, "failures[0].reason"), "RESOURCE:ENI");
+	assert_non_null(
+		strstr(text_at(reply, "failures[0].detail"), "InsufficientFreeAddressesInSubnet"));
+	json_decref(reply);
+	assert_null(call("DeleteSubnet", "{\"SubnetId\":\"%s\"}", id));
+	assert_int_equal(fault.type, ECS_FAULT_EC2_DEPENDENCY);
+}
+
+static void a_host_hears_of_the_groups_that_it_needs_and_no_others(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_free char *web = make_group("web"), *db = make_group("db"),
+		       *other = make_group("other");
+	auto_free char *in_web = xasprintf("\"%s\"", web), *in_db = xasprintf("\"%s\"", db);
+	auto_json json_t *first = NULL, *second = NULL;
+	char *told;
+
+	(void)state;
+	let_in(db, web);
+	let_in(web, other);
+
+	/* A task in db on host 0: it needs db and, for its rule, web; not other. */
+	first = start_in(hosts[0], subnet, in_db);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, db));
+	assert_non_null(strstr(told, web));
+	assert_null(strstr(told, other));
+	free(told);
+
+	/* One in web on host 1: host 0 hears of the member; host 1 hears nothing of db. */
+	second = start_in(hosts[1], subnet, in_web);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"joined\":[\"172.31.0."));
+	free(told);
+	told = messages_to(hosts[1]);
+	assert_non_null(strstr(told, web));
+	assert_non_null(strstr(told, other));
+	assert_null(strstr(told, db));
+	free(told);
+
+	/* It ends: host 0 hears that, host 1 that it needs the groups no more. */
+	report(hosts[1], text_at(second, "tasks[0].taskArn"), "STOPPED");
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"left\":[\"172.31.0."));
+	free(told);
+	told = messages_to(hosts[1]);
+	assert_non_null(strstr(told, "\"gone\":true"));
+	free(told);
+}
+
+static void a_change_of_rules_reaches_who_watches(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_free char *db = make_group("db"), *new = make_group("new"),
+		       *in_db = xasprintf("\"%s\"", db);
+	auto_json json_t *task = start_in(hosts[0], subnet, in_db);
+	char *told;
+
+	(void)state;
+	let_in(db, new);
+	told = messages_to(hosts[0]);
+	assert_true(strstr(told, new) != NULL && strstr(told, "\"fromPort\":80"));
+	free(told);
+	told = messages_to(hosts[1]);
+	assert_string_equal(told, "");
+	free(told);
+
+	/* After a restart the host that says hello hears the same in full. */
+	restart();
+	hello("a", hosts[0]);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"type\":\"groups\",\"full\":true")
+				? told
+				: strstr(told, "\"full\":true"));
+	assert_true(strstr(told, new) != NULL && strstr(told, db) != NULL);
+	free(told);
+
+	do_call("RevokeSecurityGroupIngress",
+		"{\"GroupId\":\"%s\",\"IpPermissions\":[{\"IpProtocol\":\"tcp\",\"FromPort\":80,"
+		"\"ToPort\":80,\"Groups\":[{\"GroupId\":\"%s\"}]}]}",
+		db, new);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"gone\":true"));
+	free(told);
+	assert_null(call("DeleteSecurityGroup", "{\"GroupId\":\"%s\"}", db));
+	assert_int_equal(fault.type, ECS_FAULT_EC2_DEPENDENCY);
+	do_call("DeleteSecurityGroup", "{\"GroupId\":\"%s\"}", new);
+}
+
+static void a_task_goes_to_a_host_in_the_zone_of_its_subnet(void **state)
+{
+	auto_json json_t *subnet = call("CreateSubnet",
+					"{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.254.0/24\","
+					"\"AvailabilityZone\":\"rack-9\"}",
+					text_at(call("DescribeVpcs", "{}"), "vpcSet[0].vpcId"));
+	auto_json json_t *reply = start_in(hosts[0], text_at(subnet, "subnet.subnetId"), "");
+
+	(void)state;
+	assert_string_equal(text_at(reply, "failures[0].reason"), "LOCATION");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_task_has_an_interface_of_its_own, begin, end),
+		cmocka_unit_test_setup_teardown(requests_are_checked_in_the_words_of_ecs, begin,
+						end),
+		cmocka_unit_test_setup_teardown(
+			addresses_come_in_blocks_and_rest_before_they_come_again, begin, end),
+		cmocka_unit_test_setup_teardown(a_small_subnet_is_used_up_and_told, begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_host_hears_of_the_groups_that_it_needs_and_no_others, begin, end),
+		cmocka_unit_test_setup_teardown(a_change_of_rules_reaches_who_watches, begin, end),
+		cmocka_unit_test_setup_teardown(a_task_goes_to_a_host_in_the_zone_of_its_subnet,
+						begin, end),
+	};
+
+	return cmocka_run_group_tests_name("scheduler/vpc", tests, NULL, NULL);
+}
