@@ -85,6 +85,19 @@ bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b)
 	return ip_prefix_holds(a, b) || ip_prefix_holds(b, a);
 }
 
+void ip_prefix_last(const struct ip_prefix *p, unsigned char *ret)
+{
+	for (unsigned i = 0; i < bits_of(p->v6) / 8; i++) {
+		unsigned begin = 8 * i;
+
+		ret[i] = p->address[i];
+		if (begin >= p->length)
+			ret[i] = 0xff;
+		else if (p->length - begin < 8)
+			ret[i] |= (unsigned char)(0xff >> (p->length - begin));
+	}
+}
+
 uint32_t ip_v4(const struct ip_prefix *p)
 {
 	uint32_t n;

@@ -29,6 +29,9 @@ void ip_address_format(const struct ip_prefix *p, char ret[IP_TEXT_MAX]);
 bool ip_prefix_holds(const struct ip_prefix *outer, const struct ip_prefix *inner);
 bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b);
 
+/* The last address of a prefix: four bytes, or sixteen. */
+void ip_prefix_last(const struct ip_prefix *p, unsigned char *ret);
+
 /* The bits of an IPv4 address as a number, and back. */
 uint32_t ip_v4(const struct ip_prefix *p);
 struct ip_prefix ip_of_v4(uint32_t address, unsigned length);

@@ -247,7 +247,7 @@ void conntrack_forget_endpoint(struct conntrack *c, const struct endpoint *ep)
 	(void)pthread_mutex_lock(&c->lock);
 	w->addresses = xgrow(w->addresses, w->address_count, &w->address_capacity,
 			     sizeof(*w->addresses));
-	w->addresses[w->address_count++] = ep->address;
+	w->addresses[w->address_count++] = ep->own[0].length ? ip_v4(&ep->own[0]) : ep->address;
 	see_to_it(c);
 	(void)pthread_mutex_unlock(&c->lock);
 }

@@ -1,8 +1,9 @@
-/* net/elements.c - what the firewall knows of endpoints
+/* net/elements.c - elements of the sets of our table
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "net/elements.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <stdlib.h>
@@ -11,62 +12,167 @@
 #include "base/mem.h"
 #include "net/nf.h"
 
-const struct nf_set elements_sets[2] = {
-	[ELEMENTS_PORTS] = {"ports", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_PORT), 8,
-			    NF_TYPE_PAIR(NF_TYPE_ADDRESS, NF_TYPE_PORT), 8},
-	[ELEMENTS_HAIRPIN] = {"hairpin", NF_TYPE_PAIR(NF_TYPE_ADDRESS, NF_TYPE_ADDRESS), 8, 0, 0},
+#define FOUR(a, b, c, d)     NF_TYPE_PAIR(NF_TYPE_PAIR(NF_TYPE_PAIR(a, b), c), d)
+#define GROUPS_TYPE          FOUR(NF_TYPE_MARK, NF_TYPE_MARK, NF_TYPE_PROTOCOL, NF_TYPE_PORT)
+#define RANGES_TYPE(address) FOUR(NF_TYPE_MARK, NF_TYPE_PROTOCOL, NF_TYPE_PORT, address)
+
+/* nft(8) has no type for a family of one byte but that of protocols. */
+#define GROUPS(name)                         \
+	{                                    \
+		name, GROUPS_TYPE, 16, 0, 0, \
+		{                            \
+			4, 4, 1, 2           \
+		}                            \
+	}
+#define RANGES(name)                                          \
+	{                                                     \
+		name, RANGES_TYPE(NF_TYPE_ADDRESS), 16, 0, 0, \
+		{                                             \
+			4, 1, 2, 4                            \
+		}                                             \
+	}
+#define RANGES6(name)                                          \
+	{                                                      \
+		name, RANGES_TYPE(NF_TYPE_ADDRESS6), 28, 0, 0, \
+		{                                              \
+			4, 1, 2, 16                            \
+		}                                              \
+	}
+
+const struct nf_set elements_sets[ELEMENT_SETS] = {
+	[ELEMENTS_PORTS] = {"ports",
+			    NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_PORT),
+			    8,
+			    NF_TYPE_PAIR(NF_TYPE_ADDRESS, NF_TYPE_PORT),
+			    8,
+			    {0}},
+	[ELEMENTS_HAIRPIN] =
+		{"hairpin", NF_TYPE_PAIR(NF_TYPE_ADDRESS, NF_TYPE_ADDRESS), 8, 0, 0, {0}},
+	[ELEMENTS_SECURED] = {"secured", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
+	[ELEMENTS_SECURED6] = {"secured6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
+	[ELEMENTS_ROUTED] =
+		{"routed", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS), 8, 0, 0, {1, 4}},
+	[ELEMENTS_ROUTED6] =
+		{"routed6", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS6), 20, 0, 0, {1, 16}},
+	[ELEMENTS_IDENTITIES] = {"identities", NF_TYPE_ADDRESS, 4, NF_TYPE_MARK, 4, {0}},
+	[ELEMENTS_IDENTITIES6] = {"identities6", NF_TYPE_ADDRESS6, 16, NF_TYPE_MARK, 4, {0}},
+	[ELEMENTS_EGRESS_GROUPS] = GROUPS("egress_groups"),
+	[ELEMENTS_INGRESS_GROUPS] = GROUPS("ingress_groups"),
+	[ELEMENTS_EGRESS_RANGES] = RANGES("egress_ranges"),
+	[ELEMENTS_INGRESS_RANGES] = RANGES("ingress_ranges"),
+	[ELEMENTS_EGRESS_RANGES6] = RANGES6("egress_ranges6"),
+	[ELEMENTS_INGRESS_RANGES6] = RANGES6("ingress_ranges6"),
 };
+
+/* ---- lists ---- */
+
+void items_done(struct items *list)
+{
+	free(list->items);
+	*list = (struct items){0};
+}
+
+void items_add(struct items *list, const struct item *item)
+{
+	list->items = xgrow(list->items, list->count, &list->capacity, sizeof(*list->items));
+	list->items[list->count++] = *item;
+}
+
+int items_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct item));
+}
+
+void items_sort(struct items *list)
+{
+	if (list->count)
+		qsort(list->items, list->count, sizeof(*list->items), items_compare);
+}
 
 /* ---- from endpoints ---- */
 
-static struct item port_item(uint32_t address, const struct net_port *port)
+static void add_ports(const struct endpoint *ep, struct items *ret)
 {
-	const uint16_t host_port = htons(port->host_port);
-	const uint16_t container_port = htons(port->container_port);
-	struct item x = {0};
+	const uint32_t address = htonl(ep->address);
 
-	x.key[0] = port->protocol == NET_TCP ? IPPROTO_TCP : IPPROTO_UDP;
-	memcpy(x.key + 4, &host_port, sizeof(host_port));
-	memcpy(x.data, &address, sizeof(address));
-	memcpy(x.data + 4, &container_port, sizeof(container_port));
-	return x;
+	for (size_t i = 0; i < ep->port_count; i++) {
+		const struct net_port *port = &ep->ports[i];
+		const uint16_t host_port = htons(port->host_port);
+		const uint16_t container_port = htons(port->container_port);
+		struct item x = {0};
+
+		x.key[0] = port->protocol == NET_TCP ? IPPROTO_TCP : IPPROTO_UDP;
+		memcpy(x.key + 4, &host_port, sizeof(host_port));
+		memcpy(x.data, &address, sizeof(address));
+		memcpy(x.data + 4, &container_port, sizeof(container_port));
+		items_add(ret, &x);
+	}
 }
 
-static struct item hairpin_item(uint32_t address)
+static void add_hairpin(const struct endpoint *ep, struct items *ret)
 {
+	const uint32_t address = htonl(ep->address);
 	struct item x = {0};
 
+	if (!ep->port_count)
+		return;
 	memcpy(x.key, &address, sizeof(address));
 	memcpy(x.key + 4, &address, sizeof(address));
-	return x;
+	items_add(ret, &x);
 }
 
-struct item *elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
-			 size_t *ret_count)
+static void add_secured(const struct ip_prefix *address, bool v6, struct items *ret)
 {
-	struct item *items;
-	size_t n = 0;
+	struct item x = {0};
 
-	for (size_t i = 0; i < count; i++)
-		n += endpoints[i].port_count;
-	items = xcalloc(n + 1, sizeof(*items));
+	if (!address->length || address->v6 != v6)
+		return;
+	memcpy(x.key, address->address, v6 ? 16 : 4);
+	items_add(ret, &x);
+}
 
-	n = 0;
+/* Once, however many endpoints are in it. */
+static void add_routed(const struct ip_prefix *prefix, bool v6, struct items *ret)
+{
+	size_t size = v6 ? 16 : 4;
+	struct item x = {0};
+
+	if (!prefix->length || prefix->v6 != v6)
+		return;
+	x.key[0] = x.end[0] = v6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
+	memcpy(x.key + 4, prefix->address, size);
+	ip_prefix_last(prefix, x.end + 4);
+	for (size_t i = 0; i < ret->count; i++)
+		if (items_compare(&ret->items[i], &x) == 0)
+			return;
+	items_add(ret, &x);
+}
+
+void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
+		 struct items *ret)
+{
+	assert(set < ELEMENTS_OF_POLICY);
+
 	for (size_t i = 0; i < count; i++) {
 		const struct endpoint *ep = &endpoints[i];
-		uint32_t address = htonl(ep->address);
 
-		if (set == ELEMENTS_HAIRPIN && ep->port_count)
-			items[n++] = hairpin_item(address);
-		for (size_t p = 0; set == ELEMENTS_PORTS && p < ep->port_count; p++)
-			items[n++] = port_item(address, &ep->ports[p]);
+		if (set == ELEMENTS_PORTS)
+			add_ports(ep, ret);
+		else if (set == ELEMENTS_HAIRPIN)
+			add_hairpin(ep, ret);
+		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)
+			for (size_t n = 0; n < NET_FAMILIES; n++)
+				add_secured(&ep->own[n], set == ELEMENTS_SECURED6, ret);
+		else
+			for (size_t n = 0; n < NET_FAMILIES; n++)
+				add_routed(&ep->vpc[n], set == ELEMENTS_ROUTED6, ret);
 	}
-	*ret_count = n;
-	return items;
 }
 
-static void change_items(struct batch *b, unsigned msg, const char *table, enum element_set set,
-			 const struct item *items, size_t count)
+/* ---- changes ---- */
+
+void elements_change(struct batch *b, unsigned msg, const char *table, enum element_set set,
+		     const struct item *items, size_t count)
 {
 	auto_free struct nf_element *list = xcalloc(count + 1, sizeof(*list));
 	const struct nf_set *s = &elements_sets[set];
@@ -74,43 +180,40 @@ static void change_items(struct batch *b, unsigned msg, const char *table, enum 
 	for (size_t i = 0; i < count; i++)
 		list[i] = (struct nf_element){.key = items[i].key,
 					      .key_size = s->key_size,
+					      .end = s->fields[0] ? items[i].end : NULL,
 					      .data = s->data_size ? items[i].data : NULL,
 					      .data_size = s->data_size};
 	nf_elements_change(b, msg, table, s->name, list, count);
 }
 
-void elements_change(struct batch *b, unsigned msg, const char *table,
-		     const struct endpoint *endpoints, size_t count)
+void elements_change_endpoints(struct batch *b, unsigned msg, const char *table,
+			       const struct endpoint *endpoints, size_t count)
 {
-	for (enum element_set set = ELEMENTS_PORTS; set <= ELEMENTS_HAIRPIN; set++) {
-		size_t n;
-		auto_free struct item *items = elements_of(set, endpoints, count, &n);
+	for (enum element_set set = 0; set < ELEMENTS_OF_POLICY; set++) {
+		auto_items struct items items = {0};
 
-		change_items(b, msg, table, set, items, n);
+		/* Others may be routed by the same prefixes; the next reconciliation knows. */
+		if (msg == NFT_MSG_DELSETELEM &&
+		    (set == ELEMENTS_ROUTED || set == ELEMENTS_ROUTED6))
+			continue;
+		elements_of(set, endpoints, count, &items);
+		elements_change(b, msg, table, set, items.items, items.count);
 	}
 }
 
 /* ---- reconciling ---- */
 
 struct difference {
-	const struct item *wanted; /* sorted; borrowed */
-	bool *there;               /* for each of them */
-	size_t wanted_count;
-	struct item *strays; /* there, and not wanted */
-	size_t stray_count, stray_capacity;
+	const struct nf_set *set;
+	const struct items *wanted; /* sorted; borrowed */
+	bool *there;                /* for each of them */
+	struct items strays;        /* there, and not wanted */
 };
 
 static void difference_done(struct difference *d)
 {
 	free(d->there);
-	free(d->strays);
-}
-
-static int compare_keys(const void *a, const void *b)
-{
-	const struct item *x = a, *y = b;
-
-	return memcmp(x->key, y->key, sizeof(x->key));
+	items_done(&d->strays);
 }
 
 static void see_element(const struct nf_element *element, void *arg)
@@ -119,20 +222,22 @@ static void see_element(const struct nf_element *element, void *arg)
 	struct item x = {0};
 	const struct item *found;
 
-	if (element->key_size != sizeof(x.key) ||
-	    (element->data && element->data_size != sizeof(x.data)))
+	if (element->key_size != d->set->key_size ||
+	    (element->data && element->data_size != d->set->data_size))
 		return;
-	memcpy(x.key, element->key, sizeof(x.key));
+	memcpy(x.key, element->key, element->key_size);
+	if (d->set->fields[0]) /* where the ends are the same the kernel tells only the key */
+		memcpy(x.end, element->end ? element->end : element->key, element->key_size);
 	if (element->data)
-		memcpy(x.data, element->data, sizeof(x.data));
+		memcpy(x.data, element->data, element->data_size);
 
-	found = bsearch(&x, d->wanted, d->wanted_count, sizeof(x), compare_keys);
-	if (found && memcmp(found->data, x.data, sizeof(x.data)) == 0) {
-		d->there[found - d->wanted] = true;
-		return;
-	}
-	d->strays = xgrow(d->strays, d->stray_count, &d->stray_capacity, sizeof(x));
-	d->strays[d->stray_count++] = x;
+	found = d->wanted->count
+			? bsearch(&x, d->wanted->items, d->wanted->count, sizeof(x), items_compare)
+			: NULL;
+	if (found)
+		d->there[found - d->wanted->items] = true;
+	else
+		items_add(&d->strays, &x);
 }
 
 static int see_message(const struct nlmsghdr *h, void *arg, struct err *e)
@@ -146,50 +251,39 @@ static void look_again(void *arg)
 {
 	struct difference *d = arg;
 
-	memset(d->there, 0, d->wanted_count * sizeof(*d->there));
-	d->stray_count = 0;
+	memset(d->there, 0, d->wanted->count * sizeof(*d->there));
+	d->strays.count = 0;
 }
 
-static int list_elements(struct netlink *nl, const char *table, enum element_set set,
-			 struct difference *d, struct err *e)
+static int list_elements(struct netlink *nl, const char *table, struct difference *d, struct err *e)
 {
 	const struct nfgenmsg nf = {.nfgen_family = NFPROTO_INET, .version = NFNETLINK_V0};
 	const struct netlink_dump dump = {see_message, look_again, d};
 	auto_batch struct batch b = BATCH_INIT;
 
 	batch_add(&b, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM, 0, &nf, sizeof(nf),
-		  "list %s of table %s", elements_sets[set].name, table);
+		  "list %s of table %s", d->set->name, table);
 	batch_text(&b, NFTA_SET_ELEM_LIST_TABLE, table);
-	batch_text(&b, NFTA_SET_ELEM_LIST_SET, elements_sets[set].name);
+	batch_text(&b, NFTA_SET_ELEM_LIST_SET, d->set->name);
 	return netlink_dump(nl, &b, &dump, e);
 }
 
-static int reconcile_set(struct netlink *nl, const char *table, enum element_set set,
-			 const struct endpoint *endpoints, size_t count, struct err *e)
+int elements_reconcile(struct netlink *nl, const char *table, enum element_set set,
+		       const struct items *wanted, struct err *e)
 {
-	size_t n, missing = 0;
-	auto_free struct item *wanted = elements_of(set, endpoints, count, &n);
 	__attribute__((cleanup(difference_done))) struct difference d = {
-		.wanted = wanted, .wanted_count = n, .there = xcalloc(n + 1, sizeof(bool))};
+		.set = &elements_sets[set],
+		.wanted = wanted,
+		.there = xcalloc(wanted->count + 1, sizeof(bool))};
+	auto_items struct items missing = {0};
 	auto_batch struct batch b = BATCH_INIT;
 
-	qsort(wanted, n, sizeof(*wanted), compare_keys);
-	if (list_elements(nl, table, set, &d, e) < 0)
+	if (list_elements(nl, table, &d, e) < 0)
 		return -e->code;
-
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < wanted->count; i++)
 		if (!d.there[i])
-			wanted[missing++] = wanted[i];
-	change_items(&b, NFT_MSG_DELSETELEM, table, set, d.strays, d.stray_count);
-	change_items(&b, NFT_MSG_NEWSETELEM, table, set, wanted, missing);
+			items_add(&missing, &wanted->items[i]);
+	elements_change(&b, NFT_MSG_DELSETELEM, table, set, d.strays.items, d.strays.count);
+	elements_change(&b, NFT_MSG_NEWSETELEM, table, set, missing.items, missing.count);
 	return netlink_commit(nl, &b, 0, e);
-}
-
-int elements_reconcile(struct netlink *nl, const char *table, const struct endpoint *endpoints,
-		       size_t count, struct err *e)
-{
-	for (enum element_set set = ELEMENTS_PORTS; set <= ELEMENTS_HAIRPIN; set++)
-		if (reconcile_set(nl, table, set, endpoints, count, e) < 0)
-			return -e->code;
-	return 0;
 }

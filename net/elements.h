@@ -1,9 +1,9 @@
-/* net/elements.h - what the firewall knows of endpoints
+/* net/elements.h - elements of the sets of our table
  * SPDX-License-Identifier: Apache-2.0
  *
- * Two sets of our table have elements that come from endpoints: `ports`, where
- * a packet to a host port goes, and `hairpin`, the tasks that may reach
- * themselves by one.  Key and data are two fields of four bytes, as in packets.
+ * What the firewall knows of endpoints and security groups is elements of sets,
+ * never rules.  Keys and data are as in packets, each field padded to four
+ * bytes; identities are numbers in the host's byte order.
  */
 #pragma once
 
@@ -12,22 +12,59 @@
 #include "net/nf.h"
 #include "net/state.h"
 
-enum element_set { ELEMENTS_PORTS, ELEMENTS_HAIRPIN };
+enum element_set {
+	/* of endpoints */
+	ELEMENTS_PORTS,   /* protocol . host port : address . container port */
+	ELEMENTS_HAIRPIN, /* address . address of each task that has host ports */
+	ELEMENTS_SECURED, /* addresses here that only their groups let in and out */
+	ELEMENTS_SECURED6,
+	ELEMENTS_ROUTED, /* family . prefix where those are known by their own address */
+	ELEMENTS_ROUTED6,
+	/* of security groups, net/policy.h */
+	ELEMENTS_IDENTITIES,
+	ELEMENTS_IDENTITIES6,
+	ELEMENTS_EGRESS_GROUPS, /* own identity . other's identity . protocol . port */
+	ELEMENTS_INGRESS_GROUPS,
+	ELEMENTS_EGRESS_RANGES, /* own identity . protocol . port . other's prefix */
+	ELEMENTS_INGRESS_RANGES,
+	ELEMENTS_EGRESS_RANGES6,
+	ELEMENTS_INGRESS_RANGES6,
+	ELEMENT_SETS
+};
+#define ELEMENTS_OF_POLICY ELEMENTS_IDENTITIES /* and all behind it */
 
-extern const struct nf_set elements_sets[2];
+extern const struct nf_set elements_sets[ELEMENT_SETS];
+
+#define ITEM_KEY_MAX 28
 
 struct item {
-	uint8_t key[8], data[8];
+	uint8_t key[ITEM_KEY_MAX], end[ITEM_KEY_MAX]; /* 'end' only where elements are ranges */
+	uint8_t data[8];
 };
 
-/* The items of one set for these endpoints; malloc'ed. */
-struct item *elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
-			 size_t *ret_count);
+struct items {
+	struct item *items;
+	size_t count, capacity;
+};
 
-/* Add (NFT_MSG_NEWSETELEM) or delete (NFT_MSG_DELSETELEM) the elements of these endpoints. */
-void elements_change(struct batch *b, unsigned msg, const char *table,
-		     const struct endpoint *endpoints, size_t count);
+#define auto_items __attribute__((cleanup(items_done)))
+void items_done(struct items *list);
+void items_add(struct items *list, const struct item *item);
+/* By key, then end, then data. */
+void items_sort(struct items *list);
+int items_compare(const void *a, const void *b);
 
-/* Make the elements of the table those of these endpoints; what is right is not touched. */
-int elements_reconcile(struct netlink *nl, const char *table, const struct endpoint *endpoints,
-		       size_t count, struct err *e);
+/* Those of one of the sets of endpoints. */
+void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
+		 struct items *ret);
+
+/* Add (NFT_MSG_NEWSETELEM) or delete (NFT_MSG_DELSETELEM). */
+void elements_change(struct batch *b, unsigned msg, const char *table, enum element_set set,
+		     const struct item *items, size_t count);
+/* All that these endpoints have in sets. */
+void elements_change_endpoints(struct batch *b, unsigned msg, const char *table,
+			       const struct endpoint *endpoints, size_t count);
+
+/* Make the elements of a set of the table the wanted ones, sorted; what is right is not touched. */
+int elements_reconcile(struct netlink *nl, const char *table, enum element_set set,
+		       const struct items *wanted, struct err *e);

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "net/elements.h"
 #include "net/nf.h"
+#include "net/policy.h"
 
 /* Versions of what this file defines are told apart by the hash; this is for people. */
 #define COMMENT_FORMAT "berth, definition %.16s"
@@ -24,17 +25,25 @@
 /* Priorities of the hooks, linux/netfilter_ipv4.h. */
 enum { PRIORITY_RAW = -300, PRIORITY_DNAT = -100, PRIORITY_FILTER = 0, PRIORITY_SNAT = 100 };
 
-/* IPv4 header, and what TCP and UDP have in common. */
-enum { SOURCE_ADDRESS = 12, DESTINATION_ADDRESS = 16, DESTINATION_PORT = 2 };
+/* IPv4 and IPv6 header; what TCP and UDP have in common; type and code of ICMP. */
+enum { SOURCE_ADDRESS = 12, DESTINATION_ADDRESS = 16, SOURCE_ADDRESS6 = 8 };
+enum { DESTINATION_ADDRESS6 = 24, DESTINATION_PORT = 2, TYPE_AND_CODE = 0 };
 
-static const struct nf_set quiet_set = {"quiet", NF_TYPE_LINK_NAME, IFNAMSIZ, 0, 0};
+static const struct nf_set quiet_sets[NET_FAMILIES] = {
+	{"quiet", NF_TYPE_LINK_NAME, IFNAMSIZ, 0, 0, {0}},
+	{"quiet6", NF_TYPE_LINK_NAME, IFNAMSIZ, 0, 0, {0}},
+};
 
 static const struct nf_chain chains[] = {
 	{"raw", "filter", NF_INET_PRE_ROUTING, PRIORITY_RAW},
 	{"prerouting", "nat", NF_INET_PRE_ROUTING, PRIORITY_DNAT},
 	{"output", "nat", NF_INET_LOCAL_OUT, PRIORITY_DNAT},
 	{"postrouting", "nat", NF_INET_POST_ROUTING, PRIORITY_SNAT},
+	{"input", "filter", NF_INET_LOCAL_IN, PRIORITY_FILTER},
 	{"forward", "filter", NF_INET_FORWARD, PRIORITY_FILTER},
+	{"identify", NULL, 0, 0},
+	{"egress", NULL, 0, 0},
+	{"ingress", NULL, 0, 0},
 };
 
 /* ---- rules ---- */
@@ -45,19 +54,27 @@ static void meta_is(struct nf_rule *r, uint32_t key, enum nft_cmp_ops op, uint32
 	nf_compare(r, op, REG_A, &value, sizeof(value));
 }
 
-static void is_ipv4(struct nf_rule *r, enum nft_cmp_ops op)
+static void is_family(struct nf_rule *r, bool v6)
 {
-	const uint8_t family = NFPROTO_IPV4;
+	const uint8_t family = v6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
 
 	nf_meta(r, NFT_META_NFPROTO, REG_A);
-	nf_compare(r, op, REG_A, &family, sizeof(family));
+	nf_compare(r, NFT_CMP_EQ, REG_A, &family, sizeof(family));
+}
+
+static void load_address(struct nf_rule *r, bool v6, bool source, uint32_t reg)
+{
+	uint32_t offset = v6 ? (source ? SOURCE_ADDRESS6 : DESTINATION_ADDRESS6)
+			     : (source ? SOURCE_ADDRESS : DESTINATION_ADDRESS);
+
+	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, offset, v6 ? 16 : 4, reg);
 }
 
 static void address_within(struct nf_rule *r, uint32_t offset, const struct block *block)
 {
 	const uint32_t bits = htonl(~0u << (32 - block->prefix)), base = htonl(block->base);
 
-	is_ipv4(r, NFT_CMP_EQ);
+	is_family(r, false);
 	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, offset, sizeof(base), REG_A);
 	nf_mask(r, REG_A, &bits, sizeof(bits));
 	nf_compare(r, NFT_CMP_EQ, REG_A, &base, sizeof(base));
@@ -89,10 +106,13 @@ static void not_ours(struct nf_rule *r, const struct firewall *f)
 	nf_verdict(r, NF_ACCEPT);
 }
 
-static void other_protocol(struct nf_rule *r, const struct firewall *f)
+/* IPv6 is for those who were given an address of it. */
+static void stray_ipv6(struct nf_rule *r, const struct firewall *f)
 {
 	(void)f;
-	is_ipv4(r, NFT_CMP_NEQ);
+	is_family(r, true);
+	load_address(r, true, true, REG_A);
+	nf_not_in_set(r, "secured6", REG_A);
 	nf_verdict(r, NF_DROP);
 }
 
@@ -120,7 +140,7 @@ static void host_port(struct nf_rule *r, const struct firewall *f)
 	const uint32_t local = RTN_LOCAL;
 
 	(void)f;
-	is_ipv4(r, NFT_CMP_EQ);
+	is_family(r, false);
 	nf_fib(r, NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR, REG_A);
 	nf_compare(r, NFT_CMP_EQ, REG_A, &local, sizeof(local));
 	nf_meta(r, NFT_META_L4PROTO, REG_A);
@@ -131,9 +151,9 @@ static void host_port(struct nf_rule *r, const struct firewall *f)
 
 static void hairpin(struct nf_rule *r, const struct firewall *f)
 {
-	is_ipv4(r, NFT_CMP_EQ);
-	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, SOURCE_ADDRESS, sizeof(uint32_t), REG_A);
-	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, DESTINATION_ADDRESS, sizeof(uint32_t), REG_B);
+	is_family(r, false);
+	load_address(r, false, true, REG_A);
+	load_address(r, false, false, REG_B);
 	nf_in_set(r, "hairpin", REG_A);
 	from_gateway(r, f);
 }
@@ -145,20 +165,21 @@ static void from_loopback(struct nf_rule *r, const struct firewall *f)
 	from_gateway(r, f);
 }
 
-static void egress(struct nf_rule *r, const struct firewall *f)
+static void to_world(struct nf_rule *r, const struct firewall *f)
 {
 	address_within(r, SOURCE_ADDRESS, &f->block);
 	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	nf_masquerade(r);
 }
 
-static void between_quiet(struct nf_rule *r, const struct firewall *f)
+static void between_quiet(struct nf_rule *r, const struct firewall *f, bool v6)
 {
 	(void)f;
+	is_family(r, v6);
 	nf_meta(r, NFT_META_IIFNAME, REG_A);
-	nf_in_set(r, "quiet", REG_A);
+	nf_in_set(r, quiet_sets[v6].name, REG_A);
 	nf_meta(r, NFT_META_OIFNAME, REG_A);
-	nf_in_set(r, "quiet", REG_A);
+	nf_in_set(r, quiet_sets[v6].name, REG_A);
 	nf_verdict(r, NF_DROP);
 }
 
@@ -166,6 +187,12 @@ static void to_elsewhere(struct nf_rule *r, const struct firewall *f)
 {
 	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	nf_verdict(r, NF_ACCEPT);
+}
+
+static void between_others(struct nf_rule *r, const struct firewall *f)
+{
+	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
+	to_elsewhere(r, f);
 }
 
 static void answer(struct nf_rule *r, const struct firewall *f)
@@ -195,44 +222,230 @@ static void all_else(struct nf_rule *r, const struct firewall *f)
 	nf_verdict(r, NF_DROP);
 }
 
+/* ---- tasks in security groups ---- */
+
+static const char *const secured_sets[] = {"secured", "secured6"};
+static const char *const routed_sets[] = {"routed", "routed6"};
+static const char *const identity_maps[] = {"identities", "identities6"};
+
+static void is_secured(struct nf_rule *r, bool v6, bool source)
+{
+	is_family(r, v6);
+	load_address(r, v6, source, REG_A);
+	nf_in_set(r, secured_sets[v6], REG_A);
+}
+
+static void leave_secured(struct nf_rule *r, const struct firewall *f, bool v6)
+{
+	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	is_secured(r, v6, true);
+	nf_go(r, NFT_JUMP, "egress");
+}
+
+static void enter_secured(struct nf_rule *r, const struct firewall *f, bool v6)
+{
+	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
+	is_secured(r, v6, false);
+	nf_go(r, NFT_GOTO, "ingress");
+}
+
+/* The host's own services are not theirs. */
+static void secured_to_host(struct nf_rule *r, const struct firewall *f, bool v6)
+{
+	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	is_secured(r, v6, true);
+	nf_verdict(r, NF_DROP);
+}
+
+/* What is not routed as it is goes out under the host's address. */
+static void secured_to_world(struct nf_rule *r, const struct firewall *f, bool v6)
+{
+	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	is_secured(r, v6, true);
+	nf_meta(r, NFT_META_NFPROTO, REG_A);
+	load_address(r, v6, false, REG_B);
+	nf_not_in_set(r, routed_sets[v6], REG_A);
+	nf_masquerade(r);
+}
+
+static void is_icmp(struct nf_rule *r, bool v6, bool icmp)
+{
+	const uint8_t protocol = v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+
+	nf_meta(r, NFT_META_L4PROTO, REG_A);
+	nf_compare(r, icmp ? NFT_CMP_EQ : NFT_CMP_NEQ, REG_A, &protocol, sizeof(protocol));
+}
+
+/*
+ * The identities of source and destination, 0 for strangers: in the marks of
+ * the packet and of its connection, because nft(8) can not list a rule that
+ * looks up what it has just looked up.  The packet's is cleared behind it.
+ */
+static void forget_identities(struct nf_rule *r, const struct firewall *f)
+{
+	const uint32_t none = 0;
+
+	(void)f;
+	nf_value(r, REG_A, &none, sizeof(none));
+	nf_meta_set(r, NFT_META_MARK, REG_A);
+	nf_ct_set(r, NFT_CT_MARK, REG_A);
+}
+
+static void identify_source(struct nf_rule *r, const struct firewall *f, bool v6)
+{
+	(void)f;
+	is_family(r, v6);
+	load_address(r, v6, true, REG_A);
+	nf_in_map(r, identity_maps[v6], REG_A, REG_A);
+	nf_meta_set(r, NFT_META_MARK, REG_A);
+}
+
+static void identify_destination(struct nf_rule *r, const struct firewall *f, bool v6)
+{
+	(void)f;
+	is_family(r, v6);
+	load_address(r, v6, false, REG_A);
+	nf_in_map(r, identity_maps[v6], REG_A, REG_A);
+	nf_ct_set(r, NFT_CT_MARK, REG_A);
+}
+
+static void load_identity(struct nf_rule *r, bool source, uint32_t reg)
+{
+	if (source)
+		nf_meta(r, NFT_META_MARK, reg);
+	else
+		nf_ct(r, NFT_CT_MARK, reg);
+}
+
+static void load_port(struct nf_rule *r, bool icmp, uint32_t protocol_reg, uint32_t port_reg)
+{
+	nf_meta(r, NFT_META_L4PROTO, protocol_reg);
+	nf_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, icmp ? TYPE_AND_CODE : DESTINATION_PORT,
+		   sizeof(uint16_t), port_reg);
+}
+
+static void allow(struct nf_rule *r, bool egress)
+{
+	const uint32_t none = 0;
+
+	nf_value(r, REG_A, &none, sizeof(none));
+	nf_meta_set(r, NFT_META_MARK, REG_A);
+	nf_verdict(r, egress ? NFT_RETURN : NF_ACCEPT);
+}
+
+/* In egress the task is the source, and the other one the destination. */
+static void by_group(struct nf_rule *r, bool egress, bool v6, bool icmp)
+{
+	is_family(r, v6);
+	is_icmp(r, v6, icmp);
+	load_identity(r, egress, REG_A);
+	load_identity(r, !egress, REG_B);
+	load_port(r, icmp, REG_C, REG_D);
+	nf_in_set(r, egress ? "egress_groups" : "ingress_groups", REG_A);
+	allow(r, egress);
+}
+
+static void by_range(struct nf_rule *r, bool egress, bool v6, bool icmp)
+{
+	static const char *const sets[2][2] = {{"ingress_ranges", "ingress_ranges6"},
+					       {"egress_ranges", "egress_ranges6"}};
+
+	is_family(r, v6);
+	is_icmp(r, v6, icmp);
+	load_identity(r, egress, REG_A);
+	load_port(r, icmp, REG_B, REG_C);
+	load_address(r, v6, !egress, REG_D);
+	nf_in_set(r, sets[egress][v6], REG_A);
+	allow(r, egress);
+}
+
 static const struct {
 	const char *chain, *comment;
 	void (*build)(struct nf_rule *r, const struct firewall *f);
+	void (*build_family)(struct nf_rule *r, const struct firewall *f, bool v6);
 } rules[] = {
-	{"raw", "not from a task", not_ours},
-	{"raw", "tasks speak IPv4", other_protocol},
-	{"raw", "the host's loopback is not theirs", to_loopback},
-	{"raw", "not the task's own address", wrong_source},
-	{"prerouting", "host ports", host_port},
-	{"output", "host ports", host_port},
-	{"postrouting", "a task to itself by a host port", hairpin},
-	{"postrouting", "the host's loopback to a task", from_loopback},
-	{"postrouting", "tasks to the world", egress},
-	{"forward", "the host was no router before us", between_quiet},
-	{"forward", "not to a task", to_elsewhere},
-	{"forward", "answers", answer},
-	{"forward", "between tasks", between_tasks},
-	{"forward", "host ports", by_host_port},
-	{"forward", "nothing else to tasks", all_else},
+	{"raw", "not from a task", not_ours, NULL},
+	{"raw", "no IPv6 address that it was given", stray_ipv6, NULL},
+	{"raw", "the host's loopback is not theirs", to_loopback, NULL},
+	{"raw", "not the task's own address", wrong_source, NULL},
+	{"prerouting", "host ports", host_port, NULL},
+	{"output", "host ports", host_port, NULL},
+	{"postrouting", "a task to itself by a host port", hairpin, NULL},
+	{"postrouting", "the host's loopback to a task", from_loopback, NULL},
+	{"postrouting", "tasks to the world", to_world, NULL},
+	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},
+	{"input", "answers", answer, NULL},
+	{"input", "tasks in groups to the host", NULL, secured_to_host},
+	{"forward", "the host was no router before us", NULL, between_quiet},
+	{"forward", "neither from a task nor to one", between_others, NULL},
+	{"forward", "answers", answer, NULL},
+	{"forward", "from a task in groups", NULL, leave_secured},
+	{"forward", "not to a task", to_elsewhere, NULL},
+	{"forward", "to a task in groups", NULL, enter_secured},
+	{"forward", "between tasks", between_tasks, NULL},
+	{"forward", "host ports", by_host_port, NULL},
+	{"forward", "nothing else to tasks", all_else, NULL},
+	{"identify", "strangers, so far", forget_identities, NULL},
+	{"identify", "source", NULL, identify_source},
+	{"identify", "destination", NULL, identify_destination},
 };
+
+#define FAMILY_RULES 7                         /* of the table, with one for each family */
+#define POLICY_RULES (2 * (1 + 2 * 2 * 2 + 1)) /* of define_policy() */
+#define RULE_COUNT   (ARRAY_COUNT(rules) + FAMILY_RULES + POLICY_RULES)
+
+static void define_rules(const struct firewall *f, struct batch *b)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(rules); i++) {
+		for (int v6 = 0; v6 < (rules[i].build_family ? 2 : 1); v6++) {
+			struct nf_rule r;
+
+			nf_rule_begin(&r, b, f->name->table, rules[i].chain, rules[i].comment);
+			if (rules[i].build_family)
+				rules[i].build_family(&r, f, v6);
+			else
+				rules[i].build(&r, f);
+			nf_rule_end(&r);
+		}
+	}
+}
+
+/* Each chain: what groups allow, then what prefixes allow; the rest is dropped. */
+static void define_policy(const struct firewall *f, bool egress_chain, struct batch *b)
+{
+	const char *chain = egress_chain ? "egress" : "ingress";
+	struct nf_rule r;
+
+	nf_rule_begin(&r, b, f->name->table, chain, "who they are");
+	nf_go(&r, NFT_JUMP, "identify");
+	nf_rule_end(&r);
+	for (int i = 0; i < 8; i++) {
+		bool ranges = i & 4, v6 = i & 2, icmp = i & 1;
+
+		nf_rule_begin(&r, b, f->name->table, chain,
+			      ranges ? "allowed to a prefix" : "allowed to a group");
+		(ranges ? by_range : by_group)(&r, egress_chain, v6, icmp);
+		nf_rule_end(&r);
+	}
+	nf_rule_begin(&r, b, f->name->table, chain, "allowed by no group of the task");
+	nf_verdict(&r, NF_DROP);
+	nf_rule_end(&r);
+}
 
 void firewall_define(const struct firewall *f, const char *comment, struct batch *b)
 {
 	const char *table = f->name->table;
 
 	nf_table_add(b, table, comment);
-	for (uint32_t i = 0; i < ARRAY_COUNT(elements_sets); i++)
+	for (uint32_t i = 0; i < ELEMENT_SETS; i++)
 		nf_set_add(b, table, &elements_sets[i], i + 1);
-	nf_set_add(b, table, &quiet_set, ARRAY_COUNT(elements_sets) + 1);
+	for (uint32_t v6 = 0; v6 < NET_FAMILIES; v6++)
+		nf_set_add(b, table, &quiet_sets[v6], ELEMENT_SETS + 1 + v6);
 	for (size_t i = 0; i < ARRAY_COUNT(chains); i++)
 		nf_chain_add(b, table, &chains[i]);
-	for (size_t i = 0; i < ARRAY_COUNT(rules); i++) {
-		struct nf_rule r;
-
-		nf_rule_begin(&r, b, table, rules[i].chain, rules[i].comment);
-		rules[i].build(&r, f);
-		nf_rule_end(&r);
-	}
+	define_rules(f, b);
+	define_policy(f, true, b);
+	define_policy(f, false, b);
 }
 
 /* What the table is known by: the hash of all its requests. */
@@ -316,21 +529,22 @@ int firewall_whole(const struct firewall *f, bool *ret, struct err *e)
 	batch_text(&b, NFTA_RULE_TABLE, f->name->table);
 	if (netlink_dump(f->nl, &b, &rule_dump, e) < 0)
 		return -e->code;
-	*ret = look.rule_count == ARRAY_COUNT(rules);
+	*ret = look.rule_count == RULE_COUNT;
 	return 0;
 }
 
 /* ---- changes ---- */
 
 /* Links between which nothing was forwarded before us. */
-static void add_quiet(const struct firewall *f, struct batch *b, const struct host_state *host)
+static void add_quiet(const struct firewall *f, struct batch *b, const struct nf_set *set,
+		      const struct forwarding *forwarding)
 {
-	auto_free struct nf_element *items = xcalloc(host->quiet_count + 1, sizeof(*items));
+	auto_free struct nf_element *items = xcalloc(forwarding->quiet_count + 1, sizeof(*items));
 
-	for (size_t i = 0; i < host->quiet_count; i++)
-		items[i] = (struct nf_element){.key = host->quiet[i], .key_size = IFNAMSIZ};
-	nf_elements_change(b, NFT_MSG_NEWSETELEM, f->name->table, quiet_set.name, items,
-			   host->quiet_count);
+	for (size_t i = 0; i < forwarding->quiet_count; i++)
+		items[i] = (struct nf_element){.key = forwarding->quiet[i], .key_size = IFNAMSIZ};
+	nf_elements_change(b, NFT_MSG_NEWSETELEM, f->name->table, set->name, items,
+			   forwarding->quiet_count);
 }
 
 int firewall_replace(const struct firewall *f, const struct endpoint *endpoints, size_t count,
@@ -343,16 +557,32 @@ int firewall_replace(const struct firewall *f, const struct endpoint *endpoints,
 	nf_table_add(&b, f->name->table, NULL); /* so that there is one to delete */
 	nf_table_delete(&b, f->name->table);
 	firewall_define(f, comment, &b);
-	elements_change(&b, NFT_MSG_NEWSETELEM, f->name->table, endpoints, count);
-	add_quiet(f, &b, host);
-	return netlink_commit(f->nl, &b, 0, e);
+	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, f->name->table, endpoints, count);
+	policy_change(f->policy, &b, f->name->table, true);
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		add_quiet(f, &b, &quiet_sets[v6], &host->forwarding[v6]);
+	if (netlink_commit(f->nl, &b, 0, e) < 0)
+		return -e->code;
+	policy_changed(f->policy);
+	return 0;
+}
+
+int firewall_apply_policy(const struct firewall *f, struct err *e)
+{
+	auto_batch struct batch b = BATCH_INIT;
+
+	policy_change(f->policy, &b, f->name->table, false);
+	if (netlink_commit(f->nl, &b, 0, e) < 0)
+		return -e->code;
+	policy_changed(f->policy);
+	return 0;
 }
 
 int firewall_add(const struct firewall *f, const struct endpoint *ep, struct err *e)
 {
 	auto_batch struct batch b = BATCH_INIT;
 
-	elements_change(&b, NFT_MSG_NEWSETELEM, f->name->table, ep, 1);
+	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, f->name->table, ep, 1);
 	return netlink_commit(f->nl, &b, 0, e);
 }
 
@@ -364,15 +594,28 @@ int firewall_drop(const struct firewall *f, const struct endpoint *ep, struct er
 {
 	auto_batch struct batch b = BATCH_INIT;
 
-	elements_change(&b, NFT_MSG_NEWSETELEM, f->name->table, ep, 1);
-	elements_change(&b, NFT_MSG_DELSETELEM, f->name->table, ep, 1);
+	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, f->name->table, ep, 1);
+	elements_change_endpoints(&b, NFT_MSG_DELSETELEM, f->name->table, ep, 1);
 	return netlink_commit(f->nl, &b, ENOENT, e); /* ENOENT: the table is gone */
 }
 
 int firewall_reconcile(const struct firewall *f, const struct endpoint *endpoints, size_t count,
 		       struct err *e)
 {
-	return elements_reconcile(f->nl, f->name->table, endpoints, count, e);
+	for (enum element_set set = 0; set < ELEMENT_SETS; set++) {
+		auto_items struct items wanted = {0};
+
+		if (set < ELEMENTS_OF_POLICY) {
+			elements_of(set, endpoints, count, &wanted);
+			items_sort(&wanted);
+		} else {
+			policy_elements(f->policy, set, &wanted);
+		}
+		if (elements_reconcile(f->nl, f->name->table, set, &wanted, e) < 0)
+			return -e->code;
+	}
+	policy_reconciled(f->policy);
+	return 0;
 }
 
 int firewall_destroy(const struct firewall *f, struct err *e)

@@ -7,12 +7,19 @@
  *   set hairpin  address . address of each task that has ports
  *   set quiet    links between which nothing was forwarded before us
  *
- *   raw          from G only: IPv4, not to 127.0.0.0/8, from the right address
+ *   raw          from G only: not to 127.0.0.0/8, from the right address
  *   prerouting   to an address of the host: dnat by the map
  *   output       the same for the host's own packets, 127.0.0.1 included
  *   postrouting  hairpin and 127.0.0.0/8 to G: snat to the gateway;
  *                from the block to elsewhere: masquerade
- *   forward      quiet to quiet: drop; to G: established, from G, or by a port; else drop
+ *   input        from secured tasks: drop, but for answers
+ *   forward      quiet to quiet: drop; from secured: egress; to secured: ingress;
+ *                to G: established, from G, or by a port; else drop
+ *
+ * Tasks in security groups (secured) pass two chains more: egress, for the own
+ * rules of who sends, then ingress, for those of who receives; each ends with a
+ * drop.  Both look up which identities the two addresses have, and ask one set
+ * for rules that name groups and one for those that name prefixes.
  *
  * There are no rules of single tasks: a port costs one element whatever there
  * are.  A wrong source address is found by the route that leads back (fib), so
@@ -26,12 +33,14 @@
 
 #include "net/name.h"
 #include "net/netlink.h"
+#include "net/policy.h"
 #include "net/state.h"
 
 struct firewall {
 	struct netlink *nl;      /* borrowed */
 	const struct name *name; /* borrowed */
 	struct block block;
+	struct policy *policy; /* borrowed */
 };
 
 /* Is the table there, and as we would make it? */
@@ -44,6 +53,9 @@ int firewall_replace(const struct firewall *f, const struct endpoint *endpoints,
 /* The elements of one endpoint.  Dropping what is not there is fine. */
 int firewall_add(const struct firewall *f, const struct endpoint *ep, struct err *e);
 int firewall_drop(const struct firewall *f, const struct endpoint *ep, struct err *e);
+
+/* What changed in the policy since it was sent last, in one transaction. */
+int firewall_apply_policy(const struct firewall *f, struct err *e);
 
 /* Make the elements those of these endpoints, without touching what is right. */
 int firewall_reconcile(const struct firewall *f, const struct endpoint *endpoints, size_t count,

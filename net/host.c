@@ -15,9 +15,11 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-#define LOOPBACK_INDEX  1
-#define FORWARDING_FILE "/proc/sys/net/ipv4/ip_forward"
-#define MTU_DEFAULT     1500
+#define LOOPBACK_INDEX   1
+#define FORWARDING_FILE  "/proc/sys/net/ipv4/ip_forward"
+#define FORWARDING6_FILE "/proc/sys/net/ipv6/conf/all/forwarding"
+#define LINKS_DIR        "/proc/sys/net/ipv6/conf"
+#define MTU_DEFAULT      1500
 /* Routes wider than this are ways to the world (0/0, and 0/1 of VPNs), not blocks in use. */
 #define ROUTE_PREFIX_MIN 4
 
@@ -294,19 +296,51 @@ int host_release(const struct host *h, const struct block *keep, struct err *e)
 
 /* ---- settings ---- */
 
-int host_forwarding(bool *ret, struct err *e)
+static const char *const forwarding_files[] = {FORWARDING_FILE, FORWARDING6_FILE};
+
+int host_forwarding(bool v6, bool *ret, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT(16);
 
-	if (fs_read(AT_FDCWD, FORWARDING_FILE, &b, e) < 0)
+	if (fs_read(AT_FDCWD, forwarding_files[v6], &b, e) < 0)
 		return -e->code;
 	*ret = buf_str(&b)[0] != '0';
 	return 0;
 }
 
-int host_set_forwarding(bool on, struct err *e)
+/*
+ * A router takes no router's advice, unless its links are told to all the same
+ * ("2", Documentation/networking/ip-sysctl: accept_ra), which hosts that get
+ * their address that way rely on.
+ */
+static int keep_advertisements(bool on, struct err *e)
 {
-	return fs_write_at(AT_FDCWD, FORWARDING_FILE, on ? "1" : "0", e);
+	auto_closedir DIR *dir = opendir(LINKS_DIR);
+	struct dirent *entry;
+
+	if (!dir)
+		return err_sys(e, "open %s", LINKS_DIR);
+	while ((entry = readdir(dir))) {
+		auto_free char *file = xasprintf("%s/%s/accept_ra", LINKS_DIR, entry->d_name);
+		auto_buf struct buf b = BUF_INIT(16);
+		struct err gone = {0}; /* links come and go */
+
+		if (entry->d_name[0] == '.' || fs_read(AT_FDCWD, file, &b, &gone) < 0)
+			continue;
+		if (buf_str(&b)[0] == (on ? '1' : '2') &&
+		    fs_write_at(AT_FDCWD, file, on ? "2" : "1", &gone) < 0 && gone.code != ENOENT) {
+			*e = gone;
+			return -e->code;
+		}
+	}
+	return 0;
+}
+
+int host_set_forwarding(bool v6, bool on, struct err *e)
+{
+	if (v6 && keep_advertisements(on, e) < 0)
+		return -e->code;
+	return fs_write_at(AT_FDCWD, forwarding_files[v6], on ? "1" : "0", e);
 }
 
 int host_uplink_mtu(const struct host *h, uint32_t *ret, struct err *e)

@@ -37,8 +37,8 @@ int host_reclaim(const struct host *h, const struct block *block, struct err *e)
 /* Take back every claim under our label but that of 'keep' (NULL: none). */
 int host_release(const struct host *h, const struct block *keep, struct err *e);
 
-int host_forwarding(bool *ret, struct err *e);
-int host_set_forwarding(bool on, struct err *e);
+int host_forwarding(bool v6, bool *ret, struct err *e);
+int host_set_forwarding(bool v6, bool on, struct err *e);
 
 /* MTU of the link that the default route leads over; 1500 where there is none. */
 int host_uplink_mtu(const struct host *h, uint32_t *ret, struct err *e);

@@ -20,6 +20,7 @@ struct net {
 	struct port_range ports;
 	struct conntrack conntrack;
 	struct netns_pool *namespaces;
+	struct policy policy;
 	struct endpoint *endpoints;
 	size_t endpoint_count, endpoint_capacity;
 	uint32_t mtu;
@@ -39,6 +40,8 @@ struct endpoint *net_endpoint(struct net *net, const char *id);
  * route of the block, table, forwarding.
  */
 int net_settle_host(struct net *net, struct err *e);
+/* Make the host a router of a family, but not between links that were there before. */
+int net_forward(struct net *net, bool v6, struct err *e);
 
 /* Take an endpoint down and forget it; the struct is no longer valid on success. */
 int net_take_down(struct net *net, struct endpoint *ep, struct err *e);

@@ -80,39 +80,53 @@ static void add_up(struct batch *b, uint32_t index, const char *note)
 	batch_add(b, RTM_SETLINK, 0, &link, sizeof(link), "%s", note);
 }
 
-static void add_neighbour(struct batch *b, uint32_t index, uint32_t address, const uint8_t mac[6],
-			  const char *note)
+/* The bytes of an address, as in packets. */
+static size_t address_size(const struct ip_prefix *a)
 {
-	const struct ndmsg neighbour = {
-		.ndm_family = AF_INET, .ndm_ifindex = (int)index, .ndm_state = NUD_PERMANENT};
+	return a->v6 ? 16 : 4;
+}
+
+static int family_of(const struct ip_prefix *a)
+{
+	return a->v6 ? AF_INET6 : AF_INET;
+}
+
+static void add_neighbour(struct batch *b, uint32_t index, const struct ip_prefix *address,
+			  const uint8_t mac[6], const char *note)
+{
+	const struct ndmsg neighbour = {.ndm_family = (uint8_t)family_of(address),
+					.ndm_ifindex = (int)index,
+					.ndm_state = NUD_PERMANENT};
 
 	batch_add(b, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &neighbour, sizeof(neighbour),
 		  "%s", note);
-	batch_u32(b, NDA_DST, htonl(address));
+	batch_put(b, NDA_DST, address->address, address_size(address));
 	batch_put(b, NDA_LLADDR, mac, 6);
 }
 
 struct route {
-	uint32_t to, via, source; /* 0: none */
-	unsigned prefix;
+	struct ip_prefix to;         /* length 0: everything */
+	const struct ip_prefix *via; /* NULL: it is on the link */
+	uint32_t source;             /* IPv4, host byte order; 0: as the kernel likes */
 	uint32_t index;
 };
 
 static void add_route(struct batch *b, unsigned type, const struct route *r, const char *note)
 {
-	const struct rtmsg route = {.rtm_family = AF_INET,
-				    .rtm_dst_len = (uint8_t)r->prefix,
+	const struct rtmsg route = {.rtm_family = (uint8_t)family_of(&r->to),
+				    .rtm_dst_len = (uint8_t)r->to.length,
 				    .rtm_table = RT_TABLE_MAIN,
 				    .rtm_protocol = LINK_ROUTE_PROTOCOL,
-				    .rtm_scope = r->via ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK,
+				    .rtm_scope = r->via || r->to.v6 ? RT_SCOPE_UNIVERSE
+								    : RT_SCOPE_LINK,
 				    .rtm_type = RTN_UNICAST};
 	unsigned flags = type == RTM_NEWROUTE ? NLM_F_CREATE | NLM_F_REPLACE : 0;
 
 	batch_add(b, type, flags, &route, sizeof(route), "%s", note);
-	if (r->prefix)
-		batch_u32(b, RTA_DST, htonl(r->to));
+	if (r->to.length)
+		batch_put(b, RTA_DST, r->to.address, address_size(&r->to));
 	if (r->via)
-		batch_u32(b, RTA_GATEWAY, htonl(r->via));
+		batch_put(b, RTA_GATEWAY, r->via->address, address_size(r->via));
 	if (r->source)
 		batch_u32(b, RTA_PREFSRC, htonl(r->source));
 	batch_u32(b, RTA_OIF, r->index);
@@ -127,16 +141,22 @@ static void put_link(struct batch *b, const char *name, const uint8_t mac[6], ui
 	batch_u32(b, IFLA_NUM_RX_QUEUES, 1);
 }
 
+void link_mac(const struct link *l, uint8_t ret[6])
+{
+	/* Whoever has no IPv4 address still has a place among those of this host. */
+	name_mac(l->address.length ? ip_v4(&l->address) : l->index, ret);
+}
+
 void link_create(struct batch *b, const struct link *l, int netns_fd)
 {
-	const struct ifinfomsg link = {.ifi_index = (int)name_link_index(l->address)};
+	const struct ifinfomsg link = {.ifi_index = (int)l->index};
 	const struct ifinfomsg peer_link = {.ifi_index = TASK_INDEX};
 	struct nlattr *info, *data, *peer;
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
 
 	name_link(l->name, l->host_part, name);
-	name_mac(l->address, mac);
+	link_mac(l, mac);
 	batch_add(b, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link, sizeof(link), "add link %s",
 		  name);
 	put_link(b, name, name_host_mac, l->mtu);
@@ -153,24 +173,38 @@ void link_create(struct batch *b, const struct link *l, int netns_fd)
 	batch_nest_end(b, info);
 }
 
-static struct route task_route(const struct link *l)
+/* The addresses that the link has. */
+static void addresses_of(const struct link *l, size_t *ret_count, struct ip_prefix ret[2])
 {
-	return (struct route){.to = l->address,
-			      .prefix = 32,
-			      .source = l->gateway,
-			      .index = name_link_index(l->address)};
+	*ret_count = 0;
+	if (l->address.length)
+		ret[(*ret_count)++] = l->address;
+	if (l->address6.length)
+		ret[(*ret_count)++] = l->address6;
+}
+
+static struct route task_route(const struct link *l, const struct ip_prefix *address)
+{
+	return (struct route){
+		.to = *address, .source = address->v6 ? 0 : l->gateway, .index = l->index};
 }
 
 void link_settle(struct batch *b, const struct link *l)
 {
-	const struct route route = task_route(l);
+	struct ip_prefix addresses[2];
+	size_t count;
 	uint8_t mac[6];
 
-	name_mac(l->address, mac);
-	add_host_settings(b, route.index, l);
-	add_up(b, route.index, "a task's link up");
-	add_neighbour(b, route.index, l->address, mac, "neighbour of a task");
-	add_route(b, RTM_NEWROUTE, &route, "route to a task");
+	link_mac(l, mac);
+	add_host_settings(b, l->index, l);
+	add_up(b, l->index, "a task's link up");
+	addresses_of(l, &count, addresses);
+	for (size_t i = 0; i < count; i++) {
+		const struct route route = task_route(l, &addresses[i]);
+
+		add_neighbour(b, l->index, &addresses[i], mac, "neighbour of a task");
+		add_route(b, RTM_NEWROUTE, &route, "route to a task");
+	}
 }
 
 void link_loopback(struct batch *b)
@@ -178,31 +212,60 @@ void link_loopback(struct batch *b)
 	add_up(b, LOOPBACK_INDEX, "a task's loopback up");
 }
 
+static void add_address(struct batch *b, const struct ip_prefix *a)
+{
+	const struct ifaddrmsg address = {.ifa_family = (uint8_t)family_of(a),
+					  .ifa_prefixlen = (uint8_t)a->length,
+					  .ifa_flags = IFA_F_NODAD,
+					  .ifa_index = TASK_INDEX};
+
+	batch_add(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &address, sizeof(address),
+		  "address of eth0");
+	batch_put(b, IFA_LOCAL, a->address, address_size(a));
+	batch_put(b, IFA_ADDRESS, a->address, address_size(a));
+}
+
+/* The host, as the task sees it: the gateway of the block, and fe80::1. */
+static struct ip_prefix gateway_of(const struct link *l, bool v6)
+{
+	if (!v6)
+		return ip_of_v4(l->gateway, 32);
+	return (struct ip_prefix){.v6 = true, .length = 128, .address = {0xfe, 0x80, [15] = 1}};
+}
+
 void link_task_side(struct batch *b, const struct link *l)
 {
-	const struct ifaddrmsg address = {
-		.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_index = TASK_INDEX};
-	const struct route gateway = {.to = l->gateway, .prefix = 32, .index = TASK_INDEX};
-	const struct route all = {.via = l->gateway, .index = TASK_INDEX};
+	struct ip_prefix addresses[2];
+	size_t count;
 
 	link_loopback(b);
 	if (l->has_ipv6)
 		add_task_settings(b);
 	add_up(b, TASK_INDEX, "eth0 up");
-	batch_add(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &address, sizeof(address),
-		  "address of eth0");
-	batch_u32(b, IFA_LOCAL, htonl(l->address));
-	batch_u32(b, IFA_ADDRESS, htonl(l->address));
-	add_neighbour(b, TASK_INDEX, l->gateway, name_host_mac, "gateway of eth0");
-	add_route(b, RTM_NEWROUTE, &gateway, "route of eth0 to its gateway");
-	add_route(b, RTM_NEWROUTE, &all, "default route of eth0");
+	addresses_of(l, &count, addresses);
+	for (size_t i = 0; i < count; i++) {
+		const struct ip_prefix via = gateway_of(l, addresses[i].v6);
+		const struct route gateway = {.to = via, .index = TASK_INDEX};
+		const struct route all = {.to = {.v6 = via.v6}, .via = &via, .index = TASK_INDEX};
+
+		add_address(b, &addresses[i]);
+		add_neighbour(b, TASK_INDEX, &via, name_host_mac, "gateway of eth0");
+		add_route(b, RTM_NEWROUTE, &gateway, "route of eth0 to its gateway");
+		add_route(b, RTM_NEWROUTE, &all, "default route of eth0");
+	}
 }
 
 void link_cut(struct batch *b, const struct link *l)
 {
-	const struct route route = task_route(l);
+	struct ip_prefix addresses[2];
+	size_t count;
 
-	add_route(b, RTM_DELROUTE, &route, "delete route to a task");
+	addresses_of(l, &count, addresses);
+	for (size_t i = 0; i < count; i++) {
+		const struct route route = task_route(l, &addresses[i]);
+
+		add_route(b, RTM_DELROUTE, &route, "delete route to a task");
+	}
 }
 
 /* ---- all links ---- */

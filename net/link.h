@@ -24,6 +24,7 @@
  */
 #pragma once
 
+#include "base/ip.h"
 #include "net/name.h"
 #include "net/netlink.h"
 
@@ -31,13 +32,17 @@
 #define LINK_ROUTE_PROTOCOL 190
 
 struct link {
-	const struct name *name;   /* borrowed */
-	uint32_t address, gateway; /* host byte order */
-	uint32_t host_part;        /* of the address */
+	const struct name *name;            /* borrowed */
+	uint32_t index, host_part;          /* of the host's end, and in its name */
+	struct ip_prefix address, address6; /* of the task's end; length 0: none */
+	uint32_t gateway;                   /* host byte order */
 	uint32_t mtu;
 	bool has_ipv6;     /* the kernel speaks it */
 	const char *alias; /* the endpoint's id, for people; borrowed */
 };
+
+/* The MAC of the task's end. */
+void link_mac(const struct link *l, uint8_t ret[6]);
 
 /* In the host: the pair, its other end in the namespace. */
 void link_create(struct batch *b, const struct link *l, int netns_fd);

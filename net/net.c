@@ -37,14 +37,20 @@ struct host net_host(struct net *net)
 
 struct firewall net_firewall(struct net *net)
 {
-	return (struct firewall){
-		.nl = &net->netfilter, .name = &net->name, .block = net->host.block};
+	return (struct firewall){.nl = &net->netfilter,
+				 .name = &net->name,
+				 .block = net->host.block,
+				 .policy = &net->policy};
 }
 
 struct link net_link(const struct net *net, const struct endpoint *ep)
 {
+	const struct ip_prefix bridge = ip_of_v4(ep->address, 32);
+
 	return (struct link){.name = &net->name,
-			     .address = ep->address,
+			     .index = name_link_index(ep->address),
+			     .address = ep->mode == NET_AWSVPC ? ep->own[0] : bridge,
+			     .address6 = ep->own[1],
 			     .gateway = block_gateway(&net->host.block),
 			     .host_part = ep->address - net->host.block.base,
 			     .mtu = net->mtu,
@@ -83,10 +89,13 @@ static void describe(const struct net *net, const struct endpoint *ep, struct ne
 		memcpy(ret->ports, ep->ports, ep->port_count * sizeof(*ep->ports));
 	if (!ep->address)
 		return;
-	address_format(ep->address, ret->address, sizeof(ret->address));
+	if (link.address.length)
+		ip_address_format(&link.address, ret->address);
+	if (link.address6.length)
+		ip_address_format(&link.address6, ret->address6);
 	address_format(link.gateway, ret->gateway, sizeof(ret->gateway));
 	name_link(&net->name, link.host_part, ret->link);
-	name_mac(ep->address, mac);
+	link_mac(&link, mac);
 	(void)snprintf(ret->mac, sizeof(ret->mac), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
 		       mac[2], mac[3], mac[4], mac[5]);
 }
@@ -114,16 +123,52 @@ int net_warnings(struct net *net, struct buf *ret, struct err *e)
 
 /* ---- attach ---- */
 
+static bool is_address(const struct ip_prefix *p, bool v6)
+{
+	return p->v6 == v6 && p->length == (v6 ? 128 : 32);
+}
+
+static bool same_address(const struct ip_prefix *a, const struct ip_prefix *b)
+{
+	return a->length && b->length && ip_prefix_overlaps(a, b);
+}
+
+/* Each of its family or not there, one at least, within its block, and nobody's. */
+static int check_addresses(const struct net *net, const struct net_request *request, struct err *e)
+{
+	const struct ip_prefix *a = request->addresses;
+	char text[IP_TEXT_MAX];
+
+	if (!a[0].length && !a[1].length)
+		return err_set(e, EINVAL, "no address");
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		if (!a[v6].length)
+			continue;
+		ip_address_format(&a[v6], text);
+		if (!is_address(&a[v6], v6) || !ip_prefix_holds(&request->vpc[v6], &a[v6]))
+			return err_set(e, EINVAL, "address %s is not in its block", text);
+		for (size_t i = 0; i < net->endpoint_count; i++)
+			if (same_address(&net->endpoints[i].own[v6], &a[v6]))
+				return err_set(e, EADDRINUSE, "address %s is that of %s", text,
+					       net->endpoints[i].id);
+	}
+	if (a[1].length && !net->has_ipv6)
+		return err_set(e, EAFNOSUPPORT, "this kernel has no IPv6, for address %s", text);
+	return 0;
+}
+
 static int check_request(struct net *net, const struct net_request *request, struct err *e)
 {
 	if (!endpoint_id_ok(request->id))
 		return err_set(e, EINVAL, "endpoint id '%.140s'", request->id);
 	if (net_endpoint(net, request->id))
 		return err_set(e, EEXIST, "endpoint %s is there already", request->id);
-	if (request->mode != NET_NONE && request->mode != NET_BRIDGE)
+	if (request->mode != NET_NONE && request->mode != NET_BRIDGE && request->mode != NET_AWSVPC)
 		return err_set(e, EINVAL, "network mode %d", request->mode);
-	if (request->mode == NET_NONE && request->port_count)
-		return err_set(e, EINVAL, "ports without a network");
+	if (request->mode != NET_BRIDGE && request->port_count)
+		return err_set(e, EINVAL, "host ports without a network that has them");
+	if (request->mode == NET_AWSVPC && check_addresses(net, request, e) < 0)
+		return -e->code;
 	if (request->port_count > NET_PORTS_MAX)
 		return err_set(e, EINVAL, "%zu ports, at most %d are possible", request->port_count,
 			       NET_PORTS_MAX);
@@ -207,7 +252,7 @@ static int make_network(struct net *net, const struct endpoint *ep, int *ret_net
 
 	if (netns_make(net->namespaces, &netns_fd, &inside, e) < 0)
 		return -e->code;
-	if (ep->mode == NET_BRIDGE) {
+	if (ep->mode != NET_NONE) {
 		link_create(&b, &link, netns_fd);
 		if (netlink_commit(&net->route, &b, 0, e) < 0)
 			return -e->code;
@@ -217,13 +262,32 @@ static int make_network(struct net *net, const struct endpoint *ep, int *ret_net
 	}
 	if (netlink_commit(&inside, &b, 0, e) < 0)
 		return -e->code;
-	if (ep->mode == NET_BRIDGE) {
+	if (ep->mode != NET_NONE) {
 		link_settle(&b, &link);
 		if (netlink_commit(&net->route, &b, 0, e) < 0 || link_wait(&inside, e) < 0)
 			return -e->code;
 	}
 	*ret_netns_fd = take_fd(netns_fd);
 	return 0;
+}
+
+/* Is there anything of it in the firewall's sets? */
+static bool has_elements(const struct endpoint *ep)
+{
+	return ep->port_count || ep->mode == NET_AWSVPC;
+}
+
+/* The kernel has the rules of its groups, and lets nothing else pass, before it has a link. */
+static int secure(struct net *net, const struct endpoint *ep, struct err *e)
+{
+	const struct firewall firewall = net_firewall(net);
+
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		if (ep->own[v6].length)
+			policy_add_local(&net->policy, &ep->own[v6]);
+	if (firewall_add(&firewall, ep, e) < 0)
+		return -e->code;
+	return firewall_apply_policy(&firewall, e);
 }
 
 /* Kernel and file; the endpoint is not in our list yet. */
@@ -233,8 +297,11 @@ static int undo(struct net *net, const struct endpoint *ep, struct err *e)
 	const struct link link = net_link(net, ep);
 	auto_batch struct batch b = BATCH_INIT;
 
-	if (ep->port_count && firewall_drop(&firewall, ep, e) < 0)
+	if (has_elements(ep) && firewall_drop(&firewall, ep, e) < 0)
 		return -e->code;
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		if (ep->own[v6].length)
+			policy_remove_local(&net->policy, &ep->own[v6]);
 	if (ep->address) {
 		link_cut(&b, &link);
 		/* ESRCH: no route; ENODEV: no link any more. */
@@ -249,11 +316,24 @@ static int undo(struct net *net, const struct endpoint *ep, struct err *e)
 	return 0;
 }
 
+/* The first address of IPv6 makes the host a router of it. */
+static int forward_ipv6(struct net *net, const struct endpoint *ep, struct err *e)
+{
+	bool forwarding;
+
+	if (!ep->own[1].length || net->host.forwarding[1].is_ours)
+		return 0;
+	if (host_forwarding(true, &forwarding, e) < 0)
+		return -e->code;
+	return forwarding ? 0 : net_forward(net, true, e);
+}
+
 static int build(struct net *net, const struct endpoint *ep, int *ret_netns_fd, struct err *e)
 {
 	const struct firewall firewall = net_firewall(net);
 
-	if (state_write_endpoint(&net->state, ep, e) < 0 ||
+	if (state_write_endpoint(&net->state, ep, e) < 0 || forward_ipv6(net, ep, e) < 0 ||
+	    (ep->mode == NET_AWSVPC && secure(net, ep, e) < 0) ||
 	    make_network(net, ep, ret_netns_fd, e) < 0 ||
 	    (ep->port_count && firewall_add(&firewall, ep, e) < 0))
 		return -e->code;
@@ -267,7 +347,7 @@ static int attach_once(struct net *net, struct endpoint *ep, int *ret_netns_fd, 
 	struct err ignored = {0};
 	int r;
 
-	if (ep->mode == NET_BRIDGE && take_address(net, ep, e) < 0)
+	if (ep->mode != NET_NONE && take_address(net, ep, e) < 0)
 		return -e->code;
 	r = build(net, ep, ret_netns_fd, e);
 	if (r < 0) {
@@ -295,6 +375,10 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 	if (check_request(net, request, e) < 0 || hold_ports(net, request, &ep, &out, e) < 0)
 		return -e->code;
 	(void)snprintf(ep.id, sizeof(ep.id), "%s", request->id);
+	if (request->mode == NET_AWSVPC) {
+		memcpy(ep.own, request->addresses, sizeof(ep.own));
+		memcpy(ep.vpc, request->vpc, sizeof(ep.vpc));
+	}
 	for (int i = 0; r == -EEXIST && i < ADDRESS_TRIES_MAX; i++)
 		r = attach_once(net, &ep, &out.netns_fd, e);
 	if (r < 0)
@@ -323,4 +407,29 @@ int net_detach(struct net *net, const char *id, struct err *e)
 	struct endpoint *ep = net_endpoint(net, id);
 
 	return ep ? net_take_down(net, ep, e) : 0;
+}
+
+/* ---- security groups ---- */
+
+int net_group_set(struct net *net, const struct net_group *group, struct err *e)
+{
+	return policy_set_group(&net->policy, group, e);
+}
+
+int net_group_change(struct net *net, const char *id, const struct net_members *change,
+		     struct err *e)
+{
+	return policy_change_members(&net->policy, id, change, e);
+}
+
+void net_group_remove(struct net *net, const char *id)
+{
+	policy_remove_group(&net->policy, id);
+}
+
+int net_groups_commit(struct net *net, struct err *e)
+{
+	const struct firewall firewall = net_firewall(net);
+
+	return firewall_apply_policy(&firewall, e);
 }

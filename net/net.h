@@ -6,6 +6,9 @@
  *
  *   task's eth0 172.28.0.7/32  <--veth-->  brt-0007  <--routes, nftables-->  world
  *
+ * In mode NET_AWSVPC eth0 has addresses that the caller chose instead; groups of
+ * such addresses say who may talk to whom.
+ *
  * Who owns what.  A `struct net` owns, for its name: one block of addresses,
  * whose first one, the gateway, sits on `lo` under a label of ours; the links
  * whose names begin with its prefix; one nftables table of its name.  Nothing
@@ -30,13 +33,16 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/ip.h"
 
 struct net;
 
-#define NET_ID_MAX      127 /* characters of an endpoint's id: letters, digits, '-', '_' */
-#define NET_PORTS_MAX   200 /* ports of one endpoint */
-#define NET_ADDRESS_MAX 46  /* bytes of an address as text, with its NUL */
-#define NET_LINK_MAX    16
+#define NET_ID_MAX       127         /* characters of an endpoint's id: letters, digits, '-', '_' */
+#define NET_PORTS_MAX    200         /* ports of one endpoint */
+#define NET_ADDRESS_MAX  IP_TEXT_MAX /* bytes of an address as text, with its NUL */
+#define NET_LINK_MAX     16
+#define NET_GROUP_ID_MAX 31 /* characters of the id of a security group, without spaces */
+#define NET_FAMILIES     2
 
 enum {
 	NET_ABSENT = 1, /* there is no such endpoint */
@@ -45,6 +51,7 @@ enum {
 enum net_mode {
 	NET_NONE,   /* a loopback and nothing else */
 	NET_BRIDGE, /* an address of the host's own block, masqueraded, reached by host ports */
+	NET_AWSVPC, /* addresses of a subnet; its security groups say who may talk to whom */
 };
 
 enum net_protocol { NET_TCP, NET_UDP };
@@ -101,6 +108,38 @@ struct net_request {
 	enum net_mode mode;
 	const struct net_port *ports; /* NET_BRIDGE only */
 	size_t port_count;
+	/*
+	 * NET_AWSVPC only: the address of eth0, of either family or both (length 0:
+	 * not of this one), and the blocks within which it is known by that address;
+	 * to elsewhere it goes under the host's.
+	 */
+	struct ip_prefix addresses[NET_FAMILIES], vpc[NET_FAMILIES];
+};
+
+/*
+ * Security groups.  A rule says who may talk to the members of its group, or,
+ * if egress, whom they may talk to; answers always pass.  Nothing passes to or
+ * from a task in mode NET_AWSVPC but what a group that its address is in
+ * allows, so that a task whose groups are not known here is alone.
+ */
+struct net_rule {
+	bool egress;
+	int protocol;           /* of IP; -1: all */
+	int from_port, to_port; /* ICMP: type and code; -1: all */
+	const char *group;      /* whose members; NULL: 'prefix' */
+	struct ip_prefix prefix;
+};
+
+struct net_members {
+	const char *const *joined, *const *left; /* addresses */
+	size_t joined_count, left_count;
+};
+
+struct net_group {
+	const char *id;
+	const struct net_rule *rules;
+	size_t rule_count;
+	struct net_members members; /* all of them, on whatever host, in 'joined' */
 };
 
 /*
@@ -148,6 +187,19 @@ int net_hold(struct net *net, const char *id, struct net_endpoint *ret, struct e
  * (route, neighbour, link settings, rules, table).  What is right is not touched.
  */
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e);
+
+/*
+ * Make a group known or replace it, change its members, forget it.  Nothing of
+ * that reaches the kernel before net_groups_commit(), which sends what changed
+ * in one transaction; connections that are open go on.  -EINVAL: something of
+ * the group is not what it should be, and nothing was changed.  -ENOENT: members
+ * of a group that is not known.
+ */
+int net_group_set(struct net *net, const struct net_group *group, struct err *e);
+int net_group_change(struct net *net, const char *id, const struct net_members *change,
+		     struct err *e);
+void net_group_remove(struct net *net, const char *id);
+int net_groups_commit(struct net *net, struct err *e);
 
 /*
  * Append one line for each thing on this host that stops tasks' traffic and is

@@ -53,12 +53,29 @@ void nf_table_delete(struct batch *b, const char *table)
 	batch_text(b, NFTA_TABLE_NAME, table);
 }
 
+static void put_fields(struct batch *b, const struct nf_set *set)
+{
+	struct nlattr *description = batch_nest(b, NFTA_SET_DESC),
+		      *fields = batch_nest(b, NFTA_SET_DESC_CONCAT);
+
+	for (size_t i = 0; i < NF_FIELDS_MAX && set->fields[i]; i++) {
+		struct nlattr *field = batch_nest(b, NFTA_LIST_ELEM);
+
+		batch_be32(b, NFTA_SET_FIELD_LEN, set->fields[i]);
+		batch_nest_end(b, field);
+	}
+	batch_nest_end(b, fields);
+	batch_nest_end(b, description);
+}
+
 void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t id)
 {
 	request(b, NFT_MSG_NEWSET, NLM_F_CREATE, "add set", table, set->name);
 	batch_text(b, NFTA_SET_TABLE, table);
 	batch_text(b, NFTA_SET_NAME, set->name);
-	batch_be32(b, NFTA_SET_FLAGS, set->data_size ? NFT_SET_MAP : 0);
+	batch_be32(b, NFTA_SET_FLAGS,
+		   (set->data_size ? NFT_SET_MAP : 0) |
+			   (set->fields[0] ? NFT_SET_INTERVAL | NFT_SET_CONCAT : 0));
 	batch_be32(b, NFTA_SET_KEY_TYPE, set->key_type);
 	batch_be32(b, NFTA_SET_KEY_LEN, set->key_size);
 	if (set->data_size) {
@@ -66,6 +83,8 @@ void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, ui
 		batch_be32(b, NFTA_SET_DATA_LEN, set->data_size);
 	}
 	batch_be32(b, NFTA_SET_ID, id);
+	if (set->fields[0])
+		put_fields(b, set);
 }
 
 void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *chain)
@@ -75,6 +94,8 @@ void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *cha
 	request(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE, "add chain", table, chain->name);
 	batch_text(b, NFTA_CHAIN_TABLE, table);
 	batch_text(b, NFTA_CHAIN_NAME, chain->name);
+	if (!chain->type)
+		return;
 	hook = batch_nest(b, NFTA_CHAIN_HOOK);
 	batch_be32(b, NFTA_HOOK_HOOKNUM, chain->hook);
 	batch_be32(b, NFTA_HOOK_PRIORITY, (uint32_t)chain->priority);
@@ -159,6 +180,20 @@ void nf_ct(struct nf_rule *r, uint32_t key, uint32_t reg)
 	expression(r, "ct", n, ARRAY_COUNT(n));
 }
 
+void nf_meta_set(struct nf_rule *r, uint32_t key, uint32_t reg)
+{
+	const struct number n[] = {{NFTA_META_KEY, key}, {NFTA_META_SREG, reg}};
+
+	expression(r, "meta", n, ARRAY_COUNT(n));
+}
+
+void nf_ct_set(struct nf_rule *r, uint32_t key, uint32_t reg)
+{
+	const struct number n[] = {{NFTA_CT_KEY, key}, {NFTA_CT_SREG, reg}};
+
+	expression(r, "ct", n, ARRAY_COUNT(n));
+}
+
 void nf_fib(struct nf_rule *r, uint32_t result, uint32_t flags, uint32_t reg)
 {
 	const struct number n[] = {
@@ -220,6 +255,16 @@ void nf_in_set(struct nf_rule *r, const char *set, uint32_t reg)
 	expression_end(r, x);
 }
 
+void nf_not_in_set(struct nf_rule *r, const char *set, uint32_t reg)
+{
+	struct expression x = expression_begin(r, "lookup");
+
+	batch_text(r->batch, NFTA_LOOKUP_SET, set);
+	batch_be32(r->batch, NFTA_LOOKUP_SREG, reg);
+	batch_be32(r->batch, NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+	expression_end(r, x);
+}
+
 void nf_in_map(struct nf_rule *r, const char *map, uint32_t reg, uint32_t data_reg)
 {
 	struct expression x = expression_begin(r, "lookup");
@@ -230,7 +275,7 @@ void nf_in_map(struct nf_rule *r, const char *map, uint32_t reg, uint32_t data_r
 	expression_end(r, x);
 }
 
-void nf_verdict(struct nf_rule *r, uint32_t code)
+static void verdict(struct nf_rule *r, uint32_t code, const char *chain)
 {
 	struct expression x = expression_begin(r, "immediate");
 	struct nlattr *data, *inner;
@@ -239,9 +284,21 @@ void nf_verdict(struct nf_rule *r, uint32_t code)
 	data = batch_nest(r->batch, NFTA_IMMEDIATE_DATA);
 	inner = batch_nest(r->batch, NFTA_DATA_VERDICT);
 	batch_be32(r->batch, NFTA_VERDICT_CODE, code);
+	if (chain)
+		batch_text(r->batch, NFTA_VERDICT_CHAIN, chain);
 	batch_nest_end(r->batch, inner);
 	batch_nest_end(r->batch, data);
 	expression_end(r, x);
+}
+
+void nf_verdict(struct nf_rule *r, uint32_t code)
+{
+	verdict(r, code, NULL);
+}
+
+void nf_go(struct nf_rule *r, uint32_t how, const char *chain)
+{
+	verdict(r, how, chain);
 }
 
 void nf_nat(struct nf_rule *r, enum nft_nat_types type, uint32_t address_reg, uint32_t port_reg)
@@ -266,6 +323,8 @@ static void put_element(struct batch *b, const struct nf_element *element)
 	struct nlattr *item = batch_nest(b, NFTA_LIST_ELEM);
 
 	put_value(b, NFTA_SET_ELEM_KEY, element->key, element->key_size);
+	if (element->end)
+		put_value(b, NFTA_SET_ELEM_KEY_END, element->end, element->key_size);
 	if (element->data)
 		put_value(b, NFTA_SET_ELEM_DATA, element->data, element->data_size);
 	batch_nest_end(b, item);
@@ -379,11 +438,16 @@ static bool value_parse(struct nlattr *attr, const void **ret, size_t *ret_size)
 static bool element_parse(struct nlattr *item, struct nf_element *ret)
 {
 	struct nlattr *tb[NFTA_SET_ELEM_MAX + 1];
+	size_t end_size;
 
 	*ret = (struct nf_element){0};
 	if (nla_parse_nested(tb, NFTA_SET_ELEM_MAX, item, NULL) < 0 || !tb[NFTA_SET_ELEM_KEY])
 		return false;
 	if (!value_parse(tb[NFTA_SET_ELEM_KEY], &ret->key, &ret->key_size))
+		return false;
+	if (tb[NFTA_SET_ELEM_KEY_END] &&
+	    (!value_parse(tb[NFTA_SET_ELEM_KEY_END], &ret->end, &end_size) ||
+	     end_size != ret->key_size))
 		return false;
 	return !tb[NFTA_SET_ELEM_DATA] ||
 	       value_parse(tb[NFTA_SET_ELEM_DATA], &ret->data, &ret->data_size);

@@ -20,17 +20,25 @@
 
 #include "net/netlink.h"
 
-/* Registers of four bytes; a value of eight is in both. */
-enum { REG_A = NFT_REG32_00, REG_B = NFT_REG32_01 };
+/* Registers of four bytes; a longer value is in those that follow, too. */
+enum {
+	REG_A = NFT_REG32_00,
+	REG_B = NFT_REG32_01,
+	REG_C = NFT_REG32_02,
+	REG_D = NFT_REG32_03,
+};
 
 /* Types of keys and data, by which nft(8) prints elements. */
 enum nf_type {
 	NF_TYPE_ADDRESS = 7,
+	NF_TYPE_ADDRESS6 = 8,
 	NF_TYPE_PROTOCOL = 12,
 	NF_TYPE_PORT = 13,
+	NF_TYPE_MARK = 19,
 	NF_TYPE_LINK_NAME = 41,
 };
 #define NF_TYPE_PAIR(first, second) (((first) << 6) | (second))
+#define NF_FIELDS_MAX               4
 
 struct nf_rule {
 	struct batch *batch;
@@ -45,13 +53,19 @@ struct nf_set {
 	const char *name;
 	uint32_t key_type, key_size;
 	uint32_t data_type, data_size; /* data_size 0: a set, not a map */
+	/*
+	 * Bytes of each field of the key where elements are ranges in every field;
+	 * in the key each is padded to four.  None: elements are single keys.
+	 * Two elements must not overlap: the kernel sees only some of it.
+	 */
+	uint8_t fields[NF_FIELDS_MAX];
 };
 /* 'id' is any number that no other set of the batch has. */
 void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t id);
 
 struct nf_chain {
 	const char *name;
-	const char *type; /* "filter", "nat" */
+	const char *type; /* "filter", "nat"; NULL: it is only jumped to */
 	uint32_t hook;
 	int32_t priority;
 };
@@ -63,6 +77,8 @@ void nf_rule_end(struct nf_rule *r);
 
 void nf_meta(struct nf_rule *r, uint32_t key, uint32_t reg);
 void nf_ct(struct nf_rule *r, uint32_t key, uint32_t reg);
+void nf_meta_set(struct nf_rule *r, uint32_t key, uint32_t reg);
+void nf_ct_set(struct nf_rule *r, uint32_t key, uint32_t reg);
 void nf_fib(struct nf_rule *r, uint32_t result, uint32_t flags, uint32_t reg);
 void nf_payload(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size, uint32_t reg);
 void nf_value(struct nf_rule *r, uint32_t reg, const void *value, size_t size);
@@ -71,16 +87,19 @@ void nf_compare(struct nf_rule *r, enum nft_cmp_ops op, uint32_t reg, const void
 		size_t size);
 /* Is the key in the set? */
 void nf_in_set(struct nf_rule *r, const char *set, uint32_t reg);
+void nf_not_in_set(struct nf_rule *r, const char *set, uint32_t reg);
 /* Is the key in the map?  Its data go to 'data_reg'. */
 void nf_in_map(struct nf_rule *r, const char *map, uint32_t reg, uint32_t data_reg);
 void nf_verdict(struct nf_rule *r, uint32_t verdict);
+/* Go on in another chain and come back (NFT_JUMP), or not (NFT_GOTO). */
+void nf_go(struct nf_rule *r, uint32_t how, const char *chain);
 /* Rewrite the IPv4 source, or the destination and its port (port_reg 0: not). */
 void nf_nat(struct nf_rule *r, enum nft_nat_types type, uint32_t address_reg, uint32_t port_reg);
 void nf_masquerade(struct nf_rule *r);
 
-/* One element of a set or a map; 'data' NULL for sets. */
+/* One element of a set or a map; 'data' NULL for sets, 'end' where elements are no ranges. */
 struct nf_element {
-	const void *key, *data;
+	const void *key, *end, *data;
 	size_t key_size, data_size;
 };
 

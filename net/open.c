@@ -102,35 +102,61 @@ static int fill_resting(struct net *net, struct err *e)
 }
 
 /* The links that must not begin to forward among themselves. */
-static int note_quiet_links(struct net *net, struct err *e)
+static int note_quiet_links(struct net *net, bool v6, struct err *e)
 {
+	struct forwarding *f = &net->host.forwarding[v6];
 	auto_free struct link_info *links = NULL;
 	size_t count;
 
 	if (link_list(&net->route, &links, &count, e) < 0)
 		return -e->code;
-	free(net->host.quiet);
-	net->host.quiet = xcalloc(count + 1, sizeof(*net->host.quiet));
-	net->host.quiet_count = 0;
+	free(f->quiet);
+	f->quiet = xcalloc(count + 1, sizeof(*f->quiet));
+	f->quiet_count = 0;
 	for (size_t i = 0; i < count; i++) {
 		if ((links[i].group & GROUPS_MASK) == GROUPS || name_is_link(links[i].name) ||
 		    (links[i].flags & IFF_LOOPBACK))
 			continue;
-		memcpy(net->host.quiet[net->host.quiet_count++], links[i].name, IFNAMSIZ);
+		memcpy(f->quiet[f->quiet_count++], links[i].name, IFNAMSIZ);
 	}
-	net->host.forwarding_is_ours = true;
+	f->is_ours = true;
 	return state_write_host(&net->state, &net->host, e);
+}
+
+int net_forward(struct net *net, bool v6, struct err *e)
+{
+	const struct firewall firewall = net_firewall(net);
+
+	if (note_quiet_links(net, v6, e) < 0 ||
+	    firewall_replace(&firewall, net->endpoints, net->endpoint_count, &net->host, e) < 0)
+		return -e->code;
+	return host_set_forwarding(v6, true, e);
+}
+
+/* IPv6 is forwarded from the first task on that has an address of it. */
+static bool wants_forwarding(const struct net *net, bool v6)
+{
+	for (size_t i = 0; v6 && i < net->endpoint_count; i++)
+		if (net->endpoints[i].own[1].length)
+			return true;
+	return !v6;
 }
 
 int net_settle_host(struct net *net, struct err *e)
 {
 	const struct firewall firewall = net_firewall(net);
-	bool forwarding, whole;
+	bool forwarding[NET_FAMILIES] = {true, true}, whole;
 
-	if (host_forwarding(&forwarding, e) < 0 || firewall_whole(&firewall, &whole, e) < 0)
+	if (firewall_whole(&firewall, &whole, e) < 0)
 		return -e->code;
-	if (!forwarding && !net->host.forwarding_is_ours) {
-		if (note_quiet_links(net, e) < 0)
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		if (!wants_forwarding(net, v6))
+			continue;
+		if (host_forwarding(v6, &forwarding[v6], e) < 0)
+			return -e->code;
+		if (forwarding[v6] || net->host.forwarding[v6].is_ours)
+			continue;
+		if (note_quiet_links(net, v6, e) < 0)
 			return -e->code;
 		whole = false;
 	}
@@ -138,7 +164,10 @@ int net_settle_host(struct net *net, struct err *e)
 		  : firewall_replace(&firewall, net->endpoints, net->endpoint_count, &net->host,
 				     e) < 0)
 		return -e->code;
-	return forwarding ? 0 : host_set_forwarding(true, e);
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		if (!forwarding[v6] && host_set_forwarding(v6, true, e) < 0)
+			return -e->code;
+	return 0;
 }
 
 static int open_parts(struct net *net, const struct net_options *options, struct err *e)
@@ -156,6 +185,15 @@ static int open_parts(struct net *net, const struct net_options *options, struct
 	return r < 0 ? r : read_endpoints(net, e);
 }
 
+/* Whose groups may be told later: until then nothing passes. */
+static void secure_again(struct net *net)
+{
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+			if (net->endpoints[i].own[v6].length)
+				policy_add_local(&net->policy, &net->endpoints[i].own[v6]);
+}
+
 static int open_net(struct net *net, const struct net_options *options, struct err *e)
 {
 	const struct host host = net_host(net);
@@ -167,6 +205,7 @@ static int open_net(struct net *net, const struct net_options *options, struct e
 	    settle_block(net, options->bridge_cidr ? &wanted : NULL, e) < 0)
 		return -e->code;
 	fill_ipam(net);
+	secure_again(net);
 	net->has_ipv6 = access(IPV6_FILE, F_OK) == 0;
 	if (fill_resting(net, e) < 0 || net_settle_host(net, e) < 0)
 		return -e->code;
@@ -195,6 +234,7 @@ void net_close(struct net *net)
 	if (!net)
 		return;
 	netns_pool_free(net->namespaces);
+	policy_done(&net->policy);
 	conntrack_done(&net->conntrack);
 	netlink_close(&net->route);
 	netlink_close(&net->netfilter);
@@ -291,28 +331,29 @@ int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct
 
 /* ---- destroy ---- */
 
-static bool is_quiet(const struct net *net, const char *name)
+static bool is_quiet(const struct forwarding *f, const char *name)
 {
-	for (size_t i = 0; i < net->host.quiet_count; i++)
-		if (str_eq(net->host.quiet[i], name))
+	for (size_t i = 0; i < f->quiet_count; i++)
+		if (str_eq(f->quiet[i], name))
 			return true;
 	return false;
 }
 
 /* A link that came after us may be somebody's who relies on forwarding. */
-static int restore_forwarding(struct net *net, struct err *e)
+static int restore_forwarding(struct net *net, bool v6, struct err *e)
 {
+	const struct forwarding *f = &net->host.forwarding[v6];
 	auto_free struct link_info *links = NULL;
 	size_t count;
 
-	if (!net->host.forwarding_is_ours)
+	if (!f->is_ours)
 		return 0;
 	if (link_list(&net->route, &links, &count, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < count; i++)
-		if (!(links[i].flags & IFF_LOOPBACK) && !is_quiet(net, links[i].name))
+		if (!(links[i].flags & IFF_LOOPBACK) && !is_quiet(f, links[i].name))
 			return 0;
-	return host_set_forwarding(false, e);
+	return host_set_forwarding(v6, false, e);
 }
 
 static int delete_links(struct net *net, struct err *e)
@@ -336,7 +377,8 @@ int net_destroy(struct net *net, struct err *e)
 	for (size_t i = 0; i < net->endpoint_count; i++)
 		conntrack_forget_endpoint(&net->conntrack, &net->endpoints[i]);
 	if (firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
-	    host_release(&host, NULL, e) < 0 || restore_forwarding(net, e) < 0)
+	    host_release(&host, NULL, e) < 0 || restore_forwarding(net, false, e) < 0 ||
+	    restore_forwarding(net, true, e) < 0)
 		return err_wrap(e, "remove networks of %s", net->name.table);
 	return state_clear(&net->state, e);
 }

@@ -19,7 +19,8 @@
 #define QUIET_MAX      65536
 #define JSON_DEPTH_MAX 4
 
-static const char *const mode_names[] = {[NET_NONE] = "none", [NET_BRIDGE] = "bridge"};
+static const char *const mode_names[] = {
+	[NET_NONE] = "none", [NET_BRIDGE] = "bridge", [NET_AWSVPC] = "awsvpc"};
 static const char *const protocol_names[] = {[NET_TCP] = "tcp", [NET_UDP] = "udp"};
 
 const char *net_protocol_name(enum net_protocol protocol)
@@ -43,12 +44,15 @@ static const struct js_shape port_shape = JS_SHAPE("Port", struct port_text, por
 
 struct endpoint_text {
 	char *mode, *address;
+	struct js_strings own, vpc; /* of each family at most one */
 	struct js_list ports;
 };
 
 static const struct js_field endpoint_fields[] = {
 	{"mode", JS_STRING, offsetof(struct endpoint_text, mode), JS_REQUIRED, NULL},
 	{"address", JS_STRING, offsetof(struct endpoint_text, address), 0, NULL},
+	{"own", JS_STRINGS, offsetof(struct endpoint_text, own), 0, NULL},
+	{"vpc", JS_STRINGS, offsetof(struct endpoint_text, vpc), 0, NULL},
 	{"ports", JS_OBJECTS, offsetof(struct endpoint_text, ports), 0, &port_shape},
 };
 static const struct js_shape endpoint_shape = JS_SHAPE("Endpoint", struct endpoint_text,
@@ -56,14 +60,16 @@ static const struct js_shape endpoint_shape = JS_SHAPE("Endpoint", struct endpoi
 
 struct host_text {
 	char *block;
-	bool forwarding;
-	struct js_strings quiet;
+	bool forwarding[NET_FAMILIES];
+	struct js_strings quiet[NET_FAMILIES];
 };
 
 static const struct js_field host_fields[] = {
 	{"block", JS_STRING, offsetof(struct host_text, block), JS_REQUIRED, NULL},
-	{"forwardingIsOurs", JS_BOOL, offsetof(struct host_text, forwarding), 0, NULL},
-	{"quietLinks", JS_STRINGS, offsetof(struct host_text, quiet), 0, NULL},
+	{"forwardingIsOurs", JS_BOOL, offsetof(struct host_text, forwarding[0]), 0, NULL},
+	{"forwarding6IsOurs", JS_BOOL, offsetof(struct host_text, forwarding[1]), 0, NULL},
+	{"quietLinks", JS_STRINGS, offsetof(struct host_text, quiet[0]), 0, NULL},
+	{"quietLinks6", JS_STRINGS, offsetof(struct host_text, quiet[1]), 0, NULL},
 };
 static const struct js_shape host_shape = JS_SHAPE("Host", struct host_text, host_fields);
 
@@ -97,12 +103,41 @@ bool endpoint_id_ok(const char *id)
 	return len && len <= NET_ID_MAX && !id[len];
 }
 
+static struct js_strings prefixes_encode(const struct ip_prefix p[NET_FAMILIES], struct arena *a)
+{
+	struct js_strings list = {.items = arena_alloc(a, NET_FAMILIES * sizeof(char *))};
+	char text[IP_TEXT_MAX];
+
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		if (!p[v6].length)
+			continue;
+		ip_prefix_format(&p[v6], text);
+		list.items[list.count++] = arena_strdup(a, text);
+	}
+	return list;
+}
+
+static int prefixes_decode(const struct js_strings *list, struct ip_prefix ret[NET_FAMILIES],
+			   struct err *e)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct ip_prefix p;
+
+		if (!ip_prefix_parse(list->items[i], &p) || !p.length || ret[p.v6].length)
+			return err_set(e, EINVAL, "prefix '%.60s'", list->items[i]);
+		ret[p.v6] = p;
+	}
+	return 0;
+}
+
 char *endpoint_encode(const struct endpoint *ep)
 {
 	auto_arena struct arena a = {0};
 	struct port_text *ports = arena_alloc(&a, (ep->port_count + 1) * sizeof(*ports));
 	char address[NET_ADDRESS_MAX] = "";
 	struct endpoint_text text = {.mode = arena_strdup(&a, mode_names[ep->mode]),
+				     .own = prefixes_encode(ep->own, &a),
+				     .vpc = prefixes_encode(ep->vpc, &a),
 				     .ports = {.items = ports, .count = ep->port_count}};
 
 	if (ep->address) {
@@ -148,9 +183,14 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 		return err_set(e, EINVAL, "mode '%.20s'", t.mode);
 	if (t.address && !address_parse(t.address, &ep.address))
 		return err_set(e, EINVAL, "address '%.40s'", t.address);
-	if ((mode == NET_BRIDGE) != (ep.address != 0))
+	if ((mode != NET_NONE) != (ep.address != 0))
 		return err_set(e, EINVAL, "mode %s with address '%.40s'", t.mode,
 			       t.address ? t.address : "");
+	if (prefixes_decode(&t.own, ep.own, e) < 0 || prefixes_decode(&t.vpc, ep.vpc, e) < 0)
+		return -e->code;
+	if ((mode == NET_AWSVPC) != (ep.own[0].length || ep.own[1].length))
+		return err_set(e, EINVAL, "mode %s with %zu addresses of its own", t.mode,
+			       t.own.count);
 	if (t.ports.count > NET_PORTS_MAX || (t.ports.count && mode != NET_BRIDGE))
 		return err_set(e, EINVAL, "%zu ports", t.ports.count);
 
@@ -169,7 +209,8 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 
 void host_state_done(struct host_state *h)
 {
-	free(h->quiet);
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		free(h->forwarding[v6].quiet);
 	*h = (struct host_state){0};
 }
 
@@ -177,15 +218,38 @@ char *host_encode(const struct host_state *h)
 {
 	auto_arena struct arena a = {0};
 	char block[BLOCK_TEXT_MAX];
-	char **names = arena_alloc(&a, (h->quiet_count + 1) * sizeof(*names));
-	struct host_text text = {.block = block,
-				 .forwarding = h->forwarding_is_ours,
-				 .quiet = {.items = names, .count = h->quiet_count}};
+	struct host_text text = {.block = block};
 
 	block_format(&h->block, block);
-	for (size_t i = 0; i < h->quiet_count; i++)
-		names[i] = h->quiet[i];
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		const struct forwarding *f = &h->forwarding[v6];
+		char **names = arena_alloc(&a, (f->quiet_count + 1) * sizeof(*names));
+
+		for (size_t i = 0; i < f->quiet_count; i++)
+			names[i] = f->quiet[i];
+		text.forwarding[v6] = f->is_ours;
+		text.quiet[v6] = (struct js_strings){.items = names, .count = f->quiet_count};
+	}
 	return encode(&host_shape, &text);
+}
+
+static int check_quiet(const struct js_strings *names, struct err *e)
+{
+	if (names->count > QUIET_MAX)
+		return err_set(e, EINVAL, "%zu quiet links", names->count);
+	for (size_t i = 0; i < names->count; i++)
+		if (!names->items[i][0] || strlen(names->items[i]) >= IFNAMSIZ)
+			return err_set(e, EINVAL, "link name '%.40s'", names->items[i]);
+	return 0;
+}
+
+static void take_forwarding(bool is_ours, const struct js_strings *names, struct forwarding *ret)
+{
+	ret->is_ours = is_ours;
+	ret->quiet = xcalloc(names->count + 1, sizeof(*ret->quiet));
+	ret->quiet_count = names->count;
+	for (size_t i = 0; i < names->count; i++)
+		(void)snprintf(ret->quiet[i], IFNAMSIZ, "%s", names->items[i]);
 }
 
 int host_decode(const char *text, size_t size, struct host_state *ret, struct err *e)
@@ -194,21 +258,12 @@ int host_decode(const char *text, size_t size, struct host_state *ret, struct er
 	struct host_state h = {0};
 	struct host_text t;
 
-	if (js_decode_text(text, size, &host_shape, &a, &t, e) < 0)
+	if (js_decode_text(text, size, &host_shape, &a, &t, e) < 0 ||
+	    block_parse(t.block, &h.block, e) < 0 || check_quiet(&t.quiet[0], e) < 0 ||
+	    check_quiet(&t.quiet[1], e) < 0)
 		return -e->code;
-	if (block_parse(t.block, &h.block, e) < 0)
-		return -e->code;
-	if (t.quiet.count > QUIET_MAX)
-		return err_set(e, EINVAL, "%zu quiet links", t.quiet.count);
-	for (size_t i = 0; i < t.quiet.count; i++)
-		if (!t.quiet.items[i][0] || strlen(t.quiet.items[i]) >= IFNAMSIZ)
-			return err_set(e, EINVAL, "link name '%.40s'", t.quiet.items[i]);
-
-	h.forwarding_is_ours = t.forwarding;
-	h.quiet = xcalloc(t.quiet.count + 1, sizeof(*h.quiet));
-	h.quiet_count = t.quiet.count;
-	for (size_t i = 0; i < t.quiet.count; i++)
-		(void)snprintf(h.quiet[i], IFNAMSIZ, "%s", t.quiet.items[i]);
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		take_forwarding(t.forwarding[v6], &t.quiet[v6], &h.forwarding[v6]);
 	*ret = h;
 	return 0;
 }

@@ -23,7 +23,13 @@
 struct endpoint {
 	char id[NET_ID_MAX + 1];
 	enum net_mode mode;
-	uint32_t address; /* host byte order; 0: none */
+	uint32_t address; /* of the block, host byte order; 0: none */
+	/*
+	 * NET_AWSVPC: what eth0 has instead, and the prefixes that are routed to it
+	 * as it is; by family, length 0: not of this one.  The address of the block
+	 * is nobody's then, and only gives the link its name and its index.
+	 */
+	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES];
 	struct net_port *ports;
 	size_t port_count;
 	bool lost; /* not in the file */
@@ -39,12 +45,16 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 		    struct err *e);
 
 /* What was taken of the host. */
-struct host_state {
-	struct block block;
-	bool forwarding_is_ours; /* we turned net.ipv4.ip_forward on */
+struct forwarding {
+	bool is_ours; /* we turned it on */
 	/* The links that were there then: between them nothing is forwarded. */
 	char (*quiet)[IFNAMSIZ];
 	size_t quiet_count;
+};
+
+struct host_state {
+	struct block block;
+	struct forwarding forwarding[NET_FAMILIES];
 };
 
 void host_state_done(struct host_state *h);

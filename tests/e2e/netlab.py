@@ -49,6 +49,10 @@ def inside(fd):
             os._exit(99)
 
 
+def family_of(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 class Namespace:
     def __init__(self, lab, name):
         self.name = name
@@ -198,7 +202,7 @@ class Lab:
 
     def udp(self, place, address="0.0.0.0", port=0):
         with inside(place.fd):
-            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s = socket.socket(family_of(address), socket.SOCK_DGRAM)
         s.bind((address, port))
         s.settimeout(SILENCE)
         self.sockets.append(s)
@@ -206,7 +210,7 @@ class Lab:
 
     def listen(self, place, port, address="0.0.0.0"):
         with inside(place.fd):
-            s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            s = socket.socket(family_of(address), socket.SOCK_STREAM)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind((address, port))
         s.listen(64)
@@ -217,7 +221,7 @@ class Lab:
     def connects(self, place, server, to, timeout=3.0):
         """Open a connection; the address that the server sees, or None."""
         with inside(place.fd):
-            s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            s = socket.socket(family_of(to[0]), socket.SOCK_STREAM)
         with s:
             s.settimeout(timeout)
             try:
@@ -235,7 +239,7 @@ class Lab:
     def sends(self, place, server, to):
         """Send a datagram and answer it; the address that the server sees, or None."""
         with inside(place.fd):
-            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s = socket.socket(family_of(to[0]), socket.SOCK_DGRAM)
         with s:
             s.settimeout(SILENCE)
             try:

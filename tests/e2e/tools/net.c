@@ -5,11 +5,16 @@
  * "error ERRNO MESSAGE".
  *
  *   open NAME STATE_DIR [CIDR [FIRST LAST]]
- *   attach ID MODE [tcp:CONTAINER:HOST ...]  ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
+ *   attach ID MODE [tcp:CONTAINER:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
+ *                                            ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
  *   hold ID                                  ok ... held=FD,..; drop closes these too
  *   detach ID        drop ID (close its descriptors)
  *   sweep [ID ...]   warnings    destroy    close
+ *   group ID [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
+ *   change ID [joined=ADDRESS ...] [left=ADDRESS ...]
+ *   ungroup ID       commit
+ *   groups COUNT     a benchmark: COUNT members of a group leave for another: the time in microseconds
  *   bench COUNT      attach and detach, one after the other: ok and the times in microseconds
  */
 #include <errno.h>
@@ -77,21 +82,34 @@ static int do_open(char **w, size_t n, struct err *e)
 	return net_open(&o, &net, e);
 }
 
+static enum net_mode mode_of(const char *text)
+{
+	if (str_eq(text, "none"))
+		return NET_NONE;
+	return str_eq(text, "awsvpc") ? NET_AWSVPC : NET_BRIDGE;
+}
+
 static int do_attach(char **w, size_t n, struct err *e)
 {
 	struct net_port ports[NET_PORTS_MAX + 1] = {0};
-	struct net_request r = {.id = w[1],
-				.mode = str_eq(w[2], "none") ? NET_NONE : NET_BRIDGE,
-				.ports = ports,
-				.port_count = n - 3};
+	struct net_request r = {.id = w[1], .mode = mode_of(w[2]), .ports = ports};
 	struct kept **slot = slot_of(NULL);
 
-	for (size_t i = 3; i < n && i - 3 <= NET_PORTS_MAX; i++) {
+	for (size_t i = 3; i < n && r.port_count <= NET_PORTS_MAX; i++) {
+		struct net_port *p = &ports[r.port_count];
 		char protocol[4] = "";
+		struct ip_prefix a;
 
-		(void)sscanf(w[i], "%3[a-z]:%hu:%hu", protocol, &ports[i - 3].container_port,
-			     &ports[i - 3].host_port);
-		ports[i - 3].protocol = str_eq(protocol, "udp") ? NET_UDP : NET_TCP;
+		if (str_starts(w[i], "own=") && ip_address_parse(w[i] + 4, &a)) {
+			r.addresses[a.v6] = a;
+		} else if (str_starts(w[i], "vpc=") && ip_prefix_parse(w[i] + 4, &a)) {
+			r.vpc[a.v6] = a;
+		} else {
+			(void)sscanf(w[i], "%3[a-z]:%hu:%hu", protocol, &p->container_port,
+				     &p->host_port);
+			p->protocol = str_eq(protocol, "udp") ? NET_UDP : NET_TCP;
+			r.port_count++;
+		}
 	}
 	*slot = xcalloc(1, sizeof(**slot));
 	(void)snprintf((*slot)->id, sizeof((*slot)->id), "%s", w[1]);
@@ -188,6 +206,98 @@ static int do_close(char **w, size_t n, struct err *e)
 	return 0;
 }
 
+/* "tcp,80,80,10.0.0.0/8", "-1,-1,-1,sg-1" */
+static void read_rule(char *text, bool egress, struct net_rule *ret)
+{
+	static const struct {
+		const char *name;
+		int number;
+	} protocols[] = {{"tcp", 6}, {"udp", 17}, {"icmp", 1}, {"icmpv6", 58}, {"-1", -1}};
+	char *protocol = strsep(&text, ","), *from = strsep(&text, ","), *to = strsep(&text, ",");
+	int64_t number;
+
+	*ret = (struct net_rule){.egress = egress};
+	for (size_t i = 0; i < ARRAY_COUNT(protocols); i++)
+		if (str_eq(protocol, protocols[i].name))
+			ret->protocol = protocols[i].number;
+	if (parse_i64(from, -1, UINT16_MAX, &number))
+		ret->from_port = (int)number;
+	if (parse_i64(to, -1, UINT16_MAX, &number))
+		ret->to_port = (int)number;
+	if (!ip_prefix_parse(text, &ret->prefix))
+		ret->group = text;
+}
+
+static int do_group(char **w, size_t n, struct err *e)
+{
+	struct net_rule rules[WORDS_MAX];
+	const char *joined[WORDS_MAX], *left[WORDS_MAX];
+	struct net_group g = {
+		.id = w[1], .rules = rules, .members = {.joined = joined, .left = left}};
+
+	for (size_t i = 2; i < n; i++) {
+		if (str_starts(w[i], "in="))
+			read_rule(w[i] + 3, false, &rules[g.rule_count++]);
+		else if (str_starts(w[i], "out="))
+			read_rule(w[i] + 4, true, &rules[g.rule_count++]);
+		else if (str_starts(w[i], "joined="))
+			joined[g.members.joined_count++] = w[i] + 7;
+		else
+			left[g.members.left_count++] = w[i] + 5;
+	}
+	return str_eq(w[0], "group") ? net_group_set(net, &g, e)
+				     : net_group_change(net, w[1], &g.members, e);
+}
+
+static int do_ungroup(char **w, size_t n, struct err *e)
+{
+	(void)n;
+	(void)e;
+	net_group_remove(net, w[1]);
+	return 0;
+}
+
+static int do_commit(char **w, size_t n, struct err *e)
+{
+	(void)w;
+	(void)n;
+	return net_groups_commit(net, e);
+}
+
+/* 'count' addresses are in one group; then 1000 of them change to another. */
+static int do_groups(char **w, size_t n, struct err *e)
+{
+	auto_arena struct arena a = {0};
+	struct net_members members = {0}, some;
+	const char **texts;
+	uint32_t count;
+	int64_t start;
+
+	(void)n;
+	if (!parse_u32(w[1], 1000000, &count) || count < 1000)
+		return err_set(e, EINVAL, "count");
+	texts = arena_alloc(&a, count * sizeof(*texts));
+	for (uint32_t i = 0; i < count; i++)
+		texts[i] = arena_printf(&a, "10.%u.%u.%u", 100 + i / 65536, i / 256 % 256, i % 256);
+	members.joined = texts;
+	members.joined_count = count;
+	if (net_group_set(net, &(struct net_group){.id = "sg-old", .members = members}, e) < 0 ||
+	    net_group_set(net, &(struct net_group){.id = "sg-new"}, e) < 0 ||
+	    net_groups_commit(net, e) < 0)
+		return -e->code;
+	start = clock_mono_ns();
+	some = (struct net_members){.left = texts, .left_count = 1000};
+	if (net_group_change(net, "sg-old", &some, e) < 0)
+		return -e->code;
+	some = (struct net_members){.joined = texts, .joined_count = 1000};
+	if (net_group_change(net, "sg-new", &some, e) < 0 || net_groups_commit(net, e) < 0)
+		return -e->code;
+	printf("ok %d\n", (int)((clock_mono_ns() - start) / 1000));
+	net_group_remove(net, "sg-old");
+	net_group_remove(net, "sg-new");
+	return net_groups_commit(net, e) < 0 ? -e->code : 1;
+}
+
 static int do_bench(char **w, size_t n, struct err *e)
 {
 	const struct net_port port = {.container_port = 80, .protocol = NET_TCP};
@@ -226,7 +336,9 @@ static const struct {
 	{"open", 3, do_open},         {"attach", 3, do_attach},   {"find", 2, do_find},
 	{"detach", 2, do_detach},     {"drop", 2, do_drop},       {"sweep", 1, do_sweep},
 	{"warnings", 1, do_warnings}, {"destroy", 1, do_destroy}, {"close", 1, do_close},
-	{"bench", 2, do_bench},       {"hold", 2, do_hold},
+	{"bench", 2, do_bench},       {"hold", 2, do_hold},       {"group", 2, do_group},
+	{"change", 2, do_group},      {"ungroup", 2, do_ungroup}, {"commit", 1, do_commit},
+	{"groups", 2, do_groups},
 };
 
 static int run(char **w, size_t n, struct err *e)

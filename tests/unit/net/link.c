@@ -14,7 +14,8 @@
 
 static const struct name berth = {.table = "berth", .prefix = "brt-", .group = 0x42000000};
 static const struct link link_of_web = {.name = &berth,
-					.address = 0xac1c0007,
+					.index = 0x6c1c0007, /* name_link_index() */
+					.address = {.length = 32, .address = {172, 28, 0, 7}},
 					.gateway = 0xac1c0001,
 					.host_part = 7,
 					.mtu = 1400,

@@ -70,7 +70,7 @@ static void a_host_port_is_one_element_and_a_hairpin(void **state)
 	auto_batch struct batch b = BATCH_INIT;
 
 	(void)state;
-	elements_change(&b, NFT_MSG_NEWSETELEM, "t", &web, 1);
+	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, "t", &web, 1);
 	assert_bytes(&b, "500000000c0a01040000000000000000"
 			 "01000000"
 			 "0600010074000000"
@@ -92,7 +92,7 @@ static void an_endpoint_without_ports_has_no_elements(void **state)
 	auto_batch struct batch b = BATCH_INIT;
 
 	(void)state;
-	elements_change(&b, NFT_MSG_NEWSETELEM, "t", &plain, 1);
+	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, "t", &plain, 1);
 	assert_int_equal(batch_bytes(&b)->size, 0);
 }
 
@@ -121,7 +121,7 @@ static void elements_are_read_back(void **state)
 	struct seen seen = {0};
 
 	(void)state;
-	elements_change(&b, NFT_MSG_NEWSETELEM, "t", &web, 1);
+	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, "t", &web, 1);
 	assert_true(nf_elements_parse((const void *)batch_bytes(&b)->data, see, &seen));
 	assert_int_equal(seen.count, 1);
 	assert_memory_equal(seen.last.key, key, 8);
@@ -140,7 +140,7 @@ static void many_elements_go_in_requests_that_the_kernel_takes(void **state)
 	(void)state;
 	for (uint16_t i = 0; i < 1000; i++)
 		ports[i] = (struct net_port){80, (uint16_t)(i + 1), NET_UDP};
-	elements_change(&b, NFT_MSG_NEWSETELEM, "t", &wide, 1);
+	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, "t", &wide, 1);
 	bytes = batch_bytes(&b);
 	for (size_t at = 0; at < bytes->size;) {
 		const struct nlmsghdr *h = (const void *)(bytes->data + at);

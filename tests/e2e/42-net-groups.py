@@ -1,0 +1,295 @@
+#!/usr/bin/python3
+# tests/e2e/42-net-groups.py - tasks with addresses of their own, and who may talk to whom
+# SPDX-License-Identifier: Apache-2.0
+
+import itertools
+import socket
+
+from netlab import Refused, check, elements, inside, our_links, our_routes, until
+
+VPC, VPC6 = "10.7.0.0/16", "fd00:7::/56"
+ALL = "-1,-1,-1,"
+
+
+def attach(net, name, number, v6=False):
+    words = [f"own=10.7.0.{number}", f"vpc={VPC}"]
+    if v6:
+        words += [f"own=fd00:7::{number:x}", f"vpc={VPC6}"]
+    return net.attach(name, *words, mode="awsvpc")
+
+
+def group(net, name, *rules, members=()):
+    net.say(f"group {name} {' '.join(rules)} {' '.join('joined=' + m for m in members)}")
+
+
+def open_egress(name="0.0.0.0/0"):
+    return f"out={ALL}{name}"
+
+
+def may(lab, source, server, address, port):
+    return lab.connects(source, server, (address, port), timeout=0.6) is not None
+
+
+def an_interface_has_its_own_address_and_no_other(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    task = attach(net, "a", 9)
+    assert task.address == "10.7.0.9", task.address
+    assert "10.7.0.9/32" in task.run("ip addr show eth0") and "0a:58:0a:07:00:09" in task.run("ip link show eth0")
+    assert our_routes(host) == ["10.7.0.9"], our_routes(host)
+    net.detach("a")
+    until(lambda: not our_links(host), "links are gone")
+    assert our_routes(host) == [] and elements(host, "secured") == []
+    net.say("destroy")
+
+
+def addresses_that_are_taken_or_elsewhere_are_refused(lab):
+    host, _ = lab.host()
+    net = lab.net(host)
+    attach(net, "a", 9)
+    for words, says in [((f"own=10.7.0.9", f"vpc={VPC}"), "is that of a"),
+                        (("own=10.8.0.9", f"vpc={VPC}"), "is not in its block"),
+                        ((f"vpc={VPC}",), "no address"),
+                        (("own=10.7.0.10", f"vpc={VPC}", "tcp:80:80"), "host ports")]:
+        try:
+            net.attach("b", *words, mode="awsvpc")
+        except Refused as e:
+            assert says in str(e), e
+        else:
+            raise AssertionError(f"{words} were accepted")
+    assert our_routes(host) == ["10.7.0.9"]
+
+
+def nothing_passes_before_the_groups_are_known(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2), attach(net, "b", 3)
+    server, outside = lab.listen(b, 80), lab.listen(client, 80)
+    assert not may(lab, a, server, "10.7.0.3", 80)
+    assert not may(lab, a, outside, "10.99.0.2", 80)
+    group(net, "sg-1", f"in={ALL}sg-1", open_egress(), members=["10.7.0.2", "10.7.0.3"])
+    assert not may(lab, a, server, "10.7.0.3", 80)  # it was not sent yet
+    net.say("commit")
+    assert may(lab, a, server, "10.7.0.3", 80)
+    assert lab.connects(a, outside, ("10.99.0.2", 80)) == "10.99.0.1"  # under the host's address
+
+
+def who_may_talk_to_whom(lab):
+    """web: 80 from anywhere; app: 8000-8010 from web; db: 5432 from app; all may go out but db."""
+    host, client = lab.host()
+    net = lab.net(host)
+    tasks = {n: attach(net, n, i) for i, n in enumerate(["web1", "web2", "app1", "db1", "both"], 2)}
+    address = {n: t.address for n, t in tasks.items()}
+    groups = {"sg-web": ["web1", "web2", "both"], "sg-app": ["app1"], "sg-db": ["db1", "both"]}
+    rules = {"sg-web": ["in=tcp,80,80,0.0.0.0/0", open_egress()],
+             "sg-app": ["in=tcp,8000,8010,sg-web", open_egress()],
+             "sg-db": ["in=tcp,5432,5432,sg-app", "in=udp,53,53,10.7.0.2/32"]}
+    for name, members in groups.items():
+        group(net, name, *rules[name], members=[address[m] for m in members])
+    net.say("commit")
+
+    def member(task, name):
+        return task in groups[name]
+
+    def expected(source, target, port):
+        if member(source, "sg-db") and not member(source, "sg-web"):
+            return False  # it has no egress
+        return ((port == 80 and member(target, "sg-web"))
+                or (port in (8000, 8010) and member(target, "sg-app") and member(source, "sg-web"))
+                or (port == 5432 and member(target, "sg-db") and member(source, "sg-app")))
+    ports = [80, 443, 8000, 8010, 8011, 5432]
+    servers = {(n, p): lab.listen(t, p) for n, t in tasks.items() for p in ports}
+    wrong = []
+    for source, target in itertools.permutations(tasks, 2):
+        for port in ports:
+            got = may(lab, tasks[source], servers[target, port], address[target], port)
+            if got != expected(source, target, port):
+                wrong.append((source, target, port, got))
+    assert not wrong, wrong
+    udp = lab.udp(tasks["db1"], port=53)
+    assert lab.sends(tasks["web1"], udp, (address["db1"], 53)) == address["web1"]
+    assert lab.sends(tasks["web2"], udp, (address["db1"], 53)) is None
+
+
+def ping_is_let_in_by_type_and_code(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2), attach(net, "b", 3)
+    group(net, "sg-a", open_egress(), members=[a.address])
+    group(net, "sg-b", "in=icmp,13,0,0.0.0.0/0", "in=tcp,1,65535,0.0.0.0/0", members=[b.address])
+    net.say("commit")
+    assert "1 packets received" not in a.run(f"busybox ping -c1 -W1 {b.address}", check=False)
+    group(net, "sg-b", "in=icmp,8,-1,0.0.0.0/0", members=[b.address])
+    net.say("commit")
+    assert "1 packets received" in a.run(f"busybox ping -c1 -W5 {b.address}")
+
+
+def ipv6_has_rules_of_its_own(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2, v6=True), attach(net, "b", 3, v6=True)
+    server = lab.listen(b, 80, "::")
+    members = [["10.7.0.2", "fd00:7::2"], ["10.7.0.3", "fd00:7::3"]]
+    group(net, "sg-a", open_egress(), open_egress("::/0"), members=members[0])
+    group(net, "sg-b", "in=tcp,80,80,0.0.0.0/0", members=members[1])
+    net.say("commit")
+    assert may(lab, a, server, "10.7.0.3", 80)
+    assert not may(lab, a, server, "fd00:7::3", 80)
+    group(net, "sg-b", "in=tcp,80,80,fd00:7::/64", members=members[1])
+    net.say("commit")
+    assert may(lab, a, server, "fd00:7::3", 80)
+    assert not may(lab, a, server, "10.7.0.3", 80)
+    group(net, "sg-b", "in=tcp,80,80,sg-a", "in=icmpv6,128,0,sg-a", members=members[1])
+    net.say("commit")
+    assert may(lab, a, server, "fd00:7::3", 80) and may(lab, a, server, "10.7.0.3", 80)
+    assert "1 packets received" in a.run("busybox ping -6 -c1 -W5 fd00:7::3")
+
+
+def members_come_and_go_and_open_connections_stay(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2), attach(net, "b", 3)
+    server = lab.listen(b, 80)
+    group(net, "sg-a", open_egress(), members=[a.address])
+    group(net, "sg-b", "in=tcp,80,80,sg-a", members=[b.address])
+    net.say("commit")
+    with inside(a.fd):
+        old = socket.create_connection((b.address, 80), 5)
+    peer, _ = server.accept()
+    net.say("group sg-none " + open_egress())
+    net.say(f"change sg-a left={a.address}")
+    net.say(f"change sg-none joined={a.address}")
+    net.say("commit")
+    assert not may(lab, a, server, b.address, 80)
+    old.sendall(b"still there")
+    assert peer.recv(64) == b"still there"
+    net.say(f"change sg-a joined={a.address}")
+    net.say("commit")
+    assert may(lab, a, server, b.address, 80)
+    group(net, "sg-b", members=[b.address])
+    net.say("commit")
+    peer.sendall(b"and back")
+    assert old.recv(64) == b"and back"
+    assert not may(lab, a, server, b.address, 80)
+    for s in (old, peer):
+        s.close()
+
+
+def a_task_can_not_take_an_address_that_is_not_its_own(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2), attach(net, "b", 3)
+    server = lab.listen(b, 80)
+    group(net, "sg-a", open_egress(), members=["10.7.0.2", "10.7.0.77"])
+    group(net, "sg-b", f"in={ALL}0.0.0.0/0", members=[b.address])
+    net.say("commit")
+    assert may(lab, a, server, b.address, 80)
+    a.run("ip addr add 10.7.0.77/32 dev eth0; ip route replace default via "
+          f"{a.gateway} src 10.7.0.77")
+    assert not may(lab, a, server, b.address, 80)
+    a.run("ip addr del 10.7.0.77/32 dev eth0; "
+          f"ip route replace default via {a.gateway} src 10.7.0.2")
+    assert may(lab, a, server, b.address, 80)
+
+
+def the_host_and_its_services_are_not_theirs(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a = attach(net, "a", 2)
+    plain = net.attach("plain")
+    group(net, "sg-a", open_egress(), f"in={ALL}0.0.0.0/0", members=[a.address])
+    net.say("commit")
+    server = lab.listen(host, 22)
+    assert not may(lab, a, server, a.gateway, 22) and not may(lab, a, server, "10.99.0.1", 22)
+    assert may(lab, plain, server, plain.gateway, 22)  # as it was in mode bridge
+    own = lab.listen(a, 80)
+    assert may(lab, host, own, a.address, 80)  # the host looks after its tasks
+
+
+def a_bridge_task_is_a_stranger_like_any_other(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, plain = attach(net, "a", 2), net.attach("plain")
+    server, other = lab.listen(a, 80), lab.listen(plain, 80)
+    group(net, "sg-a", "in=tcp,80,80,10.7.0.0/16", open_egress(), members=[a.address])
+    net.say("commit")
+    assert not may(lab, plain, server, a.address, 80)
+    assert may(lab, a, other, plain.address, 80)
+    group(net, "sg-a", "in=tcp,80,80,0.0.0.0/0", members=[a.address])
+    net.say("commit")
+    assert may(lab, plain, server, a.address, 80)
+    assert not may(lab, a, other, plain.address, 80)
+    client.run("ip route replace 10.7.0.0/16 via 10.99.0.1")
+    assert may(lab, client, server, a.address, 80)  # by a route, and its own address is seen
+
+
+def rules_that_overlap_are_all_of_them_true(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2), attach(net, "b", 3)
+    group(net, "sg-a", open_egress(), members=[a.address])
+    group(net, "sg-b", "in=tcp,80,90,10.0.0.0/8", "in=tcp,85,99,10.7.0.0/24", "in=tcp,85,85,0.0.0.0/0",
+          f"in={ALL}10.7.0.2/32", "in=tcp,7,7,sg-a", "in=tcp,7,8,10.7.0.2/32", members=[b.address])
+    group(net, "sg-c", "in=tcp,80,82,10.7.0.0/16", members=[b.address])
+    net.say("commit")
+    servers = {port: lab.listen(b, port) for port in (7, 8, 79, 80, 85, 90, 91, 95, 99, 100, 4000)}
+    for port, server in servers.items():
+        assert may(lab, a, server, b.address, port), port
+    group(net, "sg-b", "in=tcp,80,90,10.0.0.0/8", "in=tcp,85,99,10.7.0.0/24", members=[b.address])
+    net.say("ungroup sg-c")
+    net.say("commit")
+    for port, server in servers.items():
+        assert may(lab, a, server, b.address, port) == (80 <= port <= 99), port
+
+
+def what_others_took_away_comes_back(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2), attach(net, "b", 3)
+    server = lab.listen(b, 80)
+    group(net, "sg-a", open_egress(), members=[a.address])
+    group(net, "sg-b", "in=tcp,80,80,sg-a", "in=tcp,1,9,10.0.0.0/8", members=[b.address])
+    net.say("commit")
+    before = host.run("nft -s list table inet berth")
+    for damage in ["nft flush ruleset", "nft flush set inet berth ingress_groups",
+                   "nft flush map inet berth identities", "nft flush set inet berth secured",
+                   "nft flush set inet berth ingress_ranges", "nft flush chain inet berth ingress",
+                   "ip route del 10.7.0.3"]:
+        host.run(damage)
+        net.say("sweep a b")
+        assert may(lab, a, server, b.address, 80), damage
+        after = host.run("nft -s list table inet berth")
+        assert sorted(after.split("\n")) == sorted(before.split("\n")), damage
+
+
+def after_a_crash_the_groups_are_told_again(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2), attach(net, "b", 3)
+    server = lab.listen(b, 80)
+    group(net, "sg-a", open_egress(), members=[a.address])
+    group(net, "sg-b", "in=tcp,80,80,sg-a", members=[b.address])
+    net.say("commit")
+    net.end()
+    assert may(lab, a, server, b.address, 80)  # the kernel goes on by itself
+    again = lab.net(host, opened=False)
+    again.say(f"open berth {net.dir} -")
+    group(again, "sg-a", open_egress(), members=[a.address])
+    group(again, "sg-b", "in=tcp,80,80,sg-a", members=[b.address])
+    again.say("commit")
+    again.say("sweep a b")
+    assert may(lab, a, server, b.address, 80)
+    a.close(), b.close()
+    again.say("sweep")
+    assert our_routes(host) == []
+    again.say("destroy")
+    assert "berth" not in host.run("nft list tables")
+
+
+if __name__ == "__main__":
+    check([an_interface_has_its_own_address_and_no_other, addresses_that_are_taken_or_elsewhere_are_refused,
+           nothing_passes_before_the_groups_are_known, who_may_talk_to_whom, ping_is_let_in_by_type_and_code,
+           ipv6_has_rules_of_its_own, members_come_and_go_and_open_connections_stay,
+           a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
+           a_bridge_task_is_a_stranger_like_any_other, rules_that_overlap_are_all_of_them_true,
+           what_others_took_away_comes_back, after_a_crash_the_groups_are_told_again])
