@@ -60,8 +60,10 @@ static const struct js_field interface_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_interface, "mac", JS_STRING, mac),
 	FIELD_REQUIRED(struct ecs_node_interface, "address", JS_STRING, address),
 	FIELD_REQUIRED(struct ecs_node_interface, "subnet", JS_STRING, subnet),
+	FIELD_REQUIRED(struct ecs_node_interface, "vpc", JS_STRING, vpc),
 	FIELD(struct ecs_node_interface, "address6", JS_STRING, address6),
 	FIELD(struct ecs_node_interface, "subnet6", JS_STRING, subnet6),
+	FIELD(struct ecs_node_interface, "vpc6", JS_STRING, vpc6),
 	FIELD(struct ecs_node_interface, "securityGroups", JS_STRINGS, security_groups),
 };
 static const struct js_shape interface_shape = JS_SHAPE("Interface", struct ecs_node_interface,

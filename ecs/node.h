@@ -65,11 +65,11 @@ struct ecs_node_container {
 	char *name, *container_arn;
 };
 
-/* The network interface of a task in network mode awsvpc. */
+/* The network interface of a task in network mode awsvpc.  IPv6: NULL, there is none. */
 struct ecs_node_interface {
 	char *interface_id, *mac;
-	char *address, *subnet;            /* "172.31.0.4", "172.31.0.0/20" */
-	char *address6, *subnet6;          /* NULL: none */
+	char *address, *subnet, *vpc; /* "172.31.0.4", "172.31.0.0/20", "172.31.0.0/16" */
+	char *address6, *subnet6, *vpc6;
 	struct js_strings security_groups; /* ids */
 };
 

@@ -441,10 +441,11 @@ void interface_set_attachment(json_t *task, const char *status)
 		doc_set_string(attachment, "status", status);
 }
 
-void interface_describe_to_node(const struct interface *n, struct arena *a,
+void interface_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
 				struct ecs_node_interface *ret)
 {
 	const json_t *doc = n->record.doc, *groups = json_object_get(doc, "groupSet"), *group;
+	const struct vpc *v = map_find(&c->vpcs, doc_string(doc, "vpcId"));
 	char text[IP_TEXT_MAX];
 	size_t i;
 
@@ -454,10 +455,12 @@ void interface_describe_to_node(const struct interface *n, struct arena *a,
 		.mac = (char *)(uintptr_t)doc_string(doc, "macAddress"),
 		.address = (char *)(uintptr_t)doc_string(doc, "privateIpAddress"),
 		.subnet = arena_strdup(a, text),
+		.vpc = (char *)(uintptr_t)doc_string(v->record.doc, "cidrBlock"),
 		.address6 = (char *)(uintptr_t)ipv6_of(n)};
-	if (n->subnet->cidr6.length) {
+	if (ret->address6) {
 		ip_prefix_format(&n->subnet->cidr6, text);
 		ret->subnet6 = arena_strdup(a, text);
+		ret->vpc6 = (char *)(uintptr_t)vpc_ipv6(v);
 	}
 	ret->security_groups.items = arena_alloc(a, (json_array_size(groups) + 1) * sizeof(char *));
 	json_array_foreach (groups, i, group)

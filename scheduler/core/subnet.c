@@ -228,17 +228,10 @@ bool subnet_take_address(struct subnet *s, struct instance *i, uint32_t *ret)
 
 /* ---- operations ---- */
 
-static const char *ipv6_of(const struct vpc *v)
-{
-	return doc_string(
-		json_array_get(json_object_get(v->record.doc, "ipv6CidrBlockAssociationSet"), 0),
-		"ipv6CidrBlock");
-}
-
 static int check_ipv6(struct core *c, const struct vpc *v, const char *text, struct ip_prefix *ret,
 		      struct ecs_fault *f)
 {
-	const char *outer_text = ipv6_of(v);
+	const char *outer_text = vpc_ipv6(v);
 	struct ip_prefix outer;
 	struct subnet *s;
 

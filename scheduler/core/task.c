@@ -142,7 +142,8 @@ int core_task_load(struct core *c, json_t *own_doc, struct err *e)
 /* ---- to the node ---- */
 
 /* A task in the words of the channel; the names are borrowed from its documents. */
-static void describe_to_node(const struct task *t, struct arena *a, struct ecs_node_task *ret)
+static void describe_to_node(struct core *c, const struct task *t, struct arena *a,
+			     struct ecs_node_task *ret)
 {
 	const json_t *doc = t->record.doc, *containers = json_object_get(doc, "containers"),
 		     *container;
@@ -163,7 +164,7 @@ static void describe_to_node(const struct task *t, struct arena *a, struct ecs_n
 
 	if (t->interface) {
 		ret->network_interface = arena_alloc(a, sizeof(*ret->network_interface));
-		interface_describe_to_node(t->interface, a, ret->network_interface);
+		interface_describe_to_node(c, t->interface, a, ret->network_interface);
 	}
 	ret->containers.count = json_array_size(containers);
 	ret->containers.items = items = arena_alloc(a,
@@ -182,7 +183,7 @@ void core_task_send(struct core *c, const struct task *t)
 
 	if (!t->instance)
 		return;
-	describe_to_node(t, &a, &task);
+	describe_to_node(c, t, &a, &task);
 	effect_send(c, t->instance, ECS_NODE_TASKS, &message);
 }
 
@@ -197,7 +198,7 @@ void core_task_send_all(struct core *c, const struct instance *i)
 	message.tasks.items = items;
 	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);)
 		if (t->instance == i && t->last_status != TASK_STOPPED)
-			describe_to_node(t, &a, &items[message.tasks.count++]);
+			describe_to_node(c, t, &a, &items[message.tasks.count++]);
 	effect_send(c, i, ECS_NODE_TASKS, &message);
 }
 

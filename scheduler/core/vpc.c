@@ -62,6 +62,13 @@ int vpc_load(struct core *c, json_t *own_doc, struct err *e)
 	return 0;
 }
 
+const char *vpc_ipv6(const struct vpc *v)
+{
+	return doc_string(
+		json_array_get(json_object_get(v->record.doc, "ipv6CidrBlockAssociationSet"), 0),
+		"ipv6CidrBlock");
+}
+
 /* ---- made ---- */
 
 /* A unique local prefix, RFC 4193: fd, 40 bits that nobody else has, 8 that are ours to give. */

@@ -91,6 +91,7 @@ int ec2_take_tags(const json_t *request, const char *resource_type, json_t *doc,
 extern const struct ec2_kind vpc_kind, subnet_kind, security_group_kind, interface_kind;
 
 struct vpc *vpc_default(struct core *c);
+const char *vpc_ipv6(const struct vpc *v); /* its block; NULL: none */
 /* What exists from the start, made if it is not there. */
 void vpc_make_default(struct core *c);
 int vpc_load(struct core *c, json_t *own_doc, struct err *e);
@@ -159,7 +160,7 @@ void interface_show_in_task(const struct interface *n, json_t *task);
 /* "status" of the task's attachment: PRECREATED, ATTACHED, DETACHING, DELETED. */
 void interface_set_attachment(json_t *task, const char *status);
 void interface_release(struct core *c, struct interface *n);
-void interface_describe_to_node(const struct interface *n, struct arena *a,
+void interface_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
 				struct ecs_node_interface *ret);
 /* NULL: one of the request's subnets is in the instance's zone, or it names none. */
 const char *interface_zone_refusal(struct core *c, const json_t *request, const struct instance *i);
