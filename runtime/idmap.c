@@ -19,9 +19,11 @@
 #include "base/proc.h"
 #include "runtime/config.h"
 #include "runtime/procfs.h"
+#include "runtime/runtime.h"
 
-#define LINES_MAX  340 /* the kernel takes no more */
-#define LINE_BYTES 36
+#define LINES_MAX   340 /* the kernel takes no more */
+#define LINE_BYTES  36
+#define STACK_BYTES 8192
 
 static int write_map(int proc_fd, pid_t pid, const char *file, const struct js_list *maps,
 		     struct err *e)
@@ -95,4 +97,63 @@ int idmap_namespace(const struct js_list *uids, const struct js_list *gids, int 
 	(void)kill((pid_t)pid, SIGKILL);
 	(void)waitpid((pid_t)pid, NULL, 0);
 	return r;
+}
+
+/* ---- for who has threads ---- */
+
+/* Context: a process that shares the memory of one with threads; it must touch none of it. */
+static int wait_for_end(void *parent)
+{
+	if (proc_die_with(*(const pid_t *)parent))
+		for (;;)
+			(void)pause();
+	return 0;
+}
+
+static int open_of(pid_t pid, const char *file, int flags, struct err *e)
+{
+	char path[64];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	fd = open(path, flags | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "open %s", path) : fd;
+}
+
+static int write_range(pid_t pid, const char *file, uint32_t first, uint32_t count, struct err *e)
+{
+	auto_close int fd = open_of(pid, file, O_WRONLY, e);
+	char line[LINE_BYTES];
+	int len = snprintf(line, sizeof(line), "0 %u %u\n", first, count);
+
+	if (fd < 0)
+		return fd;
+	return write(fd, line, (size_t)len) != len
+		       ? err_sys(e, "map %u ids from %u on", count, first)
+		       : 0;
+}
+
+int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct err *e)
+{
+	_Alignas(16) char stack[STACK_BYTES];
+	pid_t parent = getpid(), pid;
+	sigset_t all, before;
+	int fd = -1;
+
+	sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before); /* no handler of ours runs in it */
+	/* A fork would copy tables of a large process; this one is there for its namespace only. */
+	pid = clone(wait_for_end, stack + sizeof(stack), CLONE_VM | CLONE_NEWUSER, &parent);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (pid < 0)
+		return err_sys(e, "make a user namespace");
+	if (write_range(pid, "uid_map", first, count, e) == 0 &&
+	    write_range(pid, "gid_map", first, count, e) == 0)
+		fd = open_of(pid, "ns/user", O_RDONLY, e);
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, __WALL);
+	if (fd < 0)
+		return -e->code;
+	*ret_fd = fd;
+	return 0;
 }

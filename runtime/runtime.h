@@ -100,6 +100,14 @@ struct runtime_create {
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
 	int netns_fd;
 	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
+	/*
+	 * The user namespace that its process ends up in (runtime_user_namespace()),
+	 * with the mappings that config.json says; -1: none, or as config.json says.
+	 * All else of it is made before that and belongs to the caller's: root in it
+	 * can do with namespaces and mounts as little as any other user.  It takes a
+	 * template, and a container that may not mount.  Borrowed.
+	 */
+	int userns_fd;
 	enum runtime_cgroups cgroups;
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
@@ -110,13 +118,20 @@ struct runtime_create {
 	bool sibling;
 };
 
-#define RUNTIME_CREATE_INIT                                                               \
-	{                                                                                 \
-		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1 \
+#define RUNTIME_CREATE_INIT                                                                \
+	{                                                                                  \
+		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1, \
+		.userns_fd = -1                                                            \
 	}
 
 /* An empty mount namespace to begin with: a start does not take longer with the host's mounts. */
 int runtime_template_open(int *ret_fd, struct err *e);
+
+/*
+ * A user namespace with nobody in it, whose ids from 0 on, 'count' of them, are
+ * the host's from 'first' on.  Also for callers with threads.
+ */
+int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct err *e);
 
 /*
  * Make the container; its init waits for runtime_start().  *ret_pid is its pid
