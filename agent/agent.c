@@ -292,6 +292,7 @@ static int open_parts(struct agent *a, struct err *e)
 						.port_last = a->o->port_last};
 	auto_buf struct buf warnings = BUF_INIT(4096);
 
+	a->layers_dir = xasprintf("%s/layers", images);
 	a->tasks_dir = xasprintf("%s/tasks", a->o->state_dir);
 	a->runtime_root = xasprintf("%s/oci", a->o->run_dir);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
@@ -358,6 +359,7 @@ static void finish(struct agent *a)
 	records_close(a->records);
 	loop_free(a->loop);
 	free(a->tasks_dir);
+	free(a->layers_dir);
 	free(a->runtime_root);
 	free(a->boot_id);
 	free(a->cgroup_base);

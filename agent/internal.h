@@ -7,6 +7,7 @@
  *   container.c  one container: made, started, stopped, taken apart
  *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
+ *   ids.c        whose ids its users are on the host
  *   pulls.c      images on their way
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
  *   ask.c        questions that the server passes on
@@ -30,6 +31,16 @@
 
 #define CONTAINER_ID_SIZE 48 /* "<task id>-<index>" */
 
+/* Ids of the host that tasks may have, a range for each: those of systemd's containers. */
+#define IDS_FIRST  524288u
+#define IDS_COUNT  65536u
+#define IDS_RANGES 28664u /* the last id is 1879048191 */
+
+struct id_ranges {
+	uint64_t used[(IDS_RANGES + 63) / 64];
+	uint32_t next;
+};
+
 struct agent {
 	const struct agent_options *o; /* borrowed */
 	struct loop *loop;
@@ -47,8 +58,10 @@ struct agent {
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
 	int64_t networks_ms; /* when the networks were last looked at; monotonic */
-	char *tasks_dir;     /* state_dir/tasks */
-	char *cgroup_base;   /* "/berth-1a2b3c", or the scope that systemd gave */
+	struct id_ranges ids;
+	char *tasks_dir;   /* state_dir/tasks */
+	char *layers_dir;  /* of all images */
+	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
 	bool rebooted; /* the host was started again since the last agent */
 	struct ask *asks;
@@ -86,6 +99,8 @@ struct container {
 	bool listed;    /* it was told of in the list under way */
 	bool signalled, killed;
 	bool removing;               /* a thread takes away what it left */
+	bool mapped;                 /* its ids are the task's own */
+	char *unmapped;              /* why they are not; in the task's arena */
 	bool failed;                 /* it never ran */
 	bool output_complete;        /* all that it wrote is in the spool */
 	struct loop_timer *patience; /* from the stop signal to SIGKILL */
@@ -107,9 +122,11 @@ struct task {
 	struct ecs_task_state state;
 	struct container *containers;
 	size_t count;
-	bool stop;      /* it should not run */
-	bool untold;    /* state is ahead of what the server has acknowledged */
-	bool in_flight; /* its state is in the report that is under way */
+	uint32_t first_id;        /* of its range; 0: it needed none yet */
+	int userns_fd, layers_fd; /* with its ids; -1: not made */
+	bool stop;                /* it should not run */
+	bool untold;              /* state is ahead of what the server has acknowledged */
+	bool in_flight;           /* its state is in the report that is under way */
 	bool stepping;
 	bool cleaning, clean; /* a thread takes away its cgroup and volumes; they are gone */
 	bool dropping;        /* and the rest, for ever */
@@ -179,9 +196,29 @@ struct bundle_options {
 int bundle_write(const struct bundle_options *o, struct err *e);
 /* Write hosts, hostname and resolv.conf into the bundle's directory. */
 int files_write(const struct bundle_options *o, struct err *e);
-/* Where a volume of the task lies on the host; a directory that is ours is made. */
-int volume_path(const struct task *t, const struct ecs_volume *v, char **ret, struct err *e);
+/* Where the task's volume of this name lies on the host; a directory that is ours is made. */
+int volume_of(const struct task *t, const char *name, char **ret, struct err *e);
 const char *bundle_hostname(const struct container *c);
+
+/* ---- ids.c ---- */
+
+/* The first id of a range that nobody has; 0: all are in use. */
+uint32_t ids_take(struct id_ranges *r);
+/* A record has it: the next one that is taken lies behind it. */
+void ids_found(struct id_ranges *r, uint32_t first_id, bool in_use);
+void ids_give(struct id_ranges *r, uint32_t first_id);
+
+/*
+ * Will it have ids of the task's own?  Then 'mapped' is set and the task has a
+ * range and descriptors; else 'unmapped' says why.  The caller notes the task.
+ */
+void ids_decide(struct container *c);
+/* It turned out that it cannot. */
+void ids_refuse(struct container *c, const char *why);
+/* 0: the user is one of a range. */
+int ids_check_user(const struct image_user *u, struct err *e);
+/* Close the task's descriptors. */
+void ids_done(struct task *t);
 
 /* ---- pulls.c ---- */
 

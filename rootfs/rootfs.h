@@ -35,13 +35,11 @@ int rootfs_scratch_create(const char *dir, struct err *e);
 int rootfs_scratch_remove(const char *dir, struct err *e);
 
 /*
- * Ids of a user namespace: 'first' is the host's of its id 0, as many as it has.
- * In a root that is mounted with them, files of the layers belong to whom the
- * image says, as the namespace numbers them, and so does what is written; in
- * the scratch directory the host's numbers are.
+ * Ids of a user namespace.  In a root that is mounted with them, files of the
+ * layers belong to whom the image says, as the namespace numbers them, and so
+ * does what is written; in the scratch directory the host's numbers are.
  */
 struct rootfs_ids {
-	uint32_t first;
 	int userns_fd;          /* borrowed */
 	const char *layers_dir; /* all layers lie in it, at any depth; absolute */
 	int layers_fd;          /* rootfs_map_layers() of it; borrowed */

@@ -351,6 +351,21 @@ static bool wants_readonly_super(const struct config_mount *m, const struct moun
 	return (o->one.set & MOUNT_ATTR_RDONLY) && m->source && m->source[0] == '/';
 }
 
+/* These two make their root without asking who mounts them. */
+static int give_root(int fd, const struct mount_plan *p, const struct config *c,
+		     const struct config_mount *m, struct err *e)
+{
+	uint32_t uid, gid;
+
+	if (!p->from_outside || !(str_eq(m->type, "devpts") || str_eq(m->type, "mqueue")))
+		return 0;
+	if (!idmap_to_host(&c->linux_.uid_mappings, 0, &uid) ||
+	    !idmap_to_host(&c->linux_.gid_mappings, 0, &gid) ||
+	    fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
+		return err_sys(e, "give %s to the container's root", m->type);
+	return 0;
+}
+
 static int new_filesystem(const struct mount_plan *p, const struct config *c,
 			  const struct config_mount *m, const struct mount_options *o,
 			  struct err *e)
@@ -451,7 +466,8 @@ static int mount_one(const struct mount_plan *p, const struct config *c, size_t 
 		fd = new_fd = new_filesystem(p, c, m, &o, e);
 		if (fd < 0)
 			return fd;
-		if (o.copy_up && fill_from(fd, target_fd, &o, e) < 0)
+		if (give_root(fd, p, c, m, e) < 0 ||
+		    (o.copy_up && fill_from(fd, target_fd, &o, e) < 0))
 			return -e->code;
 	}
 	if (set_all(fd, &o, e) < 0 || mount_move(fd, target_fd, e) < 0)

@@ -132,6 +132,8 @@ int runtime_template_open(int *ret_fd, struct err *e);
  * the host's from 'first' on.  Also for callers with threads.
  */
 int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct err *e);
+/* Can all that is mounted at and below 'path' be seen with its ids?  The error names what cannot. */
+int runtime_check_map(const char *path, int userns_fd, struct err *e);
 
 /*
  * Make the container; its init waits for runtime_start().  *ret_pid is its pid

@@ -262,14 +262,16 @@ static void a_mount_comes_before_those_that_lie_in_it(void **state)
 static void a_volume_without_a_path_is_a_directory_of_the_task(void **state)
 {
 	auto_free char *path = NULL;
-	struct ecs_volume volume = {.name = (char[]){"v"}};
 	struct err e = {0};
 	struct fixture f;
 	struct stat st;
 
 	(void)state;
 	set_up(&f, WITH(""));
-	assert_ok(volume_path(&f.task, &volume, &path, &e));
+	f.task.wanted.definition.volumes =
+		(struct js_list){.items = &(struct ecs_volume){.name = (char[]){"v"}}, .count = 1};
+	assert_fails(volume_of(&f.task, "w", &path, &e), EINVAL);
+	assert_ok(volume_of(&f.task, "v", &path, &e));
 	assert_memory_equal(path, f.dir, strlen(f.dir));
 	assert_int_equal(stat(path, &st), 0);
 	assert_true(S_ISDIR(st.st_mode));
