@@ -273,9 +273,8 @@ int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
 
 /*
- * On a host with v1 hierarchies beside a v2 one: no wait of 8 to 20 ms when a
- * process is moved (mount option favordynmods, of the whole host), or as before.
- * 0: done now, or one of these: it is so already.  -EINVAL: Linux before 6.0.
+ * With v1 hierarchies beside a v2 one: no wait of 8 to 20 ms when a process is moved
+ * (the host's mount option favordynmods).  0: done; it is so already.  -EINVAL: before 6.0.
  */
 enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
 int runtime_cgroup_favor_moves(bool on, struct err *e);
