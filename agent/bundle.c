@@ -421,7 +421,7 @@ static json_t *make_linux(const struct bundle_options *o, const json_t *capabili
 				make_sysctl(o));
 
 	if (o->container->mapped) {
-		uint32_t first_id = o->container->task->first_id;
+		uint32_t first_id = o->container->task->ids.first_id;
 
 		(void)json_object_set_new(doc, "uidMappings", make_mappings(first_id));
 		(void)json_object_set_new(doc, "gidMappings", make_mappings(first_id));

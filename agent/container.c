@@ -178,9 +178,9 @@ static int make_root(struct making *m, struct err *e)
 {
 	const struct image *image = m->c->image;
 	const struct task *t = m->c->task;
-	const struct rootfs_ids ids = {.userns_fd = t->userns_fd,
+	const struct rootfs_ids ids = {.userns_fd = t->ids.userns_fd,
 				       .layers_dir = m->agent->layers_dir,
-				       .layers_fd = t->layers_fd};
+				       .layers_fd = t->ids.layers_fd};
 	const struct rootfs_spec spec = {.layers = image->layers.items,
 					 .layer_count = image->layers.count,
 					 .ids = m->c->mapped ? &ids : NULL,
@@ -251,17 +251,17 @@ static int make_bundle(struct making *m, struct err *e)
 
 static int ask_keeper(struct making *m, struct err *e)
 {
-	const struct keeper_create create = {.id = m->c->id,
-					     .bundle = m->bundle,
-					     .runtime_root = m->agent->runtime_root,
-					     .log_dir = m->log,
-					     .start = true,
-					     .rootfs_fd = m->rootfs_fd,
-					     .netns_fd = m->has_endpoint ? m->endpoint.netns_fd
-									 : -1,
-					     .userns_fd = m->c->mapped ? m->c->task->userns_fd : -1,
-					     .held_fds = m->endpoint.held_fds,
-					     .held_count = m->endpoint.held_count};
+	const struct keeper_create create = {
+		.id = m->c->id,
+		.bundle = m->bundle,
+		.runtime_root = m->agent->runtime_root,
+		.log_dir = m->log,
+		.start = true,
+		.rootfs_fd = m->rootfs_fd,
+		.netns_fd = m->has_endpoint ? m->endpoint.netns_fd : -1,
+		.userns_fd = m->c->mapped ? m->c->task->ids.userns_fd : -1,
+		.held_fds = m->endpoint.held_fds,
+		.held_count = m->endpoint.held_count};
 
 	return keeper_create(m->agent->keeper, &create, e);
 }

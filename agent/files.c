@@ -34,7 +34,7 @@ static int write_file(const struct bundle_options *o, const char *name, const st
 			       o->container->def->name, FILE_BYTES);
 	if (fs_replace(AT_FDCWD, path, buf_str(b), b->size, 0644, FS_QUICK, e) < 0)
 		return -e->code;
-	if (c->mapped && chown(path, c->task->first_id, c->task->first_id) < 0)
+	if (c->mapped && chown(path, c->task->ids.first_id, c->task->ids.first_id) < 0)
 		return err_sys(e, "give %s to the container's root", path);
 	return 0;
 }

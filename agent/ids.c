@@ -11,7 +11,8 @@
  *
  * A range is leased by the task's record, which is on disk before anything uses
  * the range, and given back when nothing of the task is left; ranges go round,
- * so that one is used again as late as possible.
+ * so that one is used again as late as possible.  Those of the next tasks wait
+ * ready made, with a namespace that nothing uses.
  *
  * A container that wants what only the host's root may do, or that the kernel or
  * a file system cannot do this for, is one of the host's users, as Docker's are.
@@ -34,6 +35,7 @@
 #define ATTRIBUTE     "berth.user-namespace"
 #define REASON_LENGTH 400
 #define SHOWN_MAX     8192
+#define REST_MS       50
 
 /* ---- ranges ---- */
 
@@ -148,24 +150,124 @@ static int check_volumes(const struct container *c, struct err *e)
 		auto_free char *path = NULL;
 
 		if (volume_of(c->task, m->source_volume, &path, e) < 0 ||
-		    runtime_check_map(path, c->task->userns_fd, e) < 0)
+		    runtime_check_map(path, c->task->ids.userns_fd, e) < 0)
 			return err_wrap(e, "volume %s", m->source_volume);
 	}
 	return 0;
 }
 
-/* ---- of a task ---- */
+/* ---- views ---- */
 
-static int open_views(struct task *t, struct err *e)
+static int open_view(const struct agent *a, struct id_view *v, struct err *e)
 {
-	if (t->userns_fd < 0 &&
-	    runtime_user_namespace(t->first_id, IDS_COUNT, &t->userns_fd, e) < 0)
+	if (v->userns_fd < 0 &&
+	    runtime_user_namespace(v->first_id, IDS_COUNT, &v->userns_fd, e) < 0)
 		return -e->code;
-	if (t->layers_fd < 0 &&
-	    rootfs_map_layers(t->agent->layers_dir, t->userns_fd, &t->layers_fd, e) < 0)
+	if (v->layers_fd < 0 &&
+	    rootfs_map_layers(a->layers_dir, v->userns_fd, &v->layers_fd, e) < 0)
 		return -e->code;
 	return 0;
 }
+
+void ids_close(struct id_view *v)
+{
+	close_fd(&v->userns_fd);
+	close_fd(&v->layers_fd);
+}
+
+/* Context: a thread.  The loop leaves 'making' alone until are_made(). */
+static void make_views(void *ctx)
+{
+	struct agent *a = ctx;
+	struct id_pool *p = &a->id_pool;
+	struct err ignored; /* who needs the next one will hear why */
+
+	for (size_t i = 0; i < p->making_count && !p->broken; i++)
+		p->broken = open_view(a, &p->making[i], &ignored) < 0;
+}
+
+static void are_made(void *ctx)
+{
+	struct agent *a = ctx;
+	struct id_pool *p = &a->id_pool;
+
+	for (size_t i = 0; i < p->making_count; i++) {
+		if (p->making[i].layers_fd >= 0) {
+			p->ready[p->ready_count++] = p->making[i];
+			continue;
+		}
+		ids_close(&p->making[i]);
+		ids_give(&a->ranges, p->making[i].first_id);
+	}
+	p->making_count = 0;
+}
+
+static void make_more(void *ctx)
+{
+	struct agent *a = ctx;
+	struct id_pool *p = &a->id_pool;
+
+	if (p->making_count || p->broken)
+		return;
+	while (p->ready_count + p->making_count < IDS_READY) {
+		struct id_view v = ID_VIEW_NONE;
+
+		v.first_id = ids_take(&a->ranges);
+		if (!v.first_id)
+			break;
+		p->making[p->making_count++] = v;
+	}
+	if (p->making_count)
+		loop_work(a->loop, make_views, are_made, a);
+}
+
+void ids_pool_start(struct agent *a)
+{
+	a->id_pool.rest = loop_timer_new(a->loop, make_more, a);
+}
+
+void ids_pool_done(struct agent *a)
+{
+	while (a->id_pool.ready_count)
+		ids_close(&a->id_pool.ready[--a->id_pool.ready_count]);
+}
+
+/* The first one is made when it is asked for: an agent without tasks has none. */
+static void take_view(struct task *t)
+{
+	struct id_pool *p = &t->agent->id_pool;
+
+	if (p->ready_count) {
+		t->ids = p->ready[0];
+		memmove(p->ready, p->ready + 1, --p->ready_count * sizeof(*p->ready));
+	} else {
+		t->ids.first_id = ids_take(&t->agent->ranges);
+	}
+	loop_timer_set(p->rest, REST_MS);
+}
+
+static void close_in_thread(void *ctx)
+{
+	ids_close(ctx);
+}
+
+static void is_closed(void *ctx)
+{
+	free(ctx);
+}
+
+/* A mount that is closed waits for a grace period of the kernel. */
+void ids_give_back(struct task *t)
+{
+	struct id_view *v = xcalloc(1, sizeof(*v));
+
+	ids_give(&t->agent->ranges, t->ids.first_id);
+	*v = t->ids;
+	t->ids.userns_fd = t->ids.layers_fd = -1;
+	loop_work(t->agent->loop, close_in_thread, is_closed, v);
+}
+
+/* ---- of a task ---- */
 
 static int prepare(struct container *c, struct err *e)
 {
@@ -173,11 +275,11 @@ static int prepare(struct container *c, struct err *e)
 
 	if (check_definition(c, e) < 0)
 		return -e->code;
-	if (!t->first_id)
-		t->first_id = ids_take(&t->agent->ids);
-	if (!t->first_id)
+	if (!t->ids.first_id)
+		take_view(t);
+	if (!t->ids.first_id)
 		return err_set(e, EAGAIN, "all %u ranges of ids are in use", IDS_RANGES);
-	if (open_views(t, e) < 0 || check_volumes(c, e) < 0)
+	if (open_view(t->agent, &t->ids, e) < 0 || check_volumes(c, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -193,7 +295,7 @@ static void show(struct task *t)
 	for (size_t i = 0; i < t->count; i++)
 		mapped |= t->containers[i].mapped;
 	if (mapped) {
-		buf_printf(&value, "%u", t->first_id);
+		buf_printf(&value, "%u", t->ids.first_id);
 		between = "; ";
 	}
 	for (size_t i = 0; i < t->count; i++) {
@@ -232,12 +334,6 @@ void ids_decide(struct container *c)
 	}
 	c->mapped = true;
 	log_info("task=%s container=%s: user namespace, ids from %u on", c->task->id, c->def->name,
-		 c->task->first_id);
+		 c->task->ids.first_id);
 	show(c->task);
-}
-
-void ids_done(struct task *t)
-{
-	close_fd(&t->userns_fd);
-	close_fd(&t->layers_fd);
 }

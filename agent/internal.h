@@ -41,6 +41,22 @@ struct id_ranges {
 	uint32_t next;
 };
 
+/* A range, and what shows the host's files with its ids. */
+struct id_view {
+	uint32_t first_id;        /* 0: none */
+	int userns_fd, layers_fd; /* -1: not made */
+};
+#define ID_VIEW_NONE ((struct id_view){.userns_fd = -1, .layers_fd = -1})
+
+/* Views for the next tasks. */
+#define IDS_READY 4
+struct id_pool {
+	struct id_view ready[IDS_READY], making[IDS_READY]; /* the last: by a thread */
+	size_t ready_count, making_count;
+	bool broken; /* none can be made */
+	struct loop_timer *rest;
+};
+
 struct agent {
 	const struct agent_options *o; /* borrowed */
 	struct loop *loop;
@@ -58,7 +74,8 @@ struct agent {
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
 	int64_t networks_ms; /* when the networks were last looked at; monotonic */
-	struct id_ranges ids;
+	struct id_ranges ranges;
+	struct id_pool id_pool;
 	char *tasks_dir;   /* state_dir/tasks */
 	char *layers_dir;  /* of all images */
 	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
@@ -122,11 +139,10 @@ struct task {
 	struct ecs_task_state state;
 	struct container *containers;
 	size_t count;
-	uint32_t first_id;        /* of its range; 0: it needed none yet */
-	int userns_fd, layers_fd; /* with its ids; -1: not made */
-	bool stop;                /* it should not run */
-	bool untold;              /* state is ahead of what the server has acknowledged */
-	bool in_flight;           /* its state is in the report that is under way */
+	struct id_view ids;
+	bool stop;      /* it should not run */
+	bool untold;    /* state is ahead of what the server has acknowledged */
+	bool in_flight; /* its state is in the report that is under way */
 	bool stepping;
 	bool cleaning, clean; /* a thread takes away its cgroup and volumes; they are gone */
 	bool dropping;        /* and the rest, for ever */
@@ -217,8 +233,12 @@ void ids_decide(struct container *c);
 void ids_refuse(struct container *c, const char *why);
 /* 0: the user is one of a range. */
 int ids_check_user(const struct image_user *u, struct err *e);
-/* Close the task's descriptors. */
-void ids_done(struct task *t);
+/* Nothing of the task is left: others may have its range. */
+void ids_give_back(struct task *t);
+void ids_close(struct id_view *v);
+/* Make views ahead, a while after one was taken. */
+void ids_pool_start(struct agent *a);
+void ids_pool_done(struct agent *a); /* when no thread works any more */
 
 /* ---- pulls.c ---- */
 

@@ -164,8 +164,7 @@ static void is_clean(struct agent *a, const char *id, const struct err *e)
 	if (e)
 		log_error("task=%s: %s", t->id, e->msg); /* tried again when it is dropped */
 	t->clean = true;
-	ids_done(t);
-	ids_give(&t->agent->ids, t->first_id);
+	ids_give_back(t);
 	task_step(t);
 }
 
@@ -287,7 +286,7 @@ json_t *task_to_record(const struct task *t)
 					   .state = t->state,
 					   .containers = {items, t->count},
 					   .stop = t->stop,
-					   .first_id = t->first_id};
+					   .first_id = t->ids.first_id};
 
 	for (size_t i = 0; i < t->count; i++) {
 		const struct container *c = &t->containers[i];
@@ -334,7 +333,7 @@ static struct task *new_task(struct agent *a, const char *arn)
 	const char *slash = strrchr(arn, '/');
 
 	t->agent = a;
-	t->userns_fd = t->layers_fd = -1;
+	t->ids = ID_VIEW_NONE;
 	t->id = xstrdup(slash ? slash + 1 : arn);
 	(void)map_put(&a->tasks, t->id, t);
 	return t;
@@ -370,7 +369,7 @@ void task_free(struct task *t)
 		(void)map_remove(&t->agent->containers, t->containers[i].id);
 		container_done(&t->containers[i]);
 	}
-	ids_done(t);
+	ids_close(&t->ids);
 	arena_done(&t->arena);
 	free(t->id);
 	free(t);
@@ -395,8 +394,8 @@ struct task *task_from_record(struct agent *a, const json_t *doc, struct err *e)
 	t->wanted = record.wanted;
 	t->state = record.state;
 	t->stop = record.stop;
-	t->first_id = record.first_id;
-	ids_found(&a->ids, t->first_id, !task_is_over(t));
+	t->ids.first_id = record.first_id;
+	ids_found(&a->ranges, t->ids.first_id, !task_is_over(t));
 	t->untold = true;
 	make_containers(t);
 	for (size_t i = 0; i < t->count; i++) {

@@ -220,7 +220,7 @@ static void ids_of_the_task_are_in_all_that_needs_them(void **state)
 	set_up(&f, WITH(",\"mountPoints\":[{\"sourceVolume\":\"v\",\"containerPath\":\"/v\"}]"));
 	f.task.wanted.definition.volumes =
 		(struct js_list){.items = &(struct ecs_volume){.name = (char[]){"v"}}, .count = 1};
-	f.task.first_id = 589824;
+	f.task.ids.first_id = 589824;
 	for (int mapped = 0; mapped < 2; mapped++) {
 		auto_json json_t *config = NULL;
 		auto_free char *text = NULL;

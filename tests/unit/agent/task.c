@@ -60,7 +60,7 @@ static void a_task_comes_back_from_its_record_as_it_was(void **state)
 	assert_int_equal(t->containers[0].shipped[1].bytes, 7);
 	assert_int_equal(*t->containers[1].state->exit_code, 0);
 	assert_true(t->stop && t->untold);
-	assert_int_equal(ids_take(&a.ids), 589824 + 65536);
+	assert_int_equal(ids_take(&a.ranges), 589824 + 65536);
 	assert_true(t->containers[0].mapped && !t->containers[0].unmapped);
 	assert_string_equal(t->containers[1].unmapped, "privileged");
 
