@@ -167,6 +167,46 @@ def test_files_belong_to_whom_the_image_says():
     assert value.isdigit()
 
 
+def run_inside(pid, user, path):
+    """What a program prints that is executed in the container without no_new_privs."""
+    import ctypes
+    pidfd, (r, w) = os.pidfd_open(pid), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            flags = 0x10000000 | 0x00020000  # CLONE_NEWUSER, CLONE_NEWNS
+            if ctypes.CDLL(None, use_errno=True).setns(pidfd, flags):
+                raise OSError(ctypes.get_errno(), "setns")
+            os.dup2(w, 1)
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            os.execv(path, [path])
+        finally:
+            os._exit(1)
+    os.close(w)
+    os.close(pidfd)
+    with os.fdopen(r) as f:
+        out = f.read()
+    equal(os.waitpid(child, 0)[1], 0)
+    return out
+
+
+def test_a_setuid_program_of_the_image_is_roots_of_the_container():
+    with open(os.path.join(BUILD, "tests/e2e/root/ids"), "rb") as f:
+        program = f.read()
+    image = pushed("setuid", ("usr/ids", dict(data=program, mode=0o4755)),
+                   ("usr/foreign", dict(data=program, mode=0o4755, uid=80)))
+    arn, task = long_task(sh("cp /usr/ids /own; chmod 4755 /own; chown 80 /own; chmod 4755 /own; touch /ready; sleep 600",
+                             image=image))
+    pid = pid_of(task)
+    wait_for(lambda: os.path.exists(f"/proc/{pid}/root/ready"), 30, "its files")
+    equal([run_inside(pid, 1000, p) for p in ("/usr/ids", "/usr/foreign", "/own")],
+          ["1000 0\n", "1000 80\n", "1000 80\n"])
+    equal(oci(task, "exec", "--user", "1000", "ID", "/usr/ids").stdout, "1000 1000\n")  # no_new_privs
+    end(arn)
+
+
 def test_what_is_made_belongs_to_root_of_the_container():
     script = ("for f in / /bin /etc/hosts /etc/hostname /etc/resolv.conf /dev /dev/null /dev/tty /dev/shm /dev/pts "
               "/dev/mqueue /new /new/deep /t /u; do stat -c '%n %u:%g' $f; done")
