@@ -292,6 +292,7 @@ static int open_parts(struct agent *a, struct err *e)
 						.port_last = a->o->port_last};
 	auto_buf struct buf warnings = BUF_INIT(4096);
 
+	a->layers_dir = xasprintf("%s/layers", images);
 	a->tasks_dir = xasprintf("%s/tasks", a->o->state_dir);
 	a->runtime_root = xasprintf("%s/oci", a->o->run_dir);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
@@ -325,6 +326,7 @@ static int start(struct agent *a, struct err *e)
 	a->shipping = shipping_new(a);
 	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
+	ids_pool_start(a);
 	a->keeper_retry = loop_timer_new(a->loop, find_keeper, a);
 	if (records_each_task(a->records, load_task, a, e) < 0)
 		return -e->code;
@@ -352,12 +354,15 @@ static void finish(struct agent *a)
 	shipping_free(a->shipping);
 	loop_timer_free(a->sweep);
 	loop_timer_free(a->keeper_retry);
+	loop_timer_free(a->id_pool.rest);
 	keeper_disconnect(a->keeper);
 	net_close(a->net);
 	image_store_close(a->images);
 	records_close(a->records);
 	loop_free(a->loop);
+	ids_pool_done(a);
 	free(a->tasks_dir);
+	free(a->layers_dir);
 	free(a->runtime_root);
 	free(a->boot_id);
 	free(a->cgroup_base);

@@ -20,6 +20,7 @@ struct agent_options {
 		pull_behavior; /* default, always, once, prefer-cached: as ECS_IMAGE_PULL_BEHAVIOR */
 	int64_t task_cleanup_ms;     /* how long what is left of a stopped task (its log) is kept */
 	int64_t reserved_memory_mib; /* of the host, not for tasks */
+	bool no_user_namespaces;     /* containers' users are the host's */
 	bool keep_cgroup_options;    /* do not set favordynmods, see runtime.h */
 
 	/*

@@ -247,24 +247,17 @@ static void add_files(json_t *mounts, const struct bundle_options *o)
 
 static int add_volumes(json_t *mounts, const struct bundle_options *o, struct err *e)
 {
-	const struct task *t = o->container->task;
+	const char *map = o->container->mapped ? ",ridmap" : "";
 	const struct js_list *points = &o->container->def->mount_points;
 
 	for (size_t i = 0; i < points->count; i++) {
 		const struct ecs_mount_point *m = JS_AT(*points, struct ecs_mount_point, i);
-		auto_free char *path = NULL;
+		auto_free char *path = NULL, *options = NULL;
 
-		for (size_t j = 0; j < t->wanted.definition.volumes.count && !path; j++) {
-			const struct ecs_volume *v = JS_AT(t->wanted.definition.volumes,
-							   struct ecs_volume, j);
-
-			if (str_eq(v->name, m->source_volume) && volume_path(t, v, &path, e) < 0)
-				return -e->code;
-		}
-		if (!path)
-			return err_set(e, EINVAL, "unknown volume '%s'", m->source_volume);
-		add_mount(mounts, m->container_path, "bind", path,
-			  m->read_only ? "rbind,rprivate,ro" : "rbind,rprivate,rw");
+		if (volume_of(o->container->task, m->source_volume, &path, e) < 0)
+			return -e->code;
+		options = xasprintf("rbind,rprivate,%s%s", m->read_only ? "ro" : "rw", map);
+		add_mount(mounts, m->container_path, "bind", path, options);
 	}
 	return 0;
 }
@@ -319,7 +312,15 @@ static json_t *make_namespaces(const struct bundle_options *o)
 
 	for (size_t i = 0; i < ARRAY_COUNT(types) - (o->endpoint ? 0 : 1); i++)
 		(void)json_array_append_new(list, json_pack("{s:s}", "type", types[i]));
+	if (o->container->mapped)
+		(void)json_array_append_new(list, json_pack("{s:s}", "type", "user"));
 	return list;
+}
+
+static json_t *make_mappings(uint32_t first_id)
+{
+	return json_pack("[{s:i, s:I, s:I}]", "containerID", 0, "hostID", (json_int_t)first_id,
+			 "size", (json_int_t)IDS_COUNT);
 }
 
 static json_t *make_resources(const struct ecs_container_definition *d)
@@ -419,6 +420,12 @@ static json_t *make_linux(const struct bundle_options *o, const json_t *capabili
 				"cgroupsPath", cgroup, "resources", make_resources(d), "sysctl",
 				make_sysctl(o));
 
+	if (o->container->mapped) {
+		uint32_t first_id = o->container->task->ids.first_id;
+
+		(void)json_object_set_new(doc, "uidMappings", make_mappings(first_id));
+		(void)json_object_set_new(doc, "gidMappings", make_mappings(first_id));
+	}
 	if (d->privileged) {
 		json_t *devices = json_array();
 

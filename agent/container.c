@@ -136,6 +136,7 @@ struct making {
 	struct net_endpoint endpoint;
 	bool has_endpoint;
 	const char *prefix; /* of the error, when it is not the usual one */
+	bool unmappable;    /* without ids of the task's own it may do */
 };
 
 static void making_done(struct making *m)
@@ -176,14 +177,23 @@ static int make_cgroup(struct making *m, struct err *e)
 static int make_root(struct making *m, struct err *e)
 {
 	const struct image *image = m->c->image;
+	const struct task *t = m->c->task;
+	const struct rootfs_ids ids = {.userns_fd = t->ids.userns_fd,
+				       .layers_dir = m->agent->layers_dir,
+				       .layers_fd = t->ids.layers_fd};
 	const struct rootfs_spec spec = {.layers = image->layers.items,
 					 .layer_count = image->layers.count,
+					 .ids = m->c->mapped ? &ids : NULL,
 					 .scratch = m->scratch,
 					 .volatile_upper = true};
 
 	if (rootfs_scratch_remove(m->scratch, e) < 0 || rootfs_scratch_create(m->scratch, e) < 0)
 		return -e->code;
-	return rootfs_mount(&spec, &m->rootfs_fd, e);
+	m->unmappable = true;
+	if (rootfs_mount(&spec, &m->rootfs_fd, e) < 0)
+		return -e->code;
+	m->unmappable = false;
+	return 0;
 }
 
 static int find_user(struct making *m, struct err *e)
@@ -191,8 +201,11 @@ static int find_user(struct making *m, struct err *e)
 	const struct container *c = m->c;
 	const char *user = c->def->user && *c->def->user ? c->def->user : c->image->user;
 
-	return image_user_lookup(m->agent->images, c->image->digest, user ? user : "", m->rootfs_fd,
-				 &m->user, e);
+	if (image_user_lookup(m->agent->images, c->image->digest, user ? user : "", m->rootfs_fd,
+			      &m->user, e) < 0)
+		return -e->code;
+	m->unmappable = c->mapped && ids_check_user(&m->user, e) < 0;
+	return m->unmappable ? -e->code : 0;
 }
 
 static int make_network(struct making *m, struct err *e)
@@ -238,16 +251,17 @@ static int make_bundle(struct making *m, struct err *e)
 
 static int ask_keeper(struct making *m, struct err *e)
 {
-	const struct keeper_create create = {.id = m->c->id,
-					     .bundle = m->bundle,
-					     .runtime_root = m->agent->runtime_root,
-					     .log_dir = m->log,
-					     .start = true,
-					     .rootfs_fd = m->rootfs_fd,
-					     .netns_fd = m->has_endpoint ? m->endpoint.netns_fd
-									 : -1,
-					     .held_fds = m->endpoint.held_fds,
-					     .held_count = m->endpoint.held_count};
+	const struct keeper_create create = {
+		.id = m->c->id,
+		.bundle = m->bundle,
+		.runtime_root = m->agent->runtime_root,
+		.log_dir = m->log,
+		.start = true,
+		.rootfs_fd = m->rootfs_fd,
+		.netns_fd = m->has_endpoint ? m->endpoint.netns_fd : -1,
+		.userns_fd = m->c->mapped ? m->c->task->ids.userns_fd : -1,
+		.held_fds = m->endpoint.held_fds,
+		.held_count = m->endpoint.held_count};
 
 	return keeper_create(m->agent->keeper, &create, e);
 }
@@ -306,28 +320,60 @@ static void keep_held(struct container *c, struct net_endpoint *endpoint)
 	endpoint->held_count = 0;
 }
 
-void container_create(struct container *c)
+static void making_init(struct making *m, struct container *c)
 {
-	__attribute__((cleanup(making_done))) struct making m = {
+	*m = (struct making){
 		.c = c, .agent = c->task->agent, .rootfs_fd = -1, .endpoint = NET_ENDPOINT_NONE};
-	struct err e = {0};
+	m->dir = container_dir(c);
+	m->bundle = xasprintf("%s/bundle", m->dir);
+	m->scratch = xasprintf("%s/root", m->dir);
+	m->log = container_log_dir(c);
+}
 
-	m.dir = container_dir(c);
-	m.bundle = xasprintf("%s/bundle", m.dir);
-	m.scratch = xasprintf("%s/root", m.dir);
-	m.log = container_log_dir(c);
-
-	c->phase = PHASE_CREATING;
-	c->state->runtime_id = arena_strdup(&c->task->arena, c->id);
-	task_note(c->task); /* on disk before the first thing is made */
+/* Descriptors hold what is to be taken apart: they are let go of when a step fails. */
+static int make_all(struct making *m, struct container *c, struct err *e)
+{
+	making_init(m, c);
 	for (size_t i = 0; i < ARRAY_COUNT(steps); i++) {
-		if (steps[i].make(&m, &e) == 0)
+		if (steps[i].make(m, e) == 0)
 			continue;
 		log_debug("task=%s container=%s step=%s failed", c->task->id, c->def->name,
 			  steps[i].name);
-		making_done(&m); /* descriptors hold what is to be taken apart, as of any other */
-		m = (struct making){
-			.rootfs_fd = -1, .endpoint = NET_ENDPOINT_NONE, .prefix = m.prefix};
+		making_done(m);
+		*m = (struct making){.rootfs_fd = -1,
+				     .endpoint = NET_ENDPOINT_NONE,
+				     .prefix = m->prefix,
+				     .unmappable = m->unmappable};
+		return -e->code;
+	}
+	return 0;
+}
+
+/* With ids of the task's own; without them where that is what fails. */
+static int make_somehow(struct making *m, struct container *c, struct err *e)
+{
+	struct err ignored;
+
+	if (make_all(m, c, e) == 0)
+		return 0;
+	if (!c->mapped || !m->unmappable)
+		return -e->code;
+	ids_refuse(c, e->msg);
+	task_note(c->task);
+	(void)wipe(c, &ignored); /* what stays of it will tell when it is made again */
+	return make_all(m, c, e);
+}
+
+void container_create(struct container *c)
+{
+	__attribute__((cleanup(making_done))) struct making m;
+	struct err e = {0};
+
+	c->phase = PHASE_CREATING;
+	c->state->runtime_id = arena_strdup(&c->task->arena, c->id);
+	ids_decide(c);
+	task_note(c->task); /* on disk before the first thing is made */
+	if (make_somehow(&m, c, &e) < 0) {
 		container_fail(c, m.prefix ? m.prefix : "CannotCreateContainerError", e.msg);
 		return;
 	}

@@ -27,11 +27,16 @@ static int write_file(const struct bundle_options *o, const char *name, const st
 		      struct err *e)
 {
 	auto_free char *path = xasprintf("%s/%s", o->dir, name);
+	const struct container *c = o->container;
 
 	if (buf_overflow(b))
 		return err_set(e, E2BIG, "%s of container %s is over %d bytes", name,
 			       o->container->def->name, FILE_BYTES);
-	return fs_replace(AT_FDCWD, path, buf_str(b), b->size, 0644, FS_QUICK, e);
+	if (fs_replace(AT_FDCWD, path, buf_str(b), b->size, 0644, FS_QUICK, e) < 0)
+		return -e->code;
+	if (c->mapped && chown(path, c->task->ids.first_id, c->task->ids.first_id) < 0)
+		return err_sys(e, "give %s to the container's root", path);
+	return 0;
 }
 
 const char *bundle_hostname(const struct container *c)
@@ -137,7 +142,7 @@ int files_write(const struct bundle_options *o, struct err *e)
 	return 0;
 }
 
-int volume_path(const struct task *t, const struct ecs_volume *v, char **ret, struct err *e)
+static int volume_path(const struct task *t, const struct ecs_volume *v, char **ret, struct err *e)
 {
 	auto_free char *dir = task_dir(t);
 	auto_free char *path = v->host.source_path && *v->host.source_path
@@ -149,4 +154,17 @@ int volume_path(const struct task *t, const struct ecs_volume *v, char **ret, st
 		return err_wrap(e, "volume %s", v->name);
 	*ret = take_ptr(path);
 	return 0;
+}
+
+int volume_of(const struct task *t, const char *name, char **ret, struct err *e)
+{
+	const struct js_list *volumes = &t->wanted.definition.volumes;
+
+	for (size_t i = 0; i < volumes->count; i++) {
+		const struct ecs_volume *v = JS_AT(*volumes, struct ecs_volume, i);
+
+		if (str_eq(v->name, name))
+			return volume_path(t, v, ret, e);
+	}
+	return err_set(e, EINVAL, "unknown volume '%s'", name);
 }

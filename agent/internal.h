@@ -7,6 +7,7 @@
  *   container.c  one container: made, started, stopped, taken apart
  *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
+ *   ids.c        whose ids its users are on the host
  *   pulls.c      images on their way
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
  *   ask.c        questions that the server passes on
@@ -30,6 +31,32 @@
 
 #define CONTAINER_ID_SIZE 48 /* "<task id>-<index>" */
 
+/* Ids of the host that tasks may have, a range for each: those of systemd's containers. */
+#define IDS_FIRST  524288u
+#define IDS_COUNT  65536u
+#define IDS_RANGES 28664u /* the last id is 1879048191 */
+
+struct id_ranges {
+	uint64_t used[(IDS_RANGES + 63) / 64];
+	uint32_t next;
+};
+
+/* A range, and what shows the host's files with its ids. */
+struct id_view {
+	uint32_t first_id;        /* 0: none */
+	int userns_fd, layers_fd; /* -1: not made */
+};
+#define ID_VIEW_NONE ((struct id_view){.userns_fd = -1, .layers_fd = -1})
+
+/* Views for the next tasks. */
+#define IDS_READY 4
+struct id_pool {
+	struct id_view ready[IDS_READY], making[IDS_READY]; /* the last: by a thread */
+	size_t ready_count, making_count;
+	bool broken; /* none can be made */
+	struct loop_timer *rest;
+};
+
 struct agent {
 	const struct agent_options *o; /* borrowed */
 	struct loop *loop;
@@ -47,8 +74,11 @@ struct agent {
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
 	int64_t networks_ms; /* when the networks were last looked at; monotonic */
-	char *tasks_dir;     /* state_dir/tasks */
-	char *cgroup_base;   /* "/berth-1a2b3c", or the scope that systemd gave */
+	struct id_ranges ranges;
+	struct id_pool id_pool;
+	char *tasks_dir;   /* state_dir/tasks */
+	char *layers_dir;  /* of all images */
+	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
 	bool rebooted; /* the host was started again since the last agent */
 	struct ask *asks;
@@ -86,6 +116,8 @@ struct container {
 	bool listed;    /* it was told of in the list under way */
 	bool signalled, killed;
 	bool removing;               /* a thread takes away what it left */
+	bool mapped;                 /* its ids are the task's own */
+	char *unmapped;              /* why they are not; in the task's arena */
 	bool failed;                 /* it never ran */
 	bool output_complete;        /* all that it wrote is in the spool */
 	struct loop_timer *patience; /* from the stop signal to SIGKILL */
@@ -107,6 +139,7 @@ struct task {
 	struct ecs_task_state state;
 	struct container *containers;
 	size_t count;
+	struct id_view ids;
 	bool stop;      /* it should not run */
 	bool untold;    /* state is ahead of what the server has acknowledged */
 	bool in_flight; /* its state is in the report that is under way */
@@ -179,9 +212,33 @@ struct bundle_options {
 int bundle_write(const struct bundle_options *o, struct err *e);
 /* Write hosts, hostname and resolv.conf into the bundle's directory. */
 int files_write(const struct bundle_options *o, struct err *e);
-/* Where a volume of the task lies on the host; a directory that is ours is made. */
-int volume_path(const struct task *t, const struct ecs_volume *v, char **ret, struct err *e);
+/* Where the task's volume of this name lies on the host; a directory that is ours is made. */
+int volume_of(const struct task *t, const char *name, char **ret, struct err *e);
 const char *bundle_hostname(const struct container *c);
+
+/* ---- ids.c ---- */
+
+/* The first id of a range that nobody has; 0: all are in use. */
+uint32_t ids_take(struct id_ranges *r);
+/* A record has it: the next one that is taken lies behind it. */
+void ids_found(struct id_ranges *r, uint32_t first_id, bool in_use);
+void ids_give(struct id_ranges *r, uint32_t first_id);
+
+/*
+ * Will it have ids of the task's own?  Then 'mapped' is set and the task has a
+ * range and descriptors; else 'unmapped' says why.  The caller notes the task.
+ */
+void ids_decide(struct container *c);
+/* It turned out that it cannot. */
+void ids_refuse(struct container *c, const char *why);
+/* 0: the user is one of a range. */
+int ids_check_user(const struct image_user *u, struct err *e);
+/* Nothing of the task is left: others may have its range. */
+void ids_give_back(struct task *t);
+void ids_close(struct id_view *v);
+/* Make views ahead, a while after one was taken. */
+void ids_pool_start(struct agent *a);
+void ids_pool_done(struct agent *a); /* when no thread works any more */
 
 /* ---- pulls.c ---- */
 

@@ -164,6 +164,7 @@ static void is_clean(struct agent *a, const char *id, const struct err *e)
 	if (e)
 		log_error("task=%s: %s", t->id, e->msg); /* tried again when it is dropped */
 	t->clean = true;
+	ids_give_back(t);
 	task_step(t);
 }
 
@@ -229,7 +230,8 @@ void task_step(struct task *t)
 struct container_record {
 	char *phase, *image_digest, *stop_signal;
 	int64_t shipped_record[2], shipped_offset[2], shipped_bytes[2];
-	bool failed;
+	bool failed, mapped;
+	char *unmapped;
 };
 
 struct task_record {
@@ -237,6 +239,7 @@ struct task_record {
 	struct ecs_task_state state;
 	struct js_list containers;
 	bool stop;
+	uint32_t first_id;
 };
 
 static const struct js_field container_record_fields[] = {
@@ -244,6 +247,8 @@ static const struct js_field container_record_fields[] = {
 	{"imageDigest", JS_STRING, offsetof(struct container_record, image_digest), 0, NULL},
 	{"stopSignal", JS_STRING, offsetof(struct container_record, stop_signal), 0, NULL},
 	{"failed", JS_BOOL, offsetof(struct container_record, failed), 0, NULL},
+	{"mapped", JS_BOOL, offsetof(struct container_record, mapped), 0, NULL},
+	{"unmapped", JS_STRING, offsetof(struct container_record, unmapped), 0, NULL},
 	{"stdoutRecord", JS_I64, offsetof(struct container_record, shipped_record[0]), 0, NULL},
 	{"stdoutOffset", JS_I64, offsetof(struct container_record, shipped_offset[0]), 0, NULL},
 	{"stdoutBytes", JS_I64, offsetof(struct container_record, shipped_bytes[0]), 0, NULL},
@@ -262,6 +267,7 @@ static const struct js_field task_record_fields[] = {
 	{"containers", JS_OBJECTS, offsetof(struct task_record, containers), JS_REQUIRED,
 	 &container_record_shape},
 	{"stop", JS_BOOL, offsetof(struct task_record, stop), 0, NULL},
+	{"firstId", JS_U32, offsetof(struct task_record, first_id), 0, NULL},
 };
 static const struct js_shape task_record_shape = JS_SHAPE("task", struct task_record,
 							  task_record_fields);
@@ -279,7 +285,8 @@ json_t *task_to_record(const struct task *t)
 	const struct task_record record = {.wanted = t->wanted,
 					   .state = t->state,
 					   .containers = {items, t->count},
-					   .stop = t->stop};
+					   .stop = t->stop,
+					   .first_id = t->ids.first_id};
 
 	for (size_t i = 0; i < t->count; i++) {
 		const struct container *c = &t->containers[i];
@@ -287,7 +294,9 @@ json_t *task_to_record(const struct task *t)
 		items[i] = (struct container_record){.phase = (char *)(uintptr_t)phases[c->phase],
 						     .image_digest = c->image_digest,
 						     .stop_signal = c->stop_signal,
-						     .failed = c->failed};
+						     .failed = c->failed,
+						     .mapped = c->mapped,
+						     .unmapped = c->unmapped};
 		for (int s = 0; s < 2; s++) {
 			items[i].shipped_record[s] = (int64_t)c->shipped[s].record;
 			items[i].shipped_offset[s] = c->shipped[s].offset;
@@ -324,6 +333,7 @@ static struct task *new_task(struct agent *a, const char *arn)
 	const char *slash = strrchr(arn, '/');
 
 	t->agent = a;
+	t->ids = ID_VIEW_NONE;
 	t->id = xstrdup(slash ? slash + 1 : arn);
 	(void)map_put(&a->tasks, t->id, t);
 	return t;
@@ -359,6 +369,7 @@ void task_free(struct task *t)
 		(void)map_remove(&t->agent->containers, t->containers[i].id);
 		container_done(&t->containers[i]);
 	}
+	ids_close(&t->ids);
 	arena_done(&t->arena);
 	free(t->id);
 	free(t);
@@ -383,6 +394,8 @@ struct task *task_from_record(struct agent *a, const json_t *doc, struct err *e)
 	t->wanted = record.wanted;
 	t->state = record.state;
 	t->stop = record.stop;
+	t->ids.first_id = record.first_id;
+	ids_found(&a->ranges, t->ids.first_id, !task_is_over(t));
 	t->untold = true;
 	make_containers(t);
 	for (size_t i = 0; i < t->count; i++) {
@@ -396,6 +409,8 @@ struct task *task_from_record(struct agent *a, const json_t *doc, struct err *e)
 		c->image_digest = r->image_digest ? xstrdup(r->image_digest) : NULL;
 		c->stop_signal = r->stop_signal ? xstrdup(r->stop_signal) : NULL;
 		c->failed = r->failed;
+		c->mapped = r->mapped;
+		c->unmapped = r->unmapped;
 		for (int s = 0; s < 2; s++) {
 			c->shipped[s].record = (uint64_t)r->shipped_record[s];
 			c->shipped[s].offset = (uint32_t)r->shipped_offset[s];

@@ -155,6 +155,7 @@ static const struct js_field task_state_fields[] = {
 	FIELD(struct ecs_task_state, "stoppedAt", JS_I64, stopped_at),
 	FIELD_OF(struct ecs_task_state, "containers", JS_OBJECTS, containers,
 		 container_state_shape),
+	FIELD_OF(struct ecs_task_state, "attributes", JS_OBJECTS, attributes, attribute_shape),
 };
 const struct js_shape ecs_task_state_shape = JS_SHAPE("TaskState", struct ecs_task_state,
 						      task_state_fields);

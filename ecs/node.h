@@ -137,6 +137,7 @@ struct ecs_task_state {
 	int64_t pull_started_at, pull_stopped_at, started_at, stopping_at, execution_stopped_at,
 		stopped_at;
 	struct js_list containers; /* ecs_container_state */
+	struct js_list attributes; /* ecs_attribute: what the node says of it */
 };
 
 struct ecs_node_report {

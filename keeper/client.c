@@ -143,7 +143,7 @@ static int add_held(struct command *c, const int *held, size_t held_count, int *
 
 int keeper_create(struct keeper *k, const struct keeper_create *create, struct err *e)
 {
-	int fds[2 + KEEPER_HELD_MAX];
+	int fds[3 + KEEPER_HELD_MAX];
 	struct command c;
 	size_t count = 0;
 
@@ -155,6 +155,7 @@ int keeper_create(struct keeper *k, const struct keeper_create *create, struct e
 	c.head.flags = create->start ? MESSAGE_START : 0;
 	add_fd(&c, MESSAGE_ROOTFS, create->rootfs_fd, fds, &count);
 	add_fd(&c, MESSAGE_NETNS, create->netns_fd, fds, &count);
+	add_fd(&c, MESSAGE_USERNS, create->userns_fd, fds, &count);
 	if (add_held(&c, create->held_fds, create->held_count, fds, &count, e) < 0)
 		return -e->code;
 	return send_command(k, &c, fds, count, e);

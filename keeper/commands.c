@@ -66,7 +66,8 @@ static int start_step(struct server *s, struct row *row, struct err *e)
 		return -e->code;
 	s->worker_count++;
 	if (step == KEEPER_CREATE) {
-		close_fd(&row->rootfs_fd); /* the worker has it */
+		close_fd(&row->rootfs_fd); /* the worker has them */
+		close_fd(&row->userns_fd);
 		watch_outputs(s, row);
 	}
 	return 0;
@@ -111,6 +112,7 @@ static int do_create(struct server *s, struct client *c, struct request *q, stru
 	row->start = in->head.flags & MESSAGE_START;
 	row->rootfs_fd = take_request_fd(q, MESSAGE_ROOTFS);
 	row->netns_fd = take_request_fd(q, MESSAGE_NETNS);
+	row->userns_fd = take_request_fd(q, MESSAGE_USERNS);
 	take_held(q, row);
 
 	if (spool_open(row->log_dir, &row->spool, e) < 0 || row_write(s->rows_fd, row, e) < 0) {

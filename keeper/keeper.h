@@ -166,6 +166,7 @@ struct keeper_create {
 	 */
 	bool start;
 	int rootfs_fd, netns_fd; /* -1: as config.json says */
+	int userns_fd;           /* the same; see runtime_create */
 	const int *held_fds;     /* are kept until it is removed */
 	size_t held_count;
 };

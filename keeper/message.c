@@ -10,7 +10,8 @@
 
 #define SIGNAL_MAX 64
 
-static const uint32_t fd_flags[] = {MESSAGE_ROOTFS, MESSAGE_NETNS, MESSAGE_STDOUT, MESSAGE_STDERR};
+static const uint32_t fd_flags[] = {MESSAGE_ROOTFS, MESSAGE_NETNS, MESSAGE_USERNS, MESSAGE_STDOUT,
+				    MESSAGE_STDERR};
 
 bool keeper_id_ok(const char *id)
 {
@@ -56,7 +57,7 @@ static const struct command_spec {
 } specs[] = {
 	[KEEPER_CREATE] = {.id = true,
 			   .paths = 3,
-			   .flags = MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_START,
+			   .flags = MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_USERNS | MESSAGE_START,
 			   .held = true},
 	[KEEPER_START] = {.id = true},
 	[KEEPER_KILL] = {.id = true, .sig = true},
@@ -131,7 +132,8 @@ int event_check(const struct event *ev, size_t size, size_t fd_count, struct err
 	if (ev->pid < 0 || ev->exit_code < 0 || ev->exit_code > 255 || ev->exit_signal < 0 ||
 	    ev->exit_signal > SIGNAL_MAX || ev->err.code < 0)
 		return err_set(e, EBADMSG, "numbers of event %u", ev->head.kind);
-	if (ev->head.flags & (MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_FORCE | MESSAGE_START) ||
+	if (ev->head.flags & (MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_USERNS | MESSAGE_FORCE |
+			      MESSAGE_START) ||
 	    message_fd_count(&ev->head, 0) != fd_count)
 		return err_set(e, EBADMSG, "event %u with %zu descriptors", ev->head.kind,
 			       fd_count);

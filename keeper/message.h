@@ -28,6 +28,7 @@ enum message_flag {
 	/* Which descriptors come, in this order; then held_count of them to be held. */
 	MESSAGE_ROOTFS = 1,
 	MESSAGE_NETNS = 2,
+	MESSAGE_USERNS = 1024,
 	MESSAGE_STDOUT = 4,
 	MESSAGE_STDERR = 8,
 	MESSAGE_FORCE = 16,      /* KEEPER_SHUTDOWN */

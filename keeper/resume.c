@@ -105,6 +105,7 @@ static void set_all_cloexec(const struct server *s, bool on)
 		set_cloexec(row->pidfd, on);
 		set_cloexec(row->rootfs_fd, on);
 		set_cloexec(row->netns_fd, on);
+		set_cloexec(row->userns_fd, on);
 		set_cloexec(row->output[0].fd, on);
 		set_cloexec(row->output[1].fd, on);
 		for (size_t k = 0; k < row->held_count; k++)

@@ -26,7 +26,7 @@ struct row *row_new(const char *id)
 
 	(void)snprintf(row->id, sizeof(row->id), "%s", id);
 	row->phase = KEEPER_CREATING;
-	row->pidfd = row->rootfs_fd = row->netns_fd = row->worker.report_fd = -1;
+	row->pidfd = row->rootfs_fd = row->netns_fd = row->userns_fd = row->worker.report_fd = -1;
 	row->pidfd_watch = (struct watch){.kind = WATCH_PIDFD, .owner = row};
 	row->spool = (struct spool)SPOOL_NONE;
 	for (int i = 0; i < 2; i++)
@@ -42,6 +42,7 @@ void row_free(struct row *row)
 	close_fd(&row->pidfd);
 	close_fd(&row->rootfs_fd);
 	close_fd(&row->netns_fd);
+	close_fd(&row->userns_fd);
 	close_fd(&row->worker.report_fd);
 	for (size_t i = 0; i < row->held_count; i++)
 		close_fd(&row->held[i]);
@@ -79,7 +80,7 @@ struct row_text {
 	bool start, exit_known, exit_told, needs_pipes, followed;
 	uint32_t exit_code, exit_signal;
 	int64_t exit_time_ms, follow_bytes;
-	int64_t pidfd, rootfs_fd, netns_fd, stdout_fd, stderr_fd;
+	int64_t pidfd, rootfs_fd, netns_fd, userns_fd, stdout_fd, stderr_fd;
 	struct js_list held;
 };
 
@@ -107,6 +108,7 @@ static const struct js_field row_fields[] = {
 	{"pidfd", JS_I64, AT(pidfd), 0, NULL},
 	{"rootfs", JS_I64, AT(rootfs_fd), 0, NULL},
 	{"netns", JS_I64, AT(netns_fd), 0, NULL},
+	{"userns", JS_I64, AT(userns_fd), 0, NULL},
 	{"stdout", JS_I64, AT(stdout_fd), 0, NULL},
 	{"stderr", JS_I64, AT(stderr_fd), 0, NULL},
 	{"held", JS_OBJECTS, AT(held), 0, &fd_shape},
@@ -135,6 +137,7 @@ static void encode_descriptors(const struct row *row, struct row_text *t, struct
 	t->pidfd = row->pidfd + 1;
 	t->rootfs_fd = row->rootfs_fd + 1;
 	t->netns_fd = row->netns_fd + 1;
+	t->userns_fd = row->userns_fd + 1;
 	t->stdout_fd = row->output[0].fd + 1;
 	t->stderr_fd = row->output[1].fd + 1;
 	t->wanted = row->wanted;
@@ -176,7 +179,7 @@ static bool fd_ok(int64_t fd)
 static int check_text(const struct row_text *t, struct err *e)
 {
 	bool fds_ok = fd_ok(t->pidfd) && fd_ok(t->rootfs_fd) && fd_ok(t->netns_fd) &&
-		      fd_ok(t->stdout_fd) && fd_ok(t->stderr_fd);
+		      fd_ok(t->userns_fd) && fd_ok(t->stdout_fd) && fd_ok(t->stderr_fd);
 
 	if (!keeper_id_ok(t->id) || t->bundle[0] != '/' || t->runtime_root[0] != '/' ||
 	    t->log_dir[0] != '/')
@@ -219,6 +222,7 @@ static struct row *row_of_text(const struct row_text *t)
 	row->pidfd = (int)t->pidfd - 1;
 	row->rootfs_fd = (int)t->rootfs_fd - 1;
 	row->netns_fd = (int)t->netns_fd - 1;
+	row->userns_fd = (int)t->userns_fd - 1;
 	row->output[0].fd = (int)t->stdout_fd - 1;
 	row->output[1].fd = (int)t->stderr_fd - 1;
 	row->held = xcalloc(t->held.count + 1, sizeof(*row->held));

@@ -58,8 +58,8 @@ struct row {
 	struct watch pidfd_watch;
 	int64_t give_up_ms; /* when its end was seen but not how: wait until then */
 
-	bool start;    /* with its creation */
-	int rootfs_fd; /* until it is created */
+	bool start;               /* with its creation */
+	int rootfs_fd, userns_fd; /* until it is created */
 	int netns_fd;
 	int *held;
 	size_t held_count;

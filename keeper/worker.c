@@ -22,6 +22,7 @@ enum {
 	WORKER_REPORT = 3,
 	WORKER_ROOTFS,
 	WORKER_NETNS,
+	WORKER_USERNS,
 	WORKER_TEMPLATE,
 	WORKER_STDOUT,
 	WORKER_STDERR,
@@ -90,6 +91,7 @@ static int create(const struct row *row, struct runtime *rt, const struct places
 	c.sibling = true;
 	c.rootfs_fd = p->fd[WORKER_ROOTFS] >= 0 ? WORKER_ROOTFS : -1;
 	c.netns_fd = p->fd[WORKER_NETNS] >= 0 ? WORKER_NETNS : -1;
+	c.userns_fd = p->fd[WORKER_USERNS] >= 0 ? WORKER_USERNS : -1;
 	c.template_fd = p->fd[WORKER_TEMPLATE] >= 0 ? WORKER_TEMPLATE : -1;
 	c.io.stdio_fd[0] = STDIN_FILENO;
 	c.io.stdio_fd[1] = WORKER_STDOUT;
@@ -179,7 +181,7 @@ int worker_start(struct row *row, enum keeper_command step, const struct rlimit 
 		 int template_fd, struct err *e)
 {
 	auto_close int report_r = -1, report_w = -1, out_w = -1, err_w = -1;
-	struct places p = {.fd = {-1, -1, -1, -1, -1, -1, -1, -1, -1}};
+	struct places p = {.fd = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}};
 	pid_t parent = getpid(), pid;
 
 	assert(!row->worker.pid);
@@ -193,6 +195,7 @@ int worker_start(struct row *row, enum keeper_command step, const struct rlimit 
 			return -e->code;
 		p.fd[WORKER_ROOTFS] = row->rootfs_fd;
 		p.fd[WORKER_NETNS] = row->netns_fd;
+		p.fd[WORKER_USERNS] = row->userns_fd;
 		p.fd[WORKER_TEMPLATE] = template_fd;
 		p.fd[WORKER_STDOUT] = out_w;
 		p.fd[WORKER_STDERR] = err_w;

@@ -117,11 +117,12 @@ static void put_options(const struct overlay *o, struct buf *out)
 }
 
 /* How far the child came. */
-enum step { NAMESPACE, PRIVATE, OPEN, ENTER, MOUNT, DETACH, STEPS };
+enum step { NAMESPACE, PRIVATE, MAP, OPEN, ENTER, MOUNT, DETACH, STEPS };
 
 static const char *const steps[STEPS] = {
 	[NAMESPACE] = "mount namespace",
 	[PRIVATE] = "private mounts",
+	[MAP] = "map ids of the layers",
 	[OPEN] = "open a directory again",
 	[ENTER] = "enter /proc/self/fd",
 	[MOUNT] = "mount",
@@ -153,6 +154,18 @@ static bool open_again(const char *path, int fd)
 	return again >= 0 && dup2(again, fd) == fd && close(again) == 0;
 }
 
+/* The layers' directory, covered by itself with other ids. */
+static bool map_layers(const struct rootfs_ids *ids)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP,
+				  .userns_fd = (uint64_t)ids->userns_fd};
+	int fd = open_tree(AT_FDCWD, ids->layers_dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	return fd >= 0 && mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == 0 &&
+	       move_mount(fd, "", AT_FDCWD, ids->layers_dir, MOVE_MOUNT_F_EMPTY_PATH) == 0 &&
+	       close(fd) == 0;
+}
+
 static bool open_all_again(const struct overlay *o)
 {
 	for (size_t i = 0; i < o->lower_count; i++)
@@ -170,6 +183,8 @@ static _Noreturn void mount_in_child(const struct overlay *o, const char *option
 		say(sock, NAMESPACE, -1);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		say(sock, PRIVATE, -1);
+	if (o->ids && !map_layers(o->ids))
+		say(sock, MAP, -1);
 	if (!open_all_again(o))
 		say(sock, OPEN, -1);
 	if (chdir("/proc/self/fd") < 0)
@@ -222,17 +237,17 @@ static int mount_old(const struct overlay *o, int *ret_mount_fd, struct err *e)
 }
 
 /* Asking the kernel would do, but one that does not know it complains in its log. */
-static bool takes_one_layer_at_a_time(void)
+bool overlay_kernel_is(unsigned major, unsigned minor)
 {
-	unsigned major = 0, minor = 0;
+	unsigned is_major = 0, is_minor = 0;
 	struct utsname u;
 
-	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
-	       (major > 6 || (major == 6 && minor >= 7));
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &is_major, &is_minor) == 2 &&
+	       (is_major > major || (is_major == major && is_minor >= minor));
 }
 
 int overlay_mount(const struct overlay *o, int *ret_mount_fd, struct err *e)
 {
-	return takes_one_layer_at_a_time() ? mount_new(o, ret_mount_fd, e)
-					   : mount_old(o, ret_mount_fd, e);
+	return overlay_kernel_is(6, o->ids ? 15 : 7) ? mount_new(o, ret_mount_fd, e)
+						     : mount_old(o, ret_mount_fd, e);
 }

@@ -13,6 +13,7 @@ struct overlay {
 	int lower_fds[ROOTFS_LAYERS_MAX]; /* highest first */
 	const char *lower_paths[ROOTFS_LAYERS_MAX];
 	size_t lower_count;
+	const struct rootfs_ids *ids; /* lower_fds lie in its layers_fd; NULL: none */
 	int upper_fd, work_fd;
 	const char *upper_path, *work_path,
 		*target;      /* the last: a directory to mount over, unseen */
@@ -22,7 +23,9 @@ struct overlay {
 
 /*
  * Two ways to the same mount.  The new one gives overlay one layer at a time,
- * which Linux 6.7 has learned.  The old one is mount(2), whose options are one
+ * which Linux 6.7 has learned, and 6.15 to take from a mount that is nowhere, as
+ * a view with other ids is.  The old one is mount(2), whose options are one
  * string in one page, in a child with a mount namespace of its own.
  */
+bool overlay_kernel_is(unsigned major, unsigned minor); /* or newer */
 int overlay_mount(const struct overlay *o, int *ret_mount_fd, struct err *e);

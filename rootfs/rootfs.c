@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -72,13 +73,25 @@ static bool is_opaque(int dir_fd, bool user_attributes)
  * opaque directory on a layer's root, so what lies below such a layer is left
  * out here.
  */
+static int open_layer(const struct rootfs_ids *ids, const char *path, struct err *e)
+{
+	size_t len = ids ? strlen(ids->layers_dir) : 0;
+	int fd;
+
+	if (ids && (strncmp(path, ids->layers_dir, len) != 0 || path[len] != '/'))
+		return err_set(e, EINVAL, "layer %s is not in %s", path, ids->layers_dir);
+	fd = openat(ids ? ids->layers_fd : AT_FDCWD, ids ? path + len + 1 : path,
+		    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "open layer %s", path) : fd;
+}
+
 static int open_layers(const struct rootfs_spec *spec, struct overlay *o, struct err *e)
 {
 	for (size_t i = spec->layer_count; i-- > 0;) {
-		int fd = open(spec->layers[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		int fd = open_layer(spec->ids, spec->layers[i], e);
 
 		if (fd < 0)
-			return err_sys(e, "open layer %s", spec->layers[i]);
+			return fd;
 		o->lower_paths[o->lower_count] = spec->layers[i];
 		o->lower_fds[o->lower_count++] = fd;
 		if (o->lower_count == 1)
@@ -183,11 +196,26 @@ static int mount_overlay(const struct rootfs_spec *spec, struct overlay *o, int 
 	return overlay_mount(o, ret_mount_fd, e);
 }
 
+int rootfs_map_layers(const char *layers_dir, int userns_fd, int *ret_fd, struct err *e)
+{
+	auto_close int fd = open_tree(AT_FDCWD, layers_dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
+
+	if (!overlay_kernel_is(5, 19))
+		return err_set(e, ENOTSUP,
+			       "overlay of Linux before 5.19 takes no layers with other ids");
+	if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return err_sys(e, "map ids of %s", layers_dir);
+	*ret_fd = take_fd(fd);
+	return 0;
+}
+
 int rootfs_mount(const struct rootfs_spec *spec, int *ret_mount_fd, struct err *e)
 {
 	struct overlay o = {
 		.upper_fd = -1,
 		.work_fd = -1,
+		.ids = spec->ids,
 		.target = spec->scratch,
 		.read_only = spec->read_only,
 		.volatile_upper = spec->volatile_upper,

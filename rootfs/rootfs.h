@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -33,10 +34,30 @@ int rootfs_scratch_create(const char *dir, struct err *e);
  */
 int rootfs_scratch_remove(const char *dir, struct err *e);
 
+/*
+ * Ids of a user namespace.  In a root that is mounted with them, files of the
+ * layers belong to whom the image says, as the namespace numbers them, and so
+ * does what is written; in the scratch directory the host's numbers are.
+ */
+struct rootfs_ids {
+	int userns_fd;          /* borrowed */
+	const char *layers_dir; /* all layers lie in it, at any depth; absolute */
+	int layers_fd;          /* rootfs_map_layers() of it; borrowed */
+};
+
+/*
+ * A view of the directory for any number of roots with these ids.  An error
+ * says what cannot be done: Linux before 5.19, a file system that cannot.
+ * It may take some milliseconds to close it: for a thread, rather than a loop.
+ */
+int rootfs_map_layers(const char *layers_dir, int userns_fd, int *ret_fd, struct err *e);
+
 struct rootfs_spec {
 	/* Absolute paths, lowest first (struct image .layers); 1 to ROOTFS_LAYERS_MAX. */
 	char *const *layers;
 	size_t layer_count;
+
+	const struct rootfs_ids *ids; /* NULL: the host's */
 
 	const char *scratch; /* absolute; made by rootfs_scratch_create(); not mounted elsewhere */
 
@@ -57,7 +78,8 @@ struct rootfs_spec {
 
 /*
  * On success *ret_mount_fd is the caller's.  The caller needs CAP_SYS_ADMIN and
- * /proc.  Takes well under a millisecond with Linux 6.7 or later; before, a
- * child makes the mount in a namespace of its own, which takes one or two.
+ * /proc.  Takes well under a millisecond with Linux 6.7 or later (6.15 with ids
+ * of a user namespace); before, a child makes the mount in a namespace of its
+ * own, which takes one or two.
  */
 int rootfs_mount(const struct rootfs_spec *spec, int *ret_mount_fd, struct err *e);

@@ -55,6 +55,8 @@ _Noreturn void init_main(struct container *c);
 
 /* template.c: does its init begin in a copy of the empty mount namespace? */
 bool template_fits(const struct container *c);
+/* Is its user namespace entered when everything is made, by the host's root? */
+bool joins_user_last(const struct container *c);
 /* Context: init, with nothing mounted yet. */
 int template_enter(const struct container *c, struct err *e);
 

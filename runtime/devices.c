@@ -95,13 +95,13 @@ static int for_each_node(const struct config *c,
 	return 0;
 }
 
-/* ---- with the host's nodes ---- */
-
-/* The creator's side of a container with a user namespace. */
+/* A plan, by the creator for a container with a user namespace, or by the init. */
 struct nodes {
 	struct mount_plan *plan;
 	const struct config *config;
 };
+
+/* ---- with the host's nodes ---- */
 
 enum found { NOT_THERE, SAME_DEVICE, ALL_THE_SAME };
 
@@ -229,11 +229,14 @@ static int check_existing(int dir_fd, const char *name, const struct wanted *w, 
 	return 0;
 }
 
-static int make_node(const struct mount_plan *p, const struct wanted *w, struct err *e)
+static int make_node(const struct nodes *n, const struct wanted *w, struct err *e)
 {
 	const char *name;
-	auto_close int dir_fd = inroot_parent(p->root_fd, w->path, INROOT_NO_SYMLINKS, &name);
+	auto_close int dir_fd = inroot_parent(n->plan->root_fd, w->path, INROOT_NO_SYMLINKS, &name);
+	uint32_t uid, gid;
 
+	if (!owner_outside(n, w, &uid, &gid))
+		return err_set(e, EINVAL, "owner %u:%u is not mapped", w->uid, w->gid);
 	if (dir_fd < 0) {
 		errno = -dir_fd;
 		return err_sys(e, "open its directory");
@@ -245,16 +248,16 @@ static int make_node(const struct mount_plan *p, const struct wanted *w, struct 
 			return -e->code;
 	}
 	/* The directory is not the container's to rename in before it runs; still, never follow. */
-	if (fchownat(dir_fd, name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(e, "set its owner");
 	return 0;
 }
 
 static int put_node(void *arg, size_t i, const struct wanted *w, struct err *e)
 {
-	const struct mount_plan *p = arg;
+	const struct nodes *n = arg;
 
-	return p->device_fds ? bind_node(p, i, w, e) : make_node(p, w, e);
+	return n->plan->device_fds ? bind_node(n->plan, i, w, e) : make_node(n, w, e);
 }
 
 /* ---- the directory ---- */
@@ -291,6 +294,7 @@ static bool dev_is_bound(const struct config *c)
 
 int devices_make(struct mount_plan *p, const struct config *c, struct err *e)
 {
+	struct nodes nodes = {.plan = p, .config = c};
 	auto_close int dev_fd = -1;
 
 	if (dev_is_bound(c))
@@ -300,7 +304,7 @@ int devices_make(struct mount_plan *p, const struct config *c, struct err *e)
 		errno = -dev_fd;
 		return err_sys(e, "open /dev of the root");
 	}
-	if (for_each_node(c, put_node, p, e) < 0)
+	if (for_each_node(c, put_node, &nodes, e) < 0)
 		return -e->code;
 	return make_links(dev_fd, e);
 }

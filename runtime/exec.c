@@ -38,6 +38,7 @@
 #include "runtime/priority.h"
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
+#include "runtime/rlimits.h"
 #include "runtime/sync.h"
 
 #define PROCESSORS_MAX 8192 /* the kernel's own largest build */
@@ -275,6 +276,8 @@ static int enter(struct exec *x, struct console *console, struct err *e)
 
 	if (lsm_wanted(&x->config) && procfs_open(&proc_fd, e) < 0)
 		return -e->code;
+	if ((x->namespaces & CLONE_NEWUSER) && rlimits_raise(&x->config.rlimits, e) < 0)
+		return -e->code; /* there it takes rights that nobody has */
 	if (setns(x->init_pidfd, x->namespaces) < 0)
 		return err_sys(e, "join the container's namespaces");
 	if ((x->namespaces & CLONE_NEWUSER) && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))

@@ -10,7 +10,8 @@
  *   mounted   the root and all below it are in place
  *   attached  its creator has put it into its cgroup and mapped its ids
  *   ready     it is inside of its root, the user's in all but the last rights,
- *             and knows that its program can be executed
+ *             and knows that its program can be executed; here it enters a user
+ *             namespace that owns nothing of the container
  *   committed its creator has it on record; from here on it lives without it
  *   started   someone has connected to its socket and said so
  *
@@ -20,11 +21,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <linux/securebits.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -37,6 +40,7 @@
 #include "runtime/console.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/idmap.h"
 #include "runtime/inroot.h"
 #include "runtime/io.h"
 #include "runtime/lsm.h"
@@ -49,8 +53,9 @@
 static void keep_own_fds(struct container *c)
 {
 	const struct mount_plan *m = &c->mounts;
-	const int own[] = {c->sync_fd,         c->start_fd, c->console_fd,       m->root_fd,
-			   c->ns_fd[NS_MOUNT], m->null_fd,  c->spec->template_fd};
+	const int own[] = {c->sync_fd, c->start_fd,         c->console_fd,
+			   m->root_fd, c->ns_fd[NS_MOUNT],  c->ns_fd[NS_USER],
+			   m->null_fd, c->spec->template_fd};
 	size_t max = ARRAY_COUNT(own) + c->config->mounts.count + m->device_count +
 		     CGROUP_HIERARCHIES_MAX;
 	size_t count = ARRAY_COUNT(own);
@@ -94,7 +99,7 @@ static int stand_apart(struct container *c, struct err *e)
 
 static bool has_user_namespace(const struct container *c)
 {
-	return c->ns[NS_USER].wanted;
+	return c->ns[NS_USER].wanted && !joins_user_last(c);
 }
 
 /* In a new user namespace we are nobody until ids are mapped. */
@@ -167,6 +172,24 @@ static int take_console(struct container *c, struct err *e)
 	return 0;
 }
 
+/*
+ * What we make belongs to root of the user namespace that comes last: files by
+ * our ids for files, which are its already.  We stay root of the host in all else.
+ */
+static int make_for(const struct config *c, struct err *e)
+{
+	uint32_t uid, gid;
+
+	if (!idmap_to_host(&c->linux_.uid_mappings, 0, &uid) ||
+	    !idmap_to_host(&c->linux_.gid_mappings, 0, &gid))
+		return err_set(e, EINVAL, "linux.uidMappings: root is not mapped");
+	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
+		return err_sys(e, "keep capabilities over the change of ids");
+	(void)setfsgid(gid);
+	(void)setfsuid(uid);
+	return 0;
+}
+
 static int mount_all(struct container *c, struct err *e)
 {
 	int r = template_fits(c) ? template_enter(c, e) : rootfs_isolate(c->config, e);
@@ -226,7 +249,8 @@ static int make_ready(struct container *c, struct err *e)
 	if ((c->config->linux_.sysctl.count || lsm_wanted(c->config->process)) &&
 	    procfs_open(&proc_fd, e) < 0)
 		return -e->code;
-	if (set_parameters(c, proc_fd, e) < 0 || mount_all(c, e) < 0)
+	if (set_parameters(c, proc_fd, e) < 0 ||
+	    (joins_user_last(c) && make_for(c->config, e) < 0) || mount_all(c, e) < 0)
 		return -e->code;
 	/* The creator may spend a grace period of the kernel on our cgroup: mounts did not wait. */
 	if (!early && wait_attached(c, e) < 0)

@@ -69,6 +69,11 @@ static int open_namespaces(struct container *c, struct err *e)
 		c->ns[NS_NETWORK] = (struct ns_wish){.wanted = true};
 	if (ns_open(c->ns, c->ns_fd, e) < 0)
 		return -e->code;
+	if (joins_user_last(c)) {
+		c->ns_fd[NS_USER] = fcntl(c->spec->userns_fd, F_DUPFD_CLOEXEC, 3);
+		if (c->ns_fd[NS_USER] < 0)
+			return err_sys(e, "user namespace descriptor");
+	}
 	if (c->spec->netns_fd >= 0) {
 		c->ns_fd[NS_NETWORK] = fcntl(c->spec->netns_fd, F_DUPFD_CLOEXEC, 3);
 		if (c->ns_fd[NS_NETWORK] < 0)
@@ -162,6 +167,22 @@ static int make_filter(struct container *c, struct err *e)
 	return 0;
 }
 
+/* See runtime_create.userns_fd. */
+static int plan_user_namespace(struct container *c, struct err *e)
+{
+	if (!joins_user_last(c))
+		return 0;
+	if (!c->ns[NS_USER].wanted)
+		return err_set(e, EINVAL, "linux.namespaces: user: missing, and one is given");
+	if (!template_fits(c))
+		return err_set(e, EINVAL,
+			       "linux.namespaces: user: one that is joined last is not for a "
+			       "container that may mount or has no template");
+	c->process.user_fd = c->ns_fd[NS_USER];
+	c->mounts.from_outside = true;
+	return 0;
+}
+
 /* Everything that the config wants of the host; nothing is made. */
 int look_at_host(struct container *c, struct err *e)
 {
@@ -177,6 +198,7 @@ int look_at_host(struct container *c, struct err *e)
 		return -e->code;
 	if (process_init(&c->process, cfg->process, &cfg->linux_, &c->filter,
 			 c->spec->io.preserve_fds, e) < 0 ||
+	    plan_user_namespace(c, e) < 0 ||
 	    mounts_open(&c->mounts, cfg, c->state.rootfs, c->bundle_fd, c->spec->rootfs_fd,
 			c->ns_fd[NS_USER], e) < 0 ||
 	    place_name(c, e) < 0)

@@ -176,7 +176,7 @@ static int map_ids(int fd, const struct config *c, const struct config_mount *m,
 	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP};
 	auto_close int own_fd = -1;
 
-	if (!uids->count) {
+	if (!uids->count && user_fd < 0) {
 		uids = &c->linux_.uid_mappings;
 		gids = &c->linux_.gid_mappings;
 	}
@@ -229,7 +229,9 @@ int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs
 		if (open_source(c, m, bundle_fd, user_fd, &p->tree_fds[i], e) < 0)
 			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
-	return c->ns[NS_USER].wanted || runtime_is_rootless() ? devices_open(p, c, e) : 0;
+	return (c->ns[NS_USER].wanted && !p->from_outside) || runtime_is_rootless()
+		       ? devices_open(p, c, e)
+		       : 0;
 }
 
 static bool is_cgroup_mount(const struct config_mount *m)
@@ -279,7 +281,24 @@ static int fs_failed(int fs_fd, const char *what, struct err *e)
 	return *message ? err_sys(e, "%s: %s", what, message) : err_sys(e, "%s", what);
 }
 
-static int set_option(int fs_fd, const char *option, struct err *e)
+/* "uid=5" as the host says it; 'c' NULL: as it is said.  < 0: errno. */
+static int set_id(int fs_fd, const struct config *c, const char *key, const char *value)
+{
+	char text[16];
+	uint32_t id;
+
+	if (!c || !parse_u32(value, ID_INVALID - 1, &id))
+		return fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value, 0);
+	if (!idmap_to_host(key[0] == 'u' ? &c->linux_.uid_mappings : &c->linux_.gid_mappings, id,
+			   &id)) {
+		errno = EINVAL;
+		return -1;
+	}
+	(void)snprintf(text, sizeof(text), "%u", id);
+	return fsconfig(fs_fd, FSCONFIG_SET_STRING, key, text, 0);
+}
+
+static int set_option(int fs_fd, const struct config *c, const char *option, struct err *e)
 {
 	char key[OPTION_LEN_MAX + 1];
 	size_t len = strcspn(option, "=");
@@ -290,7 +309,9 @@ static int set_option(int fs_fd, const char *option, struct err *e)
 		return err_set(e, E2BIG, "option '%.32s...' is longer than %d bytes", option,
 			       OPTION_LEN_MAX);
 	(void)snprintf(key, sizeof(key), "%.*s", (int)len, option);
-	if (value)
+	if (value && (str_eq(key, "uid") || str_eq(key, "gid")))
+		r = set_id(fs_fd, c, key, value);
+	else if (value)
 		r = fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value, 0);
 	else
 		r = fsconfig(fs_fd, FSCONFIG_SET_FLAG, key, NULL, 0);
@@ -303,8 +324,11 @@ static bool is_obsolete(const struct config_mount *m, const char *option)
 	return str_eq(m->type, "devpts") && str_eq(option, "newinstance");
 }
 
-static int set_options(int fs_fd, const struct config_mount *m, const char *label, struct err *e)
+static int set_options(int fs_fd, const struct mount_plan *p, const struct config *c,
+		       const struct config_mount *m, struct err *e)
 {
+	const struct config *ids = p->from_outside ? c : NULL;
+	const char *label = c->linux_.mount_label;
 	char context[OPTION_LEN_MAX + 1];
 
 	if (m->source && m->source[0] &&
@@ -313,12 +337,12 @@ static int set_options(int fs_fd, const struct config_mount *m, const char *labe
 	for (size_t i = 0; i < m->options.count; i++)
 		if (mount_option_is_data(m->options.items[i]) &&
 		    !is_obsolete(m, m->options.items[i]) &&
-		    set_option(fs_fd, m->options.items[i], e) < 0)
+		    set_option(fs_fd, ids, m->options.items[i], e) < 0)
 			return -e->code;
 	if (!label || !label[0])
 		return 0;
 	(void)snprintf(context, sizeof(context), "context=%s", label);
-	return set_option(fs_fd, context, e);
+	return set_option(fs_fd, ids, context, e);
 }
 
 /* Filesystems on a device are read-only as a whole; those in memory are by their mount. */
@@ -327,8 +351,24 @@ static bool wants_readonly_super(const struct config_mount *m, const struct moun
 	return (o->one.set & MOUNT_ATTR_RDONLY) && m->source && m->source[0] == '/';
 }
 
-static int new_filesystem(const struct config_mount *m, const struct mount_options *o,
-			  const char *label, struct err *e)
+/* These two make their root without asking who mounts them. */
+static int give_root(int fd, const struct mount_plan *p, const struct config *c,
+		     const struct config_mount *m, struct err *e)
+{
+	uint32_t uid, gid;
+
+	if (!p->from_outside || !(str_eq(m->type, "devpts") || str_eq(m->type, "mqueue")))
+		return 0;
+	if (!idmap_to_host(&c->linux_.uid_mappings, 0, &uid) ||
+	    !idmap_to_host(&c->linux_.gid_mappings, 0, &gid) ||
+	    fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
+		return err_sys(e, "give %s to the container's root", m->type);
+	return 0;
+}
+
+static int new_filesystem(const struct mount_plan *p, const struct config *c,
+			  const struct config_mount *m, const struct mount_options *o,
+			  struct err *e)
 {
 	uint64_t attrs = o->one.set;
 	auto_close int fs_fd = fsopen(m->type, FSOPEN_CLOEXEC);
@@ -336,7 +376,7 @@ static int new_filesystem(const struct config_mount *m, const struct mount_optio
 
 	if (fs_fd < 0)
 		return err_sys(e, "filesystem %s", m->type);
-	if (set_options(fs_fd, m, label, e) < 0)
+	if (set_options(fs_fd, p, c, m, e) < 0)
 		return -e->code;
 	if (wants_readonly_super(m, o) && fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
 		return fs_failed(fs_fd, "ro", e);
@@ -410,23 +450,24 @@ static int fill_from(int fd, int target_fd, const struct mount_options *o, struc
 	return mount_set(fd, o->one.set, 0, false, e);
 }
 
-static int mount_one(int root_fd, const struct config_mount *m, int tree_fd, const char *label,
-		     struct err *e)
+static int mount_one(const struct mount_plan *p, const struct config *c, size_t i, struct err *e)
 {
+	const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
 	auto_close int target_fd = -1, new_fd = -1;
+	int fd = p->tree_fds[i];
 	struct mount_options o;
-	int fd = tree_fd;
 
 	if (mount_options_parse(m, &o, e) < 0)
 		return -e->code;
-	target_fd = open_target(root_fd, m, tree_fd, e);
+	target_fd = open_target(p->root_fd, m, fd, e);
 	if (target_fd < 0)
 		return target_fd;
 	if (!o.bind) {
-		fd = new_fd = new_filesystem(m, &o, label, e);
+		fd = new_fd = new_filesystem(p, c, m, &o, e);
 		if (fd < 0)
 			return fd;
-		if (o.copy_up && fill_from(fd, target_fd, &o, e) < 0)
+		if (give_root(fd, p, c, m, e) < 0 ||
+		    (o.copy_up && fill_from(fd, target_fd, &o, e) < 0))
 			return -e->code;
 	}
 	if (set_all(fd, &o, e) < 0 || mount_move(fd, target_fd, e) < 0)
@@ -510,9 +551,7 @@ int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgro
 {
 	for (size_t i = 0; i < c->mounts.count; i++) {
 		const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
-		int r = is_cgroup_mount(m) ? mount_cgroup(p, host, m, e)
-					   : mount_one(p->root_fd, m, p->tree_fds[i],
-						       c->linux_.mount_label, e);
+		int r = is_cgroup_mount(m) ? mount_cgroup(p, host, m, e) : mount_one(p, c, i, e);
 
 		if (r < 0)
 			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);

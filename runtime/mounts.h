@@ -17,10 +17,12 @@
 struct mount_plan {
 	int state_fd;    /* borrowed: a directory of our own, to make nodes in */
 	bool nodes_made; /* some were */
-	int root_fd;     /* detached tree that becomes the root; once attached, the root */
-	char *place;     /* root.path, where createContainer hooks look for it; NULL: not there */
-	int null_fd;     /* detached /dev/null, to cover files with */
-	int *tree_fds;   /* of each of config.mounts; -1: a new filesystem */
+	/* The init is the host's root while it mounts, for a user namespace with the config's maps. */
+	bool from_outside;
+	int root_fd;   /* detached tree that becomes the root; once attached, the root */
+	char *place;   /* root.path, where createContainer hooks look for it; NULL: not there */
+	int null_fd;   /* detached /dev/null, to cover files with */
+	int *tree_fds; /* of each of config.mounts; -1: a new filesystem */
 	int *device_fds; /* in a user namespace, of the default devices and linux.devices; else NULL */
 	size_t device_count;
 	int cgroup_fds[CGROUP_HIERARCHIES_MAX]; /* detached: the container's own cgroups */

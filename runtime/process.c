@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/text.h"
+#include "runtime/idmap.h"
 #include "runtime/listener.h"
 #include "runtime/lsm.h"
 #include "runtime/passwd.h"
@@ -37,8 +39,11 @@ int process_init(struct process *x, const struct config_process *config,
 		 const struct config_linux *linux_, const struct filter *filter,
 		 unsigned preserve_fds, struct err *e)
 {
-	*x = (struct process){
-		.config = config, .linux_ = linux_, .filter = filter, .preserve_fds = preserve_fds};
+	*x = (struct process){.config = config,
+			      .linux_ = linux_,
+			      .filter = filter,
+			      .preserve_fds = preserve_fds,
+			      .user_fd = -1};
 	return capability_sets_of(config->capabilities, &x->caps, e);
 }
 
@@ -99,13 +104,17 @@ void process_keep_fds(int *keep, size_t count, unsigned preserve)
  * Files and terminals stay whose they are.  Where a pipe cannot be given away
  * (another's, in a user namespace) it works as far as it did before.
  */
-static void give_pipes(const struct config_user *user)
+static void give_pipes(const struct process *x)
 {
+	uint32_t uid = x->config->user.uid;
+
+	if (x->user_fd >= 0 && !idmap_to_host(&x->linux_->uid_mappings, uid, &uid))
+		return;
 	for (int fd = 0; fd <= 2; fd++) {
 		struct stat st;
 
-		if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_uid != user->uid)
-			(void)!fchown(fd, user->uid, (gid_t)-1);
+		if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_uid != uid)
+			(void)!fchown(fd, uid, (gid_t)-1);
 	}
 }
 
@@ -231,6 +240,16 @@ static int check_directory(struct err *e)
 	return 0;
 }
 
+/* What takes rights over the host was done before. */
+static int enter_user_namespace(int user_fd, struct err *e)
+{
+	if (setns(user_fd, CLONE_NEWUSER) < 0)
+		return err_sys(e, "join the user namespace");
+	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return err_sys(e, "become root of the user namespace");
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? err_sys(e, "refuse to be traced") : 0;
+}
+
 static int change_ids(const struct config_user *user, struct err *e)
 {
 	if (setgroups(user->group_count, user->groups) < 0)
@@ -261,10 +280,13 @@ int process_prepare(struct process *x, int proc_fd, struct err *e)
 		return -e->code;
 	if (priority_apply(p, x->linux_, e) < 0)
 		return -e->code;
-	give_pipes(&p->user);
+	give_pipes(x);
 	make_env(x);
-	if (rlimits_raise(&p->rlimits, e) < 0 || capability_bound(&x->caps, e) < 0 ||
-	    change_ids(&p->user, e) < 0 ||
+	if (rlimits_raise(&p->rlimits, e) < 0)
+		return -e->code;
+	if (x->user_fd >= 0 && enter_user_namespace(x->user_fd, e) < 0)
+		return -e->code;
+	if (capability_bound(&x->caps, e) < 0 || change_ids(&p->user, e) < 0 ||
 	    capability_narrow(&x->caps, filter_needs_admin ? 1ull << CAP_SYS_ADMIN : 0, e) < 0)
 		return -e->code;
 	if (moved < 0 && change_directory(p->cwd, e) < 0)

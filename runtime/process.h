@@ -18,6 +18,7 @@ struct process {
 	const struct filter *filter;         /* borrowed */
 	unsigned preserve_fds, listen_fds;
 	int listener_to; /* talk that a listener of the filter is passed on by */
+	int user_fd;     /* borrowed: a user namespace to enter on the way; -1: none */
 	struct capability_sets caps;
 	struct arena arena;
 	char *program; /* found by process_prepare() */

@@ -7,11 +7,9 @@
  *
  * Nothing is ever mounted in the mount namespace of the caller.  What a failed
  * call made it has unmade, and a container whose creator was killed at any
- * instruction is still found by its id and removed by runtime_delete().
- *
- * The caller has one thread: create and exec change the namespaces of the
- * process for a moment and fork it.  A program that calls them must have
- * called runtime_protect_self() first thing in main().
+ * instruction is still found by its id and removed by runtime_delete().  Create
+ * and exec change the namespaces of the process and fork it: the caller has one
+ * thread, and called runtime_protect_self() first thing in main().
  */
 #pragma once
 
@@ -57,8 +55,7 @@ void runtime_free(struct runtime *rt);
 /* What goes wrong and stops nothing (a poststop hook) is told to 'warn'. */
 void runtime_on_warning(struct runtime *rt, void (*warn)(const struct err *e));
 
-/* What the process of a container gets from outside; for create and for exec. */
-struct runtime_io {
+struct runtime_io {            /* what the process gets from outside; for create and for exec */
 	int stdio_fd[3];       /* borrowed; -1: the caller's own.  Not with a terminal */
 	unsigned preserve_fds; /* 3 .. 3 + n - 1 go to the process too; they must be open */
 	unsigned listen_fds;   /* so many of them are systemd's sockets: create sets LISTEN_FDS */
@@ -100,6 +97,12 @@ struct runtime_create {
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
 	int netns_fd;
 	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
+	/*
+	 * A user namespace with the mappings of config.json, or -1.  Borrowed.  Its
+	 * process ends up in it; all else is the caller's, so that root can do with
+	 * mounts and namespaces what any user can.  Not without a template.
+	 */
+	int userns_fd;
 	enum runtime_cgroups cgroups;
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
@@ -110,13 +113,18 @@ struct runtime_create {
 	bool sibling;
 };
 
-#define RUNTIME_CREATE_INIT                                                               \
-	{                                                                                 \
-		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1 \
+#define RUNTIME_CREATE_INIT                                                                \
+	{                                                                                  \
+		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1, \
+		.userns_fd = -1                                                            \
 	}
 
 /* An empty mount namespace to begin with: a start does not take longer with the host's mounts. */
 int runtime_template_open(int *ret_fd, struct err *e);
+/* With nobody in it; its ids 0 .. count - 1 are the host's from 'first' on.  Threads are fine. */
+int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct err *e);
+/* Can all that is mounted at and below 'path' be seen with its ids?  The error names what cannot. */
+int runtime_check_map(const char *path, int userns_fd, struct err *e);
 
 /*
  * Make the container; its init waits for runtime_start().  *ret_pid is its pid
@@ -127,10 +135,7 @@ int runtime_template_open(int *ret_fd, struct err *e);
 int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
 		   struct err *e);
 
-/*
- * Let the init execute its program; returns when it has.  An error of execve(2)
- * itself is returned here; the container is then stopped.  RUNTIME_ABSENT.
- */
+/* Returns when the init has executed its program, or could not and is stopped.  RUNTIME_ABSENT. */
 int runtime_start(struct runtime *rt, const char *id, struct err *e);
 
 enum runtime_status {
@@ -212,7 +217,7 @@ int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret
 /* Freeze and thaw.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
 int runtime_pause(struct runtime *rt, const char *id, struct err *e);
 int runtime_resume(struct runtime *rt, const char *id, struct err *e);
-/* Other limits: what 'resources' does not name stays.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
+/* What 'resources' does not name stays.  RUNTIME_ABSENT, RUNTIME_STOPPED. */
 int runtime_update(struct runtime *rt, const char *id, const json_t *resources, struct err *e);
 
 /* What it uses, as `events` of runc prints it ("data"); the caller's.  RUNTIME_ABSENT. */
@@ -241,15 +246,14 @@ struct runtime_oom {
 int runtime_oom_watch(struct runtime *rt, const char *id, struct runtime_oom *ret, struct err *e);
 bool runtime_oom_look(struct runtime *rt, const char *id, struct runtime_oom *o);
 
-/* Every process in it, as we see their pids; an array that is the caller's.  RUNTIME_ABSENT. */
+/* Every process in it, by our pids; an array that is the caller's.  RUNTIME_ABSENT. */
 int runtime_pids(struct runtime *rt, const char *id, pid_t **ret, size_t *ret_count, struct err *e);
 
 /* ---- cgroups ---- */
 
 /*
- * A path is absolute and relative to where each hierarchy is mounted
- * ("/berth-1a2b3c/<task>"): one cgroup in each v1 hierarchy and one in the v2
- * tree, whichever the host has.  Zero means no limit.
+ * A path begins with '/' and where each hierarchy is mounted ("/berth/<task>"): one
+ * cgroup in each v1 hierarchy and one in the v2 tree.  Zero means no limit.
  */
 struct runtime_limits {
 	uint64_t cpu_shares; /* 1 .. 262144, as v1 counts them: 1024 is the default */
@@ -269,9 +273,8 @@ int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
 
 /*
- * On a host with v1 hierarchies beside a v2 one: no wait of 8 to 20 ms when a
- * process is moved (mount option favordynmods, of the whole host), or as before.
- * 0: done now, or one of these: it is so already.  -EINVAL: Linux before 6.0.
+ * With v1 hierarchies beside a v2 one: no wait of 8 to 20 ms when a process is moved
+ * (the host's mount option favordynmods).  0: done; it is so already.  -EINVAL: before 6.0.
  */
 enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
 int runtime_cgroup_favor_moves(bool on, struct err *e);
@@ -285,15 +288,12 @@ int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err
 
 /* ---- what Docker's users expect of a container ---- */
 
-/* Static lists, NULL-terminated. */
-const char *const *runtime_default_capabilities(void);
-const char *const *runtime_all_capabilities(void); /* those that we may give */
+const char *const *runtime_default_capabilities(void); /* static lists, NULL-terminated */
+const char *const *runtime_all_capabilities(void);     /* those that we may give */
 const char *const *runtime_default_masked_paths(void);
 const char *const *runtime_default_readonly_paths(void);
-
 /* The filter as linux.seccomp for a container with these capabilities ("CAP_CHOWN"). */
 json_t *runtime_default_seccomp(const char *const *caps, size_t count);
-
 /* The config.json that `spec` writes, and the document that `features` prints. */
 json_t *runtime_example_config(bool rootless);
 json_t *runtime_features(void);

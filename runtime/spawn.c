@@ -7,7 +7,8 @@
  * A user namespace to join is different: it must own the namespaces that are
  * made, and nobody comes back from one.  A helper enters it and clones the init
  * as its sibling, a child of the creator.  Who is root of a user namespace only
- * comes back from no namespace: there the helper enters all of them.
+ * comes back from no namespace: there the helper enters all of them.  One that
+ * owns nothing of the container is entered by the init, at the end.
  */
 #include <errno.h>
 #include <linux/sched.h>
@@ -160,7 +161,7 @@ int spawn_init(struct container *c, struct err *e)
 	if (leaves_ours(c) && runtime_is_rootless())
 		return spawn_by_helper(c, theirs, e);
 	r = enter(c, &visit, e);
-	if (r == 0 && c->ns_fd[NS_USER] >= 0)
+	if (r == 0 && c->ns_fd[NS_USER] >= 0 && !joins_user_last(c))
 		r = spawn_by_helper(c, theirs, e);
 	else if (r == 0)
 		r = clone_init(c, c->spec->sibling ? CLONE_PARENT : 0, theirs, e);

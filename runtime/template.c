@@ -11,9 +11,11 @@
  *
  * Nothing of the host can be reached from there, so everything that comes from
  * the host has to be at hand as descriptors.  The usual way remains for hooks
- * that want the host's files, for a user namespace (which does not own the
- * empty one), and for who may mount (CAP_SYS_ADMIN): it could take the root
- * off again, and nested runtimes want a root that can be pivoted.
+ * that want the host's files, and for who may mount (CAP_SYS_ADMIN): it could
+ * take the root off again, and nested runtimes want a root that can be pivoted.
+ * It remains too for a user namespace that is to own the container's mounts,
+ * because it does not own the empty one; one that the process only ends up in
+ * (runtime_create.userns_fd) is entered when all is mounted.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -102,6 +104,11 @@ int runtime_template_open(int *ret_fd, struct err *e)
 
 /* ---- using it ---- */
 
+bool joins_user_last(const struct container *c)
+{
+	return c->spec->userns_fd >= 0;
+}
+
 bool template_fits(const struct container *c)
 {
 	const struct config *cfg = c->config;
@@ -109,8 +116,9 @@ bool template_fits(const struct container *c)
 	const char *propagation = cfg->linux_.rootfs_propagation;
 
 	return c->spec->template_fd >= 0 && c->ns[NS_MOUNT].wanted && c->ns_fd[NS_MOUNT] < 0 &&
-	       !c->ns[NS_USER].wanted && !cfg->hooks.create_container.count &&
-	       !(propagation && propagation[0]) && !c->spec->no_pivot &&
+	       (!c->ns[NS_USER].wanted || joins_user_last(c)) &&
+	       !cfg->hooks.create_container.count && !(propagation && propagation[0]) &&
+	       !c->spec->no_pivot &&
 	       !((caps->bounding | caps->permitted | caps->inheritable) >> CAP_SYS_ADMIN & 1);
 }
 

@@ -48,6 +48,7 @@ static const struct conf_key keys[] = {
 	{"node", "task-cleanup-seconds", offsetof(struct config, task_cleanup_s)},
 	{"node", "reserved-memory", offsetof(struct config, reserved_memory_mib)},
 	{"node", "favordynmods", offsetof(struct config, favor_dynmods)},
+	{"node", "user-namespaces", offsetof(struct config, user_namespaces)},
 	{"log", "level", offsetof(struct config, log_level)},
 };
 
@@ -75,6 +76,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .task_cleanup_s = arena_strdup(&h->arena, "10800"),
 			     .reserved_memory_mib = arena_strdup(&h->arena, "0"),
 			     .favor_dynmods = arena_strdup(&h->arena, "yes"),
+			     .user_namespaces = arena_strdup(&h->arena, "yes"),
 			     .log_level = arena_strdup(&h->arena, "info")};
 	if (conf_read(file ? file : usual, CONF_OURS, keys, ARRAY_COUNT(keys), &h->arena, c, e) <
 		    0 &&

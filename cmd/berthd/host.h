@@ -18,11 +18,11 @@
 struct config {
 	char *listen; /* ADDR:PORT */
 	char *region, *account;
-	char *user;          /* of the server's process */
-	char *bridge_cidr;   /* NULL: chosen */
-	char *dynamic_ports; /* "FIRST-LAST"; NULL: the host's ephemeral range */
-	char *pull_behavior; /* as ECS_IMAGE_PULL_BEHAVIOR */
-	char *favor_dynmods; /* yes, no */
+	char *user;                            /* of the server's process */
+	char *bridge_cidr;                     /* NULL: chosen */
+	char *dynamic_ports;                   /* "FIRST-LAST"; NULL: the host's ephemeral range */
+	char *pull_behavior;                   /* as ECS_IMAGE_PULL_BEHAVIOR */
+	char *favor_dynmods, *user_namespaces; /* yes, no */
 	char *task_cleanup_s, *reserved_memory_mib;
 	char *log_level;
 };

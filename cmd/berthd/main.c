@@ -146,6 +146,14 @@ static int parse_ports(const char *text, struct agent_options *ret, struct err *
 	return 0;
 }
 
+static int parse_switch(const char *key, const char *text, bool *ret_off, struct err *e)
+{
+	*ret_off = str_eq(text, "no");
+	if (!*ret_off && !str_eq(text, "yes"))
+		return err_set(e, EINVAL, "[node] %s '%s' is neither yes nor no", key, text);
+	return 0;
+}
+
 static int fill_agent_options(const struct host *h, struct agent_options *ret, struct err *e)
 {
 	const struct config *c = &h->config;
@@ -165,10 +173,9 @@ static int fill_agent_options(const struct host *h, struct agent_options *ret, s
 	if (!parse_i64(c->reserved_memory_mib, 0, INT32_MAX, &ret->reserved_memory_mib))
 		return err_set(e, EINVAL, "[node] reserved-memory '%s' is not a number of MiB",
 			       c->reserved_memory_mib);
-	ret->keep_cgroup_options = str_eq(c->favor_dynmods, "no");
-	if (!ret->keep_cgroup_options && !str_eq(c->favor_dynmods, "yes"))
-		return err_set(e, EINVAL, "[node] favordynmods '%s' is neither yes nor no",
-			       c->favor_dynmods);
+	if (parse_switch("favordynmods", c->favor_dynmods, &ret->keep_cgroup_options, e) < 0 ||
+	    parse_switch("user-namespaces", c->user_namespaces, &ret->no_user_namespaces, e) < 0)
+		return -e->code;
 	return parse_ports(c->dynamic_ports, ret, e);
 }
 

@@ -58,6 +58,20 @@ static json_t *show_bindings(const struct ecs_container_state *s)
 	return list;
 }
 
+/* All of them, or none: nobody else sets any. */
+static void take_attributes(json_t *doc, const struct ecs_task_state *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->attributes.count; i++) {
+		const struct ecs_attribute *a = JS_AT(s->attributes, struct ecs_attribute, i);
+
+		(void)json_array_append_new(
+			list, json_pack("{s:s, s:s*}", "name", a->name, "value", a->value));
+	}
+	(void)json_object_set_new(doc, "attributes", list);
+}
+
 static void take_container(json_t *containers, const struct ecs_container_state *s)
 {
 	json_t *doc;
@@ -98,6 +112,8 @@ static void take_task(struct core *c, struct task *t, const struct ecs_task_stat
 	for (size_t i = 0; i < s->containers.count; i++)
 		take_container(json_object_get(doc, "containers"),
 			       JS_AT(s->containers, struct ecs_container_state, i));
+	if (s->attributes.count)
+		take_attributes(doc, s);
 	for (size_t i = 0; i < ARRAY_COUNT(times); i++)
 		if (!json_object_get(doc, times[i].name))
 			doc_set_time(doc, times[i].name,

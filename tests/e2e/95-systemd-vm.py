@@ -202,6 +202,29 @@ def test_a_task_runs_and_its_page_is_fetched_from_outside():
     contains(machine.page(), "Hello from Berth")
 
 
+def ids_of(task):
+    return next(a["value"] for a in task["attributes"] if a["name"] == "berth.user-namespace")
+
+
+def test_users_of_its_containers_are_not_the_hosts():
+    first = int(ids_of(machine.task(web)))
+    equal(machine.sh(f"stat -c '%u %g' /proc/{web_pid()}").split(), [str(first)] * 2)
+    equal(machine.sh(f"stat -c '%u' /proc/{web_pid()}/root/bin /proc/{web_pid()}/root/dev").split(), [str(first)] * 2)
+    machine.sh("mkdir -p /srv/volume /run/volume; touch /srv/volume/given; chown 7:8 /srv/volume/given")
+    # Linux 6.1 can do it with ext4 and not with tmpfs.
+    for place, expected in (("/srv/volume", None), ("/run/volume", "off: volume v: ids of tmpfs at /run/volume cannot "
+                                                    "be mapped: Invalid argument")):
+        task = machine.run_task([sh("touch /v/new; chown 5:6 /v/new; stat -c %u:%g /v/*", mountPoints=[
+            dict(sourceVolume="v", containerPath="/v")])], volumes=[dict(name="v", host=dict(sourcePath=place))])
+        ended = machine.wait_stopped(task)
+        equal(ended["containers"][0].get("exitCode"), 0)
+        if expected:
+            equal(ids_of(ended), expected)
+        else:
+            equal(ids_of(ended).isdigit(), True)
+        equal(machine.sh(f"stat -c %u:%g {place}/*").split()[-1], "5:6")
+
+
 def test_its_limits_are_in_the_scope_that_systemd_gave():
     values = machine.sh(f"cd {group()} && cat cpu.weight memory.max pids.max").split()
     equal(values, ["3", str(32 << 20), "4096"])  # 64 shares of 1024

@@ -182,6 +182,7 @@ static int do_create(char **w, size_t n, struct err *e)
 				  .log_dir = w[4],
 				  .rootfs_fd = -1,
 				  .netns_fd = -1,
+				  .userns_fd = -1,
 				  .held_fds = held};
 	int r = 0;
 

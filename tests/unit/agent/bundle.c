@@ -211,6 +211,38 @@ static void only_with_the_hosts_network_is_the_network_namespace_the_hosts(void 
 	tear_down(&f);
 }
 
+static void ids_of_the_task_are_in_all_that_needs_them(void **state)
+{
+	struct err e = {0};
+	struct fixture f;
+
+	(void)state;
+	set_up(&f, WITH(",\"mountPoints\":[{\"sourceVolume\":\"v\",\"containerPath\":\"/v\"}]"));
+	f.task.wanted.definition.volumes =
+		(struct js_list){.items = &(struct ecs_volume){.name = (char[]){"v"}}, .count = 1};
+	f.task.ids.first_id = 589824;
+	for (int mapped = 0; mapped < 2; mapped++) {
+		auto_json json_t *config = NULL;
+		auto_free char *text = NULL;
+
+		f.container.mapped = mapped;
+		config = write_bundle(&f, false, &e);
+		assert_non_null(config);
+		assert_int_equal(type_of(config, "user") != NULL, mapped);
+		assert_int_equal(json_array_size(at(config, "linux.uidMappings")), mapped);
+		assert_int_equal(json_array_size(at(config, "linux.gidMappings")), mapped);
+		assert_int_equal(json_integer_value(at(config, "linux.uidMappings.0.containerID")),
+				 0);
+		assert_int_equal(json_integer_value(at(config, "linux.uidMappings.0.hostID")),
+				 mapped ? 589824 : 0);
+		assert_int_equal(json_integer_value(at(config, "linux.gidMappings.0.size")),
+				 mapped ? 65536 : 0);
+		text = js_dump(config);
+		assert_int_equal(strstr(text, "ridmap") != NULL, mapped);
+	}
+	tear_down(&f);
+}
+
 static void an_image_without_a_command_needs_one(void **state)
 {
 	struct err e = {0};
@@ -262,14 +294,16 @@ static void a_mount_comes_before_those_that_lie_in_it(void **state)
 static void a_volume_without_a_path_is_a_directory_of_the_task(void **state)
 {
 	auto_free char *path = NULL;
-	struct ecs_volume volume = {.name = (char[]){"v"}};
 	struct err e = {0};
 	struct fixture f;
 	struct stat st;
 
 	(void)state;
 	set_up(&f, WITH(""));
-	assert_ok(volume_path(&f.task, &volume, &path, &e));
+	f.task.wanted.definition.volumes =
+		(struct js_list){.items = &(struct ecs_volume){.name = (char[]){"v"}}, .count = 1};
+	assert_fails(volume_of(&f.task, "w", &path, &e), EINVAL);
+	assert_ok(volume_of(&f.task, "v", &path, &e));
 	assert_memory_equal(path, f.dir, strlen(f.dir));
 	assert_int_equal(stat(path, &st), 0);
 	assert_true(S_ISDIR(st.st_mode));
@@ -314,6 +348,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_a_definition_says_is_where_the_runtime_looks),
 		cmocka_unit_test(only_with_the_hosts_network_is_the_network_namespace_the_hosts),
+		cmocka_unit_test(ids_of_the_task_are_in_all_that_needs_them),
 		cmocka_unit_test(an_image_without_a_command_needs_one),
 		cmocka_unit_test(a_mount_comes_before_those_that_lie_in_it),
 		cmocka_unit_test(a_volume_without_a_path_is_a_directory_of_the_task),

@@ -28,8 +28,9 @@ static const char record[] =
 	"\"containerPort\":80,\"hostPort\":32768,\"protocol\":\"tcp\"}]},"
 	"{\"name\":\"b\",\"lastStatus\":\"STOPPED\",\"exitCode\":0,\"reason\":\"r\"}]},"
 	"\"containers\":[{\"phase\":\"RUNNING\",\"imageDigest\":\"sha256:1\",\"stopSignal\":\"SIGQUIT\","
-	"\"stdoutRecord\":3,\"stdoutOffset\":4,\"stdoutBytes\":5,\"stderrBytes\":7},"
-	"{\"phase\":\"CLEAN\",\"failed\":true}],\"stop\":true}";
+	"\"stdoutRecord\":3,\"stdoutOffset\":4,\"stdoutBytes\":5,\"stderrBytes\":7,\"mapped\":true},"
+	"{\"phase\":\"CLEAN\",\"failed\":true,\"unmapped\":\"privileged\"}],\"stop\":true,"
+	"\"firstId\":589824}";
 
 static void forget(struct agent *a, struct task *t)
 {
@@ -59,6 +60,9 @@ static void a_task_comes_back_from_its_record_as_it_was(void **state)
 	assert_int_equal(t->containers[0].shipped[1].bytes, 7);
 	assert_int_equal(*t->containers[1].state->exit_code, 0);
 	assert_true(t->stop && t->untold);
+	assert_int_equal(ids_take(&a.ranges), 589824 + 65536);
+	assert_true(t->containers[0].mapped && !t->containers[0].unmapped);
+	assert_string_equal(t->containers[1].unmapped, "privileged");
 
 	again = task_to_record(t);
 	if (!json_equal(doc, again)) {

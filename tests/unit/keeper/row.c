@@ -97,6 +97,7 @@ static void the_hand_over_keeps_descriptors_and_what_was_told(void **state)
 	struct err e = {0};
 
 	(void)state;
+	row->userns_fd = 1007;
 	row->netns_fd = 1001; /* numbers only; they are forgotten before row_free() */
 	row->output[0].fd = 0;
 	row->held = xcalloc(2, sizeof(int));
@@ -108,6 +109,7 @@ static void the_hand_over_keeps_descriptors_and_what_was_told(void **state)
 	text = row_encode(row, true);
 	assert_ok(row_decode(text, strlen(text), &back, &e));
 	assert_int_equal(back->netns_fd, 1001);
+	assert_int_equal(back->userns_fd, 1007);
 	assert_int_equal(back->output[0].fd, 0);
 	assert_int_equal(back->output[1].fd, -1);
 	assert_int_equal(back->pidfd, -1);

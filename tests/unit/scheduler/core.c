@@ -149,9 +149,12 @@ static void report(int64_t number, const char *id, const char *status, int64_t *
 	struct ecs_container_state container = {.name = (char *)(uintptr_t) "a",
 						.last_status = (char *)(uintptr_t) "RUNNING",
 						.exit_code = exit_code};
+	struct ecs_attribute attribute = {.name = (char *)(uintptr_t) "berth.said",
+					  .value = (char *)(uintptr_t)status};
 	struct ecs_task_state task = {.task_arn = arn,
 				      .last_status = (char *)(uintptr_t)status,
-				      .containers = {&container, 1}};
+				      .containers = {&container, 1},
+				      .attributes = {&attribute, 1}};
 	const struct ecs_node_report r = {.number = number, .tasks = {&task, 1}};
 
 	(void)snprintf(arn, sizeof(arn), "arn:aws:ecs:us-east-1:123456789012:task/default/%s", id);
@@ -436,6 +439,28 @@ static void a_state_never_goes_backwards(void **state)
 	assert_status(id, "STOPPED");
 }
 
+static void what_a_node_says_of_a_task_is_its_attribute(void **state)
+{
+	static const char *const statuses[] = {"RUNNING", "DEPROVISIONING"};
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	for (size_t i = 0; i < 2; i++) {
+		auto_free char *request = xasprintf("{\"tasks\":[\"%s\"]}", id);
+		json_t *reply;
+
+		report((int64_t)i + 1, id, statuses[i], NULL);
+		reply = call("DescribeTasks", request);
+		assert_int_equal(json_array_size(at(reply, "tasks[0].attributes")), 1);
+		assert_string_equal(text_at(reply, "tasks[0].attributes[0].name"), "berth.said");
+		assert_string_equal(text_at(reply, "tasks[0].attributes[0].value"), statuses[i]);
+		json_decref(reply);
+	}
+}
+
 static void stopping_twice_keeps_the_first_reason(void **state)
 {
 	auto_free char *one = NULL, *two = NULL;
@@ -647,6 +672,7 @@ int main(void)
 		TEST(a_disconnected_node_gets_no_task),
 		TEST(a_repeated_call_does_its_work_once),
 		TEST(a_state_never_goes_backwards),
+		TEST(what_a_node_says_of_a_task_is_its_attribute),
 		TEST(stopping_twice_keeps_the_first_reason),
 		TEST(a_stopped_task_is_shown_until_its_time_is_over),
 		TEST(overrides_reach_the_node),
