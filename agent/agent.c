@@ -102,17 +102,13 @@ static void drop_stranger(struct agent *a, const struct keeper_event *ev)
 		log_error("container=%s: %s", ev->id, e.msg);
 }
 
-/* What belongs to no container goes, and what somebody has taken away (a flushed firewall) comes back. */
+/* What belongs to no container and no task goes, and what somebody has taken away (a flushed firewall) comes back. */
 static void sweep_networks(struct agent *a)
 {
-	auto_free const char **live = xcalloc(a->containers.count + 1, sizeof(*live));
-	struct container *c;
+	size_t count;
+	auto_free const char **live = network_live(a, &count);
 	struct err e = {0};
-	size_t count = 0;
 
-	for (size_t i = 0; map_next(&a->containers, &i, &c);)
-		if (c->in_keeper && c->phase < PHASE_CLEAN)
-			live[count++] = c->id;
 	if (net_sweep(a->net, live, count, &e) < 0)
 		log_error("networks: %s", e.msg);
 }
@@ -298,7 +294,8 @@ static int open_parts(struct agent *a, struct err *e)
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
 	    image_store_open(&image_options, &a->images, e) < 0 ||
-	    net_open(&net_options, &a->net, e) < 0 || net_warnings(a->net, &warnings, e) < 0)
+	    net_open(&net_options, &a->net, e) < 0 || network_load_groups(a, e) < 0 ||
+	    net_warnings(a->net, &warnings, e) < 0)
 		return -e->code;
 	if (warnings.size)
 		log_warn("networks: %s", buf_str(&warnings));

@@ -161,8 +161,21 @@ static int on_ask(void *ctx, const void *message, struct err *e)
 	return 0;
 }
 
+/* A group that makes no sense lets nobody in; the others are as they should be. */
+static int on_groups(void *ctx, const void *message, struct err *e)
+{
+	struct channel *c = ctx;
+	struct err why = {0};
+
+	(void)e;
+	if (network_take_groups(c->agent, message, &why) < 0)
+		log_error("security groups: %s", why.msg);
+	return 0;
+}
+
 static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_WELCOME, true, sizeof(struct ecs_node_welcome), on_welcome},
+	{ECS_NODE_GROUPS, false, sizeof(struct ecs_node_groups), on_groups},
 	{ECS_NODE_TASKS, false, sizeof(struct ecs_node_tasks), on_tasks},
 	{ECS_NODE_ACK, false, sizeof(struct ecs_node_ack), on_ack},
 	{ECS_NODE_LOG_ACK, false, sizeof(struct ecs_node_log_ack), on_log_ack},

@@ -67,9 +67,8 @@ static int wipe(struct container *c, struct err *e)
 	auto_free char *bundle = xasprintf("%s/bundle", dir);
 	auto_free char *cgroup = container_cgroup(c);
 
-	if (net_detach(c->task->agent->net, c->id, e) < 0 ||
-	    rootfs_scratch_remove(scratch, e) < 0 || fs_remove_tree(AT_FDCWD, bundle, e) < 0 ||
-	    runtime_cgroup_remove(cgroup, e) < 0)
+	if (network_remove(c, e) < 0 || rootfs_scratch_remove(scratch, e) < 0 ||
+	    fs_remove_tree(AT_FDCWD, bundle, e) < 0 || runtime_cgroup_remove(cgroup, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -133,8 +132,7 @@ struct making {
 	char *dir, *bundle, *scratch, *log;
 	int rootfs_fd;
 	struct image_user user;
-	struct net_endpoint endpoint;
-	bool has_endpoint;
+	struct container_network network;
 	const char *prefix; /* of the error, when it is not the usual one */
 	bool unmappable;    /* without ids of the task's own it may do */
 };
@@ -146,7 +144,7 @@ static void making_done(struct making *m)
 	free(m->scratch);
 	free(m->log);
 	close_fd(&m->rootfs_fd);
-	net_endpoint_done(&m->endpoint);
+	net_endpoint_done(&m->network.endpoint);
 }
 
 static int make_directories(struct making *m, struct err *e)
@@ -210,29 +208,10 @@ static int find_user(struct making *m, struct err *e)
 
 static int make_network(struct making *m, struct err *e)
 {
-	const struct container *c = m->c;
-	const char *mode = c->task->wanted.definition.network_mode;
-	const struct js_list *mappings = &c->def->port_mappings;
-	struct net_port ports[NET_PORTS_MAX];
-	struct net_request request = {.id = c->id, .mode = NET_BRIDGE, .ports = ports};
-
-	if (str_eq(mode, "host"))
-		return 0;
-	if (str_eq(mode, "none") || c->def->disable_networking)
-		request.mode = NET_NONE;
-	for (size_t i = 0; i < mappings->count && i < NET_PORTS_MAX; i++) {
-		const struct ecs_port_mapping *p = JS_AT(*mappings, struct ecs_port_mapping, i);
-
-		ports[request.port_count++] = (struct net_port){
-			.container_port = (uint16_t)p->container_port,
-			.host_port = (uint16_t)p->host_port,
-			.protocol = str_eq(p->protocol, "udp") ? NET_UDP : NET_TCP};
-	}
 	m->prefix = "CannotStartContainerError"; /* as Docker says it of a port that is taken */
-	if (net_attach(m->agent->net, &request, &m->endpoint, e) < 0)
+	if (network_make(m->c, &m->network, e) < 0)
 		return -e->code;
 	m->prefix = NULL;
-	m->has_endpoint = true;
 	return 0;
 }
 
@@ -241,7 +220,8 @@ static int make_bundle(struct making *m, struct err *e)
 	const struct bundle_options o = {.container = m->c,
 					 .image = m->c->image,
 					 .user = &m->user,
-					 .endpoint = m->has_endpoint ? &m->endpoint : NULL,
+					 .endpoint = m->network.has_endpoint ? &m->network.endpoint
+									     : NULL,
 					 .dir = m->bundle};
 
 	if (files_write(&o, e) < 0)
@@ -251,17 +231,17 @@ static int make_bundle(struct making *m, struct err *e)
 
 static int ask_keeper(struct making *m, struct err *e)
 {
-	const struct keeper_create create = {
-		.id = m->c->id,
-		.bundle = m->bundle,
-		.runtime_root = m->agent->runtime_root,
-		.log_dir = m->log,
-		.start = true,
-		.rootfs_fd = m->rootfs_fd,
-		.netns_fd = m->has_endpoint ? m->endpoint.netns_fd : -1,
-		.userns_fd = m->c->mapped ? m->c->task->ids.userns_fd : -1,
-		.held_fds = m->endpoint.held_fds,
-		.held_count = m->endpoint.held_count};
+	const struct keeper_create create = {.id = m->c->id,
+					     .bundle = m->bundle,
+					     .runtime_root = m->agent->runtime_root,
+					     .log_dir = m->log,
+					     .start = true,
+					     .rootfs_fd = m->rootfs_fd,
+					     .netns_fd = m->network.netns_fd,
+					     .userns_fd = m->c->mapped ? m->c->task->ids.userns_fd
+								       : -1,
+					     .held_fds = m->network.endpoint.held_fds,
+					     .held_count = m->network.endpoint.held_count};
 
 	return keeper_create(m->agent->keeper, &create, e);
 }
@@ -323,7 +303,7 @@ static void keep_held(struct container *c, struct net_endpoint *endpoint)
 static void making_init(struct making *m, struct container *c)
 {
 	*m = (struct making){
-		.c = c, .agent = c->task->agent, .rootfs_fd = -1, .endpoint = NET_ENDPOINT_NONE};
+		.c = c, .agent = c->task->agent, .rootfs_fd = -1, .network = NETWORK_NONE};
 	m->dir = container_dir(c);
 	m->bundle = xasprintf("%s/bundle", m->dir);
 	m->scratch = xasprintf("%s/root", m->dir);
@@ -341,7 +321,7 @@ static int make_all(struct making *m, struct container *c, struct err *e)
 			  steps[i].name);
 		making_done(m);
 		*m = (struct making){.rootfs_fd = -1,
-				     .endpoint = NET_ENDPOINT_NONE,
+				     .network = NETWORK_NONE,
 				     .prefix = m->prefix,
 				     .unmappable = m->unmappable};
 		return -e->code;
@@ -379,9 +359,9 @@ void container_create(struct container *c)
 	}
 	c->in_keeper = true;
 	image_free(take_ptr(c->image));
-	keep_held(c, &m.endpoint);
-	if (m.has_endpoint)
-		show_bindings(c, m.endpoint.ports, m.endpoint.port_count);
+	keep_held(c, &m.network.endpoint);
+	if (m.network.has_endpoint)
+		show_bindings(c, m.network.endpoint.ports, m.network.endpoint.port_count);
 	else
 		show_host_ports(c);
 	task_note(c->task);
@@ -509,7 +489,7 @@ static void remove_rest(struct container *c)
 	image_free(take_ptr(c->image));
 	c->in_keeper = false;
 	c->removing = true;
-	if (net_detach(c->task->agent->net, c->id, &e) < 0)
+	if (network_remove(c, &e) < 0)
 		log_error("task=%s container=%s: %s", c->task->id, c->def->name, e.msg);
 	removal_add(r, runtime_cgroup_remove, container_cgroup(c));
 	removal_add(r, rootfs_scratch_remove, xasprintf("%s/root", dir));

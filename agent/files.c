@@ -42,12 +42,20 @@ static int write_file(const struct bundle_options *o, const char *name, const st
 const char *bundle_hostname(const struct container *c)
 {
 	static char hostname[65];
+	const struct ecs_node_interface *n = c->task->wanted.network_interface;
 
 	if (c->def->hostname && *c->def->hostname)
 		return c->def->hostname;
 	if (str_eq(c->task->wanted.definition.network_mode, "host") &&
 	    gethostname(hostname, sizeof(hostname)) == 0)
 		return hostname;
+	if (n) {
+		(void)snprintf(hostname, sizeof(hostname), "ip-%.15s.ec2.internal", n->address);
+		for (char *p = hostname; p < hostname + strlen("ip-") + strlen(n->address); p++)
+			if (*p == '.')
+				*p = '-';
+		return hostname;
+	}
 	(void)snprintf(hostname, sizeof(hostname), "%.12s", c->id);
 	return hostname;
 }

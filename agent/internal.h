@@ -7,6 +7,7 @@
  *   container.c  one container: made, started, stopped, taken apart
  *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
+ *   network.c    its network: of the container, of the task, of the host; security groups
  *   ids.c        whose ids its users are on the host
  *   pulls.c      images on their way
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
@@ -140,6 +141,7 @@ struct task {
 	struct container *containers;
 	size_t count;
 	struct id_view ids;
+	int netns_fd;   /* awsvpc: the network that its containers share; -1: not made */
 	bool stop;      /* it should not run */
 	bool untold;    /* state is ahead of what the server has acknowledged */
 	bool in_flight; /* its state is in the report that is under way */
@@ -215,6 +217,31 @@ int files_write(const struct bundle_options *o, struct err *e);
 /* Where the task's volume of this name lies on the host; a directory that is ours is made. */
 int volume_of(const struct task *t, const char *name, char **ret, struct err *e);
 const char *bundle_hostname(const struct container *c);
+
+/* ---- network.c ---- */
+
+/* What a container has of it, and what becomes of that. */
+struct container_network {
+	struct net_endpoint endpoint; /* its own one; in awsvpc without descriptors */
+	int netns_fd;                 /* borrowed; -1: the host's */
+	bool has_endpoint;
+};
+
+#define NETWORK_NONE                                          \
+	{                                                     \
+		.endpoint = NET_ENDPOINT_NONE, .netns_fd = -1 \
+	}
+
+int network_make(struct container *c, struct container_network *ret, struct err *e);
+/* Nothing of the container, or of the task, needs it any more. */
+int network_remove(const struct container *c, struct err *e);
+int network_remove_task(struct task *t, struct err *e);
+/* Which endpoints should be there: ids, borrowed from tasks; malloc'ed. */
+const char **network_live(const struct agent *a, size_t *ret_count);
+
+/* What the server says of security groups, and what it said last. */
+int network_take_groups(struct agent *a, const struct ecs_node_groups *message, struct err *e);
+int network_load_groups(struct agent *a, struct err *e);
 
 /* ---- ids.c ---- */
 
@@ -309,6 +336,12 @@ int records_each_task(struct records *r, int (*fn)(void *ctx, const json_t *doc,
 		      void *ctx, struct err *e);
 int records_put_meta(struct records *r, const char *key, const char *value, struct err *e);
 char *records_get_meta(struct records *r, const char *key); /* the caller's; NULL: absent */
+int records_put_group(struct records *r, const struct ecs_node_group *group, struct err *e);
+int records_drop_group(struct records *r, const char *id, struct err *e);
+int records_change_members(struct records *r, const struct ecs_node_membership *m, struct err *e);
+int records_each_group(struct records *r,
+		       int (*fn)(void *ctx, const struct ecs_node_group *group, struct err *e),
+		       void *ctx, struct err *e);
 
 /* ---- node.c ---- */
 

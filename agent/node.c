@@ -21,6 +21,7 @@ static const struct {
 	{"ecs.os-type", "linux"},
 	{"ecs.os-family", "LINUX"},
 	{"ecs.capability.external", NULL},
+	{"ecs.capability.task-eni", NULL},
 	{"com.amazonaws.ecs.capability.logging-driver.awslogs", NULL},
 	{"com.amazonaws.ecs.capability.logging-driver.json-file", NULL},
 	{"com.amazonaws.ecs.capability.privileged-container", NULL},

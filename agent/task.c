@@ -173,10 +173,13 @@ static void clean_up(struct task *t)
 {
 	auto_free char *dir = task_dir(t);
 	struct removal *r;
+	struct err e = {0};
 
 	if (t->cleaning)
 		return;
 	t->cleaning = true;
+	if (network_remove_task(t, &e) < 0)
+		log_error("task=%s: %s", t->id, e.msg); /* the next sweep tries again */
 	r = removal_new(t->agent, t->id, is_clean);
 	removal_add(r, runtime_cgroup_remove, task_cgroup(t));
 	removal_add(r, removal_of_tree, xasprintf("%s/volumes", dir));
@@ -334,6 +337,7 @@ static struct task *new_task(struct agent *a, const char *arn)
 
 	t->agent = a;
 	t->ids = ID_VIEW_NONE;
+	t->netns_fd = -1;
 	t->id = xstrdup(slash ? slash + 1 : arn);
 	(void)map_put(&a->tasks, t->id, t);
 	return t;
@@ -370,6 +374,7 @@ void task_free(struct task *t)
 		container_done(&t->containers[i]);
 	}
 	ids_close(&t->ids);
+	close_fd(&t->netns_fd);
 	arena_done(&t->arena);
 	free(t->id);
 	free(t);
@@ -436,7 +441,8 @@ static void take_new(struct agent *a, const struct ecs_node_task *wanted)
 		task_stop(t, "TaskFailedToStart", e.msg);
 	if (str_eq(wanted->desired_status, "STOPPED"))
 		task_stop(t, wanted->stop_code, wanted->stopped_reason);
-	else if (!str_eq(wanted->last_status, "PENDING"))
+	else if (!str_eq(wanted->last_status, "PENDING") &&
+		 !str_eq(wanted->last_status, "PROVISIONING"))
 		task_stop(t, "TaskFailedToStart",
 			  "Task was lost: its container instance does not know it");
 	task_note(t);

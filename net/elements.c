@@ -268,22 +268,21 @@ static int list_elements(struct netlink *nl, const char *table, struct differenc
 	return netlink_dump(nl, &b, &dump, e);
 }
 
-int elements_reconcile(struct netlink *nl, const char *table, enum element_set set,
-		       const struct items *wanted, struct err *e)
+int elements_compare(struct netlink *nl, const char *table, enum element_set set,
+		     const struct items *wanted, struct batch *b, struct err *e)
 {
 	__attribute__((cleanup(difference_done))) struct difference d = {
 		.set = &elements_sets[set],
 		.wanted = wanted,
 		.there = xcalloc(wanted->count + 1, sizeof(bool))};
 	auto_items struct items missing = {0};
-	auto_batch struct batch b = BATCH_INIT;
 
 	if (list_elements(nl, table, &d, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < wanted->count; i++)
 		if (!d.there[i])
 			items_add(&missing, &wanted->items[i]);
-	elements_change(&b, NFT_MSG_DELSETELEM, table, set, d.strays.items, d.strays.count);
-	elements_change(&b, NFT_MSG_NEWSETELEM, table, set, missing.items, missing.count);
-	return netlink_commit(nl, &b, 0, e);
+	elements_change(b, NFT_MSG_DELSETELEM, table, set, d.strays.items, d.strays.count);
+	elements_change(b, NFT_MSG_NEWSETELEM, table, set, missing.items, missing.count);
+	return 0;
 }

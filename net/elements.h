@@ -65,6 +65,9 @@ void elements_change(struct batch *b, unsigned msg, const char *table, enum elem
 void elements_change_endpoints(struct batch *b, unsigned msg, const char *table,
 			       const struct endpoint *endpoints, size_t count);
 
-/* Make the elements of a set of the table the wanted ones, sorted; what is right is not touched. */
-int elements_reconcile(struct netlink *nl, const char *table, enum element_set set,
-		       const struct items *wanted, struct err *e);
+/*
+ * Put into a batch what makes the elements of a set of the table the wanted ones,
+ * which are sorted.  What is right is not touched.
+ */
+int elements_compare(struct netlink *nl, const char *table, enum element_set set,
+		     const struct items *wanted, struct batch *b, struct err *e);

@@ -599,22 +599,35 @@ int firewall_drop(const struct firewall *f, const struct endpoint *ep, struct er
 	return netlink_commit(f->nl, &b, ENOENT, e); /* ENOENT: the table is gone */
 }
 
+static int compare_set(const struct firewall *f, enum element_set set,
+		       const struct endpoint *endpoints, size_t count, struct batch *b,
+		       struct err *e)
+{
+	auto_items struct items wanted = {0};
+
+	if (set < ELEMENTS_OF_POLICY) {
+		elements_of(set, endpoints, count, &wanted);
+		items_sort(&wanted);
+	} else {
+		policy_elements(f->policy, set, &wanted);
+	}
+	return elements_compare(f->nl, f->name->table, set, &wanted, b, e);
+}
+
+/* In one transaction: what a number means, and what it may do, changes at once. */
 int firewall_reconcile(const struct firewall *f, const struct endpoint *endpoints, size_t count,
 		       struct err *e)
 {
-	for (enum element_set set = 0; set < ELEMENT_SETS; set++) {
-		auto_items struct items wanted = {0};
+	enum element_set end = f->policy->told ? ELEMENT_SETS : ELEMENTS_OF_POLICY;
+	auto_batch struct batch b = BATCH_INIT;
 
-		if (set < ELEMENTS_OF_POLICY) {
-			elements_of(set, endpoints, count, &wanted);
-			items_sort(&wanted);
-		} else {
-			policy_elements(f->policy, set, &wanted);
-		}
-		if (elements_reconcile(f->nl, f->name->table, set, &wanted, e) < 0)
+	for (enum element_set set = 0; set < end; set++)
+		if (compare_set(f, set, endpoints, count, &b, e) < 0)
 			return -e->code;
-	}
-	policy_reconciled(f->policy);
+	if (netlink_commit(f->nl, &b, 0, e) < 0)
+		return -e->code;
+	if (f->policy->told)
+		policy_reconciled(f->policy);
 	return 0;
 }
 

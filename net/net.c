@@ -287,7 +287,7 @@ static int secure(struct net *net, const struct endpoint *ep, struct err *e)
 			policy_add_local(&net->policy, &ep->own[v6]);
 	if (firewall_add(&firewall, ep, e) < 0)
 		return -e->code;
-	return firewall_apply_policy(&firewall, e);
+	return net->policy.told ? firewall_apply_policy(&firewall, e) : 0;
 }
 
 /* Kernel and file; the endpoint is not in our list yet. */
@@ -431,5 +431,8 @@ int net_groups_commit(struct net *net, struct err *e)
 {
 	const struct firewall firewall = net_firewall(net);
 
-	return firewall_apply_policy(&firewall, e);
+	if (net->policy.told)
+		return firewall_apply_policy(&firewall, e);
+	net->policy.told = true;
+	return net_settle_host(net, e);
 }

@@ -191,7 +191,9 @@ int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct
 /*
  * Make a group known or replace it, change its members, forget it.  Nothing of
  * that reaches the kernel before net_groups_commit(), which sends what changed
- * in one transaction; connections that are open go on.  -EINVAL: something of
+ * in one transaction; connections that are open go on.  The first one after
+ * net_open() makes the kernel agree with what is known, whatever it had from
+ * before; until then it is left as it is.  -EINVAL: something of
  * the group is not what it should be, and nothing was changed.  -ENOENT: members
  * of a group that is not known.
  */

@@ -25,6 +25,11 @@ struct policy {
 	struct map locals;          /* addresses with an interface here, as text */
 	struct member *first_dirty; /* the kernel has another identity of it */
 	uint32_t last_number;
+	/*
+	 * The groups were told.  Before, the kernel may have them from a process
+	 * that ended, and is left alone.
+	 */
+	bool told;
 	bool stale; /* rules or identities changed since the last compilation */
 	/* By set: what the kernel has.  Those of identities are in the members. */
 	struct items applied[ELEMENT_SETS];

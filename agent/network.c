@@ -1,0 +1,259 @@
+/* agent/network.c - networks of containers and tasks, and security groups
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * In mode bridge each container has an endpoint of its own, with its host
+ * ports.  In awsvpc the task has one, with the address that the server chose;
+ * the first container makes it and all of them are in it.  Whoever is in a
+ * network keeps it: after a restart it is found through one of them.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/internal.h"
+#include "base/auto.h"
+#include "base/log.h"
+#include "base/text.h"
+
+static const char *mode_of(const struct task *t)
+{
+	return t->wanted.definition.network_mode;
+}
+
+static bool is_awsvpc(const struct task *t)
+{
+	return str_eq(mode_of(t), "awsvpc");
+}
+
+/* ---- of a container ---- */
+
+static int make_own(struct container *c, struct container_network *ret, struct err *e)
+{
+	const struct js_list *mappings = &c->def->port_mappings;
+	struct net_port ports[NET_PORTS_MAX];
+	struct net_request request = {.id = c->id, .mode = NET_BRIDGE, .ports = ports};
+
+	if (str_eq(mode_of(c->task), "none") || c->def->disable_networking)
+		request.mode = NET_NONE;
+	for (size_t i = 0; i < mappings->count && i < NET_PORTS_MAX; i++) {
+		const struct ecs_port_mapping *p = JS_AT(*mappings, struct ecs_port_mapping, i);
+
+		ports[request.port_count++] = (struct net_port){
+			.container_port = (uint16_t)p->container_port,
+			.host_port = (uint16_t)p->host_port,
+			.protocol = str_eq(p->protocol, "udp") ? NET_UDP : NET_TCP};
+	}
+	if (net_attach(c->task->agent->net, &request, &ret->endpoint, e) < 0)
+		return -e->code;
+	ret->netns_fd = ret->endpoint.netns_fd;
+	return 0;
+}
+
+/* ---- of a task ---- */
+
+static int read_address(const char *address, const char *prefix, struct net_request *r,
+			struct err *e)
+{
+	struct ip_prefix a, p;
+
+	if (!address || !*address)
+		return 0;
+	if (!ip_address_parse(address, &a) || !prefix || !ip_prefix_parse(prefix, &p))
+		return err_set(e, EINVAL, "address %.60s in %.60s", address, prefix ? prefix : "");
+	r->addresses[a.v6] = a;
+	r->vpc[a.v6] = p;
+	return 0;
+}
+
+/* By a container that is in it: the task's network of before a restart. */
+static int join_running(const struct task *t)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		const struct container *c = &t->containers[i];
+		auto_free char *path = xasprintf("/proc/%d/ns/net", (int)c->pid);
+		int fd;
+
+		if (!c->in_keeper || !c->pid || c->phase >= PHASE_STOPPED)
+			continue;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0)
+			return fd;
+	}
+	return -1;
+}
+
+static int attach_task(struct task *t, struct err *e)
+{
+	const struct ecs_node_interface *n = t->wanted.network_interface;
+	auto_endpoint struct net_endpoint endpoint = NET_ENDPOINT_NONE;
+	struct net_request request = {.id = t->id, .mode = NET_AWSVPC};
+
+	if (!n)
+		return err_set(e, EINVAL, "the task came without a network interface");
+	if (read_address(n->address, n->vpc, &request, e) < 0 ||
+	    read_address(n->address6, n->vpc6, &request, e) < 0 ||
+	    net_attach(t->agent->net, &request, &endpoint, e) < 0)
+		return -e->code;
+	t->netns_fd = take_fd(endpoint.netns_fd);
+	return 0;
+}
+
+static int make_shared(struct task *t, struct container_network *ret, struct err *e)
+{
+	if (t->netns_fd < 0 && (t->netns_fd = join_running(t)) < 0 &&
+	    (net_detach(t->agent->net, t->id, e) < 0 || attach_task(t, e) < 0))
+		return -e->code;
+	if (net_find(t->agent->net, t->id, &ret->endpoint, e) != 0)
+		return err_set(e, ENOENT, "the network of the task is not there");
+	ret->netns_fd = t->netns_fd;
+	return 0;
+}
+
+int network_make(struct container *c, struct container_network *ret, struct err *e)
+{
+	*ret = (struct container_network)NETWORK_NONE;
+	if (str_eq(mode_of(c->task), "host"))
+		return 0;
+	ret->has_endpoint = true;
+	return is_awsvpc(c->task) ? make_shared(c->task, ret, e) : make_own(c, ret, e);
+}
+
+int network_remove(const struct container *c, struct err *e)
+{
+	return net_detach(c->task->agent->net, c->id, e);
+}
+
+int network_remove_task(struct task *t, struct err *e)
+{
+	close_fd(&t->netns_fd);
+	return net_detach(t->agent->net, t->id, e);
+}
+
+const char **network_live(const struct agent *a, size_t *ret_count)
+{
+	const char **live = xcalloc(a->containers.count + a->tasks.count + 1, sizeof(*live));
+	struct container *c;
+	struct task *t;
+	size_t count = 0;
+
+	for (size_t i = 0; map_next(&a->containers, &i, &c);)
+		if (c->in_keeper && c->phase < PHASE_CLEAN)
+			live[count++] = c->id;
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
+		if (is_awsvpc(t) && !t->clean && !task_is_over(t))
+			live[count++] = t->id;
+	*ret_count = count;
+	return live;
+}
+
+/* ---- security groups ---- */
+
+static int set_group(struct agent *a, const struct ecs_node_group *g, struct err *e)
+{
+	auto_free struct net_rule *rules = xcalloc(g->rules.count + 1, sizeof(*rules));
+	const struct net_group group = {.id = g->group_id,
+					.rules = rules,
+					.rule_count = g->rules.count,
+					.members = {.joined = (const char *const *)g->members.items,
+						    .joined_count = g->members.count}};
+
+	for (size_t i = 0; i < g->rules.count; i++) {
+		const struct ecs_node_rule *r = JS_AT(g->rules, struct ecs_node_rule, i);
+
+		rules[i] = (struct net_rule){.egress = r->egress,
+					     .protocol = (int)r->protocol,
+					     .from_port = (int)r->from_port,
+					     .to_port = (int)r->to_port,
+					     .group = r->group};
+		if (!r->group && (!r->cidr || !ip_prefix_parse(r->cidr, &rules[i].prefix)))
+			return err_set(e, EINVAL, "security group %s: rule %zu: '%.60s'",
+				       g->group_id, i, r->cidr ? r->cidr : "");
+	}
+	return net_group_set(a->net, &group, e);
+}
+
+static int take_group(struct agent *a, const struct ecs_node_group *g, struct err *e)
+{
+	if (g->gone) {
+		net_group_remove(a->net, g->group_id);
+		return records_drop_group(a->records, g->group_id, e);
+	}
+	if (set_group(a, g, e) < 0)
+		return -e->code;
+	return records_put_group(a->records, g, e);
+}
+
+static int take_change(struct agent *a, const struct ecs_node_membership *m, struct err *e)
+{
+	const struct net_members members = {.joined = (const char *const *)m->joined.items,
+					    .joined_count = m->joined.count,
+					    .left = (const char *const *)m->left.items,
+					    .left_count = m->left.count};
+
+	if (net_group_change(a->net, m->group_id, &members, e) < 0)
+		return -e->code;
+	return records_change_members(a->records, m, e);
+}
+
+struct stale {
+	const struct ecs_node_groups *full;
+	struct agent *agent;
+	struct arena arena;
+	struct js_strings ids;
+	size_t capacity;
+};
+
+static int note_stale(void *ctx, const struct ecs_node_group *g, struct err *e)
+{
+	struct stale *s = ctx;
+
+	(void)e;
+	for (size_t i = 0; i < s->full->groups.count; i++)
+		if (str_eq(JS_AT(s->full->groups, struct ecs_node_group, i)->group_id, g->group_id))
+			return 0;
+	s->ids.items = xgrow(s->ids.items, s->ids.count, &s->capacity, sizeof(char *));
+	s->ids.items[s->ids.count++] = arena_strdup(&s->arena, g->group_id);
+	return 0;
+}
+
+/* What is not in the full list should not be. */
+static int drop_others(struct agent *a, const struct ecs_node_groups *full, struct err *e)
+{
+	struct stale s = {.full = full, .agent = a};
+	int r = records_each_group(a->records, note_stale, &s, e);
+
+	for (size_t i = 0; r == 0 && i < s.ids.count; i++) {
+		const struct ecs_node_group gone = {.group_id = s.ids.items[i], .gone = true};
+
+		r = take_group(a, &gone, e);
+	}
+	free(s.ids.items);
+	arena_done(&s.arena);
+	return r;
+}
+
+int network_take_groups(struct agent *a, const struct ecs_node_groups *message, struct err *e)
+{
+	if (message->full && drop_others(a, message, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < message->groups.count; i++)
+		if (take_group(a, JS_AT(message->groups, struct ecs_node_group, i), e) < 0)
+			return -e->code;
+	for (size_t i = 0; i < message->changes.count; i++)
+		if (take_change(a, JS_AT(message->changes, struct ecs_node_membership, i), e) < 0)
+			return -e->code;
+	return net_groups_commit(a->net, e);
+}
+
+static int load_group(void *ctx, const struct ecs_node_group *g, struct err *e)
+{
+	return set_group(ctx, g, e);
+}
+
+int network_load_groups(struct agent *a, struct err *e)
+{
+	if (records_each_group(a->records, load_group, a, e) < 0)
+		return -e->code;
+	return net_groups_commit(a->net, e);
+}

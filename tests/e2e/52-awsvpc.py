@@ -1,0 +1,234 @@
+#!/usr/bin/python3
+# tests/e2e/52-awsvpc.py - tasks with network interfaces of their own, by the real aws command
+# SPDX-License-Identifier: Apache-2.0
+
+import json
+import os
+import subprocess
+import urllib.request
+
+from berth import BUILD, Census, Daemon, Registry, contains, equal, main, run, wait_for
+
+census = Census()
+registry = Registry().__enter__()
+IMAGE = registry.demo()
+daemon = Daemon().start()
+ec2 = daemon.boto("ec2")
+ecs = daemon.boto("ecs")
+
+# A block that others on this host seldom have.
+BLOCK = f"10.{64 + os.getpid() % 128}"
+VPC = ec2.create_vpc(CidrBlock=BLOCK + ".0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
+BLOCK6 = VPC["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("::/56", "")
+SUBNET = ec2.create_subnet(VpcId=VPC["VpcId"], CidrBlock=BLOCK + ".0.0/24")["Subnet"]["SubnetId"]
+SUBNET6 = ec2.create_subnet(VpcId=VPC["VpcId"], CidrBlock=BLOCK + ".1.0/24",
+                            Ipv6CidrBlock=BLOCK6 + "::/64")["Subnet"]["SubnetId"]
+
+
+def cleanup():
+    daemon.destroy()
+    registry.__exit__()
+    census.check()
+
+
+def group(name, *ingress):
+    made = ec2.create_security_group(GroupName=name, Description=name, VpcId=VPC["VpcId"])["GroupId"]
+    if ingress:
+        ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=list(ingress))
+    return made
+
+
+def tcp(port, *groups, **source):
+    if groups:
+        source["UserIdGroupPairs"] = [dict(GroupId=g) for g in groups]
+    return dict(IpProtocol="tcp", FromPort=port, ToPort=port, **source)
+
+
+ANY = dict(IpRanges=[dict(CidrIp="0.0.0.0/0")])
+
+
+def start(containers, *groups, subnet=SUBNET, family="v"):
+    containers = [dict(dict(memory=32, image=IMAGE, stopTimeout=2), **c) for c in containers]
+    ecs.register_task_definition(family=family, networkMode="awsvpc", containerDefinitions=containers)
+    reply = ecs.run_task(taskDefinition=family, networkConfiguration=dict(
+        awsvpcConfiguration=dict(subnets=[subnet], securityGroups=list(groups))))
+    equal(reply["failures"], [])
+    return reply["tasks"][0]["taskArn"]
+
+
+def web(*groups, **more):
+    return start([dict(name="web", portMappings=[dict(containerPort=80)])], *groups, **more)
+
+
+def address_of(task, member="privateIpv4Address"):
+    return task["containers"][0]["networkInterfaces"][0][member]
+
+
+def detail(task, name):
+    return {d["name"]: d["value"] for d in task["attachments"][0]["details"]}.get(name)
+
+
+def sh(arn, script):
+    """A script in the network of a task: from the host, in the namespace of its first process."""
+    return subprocess.run(["nsenter", f"--net=/proc/{pid_of(arn)}/ns/net", "sh", "-c", script],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+def pid_of(arn):
+    states = json.loads(run(os.path.join(BUILD, "berth-oci"), "--root", daemon.root + "/run/berth/oci", "list",
+                            "--format", "json").stdout)
+    task = arn.split("/")[-1]
+    return next(s["pid"] for s in states if s["id"].startswith(task) and s["status"] == "running")
+
+
+def fetches(arn, address, port=80):
+    host = f"[{address}]" if ":" in address else address
+    p = sh(arn, f"exec timeout 2 busybox wget -q -O - http://{host}:{port}/")
+    return "Hello from Berth" in p.stdout
+
+
+def stop(*arns):
+    for arn in arns:
+        ecs.stop_task(task=arn)
+    for arn in arns:
+        daemon.wait_stopped(arn)
+
+
+def test_a_task_has_an_interface_as_ecs_shows_it():
+    g = group("shown", tcp(80, **ANY))
+    definition = [dict(name="web", image=IMAGE, memory=32, portMappings=[dict(containerPort=80)])]
+    daemon.aws("ecs", "register-task-definition", "--family", "shown", "--network-mode", "awsvpc",
+               "--container-definitions", json.dumps(definition))
+    equal(daemon.aws("ecs", "describe-task-definition", "--task-definition", "shown")["taskDefinition"]
+          ["containerDefinitions"][0]["portMappings"][0]["hostPort"], 80)
+    reply = daemon.aws("ecs", "run-task", "--task-definition", "shown", "--network-configuration",
+                       f"awsvpcConfiguration={{subnets=[{SUBNET}],securityGroups=[{g}]}}")
+    task = reply["tasks"][0]
+    equal((task["lastStatus"], task["attachments"][0]["status"]), ("PROVISIONING", "PRECREATED"))
+    task = daemon.wait_status(task["taskArn"], "RUNNING")
+    equal(task["attachments"][0]["status"], "ATTACHED")
+    equal(task["containers"][0]["networkBindings"], [])
+    address = address_of(task)
+    assert address.startswith(BLOCK + ".0."), address
+    equal(detail(task, "privateIPv4Address"), address)
+    eni = daemon.aws("ec2", "describe-network-interfaces", "--network-interface-ids",
+                     detail(task, "networkInterfaceId"))["NetworkInterfaces"][0]
+    equal((eni["PrivateIpAddress"], eni["MacAddress"], eni["SubnetId"], eni["Status"], [x["GroupId"] for x in eni["Groups"]]),
+          (address, detail(task, "macAddress"), SUBNET, "in-use", [g]))
+    inside = sh(task["taskArn"], "ip -o addr show eth0; ip link show eth0").stdout
+    contains(inside, address + "/32")
+    contains(inside, eni["MacAddress"])
+    with urllib.request.urlopen(f"http://{address}/", timeout=5) as r:
+        contains(r.read().decode(), "Hello from Berth")
+    stop(task["taskArn"])
+    equal(daemon.task(task["taskArn"])["attachments"][0]["status"], "DELETED")
+    equal(ec2.describe_network_interfaces()["NetworkInterfaces"], [])
+
+
+def test_containers_of_a_task_share_its_network():
+    g = group("shared")
+    script = ("busybox wget -q -O /tmp/page http://127.0.0.1:80/ || exit 3; grep -q Hello /tmp/page || exit 4;"
+              "busybox ip -o -4 addr show eth0; hostname; cat /etc/hosts")
+    loop = f"i=0; while [ $i -lt 100 ]; do if ({script}); then exit 0; fi; i=$((i+1)); busybox usleep 50000; done; exit 5"
+    arn = start([dict(name="web", portMappings=[dict(containerPort=80)]),
+                 dict(name="probe", essential=False, entryPoint=["/bin/sh", "-c"], command=[loop])], g)
+
+    def ended():
+        return next((c for c in daemon.task(arn)["containers"] if c["name"] == "probe" and "exitCode" in c), None)
+    equal(wait_for(ended, 60, "the probe's end")["exitCode"], 0)
+    task = daemon.task(arn)
+    address = address_of(task)
+    out = daemon.berth("logs", arn.split("/")[-1]).stdout
+    contains(out, address + "/32")
+    contains(out, "ip-" + address.replace(".", "-") + ".ec2.internal")
+    equal({c["networkInterfaces"][0]["privateIpv4Address"] for c in task["containers"]}, {address})
+    stop(arn)
+
+
+def test_groups_say_who_may_talk_to_whom_and_change_while_tasks_run():
+    client, server = group("client"), group("server")
+    ec2.authorize_security_group_ingress(GroupId=server, IpPermissions=[tcp(80, client)])
+    a, b, c = web(client), web(server), web(group("other"))
+    address = {t: address_of(daemon.wait_status(t, "RUNNING")) for t in (a, b, c)}
+    assert fetches(a, address[b])
+    assert not fetches(c, address[b]) and not fetches(b, address[a])
+    ec2.authorize_security_group_ingress(GroupId=server, IpPermissions=[
+        dict(IpProtocol="-1", IpRanges=[dict(CidrIp=address[c] + "/32")])])
+    wait_for(lambda: fetches(c, address[b]), 10, "the new rule")
+    ec2.revoke_security_group_ingress(GroupId=server, IpPermissions=[tcp(80, client)])
+    wait_for(lambda: not fetches(a, address[b]), 10, "the end of the old rule")
+    ec2.revoke_security_group_egress(GroupId=ec2.describe_security_groups(
+        Filters=[dict(Name="group-name", Values=["other"])])["SecurityGroups"][0]["GroupId"],
+        IpPermissions=[dict(IpProtocol="-1", **ANY)])
+    wait_for(lambda: not fetches(c, address[b]), 10, "no way out")
+    stop(a, b, c)
+
+
+def test_ipv6_is_there_where_the_subnet_has_it():
+    g = group("six", tcp(80, Ipv6Ranges=[dict(CidrIpv6="::/0")]))
+    a, b = web(g, subnet=SUBNET6), web(g, subnet=SUBNET6)
+    tasks = [daemon.wait_status(t, "RUNNING") for t in (a, b)]
+    six = address_of(tasks[1], "ipv6Address")
+    assert six.startswith(BLOCK6), six
+    equal(detail(tasks[1], "ipv6Address"), six)
+    assert fetches(a, six)
+    assert not fetches(a, address_of(tasks[1]))
+    stop(a, b)
+
+
+def test_tasks_and_rules_outlive_agent_and_server():
+    g = group("lasting", tcp(80, **ANY))
+    a, b = web(g), web(g)
+    address = address_of(daemon.wait_status(b, "RUNNING"))
+    daemon.wait_status(a, "RUNNING")
+    assert fetches(a, address)
+    daemon.kill()
+    assert fetches(a, address)
+    daemon.start()
+    assert fetches(a, address)
+    stop(a)
+    c = web(g)
+    daemon.wait_status(c, "RUNNING")
+    assert fetches(c, address)
+    ec2.revoke_security_group_ingress(GroupId=g, IpPermissions=[tcp(80, **ANY)])
+    wait_for(lambda: not fetches(c, address), 10, "the end of the rule")
+    stop(b, c)
+
+
+def test_many_tasks_have_addresses_of_their_own_and_none_comes_at_once_again():
+    g = group("many", tcp(80, **ANY))
+    arns = [web(g) for _ in range(12)]
+    addresses = [address_of(daemon.wait_status(t, "RUNNING")) for t in arns]
+    equal(len(set(addresses)), 12)
+    for other in addresses[1:]:
+        assert fetches(arns[0], other), other
+    stop(*arns)
+    again = web(g)
+    assert address_of(daemon.wait_status(again, "RUNNING")) not in addresses
+    stop(again)
+
+
+def test_what_ecs_refuses_is_refused_in_its_words():
+    import botocore.exceptions
+    g = group("refusing")
+    ecs.register_task_definition(family="plain", containerDefinitions=[dict(name="c", image=IMAGE, memory=32)])
+    ecs.register_task_definition(family="vpc", networkMode="awsvpc",
+                                 containerDefinitions=[dict(name="c", image=IMAGE, memory=32)])
+    for definition, configuration, says in [
+            ("vpc", None, "Network Configuration must be provided when networkMode 'awsvpc' is specified."),
+            ("plain", dict(subnets=[SUBNET]), "Network Configuration is not valid for the given networkMode"),
+            ("vpc", dict(subnets=["subnet-0"]), "InvalidSubnetID.NotFound"),
+            ("vpc", dict(subnets=[SUBNET], securityGroups=["sg-0"]), "InvalidGroup.NotFound"),
+            ("vpc", dict(subnets=[SUBNET], securityGroups=[g] * 6), "at most 5")]:
+        more = dict(networkConfiguration=dict(awsvpcConfiguration=configuration)) if configuration else {}
+        try:
+            ecs.run_task(taskDefinition=definition, **more)
+        except botocore.exceptions.ClientError as e:
+            equal(e.response["Error"]["Code"], "InvalidParameterException")
+            contains(e.response["Error"]["Message"], says)
+        else:
+            raise AssertionError(f"{definition} {configuration} was accepted")
+
+
+if __name__ == "__main__":
+    main()
