@@ -82,6 +82,11 @@ void block_format(const struct block *b, char ret[BLOCK_TEXT_MAX])
 	(void)snprintf(ret + len, BLOCK_TEXT_MAX - len, "/%u", b->prefix);
 }
 
+struct block block_of_vpc(const struct ip_prefix *vpc)
+{
+	return (struct block){.base = ip_v4(vpc), .prefix = vpc->length};
+}
+
 bool block_overlaps(const struct block *a, const struct block *b)
 {
 	uint32_t mask = mask_of(a->prefix < b->prefix ? a->prefix : b->prefix);

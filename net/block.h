@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/ip.h"
 
 #define BLOCK_TEXT_MAX   20 /* "255.255.255.255/32" and a NUL */
 #define BLOCK_PREFIX_MIN 12
@@ -23,6 +24,9 @@ struct block {
 /* "10.9.0.0/16": no bit set behind the prefix, /12 to /28. */
 int block_parse(const char *text, struct block *ret, struct err *e);
 void block_format(const struct block *b, char ret[BLOCK_TEXT_MAX]);
+
+/* An IPv4 prefix as a block; one of length 0 is none. */
+struct block block_of_vpc(const struct ip_prefix *vpc);
 
 bool block_overlaps(const struct block *a, const struct block *b);
 bool block_holds(const struct block *b, uint32_t address);

@@ -272,7 +272,15 @@ int host_reclaim(const struct host *h, const struct block *block, struct err *e)
 	return claim(h, &p, block, e);
 }
 
-int host_release(const struct host *h, const struct block *keep, struct err *e)
+static bool is_kept(const struct block *keep, size_t count, uint32_t gateway)
+{
+	for (size_t i = 0; i < count; i++)
+		if (block_gateway(&keep[i]) == gateway)
+			return true;
+	return false;
+}
+
+int host_release(const struct host *h, const struct block *keep, size_t count, struct err *e)
 {
 	auto_picture struct picture p = {0};
 	auto_batch struct batch b = BATCH_INIT;
@@ -282,7 +290,7 @@ int host_release(const struct host *h, const struct block *keep, struct err *e)
 	for (size_t i = 0; i < p.address_count; i++) {
 		uint32_t gateway = p.addresses[i].address;
 
-		if (!is_our_claim(h, &p.addresses[i]) || (keep && gateway == block_gateway(keep)))
+		if (!is_our_claim(h, &p.addresses[i]) || is_kept(keep, count, gateway))
 			continue;
 		for (size_t k = 0; k < p.route_count; k++)
 			if (p.routes[k].protocol == LINK_ROUTE_PROTOCOL &&

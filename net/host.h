@@ -8,6 +8,7 @@
  * is.  Then the whole block is made unreachable, so that packets for addresses
  * without a task do not leave by the default route, and so that others (Docker,
  * another Berth) see that the block is taken.  Tasks' /32 routes go before it.
+ * A VPC whose addresses tasks have is claimed in the same way.
  *
  * Forwarding is on or off for the whole host.  When it was off we turn it on,
  * and keep the links that were there from becoming a router between
@@ -34,8 +35,8 @@ int host_claim(const struct host *h, const struct block *wanted, struct block *r
 /* Make the claim whole again: gateway and route. Fails as host_claim(). */
 int host_reclaim(const struct host *h, const struct block *block, struct err *e);
 
-/* Take back every claim under our label but that of 'keep' (NULL: none). */
-int host_release(const struct host *h, const struct block *keep, struct err *e);
+/* Take back every claim under our label but those of 'keep'. */
+int host_release(const struct host *h, const struct block *keep, size_t count, struct err *e);
 
 int host_forwarding(bool v6, bool *ret, struct err *e);
 int host_set_forwarding(bool v6, bool on, struct err *e);

@@ -328,12 +328,27 @@ static int forward_ipv6(struct net *net, const struct endpoint *ep, struct err *
 	return forwarding ? 0 : net_forward(net, true, e);
 }
 
+/* The sweep gives it back when its last endpoint is gone. */
+static int claim_vpc(struct net *net, const struct endpoint *ep, struct err *e)
+{
+	const struct host host = net_host(net);
+	const struct block vpc = block_of_vpc(&ep->vpc[0]);
+
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		if (net->endpoints[i].vpc[0].length &&
+		    ip_prefix_overlaps(&net->endpoints[i].vpc[0], &ep->vpc[0]))
+			return 0; /* VPCs do not overlap: it is the same */
+	if (vpc.prefix && host_reclaim(&host, &vpc, e) < 0)
+		return err_wrap(e, "VPC");
+	return 0;
+}
+
 static int build(struct net *net, const struct endpoint *ep, int *ret_netns_fd, struct err *e)
 {
 	const struct firewall firewall = net_firewall(net);
 
-	if (state_write_endpoint(&net->state, ep, e) < 0 || forward_ipv6(net, ep, e) < 0 ||
-	    (ep->mode == NET_AWSVPC && secure(net, ep, e) < 0) ||
+	if (state_write_endpoint(&net->state, ep, e) < 0 || claim_vpc(net, ep, e) < 0 ||
+	    forward_ipv6(net, ep, e) < 0 || (ep->mode == NET_AWSVPC && secure(net, ep, e) < 0) ||
 	    make_network(net, ep, ret_netns_fd, e) < 0 ||
 	    (ep->port_count && firewall_add(&firewall, ep, e) < 0))
 		return -e->code;

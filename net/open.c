@@ -50,7 +50,8 @@ static int settle_block(struct net *net, const struct block *wanted, struct err 
 		return host_reclaim(&host, &net->host.block, e);
 	if (known && check_change(net, wanted, e) < 0)
 		return -e->code;
-	if (host_release(&host, NULL, e) < 0 || host_claim(&host, wanted, &net->host.block, e) < 0)
+	if (host_release(&host, NULL, 0, e) < 0 ||
+	    host_claim(&host, wanted, &net->host.block, e) < 0)
 		return -e->code;
 	return state_write_host(&net->state, &net->host, e);
 }
@@ -317,14 +318,41 @@ static int sweep_links(struct net *net, struct err *e)
 	return link_delete(&net->route, links, orphans, e);
 }
 
-int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e)
+/* The blocks that we should have: the host's own, and the VPCs of the living; malloc'ed. */
+static struct block *blocks_in_use(const struct net *net, size_t *ret_count)
+{
+	struct block *blocks = xcalloc(net->endpoint_count + 1, sizeof(*blocks));
+
+	blocks[0] = net->host.block;
+	*ret_count = 1;
+	for (size_t i = 0; i < net->endpoint_count; i++) {
+		const struct block vpc = block_of_vpc(&net->endpoints[i].vpc[0]);
+		bool known = !vpc.prefix;
+
+		for (size_t n = 0; n < *ret_count; n++)
+			known |= same_block(&blocks[n], &vpc);
+		if (!known)
+			blocks[(*ret_count)++] = vpc;
+	}
+	return blocks;
+}
+
+static int settle_blocks(struct net *net, struct err *e)
 {
 	const struct host host = net_host(net);
+	size_t count;
+	auto_free struct block *blocks = blocks_in_use(net, &count);
 
-	if (take_down_dead(net, live_ids, count, e) < 0 ||
-	    host_reclaim(&host, &net->host.block, e) < 0 ||
-	    host_release(&host, &net->host.block, e) < 0 || net_settle_host(net, e) < 0 ||
-	    sweep_links(net, e) < 0)
+	for (size_t i = 0; i < count; i++)
+		if (host_reclaim(&host, &blocks[i], e) < 0)
+			return -e->code;
+	return host_release(&host, blocks, count, e);
+}
+
+int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e)
+{
+	if (take_down_dead(net, live_ids, count, e) < 0 || settle_blocks(net, e) < 0 ||
+	    net_settle_host(net, e) < 0 || sweep_links(net, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -377,7 +405,7 @@ int net_destroy(struct net *net, struct err *e)
 	for (size_t i = 0; i < net->endpoint_count; i++)
 		conntrack_forget_endpoint(&net->conntrack, &net->endpoints[i]);
 	if (firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
-	    host_release(&host, NULL, e) < 0 || restore_forwarding(net, false, e) < 0 ||
+	    host_release(&host, NULL, 0, e) < 0 || restore_forwarding(net, false, e) < 0 ||
 	    restore_forwarding(net, true, e) < 0)
 		return err_wrap(e, "remove networks of %s", net->name.table);
 	return state_clear(&net->state, e);

@@ -60,6 +60,29 @@ def addresses_that_are_taken_or_elsewhere_are_refused(lab):
     assert our_routes(host) == ["10.7.0.9"]
 
 
+def a_vpc_is_claimed_as_long_as_somebody_has_its_addresses(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    host.run("ip route add 10.7.64.0/24 via 10.99.0.2")
+    try:
+        attach(net, "a", 9)
+    except Refused as e:
+        assert "VPC: block 10.7.0.0/16 overlaps the host's route to 10.7.64.0/24" in str(e), e
+    else:
+        raise AssertionError("it was accepted")
+    assert our_routes(host) == [] and elements(host, "secured") == []
+    host.run("ip route del 10.7.64.0/24")
+    attach(net, "a", 9)
+    assert "unreachable 10.7.0.0/16" in host.run("ip route")
+    assert "10.7.0.1" in host.run("ip addr show lo")
+    host.run("ip route del unreachable 10.7.0.0/16")
+    net.say("sweep a")
+    assert "unreachable 10.7.0.0/16" in host.run("ip route")
+    net.detach("a")
+    net.say("sweep")
+    assert "10.7.0.0/16" not in host.run("ip route") and "10.7.0.1" not in host.run("ip addr show lo")
+
+
 def nothing_passes_before_the_groups_are_known(lab):
     host, client = lab.host()
     net = lab.net(host)
@@ -288,6 +311,7 @@ def after_a_crash_the_groups_are_told_again(lab):
 
 if __name__ == "__main__":
     check([an_interface_has_its_own_address_and_no_other, addresses_that_are_taken_or_elsewhere_are_refused,
+           a_vpc_is_claimed_as_long_as_somebody_has_its_addresses,
            nothing_passes_before_the_groups_are_known, who_may_talk_to_whom, ping_is_let_in_by_type_and_code,
            ipv6_has_rules_of_its_own, members_come_and_go_and_open_connections_stay,
            a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
