@@ -62,8 +62,6 @@ def missing_and_wrong(h):
         ("process.rlimits", [{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}], "soft is over hard"),
         ("process.rlimits", [{"type": "RLIMIT_CORE", "soft": 1, "hard": 1}] * 2, "a second RLIMIT_CORE"),
         ("process.oomScoreAdj", 1001, "oomScoreAdj"),
-        ("process.capabilities.bounding", ["CAP_NOSUCH"], "CAP_NOSUCH"),
-        ("process.capabilities.bounding", ["cap_chown"], "cap_chown"),
         ("process.capabilities.effective", ["CAP_CHOWN"], "effective is more than permitted"),
         ("root", None, "root.path: missing"),
         ("mounts", [{"type": "tmpfs"}], "mounts[0].destination: missing"),
