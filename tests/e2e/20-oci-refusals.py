@@ -151,7 +151,7 @@ def missing_and_wrong(h):
         ("linux.resources.rdma", {"a b": {}}, "'a b'"),
         ("linux.resources.network", {"classID": 1}, "network.classID: this host has no net_cls controller"),
         ("linux.resources.network", {"priorities": [{"name": "lo", "priority": 1}]}, "no net_prio controller"),
-        ("linux.resources.cpu", {"realtimeRuntime": 2000000, "realtimePeriod": 1000000}, "realtimeRuntime: "),
+        ("linux.resources.cpu", {"realtimeRuntime": 2000000, "realtimePeriod": 1000000}, "linux.resources.cpu.realtime"),
         ("hooks", {"prestart": [{"path": "relative"}]}, "hooks.prestart[0].path"),
         ("hooks", {"poststop": [{"path": "/x", "timeout": 0}]}, "hooks.poststop[0].timeout"),
         ("hooks", {"prestart": [{"path": "/nosuch"}]}, "/nosuch"),
