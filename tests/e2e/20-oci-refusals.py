@@ -77,7 +77,7 @@ def missing_and_wrong(h):
         ("linux.namespaces", [{"type": "pid"}] * 2, "a second pid namespace"),
         ("linux.namespaces", [{"type": "pid"}], "without a mount namespace"),
         ("linux.namespaces", [{"type": "mount"}], "hostname: without a uts namespace"),
-        ("linux.uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}], "without a new user namespace"),
+        ("linux.uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}], "without a user namespace"),
         ("linux.timeOffsets", {"boottime": {"secs": 1}}, "without a new time namespace"),
         ("linux.devices", [{"type": "x", "path": "/dev/x"}], "type 'x'"),
         ("linux.devices", [{"type": "c", "path": "/dev/x"}], "major or minor"),
