@@ -199,6 +199,7 @@ int look_at_host(struct container *c, struct err *e)
 	if (process_init(&c->process, cfg->process, &cfg->linux_, &c->filter,
 			 c->spec->io.preserve_fds, e) < 0 ||
 	    plan_user_namespace(c, e) < 0 ||
+	    process_grant(&c->process, c->ns[NS_USER].wanted, c->rt->warn, e) < 0 ||
 	    mounts_open(&c->mounts, cfg, c->state.rootfs, c->bundle_fd, c->spec->rootfs_fd,
 			c->ns_fd[NS_USER], e) < 0 ||
 	    place_name(c, e) < 0)

@@ -142,6 +142,11 @@ static int open_root(struct mount_plan *p, const struct config *c, int bundle_fd
 			return err_sys(e, "rootfs descriptor");
 	} else {
 		p->root_fd = mount_clone(bundle_fd, c->root->path, true, e);
+		if (p->root_fd == -EPERM)
+			return err_set(
+				e, EPERM,
+				"no right to mount here: that takes root, of the host or of a "
+				"user namespace with a mount namespace (podman unshare)");
 		if (p->root_fd < 0)
 			return err_wrap(e, "root.path");
 	}

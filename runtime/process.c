@@ -47,6 +47,21 @@ int process_init(struct process *x, const struct config_process *config,
 	return capability_sets_of(config->capabilities, &x->caps, e);
 }
 
+int process_grant(struct process *x, bool all_held, void (*warn)(const struct err *e),
+		  struct err *e)
+{
+	struct err doubt;
+
+	if (!capability_grant(x->config->capabilities, all_held, &x->caps, &doubt))
+		return 0;
+	if (!warn) {
+		*e = doubt;
+		return -e->code;
+	}
+	warn(&doubt);
+	return 0;
+}
+
 void process_done(struct process *x)
 {
 	arena_done(&x->arena);

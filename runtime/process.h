@@ -29,6 +29,12 @@ struct process {
 int process_init(struct process *x, const struct config_process *config,
 		 const struct config_linux *linux_, const struct filter *filter,
 		 unsigned preserve_fds, struct err *e);
+/*
+ * Do without the capabilities that cannot be given (capability_grant()); that is
+ * told to 'warn', and fails where there is nobody to be told.
+ */
+int process_grant(struct process *x, bool all_held, void (*warn)(const struct err *e),
+		  struct err *e);
 void process_done(struct process *x);
 
 /*

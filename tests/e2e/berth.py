@@ -107,8 +107,8 @@ class Daemon:
         with open(os.path.join(self.root, "etc", "berth", "berth.conf"), "w") as f:
             f.write(config)
 
-    def start(self):
-        argv = [os.path.join(BUILD, "berthd")] + ([self.role] if self.role else [])
+    def start(self, *prefix):
+        argv = [*prefix, os.path.join(BUILD, "berthd")] + ([self.role] if self.role else [])
         start = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(argv + ["--root", self.root, "--listen", self.listen()],
