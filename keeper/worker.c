@@ -88,6 +88,7 @@ static int create(const struct row *row, struct runtime *rt, const struct places
 	c.id = row->id;
 	c.bundle = row->bundle;
 	c.sibling = true;
+	c.start = row->start;
 	c.rootfs_fd = p->fd[WORKER_ROOTFS] >= 0 ? WORKER_ROOTFS : -1;
 	c.netns_fd = p->fd[WORKER_NETNS] >= 0 ? WORKER_NETNS : -1;
 	c.template_fd = p->fd[WORKER_TEMPLATE] >= 0 ? WORKER_TEMPLATE : -1;
@@ -111,19 +112,6 @@ static int start(const struct row *row, struct runtime *rt, struct err *e)
 	return r;
 }
 
-static int create_and_start(const struct row *row, struct runtime *rt, const struct places *p,
-			    pid_t *ret_pid, struct err *e)
-{
-	struct err ignored;
-
-	if (create(row, rt, p, ret_pid, e) < 0)
-		return -e->code;
-	if (!row->start || start(row, rt, e) == 0)
-		return 0;
-	(void)runtime_delete(rt, row->id, true, &ignored); /* as if it could not be created */
-	return -e->code;
-}
-
 static int remove_all(const struct row *row, struct runtime *rt, struct err *e)
 {
 	int r = runtime_delete(rt, row->id, true, e);
@@ -140,7 +128,7 @@ static int run(const struct row *row, enum keeper_command step, const struct pla
 		return -e->code;
 	switch (step) {
 	case KEEPER_CREATE:
-		return create_and_start(row, rt, p, ret_pid, e);
+		return create(row, rt, p, ret_pid, e);
 	case KEEPER_START:
 		return start(row, rt, e);
 	default:

@@ -101,6 +101,12 @@ struct runtime_create {
 	int netns_fd;
 	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
 	enum runtime_cgroups cgroups;
+	/*
+	 * Let it go at once, as by runtime_start(): nobody has to find it again first.  A
+	 * terminal that goes to io.console_fd is for the caller to take before: that
+	 * container waits.
+	 */
+	bool start;
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
 	/*
@@ -119,8 +125,8 @@ struct runtime_create {
 int runtime_template_open(int *ret_fd, struct err *e);
 
 /*
- * Make the container; its init waits for runtime_start().  *ret_pid is its pid
- * as the caller sees it.  RUNTIME_EXISTS, or an error that says which member of
+ * Make the container; its init waits for runtime_start(), unless 'start' is set.
+ * *ret_pid is its pid as the caller sees it.  RUNTIME_EXISTS, or an error that says which member of
  * config.json or which object of the host it comes from; a program that is not
  * in the root reads `exec: "x": executable file not found in $PATH`.
  */
