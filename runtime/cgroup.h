@@ -64,6 +64,9 @@ int cgroup_check_path(const char *path, struct err *e);
  */
 int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
 			 struct err *e);
+/* The same, but only named. */
+int cgroup_name_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
+			 struct err *e);
 
 /* Names it; nothing is made or opened. */
 int cgroup_init(struct cgroup *c, const struct cgroup_host *host, const char *path, struct err *e);
@@ -88,7 +91,7 @@ int cgroup_v2_fd(const struct cgroup *c);
 int cgroup_v2_open_of(const struct cgroup_host *h, pid_t pid);
 
 int cgroup_kill(struct cgroup *c, struct err *e);
-/* It is open: kill what is in it and remove it, and those above it that were made with it. */
+/* Named is enough: kill what is in it and remove it, and those above it that were made with it. */
 int cgroup_remove(struct cgroup *c, struct err *e);
 int cgroup_populated(struct cgroup *c, bool *ret, struct err *e);
 int cgroup_signal_all(struct cgroup *c, int sig, struct err *e);
