@@ -149,7 +149,7 @@ static int attach(struct container *c, struct err *e)
 	place_settle(c);
 	if (sync_say(c->sync_fd, SYNC_ATTACHED, 0, e) < 0)
 		return -e->code;
-	protect_release();
+	runtime_protect_settle();
 	return 0;
 }
 

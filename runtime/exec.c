@@ -407,7 +407,7 @@ static int spawn(struct exec *x, pid_t *ret_pid, struct err *e)
 		return -e->code;
 	close_fd(&x->report_fd);
 	close_fd(&x->exec_fd);
-	protect_release();
+	runtime_protect_settle();
 	r = sync_expect(report, SYNC_MADE, &pid, e);
 	(void)waitpid(helper, NULL, 0);
 	if (r < 0)

@@ -105,7 +105,8 @@ static int open_in_overlay(int *ret_mount_fd)
 	if (dir_fd < 0 || !is_ourselves(dir_fd, name))
 		return -1;
 	*ret_mount_fd = mount_overlay(dir_fd);
-	return *ret_mount_fd < 0 ? -1 : openat(*ret_mount_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return *ret_mount_fd < 0 ? -1
+				 : openat(*ret_mount_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
 /* ---- copy ---- */
@@ -142,7 +143,7 @@ bool protect_holds(int fd)
 	return fd >= 0 && fd == held_fd;
 }
 
-void protect_release(void)
+void runtime_protect_settle(void)
 {
 	close_fd(&held_fd);
 }
@@ -177,8 +178,7 @@ int runtime_protect_self(char *const argv[], struct err *e)
 	if (fd < 0)
 		return fd;
 	(void)snprintf(number, sizeof(number), "%d", mount_fd);
-	if (setenv(MARK, number, 1) < 0 ||
-	    (mount_fd >= 0 && fcntl(mount_fd, F_SETFD, 0) < 0))
+	if (setenv(MARK, number, 1) < 0 || (mount_fd >= 0 && fcntl(mount_fd, F_SETFD, 0) < 0))
 		return err_sys(e, "environment");
 	(void)execveat(fd, "", argv, environ, AT_EMPTY_PATH);
 	return err_sys(e, "execute our own program anew");

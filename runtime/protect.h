@@ -10,7 +10,5 @@
 /* Refuses to go on when our executable could be written to through /proc/PID/exe. */
 int protect_check(struct err *e);
 
-/* For who waits for something else anyway: the half millisecond that runtime_protect_self() owes. */
-void protect_release(void);
-/* Is it the descriptor that it owes that for?  Nobody gets it. */
+/* The descriptor that runtime_protect_settle() closes: nobody gets it. */
 bool protect_holds(int fd);

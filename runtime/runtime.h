@@ -41,8 +41,10 @@ enum {
  * copy in memory where that cannot be had), so that no process of a container
  * can write to the host's binary through /proc/PID/exe.  Returns 0 in the
  * process that is protected.  Descriptors, arguments, environment are kept.
+ * Half a millisecond is still to be waited: by create and exec, or by _settle().
  */
 int runtime_protect_self(char *const argv[], struct err *e);
+void runtime_protect_settle(void);
 
 /* Are we another user than the host's root, or root of a user namespace only? */
 bool runtime_is_rootless(void);
@@ -101,12 +103,7 @@ struct runtime_create {
 	int netns_fd;
 	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
 	enum runtime_cgroups cgroups;
-	/*
-	 * Let it go at once, as by runtime_start(): nobody has to find it again first.  A
-	 * terminal that goes to io.console_fd is for the caller to take before: that
-	 * container waits.
-	 */
-	bool start;
+	bool start;          /* at once, unless io.console_fd is to be taken first */
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
 	/*
@@ -125,10 +122,10 @@ struct runtime_create {
 int runtime_template_open(int *ret_fd, struct err *e);
 
 /*
- * Make the container; its init waits for runtime_start(), unless 'start' is set.
- * *ret_pid is its pid as the caller sees it.  RUNTIME_EXISTS, or an error that says which member of
- * config.json or which object of the host it comes from; a program that is not
- * in the root reads `exec: "x": executable file not found in $PATH`.
+ * Make the container; its init waits for runtime_start(), or starts at once.
+ * *ret_pid is its pid as the caller sees it.  RUNTIME_EXISTS, or an error that
+ * says which member of config.json or which object of the host it comes from; a
+ * program that is not there: `exec: "x": executable file not found in $PATH`.
  */
 int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
 		   struct err *e);
@@ -207,9 +204,8 @@ struct runtime_exec {
 	}
 
 /*
- * Run one more process in a running container; returns when its program has
- * been executed.  The process is a child of the caller; when the caller ends
- * first it goes to the nearest subreaper (PR_SET_CHILD_SUBREAPER).
+ * Run one more process in a running container, a child of the caller or of the
+ * nearest subreaper when that ends; returns when its program has been executed.
  * RUNTIME_ABSENT, RUNTIME_STOPPED.
  */
 int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret_pid,
@@ -289,9 +285,8 @@ struct runtime_stats {
 };
 int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e);
 
-/* ---- what Docker's users expect of a container ---- */
+/* ---- what Docker's users expect of a container; lists are static, NULL-terminated ---- */
 
-/* Static lists, NULL-terminated. */
 const char *const *runtime_default_capabilities(void);
 const char *const *runtime_all_capabilities(void); /* those that we may give */
 const char *const *runtime_default_masked_paths(void);
