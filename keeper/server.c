@@ -212,6 +212,7 @@ static void become_next_program(struct server *s)
 	struct err e;
 
 	proc_notify("RELOADING=1");
+	exec_break_off(s);
 	if (resume_exec(s, &e) < 0) {
 		log_error("upgrade: %s", e.msg);
 		tell_failure(s, "", KEEPER_REEXEC, &e);
