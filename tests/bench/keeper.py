@@ -163,21 +163,13 @@ def run(label, top):
         holder.wait()
 
 
-def favor():
-    """As the agent does it."""
-    for line in open("/proc/self/mountinfo"):
-        place, options = line.split()[4], line.split(" - ")[1].split()
-        if options[0] == "cgroup2":
-            ctypes.CDLL(None).mount(None, place.encode(), None, 32 | 1 << 21, b"favordynmods")
-
-
 def main(build):
     if "INSIDE" in os.environ:
         run(*json.loads(os.environ["INSIDE"]))
         return
     with CgroupOptions() as options:
-        if os.environ.get("FAVORDYNMODS") != "no" and options.path and "favordynmods" not in options.before[1]:
-            favor()
+        if os.environ.get("FAVORDYNMODS") != "no":
+            options.favor()
         # crun refuses hosts whose v2 tree beside v1 hierarchies has controllers: see oci.py
         hide = "mount --make-rprivate /; umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\""
         top = tempfile.mkdtemp(prefix="berth-bench-")
