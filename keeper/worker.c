@@ -104,6 +104,7 @@ static int create(const struct row *row, struct runtime *rt, const struct places
 	c.id = row->id;
 	c.bundle = row->bundle;
 	c.sibling = true;
+	c.cgroups = RUNTIME_CGROUPS_NEEDED;
 	c.start = row->start;
 	c.rootfs_fd = p->fd[WORKER_ROOTFS] >= 0 ? WORKER_ROOTFS : -1;
 	c.netns_fd = p->fd[WORKER_NETNS] >= 0 ? WORKER_NETNS : -1;

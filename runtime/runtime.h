@@ -84,6 +84,7 @@ struct runtime_io {
 /* Who makes the cgroup of a container. */
 enum runtime_cgroups {
 	RUNTIME_CGROUPS_OURS,    /* linux.cgroupsPath is a path */
+	RUNTIME_CGROUPS_NEEDED,  /* the same, but only where something is limited or counted */
 	RUNTIME_CGROUPS_SYSTEMD, /* it is SLICE:PREFIX:NAME: a scope of the system's manager */
 	RUNTIME_CGROUPS_NONE,    /* nobody: no limits, and kill --all is kill */
 };
@@ -295,6 +296,5 @@ const char *const *runtime_default_readonly_paths(void);
 /* The filter as linux.seccomp for a container with these capabilities ("CAP_CHOWN"). */
 json_t *runtime_default_seccomp(const char *const *caps, size_t count);
 
-/* The config.json that `spec` writes, and the document that `features` prints. */
-json_t *runtime_example_config(bool rootless);
-json_t *runtime_features(void);
+json_t *runtime_example_config(bool rootless); /* the config.json that `spec` writes */
+json_t *runtime_features(void);                /* what `features` prints */
