@@ -295,6 +295,5 @@ const char *const *runtime_default_readonly_paths(void);
 
 /* The filter as linux.seccomp for a container with these capabilities ("CAP_CHOWN"). */
 json_t *runtime_default_seccomp(const char *const *caps, size_t count);
-
 json_t *runtime_example_config(bool rootless); /* the config.json that `spec` writes */
 json_t *runtime_features(void);                /* what `features` prints */
