@@ -568,6 +568,8 @@ static void on_started(struct container *c)
 
 static void on_failed(struct container *c, const struct keeper_event *ev)
 {
+	if (ev->command == KEEPER_EXEC)
+		return; /* a process beside its own */
 	switch (c->phase) {
 	case PHASE_CREATING:
 		container_fail(c, "CannotStartContainerError", ev->err.msg);
@@ -620,6 +622,7 @@ void container_on_event(struct container *c, const struct keeper_event *ev)
 	case KEEPER_LISTED:
 	case KEEPER_LIST_END:
 	case KEEPER_RESUMED:
+	case KEEPER_EXECUTED:
 		return;
 	}
 	task_step(c->task);

@@ -58,6 +58,7 @@ static void take_event(struct census *c, const struct keeper_event *ev)
 	case KEEPER_ADOPTED:
 	case KEEPER_OUTPUT:
 	case KEEPER_RESUMED:
+	case KEEPER_EXECUTED:
 		break;
 	}
 }

@@ -101,16 +101,20 @@ int cgroup_open(struct cgroup *c, struct err *e)
 	return 0;
 }
 
-int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
+int cgroup_name_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
 			 struct err *e)
 {
 	if (!path[0]) {
 		*c = (struct cgroup){.host = host};
 		return 0;
 	}
-	if (cgroup_host_open(host, e) < 0 || cgroup_init(c, host, path, e) < 0)
-		return -e->code;
-	return cgroup_open(c, e);
+	return cgroup_host_open(host, e) < 0 ? -e->code : cgroup_init(c, host, path, e);
+}
+
+int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
+			 struct err *e)
+{
+	return cgroup_name_recorded(host, c, path, e) < 0 ? -e->code : cgroup_open(c, e);
 }
 
 static bool has_any(const char *controllers, const char *wanted, size_t wanted_len)
@@ -422,8 +426,28 @@ static void remove_above(const struct cgroup *c, int root_fd)
 	}
 }
 
+/* The usual case: nothing is left in it, so it need not be opened. */
+static bool remove_empty(struct cgroup *c)
+{
+	bool gone = true;
+
+	for (size_t i = 0; i < c->host->count; i++) {
+		int root_fd = c->host->items[i].fd;
+
+		if (unlinkat(root_fd, c->path + 1, AT_REMOVEDIR) == 0 || errno == ENOENT)
+			remove_above(c, root_fd); /* its maker may have died there */
+		else
+			gone = false;
+	}
+	return gone;
+}
+
 int cgroup_remove(struct cgroup *c, struct err *e)
 {
+	if (remove_empty(c))
+		return 0;
+	if (cgroup_open(c, e) < 0)
+		return -e->code;
 	if (cgroup_kill(c, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < c->host->count; i++) {

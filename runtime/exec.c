@@ -412,6 +412,7 @@ static int spawn(struct exec *x, pid_t *ret_pid, struct err *e)
 		return -e->code;
 	close_fd(&x->report_fd);
 	close_fd(&x->exec_fd);
+	runtime_protect_settle();
 	r = sync_expect(report, SYNC_MADE, &pid, e);
 	(void)waitpid(helper, NULL, 0);
 	if (r < 0)

@@ -155,6 +155,9 @@ static int make_filter(struct container *c, struct err *e)
 
 	if (l->seccomp && filter_get(c->rt->root_fd, l->seccomp, &c->filter, e) < 0)
 		return -e->code;
+	/* Most of the document.  To let go of it when we have forked would copy its pages first. */
+	c->config->linux_.seccomp = NULL;
+	(void)json_object_del(json_object_get(c->doc.doc, "linux"), "seccomp");
 	if (!listener_wanted(&c->filter)) {
 		(void)json_object_del(c->linux_kept, "seccomp");
 		return 0;

@@ -39,8 +39,10 @@ enum {
  * copy in memory where that cannot be had), so that no process of a container
  * can write to the host's binary through /proc/PID/exe.  Returns 0 in the
  * process that is protected.  Descriptors, arguments, environment are kept.
+ * Half a millisecond is still to be waited: by create and exec, or by _settle().
  */
 int runtime_protect_self(char *const argv[], struct err *e);
+void runtime_protect_settle(void);
 
 /* Are we another user than the host's root, or root of a user namespace only? */
 bool runtime_is_rootless(void);
@@ -79,6 +81,7 @@ struct runtime_io {            /* what the process gets from outside; for create
 /* Who makes the cgroup of a container. */
 enum runtime_cgroups {
 	RUNTIME_CGROUPS_OURS,    /* linux.cgroupsPath is a path */
+	RUNTIME_CGROUPS_NEEDED,  /* the same, but only where something is limited or counted */
 	RUNTIME_CGROUPS_SYSTEMD, /* it is SLICE:PREFIX:NAME: a scope of the system's manager */
 	RUNTIME_CGROUPS_NONE,    /* nobody: no limits, and kill --all is kill */
 };
@@ -104,6 +107,7 @@ struct runtime_create {
 	 */
 	int userns_fd;
 	enum runtime_cgroups cgroups;
+	bool start;          /* at once, unless io.console_fd is to be taken first */
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
 	/*
@@ -127,10 +131,10 @@ int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct e
 int runtime_check_map(const char *path, int userns_fd, struct err *e);
 
 /*
- * Make the container; its init waits for runtime_start().  *ret_pid is its pid
- * as the caller sees it.  RUNTIME_EXISTS, or an error that says which member of
- * config.json or which object of the host it comes from; a program that is not
- * in the root reads `exec: "x": executable file not found in $PATH`.
+ * Make the container; its init waits for runtime_start(), or starts at once.
+ * *ret_pid is its pid as the caller sees it.  RUNTIME_EXISTS, or an error that
+ * says which member of config.json or which object of the host it comes from; a
+ * program that is not there: `exec: "x": executable file not found in $PATH`.
  */
 int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
 		   struct err *e);
@@ -206,9 +210,8 @@ struct runtime_exec {
 	}
 
 /*
- * Run one more process in a running container; returns when its program has
- * been executed.  The process is a child of the caller; when the caller ends
- * first it goes to the nearest subreaper (PR_SET_CHILD_SUBREAPER).
+ * Run one more process in a running container, a child of the caller or of the
+ * nearest subreaper when that ends; returns when its program has been executed.
  * RUNTIME_ABSENT, RUNTIME_STOPPED.
  */
 int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret_pid,
@@ -278,7 +281,6 @@ int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
  */
 enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
 int runtime_cgroup_favor_moves(bool on, struct err *e);
-
 struct runtime_stats {
 	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */
 	uint64_t cpu_ns;       /* used since it was made */
@@ -286,14 +288,12 @@ struct runtime_stats {
 };
 int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e);
 
-/* ---- what Docker's users expect of a container ---- */
-
-const char *const *runtime_default_capabilities(void); /* static lists, NULL-terminated */
-const char *const *runtime_all_capabilities(void);     /* those that we may give */
+/* ---- what Docker's users expect of a container; lists are static, NULL-terminated ---- */
+const char *const *runtime_default_capabilities(void);
+const char *const *runtime_all_capabilities(void); /* those that we may give */
 const char *const *runtime_default_masked_paths(void);
 const char *const *runtime_default_readonly_paths(void);
 /* The filter as linux.seccomp for a container with these capabilities ("CAP_CHOWN"). */
 json_t *runtime_default_seccomp(const char *const *caps, size_t count);
-/* The config.json that `spec` writes, and the document that `features` prints. */
-json_t *runtime_example_config(bool rootless);
-json_t *runtime_features(void);
+json_t *runtime_example_config(bool rootless); /* the config.json that `spec` writes */
+json_t *runtime_features(void);                /* what `features` prints */

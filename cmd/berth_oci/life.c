@@ -88,11 +88,12 @@ static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_
 	pid_t pid;
 
 	spec->io.console_fd = f->console[0];
+	spec->start = true;
 	r = command_outcome(runtime_create(rt, spec, &pid, e), spec->id, e);
 	if (r < 0)
 		return r;
 	r = foreground_attach(f, e);
-	if (r == 0)
+	if (r == 0 && f->master_fd >= 0) /* it waits until we have its terminal */
 		r = runtime_start(rt, spec->id, e);
 	if (r == 0 && a->detach)
 		return 0;
