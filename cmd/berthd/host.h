@@ -17,7 +17,7 @@
 
 struct config {
 	char *listen; /* ADDR:PORT */
-	char *region, *account;
+	char *region, *account, *vpc_cidr;
 	char *user;                            /* of the server's process */
 	char *bridge_cidr;                     /* NULL: chosen */
 	char *dynamic_ports;                   /* "FIRST-LAST"; NULL: the host's ephemeral range */
