@@ -27,7 +27,7 @@ def open_egress(name="0.0.0.0/0"):
 
 
 def may(lab, source, server, address, port):
-    return lab.connects(source, server, (address, port), timeout=0.6) is not None
+    return lab.connects(source, server, (address, port), timeout=0.3) is not None
 
 
 def an_interface_has_its_own_address_and_no_other(lab):
