@@ -91,6 +91,8 @@ static int attach_task(struct task *t, struct err *e)
 
 	if (!n)
 		return err_set(e, EINVAL, "the task came without a network interface");
+	if (n->public_address && !ip_address_parse(n->public_address, &request.public_address))
+		return err_set(e, EINVAL, "public address %.60s", n->public_address);
 	if (read_address(n->address, n->vpc, &request, e) < 0 ||
 	    read_address(n->address6, n->vpc6, &request, e) < 0 ||
 	    net_attach(t->agent->net, &request, &endpoint, e) < 0)

@@ -38,6 +38,7 @@ static const struct js_field hello_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_hello, "cpu", JS_I64, cpu_units),
 	FIELD_REQUIRED(struct ecs_node_hello, "memory", JS_I64, memory_mib),
 	FIELD_OF(struct ecs_node_hello, "attributes", JS_OBJECTS, attributes, attribute_shape),
+	FIELD(struct ecs_node_hello, "publicAddresses", JS_STRINGS, public_addresses),
 };
 
 static const struct js_field welcome_fields[] = {
@@ -64,6 +65,7 @@ static const struct js_field interface_fields[] = {
 	FIELD(struct ecs_node_interface, "address6", JS_STRING, address6),
 	FIELD(struct ecs_node_interface, "subnet6", JS_STRING, subnet6),
 	FIELD(struct ecs_node_interface, "vpc6", JS_STRING, vpc6),
+	FIELD(struct ecs_node_interface, "publicAddress", JS_STRING, public_address),
 	FIELD(struct ecs_node_interface, "securityGroups", JS_STRINGS, security_groups),
 };
 static const struct js_shape interface_shape = JS_SHAPE("Interface", struct ecs_node_interface,

@@ -53,7 +53,8 @@ struct ecs_node_hello {
 	char *instance_id; /* the id of an earlier welcome; NULL at first */
 	char *hostname, *boot_id, *version;
 	int64_t cpu_units, memory_mib;
-	struct js_list attributes; /* ecs_attribute */
+	struct js_list attributes;          /* ecs_attribute */
+	struct js_strings public_addresses; /* blocks that lead here, for assignPublicIp */
 };
 
 struct ecs_node_welcome {
@@ -70,6 +71,7 @@ struct ecs_node_interface {
 	char *interface_id, *mac;
 	char *address, *subnet, *vpc; /* "172.31.0.4", "172.31.0.0/20", "172.31.0.0/16" */
 	char *address6, *subnet6, *vpc6;
+	char *public_address;              /* NULL: none */
 	struct js_strings security_groups; /* ids */
 };
 

@@ -54,6 +54,8 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 		{"routed", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS), 8, 0, 0, {1, 4}},
 	[ELEMENTS_ROUTED6] =
 		{"routed6", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS6), 20, 0, 0, {1, 16}},
+	[ELEMENTS_PUBLIC_IN] = {"public_in", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
+	[ELEMENTS_PUBLIC_OUT] = {"public_out", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_IDENTITIES] = {"identities", NF_TYPE_ADDRESS, 4, NF_TYPE_MARK, 4, {0}},
 	[ELEMENTS_IDENTITIES6] = {"identities6", NF_TYPE_ADDRESS6, 16, NF_TYPE_MARK, 4, {0}},
 	[ELEMENTS_EGRESS_GROUPS] = GROUPS("egress_groups"),
@@ -111,10 +113,12 @@ static void add_ports(const struct endpoint *ep, struct items *ret)
 
 static void add_hairpin(const struct endpoint *ep, struct items *ret)
 {
-	const uint32_t address = htonl(ep->address);
+	uint32_t address = htonl(ep->address);
 	struct item x = {0};
 
-	if (!ep->port_count)
+	if (ep->public_address.length)
+		memcpy(&address, ep->own[0].address, sizeof(address));
+	else if (!ep->port_count)
 		return;
 	memcpy(x.key, &address, sizeof(address));
 	memcpy(x.key + 4, &address, sizeof(address));
@@ -148,6 +152,18 @@ static void add_routed(const struct ip_prefix *prefix, bool v6, struct items *re
 	items_add(ret, &x);
 }
 
+static void add_public(const struct endpoint *ep, bool in, struct items *ret)
+{
+	const unsigned char *outer = ep->public_address.address, *inner = ep->own[0].address;
+	struct item x = {0};
+
+	if (!ep->public_address.length)
+		return;
+	memcpy(x.key, in ? outer : inner, 4);
+	memcpy(x.data, in ? inner : outer, 4);
+	items_add(ret, &x);
+}
+
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
 		 struct items *ret)
 {
@@ -160,6 +176,8 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 			add_ports(ep, ret);
 		else if (set == ELEMENTS_HAIRPIN)
 			add_hairpin(ep, ret);
+		else if (set == ELEMENTS_PUBLIC_IN || set == ELEMENTS_PUBLIC_OUT)
+			add_public(ep, set == ELEMENTS_PUBLIC_IN, ret);
 		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)
 			for (size_t n = 0; n < NET_FAMILIES; n++)
 				add_secured(&ep->own[n], set == ELEMENTS_SECURED6, ret);

@@ -114,6 +114,11 @@ struct net_request {
 	 * to elsewhere it goes under the host's.
 	 */
 	struct ip_prefix addresses[NET_FAMILIES], vpc[NET_FAMILIES];
+	/*
+	 * NET_AWSVPC only: an IPv4 address that is led to this host and stands for
+	 * the task towards the world; length 0: none.
+	 */
+	struct ip_prefix public_address;
 };
 
 /*

@@ -349,10 +349,27 @@ static int settle_blocks(struct net *net, struct err *e)
 	return host_release(&host, blocks, count, e);
 }
 
+int net_settle_public(struct net *net, const struct endpoint *more, struct err *e)
+{
+	const struct host host = net_host(net);
+	auto_free uint32_t *addresses = xcalloc(net->endpoint_count + 1, sizeof(*addresses));
+	size_t count = 0;
+
+	if (more && !more->public_address.length)
+		return 0;
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		if (net->endpoints[i].public_address.length)
+			addresses[count++] = ip_v4(&net->endpoints[i].public_address);
+	if (more)
+		addresses[count++] = ip_v4(&more->public_address);
+	return host_set_public(&host, addresses, count, e);
+}
+
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e)
 {
 	if (take_down_dead(net, live_ids, count, e) < 0 || settle_blocks(net, e) < 0 ||
-	    net_settle_host(net, e) < 0 || sweep_links(net, e) < 0)
+	    net_settle_public(net, NULL, e) < 0 || net_settle_host(net, e) < 0 ||
+	    sweep_links(net, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -405,8 +422,8 @@ int net_destroy(struct net *net, struct err *e)
 	for (size_t i = 0; i < net->endpoint_count; i++)
 		conntrack_forget_endpoint(&net->conntrack, &net->endpoints[i]);
 	if (firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
-	    host_release(&host, NULL, 0, e) < 0 || restore_forwarding(net, false, e) < 0 ||
-	    restore_forwarding(net, true, e) < 0)
+	    host_set_public(&host, NULL, 0, e) < 0 || host_release(&host, NULL, 0, e) < 0 ||
+	    restore_forwarding(net, false, e) < 0 || restore_forwarding(net, true, e) < 0)
 		return err_wrap(e, "remove networks of %s", net->name.table);
 	return state_clear(&net->state, e);
 }

@@ -118,6 +118,15 @@ static json_t *attributes_of(const struct core *c, const struct ecs_node_hello *
 	return list;
 }
 
+static json_t *public_addresses_of(const struct ecs_node_hello *h)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < h->public_addresses.count; i++)
+		(void)json_array_append_new(list, json_string(h->public_addresses.items[i]));
+	return list;
+}
+
 static void take_hello(struct core *c, struct instance *i, const struct ecs_node_hello *h)
 {
 	json_t *doc = i->record.doc;
@@ -132,6 +141,7 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	(void)json_object_set_new(doc, "versionInfo",
 				  json_pack("{s:s}", "agentVersion", h->version));
 	(void)json_object_set_new(doc, "attributes", attributes_of(c, h));
+	(void)json_object_set_new(doc, "_publicAddresses", public_addresses_of(h));
 	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
 	record_touch(c, &i->record);
 }

@@ -177,7 +177,7 @@ static int launch_prepare(struct launch *l, struct core *c, const json_t *reques
 			       : ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition not found.");
 	if (l->definition->status != DEFINITION_ACTIVE)
 		return ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition is inactive");
-	if (interface_check(c, request, l->definition->parsed.network_mode, f) < 0 ||
+	if (interface_check(c, l->cluster, request, l->definition->parsed.network_mode, f) < 0 ||
 	    merge_overrides(l, f) < 0)
 		return -1;
 	l->overrides = show_overrides(l);
@@ -342,7 +342,7 @@ static const char *refusal_of(const struct launch *l, const struct instance *i)
 {
 	const char *refusal = place_refusal(i, l->definition, &l->demand);
 
-	return refusal ? refusal : interface_zone_refusal(l->c, l->request, i);
+	return refusal ? refusal : interface_refusal(l->c, l->request, i);
 }
 
 /* The instance with the least left that still has room: binpack, then the first. */

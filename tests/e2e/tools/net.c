@@ -6,6 +6,7 @@
  *
  *   open NAME STATE_DIR [CIDR [FIRST LAST]]
  *   attach ID MODE [tcp:CONTAINER:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
+ *          [public=ADDRESS]
  *                                            ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
  *   hold ID                                  ok ... held=FD,..; drop closes these too
@@ -102,6 +103,8 @@ static int do_attach(char **w, size_t n, struct err *e)
 
 		if (str_starts(w[i], "own=") && ip_address_parse(w[i] + 4, &a)) {
 			r.addresses[a.v6] = a;
+		} else if (str_starts(w[i], "public=") && ip_address_parse(w[i] + 7, &a)) {
+			r.public_address = a;
 		} else if (str_starts(w[i], "vpc=") && ip_prefix_parse(w[i] + 4, &a)) {
 			r.vpc[a.v6] = a;
 		} else {
