@@ -55,6 +55,15 @@ static const struct js_field container_fields[] = {
 static const struct js_shape container_shape = JS_SHAPE("Container", struct ecs_node_container,
 							container_fields);
 
+static const struct js_field flow_log_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_flow_log, "flowLogId", JS_STRING, flow_log_id),
+	FIELD_REQUIRED(struct ecs_node_flow_log, "group", JS_STRING, group),
+	FIELD_REQUIRED(struct ecs_node_flow_log, "traffic", JS_STRING, traffic),
+	FIELD_REQUIRED(struct ecs_node_flow_log, "interval", JS_I64, interval_s),
+};
+static const struct js_shape flow_log_shape = JS_SHAPE("FlowLog", struct ecs_node_flow_log,
+						       flow_log_fields);
+
 static const struct js_field interface_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_interface, "interfaceId", JS_STRING, interface_id),
 	FIELD_REQUIRED(struct ecs_node_interface, "mac", JS_STRING, mac),
@@ -65,6 +74,7 @@ static const struct js_field interface_fields[] = {
 	FIELD(struct ecs_node_interface, "subnet6", JS_STRING, subnet6),
 	FIELD(struct ecs_node_interface, "vpc6", JS_STRING, vpc6),
 	FIELD(struct ecs_node_interface, "securityGroups", JS_STRINGS, security_groups),
+	FIELD_OF(struct ecs_node_interface, "flowLogs", JS_OBJECTS, flow_logs, flow_log_shape),
 };
 static const struct js_shape interface_shape = JS_SHAPE("Interface", struct ecs_node_interface,
 							interface_fields);

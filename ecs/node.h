@@ -65,12 +65,20 @@ struct ecs_node_container {
 	char *name, *container_arn;
 };
 
+/* A flow log that covers an interface. */
+struct ecs_node_flow_log {
+	char *flow_log_id, *group; /* of log streams */
+	char *traffic;             /* ACCEPT, REJECT, ALL */
+	int64_t interval_s;        /* of aggregation: 60, 600 */
+};
+
 /* The network interface of a task in network mode awsvpc.  IPv6: NULL, there is none. */
 struct ecs_node_interface {
 	char *interface_id, *mac;
 	char *address, *subnet, *vpc; /* "172.31.0.4", "172.31.0.0/20", "172.31.0.0/16" */
 	char *address6, *subnet6, *vpc6;
 	struct js_strings security_groups; /* ids */
+	struct js_list flow_logs;          /* ecs_node_flow_log; a change sends the task again */
 };
 
 /* Who may talk: to the members of the group, or, if egress, whom they may talk to. */
