@@ -212,8 +212,7 @@ json_t *delete_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
 void flow_logs_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
 				struct js_list *ret)
 {
-	struct ecs_node_flow_log *items = arena_alloc(a,
-						      (c->flow_logs.count + 1) * sizeof(*items));
+	struct ecs_node_flow_log *items = arena_alloc(a, (c->flow_logs.count + 1) * sizeof(*items));
 	struct record *r;
 
 	*ret = (struct js_list){.items = items};
