@@ -76,8 +76,8 @@ static const struct js_field interface_fields[] = {
 	FIELD(struct ecs_node_interface, "securityGroups", JS_STRINGS, security_groups),
 	FIELD_OF(struct ecs_node_interface, "flowLogs", JS_OBJECTS, flow_logs, flow_log_shape),
 };
-static const struct js_shape interface_shape = JS_SHAPE("Interface", struct ecs_node_interface,
-							interface_fields);
+const struct js_shape ecs_node_interface_shape = JS_SHAPE("Interface", struct ecs_node_interface,
+							  interface_fields);
 
 static const struct js_field task_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_task, "taskArn", JS_STRING, task_arn),
@@ -89,7 +89,7 @@ static const struct js_field task_fields[] = {
 		 ecs_task_definition_shape),
 	FIELD_OF(struct ecs_node_task, "containers", JS_OBJECTS, containers, container_shape),
 	{"networkInterface", JS_OBJECT, offsetof(struct ecs_node_task, network_interface),
-	 JS_POINTER, &interface_shape},
+	 JS_POINTER, &ecs_node_interface_shape},
 };
 const struct js_shape ecs_node_task_shape = JS_SHAPE("Task", struct ecs_node_task, task_fields);
 

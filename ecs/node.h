@@ -219,4 +219,5 @@ int ecs_node_dispatch(const struct ecs_node_handler *handlers, size_t count, boo
 		      const char *data, size_t size, struct err *e);
 
 /* Shapes of the parts that are kept by themselves. */
-extern const struct js_shape ecs_node_task_shape, ecs_task_state_shape, ecs_node_group_shape;
+extern const struct js_shape ecs_node_task_shape, ecs_task_state_shape, ecs_node_group_shape,
+	ecs_node_interface_shape;
