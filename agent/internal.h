@@ -241,6 +241,9 @@ int network_remove_task(struct task *t, struct err *e);
 /* Which endpoints should be there: ids, borrowed from tasks; malloc'ed. */
 const char **network_live(const struct agent *a, size_t *ret_count);
 
+/* For DescribeTaskNetwork: interfaces, their counters, a process in each; the caller's. */
+json_t *network_describe(const struct task *t);
+
 /* What the server says of security groups, and what it said last. */
 int network_take_groups(struct agent *a, const struct ecs_node_groups *message, struct err *e);
 int network_load_groups(struct agent *a, struct err *e);

@@ -173,6 +173,13 @@ int net_detach(struct net *net, const char *id, struct err *e);
 /* 0, or NET_ABSENT.  *ret holds no descriptors. */
 int net_find(struct net *net, const char *id, struct net_endpoint *ret, struct err *e);
 
+/* What a task has received and sent on its link; 0, or NET_ABSENT. */
+struct net_counters {
+	uint64_t rx_bytes, rx_packets, rx_dropped;
+	uint64_t tx_bytes, tx_packets, tx_dropped;
+};
+int net_counters(struct net *net, const char *id, struct net_counters *ret, struct err *e);
+
 /*
  * Hold the ports of an endpoint anew, because who held them has died.  0 or
  * NET_ABSENT; *ret is as from net_find(), with held_fds, the caller's to

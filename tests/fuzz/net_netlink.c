@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "net/conntrack.h"
+#include "net/counters.h"
 #include "net/flow.h"
 #include "net/host.h"
 #include "net/link.h"
@@ -40,6 +41,7 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	struct flow flow;
 	struct flow_report report;
 	struct flow_packet packet;
+	struct net_counters counters;
 
 	(void)arg;
 	(void)e;
@@ -60,6 +62,7 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	if (flow_report_parse(h, &report))
 		touch(nla_data(report.tuple), (size_t)nla_len(report.tuple));
 	(void)flow_packet_parse(h, &packet);
+	(void)counters_parse(h, &counters);
 	(void)route_info_parse(h, &route);
 	(void)nf_elements_parse(h, touch_element, NULL);
 	return 0;
