@@ -313,6 +313,7 @@ static void on_stop(void *ctx)
 static int start(struct agent *a, struct err *e)
 {
 	struct container *c;
+	struct task *t;
 
 	if (open_parts(a, e) < 0)
 		return -e->code;
@@ -321,6 +322,7 @@ static int start(struct agent *a, struct err *e)
 	loop_on_signal(a->loop, SIGINT, on_stop, a);
 	a->pulls = pulls_new(a);
 	a->shipping = shipping_new(a);
+	a->flows = flows_new(a);
 	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
 	ids_pool_start(a);
@@ -330,6 +332,8 @@ static int start(struct agent *a, struct err *e)
 	for (size_t i = 0; map_next(&a->containers, &i, &c);)
 		if (c->phase < PHASE_CLEAN || !shipping_is_over(c))
 			shipping_begin(c);
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
+		flows_take(t, true);
 	find_keeper(a);
 	on_sweep(a);
 	return 0;
@@ -349,6 +353,7 @@ static void finish(struct agent *a)
 	map_done(&a->containers);
 	pulls_free(a->pulls);
 	shipping_free(a->shipping);
+	flows_free(a->flows);
 	loop_timer_free(a->sweep);
 	loop_timer_free(a->keeper_retry);
 	loop_timer_free(a->id_pool.rest);

@@ -8,6 +8,7 @@
  *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
  *   network.c    its network: of the container, of the task, of the host; security groups
+ *   flow.c       flow logs of tasks with interfaces of their own
  *   ids.c        whose ids its users are on the host
  *   pulls.c      images on their way
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
@@ -71,6 +72,7 @@ struct agent {
 	struct channel *channel;
 	struct pulls *pulls;
 	struct shipping *shipping;
+	struct flows *flows;
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
@@ -239,9 +241,26 @@ int network_remove_task(struct task *t, struct err *e);
 /* Which endpoints should be there: ids, borrowed from tasks; malloc'ed. */
 const char **network_live(const struct agent *a, size_t *ret_count);
 
+/* For DescribeTaskNetwork: interfaces, their counters, a process in each; the caller's. */
+json_t *network_describe(const struct task *t);
+
 /* What the server says of security groups, and what it said last. */
 int network_take_groups(struct agent *a, const struct ecs_node_groups *message, struct err *e);
 int network_load_groups(struct agent *a, struct err *e);
+
+/* ---- flow.c ---- */
+
+struct flows *flows_new(struct agent *a);
+void flows_free(struct flows *f);
+/* The task's interface is logged as its record says; 'resumed': it was before the agent began. */
+void flows_take(struct task *t, bool resumed);
+/* The server names a known task's interface again, with the flow logs that it has now. */
+void flows_change(struct task *t, const struct ecs_node_interface *now);
+/* The task's network is gone. */
+void flows_end(struct task *t);
+void flows_on_ack(struct flows *f, const struct ecs_node_log_ack *ack);
+/* The server is there again: what was not acknowledged is sent again. */
+void flows_resume(struct flows *f);
 
 /* ---- ids.c ---- */
 

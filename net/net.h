@@ -178,6 +178,13 @@ int net_detach(struct net *net, const char *id, struct err *e);
 /* 0, or NET_ABSENT.  *ret holds no descriptors. */
 int net_find(struct net *net, const char *id, struct net_endpoint *ret, struct err *e);
 
+/* What a task has received and sent on its link; 0, or NET_ABSENT. */
+struct net_counters {
+	uint64_t rx_bytes, rx_packets, rx_dropped;
+	uint64_t tx_bytes, tx_packets, tx_dropped;
+};
+int net_counters(struct net *net, const char *id, struct net_counters *ret, struct err *e);
+
 /*
  * Hold the ports of an endpoint anew, because who held them has died.  0 or
  * NET_ABSENT; *ret is as from net_find(), with held_fds, the caller's to
@@ -207,6 +214,41 @@ int net_group_change(struct net *net, const char *id, const struct net_members *
 		     struct err *e);
 void net_group_remove(struct net *net, const char *id);
 int net_groups_commit(struct net *net, struct err *e);
+
+/*
+ * Flows of tasks in mode NET_AWSVPC, for flow logs: what passed their interfaces,
+ * and what no security group of theirs allowed.  The kernel counts from the time
+ * on at which this was opened; connections that are older are not told.
+ */
+struct net_flow {
+	struct ip_prefix at; /* the address of the interface that saw it */
+	struct ip_prefix source, destination;
+	uint16_t source_port, destination_port; /* 0 where the protocol has none */
+	uint8_t protocol;
+	bool accepted;
+	uint64_t packets, bytes;   /* since it was told last */
+	int64_t first_ms, last_ms; /* wall clock; first_ms 0: not known */
+};
+
+struct net_flow_options {
+	bool (*is_logged)(void *ctx, const struct ip_prefix *address);
+	void (*on_flow)(void *ctx, const struct net_flow *flow);
+	void (*on_loss)(void *ctx); /* something was not told, of whatever interface */
+	void *ctx;
+};
+
+struct net_flows;
+int net_flows_open(struct net *net, const struct net_flow_options *options, struct net_flows **ret,
+		   struct err *e);
+/* It is readable when there is something for net_flows_read(), which never waits. */
+int net_flows_fd(const struct net_flows *f);
+int net_flows_read(struct net_flows *f, struct err *e);
+/* What open connections have counted since; walks over all that the kernel has. */
+int net_flows_sample(struct net_flows *f, struct err *e);
+/* Let go of memory and descriptors: the kernel goes on counting. */
+void net_flows_close(struct net_flows *f);
+/* The same, and the kernel's settings are as they were before. */
+int net_flows_end(struct net_flows *own_f, struct err *e);
 
 /*
  * Append one line for each thing on this host that stops tasks' traffic and is

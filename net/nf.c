@@ -291,6 +291,36 @@ static void verdict(struct nf_rule *r, uint32_t code, const char *chain)
 	expression_end(r, x);
 }
 
+static void put_be64(struct batch *b, int type, uint64_t value)
+{
+	const uint64_t bits = htobe64(value);
+
+	batch_put(b, type, &bits, sizeof(bits));
+}
+
+void nf_limit(struct nf_rule *r, uint64_t per_s)
+{
+	struct expression x = expression_begin(r, "limit");
+
+	put_be64(r->batch, NFTA_LIMIT_RATE, per_s);
+	put_be64(r->batch, NFTA_LIMIT_UNIT, 1);
+	batch_be32(r->batch, NFTA_LIMIT_BURST, (uint32_t)per_s);
+	batch_be32(r->batch, NFTA_LIMIT_TYPE, NFT_LIMIT_PKTS);
+	batch_be32(r->batch, NFTA_LIMIT_FLAGS, 0);
+	expression_end(r, x);
+}
+
+void nf_log(struct nf_rule *r, uint16_t group, const char *prefix, uint32_t bytes)
+{
+	const uint16_t bits = htons(group);
+	struct expression x = expression_begin(r, "log");
+
+	batch_put(r->batch, NFTA_LOG_GROUP, &bits, sizeof(bits));
+	batch_text(r->batch, NFTA_LOG_PREFIX, prefix);
+	batch_be32(r->batch, NFTA_LOG_SNAPLEN, bytes);
+	expression_end(r, x);
+}
+
 void nf_verdict(struct nf_rule *r, uint32_t code)
 {
 	verdict(r, code, NULL);

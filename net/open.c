@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "net/flow.h"
 #include "net/internal.h"
 
 #define IPV6_FILE       "/proc/net/if_inet6"
@@ -423,7 +424,8 @@ int net_destroy(struct net *net, struct err *e)
 		conntrack_forget_endpoint(&net->conntrack, &net->endpoints[i]);
 	if (firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
 	    host_set_public(&host, NULL, 0, e) < 0 || host_release(&host, NULL, 0, e) < 0 ||
-	    restore_forwarding(net, false, e) < 0 || restore_forwarding(net, true, e) < 0)
+	    restore_forwarding(net, false, e) < 0 || restore_forwarding(net, true, e) < 0 ||
+	    flow_restore_settings(net, e) < 0)
 		return err_wrap(e, "remove networks of %s", net->name.table);
 	return state_clear(&net->state, e);
 }

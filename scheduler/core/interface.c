@@ -533,8 +533,30 @@ void interface_describe_to_node(struct core *c, const struct interface *n, struc
 		ret->subnet6 = arena_strdup(a, text);
 		ret->vpc6 = (char *)(uintptr_t)vpc_ipv6(v);
 	}
+	flow_logs_describe_to_node(c, n, a, &ret->flow_logs);
 	ret->security_groups.items = arena_alloc(a, (json_array_size(groups) + 1) * sizeof(char *));
 	json_array_foreach (groups, i, group)
 		ret->security_groups.items[ret->security_groups.count++] =
 			(char *)(uintptr_t)doc_string(group, "groupId");
+}
+
+bool interface_is_in(const struct interface *n, const char *resource_id)
+{
+	return str_eq(n->id, resource_id) ||
+	       str_eq(doc_string(n->record.doc, "subnetId"), resource_id) ||
+	       str_eq(doc_string(n->record.doc, "vpcId"), resource_id);
+}
+
+void interfaces_send(struct core *c, const char *resource_id)
+{
+	struct interface *n;
+
+	for (size_t i = 0; map_next(&c->interfaces, &i, &n);) {
+		const struct task *t = n->released_ms || !interface_is_in(n, resource_id)
+					       ? NULL
+					       : task_of(c, n);
+
+		if (t)
+			core_task_send(c, t);
+	}
 }

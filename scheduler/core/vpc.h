@@ -162,6 +162,10 @@ void interface_set_attachment(json_t *task, const char *status);
 void interface_release(struct core *c, struct interface *n);
 void interface_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
 				struct ecs_node_interface *ret);
+/* Is it the interface itself, its subnet, or its VPC? */
+bool interface_is_in(const struct interface *n, const char *resource_id);
+/* The nodes of all interfaces in a resource hear of their tasks again. */
+void interfaces_send(struct core *c, const char *resource_id);
 /*
  * Why the instance cannot have the interface, in ECS's words: none of the subnets
  * is in its zone, no public address is left.  NULL: it can, or none is asked for.
@@ -171,3 +175,6 @@ const char *interface_refusal(struct core *c, const json_t *request, const struc
 /* ---- flow_log.c ---- */
 
 int flow_log_load(struct core *c, json_t *own_doc, struct err *e);
+/* Those that cover an interface, in the words of the node channel: ecs_node_flow_log. */
+void flow_logs_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
+				struct js_list *ret);

@@ -473,6 +473,50 @@ static void a_task_goes_to_a_host_in_the_zone_of_its_subnet(void **state)
 	assert_string_equal(text_at(reply, "failures[0].reason"), "LOCATION");
 }
 
+static void a_host_hears_which_flow_logs_cover_its_tasks(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
+	auto_json json_t *running = start_in(hosts[0], subnet, ""), *first = NULL, *later = NULL;
+	char *told;
+
+	(void)state;
+	first = call("CreateFlowLogs",
+		     "{\"ResourceId\":[\"%s\"],\"ResourceType\":\"Subnet\",\"TrafficType\":"
+		     "\"REJECT\",\"LogGroupName\":\"first\",\"MaxAggregationInterval\":60}",
+		     subnet);
+	assert_non_null(first);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, text_at(running, "tasks[0].taskArn")));
+	assert_non_null(strstr(told, "\"group\":\"first\""));
+	assert_non_null(strstr(told, "\"traffic\":\"REJECT\""));
+	assert_non_null(strstr(told, "\"interval\":60"));
+	free(told);
+	told = messages_to(hosts[1]);
+	assert_string_equal(told, "");
+	free(told);
+
+	/* A task that comes later is told with all of them. */
+	do_call("CreateFlowLogs",
+		"{\"ResourceId\":[\"%s\"],\"ResourceType\":\"VPC\",\"LogGroupName\":\"second\"}",
+		vpc);
+	later = start_in(hosts[1], subnet, "");
+	told = messages_to(hosts[1]);
+	assert_non_null(strstr(told, "\"group\":\"first\""));
+	assert_non_null(strstr(told, "\"interval\":600"));
+	free(told);
+
+	do_call("DeleteFlowLogs", "{\"FlowLogId\":[\"%s\"]}", text_at(first, "flowLogIdSet[0]"));
+	told = messages_to(hosts[0]);
+	assert_null(strstr(told, "\"group\":\"first\""));
+	assert_non_null(strstr(told, "\"group\":\"second\""));
+	free(told);
+	assert_null(
+		call("CreateFlowLogs",
+		     "{\"ResourceId\":[\"%s\"],\"ResourceType\":\"VPC\",\"LogGroupName\":\"a b\"}",
+		     vpc));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -487,6 +531,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_change_of_rules_reaches_who_watches, begin, end),
 		cmocka_unit_test_setup_teardown(a_task_goes_to_a_host_in_the_zone_of_its_subnet,
 						begin, end),
+		cmocka_unit_test_setup_teardown(a_host_hears_which_flow_logs_cover_its_tasks, begin,
+						end),
 	};
 
 	return cmocka_run_group_tests_name("scheduler/vpc", tests, NULL, NULL);
