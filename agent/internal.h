@@ -9,6 +9,7 @@
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
  *   network.c    its network: of the container, of the task, of the host; security groups
  *   flow.c       flow logs of tasks with interfaces of their own
+ *   links.c      what it is told of the containers that it links to
  *   ids.c        whose ids its users are on the host
  *   pulls.c      images on their way
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
@@ -220,6 +221,35 @@ int files_write(const struct bundle_options *o, struct err *e);
 int volume_of(const struct task *t, const char *name, char **ret, struct err *e);
 const char *bundle_hostname(const struct container *c);
 
+/* ---- links.c ---- */
+
+/* Those that it links to run, or have run. */
+bool links_may_be_made(const struct container *c);
+/* They run. */
+int links_check(const struct container *c, struct err *e);
+/* Lines of a hosts file. */
+void links_write_hosts(const struct container *c, struct buf *b);
+/* NAME=VALUE for the i-th link of the definition, in an arena. */
+struct js_strings links_variables(const struct container *c, size_t i, struct arena *a);
+
+/* The parts of it, seen by tests. */
+struct link_port {
+	uint16_t port;
+	bool udp;
+};
+struct link_ports {
+	struct link_port *items; /* sorted */
+	size_t count, capacity;
+};
+struct link_told {
+	const char *from, *alias, *address; /* name of the container that links */
+	const struct ecs_container_definition *to;
+	const struct link_ports *ports;
+	const struct js_strings *image_env;
+};
+int link_port_compare(const void *a, const void *b);
+struct js_strings link_variables(const struct link_told *told, struct arena *a);
+
 /* ---- network.c ---- */
 
 /* What a container has of it, and what becomes of that. */
@@ -234,6 +264,8 @@ struct container_network {
 		.endpoint = NET_ENDPOINT_NONE, .netns_fd = -1 \
 	}
 
+/* The port mappings of a definition as they stand in it; how many. */
+size_t network_ports(const struct ecs_container_definition *d, struct net_port ret[NET_PORTS_MAX]);
 int network_make(struct container *c, struct container_network *ret, struct err *e);
 /* Nothing of the container, or of the task, needs it any more. */
 int network_remove(const struct container *c, struct err *e);

@@ -22,6 +22,7 @@ static const struct {
 	{"ecs.os-family", "LINUX"},
 	{"ecs.capability.external", NULL},
 	{"ecs.capability.task-eni", NULL},
+	{"ecs.capability.network.container-port-range", NULL},
 	{"com.amazonaws.ecs.capability.logging-driver.awslogs", NULL},
 	{"com.amazonaws.ecs.capability.logging-driver.json-file", NULL},
 	{"com.amazonaws.ecs.capability.privileged-container", NULL},

@@ -136,6 +136,8 @@ static const struct js_field network_binding_fields[] = {
 	FIELD(struct ecs_network_binding, "bindIP", JS_STRING, bind_ip),
 	FIELD(struct ecs_network_binding, "containerPort", JS_I64, container_port),
 	FIELD(struct ecs_network_binding, "hostPort", JS_I64, host_port),
+	FIELD(struct ecs_network_binding, "containerPortRange", JS_STRING, container_port_range),
+	FIELD(struct ecs_network_binding, "hostPortRange", JS_STRING, host_port_range),
 	FIELD(struct ecs_network_binding, "protocol", JS_STRING, protocol),
 };
 static const struct js_shape network_binding_shape =

@@ -129,7 +129,8 @@ struct ecs_node_tasks {
 
 struct ecs_network_binding {
 	char *bind_ip;
-	int64_t container_port, host_port;
+	int64_t container_port, host_port;            /* 0: it is of a range */
+	char *container_port_range, *host_port_range; /* "8000-8100"; NULL: of one port */
 	char *protocol;
 };
 

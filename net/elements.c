@@ -93,14 +93,13 @@ void items_sort(struct items *list)
 
 /* ---- from endpoints ---- */
 
-static void add_ports(const struct endpoint *ep, struct items *ret)
+static void add_port(const struct endpoint *ep, const struct net_port *port, struct items *ret)
 {
 	const uint32_t address = htonl(ep->address);
 
-	for (size_t i = 0; i < ep->port_count; i++) {
-		const struct net_port *port = &ep->ports[i];
-		const uint16_t host_port = htons(port->host_port);
-		const uint16_t container_port = htons(port->container_port);
+	for (uint32_t i = 0; i < port->count; i++) {
+		const uint16_t host_port = htons((uint16_t)(port->host_port + i));
+		const uint16_t container_port = htons((uint16_t)(port->container_port + i));
 		struct item x = {0};
 
 		x.key[0] = port->protocol == NET_TCP ? IPPROTO_TCP : IPPROTO_UDP;
@@ -109,6 +108,16 @@ static void add_ports(const struct endpoint *ep, struct items *ret)
 		memcpy(x.data + 4, &container_port, sizeof(container_port));
 		items_add(ret, &x);
 	}
+}
+
+/*
+ * Each port of a range by itself: a range as one element would be found five
+ * times slower in a large map, and the kernel cannot shift one range to another.
+ */
+static void add_ports(const struct endpoint *ep, struct items *ret)
+{
+	for (size_t i = 0; i < ep->port_count; i++)
+		add_port(ep, &ep->ports[i], ret);
 }
 
 static void add_hairpin(const struct endpoint *ep, struct items *ret)

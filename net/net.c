@@ -164,6 +164,33 @@ static int check_addresses(const struct net *net, const struct net_request *requ
 	return 0;
 }
 
+static int check_ports(const struct net_request *request, struct err *e)
+{
+	size_t total = 0;
+
+	if (request->port_count > NET_PORTS_MAX)
+		return err_set(e, EINVAL, "%zu port mappings, at most %d are possible",
+			       request->port_count, NET_PORTS_MAX);
+	for (size_t i = 0; i < request->port_count; i++) {
+		const struct net_port *p = &request->ports[i];
+		uint32_t more = p->count ? p->count - 1 : 0;
+
+		if (!p->container_port)
+			return err_set(e, EINVAL, "container port 0");
+		if (more > UINT16_MAX || p->container_port + more > UINT16_MAX ||
+		    p->host_port + more > UINT16_MAX)
+			return err_set(e, EINVAL, "%u ports from %u:%u", p->count, p->host_port,
+				       p->container_port);
+		if (p->protocol != NET_TCP && p->protocol != NET_UDP)
+			return err_set(e, EINVAL, "protocol %d", p->protocol);
+		total += more + 1;
+	}
+	if (total > NET_RANGES_MAX)
+		return err_set(e, EINVAL, "%zu ports, at most %d are possible", total,
+			       NET_RANGES_MAX);
+	return 0;
+}
+
 static int check_request(struct net *net, const struct net_request *request, struct err *e)
 {
 	if (!endpoint_id_ok(request->id))
@@ -176,25 +203,15 @@ static int check_request(struct net *net, const struct net_request *request, str
 		return err_set(e, EINVAL, "host ports without a network that has them");
 	if (request->mode == NET_AWSVPC && check_addresses(net, request, e) < 0)
 		return -e->code;
-	if (request->port_count > NET_PORTS_MAX)
-		return err_set(e, EINVAL, "%zu ports, at most %d are possible", request->port_count,
-			       NET_PORTS_MAX);
-	for (size_t i = 0; i < request->port_count; i++) {
-		const struct net_port *p = &request->ports[i];
-
-		if (!p->container_port)
-			return err_set(e, EINVAL, "container port 0");
-		if (p->protocol != NET_TCP && p->protocol != NET_UDP)
-			return err_set(e, EINVAL, "protocol %d", p->protocol);
-	}
-	return 0;
+	return check_ports(request, e);
 }
 
 static int hold_port(struct net *net, struct net_port *p, struct net_endpoint *ret, struct err *e)
 {
 	int *fd = &ret->held_fds[ret->held_count];
-	int r = p->host_port ? port_hold(p->protocol, p->host_port, fd, e)
-			     : port_hold_any(&net->ports, p->protocol, &p->host_port, fd, e);
+	int r = p->host_port ? port_hold(p->protocol, p->host_port, (uint16_t)p->count, fd, e)
+			     : port_hold_any(&net->ports, p->protocol, (uint16_t)p->count,
+					     &p->host_port, fd, e);
 
 	if (r == 0)
 		ret->held_count++;
@@ -210,6 +227,9 @@ static int hold_ports(struct net *net, const struct net_request *request, struct
 	if (request->port_count)
 		memcpy(ep->ports, request->ports, request->port_count * sizeof(*ep->ports));
 
+	for (size_t i = 0; i < ep->port_count; i++)
+		if (!ep->ports[i].count)
+			ep->ports[i].count = 1;
 	for (size_t i = 0; i < ep->port_count; i++)
 		if (request->ports[i].host_port && hold_port(net, &ep->ports[i], ret, e) < 0)
 			return -e->code;

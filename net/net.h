@@ -38,7 +38,8 @@
 struct net;
 
 #define NET_ID_MAX       127         /* characters of an endpoint's id: letters, digits, '-', '_' */
-#define NET_PORTS_MAX    200         /* ports of one endpoint */
+#define NET_PORTS_MAX    200         /* mappings of one endpoint, each of a port or a range */
+#define NET_RANGES_MAX   131072      /* ports of all of them: more than a host has */
 #define NET_ADDRESS_MAX  IP_TEXT_MAX /* bytes of an address as text, with its NUL */
 #define NET_LINK_MAX     16
 #define NET_GROUP_ID_MAX 31 /* characters of the id of a security group, without spaces */
@@ -60,6 +61,7 @@ struct net_port {
 	uint16_t container_port;
 	uint16_t host_port; /* 0 in a request: one is chosen */
 	enum net_protocol protocol;
+	uint32_t count; /* so many in a row, of both; 0 in a request: one */
 };
 
 struct net_options {
@@ -89,14 +91,14 @@ struct net_endpoint {
 	char gateway[NET_ADDRESS_MAX];
 	char mac[18];
 	char link[NET_LINK_MAX];              /* the host's end */
-	struct net_port ports[NET_PORTS_MAX]; /* host_port is never 0 */
+	struct net_port ports[NET_PORTS_MAX]; /* host_port and count are never 0 */
 	size_t port_count;
 
 	/*
 	 * Only from net_attach() (and the ports from net_hold()), owned by the
-	 * endpoint (net_endpoint_done): the namespace, and for each port a socket that is bound to it on the host
-	 * and never listens, so that nobody else gets the port while the endpoint
-	 * lives.  Whoever keeps the container keeps duplicates of all of them.
+	 * endpoint (net_endpoint_done): the namespace, and for each mapping what
+	 * holds its ports on the host, so that nobody else gets them while the
+	 * endpoint lives.  Whoever keeps the container keeps duplicates of all.
 	 */
 	int netns_fd;
 	int held_fds[NET_PORTS_MAX];
@@ -159,7 +161,8 @@ void net_close(struct net *net);
 
 /*
  * Make an endpoint.  *ret is the caller's to net_endpoint_done().
- * Fails with -EADDRINUSE (a host port is taken, or none of the range is free),
+ * Fails with -EADDRINUSE (a host port is taken, or none, or not so many in a
+ * row, are free in the range),
  * -EADDRNOTAVAIL (the block is used up), -EEXIST (the id is there), -EINVAL;
  * a failure leaves nothing behind.
  */

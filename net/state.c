@@ -31,13 +31,14 @@ const char *net_protocol_name(enum net_protocol protocol)
 /* ---- texts ---- */
 
 struct port_text {
-	uint32_t container_port, host_port;
+	uint32_t container_port, host_port, count;
 	char *protocol;
 };
 
 static const struct js_field port_fields[] = {
 	{"containerPort", JS_U32, offsetof(struct port_text, container_port), JS_REQUIRED, NULL},
 	{"hostPort", JS_U32, offsetof(struct port_text, host_port), JS_REQUIRED, NULL},
+	{"count", JS_U32, offsetof(struct port_text, count), 0, NULL},
 	{"protocol", JS_STRING, offsetof(struct port_text, protocol), JS_REQUIRED, NULL},
 };
 static const struct js_shape port_shape = JS_SHAPE("Port", struct port_text, port_fields);
@@ -153,6 +154,7 @@ char *endpoint_encode(const struct endpoint *ep)
 		ports[i] = (struct port_text){
 			.container_port = ep->ports[i].container_port,
 			.host_port = ep->ports[i].host_port,
+			.count = ep->ports[i].count > 1 ? ep->ports[i].count : 0,
 			.protocol = arena_strdup(&a, protocol_names[ep->ports[i].protocol])};
 	return encode(&endpoint_shape, &text);
 }
@@ -160,14 +162,19 @@ char *endpoint_encode(const struct endpoint *ep)
 static int decode_port(const struct port_text *text, struct net_port *ret, struct err *e)
 {
 	int protocol = name_index(protocol_names, ARRAY_COUNT(protocol_names), text->protocol);
+	uint32_t count = text->count ? text->count : 1;
 
 	if (protocol < 0)
 		return err_set(e, EINVAL, "protocol '%.20s'", text->protocol);
 	if (!text->container_port || text->container_port > UINT16_MAX || !text->host_port ||
-	    text->host_port > UINT16_MAX)
-		return err_set(e, EINVAL, "port %u:%u", text->host_port, text->container_port);
+	    text->host_port > UINT16_MAX || count > UINT16_MAX ||
+	    text->container_port + count - 1 > UINT16_MAX ||
+	    text->host_port + count - 1 > UINT16_MAX)
+		return err_set(e, EINVAL, "%u ports from %u:%u", count, text->host_port,
+			       text->container_port);
 	*ret = (struct net_port){.container_port = (uint16_t)text->container_port,
 				 .host_port = (uint16_t)text->host_port,
+				 .count = count,
 				 .protocol = (enum net_protocol)protocol};
 	return 0;
 }

@@ -129,13 +129,16 @@ static void require(json_t *list, bool needed, const char *name)
 static json_t *required_attributes(const struct ecs_task_definition *t)
 {
 	json_t *list = json_array();
-	bool awslogs = false, json_file = false, privileged = false;
+	bool awslogs = false, json_file = false, privileged = false, port_range = false;
 
 	for (size_t i = 0; i < t->containers.count; i++) {
 		const struct ecs_container_definition *d =
 			JS_AT(t->containers, struct ecs_container_definition, i);
 
 		privileged |= d->privileged;
+		for (size_t k = 0; k < d->port_mappings.count; k++)
+			port_range |= JS_AT(d->port_mappings, struct ecs_port_mapping, k)
+					      ->container_port_range != NULL;
 		if (d->log_configuration) {
 			awslogs |= str_eq(d->log_configuration->log_driver, "awslogs");
 			json_file |= str_eq(d->log_configuration->log_driver, "json-file");
@@ -145,6 +148,7 @@ static json_t *required_attributes(const struct ecs_task_definition *t)
 	require(list, json_file, "com.amazonaws.ecs.capability.logging-driver.json-file");
 	require(list, privileged, "com.amazonaws.ecs.capability.privileged-container");
 	require(list, str_eq(t->network_mode, "awsvpc"), "ecs.capability.task-eni");
+	require(list, port_range, "ecs.capability.network.container-port-range");
 	return list;
 }
 

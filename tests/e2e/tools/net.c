@@ -5,7 +5,7 @@
  * "error ERRNO MESSAGE".
  *
  *   open NAME STATE_DIR [CIDR [FIRST LAST]]
- *   attach ID MODE [tcp:CONTAINER:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
+ *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
  *          [public=ADDRESS]
  *                                            ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
@@ -44,8 +44,11 @@ static void print_endpoint(const struct net_endpoint *ep)
 {
 	printf("ok address=%s gateway=%s link=%s mac=%s lost=%d ports=", ep->address, ep->gateway,
 	       ep->link, ep->mac, ep->lost);
-	for (size_t i = 0; i < ep->port_count; i++)
+	for (size_t i = 0; i < ep->port_count; i++) {
 		printf("%s%u", i ? "," : "", ep->ports[i].host_port);
+		if (ep->ports[i].count > 1)
+			printf("-%u", ep->ports[i].host_port + ep->ports[i].count - 1);
+	}
 	printf(" netns=%d held=", ep->netns_fd);
 	for (size_t i = 0; i < ep->held_count; i++)
 		printf("%s%d", i ? "," : "", ep->held_fds[i]);
@@ -110,8 +113,14 @@ static int do_attach(char **w, size_t n, struct err *e)
 		} else if (str_starts(w[i], "vpc=") && ip_prefix_parse(w[i] + 4, &a)) {
 			r.vpc[a.v6] = a;
 		} else {
-			(void)sscanf(w[i], "%3[a-z]:%hu:%hu", protocol, &p->container_port,
-				     &p->host_port);
+			uint16_t last;
+
+			if (sscanf(w[i], "%3[a-z]:%hu-%hu:%hu", protocol, &p->container_port, &last,
+				   &p->host_port) == 4)
+				p->count = last - p->container_port + 1u;
+			else
+				(void)sscanf(w[i], "%3[a-z]:%hu:%hu", protocol, &p->container_port,
+					     &p->host_port);
 			p->protocol = str_eq(protocol, "udp") ? NET_UDP : NET_TCP;
 			r.port_count++;
 		}
