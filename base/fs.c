@@ -190,6 +190,8 @@ int fs_mkdirs(int dir_fd, const char *path, mode_t mode, struct err *e)
 
 	if (!len || len >= sizeof(part))
 		return err_set(e, ENAMETOOLONG, "make directory '%s'", path);
+	if (mkdirat(dir_fd, path, mode) == 0 || errno == EEXIST)
+		return 0; /* nearly always: its parents are there */
 	memcpy(part, path, len + 1);
 
 	for (char *p = part + 1;; p++) {
