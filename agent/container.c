@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,8 +148,19 @@ static void making_done(struct making *m)
 	net_endpoint_done(&m->network.endpoint);
 }
 
+/* One that an earlier attempt has left its log in keeps its directory. */
+static void take_root(struct making *m)
+{
+	struct ready_root *root = take_ptr(m->c->root);
+
+	if (root && m->c->mapped && rename(root->dir, m->dir) == 0)
+		m->rootfs_fd = take_fd(root->rootfs_fd);
+	root_drop(m->agent, root);
+}
+
 static int make_directories(struct making *m, struct err *e)
 {
+	take_root(m);
 	if (fs_mkdirs(AT_FDCWD, m->bundle, 0700, e) < 0 || fs_mkdirs(AT_FDCWD, m->log, 0700, e) < 0)
 		return -e->code;
 	return 0;
@@ -185,6 +197,8 @@ static int make_root(struct making *m, struct err *e)
 					 .scratch = m->scratch,
 					 .volatile_upper = true};
 
+	if (m->rootfs_fd >= 0)
+		return 0; /* it was ready */
 	if (rootfs_scratch_remove(m->scratch, e) < 0 || rootfs_scratch_create(m->scratch, e) < 0)
 		return -e->code;
 	m->unmappable = true;
@@ -358,6 +372,8 @@ void container_create(struct container *c)
 		return;
 	}
 	c->in_keeper = true;
+	if (c->mapped)
+		roots_want(c->task->agent, take_ptr(c->image));
 	image_free(take_ptr(c->image));
 	keep_held(c, &m.network.endpoint);
 	if (m.network.has_endpoint)
