@@ -28,6 +28,8 @@
 #define DEVICE_DEPTH   3
 #define MIB            (1LL << 20)
 
+const char *const bundle_files[BUNDLE_FILES] = {"hosts", "hostname", "resolv.conf"};
+
 /* ---- process ---- */
 
 static void add_strings(json_t *list, const struct js_strings *s)
@@ -235,11 +237,9 @@ static void add_tmpfs(json_t *mounts, const struct ecs_container_definition *d)
 
 static void add_files(json_t *mounts, const struct bundle_options *o)
 {
-	static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
-
-	for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-		auto_free char *source = xasprintf("%s/%s", o->dir, names[i]);
-		auto_free char *destination = xasprintf("/etc/%s", names[i]);
+	for (size_t i = 0; i < BUNDLE_FILES; i++) {
+		auto_free char *source = xasprintf("%s/%s", o->dir, bundle_files[i]);
+		auto_free char *destination = xasprintf("/etc/%s", bundle_files[i]);
 
 		add_mount(mounts, destination, "bind", source, "bind,rprivate");
 	}
@@ -461,12 +461,12 @@ static json_t *make_config(const struct bundle_options *o, struct err *e)
 
 int bundle_write(const struct bundle_options *o, struct err *e)
 {
-	auto_free char *path = xasprintf("%s/config.json", o->dir);
+	auto_free char *path = xasprintf("%s/config.json", o->bundle);
 	auto_json json_t *config = make_config(o, e);
 	auto_free char *text = NULL;
 
 	if (!config)
 		return -e->code;
 	text = js_dump(config);
-	return fs_replace(AT_FDCWD, path, text, strlen(text), 0600, FS_QUICK, e);
+	return fs_write(AT_FDCWD, path, text, strlen(text), 0600, e);
 }

@@ -103,7 +103,8 @@ struct agent {
 	char *layers_dir;  /* of all images */
 	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
-	bool rebooted; /* the host was started again since the last agent */
+	char *bundles_dir; /* run_dir/bundles */
+	bool rebooted;     /* the host was started again since the last agent */
 	struct ask *asks;
 	struct loop_timer *ask_timer;
 	bool listing; /* the keeper is telling what it has: nothing is begun before */
@@ -225,17 +226,21 @@ void removal_run(struct removal *own_r);
 
 /* ---- bundle.c, files.c ---- */
 
+#define BUNDLE_FILES 3
 struct bundle_options {
 	const struct container *container;
 	const struct image *image;
 	const struct image_user *user;
 	const struct net_endpoint *endpoint; /* NULL: the host's network */
-	const char *dir;                     /* of the bundle; holds the files below */
+	const char *bundle;                  /* directory of config.json */
+	const char *dir;                     /* of the files below */
 };
+
+extern const char *const bundle_files[BUNDLE_FILES]; /* "hosts", ... */
 
 /* Write config.json. */
 int bundle_write(const struct bundle_options *o, struct err *e);
-/* Write hosts, hostname and resolv.conf into the bundle's directory. */
+/* Write hosts, hostname and resolv.conf. */
 int files_write(const struct bundle_options *o, struct err *e);
 /* Where the task's volume of this name lies on the host; a directory that is ours is made. */
 int volume_of(const struct task *t, const char *name, char **ret, struct err *e);

@@ -5,7 +5,7 @@
  *
  * An image that a container was made of is likely to be wanted again.  So for
  * each of the last ROOTS_READY images there is one root that no container has
- * yet: ids, a directory like that of a container (log, scratch), and the mount
+ * yet: ids, a directory like that of a container (log, etc, scratch), and the mount
  * of both.  Whoever takes it has but to rename the directory.
  *
  * A thread makes it, a while after the last one was taken.  It is the thread's
@@ -79,9 +79,24 @@ static void drop_at(struct agent *a, size_t i)
 
 /* ---- making ---- */
 
+/* Empty still: who they are for is not known. */
+static int make_files(const char *etc, struct err *e)
+{
+	if (fs_mkdirs(AT_FDCWD, etc, 0700, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < BUNDLE_FILES; i++) {
+		auto_free char *path = xasprintf("%s/%s", etc, bundle_files[i]);
+
+		if (fs_write(AT_FDCWD, path, "", 0, 0644, e) < 0)
+			return -e->code;
+	}
+	return 0;
+}
+
 static int make(struct ready_root *r, struct err *e)
 {
 	auto_free char *log = xasprintf("%s/log", r->dir);
+	auto_free char *etc = xasprintf("%s/etc", r->dir);
 	auto_free char *scratch = xasprintf("%s/root", r->dir);
 	struct rootfs_ids ids = {.layers_dir = r->agent->layers_dir};
 	const struct rootfs_spec spec = {.layers = r->image->layers.items,
@@ -91,7 +106,8 @@ static int make(struct ready_root *r, struct err *e)
 					 .volatile_upper = true};
 
 	if (ids_open(r->agent, &r->ids, e) < 0 || fs_mkdirs(AT_FDCWD, log, 0700, e) < 0 ||
-	    keeper_log_prepare(log, e) < 0 || rootfs_scratch_create(scratch, e) < 0)
+	    keeper_log_prepare(log, e) < 0 || make_files(etc, e) < 0 ||
+	    rootfs_scratch_create(scratch, e) < 0)
 		return -e->code;
 	ids.userns_fd = r->ids.userns_fd;
 	ids.layers_fd = r->ids.layers_fd;

@@ -73,6 +73,7 @@ static json_t *write_bundle(struct fixture *f, bool host_network, struct err *e)
 					 .image = &f->image,
 					 .user = &f->user,
 					 .endpoint = host_network ? NULL : &f->endpoint,
+					 .bundle = f->dir,
 					 .dir = f->dir};
 	auto_free char *path = xasprintf("%s/config.json", f->dir);
 	auto_buf struct buf text = BUF_INIT(1 << 20);
