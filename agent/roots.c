@@ -27,6 +27,7 @@
 #include "base/random.h"
 #include "base/text.h"
 #include "rootfs/rootfs.h"
+#include "runtime/runtime.h"
 
 #define REST_MS 50
 
@@ -93,6 +94,23 @@ static int make_files(const char *etc, struct err *e)
 	return 0;
 }
 
+/* Where things will be mounted, in nearly all containers. */
+static int make_places(const struct ready_root *r, struct err *e)
+{
+	static const char *const directories[] = {"/dev", "/proc", "/sys"};
+
+	for (size_t i = 0; i < ARRAY_COUNT(directories); i++)
+		if (runtime_make_place(r->rootfs_fd, directories[i], true, e) < 0)
+			return -e->code;
+	for (size_t i = 0; i < BUNDLE_FILES; i++) {
+		auto_free char *path = xasprintf("/etc/%s", bundle_files[i]);
+
+		if (runtime_make_place(r->rootfs_fd, path, false, e) < 0)
+			return -e->code;
+	}
+	return 0;
+}
+
 static int make(struct ready_root *r, struct err *e)
 {
 	auto_free char *log = xasprintf("%s/log", r->dir);
@@ -111,7 +129,9 @@ static int make(struct ready_root *r, struct err *e)
 		return -e->code;
 	ids.userns_fd = r->ids.userns_fd;
 	ids.layers_fd = r->ids.layers_fd;
-	return rootfs_mount(&spec, &r->rootfs_fd, e);
+	if (rootfs_mount(&spec, &r->rootfs_fd, e) < 0)
+		return -e->code;
+	return make_places(r, e);
 }
 
 /* Context: a thread. */
@@ -120,8 +140,10 @@ static void make_in_thread(void *ctx)
 	struct ready_root *r = ctx;
 	struct err e;
 
-	if (make(r, &e) < 0)
-		log_debug("image=%s: no root ahead: %s", r->image->digest, e.msg);
+	if (make(r, &e) == 0)
+		return;
+	log_debug("image=%s: no root ahead: %s", r->image->digest, e.msg);
+	close_fd(&r->rootfs_fd);
 }
 
 static void is_made(void *ctx)

@@ -563,3 +563,18 @@ int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgro
 	}
 	return 0;
 }
+
+/* ---- the facade ---- */
+
+int runtime_make_place(int root_fd, const char *path, bool directory, struct err *e)
+{
+	int fd = directory ? inroot_mkdirs(root_fd, path, INROOT_FOLLOW)
+			   : inroot_mkfile(root_fd, path, INROOT_FOLLOW);
+
+	if (fd < 0) {
+		errno = -fd;
+		return err_sys(e, "make %.128s in the root", path);
+	}
+	close_fd(&fd);
+	return 0;
+}

@@ -288,6 +288,14 @@ struct runtime_stats {
 };
 int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e);
 
+/* ---- roots ---- */
+
+/*
+ * Make ahead what runtime_create() would make in a root, so that something can be
+ * mounted there: a directory, or an empty file.  What is there already stays.
+ */
+int runtime_make_place(int root_fd, const char *path, bool directory, struct err *e);
+
 /* ---- what Docker's users expect of a container; lists are static, NULL-terminated ---- */
 const char *const *runtime_default_capabilities(void);
 const char *const *runtime_all_capabilities(void); /* those that we may give */
