@@ -172,9 +172,12 @@ static void take_root(struct making *m)
 {
 	struct ready_root *root = take_ptr(m->c->root);
 
-	if (root && m->c->mapped && rename(root->dir, m->dir) == 0)
+	if (root && m->c->mapped && rename(root->dir, m->dir) == 0) {
 		m->rootfs_fd = take_fd(root->rootfs_fd);
-	root_drop(m->agent, root);
+		root_free(root);
+	} else if (root) {
+		root_drop(m->agent, root);
+	}
 }
 
 static int make_directories(struct making *m, struct err *e)

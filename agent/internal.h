@@ -304,10 +304,14 @@ void roots_start(struct agent *a);
 void roots_done(struct agent *a); /* when no thread works any more */
 /* There will be a root of this image, soon. */
 void roots_want(struct agent *a, struct image *own_image);
-/* The one that is ready, or NULL; the caller renames its directory, takes its descriptors, drops the rest. */
+/*
+ * The one that is ready, or NULL.  The caller renames its directory and takes its
+ * descriptors (root_free), or it goes (root_drop).
+ */
 struct ready_root *roots_take(struct agent *a, const char *digest);
-void root_drop(struct agent *a, struct ready_root *own_root); /* NULL is fine */
-void roots_forget(struct agent *a);                           /* all: images are to be removed */
+void root_drop(struct agent *a, struct ready_root *own_root);
+void root_free(struct ready_root *r); /* nothing is left of it: all was taken */
+void roots_forget(struct agent *a);   /* all: images are to be removed */
 
 /* ---- pulls.c ---- */
 

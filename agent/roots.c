@@ -43,19 +43,20 @@ static void take_apart(void *ctx)
 	(void)fs_remove_tree(AT_FDCWD, r->dir, &ignored);
 }
 
-static void is_apart(void *ctx)
+void root_free(struct ready_root *r)
 {
-	struct ready_root *r = ctx;
-
 	image_free(r->image);
 	free(r->dir);
 	free(r);
 }
 
+static void is_apart(void *ctx)
+{
+	root_free(ctx);
+}
+
 void root_drop(struct agent *a, struct ready_root *own_root)
 {
-	if (!own_root)
-		return;
 	ids_give(&a->ranges, own_root->ids.first_id);
 	loop_work(a->loop, take_apart, is_apart, own_root);
 }
