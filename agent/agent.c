@@ -293,8 +293,11 @@ static int open_parts(struct agent *a, struct err *e)
 	a->ready_dir = xasprintf("%s/ready", a->o->state_dir);
 	a->runtime_root = xasprintf("%s/oci", a->o->run_dir);
 	a->bundles_dir = xasprintf("%s/bundles", a->o->run_dir);
+	a->filters_dir = xasprintf("%s/filters", a->o->run_dir);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
 	    fs_remove_tree(AT_FDCWD, a->ready_dir, e) < 0 ||
+	    fs_remove_tree(AT_FDCWD, a->filters_dir, e) < 0 || /* another version's */
+	    fs_mkdirs(AT_FDCWD, a->filters_dir, 0700, e) < 0 ||
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
 	    image_store_open(&image_options, &a->images, e) < 0 ||
 	    net_open(&net_options, &a->net, e) < 0 || network_load_groups(a, e) < 0 ||
@@ -369,6 +372,7 @@ static void finish(struct agent *a)
 	free(a->layers_dir);
 	free(a->runtime_root);
 	free(a->bundles_dir);
+	free(a->filters_dir);
 	free(a->boot_id);
 	free(a->cgroup_base);
 }

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
@@ -401,15 +402,40 @@ static json_t *list_of(const char *const *names)
 	return list;
 }
 
-static json_t *make_seccomp(const json_t *capabilities)
+/* Which of runtime_all_capabilities(), a bit each, lowest first; and their names. */
+static uint64_t number_of(const json_t *capabilities, const char **names)
 {
-	auto_free const char **names = xcalloc(json_array_size(capabilities) + 1, sizeof(char *));
+	const char *const *all = runtime_all_capabilities();
+	uint64_t number = 0;
 	json_t *name;
 	size_t i;
 
-	json_array_foreach ((json_t *)(uintptr_t)capabilities, i, name)
+	json_array_foreach ((json_t *)(uintptr_t)capabilities, i, name) {
 		names[i] = json_string_value(name);
-	return runtime_default_seccomp(names, json_array_size(capabilities));
+		for (size_t bit = 0; all[bit]; bit++)
+			if (strcmp(all[bit], names[i]) == 0)
+				number |= UINT64_C(1) << bit;
+	}
+	return number;
+}
+
+/* It depends on the capabilities alone, and is compiled once for each set of them. */
+static json_t *make_seccomp(const struct agent *a, const json_t *capabilities)
+{
+	size_t count = json_array_size(capabilities);
+	auto_free const char **names = xcalloc(count + 1, sizeof(char *));
+	auto_free char *path = xasprintf("%s/%llx", a->filters_dir,
+					 (unsigned long long)number_of(capabilities, names));
+	json_t *whole;
+	struct err e;
+
+	if (access(path, F_OK) < 0) {
+		whole = runtime_default_seccomp(names, count);
+		if (runtime_compile_seccomp(whole, path, &e) < 0)
+			return whole; /* takes longer */
+		json_decref(whole);
+	}
+	return json_pack("{s:s, s:s}", "defaultAction", "SCMP_ACT_ERRNO", "compiled", path);
 }
 
 static json_t *make_linux(const struct bundle_options *o, const json_t *capabilities)
@@ -433,7 +459,8 @@ static json_t *make_linux(const struct bundle_options *o, const json_t *capabili
 		(void)json_object_set_new(doc, "devices", devices);
 		return doc;
 	}
-	(void)json_object_set_new(doc, "seccomp", make_seccomp(capabilities));
+	(void)json_object_set_new(doc, "seccomp",
+				  make_seccomp(o->container->task->agent, capabilities));
 	(void)json_object_set_new(doc, "maskedPaths", list_of(runtime_default_masked_paths()));
 	(void)json_object_set_new(doc, "readonlyPaths", list_of(runtime_default_readonly_paths()));
 	return doc;

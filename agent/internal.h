@@ -104,6 +104,7 @@ struct agent {
 	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
 	char *bundles_dir; /* run_dir/bundles */
+	char *filters_dir; /* run_dir/filters: compiled ones */
 	bool rebooted;     /* the host was started again since the last agent */
 	struct ask *asks;
 	struct loop_timer *ask_timer;
