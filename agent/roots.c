@@ -95,21 +95,20 @@ static int make_files(const char *etc, struct err *e)
 	return 0;
 }
 
-/* Where things will be mounted, in nearly all containers. */
-static int make_places(const struct ready_root *r, struct err *e)
+/* Where things will be mounted, in nearly all containers; what cannot be made here is made there. */
+static void make_places(const struct ready_root *r)
 {
 	static const char *const directories[] = {"/dev", "/proc", "/sys"};
+	uid_t owner = r->ids.first_id;
+	struct err ignored;
 
 	for (size_t i = 0; i < ARRAY_COUNT(directories); i++)
-		if (runtime_make_place(r->rootfs_fd, directories[i], true, e) < 0)
-			return -e->code;
+		(void)runtime_make_place(r->rootfs_fd, directories[i], true, owner, &ignored);
 	for (size_t i = 0; i < BUNDLE_FILES; i++) {
 		auto_free char *path = xasprintf("/etc/%s", bundle_files[i]);
 
-		if (runtime_make_place(r->rootfs_fd, path, false, e) < 0)
-			return -e->code;
+		(void)runtime_make_place(r->rootfs_fd, path, false, owner, &ignored);
 	}
-	return 0;
 }
 
 static int make(struct ready_root *r, struct err *e)
@@ -132,7 +131,8 @@ static int make(struct ready_root *r, struct err *e)
 	ids.layers_fd = r->ids.layers_fd;
 	if (rootfs_mount(&spec, &r->rootfs_fd, e) < 0)
 		return -e->code;
-	return make_places(r, e);
+	make_places(r);
+	return 0;
 }
 
 /* Context: a thread. */
@@ -141,10 +141,8 @@ static void make_in_thread(void *ctx)
 	struct ready_root *r = ctx;
 	struct err e;
 
-	if (make(r, &e) == 0)
-		return;
-	log_debug("image=%s: no root ahead: %s", r->image->digest, e.msg);
-	close_fd(&r->rootfs_fd);
+	if (make(r, &e) < 0)
+		log_debug("image=%s: no root ahead: %s", r->image->digest, e.msg);
 }
 
 static void is_made(void *ctx)

@@ -127,8 +127,8 @@ struct runtime_create {
 int runtime_template_open(int *ret_fd, struct err *e);
 /* With nobody in it; its ids 0 .. count - 1 are the host's from 'first' on.  Threads are fine. */
 int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct err *e);
-/* What create would make in a root to mount on: a directory, or an empty file. */
-int runtime_make_place(int root_fd, const char *path, bool directory, struct err *e);
+/* What create would make in a root to mount on, as the host's user 'owner'. */
+int runtime_make_place(int root_fd, const char *path, bool directory, uid_t owner, struct err *e);
 /* Can all that is mounted at and below 'path' be seen with its ids?  The error names what cannot. */
 int runtime_check_map(const char *path, int userns_fd, struct err *e);
 
