@@ -290,8 +290,14 @@ static int open_parts(struct agent *a, struct err *e)
 
 	a->layers_dir = xasprintf("%s/layers", images);
 	a->tasks_dir = xasprintf("%s/tasks", a->o->state_dir);
+	a->ready_dir = xasprintf("%s/ready", a->o->state_dir);
 	a->runtime_root = xasprintf("%s/oci", a->o->run_dir);
+	a->bundles_dir = xasprintf("%s/bundles", a->o->run_dir);
+	a->filters_dir = xasprintf("%s/filters", a->o->run_dir);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
+	    fs_remove_tree(AT_FDCWD, a->ready_dir, e) < 0 ||
+	    fs_remove_tree(AT_FDCWD, a->filters_dir, e) < 0 || /* another version's */
+	    fs_mkdirs(AT_FDCWD, a->filters_dir, 0700, e) < 0 ||
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
 	    image_store_open(&image_options, &a->images, e) < 0 ||
 	    net_open(&net_options, &a->net, e) < 0 || network_load_groups(a, e) < 0 ||
@@ -326,6 +332,7 @@ static int start(struct agent *a, struct err *e)
 	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
 	ids_pool_start(a);
+	roots_start(a);
 	a->keeper_retry = loop_timer_new(a->loop, find_keeper, a);
 	if (records_each_task(a->records, load_task, a, e) < 0)
 		return -e->code;
@@ -357,15 +364,20 @@ static void finish(struct agent *a)
 	loop_timer_free(a->sweep);
 	loop_timer_free(a->keeper_retry);
 	loop_timer_free(a->id_pool.rest);
+	loop_timer_free(a->roots.rest);
 	keeper_disconnect(a->keeper);
 	net_close(a->net);
 	image_store_close(a->images);
 	records_close(a->records);
 	loop_free(a->loop);
+	roots_done(a);
 	ids_pool_done(a);
 	free(a->tasks_dir);
+	free(a->ready_dir);
 	free(a->layers_dir);
 	free(a->runtime_root);
+	free(a->bundles_dir);
+	free(a->filters_dir);
 	free(a->boot_id);
 	free(a->cgroup_base);
 }

@@ -244,6 +244,8 @@ struct keeper_chunk {
 
 struct keeper_log;
 
+/* Make the files of an empty one, which the keeper will do otherwise. */
+int keeper_log_prepare(const char *log_dir, struct err *e);
 /* 0, or KEEPER_ABSENT. */
 int keeper_log_open(const char *log_dir, struct keeper_log **ret, struct err *e);
 void keeper_log_close(struct keeper_log *log); /* NULL is fine */

@@ -127,6 +127,8 @@ struct runtime_create {
 int runtime_template_open(int *ret_fd, struct err *e);
 /* With nobody in it; its ids 0 .. count - 1 are the host's from 'first' on.  Threads are fine. */
 int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct err *e);
+/* What create would make in a root to mount on, as the host's user 'owner'. */
+int runtime_make_place(int root_fd, const char *path, bool directory, uid_t owner, struct err *e);
 /* Can all that is mounted at and below 'path' be seen with its ids?  The error names what cannot. */
 int runtime_check_map(const char *path, int userns_fd, struct err *e);
 
@@ -275,10 +277,7 @@ int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
 /* How many of its processes the kernel has killed for want of memory, those below included. */
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
 
-/*
- * With v1 hierarchies beside a v2 one: no wait of 8 to 20 ms when a process is moved
- * (the host's mount option favordynmods).  0: done; it is so already.  -EINVAL: before 6.0.
- */
+/* v1 beside v2: no wait of 8 to 20 ms at a move (favordynmods of the host).  -EINVAL: before 6.0. */
 enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
 int runtime_cgroup_favor_moves(bool on, struct err *e);
 struct runtime_stats {
@@ -295,5 +294,7 @@ const char *const *runtime_default_masked_paths(void);
 const char *const *runtime_default_readonly_paths(void);
 /* The filter as linux.seccomp for a container with these capabilities ("CAP_CHOWN"). */
 json_t *runtime_default_seccomp(const char *const *caps, size_t count);
+/* Into a file for {"defaultAction": "SCMP_ACT_ERRNO", "compiled": "/path"}, by this version only. */
+int runtime_compile_seccomp(const json_t *seccomp, const char *path, struct err *e);
 json_t *runtime_example_config(bool rootless); /* the config.json that `spec` writes */
 json_t *runtime_features(void);                /* what `features` prints */

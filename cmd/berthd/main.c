@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -313,6 +314,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "berthd: must be started as root\n");
 		return 1;
 	}
+	(void)umask(022); /* of what containers see, too, whoever started us */
 	if (run(&o, &e) < 0) {
 		log_error("%s", e.msg);
 		return 1;
