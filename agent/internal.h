@@ -88,6 +88,8 @@ struct agent {
 	struct keeper *keeper;
 	struct loop_fd *keeper_watch; /* NULL: the keeper is gone, commands fail */
 	struct loop_timer *keeper_retry;
+	struct loop_fd *firewall_watch; /* of what others do to it */
+	struct loop_timer *firewall_rest;
 	unsigned keeper_failures;
 	struct records *records;
 	struct channel *channel;

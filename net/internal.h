@@ -15,6 +15,7 @@ struct net {
 	struct name name;
 	struct state state;
 	struct netlink route, netfilter;
+	int watch_fd; /* tells what others do to nftables */
 	struct host_state host;
 	struct ipam ipam;
 	struct port_range ports;

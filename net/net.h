@@ -11,7 +11,9 @@
  *
  * Who owns what.  A `struct net` owns, for its name: one block of addresses,
  * whose first one, the gateway, sits on `lo` under a label of ours; the links
- * whose names begin with its prefix; one nftables table of its name.  Nothing
+ * whose names begin with its prefix; one nftables table of its name; and, where
+ * another firewall drops what is forwarded, two rules in it that let those links
+ * pass (net/coexist.h).  Nothing
  * else on the host is touched but net.ipv4.ip_forward, which must be on.  Two
  * Berths of other names on one host never meet: a block is taken only when no
  * address or route of the host overlaps it, and taking it is an address add
@@ -46,7 +48,8 @@ struct net;
 #define NET_FAMILIES     2
 
 enum {
-	NET_ABSENT = 1, /* there is no such endpoint */
+	NET_ABSENT = 1,   /* there is no such endpoint */
+	NET_REPAIRED = 2, /* somebody had changed what is ours */
 };
 
 enum net_mode {
@@ -202,6 +205,15 @@ int net_hold(struct net *net, const char *id, struct net_endpoint *ret, struct e
  * (route, neighbour, link settings, rules, table).  What is right is not touched.
  */
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e);
+
+/*
+ * A descriptor that can be read when somebody else has changed nftables of this
+ * host, borrowed.  net_on_change() then reads it and puts back at once what
+ * was ours (a flushed ruleset), or lets tasks pass a firewall that came.
+ * Returns 0 or NET_REPAIRED.  The sweep would find the same, but later.
+ */
+int net_watch_fd(const struct net *net);
+int net_on_change(struct net *net, struct err *e);
 
 /*
  * Make a group known or replace it, change its members, forget it.  Nothing of

@@ -8,7 +8,7 @@ import re
 import socket
 import urllib.request
 
-from berth import Census, Daemon, Registry, contains, equal, main, wait_for
+from berth import Census, Daemon, Registry, contains, equal, main, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -233,6 +233,20 @@ def test_a_port_that_somebody_else_has_is_told_as_docker_tells_it():
     reason = t["containers"][0]["reason"]
     assert reason.startswith("CannotStartContainerError: "), reason
     contains(reason, f"listen tcp 0.0.0.0:{port}: bind: address already in use")
+
+
+# ---- who changes our firewall ----
+
+def test_a_table_that_somebody_deletes_is_back_at_once():
+    arn = daemon.run_task([web(portMappings=[dict(containerPort=80)])])
+    port = bindings(arn)[0]["hostPort"]
+    contains(page(port), "Hello from Berth")
+    run("nft", "delete", "table", "inet", daemon.name)
+    # the sweep comes only every 30 s
+    wait_for(lambda: daemon.name in run("nft", "list", "tables").stdout, 10, "the table")
+    contains(page(port), "Hello from Berth")
+    contains(daemon.logged(), "somebody else changed our firewall table")
+    stop(arn)
 
 
 # ---- names ----

@@ -12,6 +12,7 @@
  *   hold ID                                  ok ... held=FD,..; drop closes these too
  *   detach ID        drop ID (close its descriptors)
  *   sweep [ID ...]   warnings    destroy    close
+ *   change-seen MS   wait for another's change of nftables, and see to it: ok RESULT
  *   group ID [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
  *   change ID [joined=ADDRESS ...] [left=ADDRESS ...]
  *   ungroup ID       commit
@@ -21,6 +22,7 @@
  *   bench COUNT      attach and detach, one after the other: ok and the times in microseconds
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include "base/auto.h"
@@ -201,6 +203,23 @@ static int do_warnings(char **w, size_t n, struct err *e)
 			b.data[i] = '|';
 	printf("ok %s\n", buf_str(&b));
 	return 1;
+}
+
+static int do_change_seen(char **w, size_t n, struct err *e)
+{
+	struct pollfd p = {.fd = net_watch_fd(net), .events = POLLIN};
+	uint32_t wait_ms;
+	int r;
+
+	(void)n;
+	if (!parse_u32(w[1], 60000, &wait_ms))
+		return err_set(e, EINVAL, "milliseconds");
+	if (poll(&p, 1, (int)wait_ms) != 1)
+		return err_set(e, ETIMEDOUT, "nothing was seen");
+	r = net_on_change(net, e);
+	if (r >= 0)
+		printf("ok %d\n", r);
+	return r < 0 ? r : 1;
 }
 
 static int do_destroy(char **w, size_t n, struct err *e)
@@ -415,16 +434,27 @@ static const struct {
 	size_t words;
 	int (*run)(char **w, size_t n, struct err *e);
 } commands[] = {
-	{"open", 3, do_open},           {"attach", 3, do_attach},
-	{"find", 2, do_find},           {"detach", 2, do_detach},
-	{"drop", 2, do_drop},           {"sweep", 1, do_sweep},
-	{"warnings", 1, do_warnings},   {"destroy", 1, do_destroy},
-	{"close", 1, do_close},         {"bench", 2, do_bench},
-	{"hold", 2, do_hold},           {"group", 2, do_group},
-	{"change", 2, do_group},        {"ungroup", 2, do_ungroup},
-	{"commit", 1, do_commit},       {"groups", 2, do_groups},
-	{"flows", 2, do_flows},         {"flows-read", 1, do_flows_read},
-	{"flows-end", 1, do_flows_end}, {"flows-close", 1, do_flows_end},
+	{"open", 3, do_open},
+	{"attach", 3, do_attach},
+	{"find", 2, do_find},
+	{"detach", 2, do_detach},
+	{"drop", 2, do_drop},
+	{"sweep", 1, do_sweep},
+	{"warnings", 1, do_warnings},
+	{"destroy", 1, do_destroy},
+	{"close", 1, do_close},
+	{"bench", 2, do_bench},
+	{"hold", 2, do_hold},
+	{"group", 2, do_group},
+	{"change", 2, do_group},
+	{"ungroup", 2, do_ungroup},
+	{"commit", 1, do_commit},
+	{"groups", 2, do_groups},
+	{"change-seen", 2, do_change_seen},
+	{"flows", 2, do_flows},
+	{"flows-read", 1, do_flows_read},
+	{"flows-end", 1, do_flows_end},
+	{"flows-close", 1, do_flows_end},
 };
 
 static int run(char **w, size_t n, struct err *e)
