@@ -321,6 +321,8 @@ typedef void pull_fn(void *ctx, struct image *own_image, enum image_reason reaso
 
 struct pulls *pulls_new(struct agent *a);
 void pulls_free(struct pulls *p);
+/* What the store has, when that is good enough to ask nobody; else NULL. */
+struct image *pulls_here(struct pulls *p, const char *reference);
 /* 'on_done' is called once, later, unless the waiter is cancelled first. */
 struct pull_waiter *pulls_want(struct pulls *p, const char *reference, pull_fn *on_done, void *ctx);
 void pulls_cancel(struct pull_waiter *w);
