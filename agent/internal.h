@@ -103,9 +103,10 @@ struct agent {
 	char *layers_dir;  /* of all images */
 	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
-	char *bundles_dir; /* run_dir/bundles */
-	char *filters_dir; /* run_dir/filters: compiled ones */
-	bool rebooted;     /* the host was started again since the last agent */
+	char *bundles_dir;  /* run_dir/bundles */
+	char *filters_dir;  /* run_dir/filters */
+	struct map filters; /* by path: those that we have compiled */
+	bool rebooted;      /* the host was started again since the last agent */
 	struct ask *asks;
 	struct loop_timer *ask_timer;
 	bool listing; /* the keeper is telling what it has: nothing is begun before */
