@@ -100,6 +100,7 @@ struct runtime_create {
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
 	int netns_fd;
 	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
+	int proc_fd;     /* of runtime_proc_open(), or -1: the init mounts one.  Borrowed */
 	/*
 	 * A user namespace with the mappings of config.json, or -1.  Borrowed.  Its
 	 * process ends up in it; all else is the caller's, so that root can do with
@@ -120,11 +121,12 @@ struct runtime_create {
 #define RUNTIME_CREATE_INIT                                                                \
 	{                                                                                  \
 		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1, \
-		.userns_fd = -1                                                            \
+		.proc_fd = -1, .userns_fd = -1                                             \
 	}
 
 /* An empty mount namespace to begin with: a start does not take longer with the host's mounts. */
 int runtime_template_open(int *ret_fd, struct err *e);
+int runtime_proc_open(int *ret_fd, struct err *e); /* the same, for linux.sysctl */
 /* With nobody in it; its ids 0 .. count - 1 are the host's from 'first' on.  Threads are fine. */
 int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct err *e);
 /* What create would make in a root to mount on, as the host's user 'owner'. */
