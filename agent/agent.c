@@ -24,10 +24,11 @@
 #include "base/text.h"
 #include "runtime/runtime.h"
 
-#define SWEEP_MS        30000
-#define NETWORKS_MS     30000
-#define KEEPER_RETRY_MS 50
-#define KEEPER_RETRIES  100 /* without one that told its list */
+#define SWEEP_MS         30000
+#define NETWORKS_MS      30000
+#define FIREWALL_REST_MS 100 /* between two looks at it when others change it */
+#define KEEPER_RETRY_MS  50
+#define KEEPER_RETRIES   100 /* without one that told its list */
 
 /* ---- the keeper ---- */
 
@@ -111,6 +112,29 @@ static void sweep_networks(struct agent *a)
 
 	if (net_sweep(a->net, live, count, &e) < 0)
 		log_error("networks: %s", e.msg);
+}
+
+/* At once, but not for ever if somebody else's idea of the firewall is not ours. */
+static void on_firewall(void *ctx, int events)
+{
+	struct agent *a = ctx;
+	struct err e = {0};
+	int r = net_on_change(a->net, &e);
+
+	(void)events;
+	if (r < 0)
+		log_error("networks: %s", e.msg);
+	if (r == NET_REPAIRED)
+		log_warn("networks: somebody else changed our firewall table, it is as it was");
+	loop_want(a->firewall_watch, 0);
+	loop_timer_set(a->firewall_rest, FIREWALL_REST_MS);
+}
+
+static void on_firewall_rest(void *ctx)
+{
+	struct agent *a = ctx;
+
+	loop_want(a->firewall_watch, LOOP_READ);
 }
 
 /* All that the keeper has was told: the rest is not there. */
@@ -318,6 +342,7 @@ static void on_stop(void *ctx)
 static int start(struct agent *a, struct err *e)
 {
 	struct container *c;
+	struct task *t;
 
 	if (open_parts(a, e) < 0)
 		return -e->code;
@@ -326,16 +351,23 @@ static int start(struct agent *a, struct err *e)
 	loop_on_signal(a->loop, SIGINT, on_stop, a);
 	a->pulls = pulls_new(a);
 	a->shipping = shipping_new(a);
+	a->flows = flows_new(a);
 	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
 	ids_pool_start(a);
 	roots_start(a);
 	a->keeper_retry = loop_timer_new(a->loop, find_keeper, a);
+	a->firewall_rest = loop_timer_new(a->loop, on_firewall_rest, a);
+	if (loop_watch(a->loop, net_watch_fd(a->net), LOOP_READ, on_firewall, a, &a->firewall_watch,
+		       e) < 0)
+		return -e->code;
 	if (records_each_task(a->records, load_task, a, e) < 0)
 		return -e->code;
 	for (size_t i = 0; map_next(&a->containers, &i, &c);)
 		if (c->phase < PHASE_CLEAN || !shipping_is_over(c))
 			shipping_begin(c);
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
+		flows_take(t, true);
 	find_keeper(a);
 	on_sweep(a);
 	return 0;
@@ -347,6 +379,7 @@ static void finish(struct agent *a)
 
 	if (a->loop)
 		loop_unwatch(a->keeper_watch);
+	loop_unwatch(a->firewall_watch);
 	ask_free_all(a);
 	channel_free(a->channel);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
@@ -356,8 +389,10 @@ static void finish(struct agent *a)
 	map_done(&a->filters);
 	pulls_free(a->pulls);
 	shipping_free(a->shipping);
+	flows_free(a->flows);
 	loop_timer_free(a->sweep);
 	loop_timer_free(a->keeper_retry);
+	loop_timer_free(a->firewall_rest);
 	loop_timer_free(a->id_pool.rest);
 	loop_timer_free(a->roots.rest);
 	keeper_disconnect(a->keeper);

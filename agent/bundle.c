@@ -79,10 +79,17 @@ static json_t *make_env(const struct bundle_options *o)
 	const struct ecs_container_definition *d = o->container->def;
 	auto_free char *hostname = xasprintf("HOSTNAME=%s", bundle_hostname(o->container));
 	auto_free char *home = xasprintf("HOME=%s", o->user->home);
+	auto_arena struct arena a = {0};
 	json_t *env = json_array();
 
 	set_variable(env, DEFAULT_PATH, true);
 	set_variable(env, hostname, true);
+	for (size_t i = 0; i < d->links.count; i++) {
+		const struct js_strings of_link = links_variables(o->container, i, &a);
+
+		for (size_t k = 0; k < of_link.count; k++)
+			set_variable(env, of_link.items[k], true);
+	}
 	for (size_t i = 0; i < o->image->env.count; i++)
 		set_variable(env, o->image->env.items[i], true);
 	for (size_t i = 0; i < d->environment.count; i++) {

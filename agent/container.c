@@ -259,7 +259,7 @@ static int find_user(struct making *m, struct err *e)
 static int make_network(struct making *m, struct err *e)
 {
 	m->prefix = "CannotStartContainerError"; /* as Docker says it of a port that is taken */
-	if (network_make(m->c, &m->network, e) < 0)
+	if (links_check(m->c, e) < 0 || network_make(m->c, &m->network, e) < 0)
 		return -e->code;
 	m->prefix = NULL;
 	return 0;
@@ -310,6 +310,25 @@ static const struct {
 	{"keeper", ask_keeper},
 };
 
+static char *range_text(struct arena *a, uint32_t first, uint32_t count)
+{
+	return arena_printf(a, "%u-%u", first, first + count - 1);
+}
+
+static void show_binding(struct arena *a, const struct net_port *p, struct ecs_network_binding *ret)
+{
+	*ret = (struct ecs_network_binding){
+		.bind_ip = (char *)(uintptr_t) "0.0.0.0",
+		.protocol = (char *)(uintptr_t)net_protocol_name(p->protocol)};
+	if (p->count > 1) {
+		ret->container_port_range = range_text(a, p->container_port, p->count);
+		ret->host_port_range = range_text(a, p->host_port, p->count);
+	} else {
+		ret->container_port = p->container_port;
+		ret->host_port = p->host_port;
+	}
+}
+
 /* The ports as DescribeTasks shows them. */
 static void show_bindings(struct container *c, const struct net_port *ports, size_t count)
 {
@@ -317,28 +336,17 @@ static void show_bindings(struct container *c, const struct net_port *ports, siz
 							(count + 1) * sizeof(*items));
 
 	for (size_t i = 0; i < count; i++)
-		items[i] = (struct ecs_network_binding){
-			.bind_ip = (char *)(uintptr_t) "0.0.0.0",
-			.container_port = ports[i].container_port,
-			.host_port = ports[i].host_port,
-			.protocol = (char *)(uintptr_t)net_protocol_name(ports[i].protocol)};
+		show_binding(&c->task->arena, &ports[i], &items[i]);
 	c->state->network_bindings = (struct js_list){items, count};
 }
 
 static void show_host_ports(struct container *c)
 {
-	const struct js_list *mappings = &c->def->port_mappings;
 	struct net_port ports[NET_PORTS_MAX];
-	size_t count = 0;
+	size_t count = network_ports(c->def, ports);
 
-	for (; count < mappings->count && count < NET_PORTS_MAX; count++) {
-		const struct ecs_port_mapping *p = JS_AT(*mappings, struct ecs_port_mapping, count);
-
-		ports[count] = (struct net_port){.container_port = (uint16_t)p->container_port,
-						 .host_port = (uint16_t)p->container_port,
-						 .protocol = str_eq(p->protocol, "udp") ? NET_UDP
-											: NET_TCP};
-	}
+	for (size_t i = 0; i < count; i++)
+		ports[i].host_port = ports[i].container_port;
 	show_bindings(c, ports, count);
 }
 

@@ -77,6 +77,7 @@ static int write_hosts(const struct bundle_options *o, struct err *e)
 
 		buf_printf(&b, "%s\t%s\n", h->ip_address, h->hostname);
 	}
+	links_write_hosts(o->container, &b);
 	return write_file(o, "hosts", &b, e);
 }
 

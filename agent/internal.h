@@ -8,6 +8,8 @@
  *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
  *   network.c    its network: of the container, of the task, of the host; security groups
+ *   flow.c       flow logs of tasks with interfaces of their own
+ *   links.c      what it is told of the containers that it links to
  *   ids.c        whose ids its users are on the host
  *   roots.c      roots for the next containers, made ahead
  *   pulls.c      images on their way
@@ -86,11 +88,14 @@ struct agent {
 	struct keeper *keeper;
 	struct loop_fd *keeper_watch; /* NULL: the keeper is gone, commands fail */
 	struct loop_timer *keeper_retry;
+	struct loop_fd *firewall_watch; /* of what others do to it */
+	struct loop_timer *firewall_rest;
 	unsigned keeper_failures;
 	struct records *records;
 	struct channel *channel;
 	struct pulls *pulls;
 	struct shipping *shipping;
+	struct flows *flows;
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
@@ -248,6 +253,35 @@ int files_write(const struct bundle_options *o, struct err *e);
 int volume_of(const struct task *t, const char *name, char **ret, struct err *e);
 const char *bundle_hostname(const struct container *c);
 
+/* ---- links.c ---- */
+
+/* Those that it links to run, or have run. */
+bool links_may_be_made(const struct container *c);
+/* They run. */
+int links_check(const struct container *c, struct err *e);
+/* Lines of a hosts file. */
+void links_write_hosts(const struct container *c, struct buf *b);
+/* NAME=VALUE for the i-th link of the definition, in an arena. */
+struct js_strings links_variables(const struct container *c, size_t i, struct arena *a);
+
+/* The parts of it, seen by tests. */
+struct link_port {
+	uint16_t port;
+	bool udp;
+};
+struct link_ports {
+	struct link_port *items; /* sorted */
+	size_t count, capacity;
+};
+struct link_told {
+	const char *from, *alias, *address; /* name of the container that links */
+	const struct ecs_container_definition *to;
+	const struct link_ports *ports;
+	const struct js_strings *image_env;
+};
+int link_port_compare(const void *a, const void *b);
+struct js_strings link_variables(const struct link_told *told, struct arena *a);
+
 /* ---- network.c ---- */
 
 /* What a container has of it, and what becomes of that. */
@@ -262,6 +296,8 @@ struct container_network {
 		.endpoint = NET_ENDPOINT_NONE, .netns_fd = -1 \
 	}
 
+/* The port mappings of a definition as they stand in it; how many. */
+size_t network_ports(const struct ecs_container_definition *d, struct net_port ret[NET_PORTS_MAX]);
 int network_make(struct container *c, struct container_network *ret, struct err *e);
 /* Nothing of the container, or of the task, needs it any more. */
 int network_remove(const struct container *c, struct err *e);
@@ -269,9 +305,26 @@ int network_remove_task(struct task *t, struct err *e);
 /* Which endpoints should be there: ids, borrowed from tasks; malloc'ed. */
 const char **network_live(const struct agent *a, size_t *ret_count);
 
+/* For DescribeTaskNetwork: interfaces, their counters, a process in each; the caller's. */
+json_t *network_describe(const struct task *t);
+
 /* What the server says of security groups, and what it said last. */
 int network_take_groups(struct agent *a, const struct ecs_node_groups *message, struct err *e);
 int network_load_groups(struct agent *a, struct err *e);
+
+/* ---- flow.c ---- */
+
+struct flows *flows_new(struct agent *a);
+void flows_free(struct flows *f);
+/* The task's interface is logged as its record says; 'resumed': it was before the agent began. */
+void flows_take(struct task *t, bool resumed);
+/* The server names a known task's interface again, with the flow logs that it has now. */
+void flows_change(struct task *t, const struct ecs_node_interface *now);
+/* The task's network is gone. */
+void flows_end(struct task *t);
+void flows_on_ack(struct flows *f, const struct ecs_node_log_ack *ack);
+/* The server is there again: what was not acknowledged is sent again. */
+void flows_resume(struct flows *f);
 
 /* ---- ids.c ---- */
 

@@ -20,6 +20,8 @@ enum element_set {
 	ELEMENTS_SECURED6,
 	ELEMENTS_ROUTED, /* family . prefix where those are known by their own address */
 	ELEMENTS_ROUTED6,
+	ELEMENTS_PUBLIC_IN, /* public address : address of the task, and back */
+	ELEMENTS_PUBLIC_OUT,
 	/* of security groups, net/policy.h */
 	ELEMENTS_IDENTITIES,
 	ELEMENTS_IDENTITIES6,

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "net/elements.h"
+#include "net/flow.h"
 #include "net/nf.h"
 #include "net/policy.h"
 
@@ -44,6 +45,8 @@ static const struct nf_chain chains[] = {
 	{"identify", NULL, 0, 0},
 	{"egress", NULL, 0, 0},
 	{"ingress", NULL, 0, 0},
+	{"refuse_leaving", NULL, 0, 0},
+	{"refuse_entering", NULL, 0, 0},
 };
 
 /* ---- rules ---- */
@@ -147,6 +150,16 @@ static void host_port(struct nf_rule *r, const struct firewall *f)
 	nf_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT, sizeof(uint16_t), REG_B);
 	nf_in_map(r, "ports", REG_A, REG_A);
 	nf_nat(r, NFT_NAT_DNAT, REG_A, REG_B);
+}
+
+/* From elsewhere or from here to a task's public address. */
+static void to_public(struct nf_rule *r, const struct firewall *f)
+{
+	(void)f;
+	is_family(r, false);
+	load_address(r, false, false, REG_A);
+	nf_in_map(r, "public_in", REG_A, REG_A);
+	nf_nat(r, NFT_NAT_DNAT, REG_A, 0);
 }
 
 static void hairpin(struct nf_rule *r, const struct firewall *f)
@@ -254,7 +267,7 @@ static void secured_to_host(struct nf_rule *r, const struct firewall *f, bool v6
 {
 	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
 	is_secured(r, v6, true);
-	nf_verdict(r, NF_DROP);
+	nf_go(r, NFT_GOTO, "refuse_leaving");
 }
 
 /* What is not routed as it is goes out under the host's address. */
@@ -266,6 +279,18 @@ static void secured_to_world(struct nf_rule *r, const struct firewall *f, bool v
 	load_address(r, v6, false, REG_B);
 	nf_not_in_set(r, routed_sets[v6], REG_A);
 	nf_masquerade(r);
+}
+
+static void by_public(struct nf_rule *r, const struct firewall *f)
+{
+	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	is_family(r, false);
+	nf_meta(r, NFT_META_NFPROTO, REG_A);
+	load_address(r, false, false, REG_B);
+	nf_not_in_set(r, routed_sets[0], REG_A);
+	load_address(r, false, true, REG_A);
+	nf_in_map(r, "public_out", REG_A, REG_A);
+	nf_nat(r, NFT_NAT_SNAT, REG_A, 0);
 }
 
 static void is_icmp(struct nf_rule *r, bool v6, bool icmp)
@@ -368,11 +393,14 @@ static const struct {
 	{"raw", "no IPv6 address that it was given", stray_ipv6, NULL},
 	{"raw", "the host's loopback is not theirs", to_loopback, NULL},
 	{"raw", "not the task's own address", wrong_source, NULL},
+	{"prerouting", "public addresses", to_public, NULL},
 	{"prerouting", "host ports", host_port, NULL},
+	{"output", "public addresses", to_public, NULL},
 	{"output", "host ports", host_port, NULL},
 	{"postrouting", "a task to itself by a host port", hairpin, NULL},
 	{"postrouting", "the host's loopback to a task", from_loopback, NULL},
 	{"postrouting", "tasks to the world", to_world, NULL},
+	{"postrouting", "tasks with public addresses to the world", by_public, NULL},
 	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},
 	{"input", "answers", answer, NULL},
 	{"input", "tasks in groups to the host", NULL, secured_to_host},
@@ -390,9 +418,10 @@ static const struct {
 	{"identify", "destination", NULL, identify_destination},
 };
 
-#define FAMILY_RULES 7                         /* of the table, with one for each family */
-#define POLICY_RULES (2 * (1 + 2 * 2 * 2 + 1)) /* of define_policy() */
-#define RULE_COUNT   (ARRAY_COUNT(rules) + FAMILY_RULES + POLICY_RULES)
+#define FAMILY_RULES  7                         /* of the table, with one for each family */
+#define POLICY_RULES  (2 * (1 + 2 * 2 * 2 + 1)) /* of define_policy() */
+#define REFUSAL_RULES (2 * 3)                   /* of define_refusal() */
+#define RULE_COUNT    (ARRAY_COUNT(rules) + FAMILY_RULES + POLICY_RULES + REFUSAL_RULES)
 
 static void define_rules(const struct firewall *f, struct batch *b)
 {
@@ -428,6 +457,27 @@ static void define_policy(const struct firewall *f, bool egress_chain, struct ba
 		nf_rule_end(&r);
 	}
 	nf_rule_begin(&r, b, f->name->table, chain, "allowed by no group of the task");
+	nf_go(&r, NFT_GOTO, egress_chain ? "refuse_leaving" : "refuse_entering");
+	nf_rule_end(&r);
+}
+
+/* Dropped, and told to flow logs: up to a limit, then that there were more. */
+static void define_refusal(const struct firewall *f, const char *chain, enum flow_refusal refusal,
+			   struct batch *b)
+{
+	const char told[] = {(char)refusal, '\0'}, untold[] = {FLOW_REFUSED_UNTOLD, '\0'};
+	struct nf_rule r;
+
+	nf_rule_begin(&r, b, f->name->table, chain, "for flow logs");
+	nf_limit(&r, FLOW_REFUSALS_PER_S);
+	nf_log(&r, flow_group(f->name), told, FLOW_PACKET_BYTES);
+	nf_verdict(&r, NF_DROP);
+	nf_rule_end(&r);
+	nf_rule_begin(&r, b, f->name->table, chain, "more than flow logs are told");
+	nf_limit(&r, 1);
+	nf_log(&r, flow_group(f->name), untold, FLOW_PACKET_BYTES);
+	nf_rule_end(&r);
+	nf_rule_begin(&r, b, f->name->table, chain, "refused");
 	nf_verdict(&r, NF_DROP);
 	nf_rule_end(&r);
 }
@@ -446,6 +496,8 @@ void firewall_define(const struct firewall *f, const char *comment, struct batch
 	define_rules(f, b);
 	define_policy(f, true, b);
 	define_policy(f, false, b);
+	define_refusal(f, "refuse_leaving", FLOW_REFUSED_LEAVING, b);
+	define_refusal(f, "refuse_entering", FLOW_REFUSED_ENTERING, b);
 }
 
 /* What the table is known by: the hash of all its requests. */

@@ -207,5 +207,7 @@ int look_at_host(struct container *c, struct err *e)
 			c->ns_fd[NS_USER], e) < 0 ||
 	    place_name(c, e) < 0)
 		return -e->code;
+	if (runtime_is_rootless())
+		process_look_at_groups(&c->process, "self");
 	return 0;
 }

@@ -14,14 +14,11 @@
 #pragma once
 
 #include <jansson.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
 #include "base/js.h"
-#include "base/mem.h"
 
 #define RUNTIME_SPEC_VERSION "1.3.0" /* of the OCI runtime-spec; older 1.x configs are read */
 #define RUNTIME_ID_MAX       255     /* [A-Za-z0-9_+.-]+, not beginning with '.' */
@@ -46,6 +43,8 @@ void runtime_protect_settle(void);
 
 /* Are we another user than the host's root, or root of a user namespace only? */
 bool runtime_is_rootless(void);
+/* For a user without rights: a namespace in which he has them. For others nothing. */
+int runtime_own_namespace(struct err *e);
 
 /* ---- containers ---- */
 

@@ -47,6 +47,7 @@ static const struct conf_key keys[] = {
 	{"server", "user", offsetof(struct config, user)},
 	{"server", "vpc-cidr", offsetof(struct config, vpc_cidr)},
 	{"node", "bridge-cidr", offsetof(struct config, bridge_cidr)},
+	{"node", "public-addresses", offsetof(struct config, public_addresses)},
 	{"node", "dynamic-ports", offsetof(struct config, dynamic_ports)},
 	{"node", "image-pull-behavior", offsetof(struct config, pull_behavior)},
 	{"node", "task-cleanup-seconds", offsetof(struct config, task_cleanup_s)},

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "net/conntrack.h"
+#include "net/counters.h"
+#include "net/flow.h"
 #include "net/host.h"
 #include "net/link.h"
 #include "net/netlink.h"
@@ -37,6 +39,9 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	struct route_info route;
 	struct link_info link;
 	struct flow flow;
+	struct flow_report report;
+	struct flow_packet packet;
+	struct net_counters counters;
 
 	(void)arg;
 	(void)e;
@@ -54,6 +59,10 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 		touch(link.name, strlen(link.name));
 	if (flow_parse(h, &flow))
 		touch(nla_data(flow.tuple), (size_t)nla_len(flow.tuple));
+	if (flow_report_parse(h, &report))
+		touch(nla_data(report.tuple), (size_t)nla_len(report.tuple));
+	(void)flow_packet_parse(h, &packet);
+	(void)counters_parse(h, &counters);
 	(void)route_info_parse(h, &route);
 	(void)nf_elements_parse(h, touch_element, NULL);
 	return 0;

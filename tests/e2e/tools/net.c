@@ -5,19 +5,24 @@
  * "error ERRNO MESSAGE".
  *
  *   open NAME STATE_DIR [CIDR [FIRST LAST]]
- *   attach ID MODE [tcp:CONTAINER:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
+ *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
+ *          [public=ADDRESS]
  *                                            ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
  *   hold ID                                  ok ... held=FD,..; drop closes these too
  *   detach ID        drop ID (close its descriptors)
  *   sweep [ID ...]   warnings    destroy    close
+ *   change-seen MS   wait for another's change of nftables, and see to it: ok RESULT
  *   group ID [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
  *   change ID [joined=ADDRESS ...] [left=ADDRESS ...]
  *   ungroup ID       commit
+ *   flows ADDRESS ...      open flow logs of these;  flows-end, flows-close
+ *   flows-read [sample]    ok AT,SOURCE,DESTINATION,SPORT,DPORT,PROTOCOL,ACCEPTED,PACKETS,BYTES ...; "lost"
  *   groups COUNT     a benchmark: COUNT members of a group leave for another: the time in microseconds
  *   bench COUNT      attach and detach, one after the other: ok and the times in microseconds
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include "base/auto.h"
@@ -41,8 +46,11 @@ static void print_endpoint(const struct net_endpoint *ep)
 {
 	printf("ok address=%s gateway=%s link=%s mac=%s lost=%d ports=", ep->address, ep->gateway,
 	       ep->link, ep->mac, ep->lost);
-	for (size_t i = 0; i < ep->port_count; i++)
+	for (size_t i = 0; i < ep->port_count; i++) {
 		printf("%s%u", i ? "," : "", ep->ports[i].host_port);
+		if (ep->ports[i].count > 1)
+			printf("-%u", ep->ports[i].host_port + ep->ports[i].count - 1);
+	}
 	printf(" netns=%d held=", ep->netns_fd);
 	for (size_t i = 0; i < ep->held_count; i++)
 		printf("%s%d", i ? "," : "", ep->held_fds[i]);
@@ -102,11 +110,19 @@ static int do_attach(char **w, size_t n, struct err *e)
 
 		if (str_starts(w[i], "own=") && ip_address_parse(w[i] + 4, &a)) {
 			r.addresses[a.v6] = a;
+		} else if (str_starts(w[i], "public=") && ip_address_parse(w[i] + 7, &a)) {
+			r.public_address = a;
 		} else if (str_starts(w[i], "vpc=") && ip_prefix_parse(w[i] + 4, &a)) {
 			r.vpc[a.v6] = a;
 		} else {
-			(void)sscanf(w[i], "%3[a-z]:%hu:%hu", protocol, &p->container_port,
-				     &p->host_port);
+			uint16_t last;
+
+			if (sscanf(w[i], "%3[a-z]:%hu-%hu:%hu", protocol, &p->container_port, &last,
+				   &p->host_port) == 4)
+				p->count = last - p->container_port + 1u;
+			else
+				(void)sscanf(w[i], "%3[a-z]:%hu:%hu", protocol, &p->container_port,
+					     &p->host_port);
 			p->protocol = str_eq(protocol, "udp") ? NET_UDP : NET_TCP;
 			r.port_count++;
 		}
@@ -189,6 +205,23 @@ static int do_warnings(char **w, size_t n, struct err *e)
 	return 1;
 }
 
+static int do_change_seen(char **w, size_t n, struct err *e)
+{
+	struct pollfd p = {.fd = net_watch_fd(net), .events = POLLIN};
+	uint32_t wait_ms;
+	int r;
+
+	(void)n;
+	if (!parse_u32(w[1], 60000, &wait_ms))
+		return err_set(e, EINVAL, "milliseconds");
+	if (poll(&p, 1, (int)wait_ms) != 1)
+		return err_set(e, ETIMEDOUT, "nothing was seen");
+	r = net_on_change(net, e);
+	if (r >= 0)
+		printf("ok %d\n", r);
+	return r < 0 ? r : 1;
+}
+
 static int do_destroy(char **w, size_t n, struct err *e)
 {
 	(void)w;
@@ -264,6 +297,74 @@ static int do_commit(char **w, size_t n, struct err *e)
 	return net_groups_commit(net, e);
 }
 
+/* ---- flow logs ---- */
+
+static struct net_flows *flows;
+static struct ip_prefix logged[WORDS_MAX];
+static size_t logged_count;
+static struct buf flow_text = BUF_INIT(1 << 20);
+
+static bool is_logged(void *ctx, const struct ip_prefix *address)
+{
+	(void)ctx;
+	for (size_t i = 0; i < logged_count; i++)
+		if (ip_prefix_overlaps(&logged[i], address))
+			return true;
+	return false;
+}
+
+static void on_flow(void *ctx, const struct net_flow *f)
+{
+	char at[IP_TEXT_MAX], source[IP_TEXT_MAX], destination[IP_TEXT_MAX];
+
+	(void)ctx;
+	ip_address_format(&f->at, at);
+	ip_address_format(&f->source, source);
+	ip_address_format(&f->destination, destination);
+	buf_printf(&flow_text, " %s,%s,%s,%u,%u,%u,%d,%llu,%llu", at, source, destination,
+		   f->source_port, f->destination_port, f->protocol, f->accepted,
+		   (unsigned long long)f->packets, (unsigned long long)f->bytes);
+}
+
+static void on_loss(void *ctx)
+{
+	(void)ctx;
+	buf_puts(&flow_text, " lost");
+}
+
+static int do_flows(char **w, size_t n, struct err *e)
+{
+	const struct net_flow_options o = {is_logged, on_flow, on_loss, NULL};
+
+	logged_count = 0;
+	for (size_t i = 1; i < n; i++)
+		if (ip_address_parse(w[i], &logged[logged_count]))
+			logged_count++;
+	return net_flows_open(net, &o, &flows, e);
+}
+
+static int do_flows_read(char **w, size_t n, struct err *e)
+{
+	(void)w;
+	if ((n > 1 && net_flows_sample(flows, e) < 0) || net_flows_read(flows, e) < 0)
+		return -e->code;
+	printf("ok%s\n", buf_str(&flow_text));
+	buf_reset(&flow_text);
+	return 1;
+}
+
+static int do_flows_end(char **w, size_t n, struct err *e)
+{
+	struct net_flows *f = flows;
+
+	(void)n;
+	flows = NULL;
+	if (str_eq(w[0], "flows-end"))
+		return net_flows_end(f, e);
+	net_flows_close(f);
+	return 0;
+}
+
 /* 'count' addresses are in one group; then 1000 of them change to another. */
 static int do_groups(char **w, size_t n, struct err *e)
 {
@@ -333,12 +434,27 @@ static const struct {
 	size_t words;
 	int (*run)(char **w, size_t n, struct err *e);
 } commands[] = {
-	{"open", 3, do_open},         {"attach", 3, do_attach},   {"find", 2, do_find},
-	{"detach", 2, do_detach},     {"drop", 2, do_drop},       {"sweep", 1, do_sweep},
-	{"warnings", 1, do_warnings}, {"destroy", 1, do_destroy}, {"close", 1, do_close},
-	{"bench", 2, do_bench},       {"hold", 2, do_hold},       {"group", 2, do_group},
-	{"change", 2, do_group},      {"ungroup", 2, do_ungroup}, {"commit", 1, do_commit},
+	{"open", 3, do_open},
+	{"attach", 3, do_attach},
+	{"find", 2, do_find},
+	{"detach", 2, do_detach},
+	{"drop", 2, do_drop},
+	{"sweep", 1, do_sweep},
+	{"warnings", 1, do_warnings},
+	{"destroy", 1, do_destroy},
+	{"close", 1, do_close},
+	{"bench", 2, do_bench},
+	{"hold", 2, do_hold},
+	{"group", 2, do_group},
+	{"change", 2, do_group},
+	{"ungroup", 2, do_ungroup},
+	{"commit", 1, do_commit},
 	{"groups", 2, do_groups},
+	{"change-seen", 2, do_change_seen},
+	{"flows", 2, do_flows},
+	{"flows-read", 1, do_flows_read},
+	{"flows-end", 1, do_flows_end},
+	{"flows-close", 1, do_flows_end},
 };
 
 static int run(char **w, size_t n, struct err *e)
