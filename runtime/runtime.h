@@ -168,8 +168,7 @@ struct runtime_state {
 int runtime_state(struct runtime *rt, const char *id, struct runtime_state *ret, struct err *e);
 void runtime_state_done(struct runtime_state *s);
 const char *runtime_status_name(enum runtime_status status);
-/* As the runtime-spec and runc have it; the caller's. */
-json_t *runtime_state_json(const struct runtime_state *s);
+json_t *runtime_state_json(const struct runtime_state *s); /* as the spec and runc have it */
 
 /* All containers by id, an array that is the caller's: runtime_list_free(). */
 int runtime_list(struct runtime *rt, struct runtime_state **ret, size_t *ret_count, struct err *e);
@@ -283,8 +282,7 @@ enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
 int runtime_cgroup_favor_moves(bool on, struct err *e);
 struct runtime_stats {
 	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */
-	uint64_t cpu_ns;       /* used since it was made */
-	uint64_t pids;
+	uint64_t cpu_ns, pids; /* the first: used since it was made */
 };
 int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e);
 
