@@ -320,7 +320,6 @@ static int open_parts(struct agent *a, struct err *e)
 	a->filters_dir = xasprintf("%s/filters", a->o->run_dir);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
 	    fs_remove_tree(AT_FDCWD, a->ready_dir, e) < 0 ||
-	    fs_remove_tree(AT_FDCWD, a->filters_dir, e) < 0 || /* another version's */
 	    fs_mkdirs(AT_FDCWD, a->filters_dir, 0700, e) < 0 ||
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
 	    image_store_open(&image_options, &a->images, e) < 0 ||
@@ -387,6 +386,7 @@ static void finish(struct agent *a)
 		task_free(t);
 	map_done(&a->tasks);
 	map_done(&a->containers);
+	map_done(&a->filters);
 	pulls_free(a->pulls);
 	shipping_free(a->shipping);
 	flows_free(a->flows);

@@ -426,8 +426,12 @@ static uint64_t number_of(const json_t *capabilities, const char **names)
 	return number;
 }
 
-/* It depends on the capabilities alone, and is compiled once for each set of them. */
-static json_t *make_seccomp(const struct agent *a, const json_t *capabilities)
+/*
+ * It depends on the capabilities alone, and is compiled once for each set of them:
+ * by each agent, as it may be of another version, over the file that the keeper may
+ * be about to read.
+ */
+static json_t *make_seccomp(struct agent *a, const json_t *capabilities)
 {
 	size_t count = json_array_size(capabilities);
 	auto_free const char **names = xcalloc(count + 1, sizeof(char *));
@@ -436,11 +440,12 @@ static json_t *make_seccomp(const struct agent *a, const json_t *capabilities)
 	json_t *whole;
 	struct err e;
 
-	if (access(path, F_OK) < 0) {
+	if (!map_find(&a->filters, path) || access(path, F_OK) < 0) {
 		whole = runtime_default_seccomp(names, count);
 		if (runtime_compile_seccomp(whole, path, &e) < 0)
 			return whole; /* takes longer */
 		json_decref(whole);
+		(void)map_put(&a->filters, path, a);
 	}
 	return json_pack("{s:s, s:s}", "defaultAction", "SCMP_ACT_ERRNO", "compiled", path);
 }

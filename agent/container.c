@@ -111,18 +111,9 @@ void container_fail(struct container *c, const char *prefix, const char *why)
 
 /* ---- the image ---- */
 
-static void on_image(void *ctx, struct image *own_image, enum image_reason reason,
-		     const struct err *e)
+static void take_image(struct container *c, struct image *own_image)
 {
-	struct container *c = ctx;
-
-	(void)reason;
-	c->pull = NULL;
 	c->task->state.pull_stopped_at = clock_wall_ms();
-	if (e) {
-		container_fail(c, "CannotPullContainerError", e->msg);
-		return;
-	}
 	image_free(c->image);
 	c->image = own_image;
 	free(c->image_digest);
@@ -131,15 +122,37 @@ static void on_image(void *ctx, struct image *own_image, enum image_reason reaso
 	c->stop_signal = own_image->stop_signal ? xstrdup(own_image->stop_signal) : NULL;
 	c->state->image_digest = arena_strdup(&c->task->arena, own_image->digest);
 	c->phase = PHASE_PULLED;
+}
+
+static void on_image(void *ctx, struct image *own_image, enum image_reason reason,
+		     const struct err *e)
+{
+	struct container *c = ctx;
+
+	(void)reason;
+	c->pull = NULL;
+	if (e) {
+		c->task->state.pull_stopped_at = clock_wall_ms();
+		container_fail(c, "CannotPullContainerError", e->msg);
+		return;
+	}
+	take_image(c, own_image);
 	task_step(c->task);
 }
 
 void container_pull(struct container *c)
 {
+	struct pulls *pulls = c->task->agent->pulls;
+	struct image *here = pulls_here(pulls, c->def->image);
+
 	if (!c->task->state.pull_started_at)
 		c->task->state.pull_started_at = clock_wall_ms();
+	if (here) {
+		take_image(c, here);
+		return;
+	}
 	c->phase = PHASE_PULLING;
-	c->pull = pulls_want(c->task->agent->pulls, c->def->image, on_image, c);
+	c->pull = pulls_want(pulls, c->def->image, on_image, c);
 }
 
 /* ---- making ---- */

@@ -108,9 +108,10 @@ struct agent {
 	char *layers_dir;  /* of all images */
 	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
-	char *bundles_dir; /* run_dir/bundles */
-	char *filters_dir; /* run_dir/filters: compiled ones */
-	bool rebooted;     /* the host was started again since the last agent */
+	char *bundles_dir;  /* run_dir/bundles */
+	char *filters_dir;  /* run_dir/filters */
+	struct map filters; /* by path: those that we have compiled */
+	bool rebooted;      /* the host was started again since the last agent */
 	struct ask *asks;
 	struct loop_timer *ask_timer;
 	bool listing; /* the keeper is telling what it has: nothing is begun before */
@@ -374,6 +375,8 @@ typedef void pull_fn(void *ctx, struct image *own_image, enum image_reason reaso
 
 struct pulls *pulls_new(struct agent *a);
 void pulls_free(struct pulls *p);
+/* What the store has, when that is good enough to ask nobody; else NULL. */
+struct image *pulls_here(struct pulls *p, const char *reference);
 /* 'on_done' is called once, later, unless the waiter is cancelled first. */
 struct pull_waiter *pulls_want(struct pulls *p, const char *reference, pull_fn *on_done, void *ctx);
 void pulls_cancel(struct pull_waiter *w);

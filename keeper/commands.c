@@ -62,7 +62,7 @@ static int start_step(struct server *s, struct row *row, struct err *e)
 	enum keeper_command step = row->wanted;
 
 	row->wanted = 0;
-	if (worker_start(row, step, &s->nofile, s->template_fd, e) < 0)
+	if (worker_start(row, step, &s->nofile, &s->keepsakes, e) < 0)
 		return -e->code;
 	s->worker_count++;
 	if (step == KEEPER_CREATE) {

@@ -381,11 +381,12 @@ static int begin_anew(struct server *s, const struct keeper_serve *o, struct err
 }
 
 /* Without it starts take longer, the more is mounted on the host. */
-static void open_template(struct server *s)
+static void open_keepsakes(struct server *s)
 {
 	struct err e;
 
-	if (runtime_template_open(&s->template_fd, &e) < 0)
+	if (runtime_template_open(&s->keepsakes.template_fd, &e) < 0 ||
+	    runtime_proc_open(&s->keepsakes.proc_fd, &e) < 0)
 		log_warn("%s", e.msg);
 }
 
@@ -397,7 +398,7 @@ static int start(struct server *s, const struct keeper_serve *o, struct err *e)
 		return -e->code;
 	if (o->resume_fd < 0 && begin_anew(s, o, e) < 0)
 		return -e->code;
-	open_template(s);
+	open_keepsakes(s);
 	/* Orphans of our containers come to us, not to the init of the host. */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -428,7 +429,8 @@ static void finish(struct server *s)
 	close_fd(&s->listen_fd);
 	close_fd(&s->signal_fd);
 	close_fd(&s->epoll_fd);
-	close_fd(&s->template_fd);
+	close_fd(&s->keepsakes.template_fd);
+	close_fd(&s->keepsakes.proc_fd);
 	close_fd(&s->rows_fd);
 	close_fd(&s->run_fd);
 	close_fd(&s->lock_fd);
@@ -447,7 +449,7 @@ int keeper_serve(const struct keeper_serve *o, struct err *e)
 			   .listen_fd = -1,
 			   .signal_fd = -1,
 			   .epoll_fd = -1,
-			   .template_fd = -1,
+			   .keepsakes = {-1, -1},
 			   .listen_watch = {.kind = WATCH_LISTEN},
 			   .signal_watch = {.kind = WATCH_SIGNALS}};
 	int r;

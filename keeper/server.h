@@ -38,7 +38,7 @@ struct exec {
 
 struct server {
 	int run_fd, rows_fd, lock_fd, listen_fd, signal_fd, epoll_fd;
-	int template_fd; /* an empty mount namespace; -1: it could not be made */
+	struct keepsakes keepsakes;
 	char *run_dir;
 	char *program; /* what SIGHUP executes */
 	struct rlimit nofile;

@@ -25,6 +25,7 @@ enum {
 	WORKER_NETNS,
 	WORKER_USERNS,
 	WORKER_TEMPLATE,
+	WORKER_PROC,
 	WORKER_PROCESS,
 	WORKER_STDOUT,
 	WORKER_STDERR,
@@ -111,6 +112,7 @@ static int create(const struct row *row, struct runtime *rt, const struct places
 	c.netns_fd = p->fd[WORKER_NETNS] >= 0 ? WORKER_NETNS : -1;
 	c.userns_fd = p->fd[WORKER_USERNS] >= 0 ? WORKER_USERNS : -1;
 	c.template_fd = p->fd[WORKER_TEMPLATE] >= 0 ? WORKER_TEMPLATE : -1;
+	c.proc_fd = p->fd[WORKER_PROC] >= 0 ? WORKER_PROC : -1;
 	c.io.stdio_fd[0] = STDIN_FILENO;
 	c.io.stdio_fd[1] = WORKER_STDOUT;
 	c.io.stdio_fd[2] = WORKER_STDERR;
@@ -222,7 +224,7 @@ static int make_pipe(int *ret_read, int *ret_write, struct err *e)
 }
 
 int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
-		 int template_fd, struct err *e)
+		 const struct keepsakes *keepsakes, struct err *e)
 {
 	auto_close int report_r = -1, report_w = -1, out_w = -1, err_w = -1;
 	struct places p = NOWHERE;
@@ -240,7 +242,8 @@ int worker_start(struct row *row, enum keeper_command step, const struct rlimit 
 		p.fd[WORKER_ROOTFS] = row->rootfs_fd;
 		p.fd[WORKER_NETNS] = row->netns_fd;
 		p.fd[WORKER_USERNS] = row->userns_fd;
-		p.fd[WORKER_TEMPLATE] = template_fd;
+		p.fd[WORKER_TEMPLATE] = keepsakes->template_fd;
+		p.fd[WORKER_PROC] = keepsakes->proc_fd;
 		p.fd[WORKER_STDOUT] = out_w;
 		p.fd[WORKER_STDERR] = err_w;
 	}

@@ -20,14 +20,19 @@ struct worker_report {
 	struct err err;
 };
 
+/* What every container begins with; -1: it could not be made. */
+struct keepsakes {
+	int template_fd; /* of runtime_template_open() */
+	int proc_fd;     /* of runtime_proc_open() */
+};
+
 /*
  * Fork the worker for KEEPER_CREATE, KEEPER_START or KEEPER_REMOVE.  For CREATE
  * the pipes are made, and their read ends are the row's.
  * 'limit': what RLIMIT_NOFILE was before the keeper raised it for itself.
- * 'template_fd': of runtime_template_open(), or -1.
  */
 int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
-		 int template_fd, struct err *e);
+		 const struct keepsakes *keepsakes, struct err *e);
 
 /*
  * The same for one more process, which the worker waits for; SIGTERM to the

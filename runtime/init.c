@@ -54,9 +54,9 @@
 static void keep_own_fds(struct container *c)
 {
 	const struct mount_plan *m = &c->mounts;
-	const int own[] = {c->sync_fd, c->start_fd,         c->console_fd,
-			   m->root_fd, c->ns_fd[NS_MOUNT],  c->ns_fd[NS_USER],
-			   m->null_fd, c->spec->template_fd};
+	const int own[] = {c->sync_fd, c->start_fd,          c->console_fd,
+			   m->root_fd, c->ns_fd[NS_MOUNT],   c->ns_fd[NS_USER],
+			   m->null_fd, c->spec->template_fd, c->spec->proc_fd};
 	size_t max = ARRAY_COUNT(own) + c->config->mounts.count + m->device_count +
 		     CGROUP_HIERARCHIES_MAX;
 	size_t count = ARRAY_COUNT(own);
@@ -247,10 +247,12 @@ static int make_ready(struct container *c, struct err *e)
 		return err_sys(e, "join the mount namespace");
 	if (c->ns_fd[NS_MOUNT] >= 0)
 		(void)close(c->ns_fd[NS_MOUNT]); /* the number still says that we are in there */
-	if ((c->config->linux_.sysctl.count || lsm_wanted(c->config->process)) &&
+	/* Parameters are those of our namespaces in any procfs; labels go to our pid in one of ours. */
+	if ((lsm_wanted(c->config->process) ||
+	     (c->config->linux_.sysctl.count && c->spec->proc_fd < 0)) &&
 	    procfs_open(&proc_fd, e) < 0)
 		return -e->code;
-	if (set_parameters(c, proc_fd, e) < 0 ||
+	if (set_parameters(c, proc_fd < 0 ? c->spec->proc_fd : proc_fd, e) < 0 ||
 	    (joins_user_last(c) && make_for(c->config, e) < 0) || mount_all(c, e) < 0)
 		return -e->code;
 	/* The creator may spend a grace period of the kernel on our cgroup: mounts did not wait. */

@@ -99,6 +99,7 @@ struct runtime_create {
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
 	int netns_fd;
 	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
+	int proc_fd;     /* of runtime_proc_open(), or -1: the init mounts one.  Borrowed */
 	/*
 	 * A user namespace with the mappings of config.json, or -1.  Borrowed.  Its
 	 * process ends up in it; all else is the caller's, so that root can do with
@@ -119,11 +120,12 @@ struct runtime_create {
 #define RUNTIME_CREATE_INIT                                                                \
 	{                                                                                  \
 		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1, \
-		.userns_fd = -1                                                            \
+		.proc_fd = -1, .userns_fd = -1                                             \
 	}
 
 /* An empty mount namespace to begin with: a start does not take longer with the host's mounts. */
 int runtime_template_open(int *ret_fd, struct err *e);
+int runtime_proc_open(int *ret_fd, struct err *e); /* the same, for linux.sysctl */
 /* With nobody in it; its ids 0 .. count - 1 are the host's from 'first' on.  Threads are fine. */
 int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct err *e);
 /* What create would make in a root to mount on, as the host's user 'owner'. */
@@ -166,8 +168,7 @@ struct runtime_state {
 int runtime_state(struct runtime *rt, const char *id, struct runtime_state *ret, struct err *e);
 void runtime_state_done(struct runtime_state *s);
 const char *runtime_status_name(enum runtime_status status);
-/* As the runtime-spec and runc have it; the caller's. */
-json_t *runtime_state_json(const struct runtime_state *s);
+json_t *runtime_state_json(const struct runtime_state *s); /* as the spec and runc have it */
 
 /* All containers by id, an array that is the caller's: runtime_list_free(). */
 int runtime_list(struct runtime *rt, struct runtime_state **ret, size_t *ret_count, struct err *e);
@@ -281,8 +282,7 @@ enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
 int runtime_cgroup_favor_moves(bool on, struct err *e);
 struct runtime_stats {
 	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */
-	uint64_t cpu_ns;       /* used since it was made */
-	uint64_t pids;
+	uint64_t cpu_ns, pids; /* the first: used since it was made */
 };
 int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e);
 

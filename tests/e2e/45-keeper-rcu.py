@@ -99,6 +99,7 @@ def start(lab, client, id, privileged):
     more = changes(privileged)
     config = dict(more, linux={
         "cgroupsPath": f"{lab.group}/{id}", "namespaces": [{"type": t} for t in ("pid", "mount", "ipc", "uts", "network")],
+        "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"},
         "maskedPaths": ["/proc/kcore", "/proc/keys", "/sys/firmware"], "readonlyPaths": ["/proc/sys", "/proc/irq"],
         "resources": {"memory": {"limit": 64 << 20}, "pids": {"limit": 100}, "cpu": {"shares": 256}},
         "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],

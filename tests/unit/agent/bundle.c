@@ -63,6 +63,7 @@ static void tear_down(struct fixture *f)
 	struct err e = {0};
 
 	assert_ok(fs_remove_tree(AT_FDCWD, f->dir, &e));
+	map_done(&f->agent.filters);
 	json_decref(f->doc);
 	arena_done(&f->arena);
 }
