@@ -238,6 +238,8 @@ static int open_net(struct net *net, const struct net_options *options, struct e
 	    host_uplink_mtu(&host, &net->uplink_mtu, e) < 0)
 		return -e->code;
 	net->mtu = net->uplink_mtu;
+	if (net->peers.transport == NET_WIREGUARD && wireguard_key(net, e) < 0)
+		return -e->code;
 	return peers_settle(net, &unreachable, e); /* each sweep tries again */
 }
 

@@ -634,6 +634,22 @@ int net_peers_keep_only(struct net *net, const char *const *ids, size_t count, s
 	return 0;
 }
 
+bool net_transport_parse(const char *text, enum net_transport *ret)
+{
+	static const char *const names[] = {[NET_AUTO] = "auto",
+					    [NET_ROUTES] = "routes",
+					    [NET_VXLAN] = "vxlan",
+					    [NET_WIREGUARD] = "wireguard"};
+
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+		if (!str_eq(text, names[i]))
+			continue;
+		*ret = (enum net_transport)i;
+		return true;
+	}
+	return false;
+}
+
 enum net_transport net_peer_transport(struct net *net, const char *id)
 {
 	const struct peer *p = find_peer(net, id);

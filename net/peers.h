@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -29,6 +30,9 @@ enum net_transport {
  */
 #define NET_PEER_PREFIXES_MAX 128
 #define NET_KEY_MAX           45 /* bytes of a key of WireGuard as text, with its NUL */
+
+/* "auto", "routes", "vxlan", "wireguard"; false: none of these. */
+bool net_transport_parse(const char *text, enum net_transport *ret);
 
 struct net_peer {
 	const char *id;                           /* as of endpoints */
