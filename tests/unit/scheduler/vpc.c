@@ -321,9 +321,9 @@ static void requests_are_checked_in_the_words_of_ecs(void **state)
 
 static void addresses_come_in_blocks_and_rest_before_they_come_again(void **state)
 {
-	auto_json json_t *subnet = call("CreateSubnet",
-					"{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.128.0/20\"}",
-					text_at(call("DescribeVpcs", "{}"), "vpcSet[0].vpcId"));
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
+	auto_json json_t *subnet =
+		call("CreateSubnet", "{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.128.0/20\"}", vpc);
 	const char *id = text_at(subnet, "subnet.subnetId");
 	auto_free char *arn = NULL;
 	static const char path[] = "tasks[0].containers[0].networkInterfaces[0].privateIpv4Address";
@@ -358,9 +358,9 @@ static void addresses_come_in_blocks_and_rest_before_they_come_again(void **stat
 
 static void a_small_subnet_is_used_up_and_told(void **state)
 {
-	auto_json json_t *subnet = call("CreateSubnet",
-					"{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.255.0/28\"}",
-					text_at(call("DescribeVpcs", "{}"), "vpcSet[0].vpcId"));
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
+	auto_json json_t *subnet =
+		call("CreateSubnet", "{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.255.0/28\"}", vpc);
 	const char *id = text_at(subnet, "subnet.subnetId");
 	json_t *reply;
 
@@ -462,10 +462,11 @@ static void a_change_of_rules_reaches_who_watches(void **state)
 
 static void a_task_goes_to_a_host_in_the_zone_of_its_subnet(void **state)
 {
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
 	auto_json json_t *subnet = call("CreateSubnet",
 					"{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.254.0/24\","
 					"\"AvailabilityZone\":\"rack-9\"}",
-					text_at(call("DescribeVpcs", "{}"), "vpcSet[0].vpcId"));
+					vpc);
 	auto_json json_t *reply = start_in(hosts[0], text_at(subnet, "subnet.subnetId"), "");
 
 	(void)state;
