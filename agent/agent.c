@@ -305,13 +305,18 @@ static int open_parts(struct agent *a, struct err *e)
 	auto_free char *records = xasprintf("%s/agent.db", a->o->state_dir);
 	auto_free char *net = xasprintf("%s/net", a->o->run_dir);
 	const struct image_store_options image_options = {.dir = images, .worker = worker};
-	const struct net_options net_options = {.name = a->o->name,
-						.state_dir = net,
-						.bridge_cidr = a->o->bridge_cidr,
-						.port_first = a->o->port_first,
-						.port_last = a->o->port_last};
+	struct net_options net_options = {.name = a->o->name,
+					  .state_dir = net,
+					  .bridge_cidr = a->o->bridge_cidr,
+					  .node_address = a->o->node_address,
+					  .port_first = a->o->port_first,
+					  .port_last = a->o->port_last};
 	auto_buf struct buf warnings = BUF_INIT(4096);
 
+	if (!net_transport_parse(a->o->transport, &net_options.transport))
+		return err_set(e, EINVAL,
+			       "[network] transport '%s' is none of auto, routes, vxlan, wireguard",
+			       a->o->transport);
 	a->layers_dir = xasprintf("%s/layers", images);
 	a->tasks_dir = xasprintf("%s/tasks", a->o->state_dir);
 	a->ready_dir = xasprintf("%s/ready", a->o->state_dir);

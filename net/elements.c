@@ -56,6 +56,8 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 		{"routed6", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS6), 20, 0, 0, {1, 16}},
 	[ELEMENTS_PUBLIC_IN] = {"public_in", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_PUBLIC_OUT] = {"public_out", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
+	[ELEMENTS_PEERS] = {"peers", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
+	[ELEMENTS_PEERS6] = {"peers6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
 	[ELEMENTS_IDENTITIES] = {"identities", NF_TYPE_ADDRESS, 4, NF_TYPE_MARK, 4, {0}},
 	[ELEMENTS_IDENTITIES6] = {"identities6", NF_TYPE_ADDRESS6, 16, NF_TYPE_MARK, 4, {0}},
 	[ELEMENTS_EGRESS_GROUPS] = GROUPS("egress_groups"),
@@ -176,7 +178,7 @@ static void add_public(const struct endpoint *ep, bool in, struct items *ret)
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
 		 struct items *ret)
 {
-	assert(set < ELEMENTS_OF_POLICY);
+	assert(set < ELEMENTS_OF_PEERS);
 
 	for (size_t i = 0; i < count; i++) {
 		const struct endpoint *ep = &endpoints[i];
@@ -216,7 +218,7 @@ void elements_change(struct batch *b, unsigned msg, const char *table, enum elem
 void elements_change_endpoints(struct batch *b, unsigned msg, const char *table,
 			       const struct endpoint *endpoints, size_t count)
 {
-	for (enum element_set set = 0; set < ELEMENTS_OF_POLICY; set++) {
+	for (enum element_set set = 0; set < ELEMENTS_OF_PEERS; set++) {
 		auto_items struct items items = {0};
 
 		/* Others may be routed by the same prefixes; the next reconciliation knows. */

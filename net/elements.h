@@ -22,6 +22,9 @@ enum element_set {
 	ELEMENTS_ROUTED6,
 	ELEMENTS_PUBLIC_IN, /* public address : address of the task, and back */
 	ELEMENTS_PUBLIC_OUT,
+	/* of peers */
+	ELEMENTS_PEERS, /* addresses from which VXLAN packets come */
+	ELEMENTS_PEERS6,
 	/* of security groups, net/policy.h */
 	ELEMENTS_IDENTITIES,
 	ELEMENTS_IDENTITIES6,
@@ -33,6 +36,7 @@ enum element_set {
 	ELEMENTS_INGRESS_RANGES6,
 	ELEMENT_SETS
 };
+#define ELEMENTS_OF_PEERS  ELEMENTS_PEERS
 #define ELEMENTS_OF_POLICY ELEMENTS_IDENTITIES /* and all behind it */
 
 extern const struct nf_set elements_sets[ELEMENT_SETS];

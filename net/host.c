@@ -14,6 +14,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "net/peer.h"
 
 #define LOOPBACK_INDEX   1
 #define FORWARDING_FILE  "/proc/sys/net/ipv4/ip_forward"
@@ -157,7 +158,18 @@ static bool has_claim(const struct host *h, const struct picture *p, const struc
 	return false;
 }
 
-static int check_free(const struct picture *p, const struct block *block, struct err *e)
+/* Our own address in a tunnel to other hosts, or a route to them, lies in a block of ours. */
+static bool is_our_peering(const struct host *h, const char *label)
+{
+	char names[2][IFNAMSIZ];
+
+	tunnel_name(h->name, NET_VXLAN, names[0]);
+	tunnel_name(h->name, NET_WIREGUARD, names[1]);
+	return str_eq(label, names[0]) || str_eq(label, names[1]);
+}
+
+static int check_free(const struct host *h, const struct picture *p, const struct block *block,
+		      struct err *e)
 {
 	char ours[BLOCK_TEXT_MAX], theirs[BLOCK_TEXT_MAX];
 
@@ -166,7 +178,7 @@ static int check_free(const struct picture *p, const struct block *block, struct
 		const struct block other = {.base = p->addresses[i].address,
 					    .prefix = p->addresses[i].prefix};
 
-		if (!block_overlaps(block, &other))
+		if (!block_overlaps(block, &other) || is_our_peering(h, p->addresses[i].label))
 			continue;
 		block_format(&other, theirs);
 		return err_set(e, EADDRINUSE, "block %s overlaps the host's address %s (%s)", ours,
@@ -175,6 +187,8 @@ static int check_free(const struct picture *p, const struct block *block, struct
 	for (size_t i = 0; i < p->route_count; i++) {
 		const struct route_info *r = &p->routes[i];
 
+		if (r->protocol == PEER_ROUTE_PROTOCOL && r->metric == h->name->group)
+			continue;
 		if (r->table == RT_TABLE_LOCAL || r->to.prefix < ROUTE_PREFIX_MIN ||
 		    !block_overlaps(block, &r->to))
 			continue;
@@ -228,7 +242,7 @@ static int claim(const struct host *h, const struct picture *p, const struct blo
 	auto_batch struct batch b = BATCH_INIT;
 
 	if (!has_claim(h, p, block)) {
-		if (check_free(p, block, e) < 0)
+		if (check_free(h, p, block, e) < 0)
 			return -e->code;
 		/* Here one of two Berths wins; the other gets EEXIST. */
 		add_gateway(h, &b, RTM_NEWADDR, block_gateway(block));

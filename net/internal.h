@@ -8,6 +8,7 @@
 #include "net/host.h"
 #include "net/ipam.h"
 #include "net/netns.h"
+#include "net/peer.h"
 #include "net/port.h"
 #include "net/state.h"
 
@@ -24,7 +25,8 @@ struct net {
 	struct policy policy;
 	struct endpoint *endpoints;
 	size_t endpoint_count, endpoint_capacity;
-	uint32_t mtu;
+	struct peers peers;
+	uint32_t uplink_mtu, mtu; /* of the host's way out; of tasks that are made from now on */
 	bool has_ipv6;
 };
 

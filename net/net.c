@@ -40,7 +40,8 @@ struct firewall net_firewall(struct net *net)
 	return (struct firewall){.nl = &net->netfilter,
 				 .name = &net->name,
 				 .block = net->host.block,
-				 .policy = &net->policy};
+				 .policy = &net->policy,
+				 .peers = &net->peers};
 }
 
 struct link net_link(const struct net *net, const struct endpoint *ep)

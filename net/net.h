@@ -36,6 +36,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/ip.h"
+#include "net/flows.h"
+#include "net/peers.h"
 
 struct net;
 
@@ -45,7 +47,6 @@ struct net;
 #define NET_ADDRESS_MAX  IP_TEXT_MAX /* bytes of an address as text, with its NUL */
 #define NET_LINK_MAX     16
 #define NET_GROUP_ID_MAX 31 /* characters of the id of a security group, without spaces */
-#define NET_FAMILIES     2
 
 enum {
 	NET_ABSENT = 1,   /* there is no such endpoint */
@@ -81,6 +82,14 @@ struct net_options {
 	const char *bridge_cidr;
 	/* Range of dynamic host ports; both 0: net.ipv4.ip_local_port_range. */
 	uint16_t port_first, port_last;
+
+	enum net_transport transport;
+	uint32_t vxlan_id;                   /* the same on all hosts; 0: 4226 */
+	uint16_t vxlan_port, wireguard_port; /* 0: 4789, 51820 */
+	/* By which the others know this host; NULL: as its routes say. */
+	const char *node_address;
+	/* Among its tasks' addresses, to talk to others' tasks over a tunnel; NULL: it does not. */
+	const char *self[NET_FAMILIES];
 };
 
 /*
@@ -229,41 +238,6 @@ int net_group_change(struct net *net, const char *id, const struct net_members *
 		     struct err *e);
 void net_group_remove(struct net *net, const char *id);
 int net_groups_commit(struct net *net, struct err *e);
-
-/*
- * Flows of tasks in mode NET_AWSVPC, for flow logs: what passed their interfaces,
- * and what no security group of theirs allowed.  The kernel counts from the time
- * on at which this was opened; connections that are older are not told.
- */
-struct net_flow {
-	struct ip_prefix at; /* the address of the interface that saw it */
-	struct ip_prefix source, destination;
-	uint16_t source_port, destination_port; /* 0 where the protocol has none */
-	uint8_t protocol;
-	bool accepted;
-	uint64_t packets, bytes;   /* since it was told last */
-	int64_t first_ms, last_ms; /* wall clock; first_ms 0: not known */
-};
-
-struct net_flow_options {
-	bool (*is_logged)(void *ctx, const struct ip_prefix *address);
-	void (*on_flow)(void *ctx, const struct net_flow *flow);
-	void (*on_loss)(void *ctx); /* something was not told, of whatever interface */
-	void *ctx;
-};
-
-struct net_flows;
-int net_flows_open(struct net *net, const struct net_flow_options *options, struct net_flows **ret,
-		   struct err *e);
-/* It is readable when there is something for net_flows_read(), which never waits. */
-int net_flows_fd(const struct net_flows *f);
-int net_flows_read(struct net_flows *f, struct err *e);
-/* What open connections have counted since; walks over all that the kernel has. */
-int net_flows_sample(struct net_flows *f, struct err *e);
-/* Let go of memory and descriptors: the kernel goes on counting. */
-void net_flows_close(struct net_flows *f);
-/* The same, and the kernel's settings are as they were before. */
-int net_flows_end(struct net_flows *own_f, struct err *e);
 
 /*
  * Append one line for each thing on this host that stops tasks' traffic and is

@@ -445,7 +445,10 @@ void state_forget_resting(const struct state *s, uint32_t address)
 int state_clear(const struct state *s, struct err *e)
 {
 	if (fs_remove_tree(s->dir_fd, "endpoints", e) < 0 ||
-	    fs_remove_tree(s->dir_fd, "resting", e) < 0 || fs_remove_tree(s->dir_fd, "host", e) < 0)
+	    fs_remove_tree(s->dir_fd, "resting", e) < 0 ||
+	    fs_remove_tree(s->dir_fd, "peers", e) < 0 ||
+	    fs_remove_tree(s->dir_fd, "wireguard.key", e) < 0 ||
+	    fs_remove_tree(s->dir_fd, "host", e) < 0)
 		return -e->code;
 	return 0;
 }

@@ -54,6 +54,8 @@ static const struct conf_key keys[] = {
 	{"node", "reserved-memory", offsetof(struct config, reserved_memory_mib)},
 	{"node", "favordynmods", offsetof(struct config, favor_dynmods)},
 	{"node", "user-namespaces", offsetof(struct config, user_namespaces)},
+	{"network", "transport", offsetof(struct config, transport)},
+	{"network", "node-address", offsetof(struct config, node_address)},
 	{"log", "level", offsetof(struct config, log_level)},
 };
 
@@ -90,6 +92,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .reserved_memory_mib = arena_strdup(&h->arena, "0"),
 			     .favor_dynmods = arena_strdup(&h->arena, "yes"),
 			     .user_namespaces = arena_strdup(&h->arena, "yes"),
+			     .transport = arena_strdup(&h->arena, "auto"),
 			     .log_level = arena_strdup(&h->arena, "info")};
 	if (conf_read(file ? file : usual, CONF_OURS, keys, ARRAY_COUNT(keys), &h->arena, c, e) <
 		    0 &&

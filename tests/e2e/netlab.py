@@ -111,7 +111,7 @@ def namespaces_held(pid):
 class Net:
     """The net module in a host, driven by lines."""
 
-    def __init__(self, lab, host, name="berth", block="", ports=None, wrap=(), opened=True):
+    def __init__(self, lab, host, name="berth", block="", ports=None, wrap=(), opened=True, options=""):
         self.host, self.name, self.lab = host, name, lab
         self.dir = os.path.join(lab.dir, host.name, name)
         self.tasks = {}
@@ -120,7 +120,7 @@ class Net:
         lab.processes.append(self.process)
         if opened:
             words = f"open {name} {self.dir} {block or '-'}"
-            self.say(words + (f" {ports[0]} {ports[1]}" if ports else ""))
+            self.say(words + (f" {ports[0]} {ports[1]}" if ports else "") + " " + options)
 
     @property
     def pid(self):
@@ -280,10 +280,12 @@ def elements(host, set_name, table="berth"):
 
 
 def check(cases):
-    """Run functions that each take a Lab; print a line for each."""
-    bad = 0
+    """Run functions that each take a Lab; print a line for each. Words filter by name."""
+    bad, only = 0, sys.argv[1:]
     for case in cases:
         name = case.__name__.replace("_", " ")
+        if only and not any(o in case.__name__ for o in only):
+            continue
         try:
             with Lab() as lab:
                 case(lab)

@@ -12,6 +12,7 @@
 #include "net/link.h"
 #include "net/netlink.h"
 #include "net/nf.h"
+#include "net/peer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -42,6 +43,9 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	struct flow_report report;
 	struct flow_packet packet;
 	struct net_counters counters;
+	struct tunnel tunnel = {.transport = NET_VXLAN};
+	struct ip_prefix prefix;
+	uint32_t metric;
 
 	(void)arg;
 	(void)e;
@@ -63,6 +67,8 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 		touch(nla_data(report.tuple), (size_t)nla_len(report.tuple));
 	(void)flow_packet_parse(h, &packet);
 	(void)counters_parse(h, &counters);
+	(void)tunnel_parse(h, &tunnel);
+	(void)peer_route_parse(h, &prefix, &metric);
 	(void)route_info_parse(h, &route);
 	(void)nf_elements_parse(h, touch_element, NULL);
 	return 0;

@@ -4,7 +4,7 @@
  * Reads one command a line and answers with one line: "ok ..." or
  * "error ERRNO MESSAGE".
  *
- *   open NAME STATE_DIR [CIDR [FIRST LAST]]
+ *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [self=ADDRESS ...]
  *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
  *          [public=ADDRESS]
  *                                            ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
@@ -16,6 +16,8 @@
  *   group ID [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
  *   change ID [joined=ADDRESS ...] [left=ADDRESS ...]
  *   ungroup ID       commit
+ *   peer ID address=ADDRESS ... [prefix=PREFIX ...] [key=KEY]    ok routes|vxlan|wireguard
+ *   unpeer ID        peers-only [ID ...]        key (ok KEY)
  *   flows ADDRESS ...      open flow logs of these;  flows-end, flows-close
  *   flows-read [sample]    ok AT,SOURCE,DESTINATION,SPORT,DPORT,PROTOCOL,ACCEPTED,PACKETS,BYTES ...; "lost"
  *   groups COUNT     a benchmark: COUNT members of a group leave for another: the time in microseconds
@@ -76,12 +78,87 @@ static void drop(const char *id)
 	*k = NULL;
 }
 
+static const char *const transports[] = {
+	[NET_AUTO] = "auto",
+	[NET_ROUTES] = "routes",
+	[NET_VXLAN] = "vxlan",
+	[NET_WIREGUARD] = "wireguard",
+};
+
+/* "name=value" words are taken out. */
+static size_t read_open_options(char **w, size_t n, struct net_options *ret)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		char *value = i < 3 ? NULL : strchr(w[i], '=');
+
+		if (!value)
+			w[count++] = w[i];
+		else if (str_starts(w[i], "node="))
+			ret->node_address = value + 1;
+		else if (str_starts(w[i], "self="))
+			ret->self[strchr(value, ':') != NULL] = value + 1;
+		else
+			for (size_t t = 0; t < ARRAY_COUNT(transports); t++)
+				if (str_eq(value + 1, transports[t]))
+					ret->transport = (enum net_transport)t;
+	}
+	return count;
+}
+
+static int do_peer(char **w, size_t n, struct err *e)
+{
+	struct ip_prefix prefixes[NET_PEER_PREFIXES_MAX + 1], a;
+	struct net_peer p = {.id = w[1], .prefixes = prefixes};
+
+	for (size_t i = 2; i < n && p.count <= NET_PEER_PREFIXES_MAX; i++) {
+		if (str_starts(w[i], "address=") && ip_address_parse(w[i] + 8, &a))
+			p.addresses[a.v6] = a;
+		else if (str_starts(w[i], "prefix=") &&
+			 ip_prefix_parse(w[i] + 7, &prefixes[p.count]))
+			p.count++;
+		else if (str_starts(w[i], "key="))
+			p.public_key = w[i] + 4;
+		else
+			return err_set(e, EINVAL, "%s?", w[i]);
+	}
+	if (net_peer_set(net, &p, e) < 0)
+		return -e->code;
+	printf("ok %s\n", transports[net_peer_transport(net, w[1])]);
+	return 1;
+}
+
+static int do_unpeer(char **w, size_t n, struct err *e)
+{
+	(void)n;
+	return net_peer_remove(net, w[1], e);
+}
+
+static int do_peers_only(char **w, size_t n, struct err *e)
+{
+	return net_peers_keep_only(net, (const char *const *)(w + 1), n - 1, e);
+}
+
+static int do_key(char **w, size_t n, struct err *e)
+{
+	char key[NET_KEY_MAX];
+
+	(void)w;
+	(void)n;
+	if (net_public_key(net, key, e) < 0)
+		return -e->code;
+	printf("ok %s\n", key);
+	return 1;
+}
+
 static int do_open(char **w, size_t n, struct err *e)
 {
-	struct net_options o = {
-		.name = w[1], .state_dir = w[2], .bridge_cidr = n > 3 && *w[3] ? w[3] : NULL};
+	struct net_options o = {.name = w[1], .state_dir = w[2]};
 	uint32_t port;
 
+	n = read_open_options(w, n, &o);
+	o.bridge_cidr = n > 3 && *w[3] ? w[3] : NULL;
 	if (n > 5 && parse_u32(w[4], UINT16_MAX, &port)) {
 		o.port_first = (uint16_t)port;
 		if (parse_u32(w[5], UINT16_MAX, &port))
@@ -451,6 +528,10 @@ static const struct {
 	{"commit", 1, do_commit},
 	{"groups", 2, do_groups},
 	{"change-seen", 2, do_change_seen},
+	{"peer", 2, do_peer},
+	{"unpeer", 2, do_unpeer},
+	{"peers-only", 1, do_peers_only},
+	{"key", 1, do_key},
 	{"flows", 2, do_flows},
 	{"flows-read", 1, do_flows_read},
 	{"flows-end", 1, do_flows_end},
