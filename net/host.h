@@ -38,6 +38,9 @@ int host_reclaim(const struct host *h, const struct block *block, struct err *e)
 /* Take back every claim under our label but those of 'keep'. */
 int host_release(const struct host *h, const struct block *keep, size_t count, struct err *e);
 
+/* Is an address of IPv6 on some link that can be reached from elsewhere? */
+bool host_has_ipv6(void);
+
 int host_forwarding(bool v6, bool *ret, struct err *e);
 int host_set_forwarding(bool v6, bool on, struct err *e);
 

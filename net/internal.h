@@ -25,7 +25,8 @@ struct net {
 	struct endpoint *endpoints;
 	size_t endpoint_count, endpoint_capacity;
 	uint32_t mtu;
-	bool has_ipv6;
+	bool has_ipv6;        /* the kernel */
+	bool bridge_has_ipv6; /* the host: tasks in mode bridge get addresses of it */
 };
 
 /* The parts, as their files want them. */

@@ -195,7 +195,8 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 			       t.address ? t.address : "");
 	if (prefixes_decode(&t.own, ep.own, e) < 0 || prefixes_decode(&t.vpc, ep.vpc, e) < 0)
 		return -e->code;
-	if ((mode == NET_AWSVPC) != (ep.own[0].length || ep.own[1].length))
+	if (mode == NET_AWSVPC ? !ep.own[0].length && !ep.own[1].length
+			       : ep.own[0].length || (ep.own[1].length && mode != NET_BRIDGE))
 		return err_set(e, EINVAL, "mode %s with %zu addresses of its own", t.mode,
 			       t.own.count);
 	if (t.ports.count > NET_PORTS_MAX || (t.ports.count && mode != NET_BRIDGE))
