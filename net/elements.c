@@ -46,8 +46,16 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 			    NF_TYPE_PAIR(NF_TYPE_ADDRESS, NF_TYPE_PORT),
 			    8,
 			    {0}},
+	[ELEMENTS_PORTS6] = {"ports6",
+			     NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_PORT),
+			     8,
+			     NF_TYPE_PAIR(NF_TYPE_ADDRESS6, NF_TYPE_PORT),
+			     20,
+			     {0}},
 	[ELEMENTS_HAIRPIN] =
 		{"hairpin", NF_TYPE_PAIR(NF_TYPE_ADDRESS, NF_TYPE_ADDRESS), 8, 0, 0, {0}},
+	[ELEMENTS_HAIRPIN6] =
+		{"hairpin6", NF_TYPE_PAIR(NF_TYPE_ADDRESS6, NF_TYPE_ADDRESS6), 32, 0, 0, {0}},
 	[ELEMENTS_SECURED] = {"secured", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
 	[ELEMENTS_SECURED6] = {"secured6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
 	[ELEMENTS_ROUTED] =
@@ -95,20 +103,33 @@ void items_sort(struct items *list)
 
 /* ---- from endpoints ---- */
 
-static void add_port(const struct endpoint *ep, const struct net_port *port, struct items *ret)
+/* Where its ports lead; the size of the address, 0: it has none of this family. */
+static size_t port_address(const struct endpoint *ep, bool v6, uint8_t ret[16])
 {
 	const uint32_t address = htonl(ep->address);
 
+	if (v6) {
+		memcpy(ret, ep->own[1].address, 16);
+		return ep->own[1].length ? 16 : 0;
+	}
+	memcpy(ret, &address, sizeof(address));
+	return sizeof(address);
+}
+
+static void add_port(const struct endpoint *ep, const struct net_port *port, bool v6,
+		     struct items *ret)
+{
 	for (uint32_t i = 0; i < port->count; i++) {
 		const uint16_t host_port = htons((uint16_t)(port->host_port + i));
 		const uint16_t container_port = htons((uint16_t)(port->container_port + i));
 		struct item x = {0};
+		size_t size = port_address(ep, v6, x.data);
 
 		x.key[0] = port->protocol == NET_TCP ? IPPROTO_TCP : IPPROTO_UDP;
 		memcpy(x.key + 4, &host_port, sizeof(host_port));
-		memcpy(x.data, &address, sizeof(address));
-		memcpy(x.data + 4, &container_port, sizeof(container_port));
-		items_add(ret, &x);
+		memcpy(x.data + size, &container_port, sizeof(container_port));
+		if (size)
+			items_add(ret, &x);
 	}
 }
 
@@ -116,23 +137,24 @@ static void add_port(const struct endpoint *ep, const struct net_port *port, str
  * Each port of a range by itself: a range as one element would be found five
  * times slower in a large map, and the kernel cannot shift one range to another.
  */
-static void add_ports(const struct endpoint *ep, struct items *ret)
+static void add_ports(const struct endpoint *ep, bool v6, struct items *ret)
 {
 	for (size_t i = 0; i < ep->port_count; i++)
-		add_port(ep, &ep->ports[i], ret);
+		add_port(ep, &ep->ports[i], v6, ret);
 }
 
-static void add_hairpin(const struct endpoint *ep, struct items *ret)
+static void add_hairpin(const struct endpoint *ep, bool v6, struct items *ret)
 {
-	uint32_t address = htonl(ep->address);
+	uint8_t address[16];
+	size_t size = port_address(ep, v6, address);
 	struct item x = {0};
 
-	if (ep->public_address.length)
-		memcpy(&address, ep->own[0].address, sizeof(address));
-	else if (!ep->port_count)
+	if (ep->public_address.length && !v6)
+		memcpy(address, ep->own[0].address, size = 4);
+	else if (!ep->port_count || !size)
 		return;
-	memcpy(x.key, &address, sizeof(address));
-	memcpy(x.key + 4, &address, sizeof(address));
+	memcpy(x.key, address, size);
+	memcpy(x.key + size, address, size);
 	items_add(ret, &x);
 }
 
@@ -183,12 +205,14 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 	for (size_t i = 0; i < count; i++) {
 		const struct endpoint *ep = &endpoints[i];
 
-		if (set == ELEMENTS_PORTS)
-			add_ports(ep, ret);
-		else if (set == ELEMENTS_HAIRPIN)
-			add_hairpin(ep, ret);
+		if (set == ELEMENTS_PORTS || set == ELEMENTS_PORTS6)
+			add_ports(ep, set == ELEMENTS_PORTS6, ret);
+		else if (set == ELEMENTS_HAIRPIN || set == ELEMENTS_HAIRPIN6)
+			add_hairpin(ep, set == ELEMENTS_HAIRPIN6, ret);
 		else if (set == ELEMENTS_PUBLIC_IN || set == ELEMENTS_PUBLIC_OUT)
 			add_public(ep, set == ELEMENTS_PUBLIC_IN, ret);
+		else if (ep->mode != NET_AWSVPC)
+			continue;
 		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)
 			for (size_t n = 0; n < NET_FAMILIES; n++)
 				add_secured(&ep->own[n], set == ELEMENTS_SECURED6, ret);

@@ -14,8 +14,10 @@
 
 enum element_set {
 	/* of endpoints */
-	ELEMENTS_PORTS,   /* protocol . host port : address . container port */
+	ELEMENTS_PORTS, /* protocol . host port : address . container port */
+	ELEMENTS_PORTS6,
 	ELEMENTS_HAIRPIN, /* address . address of each task that has host ports */
+	ELEMENTS_HAIRPIN6,
 	ELEMENTS_SECURED, /* addresses here that only their groups let in and out */
 	ELEMENTS_SECURED6,
 	ELEMENTS_ROUTED, /* family . prefix where those are known by their own address */
@@ -41,11 +43,12 @@ enum element_set {
 
 extern const struct nf_set elements_sets[ELEMENT_SETS];
 
-#define ITEM_KEY_MAX 28
+#define ITEM_KEY_MAX  32
+#define ITEM_DATA_MAX 20
 
 struct item {
 	uint8_t key[ITEM_KEY_MAX], end[ITEM_KEY_MAX]; /* 'end' only where elements are ranges */
-	uint8_t data[8];
+	uint8_t data[ITEM_DATA_MAX];
 };
 
 struct items {

@@ -100,7 +100,7 @@ static void from_gateway(struct nf_rule *r, const struct firewall *f)
 	const uint32_t gateway = htonl(block_gateway(&f->block));
 
 	nf_value(r, REG_A, &gateway, sizeof(gateway));
-	nf_nat(r, NFT_NAT_SNAT, REG_A, 0);
+	nf_nat(r, false, NFT_NAT_SNAT, REG_A, 0);
 }
 
 static const struct block loopback = {.base = 0x7f000000, .prefix = 8};
@@ -111,11 +111,22 @@ static void not_ours(struct nf_rule *r, const struct firewall *f)
 	nf_verdict(r, NF_ACCEPT);
 }
 
+/* The block of IPv6 that tasks in mode bridge have theirs of. */
+static void within_block6(struct nf_rule *r, const struct firewall *f, bool source,
+			  enum nft_cmp_ops op)
+{
+	const struct ip_prefix block = name_block6(f->name);
+
+	is_family(r, true);
+	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, source ? SOURCE_ADDRESS6 : DESTINATION_ADDRESS6,
+		   block.length / 8, REG_A);
+	nf_compare(r, op, REG_A, block.address, block.length / 8);
+}
+
 /* IPv6 is for those who were given an address of it. */
 static void stray_ipv6(struct nf_rule *r, const struct firewall *f)
 {
-	(void)f;
-	is_family(r, true);
+	within_block6(r, f, true, NFT_CMP_NEQ);
 	load_address(r, true, true, REG_A);
 	nf_not_in_set(r, "secured6", REG_A);
 	nf_verdict(r, NF_DROP);
@@ -210,18 +221,24 @@ static void clamp_wireguard(struct nf_rule *r, const struct firewall *f)
 
 /* ---- host ports ---- */
 
-static void host_port(struct nf_rule *r, const struct firewall *f)
+/* Answers to ::1 find no way back, for the kernel takes such only from lo: it is refused at once. */
+static void host_port(struct nf_rule *r, const struct firewall *f, bool v6)
 {
+	static const uint8_t loopback6[16] = {[15] = 1};
 	const uint32_t local = RTN_LOCAL;
 
 	(void)f;
-	is_family(r, false);
+	is_family(r, v6);
+	if (v6) {
+		load_address(r, true, false, REG_A);
+		nf_compare(r, NFT_CMP_NEQ, REG_A, loopback6, sizeof(loopback6));
+	}
 	nf_fib(r, NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR, REG_A);
 	nf_compare(r, NFT_CMP_EQ, REG_A, &local, sizeof(local));
 	nf_meta(r, NFT_META_L4PROTO, REG_A);
 	nf_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT, sizeof(uint16_t), REG_B);
-	nf_in_map(r, "ports", REG_A, REG_A);
-	nf_nat(r, NFT_NAT_DNAT, REG_A, REG_B);
+	nf_in_map(r, v6 ? "ports6" : "ports", REG_A, REG_A);
+	nf_nat(r, v6, NFT_NAT_DNAT, REG_A, v6 ? REG_E : REG_B);
 }
 
 /* From elsewhere or from here to a task's public address. */
@@ -231,16 +248,20 @@ static void to_public(struct nf_rule *r, const struct firewall *f)
 	is_family(r, false);
 	load_address(r, false, false, REG_A);
 	nf_in_map(r, "public_in", REG_A, REG_A);
-	nf_nat(r, NFT_NAT_DNAT, REG_A, 0);
+	nf_nat(r, false, NFT_NAT_DNAT, REG_A, 0);
 }
 
-static void hairpin(struct nf_rule *r, const struct firewall *f)
+/* In IPv6 we have no gateway of our own: an address of the host does as well. */
+static void hairpin(struct nf_rule *r, const struct firewall *f, bool v6)
 {
-	is_family(r, false);
-	load_address(r, false, true, REG_A);
-	load_address(r, false, false, REG_B);
-	nf_in_set(r, "hairpin", REG_A);
-	from_gateway(r, f);
+	is_family(r, v6);
+	load_address(r, v6, true, REG_A);
+	load_address(r, v6, false, v6 ? REG_E : REG_B);
+	nf_in_set(r, v6 ? "hairpin6" : "hairpin", REG_A);
+	if (v6)
+		nf_masquerade(r);
+	else
+		from_gateway(r, f);
 }
 
 static void from_loopback(struct nf_rule *r, const struct firewall *f)
@@ -250,9 +271,12 @@ static void from_loopback(struct nf_rule *r, const struct firewall *f)
 	from_gateway(r, f);
 }
 
-static void to_world(struct nf_rule *r, const struct firewall *f)
+static void to_world(struct nf_rule *r, const struct firewall *f, bool v6)
 {
-	address_within(r, SOURCE_ADDRESS, &f->block);
+	if (v6)
+		within_block6(r, f, true, NFT_CMP_EQ);
+	else
+		address_within(r, SOURCE_ADDRESS, &f->block);
 	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	nf_masquerade(r);
 }
@@ -361,7 +385,7 @@ static void by_public(struct nf_rule *r, const struct firewall *f)
 	nf_not_in_set(r, routed_sets[0], REG_A);
 	load_address(r, false, true, REG_A);
 	nf_in_map(r, "public_out", REG_A, REG_A);
-	nf_nat(r, NFT_NAT_SNAT, REG_A, 0);
+	nf_nat(r, false, NFT_NAT_SNAT, REG_A, 0);
 }
 
 static void is_icmp(struct nf_rule *r, bool v6, bool icmp)
@@ -467,12 +491,12 @@ static const struct {
 	{"raw", "the host's loopback is not theirs", to_loopback, NULL},
 	{"raw", "not the task's own address", wrong_source, NULL},
 	{"prerouting", "public addresses", to_public, NULL},
-	{"prerouting", "host ports", host_port, NULL},
+	{"prerouting", "host ports", NULL, host_port},
 	{"output", "public addresses", to_public, NULL},
-	{"output", "host ports", host_port, NULL},
-	{"postrouting", "a task to itself by a host port", hairpin, NULL},
+	{"output", "host ports", NULL, host_port},
+	{"postrouting", "a task to itself by a host port", NULL, hairpin},
 	{"postrouting", "the host's loopback to a task", from_loopback, NULL},
-	{"postrouting", "tasks to the world", to_world, NULL},
+	{"postrouting", "tasks to the world", NULL, to_world},
 	{"postrouting", "tasks with public addresses to the world", by_public, NULL},
 	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},
 	{"input", "answers", answer, NULL},
@@ -493,7 +517,7 @@ static const struct {
 	{"identify", "destination", NULL, identify_destination},
 };
 
-#define FAMILY_RULES  9                         /* of the table, with one for each family */
+#define FAMILY_RULES  13                        /* of the table, with one for each family */
 #define POLICY_RULES  (2 * (1 + 2 * 2 * 2 + 1)) /* of define_policy() */
 #define REFUSAL_RULES (2 * 3)                   /* of define_refusal() */
 #define RULE_COUNT    (ARRAY_COUNT(rules) + FAMILY_RULES + POLICY_RULES + REFUSAL_RULES)

@@ -3,7 +3,7 @@
  *
  * What the table does, as nft(8) would have it (G is our interface group):
  *
- *   map ports    protocol . host port : address . container port
+ *   map ports    protocol . host port : address . container port; ports6 as well
  *   set hairpin  address . address of each task that has ports
  *   set quiet    links between which nothing was forwarded before us
  *
@@ -11,9 +11,9 @@
  *                where the route to them leads; from G: not to 127.0.0.0/8, from the
  *                right address
  *   prerouting   to an address of the host: dnat by the map
- *   output       the same for the host's own packets, 127.0.0.1 included
- *   postrouting  hairpin and 127.0.0.0/8 to G: snat to the gateway;
- *                from the block to elsewhere: masquerade
+ *   output       the same for the host's own packets, 127.0.0.1 included, ::1 not
+ *   postrouting  hairpin and 127.0.0.0/8 to G: snat to the gateway, in IPv6 to an
+ *                address of the host; from the block to elsewhere: masquerade
  *   input        from secured tasks: drop, but for answers
  *   forward      quiet to quiet: drop; from secured: egress; to secured: ingress;
  *                to G: established, from G, or by a port; else drop

@@ -354,6 +354,30 @@ int host_set_public(const struct host *h, const uint32_t *addresses, size_t coun
 
 /* ---- settings ---- */
 
+#define ADDRESSES6_FILE "/proc/net/if_inet6"
+#define ADDRESSES6_SIZE (4u << 20)
+
+bool host_has_ipv6(void)
+{
+	auto_buf struct buf b = BUF_INIT(ADDRESSES6_SIZE);
+	char *save = NULL, *text;
+	struct err ignored;
+	bool found = false;
+
+	if (fs_read(AT_FDCWD, ADDRESSES6_FILE, &b, &ignored) < 0)
+		return false;
+	text = (char *)(uintptr_t)buf_str(&b);
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		unsigned scope;
+		char name[IFNAMSIZ];
+
+		/* address, index, prefix length, scope, flags, link */
+		found |= sscanf(line, "%*s %*s %*s %x %*s %15s", &scope, name) == 2 && scope == 0 &&
+			 strcmp(name, "lo") != 0;
+	}
+	return found;
+}
+
 static const char *const forwarding_files[] = {FORWARDING_FILE, FORWARDING6_FILE};
 
 int host_forwarding(bool v6, bool *ret, struct err *e)

@@ -43,6 +43,8 @@ int host_release(const struct host *h, const struct block *keep, size_t count, s
  * kind, the host's: it answers for them wherever they are asked for.
  */
 int host_set_public(const struct host *h, const uint32_t *addresses, size_t count, struct err *e);
+/* Is an address of IPv6 on some link that can be reached from elsewhere? */
+bool host_has_ipv6(void);
 
 int host_forwarding(bool v6, bool *ret, struct err *e);
 int host_set_forwarding(bool v6, bool on, struct err *e);

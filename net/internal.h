@@ -27,7 +27,8 @@ struct net {
 	size_t endpoint_count, endpoint_capacity;
 	struct peers peers;
 	uint32_t uplink_mtu, mtu; /* of the host's way out; of tasks that are made from now on */
-	bool has_ipv6;
+	bool has_ipv6;            /* the kernel */
+	bool bridge_has_ipv6;     /* the host: tasks in mode bridge get addresses of it */
 };
 
 /* The parts, as their files want them. */

@@ -88,3 +88,22 @@ void name_mac(uint32_t address, uint8_t ret[6])
 
 	memcpy(ret, mac, sizeof(mac));
 }
+
+struct ip_prefix name_block6(const struct name *n)
+{
+	/* fd and 40 bits of our own, then which Berth of this host it is */
+	return (struct ip_prefix){.v6 = true,
+				  .length = 64,
+				  .address = {0xfd, 'b', 'e', 'r', 't', (uint8_t)(n->tag >> 16),
+					      (uint8_t)(n->tag >> 8), (uint8_t)n->tag}};
+}
+
+struct ip_prefix name_address6(const struct name *n, uint32_t address)
+{
+	struct ip_prefix p = name_block6(n);
+	const uint32_t low = htonl(address);
+
+	p.length = 128;
+	memcpy(p.address + 12, &low, sizeof(low));
+	return p;
+}

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/ip.h"
 
 struct name {
 	char table[16];
@@ -26,6 +27,13 @@ struct name {
 	uint32_t tag;                /* the six digits; 0 for "berth" */
 	uint32_t group;
 };
+
+/*
+ * Where tasks in mode bridge have their IPv6 addresses: a /64 of unique local
+ * ones, which the world never sees.  Each has its IPv4 address for the last bits.
+ */
+struct ip_prefix name_block6(const struct name *n);
+struct ip_prefix name_address6(const struct name *n, uint32_t address);
 
 int name_derive(const char *text, struct name *ret, struct err *e);
 

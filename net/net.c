@@ -328,7 +328,7 @@ static int undo(struct net *net, const struct endpoint *ep, struct err *e)
 	if (has_elements(ep) && firewall_drop(&firewall, ep, e) < 0)
 		return -e->code;
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
-		if (ep->own[v6].length)
+		if (ep->mode == NET_AWSVPC && ep->own[v6].length)
 			policy_remove_local(&net->policy, &ep->own[v6]);
 	if (ep->address) {
 		link_cut(&b, &link);
@@ -392,6 +392,8 @@ static int attach_once(struct net *net, struct endpoint *ep, int *ret_netns_fd, 
 
 	if (ep->mode != NET_NONE && take_address(net, ep, e) < 0)
 		return -e->code;
+	if (ep->mode == NET_BRIDGE && net->bridge_has_ipv6)
+		ep->own[1] = name_address6(&net->name, ep->address);
 	r = build(net, ep, ret_netns_fd, e);
 	if (r < 0) {
 		close_fd(ret_netns_fd);

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * An endpoint is one network namespace and what leads to it: a veth pair, a
- * /32 route, host ports.  There is no Linux bridge: the host routes.
+ * /32 route, host ports; in IPv6 as well where the host has addresses of it.  There is no Linux bridge: the host routes.
  *
  *   task's eth0 172.28.0.7/32  <--veth-->  brt-0007  <--routes, nftables-->  world
  *

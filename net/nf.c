@@ -380,10 +380,11 @@ void nf_go(struct nf_rule *r, uint32_t how, const char *chain)
 	verdict(r, how, chain);
 }
 
-void nf_nat(struct nf_rule *r, enum nft_nat_types type, uint32_t address_reg, uint32_t port_reg)
+void nf_nat(struct nf_rule *r, bool v6, enum nft_nat_types type, uint32_t address_reg,
+	    uint32_t port_reg)
 {
 	const struct number n[] = {{NFTA_NAT_TYPE, type},
-				   {NFTA_NAT_FAMILY, NFPROTO_IPV4},
+				   {NFTA_NAT_FAMILY, v6 ? NFPROTO_IPV6 : NFPROTO_IPV4},
 				   {NFTA_NAT_REG_ADDR_MIN, address_reg},
 				   {NFTA_NAT_REG_PROTO_MIN, port_reg}};
 

@@ -26,6 +26,7 @@ enum {
 	REG_B = NFT_REG32_01,
 	REG_C = NFT_REG32_02,
 	REG_D = NFT_REG32_03,
+	REG_E = NFT_REG32_04, /* behind an IPv6 address in REG_A */
 };
 
 /* Types of keys and data, by which nft(8) prints elements. */
@@ -110,8 +111,9 @@ void nf_limit(struct nf_rule *r, uint64_t per_s);
 void nf_log(struct nf_rule *r, uint16_t group, const char *prefix, uint32_t bytes);
 /* Go on in another chain and come back (NFT_JUMP), or not (NFT_GOTO). */
 void nf_go(struct nf_rule *r, uint32_t how, const char *chain);
-/* Rewrite the IPv4 source, or the destination and its port (port_reg 0: not). */
-void nf_nat(struct nf_rule *r, enum nft_nat_types type, uint32_t address_reg, uint32_t port_reg);
+/* Rewrite the source, or the destination and its port (port_reg 0: not). */
+void nf_nat(struct nf_rule *r, bool v6, enum nft_nat_types type, uint32_t address_reg,
+	    uint32_t port_reg);
 void nf_masquerade(struct nf_rule *r);
 
 /* One element of a set or a map; 'data' NULL for sets, 'end' where elements are no ranges. */

@@ -199,7 +199,8 @@ static void secure_again(struct net *net)
 {
 	for (size_t i = 0; i < net->endpoint_count; i++)
 		for (int v6 = 0; v6 < NET_FAMILIES; v6++)
-			if (net->endpoints[i].own[v6].length)
+			if (net->endpoints[i].mode == NET_AWSVPC &&
+			    net->endpoints[i].own[v6].length)
 				policy_add_local(&net->policy, &net->endpoints[i].own[v6]);
 }
 
@@ -237,6 +238,7 @@ static int open_net(struct net *net, const struct net_options *options, struct e
 	fill_ipam(net);
 	secure_again(net);
 	net->has_ipv6 = access(IPV6_FILE, F_OK) == 0;
+	net->bridge_has_ipv6 = net->has_ipv6 && host_has_ipv6();
 	if (fill_resting(net, e) < 0 || peers_load(net, e) < 0 || net_settle_host(net, e) < 0 ||
 	    host_uplink_mtu(&host, &net->uplink_mtu, e) < 0)
 		return -e->code;
@@ -420,6 +422,7 @@ int net_settle_public(struct net *net, const struct endpoint *more, struct err *
 
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e)
 {
+	net->bridge_has_ipv6 = net->has_ipv6 && host_has_ipv6();
 	if (take_down_dead(net, live_ids, count, e) < 0 || settle_blocks(net, e) < 0 ||
 	    net_settle_public(net, NULL, e) < 0 || net_settle_host(net, e) < 0 ||
 	    sweep_links(net, e) < 0)

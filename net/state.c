@@ -203,7 +203,8 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 	if (t.public_address &&
 	    (!ip_address_parse(t.public_address, &ep.public_address) || ep.public_address.v6))
 		return err_set(e, EINVAL, "public address '%.60s'", t.public_address);
-	if ((mode == NET_AWSVPC) != (ep.own[0].length || ep.own[1].length))
+	if (mode == NET_AWSVPC ? !ep.own[0].length && !ep.own[1].length
+			       : ep.own[0].length || (ep.own[1].length && mode != NET_BRIDGE))
 		return err_set(e, EINVAL, "mode %s with %zu addresses of its own", t.mode,
 			       t.own.count);
 	if (t.ports.count > NET_PORTS_MAX || (t.ports.count && mode != NET_BRIDGE))

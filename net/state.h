@@ -28,6 +28,7 @@ struct endpoint {
 	 * NET_AWSVPC: what eth0 has instead, and the prefixes that are routed to it
 	 * as it is; by family, length 0: not of this one.  The address of the block
 	 * is nobody's then, and only gives the link its name and its index.
+	 * NET_BRIDGE: of IPv6 what eth0 has, too.
 	 */
 	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES], public_address;
 	struct net_port *ports;

@@ -1,22 +1,30 @@
 #!/usr/bin/env python3
-# tests/bench/net.py - the network of one task: ours, netavark's, the CNI plugins'
+# tests/bench/net.py - networks of tasks: made by us, netavark, the CNI plugins; and what crosses them
 # SPDX-License-Identifier: Apache-2.0
 #
+# First the making of one.
 # One published port each, taken in turn, each in a network namespace that plays
 # the host. Ours makes the namespace too; for the others it is there already,
-# and what is timed is their processes. Prints the median of each and ratios.
+# and what is timed is their processes. Prints the median of each and ratios. Then traffic: paths are
+# taken in turn, round by round, and what is printed are ratios of time per round trip (rr),
+# connection (crr) and MiB (stream), beside them the same of the CPU time of both ends.
 
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+import netlab
+
 ROUNDS = 25
 CNI = "/usr/lib/cni"
 NETAVARK = "/usr/lib/podman/netavark"
+TRAFFIC = os.path.abspath(os.path.join(netlab.BUILD, "tests/e2e/tools/traffic"))
 
 
 class Place:
@@ -136,7 +144,231 @@ class Cni(Other):
                 f"{env} CNI_COMMAND=DEL {CNI}/portmap </run/p{i}.json && {env} CNI_COMMAND=DEL {CNI}/bridge </run/b{i}.json")
 
 
-def main(build):
+# ---- traffic ----
+
+RR, CRR, STREAM = 6000, 1500, 512  # round trips, connections, MiB of one measurement
+TRAFFIC_ROUNDS = 9
+MANY = 10000
+
+
+def on_cpu(pid):
+    """Nanoseconds that a process has had, those of its threads that have ended included: clock_getcpuclockid(3)."""
+    return time.clock_gettime_ns(~pid << 3 | 2)
+
+
+class Path:
+    """From a place to a server in another; all on one CPU, so that wall time is the path's."""
+
+    def __init__(self, name, lab, place, to, server, proxy=None):
+        self.name, self.place, self.to, self.server, self.proxy = name, place, to, server, proxy
+        self.wall, self.cpu = {}, {}
+
+    def once(self, kind, count):
+        served = [p for p in (self.server, self.proxy) if p]
+        before = sum(on_cpu(p.pid) for p in served)
+        out = subprocess.run(["taskset", "-c", "1", "nsenter", f"--net={self.place.path}", TRAFFIC, kind, self.to[0],
+                              str(self.to[1]), str(count)], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        cpu = int(out[1]) + (sum(on_cpu(p.pid) for p in served) - before) / count
+        self.wall.setdefault(kind, []).append(int(out[0]))
+        self.cpu.setdefault(kind, []).append(cpu)
+
+
+def serve(lab, place, *words):
+    p = subprocess.Popen(["taskset", "-c", "1", "nsenter", f"--net={place.path}", TRAFFIC, *map(str, words)],
+                         stdin=subprocess.DEVNULL)
+    lab.processes.append(p)
+    port = int(words[1])
+    netlab.until(lambda: f":{port:04X} 00000000:0000 0A" in open(f"/proc/{p.pid}/net/tcp", encoding="ascii").read(),
+                 "a listener")
+    return p
+
+
+def compare(title, goal, path, base, kinds=("rr", "crr", "stream")):
+    """Times of a path over times of another, round by round: the median, and the best of each."""
+    print(f"net {title}:", end="")
+    for kind in kinds:
+        ratios = [statistics.median(x / y for x, y in zip(a, b))
+                  for a, b in ((path.wall[kind], base.wall[kind]), (path.cpu[kind], base.cpu[kind]))]
+        best = min(path.wall[kind]) / min(base.wall[kind])
+        print(f" {kind} {statistics.median(path.wall[kind]) / 1000:.1f} us, {ratios[0]:.3f} (best {best:.3f}, CPU "
+              f"{ratios[1]:.3f});", end="")
+    print(f" goal {goal}", flush=True)
+
+
+def measure(paths, kinds=("rr", "crr", "stream")):
+    count = {"rr": RR, "crr": CRR, "stream": STREAM}
+    for _ in range(TRAFFIC_ROUNDS):
+        for kind in kinds:
+            for p in paths:
+                p.once(kind, count[kind])
+
+
+def ports_and_tasks():
+    with netlab.Lab() as lab:
+        host, client = lab.host()
+        net = lab.net(host, ports=(20000, 59999))
+        a, b = net.attach("a", "tcp:80:18080"), net.attach("b")
+        server = serve(lab, a, "serve", 80)
+        proxy = serve(lab, host, "proxy", 18081, a.address, 80)
+        many_host = lab.namespace("many")
+        lab.wire(many_host, "up1", "10.98.0.1/24", client, "up1", "10.98.0.2/24")
+        many = lab.net(many_host, ports=(20000, 59999))
+        c, d = many.attach("c", f"tcp:1-{MANY}:0"), many.attach("d")
+        many_server = serve(lab, c, "serve", 80)
+        one, other = lab.namespace("one"), lab.namespace("other")
+        lab.wire(one, "v0", "10.97.0.1/24", other, "v0", "10.97.0.2/24")
+        bare_server = serve(lab, other, "serve", 80)
+
+        direct = Path("direct", lab, b, (a.address, 80), server)
+        published = Path("published", lab, b, ("10.99.0.1", 18080), server)
+        outside = Path("outside", lab, client, ("10.99.0.1", 18080), server)
+        outside_many = Path("of 10,000", lab, client, ("10.98.0.1", c.ports[0] + 79), many_server)
+        proxied = Path("proxied", lab, client, ("10.99.0.1", 18081), server, proxy)
+        bare = Path("bare", lab, one, ("10.97.0.2", 80), bare_server)
+        measure([direct, published, outside, outside_many, proxied, bare])
+        compare("a published port over direct", "1/0.95 = 1.053 in stream", published, direct)
+        compare("one of 10,000 published ports over one of one", "1.05", outside_many, outside)
+        compare("a userland proxy over a published port", "2.4 in crr", proxied, outside)
+        compare("task to task over a bare veth pair", "1/0.95 = 1.053", direct, bare)
+        start = time.monotonic()
+        many.attach("e", f"tcp:1-{MANY}:0")
+        middle = time.monotonic()
+        many.detach("e")
+        print(f"net a range of {MANY} ports: attach {(middle - start) * 1000:.0f} ms, detach "
+              f"{(time.monotonic() - middle) * 1000:.0f} ms")
+        del d
+
+
+# ---- security groups ----
+
+def address(block, n):
+    """The n-th of a VPC's; the first few of it are nobody's, as on AWS."""
+    return f"10.{block}.{n // 240}.{n % 240 + 10}"
+
+
+def router(lab, name, rules):
+    """Two namespaces and a host between them, as our links are, with a table of its own or none."""
+    host, one, two = lab.namespace(name), lab.namespace(name + "1"), lab.namespace(name + "2")
+    lab.wire(host, "t1", "10.96.1.1/24", one, "eth0", "10.96.1.2/24")
+    lab.wire(host, "t2", "10.96.2.1/24", two, "eth0", "10.96.2.2/24")
+    host.run("sysctl -qw net.ipv4.ip_forward=1")
+    one.run("ip route add default via 10.96.1.1")
+    two.run("ip route add default via 10.96.2.1")
+    if rules:
+        host.run(f"nft '{rules}'")
+    return one, two
+
+
+def groups():
+    """10,000 members of 100 groups, 10,000 rules, and two of them that talk."""
+    with netlab.Lab() as lab:
+        host, _ = lab.host()
+        net = lab.net(host)
+        ours = [net.attach(f"m{i}", f"own={address(95, i)}", "vpc=10.95.0.0/16", mode="awsvpc") for i in range(2)]
+        for g in range(100):
+            members = " ".join(f"joined={address(95, n)}" for n in range(g * 100, g * 100 + 100))
+            rules = " ".join([f"in=tcp,{p},{p},sg-{(g + p) % 100}" for p in range(1000, 1050)] +
+                             [f"in=tcp,{p},{p},10.{p % 200}.0.0/16" for p in range(2000, 2049)])
+            net.say(f"group sg-{g} out=-1,-1,-1,0.0.0.0/0 in=tcp,80,80,sg-0 {rules} {members}")
+        start = time.monotonic()
+        net.say("commit")
+        print(f"net security groups: 100 groups of 100 members and 101 rules each told in "
+              f"{(time.monotonic() - start) * 1000:.0f} ms")
+        secured = Path("groups", lab, ours[0], (ours[1].address, 80), serve(lab, ours[1], "serve", 80))
+        one, two = router(lab, "n", "")
+        nothing = Path("nothing", lab, one, ("10.96.2.2", 80), serve(lab, two, "serve", 80))
+        one, two = router(lab, "c", "table inet t { chain f { type filter hook forward priority 0; "
+                          "ct state established,related accept; }; }")
+        tracked = Path("conntrack", lab, one, ("10.96.2.2", 80), serve(lab, two, "serve", 80))
+        measure([secured, nothing, tracked], ("rr", "crr"))
+        compare("10,000 members and 10,100 rules over conntrack alone", "1.05 in crr", secured, tracked, ("rr", "crr"))
+        compare("10,000 members and 10,100 rules over no firewall", "1.15 in crr", secured, nothing, ("rr", "crr"))
+
+
+# ---- many ----
+
+ENDPOINTS = 4000
+
+
+def many_descriptors():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def slab_kib():
+    with open("/proc/meminfo", encoding="ascii") as f:
+        return next(int(l.split()[1]) for l in f if l.startswith("Slab:"))
+
+
+def four_thousand():
+    many_descriptors()
+    with netlab.Lab() as lab:
+        host, _ = lab.host()
+        net = lab.net(host)
+        net.say("group sg-all in=udp,7,7,sg-all out=-1,-1,-1,0.0.0.0/0 "
+                + " ".join(f"joined={address(94, i)}" for i in range(ENDPOINTS)))
+        net.say("commit")
+        before, tasks, times = slab_kib(), [], []
+        for i in range(ENDPOINTS):
+            start = time.monotonic()
+            tasks.append(net.attach(f"e{i}", f"own={address(94, i)}", "vpc=10.94.0.0/16", mode="awsvpc"))
+            times.append((time.monotonic() - start) * 1000)
+        print(f"net {ENDPOINTS} awsvpc tasks up in {sum(times) / 1000:.1f} s: p50 {statistics.median(times[:500]):.2f} ms "
+              f"of the first 500, {statistics.median(times[-500:]):.2f} ms of the last; slab "
+              f"{(slab_kib() - before) / ENDPOINTS:.0f} KiB each", flush=True)
+        reached = 0
+        asking = lab.udp(tasks[0])
+        asking.settimeout(5)
+        start = time.monotonic()
+        for t in tasks:
+            echo = lab.udp(t, t.address, 7)
+            asking.sendto(b"echo", (t.address, 7))
+            echo.settimeout(5)
+            data, who = echo.recvfrom(16)
+            echo.sendto(data, who)
+            reached += asking.recvfrom(16) == (b"echo", (t.address, 7))
+            lab.sockets.remove(echo)
+            echo.close()
+        print(f"net {reached} of {ENDPOINTS} answered an echo, in {time.monotonic() - start:.1f} s", flush=True)
+        for t in tasks:
+            t.close()
+        start = time.monotonic()
+        for i in range(1, 1001):
+            net.say(f"detach e{i}")
+        print(f"net 1,000 of them removed: {time.monotonic() - start:.3f} ms each", flush=True)
+        for i in range(1, 1001):
+            net.say(f"drop e{i}")
+        start = time.monotonic()
+        netlab.until(lambda: int(host.run("ip -br link 2>/dev/null | grep -c ^brt")) <= ENDPOINTS - 1000, "their links gone", 120)
+        print(f"net their links are gone {time.monotonic() - start:.1f} s later", flush=True)
+
+
+def one_among_many():
+    """The same bench of one network with none up and with 1,000; drained of ready ones, and at rest."""
+    many_descriptors()
+    with netlab.Lab() as lab:
+        host, _ = lab.host()
+        net = lab.net(host)
+        p50 = {}
+
+        def look(when):
+            cold = [int(x.split("/")[0]) for x in net.say("bench 200").split()[100:]]
+            ready = []
+            for _ in range(25):
+                time.sleep(0.05)
+                ready.append(int(net.say("bench 1").split("/")[0]))
+            p50[when] = statistics.median(cold) / 1000, statistics.median(ready) / 1000
+        look("none")
+        for i in range(1000):
+            net.attach(f"t{i}", "tcp:80:0")
+        look("1,000")
+        for when, (cold, ready) in p50.items():
+            print(f"net one network with {when} up: p50 {cold:.3f} ms one after the other, {ready:.3f} ms at rest")
+        print(f"net with 1,000 up over with none: {p50['1,000'][0] / p50['none'][0]:.2f} one after the other, "
+              f"{p50['1,000'][1] / p50['none'][1]:.2f} at rest; goal 1.2")
+
+
+def setups(build):
     subjects = [Ours(build)]
     for peer, there in ((Netavark, os.path.exists(NETAVARK)),
                         (Cni, os.path.exists(CNI + "/portmap") and shutil.which("iptables"))):
@@ -161,6 +393,14 @@ def main(build):
             theirs = statistics.median(times[s.name][k])
             print(f", {s.name} {theirs:.1f} ms (ratio {ours / theirs:.4f})", end="")
         print()
+
+
+def main(build):
+    setups(build)
+    one_among_many()
+    ports_and_tasks()
+    groups()
+    four_thousand()
 
 
 if __name__ == "__main__":

@@ -169,6 +169,72 @@ def a_task_speaks_no_ipv6(lab):
     raise AssertionError("IPv6 went through")
 
 
+def ipv6_is_there_where_the_host_has_it(lab):
+    host, client = lab.host6()
+    net = lab.net(host)
+    a, b = net.attach("a", "tcp:80:0", "udp:53:0", "tcp:8000-8009:0"), net.attach("b")
+    assert a.address6 and a.address6 != b.address6
+    tcp, udp, ranged = lab.listen(a, 80, "::"), lab.udp(a, "::", 53), lab.listen(a, 8005, "::")
+    # from, by, the source that the task sees
+    cases = [
+        (client, "fd99::1", "fd99::2"),
+        (host, "fd99::1", "fd99::1"),
+        (b, "fd99::1", b.address6),
+        (a, "fd99::1", None),
+    ]
+    for place, by, source in cases:
+        for seen in (lab.connects(place, tcp, (by, a.ports[0])), lab.sends(place, udp, (by, a.ports[1])),
+                     lab.connects(place, ranged, (by, a.ports[2] + 5))):
+            assert seen and source in (None, seen), f"{place.name} by {by}: {seen} instead of {source}"
+    with inside(host.fd):  # whoever tries ::1 for localhost goes on to 127.0.0.1 without waiting
+        s = socket.socket(socket.AF_INET6)
+    with s:
+        s.settimeout(5)
+        assert s.connect_ex(("::1", a.ports[0])) == errno.ECONNREFUSED
+    assert lab.connects(b, tcp, (a.address6, 80)) == b.address6
+    outside = lab.listen(client, 80, "::")
+    assert lab.connects(a, outside, ("fd99::2", 80)) == "fd99::1", "to the world as the host"
+    client.run(f"ip -6 route add {a.address6} via fd99::1")
+    assert lab.connects(client, tcp, (a.address6, 80), timeout=SILENCE) is None, "by its address"
+
+
+def ipv6_stays_over_a_restart_and_goes(lab):
+    host, client = lab.host6()
+    net = lab.net(host)
+    a = net.attach("a", "tcp:80:0")
+    tcp = lab.listen(a, 80, "::")
+    net.end()
+    host.run("nft flush ruleset; ip -6 route flush proto 190")
+    again = lab.net(host)
+    again.say("sweep a")
+    assert again.find("a")["address6"] == a.address6
+    assert lab.connects(client, tcp, ("fd99::1", a.ports[0])) == "fd99::2"
+    again.detach("a")
+    assert elements(host, "ports6") == elements(host, "hairpin6") == []
+    again.say("destroy")
+    assert host.run("sysctl -n net.ipv6.conf.all.forwarding").strip() == "0"
+
+
+def a_false_address_of_ipv6_is_dropped(lab):
+    host, client = lab.host6()
+    net = lab.net(host)
+    a, b = net.attach("a"), net.attach("b")
+    udp, udp_b = lab.udp(client, "::", 53), lab.udp(b, "::", 53)
+    for address in (b.address6, "fd99::2", "fd99::77", a.address6[:-1] + "f"):
+        a.run(f"ip -6 addr add {address}/128 dev eth0 nodad")
+        for to in (("fd99::2", 53), (b.address6, 53)):
+            if to[0] == address:
+                continue
+            with inside(a.fd):
+                s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            with s:
+                s.bind((address, 0))
+                s.sendto(b"false", to)
+        a.run(f"ip -6 addr del {address}/128 dev eth0")
+    for server, to in ((udp, ("fd99::2", 53)), (udp_b, (b.address6, 53))):
+        assert lab.sends(a, server, to), f"the true address to {to}"
+
+
 def none_has_a_loopback_only(lab):
     host, _ = lab.host()
     net = lab.net(host)
@@ -418,7 +484,8 @@ if __name__ == "__main__":
     check([everyone_reaches_a_task_by_its_ports, the_first_packet_to_a_new_task_is_not_lost, tasks_and_the_host_reach_tasks_by_address,
            tasks_reach_the_world_as_the_host, nobody_outside_reaches_a_task_by_its_address,
            a_task_cannot_reach_the_hosts_loopback, a_task_cannot_take_another_address,
-           a_task_speaks_no_ipv6, none_has_a_loopback_only, a_port_in_use_is_refused_by_name,
+           a_task_speaks_no_ipv6, ipv6_is_there_where_the_host_has_it,
+           ipv6_stays_over_a_restart_and_goes, a_false_address_of_ipv6_is_dropped, none_has_a_loopback_only, a_port_in_use_is_refused_by_name,
            a_port_is_held_while_the_task_lives, ports_are_held_anew_when_their_holder_died,
            dynamic_ports_come_from_the_range_until_it_is_used_up,
            a_range_of_ports_is_one_row, the_block_is_used_up_and_free_again, an_address_rests, five_hundred_leave_nothing,

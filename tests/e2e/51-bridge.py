@@ -6,9 +6,10 @@ import base64
 import os
 import re
 import socket
+import urllib.error
 import urllib.request
 
-from berth import Census, Daemon, Registry, contains, equal, main, run, wait_for
+from berth import Census, Daemon, Registry, Skip, contains, equal, main, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -49,8 +50,14 @@ def bindings(arn, container=0):
 
 
 def page(port, host="127.0.0.1"):
-    with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as r:
-        return r.read().decode()
+    """As soon as there is one: who runs does not listen yet."""
+    def fetched():
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as r:
+                return r.read().decode()
+        except (urllib.error.URLError, ConnectionError):
+            return None
+    return wait_for(fetched, 20, f"a page at {port}")
 
 
 def refusal(containers, **more):
@@ -233,6 +240,25 @@ def test_a_port_that_somebody_else_has_is_told_as_docker_tells_it():
     reason = t["containers"][0]["reason"]
     assert reason.startswith("CannotStartContainerError: "), reason
     contains(reason, f"listen tcp 0.0.0.0:{port}: bind: address already in use")
+
+
+# ---- IPv6 ----
+
+def test_ports_are_reached_over_ipv6_where_the_host_has_it():
+    found = re.findall(r"inet6 ([0-9a-f:]+)/", run("ip", "-6", "-o", "addr", "show", "scope", "global").stdout)
+    if not found:
+        raise Skip("the host has no address of IPv6")
+    arn = daemon.run_task([sh("c", "ip -6 addr show dev eth0; busybox nc -ll -p 80 -e echo six",
+                              portMappings=[dict(containerPort=80)])])
+    binding, = bindings(arn)
+    equal(binding["bindIP"], "0.0.0.0")
+
+    def answer():
+        with socket.create_connection((found[0], binding["hostPort"]), 5) as s:
+            return s.recv(64)
+    wait_for(lambda: answer() == b"six\n", 20)
+    contains(output(arn), "inet6 fd62:6572:74")
+    stop(arn)
 
 
 # ---- who changes our firewall ----

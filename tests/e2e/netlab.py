@@ -73,6 +73,7 @@ class Task(Namespace):
     def __init__(self, name, program, answer):
         self.name = name
         self.address = answer["address"]
+        self.address6 = answer["address6"]
         self.link = answer["link"]
         self.gateway = answer["gateway"]
         self.ports = [int(p.partition("-")[0]) for p in answer["ports"].split(",") if p]  # of a range the first
@@ -202,6 +203,13 @@ class Lab:
         self.wire(host, "up0", "10.99.0.1/24", client, "up0", "10.99.0.2/24")
         host.run("ip route add default via 10.99.0.2")
         client.run("ip route add default via 10.99.0.1")
+        return host, client
+
+    def host6(self, name="host"):
+        """The same with IPv6: fd99::1 and fd99::2."""
+        host, client = self.host(name)
+        for place, address, other in ((host, "fd99::1", "fd99::2"), (client, "fd99::2", "fd99::1")):
+            place.run(f"ip -6 addr add {address}/64 dev up0 nodad; ip -6 route add default via {other}")
         return host, client
 
     def net(self, host, *args, **kwargs):

@@ -7,7 +7,7 @@
  *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [self=ADDRESS ...]
  *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
  *          [public=ADDRESS]
- *                                            ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
+ *                                            ok address=A address6=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
  *   hold ID                                  ok ... held=FD,..; drop closes these too
  *   detach ID        drop ID (close its descriptors)
@@ -46,8 +46,8 @@ static struct kept {
 
 static void print_endpoint(const struct net_endpoint *ep)
 {
-	printf("ok address=%s gateway=%s link=%s mac=%s lost=%d ports=", ep->address, ep->gateway,
-	       ep->link, ep->mac, ep->lost);
+	printf("ok address=%s address6=%s gateway=%s link=%s mac=%s lost=%d ports=", ep->address,
+	       ep->address6, ep->gateway, ep->link, ep->mac, ep->lost);
 	for (size_t i = 0; i < ep->port_count; i++) {
 		printf("%s%u", i ? "," : "", ep->ports[i].host_port);
 		if (ep->ports[i].count > 1)
