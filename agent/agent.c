@@ -24,10 +24,11 @@
 #include "base/text.h"
 #include "runtime/runtime.h"
 
-#define SWEEP_MS        30000
-#define NETWORKS_MS     30000
-#define KEEPER_RETRY_MS 50
-#define KEEPER_RETRIES  100 /* without one that told its list */
+#define SWEEP_MS         30000
+#define NETWORKS_MS      30000
+#define FIREWALL_REST_MS 100 /* between two looks at it when others change it */
+#define KEEPER_RETRY_MS  50
+#define KEEPER_RETRIES   100 /* without one that told its list */
 
 /* ---- the keeper ---- */
 
@@ -111,6 +112,29 @@ static void sweep_networks(struct agent *a)
 
 	if (net_sweep(a->net, live, count, &e) < 0)
 		log_error("networks: %s", e.msg);
+}
+
+/* At once, but not for ever if somebody else's idea of the firewall is not ours. */
+static void on_firewall(void *ctx, int events)
+{
+	struct agent *a = ctx;
+	struct err e = {0};
+	int r = net_on_change(a->net, &e);
+
+	(void)events;
+	if (r < 0)
+		log_error("networks: %s", e.msg);
+	if (r == NET_REPAIRED)
+		log_warn("networks: somebody else changed our firewall table, it is as it was");
+	loop_want(a->firewall_watch, 0);
+	loop_timer_set(a->firewall_rest, FIREWALL_REST_MS);
+}
+
+static void on_firewall_rest(void *ctx)
+{
+	struct agent *a = ctx;
+
+	loop_want(a->firewall_watch, LOOP_READ);
 }
 
 /* All that the keeper has was told: the rest is not there. */
@@ -295,8 +319,14 @@ static int open_parts(struct agent *a, struct err *e)
 			       a->o->transport);
 	a->layers_dir = xasprintf("%s/layers", images);
 	a->tasks_dir = xasprintf("%s/tasks", a->o->state_dir);
+	a->ready_dir = xasprintf("%s/ready", a->o->state_dir);
 	a->runtime_root = xasprintf("%s/oci", a->o->run_dir);
+	a->bundles_dir = xasprintf("%s/bundles", a->o->run_dir);
+	a->filters_dir = xasprintf("%s/filters", a->o->run_dir);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
+	    fs_remove_tree(AT_FDCWD, a->ready_dir, e) < 0 ||
+	    fs_remove_tree(AT_FDCWD, a->filters_dir, e) < 0 || /* another version's */
+	    fs_mkdirs(AT_FDCWD, a->filters_dir, 0700, e) < 0 ||
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
 	    image_store_open(&image_options, &a->images, e) < 0 ||
 	    net_open(&net_options, &a->net, e) < 0 || network_load_groups(a, e) < 0 ||
@@ -331,7 +361,12 @@ static int start(struct agent *a, struct err *e)
 	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
 	ids_pool_start(a);
+	roots_start(a);
 	a->keeper_retry = loop_timer_new(a->loop, find_keeper, a);
+	a->firewall_rest = loop_timer_new(a->loop, on_firewall_rest, a);
+	if (loop_watch(a->loop, net_watch_fd(a->net), LOOP_READ, on_firewall, a, &a->firewall_watch,
+		       e) < 0)
+		return -e->code;
 	if (records_each_task(a->records, load_task, a, e) < 0)
 		return -e->code;
 	for (size_t i = 0; map_next(&a->containers, &i, &c);)
@@ -350,6 +385,7 @@ static void finish(struct agent *a)
 
 	if (a->loop)
 		loop_unwatch(a->keeper_watch);
+	loop_unwatch(a->firewall_watch);
 	ask_free_all(a);
 	channel_free(a->channel);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
@@ -361,16 +397,22 @@ static void finish(struct agent *a)
 	flows_free(a->flows);
 	loop_timer_free(a->sweep);
 	loop_timer_free(a->keeper_retry);
+	loop_timer_free(a->firewall_rest);
 	loop_timer_free(a->id_pool.rest);
+	loop_timer_free(a->roots.rest);
 	keeper_disconnect(a->keeper);
 	net_close(a->net);
 	image_store_close(a->images);
 	records_close(a->records);
 	loop_free(a->loop);
+	roots_done(a);
 	ids_pool_done(a);
 	free(a->tasks_dir);
+	free(a->ready_dir);
 	free(a->layers_dir);
 	free(a->runtime_root);
+	free(a->bundles_dir);
+	free(a->filters_dir);
 	free(a->boot_id);
 	free(a->cgroup_base);
 }

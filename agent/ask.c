@@ -85,6 +85,7 @@ static int remove_image(struct agent *a, const json_t *request, bool late, json_
 	for (size_t i = 0; map_next(&a->containers, &i, &c);)
 		if (c->image_digest && c->phase < PHASE_CLEAN)
 			in_use[count++] = c->image_digest;
+	roots_forget(a);
 	r = image_remove(a->images, name, in_use, count, e);
 	if (r == IMAGE_ABSENT)
 		return err_set(e, ENOENT, "no image %s: not found", name);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,22 @@ char *container_dir(const struct container *c)
 	auto_free char *dir = task_dir(c->task);
 
 	return xasprintf("%s/%u", dir, c->index);
+}
+
+/*
+ * Where config.json lies: not below container_dir(), but where it is gone when
+ * the host starts again.  What a container may write to does not belong there.
+ */
+static char *bundle_dir(const struct container *c)
+{
+	return xasprintf("%s/%s", c->task->agent->bundles_dir, c->id);
+}
+
+static char *etc_dir(const struct container *c)
+{
+	auto_free char *dir = container_dir(c);
+
+	return xasprintf("%s/etc", dir);
 }
 
 char *container_log_dir(const struct container *c)
@@ -64,11 +81,13 @@ static int wipe(struct container *c, struct err *e)
 {
 	auto_free char *dir = container_dir(c);
 	auto_free char *scratch = xasprintf("%s/root", dir);
-	auto_free char *bundle = xasprintf("%s/bundle", dir);
+	auto_free char *bundle = bundle_dir(c);
+	auto_free char *etc = etc_dir(c);
 	auto_free char *cgroup = container_cgroup(c);
 
 	if (network_remove(c, e) < 0 || rootfs_scratch_remove(scratch, e) < 0 ||
-	    fs_remove_tree(AT_FDCWD, bundle, e) < 0 || runtime_cgroup_remove(cgroup, e) < 0)
+	    fs_remove_tree(AT_FDCWD, bundle, e) < 0 || fs_remove_tree(AT_FDCWD, etc, e) < 0 ||
+	    runtime_cgroup_remove(cgroup, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -129,7 +148,7 @@ void container_pull(struct container *c)
 struct making {
 	struct container *c;
 	struct agent *agent;
-	char *dir, *bundle, *scratch, *log;
+	char *dir, *bundle, *etc, *scratch, *log;
 	int rootfs_fd;
 	struct image_user user;
 	struct container_network network;
@@ -141,15 +160,31 @@ static void making_done(struct making *m)
 {
 	free(m->dir);
 	free(m->bundle);
+	free(m->etc);
 	free(m->scratch);
 	free(m->log);
 	close_fd(&m->rootfs_fd);
 	net_endpoint_done(&m->network.endpoint);
 }
 
+/* One that an earlier attempt has left its log in keeps its directory. */
+static void take_root(struct making *m)
+{
+	struct ready_root *root = take_ptr(m->c->root);
+
+	if (root && m->c->mapped && rename(root->dir, m->dir) == 0) {
+		m->rootfs_fd = take_fd(root->rootfs_fd);
+		root_free(root);
+	} else if (root) {
+		root_drop(m->agent, root);
+	}
+}
+
 static int make_directories(struct making *m, struct err *e)
 {
-	if (fs_mkdirs(AT_FDCWD, m->bundle, 0700, e) < 0 || fs_mkdirs(AT_FDCWD, m->log, 0700, e) < 0)
+	take_root(m);
+	if (fs_mkdirs(AT_FDCWD, m->bundle, 0700, e) < 0 ||
+	    fs_mkdirs(AT_FDCWD, m->etc, 0700, e) < 0 || fs_mkdirs(AT_FDCWD, m->log, 0700, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -185,6 +220,8 @@ static int make_root(struct making *m, struct err *e)
 					 .scratch = m->scratch,
 					 .volatile_upper = true};
 
+	if (m->rootfs_fd >= 0)
+		return 0; /* it was ready */
 	if (rootfs_scratch_remove(m->scratch, e) < 0 || rootfs_scratch_create(m->scratch, e) < 0)
 		return -e->code;
 	m->unmappable = true;
@@ -209,7 +246,7 @@ static int find_user(struct making *m, struct err *e)
 static int make_network(struct making *m, struct err *e)
 {
 	m->prefix = "CannotStartContainerError"; /* as Docker says it of a port that is taken */
-	if (network_make(m->c, &m->network, e) < 0)
+	if (links_check(m->c, e) < 0 || network_make(m->c, &m->network, e) < 0)
 		return -e->code;
 	m->prefix = NULL;
 	return 0;
@@ -222,7 +259,8 @@ static int make_bundle(struct making *m, struct err *e)
 					 .user = &m->user,
 					 .endpoint = m->network.has_endpoint ? &m->network.endpoint
 									     : NULL,
-					 .dir = m->bundle};
+					 .bundle = m->bundle,
+					 .dir = m->etc};
 
 	if (files_write(&o, e) < 0)
 		return -e->code;
@@ -259,6 +297,25 @@ static const struct {
 	{"keeper", ask_keeper},
 };
 
+static char *range_text(struct arena *a, uint32_t first, uint32_t count)
+{
+	return arena_printf(a, "%u-%u", first, first + count - 1);
+}
+
+static void show_binding(struct arena *a, const struct net_port *p, struct ecs_network_binding *ret)
+{
+	*ret = (struct ecs_network_binding){
+		.bind_ip = (char *)(uintptr_t) "0.0.0.0",
+		.protocol = (char *)(uintptr_t)net_protocol_name(p->protocol)};
+	if (p->count > 1) {
+		ret->container_port_range = range_text(a, p->container_port, p->count);
+		ret->host_port_range = range_text(a, p->host_port, p->count);
+	} else {
+		ret->container_port = p->container_port;
+		ret->host_port = p->host_port;
+	}
+}
+
 /* The ports as DescribeTasks shows them. */
 static void show_bindings(struct container *c, const struct net_port *ports, size_t count)
 {
@@ -266,28 +323,17 @@ static void show_bindings(struct container *c, const struct net_port *ports, siz
 							(count + 1) * sizeof(*items));
 
 	for (size_t i = 0; i < count; i++)
-		items[i] = (struct ecs_network_binding){
-			.bind_ip = (char *)(uintptr_t) "0.0.0.0",
-			.container_port = ports[i].container_port,
-			.host_port = ports[i].host_port,
-			.protocol = (char *)(uintptr_t)net_protocol_name(ports[i].protocol)};
+		show_binding(&c->task->arena, &ports[i], &items[i]);
 	c->state->network_bindings = (struct js_list){items, count};
 }
 
 static void show_host_ports(struct container *c)
 {
-	const struct js_list *mappings = &c->def->port_mappings;
 	struct net_port ports[NET_PORTS_MAX];
-	size_t count = 0;
+	size_t count = network_ports(c->def, ports);
 
-	for (; count < mappings->count && count < NET_PORTS_MAX; count++) {
-		const struct ecs_port_mapping *p = JS_AT(*mappings, struct ecs_port_mapping, count);
-
-		ports[count] = (struct net_port){.container_port = (uint16_t)p->container_port,
-						 .host_port = (uint16_t)p->container_port,
-						 .protocol = str_eq(p->protocol, "udp") ? NET_UDP
-											: NET_TCP};
-	}
+	for (size_t i = 0; i < count; i++)
+		ports[i].host_port = ports[i].container_port;
 	show_bindings(c, ports, count);
 }
 
@@ -305,7 +351,8 @@ static void making_init(struct making *m, struct container *c)
 	*m = (struct making){
 		.c = c, .agent = c->task->agent, .rootfs_fd = -1, .network = NETWORK_NONE};
 	m->dir = container_dir(c);
-	m->bundle = xasprintf("%s/bundle", m->dir);
+	m->bundle = bundle_dir(c);
+	m->etc = etc_dir(c);
 	m->scratch = xasprintf("%s/root", m->dir);
 	m->log = container_log_dir(c);
 }
@@ -358,6 +405,8 @@ void container_create(struct container *c)
 		return;
 	}
 	c->in_keeper = true;
+	if (c->mapped)
+		roots_want(c->task->agent, take_ptr(c->image));
 	image_free(take_ptr(c->image));
 	keep_held(c, &m.network.endpoint);
 	if (m.network.has_endpoint)
@@ -493,7 +542,8 @@ static void remove_rest(struct container *c)
 		log_error("task=%s container=%s: %s", c->task->id, c->def->name, e.msg);
 	removal_add(r, runtime_cgroup_remove, container_cgroup(c));
 	removal_add(r, rootfs_scratch_remove, xasprintf("%s/root", dir));
-	removal_add(r, removal_of_tree, xasprintf("%s/bundle", dir));
+	removal_add(r, removal_of_tree, bundle_dir(c));
+	removal_add(r, removal_of_tree, etc_dir(c));
 	removal_run(r);
 }
 
@@ -568,6 +618,8 @@ static void on_started(struct container *c)
 
 static void on_failed(struct container *c, const struct keeper_event *ev)
 {
+	if (ev->command == KEEPER_EXEC)
+		return; /* a process beside its own */
 	switch (c->phase) {
 	case PHASE_CREATING:
 		container_fail(c, "CannotStartContainerError", ev->err.msg);
@@ -620,6 +672,7 @@ void container_on_event(struct container *c, const struct keeper_event *ev)
 	case KEEPER_LISTED:
 	case KEEPER_LIST_END:
 	case KEEPER_RESUMED:
+	case KEEPER_EXECUTED:
 		return;
 	}
 	task_step(c->task);

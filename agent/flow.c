@@ -101,7 +101,8 @@ static void drop_lines(struct flows *f, struct flow_log *l, size_t n)
 		free(l->events[i].message);
 	l->count -= n;
 	f->line_count -= n;
-	memmove(l->events, l->events + n, l->count * sizeof(*l->events));
+	if (l->count)
+		memmove(l->events, l->events + n, l->count * sizeof(*l->events));
 }
 
 /* False: there are too many. */

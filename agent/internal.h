@@ -9,7 +9,9 @@
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
  *   network.c    its network: of the container, of the task, of the host; security groups
  *   flow.c       flow logs of tasks with interfaces of their own
+ *   links.c      what it is told of the containers that it links to
  *   ids.c        whose ids its users are on the host
+ *   roots.c      roots for the next containers, made ahead
  *   pulls.c      images on their way
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
  *   ask.c        questions that the server passes on
@@ -59,6 +61,25 @@ struct id_pool {
 	struct loop_timer *rest;
 };
 
+/* A root that no container has yet. */
+struct ready_root {
+	struct agent *agent;
+	struct image *image;
+	struct id_view ids;
+	char *dir;     /* becomes that of the container */
+	int rootfs_fd; /* -1: not made */
+	bool making;   /* a thread has it */
+	bool unwanted; /* it goes when it is made */
+};
+
+/* One for each of the images that were used last. */
+#define ROOTS_READY 4
+struct roots {
+	struct ready_root *items[ROOTS_READY]; /* used last at the end */
+	size_t count;
+	struct loop_timer *rest;
+};
+
 struct agent {
 	const struct agent_options *o; /* borrowed */
 	struct loop *loop;
@@ -67,6 +88,8 @@ struct agent {
 	struct keeper *keeper;
 	struct loop_fd *keeper_watch; /* NULL: the keeper is gone, commands fail */
 	struct loop_timer *keeper_retry;
+	struct loop_fd *firewall_watch; /* of what others do to it */
+	struct loop_timer *firewall_rest;
 	unsigned keeper_failures;
 	struct records *records;
 	struct channel *channel;
@@ -79,11 +102,15 @@ struct agent {
 	int64_t networks_ms; /* when the networks were last looked at; monotonic */
 	struct id_ranges ranges;
 	struct id_pool id_pool;
+	struct roots roots;
 	char *tasks_dir;   /* state_dir/tasks */
+	char *ready_dir;   /* state_dir/ready: of roots */
 	char *layers_dir;  /* of all images */
 	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
-	bool rebooted; /* the host was started again since the last agent */
+	char *bundles_dir; /* run_dir/bundles */
+	char *filters_dir; /* run_dir/filters: compiled ones */
+	bool rebooted;     /* the host was started again since the last agent */
 	struct ask *asks;
 	struct loop_timer *ask_timer;
 	bool listing; /* the keeper is telling what it has: nothing is begun before */
@@ -113,6 +140,7 @@ struct container {
 	enum phase phase;
 	struct pull_waiter *pull; /* PHASE_PULLING */
 	struct image *image;      /* PHASE_PULLED */
+	struct ready_root *root;  /* while it is being made; NULL: it makes its own */
 	char *image_digest, *stop_signal;
 	pid_t pid;
 	bool in_keeper; /* it was asked to make it */
@@ -204,21 +232,54 @@ void removal_run(struct removal *own_r);
 
 /* ---- bundle.c, files.c ---- */
 
+#define BUNDLE_FILES 3
 struct bundle_options {
 	const struct container *container;
 	const struct image *image;
 	const struct image_user *user;
 	const struct net_endpoint *endpoint; /* NULL: the host's network */
-	const char *dir;                     /* of the bundle; holds the files below */
+	const char *bundle;                  /* directory of config.json */
+	const char *dir;                     /* of the files below */
 };
+
+extern const char *const bundle_files[BUNDLE_FILES]; /* "hosts", ... */
 
 /* Write config.json. */
 int bundle_write(const struct bundle_options *o, struct err *e);
-/* Write hosts, hostname and resolv.conf into the bundle's directory. */
+/* Write hosts, hostname and resolv.conf. */
 int files_write(const struct bundle_options *o, struct err *e);
 /* Where the task's volume of this name lies on the host; a directory that is ours is made. */
 int volume_of(const struct task *t, const char *name, char **ret, struct err *e);
 const char *bundle_hostname(const struct container *c);
+
+/* ---- links.c ---- */
+
+/* Those that it links to run, or have run. */
+bool links_may_be_made(const struct container *c);
+/* They run. */
+int links_check(const struct container *c, struct err *e);
+/* Lines of a hosts file. */
+void links_write_hosts(const struct container *c, struct buf *b);
+/* NAME=VALUE for the i-th link of the definition, in an arena. */
+struct js_strings links_variables(const struct container *c, size_t i, struct arena *a);
+
+/* The parts of it, seen by tests. */
+struct link_port {
+	uint16_t port;
+	bool udp;
+};
+struct link_ports {
+	struct link_port *items; /* sorted */
+	size_t count, capacity;
+};
+struct link_told {
+	const char *from, *alias, *address; /* name of the container that links */
+	const struct ecs_container_definition *to;
+	const struct link_ports *ports;
+	const struct js_strings *image_env;
+};
+int link_port_compare(const void *a, const void *b);
+struct js_strings link_variables(const struct link_told *told, struct arena *a);
 
 /* ---- network.c ---- */
 
@@ -234,6 +295,8 @@ struct container_network {
 		.endpoint = NET_ENDPOINT_NONE, .netns_fd = -1 \
 	}
 
+/* The port mappings of a definition as they stand in it; how many. */
+size_t network_ports(const struct ecs_container_definition *d, struct net_port ret[NET_PORTS_MAX]);
 int network_make(struct container *c, struct container_network *ret, struct err *e);
 /* Nothing of the container, or of the task, needs it any more. */
 int network_remove(const struct container *c, struct err *e);
@@ -281,10 +344,28 @@ void ids_refuse(struct container *c, const char *why);
 int ids_check_user(const struct image_user *u, struct err *e);
 /* Nothing of the task is left: others may have its range. */
 void ids_give_back(struct task *t);
+/* For a root that is made ahead: a range, and perhaps its descriptors; then, in a thread, those. */
+struct id_view ids_take_view(struct agent *a);
+int ids_open(const struct agent *a, struct id_view *v, struct err *e);
 void ids_close(struct id_view *v);
 /* Make views ahead, a while after one was taken. */
 void ids_pool_start(struct agent *a);
 void ids_pool_done(struct agent *a); /* when no thread works any more */
+
+/* ---- roots.c ---- */
+
+void roots_start(struct agent *a);
+void roots_done(struct agent *a); /* when no thread works any more */
+/* There will be a root of this image, soon. */
+void roots_want(struct agent *a, struct image *own_image);
+/*
+ * The one that is ready, or NULL.  The caller renames its directory and takes its
+ * descriptors (root_free), or it goes (root_drop).
+ */
+struct ready_root *roots_take(struct agent *a, const char *digest);
+void root_drop(struct agent *a, struct ready_root *own_root);
+void root_free(struct ready_root *r); /* nothing is left of it: all was taken */
+void roots_forget(struct agent *a);   /* all: images are to be removed */
 
 /* ---- pulls.c ---- */
 

@@ -29,22 +29,35 @@ static bool is_awsvpc(const struct task *t)
 
 /* ---- of a container ---- */
 
+size_t network_ports(const struct ecs_container_definition *d, struct net_port ret[NET_PORTS_MAX])
+{
+	size_t count = 0;
+
+	for (; count < d->port_mappings.count && count < NET_PORTS_MAX; count++) {
+		const struct ecs_port_mapping *p = JS_AT(d->port_mappings, struct ecs_port_mapping,
+							 count);
+		uint16_t first, last;
+
+		ecs_container_ports(p, &first, &last);
+		ret[count] = (struct net_port){.container_port = first,
+					       .host_port = (uint16_t)p->host_port,
+					       .protocol = str_eq(p->protocol, "udp") ? NET_UDP
+										      : NET_TCP,
+					       .count = last - first + 1u};
+	}
+	return count;
+}
+
 static int make_own(struct container *c, struct container_network *ret, struct err *e)
 {
-	const struct js_list *mappings = &c->def->port_mappings;
 	struct net_port ports[NET_PORTS_MAX];
-	struct net_request request = {.id = c->id, .mode = NET_BRIDGE, .ports = ports};
+	struct net_request request = {.id = c->id,
+				      .mode = NET_BRIDGE,
+				      .ports = ports,
+				      .port_count = network_ports(c->def, ports)};
 
 	if (str_eq(mode_of(c->task), "none") || c->def->disable_networking)
 		request.mode = NET_NONE;
-	for (size_t i = 0; i < mappings->count && i < NET_PORTS_MAX; i++) {
-		const struct ecs_port_mapping *p = JS_AT(*mappings, struct ecs_port_mapping, i);
-
-		ports[request.port_count++] = (struct net_port){
-			.container_port = (uint16_t)p->container_port,
-			.host_port = (uint16_t)p->host_port,
-			.protocol = str_eq(p->protocol, "udp") ? NET_UDP : NET_TCP};
-	}
 	if (net_attach(c->task->agent->net, &request, &ret->endpoint, e) < 0)
 		return -e->code;
 	ret->netns_fd = ret->endpoint.netns_fd;
@@ -92,6 +105,8 @@ static int attach_task(struct task *t, struct err *e)
 
 	if (!n)
 		return err_set(e, EINVAL, "the task came without a network interface");
+	if (n->public_address && !ip_address_parse(n->public_address, &request.public_address))
+		return err_set(e, EINVAL, "public address %.60s", n->public_address);
 	if (read_address(n->address, n->vpc, &request, e) < 0 ||
 	    read_address(n->address6, n->vpc6, &request, e) < 0 ||
 	    net_attach(t->agent->net, &request, &endpoint, e) < 0)

@@ -142,7 +142,7 @@ static void go_on(struct task *t)
 
 		if (c->phase == PHASE_PENDING)
 			container_pull(c);
-		if (c->phase == PHASE_PULLED && c->stream_ready)
+		if (c->phase == PHASE_PULLED && c->stream_ready && links_may_be_made(c))
 			container_create(c);
 		if (c->phase == PHASE_STOPPED)
 			container_take_apart(c);

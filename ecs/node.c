@@ -38,6 +38,7 @@ static const struct js_field hello_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_hello, "cpu", JS_I64, cpu_units),
 	FIELD_REQUIRED(struct ecs_node_hello, "memory", JS_I64, memory_mib),
 	FIELD_OF(struct ecs_node_hello, "attributes", JS_OBJECTS, attributes, attribute_shape),
+	FIELD(struct ecs_node_hello, "publicAddresses", JS_STRINGS, public_addresses),
 };
 
 static const struct js_field welcome_fields[] = {
@@ -73,6 +74,7 @@ static const struct js_field interface_fields[] = {
 	FIELD(struct ecs_node_interface, "address6", JS_STRING, address6),
 	FIELD(struct ecs_node_interface, "subnet6", JS_STRING, subnet6),
 	FIELD(struct ecs_node_interface, "vpc6", JS_STRING, vpc6),
+	FIELD(struct ecs_node_interface, "publicAddress", JS_STRING, public_address),
 	FIELD(struct ecs_node_interface, "securityGroups", JS_STRINGS, security_groups),
 	FIELD_OF(struct ecs_node_interface, "flowLogs", JS_OBJECTS, flow_logs, flow_log_shape),
 };
@@ -134,6 +136,8 @@ static const struct js_field network_binding_fields[] = {
 	FIELD(struct ecs_network_binding, "bindIP", JS_STRING, bind_ip),
 	FIELD(struct ecs_network_binding, "containerPort", JS_I64, container_port),
 	FIELD(struct ecs_network_binding, "hostPort", JS_I64, host_port),
+	FIELD(struct ecs_network_binding, "containerPortRange", JS_STRING, container_port_range),
+	FIELD(struct ecs_network_binding, "hostPortRange", JS_STRING, host_port_range),
 	FIELD(struct ecs_network_binding, "protocol", JS_STRING, protocol),
 };
 static const struct js_shape network_binding_shape =

@@ -53,7 +53,8 @@ struct ecs_node_hello {
 	char *instance_id; /* the id of an earlier welcome; NULL at first */
 	char *hostname, *boot_id, *version;
 	int64_t cpu_units, memory_mib;
-	struct js_list attributes; /* ecs_attribute */
+	struct js_list attributes;          /* ecs_attribute */
+	struct js_strings public_addresses; /* blocks that lead here, for assignPublicIp */
 };
 
 struct ecs_node_welcome {
@@ -77,6 +78,7 @@ struct ecs_node_interface {
 	char *interface_id, *mac;
 	char *address, *subnet, *vpc; /* "172.31.0.4", "172.31.0.0/20", "172.31.0.0/16" */
 	char *address6, *subnet6, *vpc6;
+	char *public_address;              /* NULL: none */
 	struct js_strings security_groups; /* ids */
 	struct js_list flow_logs;          /* ecs_node_flow_log; a change sends the task again */
 };
@@ -127,7 +129,8 @@ struct ecs_node_tasks {
 
 struct ecs_network_binding {
 	char *bind_ip;
-	int64_t container_port, host_port;
+	int64_t container_port, host_port;            /* 0: it is of a range */
+	char *container_port_range, *host_port_range; /* "8000-8100"; NULL: of one port */
 	char *protocol;
 };
 

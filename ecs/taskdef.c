@@ -35,6 +35,7 @@ static const struct js_shape system_control_shape = JS_SHAPE("SystemControl", st
 
 static const struct js_field port_mapping_fields[] = {
 	FIELD(struct ecs_port_mapping, "containerPort", JS_I64, container_port, 0),
+	FIELD(struct ecs_port_mapping, "containerPortRange", JS_STRING, container_port_range, 0),
 	FIELD(struct ecs_port_mapping, "hostPort", JS_I64, host_port, 0),
 	FIELD(struct ecs_port_mapping, "protocol", JS_STRING, protocol, 0),
 	FIELD(struct ecs_port_mapping, "name", JS_STRING, name, 0),
@@ -121,6 +122,7 @@ static const struct js_field container_fields[] = {
 	CONTAINER("disableNetworking", JS_BOOL, disable_networking, 0),
 	CONTAINER("privileged", JS_BOOL, privileged, 0),
 	CONTAINER("readonlyRootFilesystem", JS_BOOL, readonly_root_filesystem, 0),
+	CONTAINER("links", JS_STRINGS, links, 0),
 	CONTAINER("dnsServers", JS_STRINGS, dns_servers, 0),
 	CONTAINER("dnsSearchDomains", JS_STRINGS, dns_search_domains, 0),
 	CONTAINER_OF("extraHosts", JS_OBJECTS, extra_hosts, 0, host_entry_shape),
@@ -205,6 +207,32 @@ bool ecs_parse_cpu(const char *text, int64_t *ret_units)
 bool ecs_parse_memory(const char *text, int64_t *ret_mib)
 {
 	return parse_i64(text, 0, INT32_MAX, ret_mib) || parse_with_unit(text, "gb", 1024, ret_mib);
+}
+
+bool ecs_parse_port_range(const char *text, uint16_t *ret_first, uint16_t *ret_last)
+{
+	size_t len = strcspn(text, "-");
+	auto_free char *first = xstrndup(text, len);
+	uint32_t a, b;
+
+	if (!text[len] || !parse_u32(first, UINT16_MAX, &a) ||
+	    !parse_u32(text + len + 1, UINT16_MAX, &b) || a < 1 || a >= b)
+		return false;
+	*ret_first = (uint16_t)a;
+	*ret_last = (uint16_t)b;
+	return true;
+}
+
+void ecs_container_ports(const struct ecs_port_mapping *p, uint16_t *ret_first, uint16_t *ret_last)
+{
+	if (!p->container_port_range ||
+	    !ecs_parse_port_range(p->container_port_range, ret_first, ret_last))
+		*ret_first = *ret_last = (uint16_t)p->container_port;
+}
+
+size_t ecs_link_name_len(const char *link)
+{
+	return strcspn(link, ":");
 }
 
 void ecs_task_definition_demand(const struct ecs_task_definition *t, struct ecs_demand *ret)

@@ -24,9 +24,10 @@ struct ecs_key_value {
 };
 
 struct ecs_port_mapping {
-	int64_t container_port;
-	int64_t host_port; /* 0: dynamic */
-	char *protocol;    /* "tcp" or "udp" */
+	int64_t container_port;     /* 0: container_port_range */
+	char *container_port_range; /* "8000-8100" */
+	int64_t host_port;          /* 0: dynamic */
+	char *protocol;             /* "tcp" or "udp" */
 	char *name, *app_protocol;
 };
 
@@ -81,7 +82,8 @@ struct ecs_container_definition {
 	struct js_strings dns_servers, dns_search_domains;
 	struct js_list extra_hosts; /* ecs_host_entry */
 	struct js_map docker_labels;
-	struct js_list ulimits; /* ecs_ulimit */
+	struct js_strings links; /* "name" or "name:alias" */
+	struct js_list ulimits;  /* ecs_ulimit */
 	struct ecs_log_configuration *log_configuration;
 	struct js_list system_controls; /* ecs_key_value: namespace, value */
 };
@@ -126,6 +128,13 @@ void ecs_task_definition_set_defaults(json_t *doc);
 /* "256", "1 vCPU", ".5vcpu" to CPU units; "512", "1GB", "0.5 GB" to MiB; false: neither. */
 bool ecs_parse_cpu(const char *text, int64_t *ret_units);
 bool ecs_parse_memory(const char *text, int64_t *ret_mib);
+
+/* "8000-8100": the first is less than the last. */
+bool ecs_parse_port_range(const char *text, uint16_t *ret_first, uint16_t *ret_last);
+/* The ports of a mapping in the container: of one they are the same. */
+void ecs_container_ports(const struct ecs_port_mapping *p, uint16_t *ret_first, uint16_t *ret_last);
+/* Characters of the container's name in a link; behind them is ":alias" or nothing. */
+size_t ecs_link_name_len(const char *link);
 
 static inline bool ecs_is_essential(const struct ecs_container_definition *c)
 {

@@ -106,17 +106,50 @@ static bool ports_must_match(const struct check *c)
 	return str_eq(c->network_mode, "host") || str_eq(c->network_mode, "awsvpc");
 }
 
-/* The port that nobody else can have; 0: any. */
-static int64_t port_taken(const struct check *c, const struct ecs_port_mapping *p)
+/* Some ports in a row; first 0: none. */
+struct span {
+	uint16_t first, last;
+};
+
+static struct span container_span(const struct ecs_port_mapping *p)
 {
-	return ports_must_match(c) ? p->container_port : p->host_port;
+	struct span s;
+
+	ecs_container_ports(p, &s.first, &s.last);
+	return s;
 }
 
-static int check_port(const struct check *c, const struct ecs_port_mapping *p)
+/* Those that nobody else can have. */
+static struct span taken_span(const struct check *c, const struct ecs_port_mapping *p)
 {
-	bool udp = str_eq(p->protocol, "udp");
+	if (ports_must_match(c))
+		return container_span(p);
+	return (struct span){(uint16_t)p->host_port, (uint16_t)p->host_port};
+}
 
-	if (p->container_port < 1 || p->container_port > UINT16_MAX)
+static bool overlap(struct span a, struct span b)
+{
+	return a.first && b.first && a.first <= b.last && b.first <= a.last;
+}
+
+static int check_port_number(const struct check *c, const struct ecs_port_mapping *p)
+{
+	const char *range = p->container_port_range;
+	uint16_t first, last;
+
+	if (range && p->container_port)
+		return refuse_setting(
+			c, "'containerPort' and 'containerPortRange' exclude each other.");
+	if (range && !ecs_parse_port_range(range, &first, &last))
+		return refuse_setting(c,
+				      "Invalid containerPortRange '%.40s': two ports from 1 to "
+				      "65535, the first less than the last, as in 8000-8100.",
+				      range);
+	if (range && str_eq(c->network_mode, "host"))
+		return refuse(c, "containerPortRange is not supported when networkMode=host.");
+	if (range && p->host_port)
+		return refuse_setting(c, "'hostPort' and 'containerPortRange' exclude each other.");
+	if (!range && (p->container_port < 1 || p->container_port > UINT16_MAX))
 		return refuse_setting(c, "Invalid container port %lld.",
 				      (long long)p->container_port);
 	if (p->host_port < 0 || p->host_port > UINT16_MAX)
@@ -126,7 +159,32 @@ static int check_port(const struct check *c, const struct ecs_port_mapping *p)
 			      "When networkMode=%s, the host ports and container ports in port "
 			      "mappings must match.",
 			      c->network_mode);
+	return 0;
+}
 
+/* Against another mapping of the same protocol, of this container or of another one. */
+static int check_pair(const struct check *c, const struct ecs_port_mapping *p,
+		      const struct ecs_port_mapping *q, bool same_container)
+{
+	struct span taken = taken_span(c, p);
+
+	if (same_container && (p->container_port_range || q->container_port_range) &&
+	    overlap(container_span(p), container_span(q)))
+		return refuse_setting(c, "A port can only be in one port mapping: %s overlaps.",
+				      p->container_port_range ? p->container_port_range
+							      : q->container_port_range);
+	if (overlap(taken, taken_span(c, q)))
+		return refuse_setting(c, "Host port %u/%s is mapped twice.", taken.first,
+				      str_eq(p->protocol, "udp") ? "udp" : "tcp");
+	return 0;
+}
+
+static int check_port(const struct check *c, const struct ecs_port_mapping *p)
+{
+	bool udp = str_eq(p->protocol, "udp");
+
+	if (check_port_number(c, p) < 0)
+		return -1;
 	for (size_t i = 0; i < c->task->containers.count; i++) {
 		const struct ecs_container_definition *d =
 			JS_AT(c->task->containers, struct ecs_container_definition, i);
@@ -135,11 +193,9 @@ static int check_port(const struct check *c, const struct ecs_port_mapping *p)
 			const struct ecs_port_mapping *q = JS_AT(d->port_mappings,
 								 struct ecs_port_mapping, j);
 
-			if (q != p && port_taken(c, p) && port_taken(c, q) == port_taken(c, p) &&
-			    udp == str_eq(q->protocol, "udp"))
-				return refuse_setting(c, "Host port %lld/%s is mapped twice.",
-						      (long long)port_taken(c, p),
-						      udp ? "udp" : "tcp");
+			if (q != p && udp == str_eq(q->protocol, "udp") &&
+			    check_pair(c, p, q, d == c->container) < 0)
+				return -1;
 		}
 	}
 	return 0;
@@ -321,6 +377,88 @@ static int check_network(const struct check *c)
 		return refuse(c, "disableNetworking is not supported on container when "
 				 "networkMode=awsvpc.");
 	return 0;
+}
+
+/* ---- links ---- */
+
+static int container_index(const struct check *c, const char *name, size_t len)
+{
+	for (size_t i = 0; i < c->task->containers.count; i++) {
+		const char *other =
+			JS_AT(c->task->containers, struct ecs_container_definition, i)->name;
+
+		if (other && strlen(other) == len && strncmp(other, name, len) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+static int check_link(const struct check *c, const char *link, size_t earlier)
+{
+	const struct js_strings *links = &c->container->links;
+	size_t len = ecs_link_name_len(link);
+	const char *alias = link[len] ? link + len + 1 : link;
+	int to = container_index(c, link, len);
+
+	if (!ecs_name_is_valid(alias))
+		return refuse_setting(c, "Invalid link '%.100s': it is NAME or NAME:ALIAS.", link);
+	if (to < 0)
+		return refuse_setting(c, "Link '%.100s' is to a container that does not exist.",
+				      link);
+	if (JS_AT(c->task->containers, struct ecs_container_definition, (size_t)to)
+		    ->disable_networking)
+		return refuse_setting(c, "Link '%.100s' is to a container without a network.",
+				      link);
+	while (earlier--) {
+		const char *other = links->items[earlier];
+		size_t skip = ecs_link_name_len(other);
+
+		if (strcmp(other[skip] ? other + skip + 1 : other, alias) == 0)
+			return refuse_setting(c, "The alias '%.100s' is used by two links.", alias);
+	}
+	return 0;
+}
+
+static int check_links(const struct check *c)
+{
+	const struct ecs_container_definition *d = c->container;
+
+	if (!d->links.count)
+		return 0;
+	if (!str_eq(c->network_mode, "bridge"))
+		return refuse(c, "Links are not supported when networkMode=%s.", c->network_mode);
+	if (d->disable_networking)
+		return refuse_setting(c, "'links' and 'disableNetworking' exclude each other.");
+	for (size_t i = 0; i < d->links.count; i++)
+		if (check_link(c, d->links.items[i], i) < 0)
+			return -1;
+	return 0;
+}
+
+/* Every container can be made at last, if each waits for those that it links to. */
+static int check_link_cycles(const struct check *c)
+{
+	bool made[ECS_CONTAINERS_MAX] = {false};
+	size_t left = c->task->containers.count;
+
+	for (bool progress = true; left && progress;) {
+		progress = false;
+		for (size_t i = 0; i < c->task->containers.count; i++) {
+			const struct js_strings *links = &JS_AT(c->task->containers,
+								struct ecs_container_definition, i)
+								  ->links;
+			bool waits = made[i];
+
+			for (size_t k = 0; k < links->count; k++)
+				waits |= !made[container_index(c, links->items[k],
+							       ecs_link_name_len(links->items[k]))];
+			if (waits)
+				continue;
+			made[i] = progress = true;
+			left--;
+		}
+	}
+	return left ? refuse(c, "Container links should not have a cycle") : 0;
 }
 
 static int check_names(const struct check *c)
@@ -538,8 +676,8 @@ static int check_volumes(const struct check *c)
 static int check_container(struct check *c)
 {
 	static int (*const checks[])(const struct check *) = {
-		check_name_and_image,  check_resources, check_ports, check_mounts, check_limits,
-		check_system_controls, check_names,     check_logs,  check_network};
+		check_name_and_image,  check_resources, check_ports, check_mounts,  check_limits,
+		check_system_controls, check_names,     check_logs,  check_network, check_links};
 
 	for (size_t i = 0; i < ARRAY_COUNT(checks); i++)
 		if (checks[i](c) < 0)
@@ -572,7 +710,7 @@ int ecs_task_definition_check(const struct ecs_task_definition *t, const char *r
 	}
 	if (!essential)
 		return refuse(&c, "At least one container must be essential.");
-	return 0;
+	return check_link_cycles(&c);
 }
 
 /* ---- defaults ---- */
@@ -591,7 +729,8 @@ static void set_port_defaults(json_t *container)
 	size_t i;
 
 	json_array_foreach (json_object_get(container, "portMappings"), i, port) {
-		set_default(port, "hostPort", json_integer(0));
+		if (!json_object_get(port, "containerPortRange"))
+			set_default(port, "hostPort", json_integer(0));
 		set_default(port, "protocol", json_string("tcp"));
 	}
 }

@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
@@ -212,6 +213,7 @@ static void become_next_program(struct server *s)
 	struct err e;
 
 	proc_notify("RELOADING=1");
+	exec_break_off(s);
 	if (resume_exec(s, &e) < 0) {
 		log_error("upgrade: %s", e.msg);
 		tell_failure(s, "", KEEPER_REEXEC, &e);
@@ -254,17 +256,21 @@ static struct sockaddr_un socket_address(const struct server *s)
 	return addr;
 }
 
-static bool somebody_listens(const struct server *s)
+/* One that lives says hello; the socket of one that is being killed is open a moment longer. */
+static bool somebody_answers(const struct server *s)
 {
 	const struct sockaddr_un addr = socket_address(s);
 	auto_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	char hello;
 
-	return fd >= 0 && connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0;
+	return fd >= 0 && connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0 &&
+	       poll(&p, 1, LOCK_WAIT_MS) > 0 && recv(fd, &hello, 1, 0) > 0;
 }
 
 /*
  * One that was killed lets go of its socket before its lock, so who was told by
- * the socket may be here too early: a holder that does not listen is waited for.
+ * the socket may be here too early: a holder that does not answer is waited for.
  */
 static int take_lock(struct server *s, struct err *e)
 {
@@ -277,7 +283,7 @@ static int take_lock(struct server *s, struct err *e)
 	while (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK)
 			return err_sys(e, "lock %s/" LOCK_FILE, s->run_dir);
-		if (somebody_listens(s) || clock_mono_ms() > end_ms)
+		if (somebody_answers(s) || clock_mono_ms() > end_ms)
 			return err_set(e, EBUSY, "another keeper lives in %s", s->run_dir);
 		(void)nanosleep(&pause, NULL);
 	}

@@ -260,9 +260,11 @@ void conntrack_forget_udp_ports(struct conntrack *c, const struct endpoint *ep)
 	for (size_t i = 0; i < ep->port_count; i++) {
 		if (ep->ports[i].protocol != NET_UDP)
 			continue;
-		w->udp_ports = xgrow(w->udp_ports, w->port_count, &w->port_capacity,
-				     sizeof(*w->udp_ports));
-		w->udp_ports[w->port_count++] = ep->ports[i].host_port;
+		for (uint32_t n = 0; n < ep->ports[i].count; n++) {
+			w->udp_ports = xgrow(w->udp_ports, w->port_count, &w->port_capacity,
+					     sizeof(*w->udp_ports));
+			w->udp_ports[w->port_count++] = (uint16_t)(ep->ports[i].host_port + n);
+		}
 	}
 	if (w->port_count)
 		see_to_it(c);

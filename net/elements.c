@@ -54,6 +54,8 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 		{"routed", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS), 8, 0, 0, {1, 4}},
 	[ELEMENTS_ROUTED6] =
 		{"routed6", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS6), 20, 0, 0, {1, 16}},
+	[ELEMENTS_PUBLIC_IN] = {"public_in", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
+	[ELEMENTS_PUBLIC_OUT] = {"public_out", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_PEERS] = {"peers", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
 	[ELEMENTS_PEERS6] = {"peers6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
 	[ELEMENTS_IDENTITIES] = {"identities", NF_TYPE_ADDRESS, 4, NF_TYPE_MARK, 4, {0}},
@@ -93,14 +95,13 @@ void items_sort(struct items *list)
 
 /* ---- from endpoints ---- */
 
-static void add_ports(const struct endpoint *ep, struct items *ret)
+static void add_port(const struct endpoint *ep, const struct net_port *port, struct items *ret)
 {
 	const uint32_t address = htonl(ep->address);
 
-	for (size_t i = 0; i < ep->port_count; i++) {
-		const struct net_port *port = &ep->ports[i];
-		const uint16_t host_port = htons(port->host_port);
-		const uint16_t container_port = htons(port->container_port);
+	for (uint32_t i = 0; i < port->count; i++) {
+		const uint16_t host_port = htons((uint16_t)(port->host_port + i));
+		const uint16_t container_port = htons((uint16_t)(port->container_port + i));
 		struct item x = {0};
 
 		x.key[0] = port->protocol == NET_TCP ? IPPROTO_TCP : IPPROTO_UDP;
@@ -111,12 +112,24 @@ static void add_ports(const struct endpoint *ep, struct items *ret)
 	}
 }
 
+/*
+ * Each port of a range by itself: a range as one element would be found five
+ * times slower in a large map, and the kernel cannot shift one range to another.
+ */
+static void add_ports(const struct endpoint *ep, struct items *ret)
+{
+	for (size_t i = 0; i < ep->port_count; i++)
+		add_port(ep, &ep->ports[i], ret);
+}
+
 static void add_hairpin(const struct endpoint *ep, struct items *ret)
 {
-	const uint32_t address = htonl(ep->address);
+	uint32_t address = htonl(ep->address);
 	struct item x = {0};
 
-	if (!ep->port_count)
+	if (ep->public_address.length)
+		memcpy(&address, ep->own[0].address, sizeof(address));
+	else if (!ep->port_count)
 		return;
 	memcpy(x.key, &address, sizeof(address));
 	memcpy(x.key + 4, &address, sizeof(address));
@@ -150,6 +163,18 @@ static void add_routed(const struct ip_prefix *prefix, bool v6, struct items *re
 	items_add(ret, &x);
 }
 
+static void add_public(const struct endpoint *ep, bool in, struct items *ret)
+{
+	const unsigned char *outer = ep->public_address.address, *inner = ep->own[0].address;
+	struct item x = {0};
+
+	if (!ep->public_address.length)
+		return;
+	memcpy(x.key, in ? outer : inner, 4);
+	memcpy(x.data, in ? inner : outer, 4);
+	items_add(ret, &x);
+}
+
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
 		 struct items *ret)
 {
@@ -162,6 +187,8 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 			add_ports(ep, ret);
 		else if (set == ELEMENTS_HAIRPIN)
 			add_hairpin(ep, ret);
+		else if (set == ELEMENTS_PUBLIC_IN || set == ELEMENTS_PUBLIC_OUT)
+			add_public(ep, set == ELEMENTS_PUBLIC_IN, ret);
 		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)
 			for (size_t n = 0; n < NET_FAMILIES; n++)
 				add_secured(&ep->own[n], set == ELEMENTS_SECURED6, ret);

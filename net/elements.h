@@ -20,6 +20,8 @@ enum element_set {
 	ELEMENTS_SECURED6,
 	ELEMENTS_ROUTED, /* family . prefix where those are known by their own address */
 	ELEMENTS_ROUTED6,
+	ELEMENTS_PUBLIC_IN, /* public address : address of the task, and back */
+	ELEMENTS_PUBLIC_OUT,
 	/* of peers */
 	ELEMENTS_PEERS, /* addresses from which VXLAN packets come */
 	ELEMENTS_PEERS6,

@@ -224,6 +224,16 @@ static void host_port(struct nf_rule *r, const struct firewall *f)
 	nf_nat(r, NFT_NAT_DNAT, REG_A, REG_B);
 }
 
+/* From elsewhere or from here to a task's public address. */
+static void to_public(struct nf_rule *r, const struct firewall *f)
+{
+	(void)f;
+	is_family(r, false);
+	load_address(r, false, false, REG_A);
+	nf_in_map(r, "public_in", REG_A, REG_A);
+	nf_nat(r, NFT_NAT_DNAT, REG_A, 0);
+}
+
 static void hairpin(struct nf_rule *r, const struct firewall *f)
 {
 	is_family(r, false);
@@ -342,6 +352,18 @@ static void secured_to_world(struct nf_rule *r, const struct firewall *f, bool v
 	nf_masquerade(r);
 }
 
+static void by_public(struct nf_rule *r, const struct firewall *f)
+{
+	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	is_family(r, false);
+	nf_meta(r, NFT_META_NFPROTO, REG_A);
+	load_address(r, false, false, REG_B);
+	nf_not_in_set(r, routed_sets[0], REG_A);
+	load_address(r, false, true, REG_A);
+	nf_in_map(r, "public_out", REG_A, REG_A);
+	nf_nat(r, NFT_NAT_SNAT, REG_A, 0);
+}
+
 static void is_icmp(struct nf_rule *r, bool v6, bool icmp)
 {
 	const uint8_t protocol = v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
@@ -444,11 +466,14 @@ static const struct {
 	{"raw", "no IPv6 address that it was given", stray_ipv6, NULL},
 	{"raw", "the host's loopback is not theirs", to_loopback, NULL},
 	{"raw", "not the task's own address", wrong_source, NULL},
+	{"prerouting", "public addresses", to_public, NULL},
 	{"prerouting", "host ports", host_port, NULL},
+	{"output", "public addresses", to_public, NULL},
 	{"output", "host ports", host_port, NULL},
 	{"postrouting", "a task to itself by a host port", hairpin, NULL},
 	{"postrouting", "the host's loopback to a task", from_loopback, NULL},
 	{"postrouting", "tasks to the world", to_world, NULL},
+	{"postrouting", "tasks with public addresses to the world", by_public, NULL},
 	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},
 	{"input", "answers", answer, NULL},
 	{"input", "tasks in groups to the host", NULL, secured_to_host},

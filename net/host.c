@@ -199,7 +199,7 @@ static int check_free(const struct host *h, const struct picture *p, const struc
 	return 0;
 }
 
-static void add_gateway(const struct host *h, struct batch *b, unsigned type, uint32_t gateway)
+static void add_address(struct batch *b, unsigned type, uint32_t gateway, const char *label)
 {
 	const struct ifaddrmsg address = {.ifa_family = AF_INET,
 					  .ifa_prefixlen = 32,
@@ -209,10 +209,15 @@ static void add_gateway(const struct host *h, struct batch *b, unsigned type, ui
 	char text[BLOCK_TEXT_MAX];
 
 	address_format(gateway, text, sizeof(text));
-	batch_add(b, type, flags, &address, sizeof(address), "gateway %s on lo", text);
+	batch_add(b, type, flags, &address, sizeof(address), "address %s on lo", text);
 	batch_u32(b, IFA_LOCAL, htonl(gateway));
 	batch_u32(b, IFA_ADDRESS, htonl(gateway));
-	batch_text(b, IFA_LABEL, h->name->label);
+	batch_text(b, IFA_LABEL, label);
+}
+
+static void add_gateway(const struct host *h, struct batch *b, unsigned type, uint32_t gateway)
+{
+	add_address(b, type, gateway, h->name->label);
 }
 
 static void add_unreachable(struct batch *b, unsigned type, const struct block *block)
@@ -314,6 +319,37 @@ int host_release(const struct host *h, const struct block *keep, size_t count, s
 		add_gateway(h, &b, RTM_DELADDR, gateway);
 	}
 	return netlink_commit(h->nl, &b, ESRCH, e);
+}
+
+static bool is_among(const uint32_t *addresses, size_t count, uint32_t address)
+{
+	for (size_t i = 0; i < count; i++)
+		if (addresses[i] == address)
+			return true;
+	return false;
+}
+
+int host_set_public(const struct host *h, const uint32_t *addresses, size_t count, struct err *e)
+{
+	auto_free bool *there = xcalloc(count + 1, sizeof(*there));
+	auto_picture struct picture p = {0};
+	auto_batch struct batch b = BATCH_INIT;
+
+	if (take_picture(h, &p, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < p.address_count; i++) {
+		const struct address_info *a = &p.addresses[i];
+
+		for (size_t n = 0; n < count; n++)
+			there[n] |= addresses[n] == a->address; /* under whatever label */
+		if (a->index == LOOPBACK_INDEX && str_eq(a->label, h->name->public_label) &&
+		    !is_among(addresses, count, a->address))
+			add_address(&b, RTM_DELADDR, a->address, h->name->public_label);
+	}
+	for (size_t n = 0; n < count; n++)
+		if (!there[n])
+			add_address(&b, RTM_NEWADDR, addresses[n], h->name->public_label);
+	return netlink_commit(h->nl, &b, 0, e);
 }
 
 /* ---- settings ---- */

@@ -38,6 +38,12 @@ int host_reclaim(const struct host *h, const struct block *block, struct err *e)
 /* Take back every claim under our label but those of 'keep'. */
 int host_release(const struct host *h, const struct block *keep, size_t count, struct err *e);
 
+/*
+ * Make the addresses that tasks have towards the world, and no others of that
+ * kind, the host's: it answers for them wherever they are asked for.
+ */
+int host_set_public(const struct host *h, const uint32_t *addresses, size_t count, struct err *e);
+
 int host_forwarding(bool v6, bool *ret, struct err *e);
 int host_set_forwarding(bool v6, bool on, struct err *e);
 

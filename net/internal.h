@@ -16,6 +16,7 @@ struct net {
 	struct name name;
 	struct state state;
 	struct netlink route, netfilter;
+	int watch_fd; /* tells what others do to nftables */
 	struct host_state host;
 	struct ipam ipam;
 	struct port_range ports;
@@ -44,6 +45,9 @@ struct endpoint *net_endpoint(struct net *net, const char *id);
 int net_settle_host(struct net *net, struct err *e);
 /* Make the host a router of a family, but not between links that were there before. */
 int net_forward(struct net *net, bool v6, struct err *e);
+
+/* The public addresses of all endpoints, and of one more (NULL: of none), are the host's. */
+int net_settle_public(struct net *net, const struct endpoint *more, struct err *e);
 
 /* Take an endpoint down and forget it; the struct is no longer valid on success. */
 int net_take_down(struct net *net, struct endpoint *ep, struct err *e);

@@ -153,8 +153,42 @@ static int check_addresses(const struct net *net, const struct net_request *requ
 				return err_set(e, EADDRINUSE, "address %s is that of %s", text,
 					       net->endpoints[i].id);
 	}
+	if (request->public_address.length &&
+	    (!is_address(&request->public_address, false) || !a[0].length))
+		return err_set(e, EINVAL, "a public address without one of IPv4 behind it");
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		if (same_address(&net->endpoints[i].public_address, &request->public_address))
+			return err_set(e, EADDRINUSE, "the public address is that of %s",
+				       net->endpoints[i].id);
 	if (a[1].length && !net->has_ipv6)
 		return err_set(e, EAFNOSUPPORT, "this kernel has no IPv6, for address %s", text);
+	return 0;
+}
+
+static int check_ports(const struct net_request *request, struct err *e)
+{
+	size_t total = 0;
+
+	if (request->port_count > NET_PORTS_MAX)
+		return err_set(e, EINVAL, "%zu port mappings, at most %d are possible",
+			       request->port_count, NET_PORTS_MAX);
+	for (size_t i = 0; i < request->port_count; i++) {
+		const struct net_port *p = &request->ports[i];
+		uint32_t more = p->count ? p->count - 1 : 0;
+
+		if (!p->container_port)
+			return err_set(e, EINVAL, "container port 0");
+		if (more > UINT16_MAX || p->container_port + more > UINT16_MAX ||
+		    p->host_port + more > UINT16_MAX)
+			return err_set(e, EINVAL, "%u ports from %u:%u", p->count, p->host_port,
+				       p->container_port);
+		if (p->protocol != NET_TCP && p->protocol != NET_UDP)
+			return err_set(e, EINVAL, "protocol %d", p->protocol);
+		total += more + 1;
+	}
+	if (total > NET_RANGES_MAX)
+		return err_set(e, EINVAL, "%zu ports, at most %d are possible", total,
+			       NET_RANGES_MAX);
 	return 0;
 }
 
@@ -170,25 +204,15 @@ static int check_request(struct net *net, const struct net_request *request, str
 		return err_set(e, EINVAL, "host ports without a network that has them");
 	if (request->mode == NET_AWSVPC && check_addresses(net, request, e) < 0)
 		return -e->code;
-	if (request->port_count > NET_PORTS_MAX)
-		return err_set(e, EINVAL, "%zu ports, at most %d are possible", request->port_count,
-			       NET_PORTS_MAX);
-	for (size_t i = 0; i < request->port_count; i++) {
-		const struct net_port *p = &request->ports[i];
-
-		if (!p->container_port)
-			return err_set(e, EINVAL, "container port 0");
-		if (p->protocol != NET_TCP && p->protocol != NET_UDP)
-			return err_set(e, EINVAL, "protocol %d", p->protocol);
-	}
-	return 0;
+	return check_ports(request, e);
 }
 
 static int hold_port(struct net *net, struct net_port *p, struct net_endpoint *ret, struct err *e)
 {
 	int *fd = &ret->held_fds[ret->held_count];
-	int r = p->host_port ? port_hold(p->protocol, p->host_port, fd, e)
-			     : port_hold_any(&net->ports, p->protocol, &p->host_port, fd, e);
+	int r = p->host_port ? port_hold(p->protocol, p->host_port, (uint16_t)p->count, fd, e)
+			     : port_hold_any(&net->ports, p->protocol, (uint16_t)p->count,
+					     &p->host_port, fd, e);
 
 	if (r == 0)
 		ret->held_count++;
@@ -204,6 +228,9 @@ static int hold_ports(struct net *net, const struct net_request *request, struct
 	if (request->port_count)
 		memcpy(ep->ports, request->ports, request->port_count * sizeof(*ep->ports));
 
+	for (size_t i = 0; i < ep->port_count; i++)
+		if (!ep->ports[i].count)
+			ep->ports[i].count = 1;
 	for (size_t i = 0; i < ep->port_count; i++)
 		if (request->ports[i].host_port && hold_port(net, &ep->ports[i], ret, e) < 0)
 			return -e->code;
@@ -286,7 +313,7 @@ static int secure(struct net *net, const struct endpoint *ep, struct err *e)
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
 		if (ep->own[v6].length)
 			policy_add_local(&net->policy, &ep->own[v6]);
-	if (firewall_add(&firewall, ep, e) < 0)
+	if (net_settle_public(net, ep, e) < 0 || firewall_add(&firewall, ep, e) < 0)
 		return -e->code;
 	return net->policy.told ? firewall_apply_policy(&firewall, e) : 0;
 }
@@ -394,6 +421,7 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 	if (request->mode == NET_AWSVPC) {
 		memcpy(ep.own, request->addresses, sizeof(ep.own));
 		memcpy(ep.vpc, request->vpc, sizeof(ep.vpc));
+		ep.public_address = request->public_address;
 	}
 	for (int i = 0; r == -EEXIST && i < ADDRESS_TRIES_MAX; i++)
 		r = attach_once(net, &ep, &out.netns_fd, e);

@@ -11,7 +11,9 @@
  *
  * Who owns what.  A `struct net` owns, for its name: one block of addresses,
  * whose first one, the gateway, sits on `lo` under a label of ours; the links
- * whose names begin with its prefix; one nftables table of its name.  Nothing
+ * whose names begin with its prefix; one nftables table of its name; and, where
+ * another firewall drops what is forwarded, two rules in it that let those links
+ * pass (net/coexist.h).  Nothing
  * else on the host is touched but net.ipv4.ip_forward, which must be on.  Two
  * Berths of other names on one host never meet: a block is taken only when no
  * address or route of the host overlaps it, and taking it is an address add
@@ -40,13 +42,15 @@
 struct net;
 
 #define NET_ID_MAX       127         /* characters of an endpoint's id: letters, digits, '-', '_' */
-#define NET_PORTS_MAX    200         /* ports of one endpoint */
+#define NET_PORTS_MAX    200         /* mappings of one endpoint, each of a port or a range */
+#define NET_RANGES_MAX   131072      /* ports of all of them: more than a host has */
 #define NET_ADDRESS_MAX  IP_TEXT_MAX /* bytes of an address as text, with its NUL */
 #define NET_LINK_MAX     16
 #define NET_GROUP_ID_MAX 31 /* characters of the id of a security group, without spaces */
 
 enum {
-	NET_ABSENT = 1, /* there is no such endpoint */
+	NET_ABSENT = 1,   /* there is no such endpoint */
+	NET_REPAIRED = 2, /* somebody had changed what is ours */
 };
 
 enum net_mode {
@@ -61,6 +65,7 @@ struct net_port {
 	uint16_t container_port;
 	uint16_t host_port; /* 0 in a request: one is chosen */
 	enum net_protocol protocol;
+	uint32_t count; /* so many in a row, of both; 0 in a request: one */
 };
 
 struct net_options {
@@ -98,14 +103,14 @@ struct net_endpoint {
 	char gateway[NET_ADDRESS_MAX];
 	char mac[18];
 	char link[NET_LINK_MAX];              /* the host's end */
-	struct net_port ports[NET_PORTS_MAX]; /* host_port is never 0 */
+	struct net_port ports[NET_PORTS_MAX]; /* host_port and count are never 0 */
 	size_t port_count;
 
 	/*
 	 * Only from net_attach() (and the ports from net_hold()), owned by the
-	 * endpoint (net_endpoint_done): the namespace, and for each port a socket that is bound to it on the host
-	 * and never listens, so that nobody else gets the port while the endpoint
-	 * lives.  Whoever keeps the container keeps duplicates of all of them.
+	 * endpoint (net_endpoint_done): the namespace, and for each mapping what
+	 * holds its ports on the host, so that nobody else gets them while the
+	 * endpoint lives.  Whoever keeps the container keeps duplicates of all.
 	 */
 	int netns_fd;
 	int held_fds[NET_PORTS_MAX];
@@ -123,6 +128,11 @@ struct net_request {
 	 * to elsewhere it goes under the host's.
 	 */
 	struct ip_prefix addresses[NET_FAMILIES], vpc[NET_FAMILIES];
+	/*
+	 * NET_AWSVPC only: an IPv4 address that is led to this host and stands for
+	 * the task towards the world; length 0: none.
+	 */
+	struct ip_prefix public_address;
 };
 
 /*
@@ -163,7 +173,8 @@ void net_close(struct net *net);
 
 /*
  * Make an endpoint.  *ret is the caller's to net_endpoint_done().
- * Fails with -EADDRINUSE (a host port is taken, or none of the range is free),
+ * Fails with -EADDRINUSE (a host port is taken, or none, or not so many in a
+ * row, are free in the range),
  * -EADDRNOTAVAIL (the block is used up), -EEXIST (the id is there), -EINVAL;
  * a failure leaves nothing behind.
  */
@@ -203,6 +214,15 @@ int net_hold(struct net *net, const char *id, struct net_endpoint *ret, struct e
  * (route, neighbour, link settings, rules, table).  What is right is not touched.
  */
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e);
+
+/*
+ * A descriptor that can be read when somebody else has changed nftables of this
+ * host, borrowed.  net_on_change() then reads it and puts back at once what
+ * was ours (a flushed ruleset), or lets tasks pass a firewall that came.
+ * Returns 0 or NET_REPAIRED.  The sweep would find the same, but later.
+ */
+int net_watch_fd(const struct net *net);
+int net_on_change(struct net *net, struct err *e);
 
 /*
  * Make a group known or replace it, change its members, forget it.  Nothing of

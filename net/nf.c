@@ -8,6 +8,7 @@
 #include "net/nf.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <linux/netfilter/nfnetlink.h>
 
 #include "base/auto.h"
@@ -120,6 +121,37 @@ void nf_rule_begin(struct nf_rule *r, struct batch *b, const char *table, const 
 void nf_rule_end(struct nf_rule *r)
 {
 	batch_nest_end(r->batch, r->expressions);
+}
+
+static void foreign_request(struct batch *b, unsigned msg, unsigned flags, const char *note,
+			    const struct nf_rule_place *at)
+{
+	const struct nfgenmsg nf = {.nfgen_family = (uint8_t)at->family, .version = NFNETLINK_V0};
+
+	batch_add(b, NFNL_SUBSYS_NFTABLES << 8 | msg, flags, &nf, sizeof(nf), "%s %s %s", note,
+		  at->table, at->chain);
+	batch_text(b, NFTA_RULE_TABLE, at->table);
+	batch_text(b, NFTA_RULE_CHAIN, at->chain);
+}
+
+void nf_rule_insert(struct nf_rule *r, struct batch *b, const struct nf_rule_place *at)
+{
+	foreign_request(b, NFT_MSG_NEWRULE, NLM_F_CREATE, "insert rule", at);
+	r->batch = b;
+	r->expressions = batch_nest(b, NFTA_RULE_EXPRESSIONS);
+}
+
+void nf_rule_delete(struct batch *b, const struct nf_rule_place *at)
+{
+	const uint64_t handle = htobe64(at->handle);
+
+	foreign_request(b, NFT_MSG_DELRULE, 0, "delete rule", at);
+	batch_put(b, NFTA_RULE_HANDLE, &handle, sizeof(handle));
+}
+
+void nf_rules_ask(struct batch *b, const struct nf_rule_place *at)
+{
+	foreign_request(b, NFT_MSG_GETRULE, 0, "list rules", at);
 }
 
 /* One instruction: its name and numbers. */
@@ -467,6 +499,39 @@ bool nf_chain_parse(const struct nlmsghdr *h, struct nf_chain_info *ret)
 		ret->hook = ntohl(nla_get_u32(hook[NFTA_HOOK_HOOKNUM]));
 	if (tb[NFTA_CHAIN_POLICY])
 		ret->policy = ntohl(nla_get_u32(tb[NFTA_CHAIN_POLICY]));
+	return true;
+}
+
+bool nf_rule_parse(const struct nlmsghdr *h, struct nf_rule_info *ret)
+{
+	static struct nla_policy policy[NFTA_RULE_MAX + 1] = {
+		[NFTA_RULE_HANDLE] = {.type = NLA_U64},
+		[NFTA_RULE_EXPRESSIONS] = {.type = NLA_NESTED},
+	};
+	struct nlattr *tb[NFTA_RULE_MAX + 1];
+	uint64_t handle;
+
+	if (!is_message(h, NFT_MSG_NEWRULE) || !attributes(h, tb, NFTA_RULE_MAX, policy) ||
+	    !tb[NFTA_RULE_HANDLE])
+		return false;
+	memcpy(&handle, nla_data(tb[NFTA_RULE_HANDLE]), sizeof(handle));
+	*ret = (struct nf_rule_info){.handle = be64toh(handle),
+				     .expressions = tb[NFTA_RULE_EXPRESSIONS]};
+	return true;
+}
+
+bool nf_expression_parse(struct nlattr *item, struct nf_expression *ret)
+{
+	static struct nla_policy policy[NFTA_EXPR_MAX + 1] = {
+		[NFTA_EXPR_NAME] = {.type = NLA_STRING},
+		[NFTA_EXPR_DATA] = {.type = NLA_NESTED},
+	};
+	struct nlattr *tb[NFTA_EXPR_MAX + 1];
+
+	if (nla_parse_nested(tb, NFTA_EXPR_MAX, item, policy) < 0 || !tb[NFTA_EXPR_NAME])
+		return false;
+	*ret = (struct nf_expression){.name = nla_get_string(tb[NFTA_EXPR_NAME]),
+				      .data = tb[NFTA_EXPR_DATA]};
 	return true;
 }
 

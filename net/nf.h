@@ -75,6 +75,17 @@ void nf_rule_begin(struct nf_rule *r, struct batch *b, const char *table, const 
 		   const char *comment);
 void nf_rule_end(struct nf_rule *r);
 
+/* In a table of somebody else: a rule before all others of its chain; and one that goes. */
+struct nf_rule_place {
+	int family; /* NFPROTO_IPV4... */
+	const char *table, *chain;
+	uint64_t handle; /* of a rule that is there */
+};
+void nf_rule_insert(struct nf_rule *r, struct batch *b, const struct nf_rule_place *at);
+void nf_rule_delete(struct batch *b, const struct nf_rule_place *at);
+/* To be dumped: the rules of a chain. */
+void nf_rules_ask(struct batch *b, const struct nf_rule_place *at);
+
 void nf_meta(struct nf_rule *r, uint32_t key, uint32_t reg);
 void nf_ct(struct nf_rule *r, uint32_t key, uint32_t reg);
 void nf_meta_set(struct nf_rule *r, uint32_t key, uint32_t reg);
@@ -132,6 +143,19 @@ struct nf_chain_info {
 	uint32_t policy;
 };
 bool nf_chain_parse(const struct nlmsghdr *h, struct nf_chain_info *ret);
+
+struct nf_rule_info {
+	uint64_t handle;
+	struct nlattr *expressions; /* in the message; NULL: none */
+};
+bool nf_rule_parse(const struct nlmsghdr *h, struct nf_rule_info *ret);
+
+/* An instruction of a rule: its name, and its numbers in the attributes of its kind. */
+struct nf_expression {
+	const char *name;
+	struct nlattr *data;
+};
+bool nf_expression_parse(struct nlattr *item, struct nf_expression *ret);
 
 /* Each element of a message; false when the message is broken. */
 bool nf_elements_parse(const struct nlmsghdr *h,

@@ -13,8 +13,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "net/coexist.h"
 #include "net/flow.h"
 #include "net/internal.h"
+#include "net/watch.h"
 
 #define VXLAN_ID        4226
 #define VXLAN_ID_MAX    0xffffff
@@ -173,7 +175,7 @@ int net_settle_host(struct net *net, struct err *e)
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
 		if (!forwarding[v6] && host_set_forwarding(v6, true, e) < 0)
 			return -e->code;
-	return 0;
+	return coexist_settle(&net->netfilter, &net->name, e);
 }
 
 static int open_parts(struct net *net, const struct net_options *options, struct err *e)
@@ -185,6 +187,7 @@ static int open_parts(struct net *net, const struct net_options *options, struct
 	    state_open(options->state_dir, &net->state, e) < 0 ||
 	    netlink_open(NETLINK_ROUTE, &net->route, e) < 0 ||
 	    netlink_open(NETLINK_NETFILTER, &net->netfilter, e) < 0 ||
+	    watch_open(&net->netfilter, &net->watch_fd, e) < 0 ||
 	    conntrack_init(&net->conntrack, e) < 0)
 		return -e->code;
 	r = state_read_host(&net->state, &net->host, e);
@@ -251,6 +254,7 @@ int net_open(const struct net_options *options, struct net **ret, struct err *e)
 
 	net->state = (struct state)STATE_NONE;
 	net->namespaces = netns_pool_new();
+	net->watch_fd = -1;
 	net->route = net->netfilter = net->conntrack.nl = (struct netlink)NETLINK_NONE;
 	if (open_net(net, options, e) < 0) {
 		net_close(net);
@@ -270,6 +274,7 @@ void net_close(struct net *net)
 	peers_done(&net->peers);
 	netlink_close(&net->route);
 	netlink_close(&net->netfilter);
+	close_fd(&net->watch_fd);
 	ipam_done(&net->ipam);
 	host_state_done(&net->host);
 	state_close(&net->state);
@@ -277,6 +282,23 @@ void net_close(struct net *net)
 		endpoint_done(&net->endpoints[i]);
 	free(net->endpoints);
 	free(net);
+}
+
+/* ---- what others change ---- */
+
+int net_watch_fd(const struct net *net)
+{
+	return net->watch_fd;
+}
+
+int net_on_change(struct net *net, struct err *e)
+{
+	bool ours = false, theirs = false;
+
+	watch_read(net->watch_fd, net->name.table, &ours, &theirs);
+	if (ours)
+		return net_settle_host(net, e) < 0 ? -e->code : NET_REPAIRED;
+	return theirs ? coexist_settle(&net->netfilter, &net->name, e) : 0;
 }
 
 /* ---- sweep ---- */
@@ -380,10 +402,27 @@ static int settle_blocks(struct net *net, struct err *e)
 	return host_release(&host, blocks, count, e);
 }
 
+int net_settle_public(struct net *net, const struct endpoint *more, struct err *e)
+{
+	const struct host host = net_host(net);
+	auto_free uint32_t *addresses = xcalloc(net->endpoint_count + 1, sizeof(*addresses));
+	size_t count = 0;
+
+	if (more && !more->public_address.length)
+		return 0;
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		if (net->endpoints[i].public_address.length)
+			addresses[count++] = ip_v4(&net->endpoints[i].public_address);
+	if (more)
+		addresses[count++] = ip_v4(&more->public_address);
+	return host_set_public(&host, addresses, count, e);
+}
+
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e)
 {
 	if (take_down_dead(net, live_ids, count, e) < 0 || settle_blocks(net, e) < 0 ||
-	    net_settle_host(net, e) < 0 || sweep_links(net, e) < 0)
+	    net_settle_public(net, NULL, e) < 0 || net_settle_host(net, e) < 0 ||
+	    sweep_links(net, e) < 0)
 		return -e->code;
 	return peers_settle_all(net, e);
 }
@@ -435,10 +474,11 @@ int net_destroy(struct net *net, struct err *e)
 
 	for (size_t i = 0; i < net->endpoint_count; i++)
 		conntrack_forget_endpoint(&net->conntrack, &net->endpoints[i]);
-	if (firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
-	    peers_destroy(net, e) < 0 || host_release(&host, NULL, 0, e) < 0 ||
-	    restore_forwarding(net, false, e) < 0 || restore_forwarding(net, true, e) < 0 ||
-	    flow_restore_settings(net, e) < 0)
+	if (coexist_leave(&net->netfilter, &net->name, e) < 0 ||
+	    firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
+	    peers_destroy(net, e) < 0 || host_set_public(&host, NULL, 0, e) < 0 ||
+	    host_release(&host, NULL, 0, e) < 0 || restore_forwarding(net, false, e) < 0 ||
+	    restore_forwarding(net, true, e) < 0 || flow_restore_settings(net, e) < 0)
 		return err_wrap(e, "remove networks of %s", net->name.table);
 	return state_clear(&net->state, e);
 }

@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/fs.h"
@@ -60,51 +62,166 @@ static int bind_port(int family, enum net_protocol protocol, uint16_t port)
 	return take_fd(fd);
 }
 
-static int hold(enum net_protocol protocol, uint16_t port)
+static int bind_any(enum net_protocol protocol, uint16_t port)
 {
 	int fd = bind_port(AF_INET6, protocol, port);
 
 	return fd == -EAFNOSUPPORT ? bind_port(AF_INET, protocol, port) : fd;
 }
 
-int port_hold(enum net_protocol protocol, uint16_t port, int *ret_fd, struct err *e)
+/* ---- several, behind one descriptor ---- */
+
+#define FDS_PER_MESSAGE 253 /* the kernel's SCM_MAX_FD */
+#define QUEUE_BYTES     (1 << 20)
+
+struct bag {
+	int send_fd, queue_fd;
+	int fds[FDS_PER_MESSAGE]; /* not in the queue yet */
+	size_t count;
+};
+
+static void bag_done(struct bag *b)
 {
-	int fd = hold(protocol, port);
+	while (b->count)
+		(void)close(b->fds[--b->count]);
+	close_fd(&b->send_fd);
+	close_fd(&b->queue_fd);
+}
 
-	assert(port);
+static int bag_open(struct bag *b)
+{
+	const int size = QUEUE_BYTES;
+	int pair[2];
 
-	if (fd == -EADDRINUSE)
-		return err_set(e, EADDRINUSE, "host port %u/%s is already in use", port,
-			       net_protocol_name(protocol));
-	if (fd < 0) {
-		errno = -fd;
-		return err_sys(e, "hold host port %u/%s", port, net_protocol_name(protocol));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	b->send_fd = pair[0];
+	b->queue_fd = pair[1];
+	(void)setsockopt(b->send_fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+	return 0;
+}
+
+static int bag_flush(struct bag *b)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(b->fds))];
+	} control = {0};
+	size_t size = b->count * sizeof(int);
+	struct iovec byte = {.iov_base = (char[]){0}, .iov_len = 1};
+	struct msghdr m = {.msg_iov = &byte,
+			   .msg_iovlen = 1,
+			   .msg_control = &control,
+			   .msg_controllen = CMSG_SPACE(size)};
+
+	if (!b->count)
+		return 0;
+	control.header = (struct cmsghdr){
+		.cmsg_len = CMSG_LEN(size), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+	memcpy(CMSG_DATA(&control.header), b->fds, size);
+	if (sendmsg(b->send_fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return -errno;
+	while (b->count)
+		(void)close(b->fds[--b->count]);
+	return 0;
+}
+
+/* A descriptor, or -errno and the port that is not to be had. */
+static int hold_several(enum net_protocol protocol, uint16_t first, uint16_t count,
+			uint16_t *ret_failed)
+{
+	__attribute__((cleanup(bag_done))) struct bag b = {.send_fd = -1, .queue_fd = -1};
+	int r = bag_open(&b);
+
+	for (unsigned i = 0; r == 0 && i < count; i++) {
+		int fd = bind_any(protocol, (uint16_t)(first + i));
+
+		*ret_failed = (uint16_t)(first + i);
+		if (fd < 0)
+			return fd;
+		b.fds[b.count++] = fd;
+		if (b.count == FDS_PER_MESSAGE || i + 1 == count)
+			r = bag_flush(&b);
 	}
+	return r < 0 ? r : take_fd(b.queue_fd);
+}
+
+static int hold(enum net_protocol protocol, uint16_t first, uint16_t count, uint16_t *ret_failed)
+{
+	*ret_failed = first;
+	return count == 1 ? bind_any(protocol, first)
+			  : hold_several(protocol, first, count, ret_failed);
+}
+
+/* ---- what others call ---- */
+
+static int cannot_hold(int code, enum net_protocol protocol, uint16_t port, struct err *e)
+{
+	errno = code;
+	return err_sys(e, "hold host port %u/%s", port, net_protocol_name(protocol));
+}
+
+int port_hold(enum net_protocol protocol, uint16_t first, uint16_t count, int *ret_fd,
+	      struct err *e)
+{
+	uint16_t failed;
+	int fd;
+
+	assert(first && count && first + count - 1 <= UINT16_MAX);
+
+	fd = hold(protocol, first, count, &failed);
+	if (fd == -EADDRINUSE) /* as Docker, and so ECS, says it */
+		return err_set(e, EADDRINUSE, "listen %s 0.0.0.0:%u: bind: address already in use",
+			       net_protocol_name(protocol), failed);
+	if (fd < 0)
+		return cannot_hold(-fd, protocol, failed, e);
 	*ret_fd = fd;
 	return 0;
 }
 
-int port_hold_any(struct port_range *r, enum net_protocol protocol, uint16_t *ret_port, int *ret_fd,
-		  struct err *e)
+/* Where the next search begins. */
+static uint16_t step(const struct port_range *r, unsigned port)
 {
-	unsigned count = r->last - r->first + 1u;
+	return port >= r->last ? r->first : (uint16_t)(port + 1);
+}
 
-	for (unsigned i = 0; i < count; i++) {
-		uint16_t port = r->next;
-		int fd = hold(protocol, port);
+static int none_is_free(const struct port_range *r, enum net_protocol protocol, uint16_t count,
+			struct err *e)
+{
+	if (count == 1)
+		return err_set(e, EADDRINUSE, "no host port of %u-%u/%s is free", r->first, r->last,
+			       net_protocol_name(protocol));
+	return err_set(e, EADDRINUSE, "%u contiguous host ports are unavailable in %u-%u/%s", count,
+		       r->first, r->last, net_protocol_name(protocol));
+}
 
-		r->next = port == r->last ? r->first : (uint16_t)(port + 1);
-		if (fd == -EADDRINUSE)
+int port_hold_any(struct port_range *r, enum net_protocol protocol, uint16_t count,
+		  uint16_t *ret_first, int *ret_fd, struct err *e)
+{
+	unsigned size = r->last - r->first + 1u;
+
+	assert(count);
+
+	/* A row may begin before where the search began, so twice around at the most. */
+	for (unsigned seen = 0; count <= size && seen < size + count;) {
+		uint16_t first = r->next, failed;
+		int fd;
+
+		if (first + count - 1u > r->last) {
+			seen += r->last - first + 1u;
+			r->next = r->first;
 			continue;
-		if (fd < 0) {
-			errno = -fd;
-			return err_sys(e, "hold host port %u/%s", port,
-				       net_protocol_name(protocol));
 		}
-		*ret_port = port;
-		*ret_fd = fd;
-		return 0;
+		fd = hold(protocol, first, count, &failed);
+		r->next = step(r, fd < 0 ? failed : first + count - 1u);
+		seen += fd < 0 ? failed - first + 1u : 0;
+		if (fd >= 0) {
+			*ret_first = first;
+			*ret_fd = fd;
+			return 0;
+		}
+		if (fd != -EADDRINUSE)
+			return cannot_hold(-fd, protocol, failed, e);
 	}
-	return err_set(e, EADDRINUSE, "no host port of %u-%u/%s is free", r->first, r->last,
-		       net_protocol_name(protocol));
+	return none_is_free(r, protocol, count, e);
 }

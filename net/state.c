@@ -31,19 +31,20 @@ const char *net_protocol_name(enum net_protocol protocol)
 /* ---- texts ---- */
 
 struct port_text {
-	uint32_t container_port, host_port;
+	uint32_t container_port, host_port, count;
 	char *protocol;
 };
 
 static const struct js_field port_fields[] = {
 	{"containerPort", JS_U32, offsetof(struct port_text, container_port), JS_REQUIRED, NULL},
 	{"hostPort", JS_U32, offsetof(struct port_text, host_port), JS_REQUIRED, NULL},
+	{"count", JS_U32, offsetof(struct port_text, count), 0, NULL},
 	{"protocol", JS_STRING, offsetof(struct port_text, protocol), JS_REQUIRED, NULL},
 };
 static const struct js_shape port_shape = JS_SHAPE("Port", struct port_text, port_fields);
 
 struct endpoint_text {
-	char *mode, *address;
+	char *mode, *address, *public_address;
 	struct js_strings own, vpc; /* of each family at most one */
 	struct js_list ports;
 };
@@ -51,6 +52,7 @@ struct endpoint_text {
 static const struct js_field endpoint_fields[] = {
 	{"mode", JS_STRING, offsetof(struct endpoint_text, mode), JS_REQUIRED, NULL},
 	{"address", JS_STRING, offsetof(struct endpoint_text, address), 0, NULL},
+	{"public", JS_STRING, offsetof(struct endpoint_text, public_address), 0, NULL},
 	{"own", JS_STRINGS, offsetof(struct endpoint_text, own), 0, NULL},
 	{"vpc", JS_STRINGS, offsetof(struct endpoint_text, vpc), 0, NULL},
 	{"ports", JS_OBJECTS, offsetof(struct endpoint_text, ports), 0, &port_shape},
@@ -134,7 +136,7 @@ char *endpoint_encode(const struct endpoint *ep)
 {
 	auto_arena struct arena a = {0};
 	struct port_text *ports = arena_alloc(&a, (ep->port_count + 1) * sizeof(*ports));
-	char address[NET_ADDRESS_MAX] = "";
+	char address[NET_ADDRESS_MAX] = "", public_address[IP_TEXT_MAX];
 	struct endpoint_text text = {.mode = arena_strdup(&a, mode_names[ep->mode]),
 				     .own = prefixes_encode(ep->own, &a),
 				     .vpc = prefixes_encode(ep->vpc, &a),
@@ -144,10 +146,15 @@ char *endpoint_encode(const struct endpoint *ep)
 		address_format(ep->address, address, sizeof(address));
 		text.address = address;
 	}
+	if (ep->public_address.length) {
+		ip_address_format(&ep->public_address, public_address);
+		text.public_address = public_address;
+	}
 	for (size_t i = 0; i < ep->port_count; i++)
 		ports[i] = (struct port_text){
 			.container_port = ep->ports[i].container_port,
 			.host_port = ep->ports[i].host_port,
+			.count = ep->ports[i].count > 1 ? ep->ports[i].count : 0,
 			.protocol = arena_strdup(&a, protocol_names[ep->ports[i].protocol])};
 	return encode(&endpoint_shape, &text);
 }
@@ -155,14 +162,19 @@ char *endpoint_encode(const struct endpoint *ep)
 static int decode_port(const struct port_text *text, struct net_port *ret, struct err *e)
 {
 	int protocol = name_index(protocol_names, ARRAY_COUNT(protocol_names), text->protocol);
+	uint32_t count = text->count ? text->count : 1;
 
 	if (protocol < 0)
 		return err_set(e, EINVAL, "protocol '%.20s'", text->protocol);
 	if (!text->container_port || text->container_port > UINT16_MAX || !text->host_port ||
-	    text->host_port > UINT16_MAX)
-		return err_set(e, EINVAL, "port %u:%u", text->host_port, text->container_port);
+	    text->host_port > UINT16_MAX || count > UINT16_MAX ||
+	    text->container_port + count - 1 > UINT16_MAX ||
+	    text->host_port + count - 1 > UINT16_MAX)
+		return err_set(e, EINVAL, "%u ports from %u:%u", count, text->host_port,
+			       text->container_port);
 	*ret = (struct net_port){.container_port = (uint16_t)text->container_port,
 				 .host_port = (uint16_t)text->host_port,
+				 .count = count,
 				 .protocol = (enum net_protocol)protocol};
 	return 0;
 }
@@ -188,6 +200,9 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 			       t.address ? t.address : "");
 	if (prefixes_decode(&t.own, ep.own, e) < 0 || prefixes_decode(&t.vpc, ep.vpc, e) < 0)
 		return -e->code;
+	if (t.public_address &&
+	    (!ip_address_parse(t.public_address, &ep.public_address) || ep.public_address.v6))
+		return err_set(e, EINVAL, "public address '%.60s'", t.public_address);
 	if ((mode == NET_AWSVPC) != (ep.own[0].length || ep.own[1].length))
 		return err_set(e, EINVAL, "mode %s with %zu addresses of its own", t.mode,
 			       t.own.count);

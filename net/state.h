@@ -29,7 +29,7 @@ struct endpoint {
 	 * as it is; by family, length 0: not of this one.  The address of the block
 	 * is nobody's then, and only gives the link its name and its index.
 	 */
-	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES];
+	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES], public_address;
 	struct net_port *ports;
 	size_t port_count;
 	bool lost; /* not in the file */

@@ -243,6 +243,12 @@ static int prepare(struct runtime *rt, struct exec *x, struct err *e)
 	    process_grant(&x->process, x->namespaces & CLONE_NEWUSER, rt->warn, e) < 0 ||
 	    find_affinity(x, e) < 0 || open_cgroup(x, e) < 0)
 		return -e->code;
+	if (x->namespaces & CLONE_NEWUSER) {
+		char init[16];
+
+		(void)snprintf(init, sizeof(init), "%d", (int)x->state.state.pid);
+		process_look_at_groups(&x->process, init);
+	}
 	set_console_size(x);
 	if (!x->spec->ignore_paused && cgroup_is_frozen(&x->cgroup))
 		return err_set(e, EBUSY, "cannot exec in a paused container");
@@ -412,6 +418,7 @@ static int spawn(struct exec *x, pid_t *ret_pid, struct err *e)
 		return -e->code;
 	close_fd(&x->report_fd);
 	close_fd(&x->exec_fd);
+	runtime_protect_settle();
 	r = sync_expect(report, SYNC_MADE, &pid, e);
 	(void)waitpid(helper, NULL, 0);
 	if (r < 0)

@@ -13,7 +13,8 @@
  *             and knows that its program can be executed; here it enters a user
  *             namespace that owns nothing of the container
  *   committed its creator has it on record; from here on it lives without it
- *   started   someone has connected to its socket and said so
+ *   started   someone has connected to its socket and said so, unless its
+ *             creator wanted it to be started at once
  *
  * and dies at each of them when its creator does, until committed.  A failure
  * goes to whoever is waiting: the creator first, then who starts it.
@@ -296,10 +297,13 @@ _Noreturn void init_main(struct container *c)
 	}
 	if (sync_expect(c->sync_fd, SYNC_COMMIT, NULL, &e) < 0)
 		_exit(1);
-	close_fd(&c->sync_fd);
-
-	fd = wait_started(c->start_fd);
-	close_fd(&c->start_fd);
+	if (container_starts(c)) {
+		fd = c->sync_fd;
+	} else {
+		close_fd(&c->sync_fd);
+		fd = wait_started(c->start_fd);
+		close_fd(&c->start_fd);
+	}
 	c->process.listener_to = fd;
 	if (run_hooks(c, &c->config->hooks.start_container, "startContainer",
 		      RUNTIME_STATUS_CREATED, &e) == 0)

@@ -155,6 +155,9 @@ static int make_filter(struct container *c, struct err *e)
 
 	if (l->seccomp && filter_get(c->rt->root_fd, l->seccomp, &c->filter, e) < 0)
 		return -e->code;
+	/* Most of the document.  To let go of it when we have forked would copy its pages first. */
+	c->config->linux_.seccomp = NULL;
+	(void)json_object_del(json_object_get(c->doc.doc, "linux"), "seccomp");
 	if (!listener_wanted(&c->filter)) {
 		(void)json_object_del(c->linux_kept, "seccomp");
 		return 0;
@@ -204,5 +207,7 @@ int look_at_host(struct container *c, struct err *e)
 			c->ns_fd[NS_USER], e) < 0 ||
 	    place_name(c, e) < 0)
 		return -e->code;
+	if (runtime_is_rootless())
+		process_look_at_groups(&c->process, "self");
 	return 0;
 }

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -561,5 +562,23 @@ int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgro
 		if (r < 0)
 			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
+	return 0;
+}
+
+/* ---- the facade ---- */
+
+int runtime_make_place(int root_fd, const char *path, bool directory, uid_t owner, struct err *e)
+{
+	int gid = setfsgid(owner), uid = setfsuid(owner); /* of this thread alone */
+	int fd = directory ? inroot_mkdirs(root_fd, path, INROOT_FOLLOW)
+			   : inroot_mkfile(root_fd, path, INROOT_FOLLOW);
+
+	(void)setfsuid((uid_t)uid);
+	(void)setfsgid((gid_t)gid);
+	if (fd < 0) {
+		errno = -fd;
+		return err_sys(e, "make %.128s in the root", path);
+	}
+	close_fd(&fd);
 	return 0;
 }

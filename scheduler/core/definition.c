@@ -10,7 +10,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/placement.h"
 
 #define DELETE_MAX 10
 
@@ -129,13 +129,16 @@ static void require(json_t *list, bool needed, const char *name)
 static json_t *required_attributes(const struct ecs_task_definition *t)
 {
 	json_t *list = json_array();
-	bool awslogs = false, json_file = false, privileged = false;
+	bool awslogs = false, json_file = false, privileged = false, port_range = false;
 
 	for (size_t i = 0; i < t->containers.count; i++) {
 		const struct ecs_container_definition *d =
 			JS_AT(t->containers, struct ecs_container_definition, i);
 
 		privileged |= d->privileged;
+		for (size_t k = 0; k < d->port_mappings.count; k++)
+			port_range |= JS_AT(d->port_mappings, struct ecs_port_mapping, k)
+					      ->container_port_range != NULL;
 		if (d->log_configuration) {
 			awslogs |= str_eq(d->log_configuration->log_driver, "awslogs");
 			json_file |= str_eq(d->log_configuration->log_driver, "json-file");
@@ -145,7 +148,18 @@ static json_t *required_attributes(const struct ecs_task_definition *t)
 	require(list, json_file, "com.amazonaws.ecs.capability.logging-driver.json-file");
 	require(list, privileged, "com.amazonaws.ecs.capability.privileged-container");
 	require(list, str_eq(t->network_mode, "awsvpc"), "ecs.capability.task-eni");
+	require(list, port_range, "ecs.capability.network.container-port-range");
 	return list;
+}
+
+static int check_placement(const json_t *constraints, struct ecs_fault *f)
+{
+	__attribute__((cleanup(placement_done))) struct placement p = {0};
+
+	if (placement_add_constraints(&p, constraints, f) == 0)
+		return 0;
+	f->type = ECS_FAULT_CLIENT;
+	return -1;
 }
 
 static int check_new(struct core *c, const json_t *request, struct ecs_task_definition *ret,
@@ -160,7 +174,8 @@ static int check_new(struct core *c, const json_t *request, struct ecs_task_defi
 				     ECS_DEFINITION_SIZE);
 	if (ecs_task_definition_decode(request, a, ret, &e) < 0)
 		return ecs_fault_set(f, ECS_FAULT_CLIENT, "%s", e.msg);
-	if (ecs_task_definition_check(ret, c->o.identity.region, f) < 0)
+	if (ecs_task_definition_check(ret, c->o.identity.region, f) < 0 ||
+	    check_placement(json_object_get(request, "placementConstraints"), f) < 0)
 		return -1;
 	return tags_check(json_object_get(request, "tags"), f);
 }

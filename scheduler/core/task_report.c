@@ -50,10 +50,17 @@ static json_t *show_bindings(const struct ecs_container_state *s)
 		const struct ecs_network_binding *b = JS_AT(s->network_bindings,
 							    struct ecs_network_binding, i);
 
-		(void)json_array_append_new(
-			list, json_pack("{s:s*, s:I, s:I, s:s*}", "bindIP", b->bind_ip,
-					"containerPort", (json_int_t)b->container_port, "hostPort",
-					(json_int_t)b->host_port, "protocol", b->protocol));
+		json_t *doc = json_pack("{s:s*, s:s*, s:s*, s:s*}", "bindIP", b->bind_ip,
+					"containerPortRange", b->container_port_range,
+					"hostPortRange", b->host_port_range, "protocol",
+					b->protocol);
+
+		if (!b->container_port_range) {
+			(void)json_object_set_new(doc, "containerPort",
+						  json_integer(b->container_port));
+			(void)json_object_set_new(doc, "hostPort", json_integer(b->host_port));
+		}
+		(void)json_array_append_new(list, doc);
 	}
 	return list;
 }

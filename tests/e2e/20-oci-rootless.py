@@ -186,10 +186,54 @@ def alone(h):
                          (lambda c: c["linux"]["resources"].update(memory={"limit": 64 << 20}), "cgroup")):
         p = user.sh(*INSIDE, f"{user.oci} run -b {user.bundle(change)} three", check=False)
         expect(p.returncode != 0 and says in p.stderr, says, p.stderr)
-    p = user.sh(user.oci, "run", "-b", user.bundle(), "four", check=False)
-    expect(p.returncode == 1 and "user namespace" in p.stderr, p.stderr)
     equal(user.sh(user.oci, "list", "-q").stdout, "")
     shutil.rmtree(b)
+
+
+def as_himself(config):
+    for kind in ("uidMappings", "gidMappings"):
+        config["linux"][kind][0]["hostID"] = UID
+
+
+@needs_user
+def plain(h):
+    """With nothing around it: `spec --rootless` runs, and all commands serve the container"""
+    home = user.dir + "/home/own"
+    os.mkdir(home)
+    make_rootfs(home + "/rootfs")
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", home], check=True)
+    user.sh("sh", "-c", f"cd {home}; {user.oci} spec --rootless; sed -i 's/\"terminal\": true/\"terminal\": false/; "
+            "s/\"sh\"/\"id\", \"-u\"/' config.json")
+    equal(user.sh(user.oci, "run", "-b", home, "first").stdout.strip(), "0")
+
+    b = user.bundle(lambda c: (as_himself(c), c["process"].update(args=["/bin/probe", "report"])))
+    r = json.loads(user.sh(user.oci, "run", "-b", b, "one").stdout)
+    equal((r["uid"][0], status_of(r)["CapInh"]), (0, "0" * 16))
+    for kind in ("user", "mnt", "pid", "net", "ipc", "uts"):
+        expect(r["namespaces"][kind] != os.readlink(f"/proc/self/ns/{kind}"), kind)
+
+    b = user.bundle(lambda c: (as_himself(c), c["process"].update(args=["/bin/probe", "signal"])))
+    said = user.sh("sh", "-c", f"""set -e; oci={user.oci}
+        $oci create -b {b} two </dev/null >/dev/null 2>&1; $oci start two
+        $oci exec two /bin/id -u; $oci exec two /bin/probe exit 3 || echo $?; $oci list -q
+        $oci delete two 2>&1 || echo refused; $oci kill two TERM
+        until $oci state two | grep -q stopped; do sleep 0.01; done
+        $oci delete two; $oci list -q""").stdout.split("\n")
+    equal(said[:3], ["0", "3", "two"])
+    equal(said[4:], ["refused", ""])
+
+    def others(config):
+        config["linux"]["uidMappings"].append({"containerID": 1, "hostID": FIRST, "size": 10})
+    for change, says in ((others, "podman unshare"),
+                         (lambda c: c["process"]["user"].update(additionalGids=[7]), "group"),
+                         (lambda c: c["linux"].update(namespaces=[n for n in c["linux"]["namespaces"]
+                                                                  if n["type"] != "user"]), "")):
+        bad = user.bundle(lambda c: (as_himself(c), change(c)))
+        p = user.sh(user.oci, "run", "-b", bad, "three", check=False)
+        expect(p.returncode != 0 and says in p.stderr, says, p.stderr)
+    equal(user.sh(user.oci, "list", "-q").stdout, "")
+    shutil.rmtree(user.dir + "/home/bundle")
+    shutil.rmtree(home)
 
 
 @needs_user
@@ -207,4 +251,4 @@ def finish(h):
             pass
 
 
-sys.exit(main([prepare, alone, running, life, pods, finish]))
+sys.exit(main([prepare, alone, plain, running, life, pods, finish]))

@@ -204,8 +204,8 @@ def a_port_in_use_is_refused_by_name(lab):
     lab.listen(host, 8080, "127.0.0.1")
     lab.udp(host, "10.99.0.1", 5353)
     before = (our_links(host), elements(host, "ports"), os.listdir(net.dir + "/endpoints"))
-    for port, text in (("tcp:80:8080", "host port 8080/tcp is already in use"),
-                       ("udp:53:5353", "host port 5353/udp is already in use")):
+    for port, text in (("tcp:80:8080", "listen tcp 0.0.0.0:8080: bind: address already in use"),
+                       ("udp:53:5353", "listen udp 0.0.0.0:5353: bind: address already in use")):
         try:
             net.attach("a", "tcp:1:0", port)
         except Refused as e:
@@ -260,6 +260,41 @@ def dynamic_ports_come_from_the_range_until_it_is_used_up(lab):
         raise AssertionError("an eleventh port")
     net.detach("t4")
     assert net.attach("more", "tcp:80:0").ports == [got[4]]
+
+
+def a_range_of_ports_is_one_row(lab):
+    host, client = lab.host()
+    net = lab.net(host, ports=(40000, 40999))
+    lab.listen(host, 40500)
+    a = net.attach("a", "tcp:8000-8199:0", "udp:8000-8299:0", "tcp:80:9000")
+    b = net.attach("b", "tcp:8000-8199:0")
+    for first, kind, count in ((a.ports[0], socket.SOCK_STREAM, 200), (a.ports[1], socket.SOCK_DGRAM, 300),
+                               (b.ports[0], socket.SOCK_STREAM, 200)):
+        assert 40000 <= first and first + count <= 41000, first
+        assert not any(binds(host, kind, p) for p in range(first, first + count)), "not held"
+    assert not set(range(a.ports[0], a.ports[0] + 200)) & set(range(b.ports[0], b.ports[0] + 200))
+    assert len(elements(host, "ports")) == 701
+    for n in (0, 1, 117, 199):
+        for t in (a, b):
+            tcp = lab.listen(t, 8000 + n)
+            assert lab.connects(client, tcp, (HOST, t.ports[0] + n)) == CLIENT, n
+        assert lab.sends(client, lab.udp(a, port=8000 + n), (HOST, a.ports[1] + n)) == CLIENT, n
+    try:
+        net.attach("c", "tcp:1-700:0")
+    except Refused as e:
+        assert e.errno == errno.EADDRINUSE and "700 contiguous host ports are unavailable" in str(e), e
+    else:
+        raise AssertionError("700 of 1000 with one in the middle taken")
+    net.say("drop a")
+    net.say("hold a")  # anew, as after a keeper's end
+    assert not binds(host, socket.SOCK_STREAM, a.ports[0] + 199)
+    net.end()
+    again = lab.net(host, ports=(40000, 40999))
+    assert again.find("a")["ports"] == f"{a.ports[0]}-{a.ports[0] + 199},{a.ports[1]}-{a.ports[1] + 299},9000"
+    again.say("sweep a")
+    assert len(elements(host, "ports")) == 501
+    again.detach("a")
+    assert elements(host, "ports") == []
 
 
 def the_block_is_used_up_and_free_again(lab):
@@ -386,6 +421,6 @@ if __name__ == "__main__":
            a_task_speaks_no_ipv6, none_has_a_loopback_only, a_port_in_use_is_refused_by_name,
            a_port_is_held_while_the_task_lives, ports_are_held_anew_when_their_holder_died,
            dynamic_ports_come_from_the_range_until_it_is_used_up,
-           the_block_is_used_up_and_free_again, an_address_rests, five_hundred_leave_nothing,
+           a_range_of_ports_is_one_row, the_block_is_used_up_and_free_again, an_address_rests, five_hundred_leave_nothing,
            two_berths_do_not_meet, a_block_that_the_host_uses_is_refused_or_passed_over,
            a_block_stays_over_restarts])

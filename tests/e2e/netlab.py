@@ -75,7 +75,7 @@ class Task(Namespace):
         self.address = answer["address"]
         self.link = answer["link"]
         self.gateway = answer["gateway"]
-        self.ports = [int(p) for p in answer["ports"].split(",") if p]
+        self.ports = [int(p.partition("-")[0]) for p in answer["ports"].split(",") if p]  # of a range the first
         self.fd = os.open(f"/proc/{program.pid}/fd/{answer['netns']}", os.O_RDONLY | os.O_CLOEXEC)
         self.path = f"/proc/{os.getpid()}/fd/{self.fd}"
 

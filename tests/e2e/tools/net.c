@@ -5,12 +5,14 @@
  * "error ERRNO MESSAGE".
  *
  *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [self=ADDRESS ...]
- *   attach ID MODE [tcp:CONTAINER:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
+ *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
+ *          [public=ADDRESS]
  *                                            ok address=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
  *   hold ID                                  ok ... held=FD,..; drop closes these too
  *   detach ID        drop ID (close its descriptors)
  *   sweep [ID ...]   warnings    destroy    close
+ *   change-seen MS   wait for another's change of nftables, and see to it: ok RESULT
  *   group ID [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
  *   change ID [joined=ADDRESS ...] [left=ADDRESS ...]
  *   ungroup ID       commit
@@ -22,6 +24,7 @@
  *   bench COUNT      attach and detach, one after the other: ok and the times in microseconds
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include "base/auto.h"
@@ -45,8 +48,11 @@ static void print_endpoint(const struct net_endpoint *ep)
 {
 	printf("ok address=%s gateway=%s link=%s mac=%s lost=%d ports=", ep->address, ep->gateway,
 	       ep->link, ep->mac, ep->lost);
-	for (size_t i = 0; i < ep->port_count; i++)
+	for (size_t i = 0; i < ep->port_count; i++) {
 		printf("%s%u", i ? "," : "", ep->ports[i].host_port);
+		if (ep->ports[i].count > 1)
+			printf("-%u", ep->ports[i].host_port + ep->ports[i].count - 1);
+	}
 	printf(" netns=%d held=", ep->netns_fd);
 	for (size_t i = 0; i < ep->held_count; i++)
 		printf("%s%d", i ? "," : "", ep->held_fds[i]);
@@ -181,11 +187,19 @@ static int do_attach(char **w, size_t n, struct err *e)
 
 		if (str_starts(w[i], "own=") && ip_address_parse(w[i] + 4, &a)) {
 			r.addresses[a.v6] = a;
+		} else if (str_starts(w[i], "public=") && ip_address_parse(w[i] + 7, &a)) {
+			r.public_address = a;
 		} else if (str_starts(w[i], "vpc=") && ip_prefix_parse(w[i] + 4, &a)) {
 			r.vpc[a.v6] = a;
 		} else {
-			(void)sscanf(w[i], "%3[a-z]:%hu:%hu", protocol, &p->container_port,
-				     &p->host_port);
+			uint16_t last;
+
+			if (sscanf(w[i], "%3[a-z]:%hu-%hu:%hu", protocol, &p->container_port, &last,
+				   &p->host_port) == 4)
+				p->count = last - p->container_port + 1u;
+			else
+				(void)sscanf(w[i], "%3[a-z]:%hu:%hu", protocol, &p->container_port,
+					     &p->host_port);
 			p->protocol = str_eq(protocol, "udp") ? NET_UDP : NET_TCP;
 			r.port_count++;
 		}
@@ -266,6 +280,23 @@ static int do_warnings(char **w, size_t n, struct err *e)
 			b.data[i] = '|';
 	printf("ok %s\n", buf_str(&b));
 	return 1;
+}
+
+static int do_change_seen(char **w, size_t n, struct err *e)
+{
+	struct pollfd p = {.fd = net_watch_fd(net), .events = POLLIN};
+	uint32_t wait_ms;
+	int r;
+
+	(void)n;
+	if (!parse_u32(w[1], 60000, &wait_ms))
+		return err_set(e, EINVAL, "milliseconds");
+	if (poll(&p, 1, (int)wait_ms) != 1)
+		return err_set(e, ETIMEDOUT, "nothing was seen");
+	r = net_on_change(net, e);
+	if (r >= 0)
+		printf("ok %d\n", r);
+	return r < 0 ? r : 1;
 }
 
 static int do_destroy(char **w, size_t n, struct err *e)
@@ -500,6 +531,7 @@ static const struct {
 	{"unpeer", 2, do_unpeer},
 	{"peers-only", 1, do_peers_only},
 	{"key", 1, do_key},
+	{"change-seen", 2, do_change_seen},
 	{"flows", 2, do_flows},
 	{"flows-read", 1, do_flows_read},
 	{"flows-end", 1, do_flows_end},

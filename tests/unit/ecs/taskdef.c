@@ -28,6 +28,12 @@ static int check(const char *text, struct ecs_fault *f)
 	"{\"family\":\"f\"," task "\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\"," \
 	"\"memory\":64," container "\"cpu\":0}]}"
 
+/* Container "web" links to these, "db" has those members. */
+#define LINKS(task, links, db)                                                                   \
+	"{\"family\":\"f\"," task "\"containerDefinitions\":[{\"name\":\"web\",\"image\":\"i\"," \
+	"\"memory\":64,\"links\":[" links "]},{\"name\":\"db\",\"image\":\"i\"," db              \
+	"\"memory\":64}]}"
+
 static const struct {
 	const char *text, *says; /* NULL: it is accepted */
 } rules[] = {
@@ -60,6 +66,47 @@ static const struct {
 	{WITH("\"networkMode\":\"awsvpc\",",
 	      "\"portMappings\":[{\"containerPort\":80},{\"containerPort\":80}],"),
 	 "Host port 80/tcp is mapped twice"},
+	{WITH("", "\"portMappings\":[{\"containerPortRange\":\"8000-8100\"},"
+		  "{\"containerPortRange\":\"8050-8060\",\"protocol\":\"udp\"}],"),
+	 NULL},
+	{WITH("", "\"portMappings\":[{\"containerPortRange\":\"8000-8100\",\"containerPort\":1}],"),
+	 "'containerPort' and 'containerPortRange' exclude each other"},
+	{WITH("", "\"portMappings\":[{\"containerPortRange\":\"8000-8100\",\"hostPort\":1}],"),
+	 "'hostPort' and 'containerPortRange' exclude each other"},
+	{WITH("", "\"portMappings\":[{\"containerPortRange\":\"8100-8100\"}],"),
+	 "Invalid containerPortRange '8100-8100'"},
+	{WITH("", "\"portMappings\":[{\"containerPortRange\":\"0-5\"}],"),
+	 "Invalid containerPortRange '0-5'"},
+	{WITH("", "\"portMappings\":[{\"containerPortRange\":\"5-65536\"}],"),
+	 "Invalid containerPortRange '5-65536'"},
+	{WITH("", "\"portMappings\":[{\"containerPortRange\":\"80\"}],"),
+	 "Invalid containerPortRange '80'"},
+	{WITH("", "\"portMappings\":[{\"containerPortRange\":\"8000-8100\"},"
+		  "{\"containerPort\":8100}],"),
+	 "A port can only be in one port mapping: 8000-8100 overlaps"},
+	{WITH("\"networkMode\":\"awsvpc\",",
+	      "\"portMappings\":[{\"containerPortRange\":\"8000-8100\"}],"),
+	 NULL},
+	{WITH("\"networkMode\":\"host\",",
+	      "\"portMappings\":[{\"containerPortRange\":\"8000-8100\"}],"),
+	 "containerPortRange is not supported when networkMode=host"},
+	{LINKS("", "\"db\"", ""), NULL},
+	{LINKS("", "\"db:store\",\"db\"", ""), NULL},
+	{LINKS("\"networkMode\":\"awsvpc\",", "\"db\"", ""),
+	 "Links are not supported when networkMode=awsvpc."},
+	{LINKS("\"networkMode\":\"host\",", "\"db\"", ""),
+	 "Links are not supported when networkMode=host."},
+	{LINKS("\"networkMode\":\"none\",", "\"db\"", ""),
+	 "Links are not supported when networkMode=none."},
+	{LINKS("", "\"cache\"", ""), "Link 'cache' is to a container that does not exist"},
+	{LINKS("", "\"d\"", ""), "Link 'd' is to a container that does not exist"},
+	{LINKS("", "\"db:\"", ""), "Invalid link 'db:'"},
+	{LINKS("", "\"db:a b\"", ""), "Invalid link 'db:a b'"},
+	{LINKS("", "\"db:x\",\"db:x\"", ""), "The alias 'x' is used by two links"},
+	{LINKS("", "\"web\"", ""), "Container links should not have a cycle"},
+	{LINKS("", "\"db\"", "\"links\":[\"web\"],"), "Container links should not have a cycle"},
+	{LINKS("", "\"db\"", "\"disableNetworking\":true,"),
+	 "Link 'db' is to a container without a network"},
 	{WITH("\"requiresCompatibilities\":[\"FARGATE\"],", ""),
 	 "requiresCompatibilities 'FARGATE'"},
 	{WITH("\"requiresCompatibilities\":[\"EC2\",\"EXTERNAL\"],", ""), NULL},

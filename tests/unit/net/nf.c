@@ -61,7 +61,7 @@ static void a_rule_is_written_as_the_kernel_reads_it(void **state)
 			 "100002800c0002800800010000000001" /* accept */);
 }
 
-static struct net_port port = {80, 8080, NET_TCP};
+static struct net_port port = {80, 8080, NET_TCP, 1};
 static const struct endpoint web = {
 	.id = "web", .mode = NET_BRIDGE, .address = 0xac1c0002, .ports = &port, .port_count = 1};
 
@@ -84,6 +84,26 @@ static void a_host_port_is_one_element_and_a_hairpin(void **state)
 			 "0c0002006861697270696e00" /* "hairpin" */
 			 "1800038014000180"
 			 "100001800c000100ac1c0002ac1c0002");
+}
+
+static void a_range_is_one_element_for_each_port(void **state)
+{
+	static struct net_port range = {8000, 50000, NET_UDP, 300};
+	const struct endpoint wide = {
+		.mode = NET_BRIDGE, .address = 1, .ports = &range, .port_count = 1};
+	auto_items struct items items = {0};
+
+	(void)state;
+	elements_of(ELEMENTS_PORTS, &wide, 1, &items);
+	assert_int_equal(items.count, 300);
+	for (size_t i = 0; i < items.count; i++) {
+		uint16_t host = htons((uint16_t)(50000 + i)),
+			 container = htons((uint16_t)(8000 + i));
+
+		assert_int_equal(items.items[i].key[0], IPPROTO_UDP);
+		assert_memory_equal(items.items[i].key + 4, &host, 2);
+		assert_memory_equal(items.items[i].data + 4, &container, 2);
+	}
 }
 
 static void an_endpoint_without_ports_has_no_elements(void **state)
@@ -139,7 +159,7 @@ static void many_elements_go_in_requests_that_the_kernel_takes(void **state)
 
 	(void)state;
 	for (uint16_t i = 0; i < 1000; i++)
-		ports[i] = (struct net_port){80, (uint16_t)(i + 1), NET_UDP};
+		ports[i] = (struct net_port){80, (uint16_t)(i + 1), NET_UDP, 1};
 	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, "t", &wide, 1);
 	bytes = batch_bytes(&b);
 	for (size_t at = 0; at < bytes->size;) {
@@ -186,6 +206,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_rule_is_written_as_the_kernel_reads_it),
 		cmocka_unit_test(a_host_port_is_one_element_and_a_hairpin),
+		cmocka_unit_test(a_range_is_one_element_for_each_port),
 		cmocka_unit_test(an_endpoint_without_ports_has_no_elements),
 		cmocka_unit_test(elements_are_read_back),
 		cmocka_unit_test(many_elements_go_in_requests_that_the_kernel_takes),

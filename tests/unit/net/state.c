@@ -29,7 +29,7 @@ static int drop_dir(void **state)
 	return fs_remove_tree(AT_FDCWD, dir, &e);
 }
 
-static struct net_port ports[] = {{80, 32768, NET_TCP}, {53, 65535, NET_UDP}};
+static struct net_port ports[] = {{80, 32768, NET_TCP, 1}, {53, 65000, NET_UDP, 536}};
 static const struct endpoint web = {
 	.id = "web", .mode = NET_BRIDGE, .address = 0xac1c0007, .ports = ports, .port_count = 2};
 
@@ -41,7 +41,8 @@ static void an_endpoint_is_written_as_the_header_says(void **state)
 	assert_string_equal(text,
 			    "{\"mode\":\"bridge\",\"address\":\"172.28.0.7\",\"ports\":["
 			    "{\"containerPort\":80,\"hostPort\":32768,\"protocol\":\"tcp\"},"
-			    "{\"containerPort\":53,\"hostPort\":65535,\"protocol\":\"udp\"}]}");
+			    "{\"containerPort\":53,\"hostPort\":65000,\"count\":536,\"protocol\":"
+			    "\"udp\"}]}");
 }
 
 static void an_endpoint_comes_back_as_it_was(void **state)
@@ -84,6 +85,10 @@ static void what_makes_no_sense_is_refused(void **state)
 		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":80,"
 		"\"hostPort\":1,\"protocol\":\"sctp\"}]}",
 		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":80}]}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":80,"
+		"\"hostPort\":65000,\"count\":537,\"protocol\":\"tcp\"}]}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":80,"
+		"\"hostPort\":1,\"count\":4294967295,\"protocol\":\"tcp\"}]}",
 	};
 	struct err e = {0};
 
