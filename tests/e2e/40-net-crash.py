@@ -10,7 +10,7 @@ from netlab import TOOL, Refused, check, elements, our_links, our_routes, until
 HOST, CLIENT = "10.99.0.1", "10.99.0.2"
 # The calls by which something outside the process changes.
 CALLS = ("sendmsg", "renameat", "unlinkat", "mkdirat", "bind", "unshare", "write")
-STEPS_MAX = 80
+STEPS_MAX = 120
 
 
 def picture(host, net):
