@@ -305,17 +305,27 @@ static int open_parts(struct agent *a, struct err *e)
 	auto_free char *records = xasprintf("%s/agent.db", a->o->state_dir);
 	auto_free char *net = xasprintf("%s/net", a->o->run_dir);
 	const struct image_store_options image_options = {.dir = images, .worker = worker};
-	const struct net_options net_options = {.name = a->o->name,
-						.state_dir = net,
-						.bridge_cidr = a->o->bridge_cidr,
-						.port_first = a->o->port_first,
-						.port_last = a->o->port_last};
+	struct net_options net_options = {.name = a->o->name,
+					  .state_dir = net,
+					  .bridge_cidr = a->o->bridge_cidr,
+					  .node_address = a->o->node_address,
+					  .port_first = a->o->port_first,
+					  .port_last = a->o->port_last};
 	auto_buf struct buf warnings = BUF_INIT(4096);
 
+	if (!net_transport_parse(a->o->transport, &net_options.transport))
+		return err_set(e, EINVAL,
+			       "[network] transport '%s' is none of auto, routes, vxlan, wireguard",
+			       a->o->transport);
 	a->layers_dir = xasprintf("%s/layers", images);
 	a->tasks_dir = xasprintf("%s/tasks", a->o->state_dir);
+	a->ready_dir = xasprintf("%s/ready", a->o->state_dir);
 	a->runtime_root = xasprintf("%s/oci", a->o->run_dir);
+	a->bundles_dir = xasprintf("%s/bundles", a->o->run_dir);
+	a->filters_dir = xasprintf("%s/filters", a->o->run_dir);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
+	    fs_remove_tree(AT_FDCWD, a->ready_dir, e) < 0 ||
+	    fs_mkdirs(AT_FDCWD, a->filters_dir, 0700, e) < 0 ||
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
 	    image_store_open(&image_options, &a->images, e) < 0 ||
 	    net_open(&net_options, &a->net, e) < 0 || network_load_groups(a, e) < 0 ||
@@ -337,6 +347,7 @@ static void on_stop(void *ctx)
 static int start(struct agent *a, struct err *e)
 {
 	struct container *c;
+	struct task *t;
 
 	if (open_parts(a, e) < 0)
 		return -e->code;
@@ -345,9 +356,11 @@ static int start(struct agent *a, struct err *e)
 	loop_on_signal(a->loop, SIGINT, on_stop, a);
 	a->pulls = pulls_new(a);
 	a->shipping = shipping_new(a);
+	a->flows = flows_new(a);
 	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
 	ids_pool_start(a);
+	roots_start(a);
 	a->keeper_retry = loop_timer_new(a->loop, find_keeper, a);
 	a->firewall_rest = loop_timer_new(a->loop, on_firewall_rest, a);
 	if (loop_watch(a->loop, net_watch_fd(a->net), LOOP_READ, on_firewall, a, &a->firewall_watch,
@@ -358,6 +371,8 @@ static int start(struct agent *a, struct err *e)
 	for (size_t i = 0; map_next(&a->containers, &i, &c);)
 		if (c->phase < PHASE_CLEAN || !shipping_is_over(c))
 			shipping_begin(c);
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
+		flows_take(t, true);
 	find_keeper(a);
 	on_sweep(a);
 	return 0;
@@ -376,21 +391,28 @@ static void finish(struct agent *a)
 		task_free(t);
 	map_done(&a->tasks);
 	map_done(&a->containers);
+	map_done(&a->filters);
 	pulls_free(a->pulls);
 	shipping_free(a->shipping);
+	flows_free(a->flows);
 	loop_timer_free(a->sweep);
 	loop_timer_free(a->keeper_retry);
 	loop_timer_free(a->firewall_rest);
 	loop_timer_free(a->id_pool.rest);
+	loop_timer_free(a->roots.rest);
 	keeper_disconnect(a->keeper);
 	net_close(a->net);
 	image_store_close(a->images);
 	records_close(a->records);
 	loop_free(a->loop);
+	roots_done(a);
 	ids_pool_done(a);
 	free(a->tasks_dir);
+	free(a->ready_dir);
 	free(a->layers_dir);
 	free(a->runtime_root);
+	free(a->bundles_dir);
+	free(a->filters_dir);
 	free(a->boot_id);
 	free(a->cgroup_base);
 }

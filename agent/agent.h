@@ -7,14 +7,19 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/ip.h"
 
 struct agent_options {
-	const char *name;        /* of kernel objects: "berth", "berth-1a2b3c" */
-	const char *state_dir;   /* var/lib/berth: images, tasks, volumes */
-	const char *run_dir;     /* run/berth: the keeper's socket, runtime and network state */
-	const char *libexec_dir; /* where berth-keeper and berth-worker lie */
-	bool waits_for_keeper;   /* the service manager starts it, not we */
-	const char *bridge_cidr; /* NULL: chosen */
+	const char *name;         /* of kernel objects: "berth", "berth-1a2b3c" */
+	const char *state_dir;    /* var/lib/berth: images, tasks, volumes */
+	const char *run_dir;      /* run/berth: the keeper's socket, runtime and network state */
+	const char *libexec_dir;  /* where berth-keeper and berth-worker lie */
+	bool waits_for_keeper;    /* the service manager starts it, not we */
+	const char *bridge_cidr;  /* NULL: chosen */
+	const char *transport;    /* to other hosts: auto, routes, vxlan, wireguard */
+	const char *node_address; /* by which the others know this one; NULL: as its routes say */
+	const struct ip_prefix *public_blocks; /* led to this host, for assignPublicIp */
+	size_t public_block_count;
 	uint16_t port_first, port_last; /* dynamic host ports; 0: the host's ephemeral range */
 	const char *
 		pull_behavior; /* default, always, once, prefer-cached: as ECS_IMAGE_PULL_BEHAVIOR */

@@ -85,6 +85,7 @@ static int remove_image(struct agent *a, const json_t *request, bool late, json_
 	for (size_t i = 0; map_next(&a->containers, &i, &c);)
 		if (c->image_digest && c->phase < PHASE_CLEAN)
 			in_use[count++] = c->image_digest;
+	roots_forget(a);
 	r = image_remove(a->images, name, in_use, count, e);
 	if (r == IMAGE_ABSENT)
 		return err_set(e, ENOENT, "no image %s: not found", name);
@@ -149,9 +150,26 @@ static int get_task_logs(struct agent *a, const json_t *request, bool late, json
 	return 0;
 }
 
+/* ---- networks ---- */
+
+static int describe_task_network(struct agent *a, const json_t *request, bool late, json_t **ret,
+				 struct err *e)
+{
+	const char *arn = json_string_value(json_object_get(request, "task"));
+	const char *slash = strrchr(arn, '/');
+	const struct task *t = map_find(&a->tasks, slash ? slash + 1 : arn);
+
+	(void)late;
+	if (!t)
+		return err_set(e, ENOENT, "task %s is not on this node: not found", arn);
+	*ret = json_pack("{s:o}", "interfaces", network_describe(t));
+	return 0;
+}
+
 static const struct operation operations[] = {
-	{"ListImages", list_images},     {"RemoveImage", remove_image},  {"PullImage", pull_image},
-	{"DescribePull", describe_pull}, {"GetTaskLogs", get_task_logs},
+	{"ListImages", list_images},    {"RemoveImage", remove_image},
+	{"PullImage", pull_image},      {"DescribePull", describe_pull},
+	{"GetTaskLogs", get_task_logs}, {"DescribeTaskNetwork", describe_task_network},
 };
 
 /* ---- questions ---- */

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
@@ -27,6 +28,8 @@
 #define NOFILE_HARD    524288
 #define DEVICE_DEPTH   3
 #define MIB            (1LL << 20)
+
+const char *const bundle_files[BUNDLE_FILES] = {"hosts", "hostname", "resolv.conf"};
 
 /* ---- process ---- */
 
@@ -242,11 +245,9 @@ static void add_tmpfs(json_t *mounts, const struct ecs_container_definition *d)
 
 static void add_files(json_t *mounts, const struct bundle_options *o)
 {
-	static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
-
-	for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-		auto_free char *source = xasprintf("%s/%s", o->dir, names[i]);
-		auto_free char *destination = xasprintf("/etc/%s", names[i]);
+	for (size_t i = 0; i < BUNDLE_FILES; i++) {
+		auto_free char *source = xasprintf("%s/%s", o->dir, bundle_files[i]);
+		auto_free char *destination = xasprintf("/etc/%s", bundle_files[i]);
 
 		add_mount(mounts, destination, "bind", source, "bind,rprivate");
 	}
@@ -408,15 +409,45 @@ static json_t *list_of(const char *const *names)
 	return list;
 }
 
-static json_t *make_seccomp(const json_t *capabilities)
+/* Which of runtime_all_capabilities(), a bit each, lowest first; and their names. */
+static uint64_t number_of(const json_t *capabilities, const char **names)
 {
-	auto_free const char **names = xcalloc(json_array_size(capabilities) + 1, sizeof(char *));
+	const char *const *all = runtime_all_capabilities();
+	uint64_t number = 0;
 	json_t *name;
 	size_t i;
 
-	json_array_foreach ((json_t *)(uintptr_t)capabilities, i, name)
+	json_array_foreach ((json_t *)(uintptr_t)capabilities, i, name) {
 		names[i] = json_string_value(name);
-	return runtime_default_seccomp(names, json_array_size(capabilities));
+		for (size_t bit = 0; all[bit]; bit++)
+			if (strcmp(all[bit], names[i]) == 0)
+				number |= UINT64_C(1) << bit;
+	}
+	return number;
+}
+
+/*
+ * It depends on the capabilities alone, and is compiled once for each set of them:
+ * by each agent, as it may be of another version, over the file that the keeper may
+ * be about to read.
+ */
+static json_t *make_seccomp(struct agent *a, const json_t *capabilities)
+{
+	size_t count = json_array_size(capabilities);
+	auto_free const char **names = xcalloc(count + 1, sizeof(char *));
+	auto_free char *path = xasprintf("%s/%llx", a->filters_dir,
+					 (unsigned long long)number_of(capabilities, names));
+	json_t *whole;
+	struct err e;
+
+	if (!map_find(&a->filters, path) || access(path, F_OK) < 0) {
+		whole = runtime_default_seccomp(names, count);
+		if (runtime_compile_seccomp(whole, path, &e) < 0)
+			return whole; /* takes longer */
+		json_decref(whole);
+		(void)map_put(&a->filters, path, a);
+	}
+	return json_pack("{s:s, s:s}", "defaultAction", "SCMP_ACT_ERRNO", "compiled", path);
 }
 
 static json_t *make_linux(const struct bundle_options *o, const json_t *capabilities)
@@ -440,7 +471,8 @@ static json_t *make_linux(const struct bundle_options *o, const json_t *capabili
 		(void)json_object_set_new(doc, "devices", devices);
 		return doc;
 	}
-	(void)json_object_set_new(doc, "seccomp", make_seccomp(capabilities));
+	(void)json_object_set_new(doc, "seccomp",
+				  make_seccomp(o->container->task->agent, capabilities));
 	(void)json_object_set_new(doc, "maskedPaths", list_of(runtime_default_masked_paths()));
 	(void)json_object_set_new(doc, "readonlyPaths", list_of(runtime_default_readonly_paths()));
 	return doc;
@@ -468,12 +500,12 @@ static json_t *make_config(const struct bundle_options *o, struct err *e)
 
 int bundle_write(const struct bundle_options *o, struct err *e)
 {
-	auto_free char *path = xasprintf("%s/config.json", o->dir);
+	auto_free char *path = xasprintf("%s/config.json", o->bundle);
 	auto_json json_t *config = make_config(o, e);
 	auto_free char *text = NULL;
 
 	if (!config)
 		return -e->code;
 	text = js_dump(config);
-	return fs_replace(AT_FDCWD, path, text, strlen(text), 0600, FS_QUICK, e);
+	return fs_write(AT_FDCWD, path, text, strlen(text), 0600, e);
 }

@@ -108,7 +108,8 @@ static int on_welcome(void *ctx, const void *message, struct err *e)
 	struct agent *a = c->agent;
 	struct task *t;
 
-	if (records_put_meta(a->records, "instance", welcome->instance_id, e) < 0)
+	if (records_put_meta(a->records, "instance", welcome->instance_id, e) < 0 ||
+	    records_put_meta(a->records, "account", welcome->account, e) < 0)
 		return -e->code;
 	log_info("instance=%s cluster=%s: registered", welcome->instance_id, welcome->cluster);
 	c->welcomed = true;
@@ -135,6 +136,7 @@ static int on_tasks(void *ctx, const void *message, struct err *e)
 		return 0;
 	tasks_keep_only(a, tasks);
 	shipping_resume(a->shipping);
+	flows_resume(a->flows);
 	channel_report(c);
 	if (!a->ready_told) {
 		a->ready_told = true;
@@ -149,6 +151,7 @@ static int on_log_ack(void *ctx, const void *message, struct err *e)
 
 	(void)e;
 	shipping_on_ack(c->agent->shipping, message);
+	flows_on_ack(c->agent->flows, message);
 	return 0;
 }
 

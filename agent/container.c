@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,22 @@ char *container_dir(const struct container *c)
 	auto_free char *dir = task_dir(c->task);
 
 	return xasprintf("%s/%u", dir, c->index);
+}
+
+/*
+ * Where config.json lies: not below container_dir(), but where it is gone when
+ * the host starts again.  What a container may write to does not belong there.
+ */
+static char *bundle_dir(const struct container *c)
+{
+	return xasprintf("%s/%s", c->task->agent->bundles_dir, c->id);
+}
+
+static char *etc_dir(const struct container *c)
+{
+	auto_free char *dir = container_dir(c);
+
+	return xasprintf("%s/etc", dir);
 }
 
 char *container_log_dir(const struct container *c)
@@ -64,11 +81,13 @@ static int wipe(struct container *c, struct err *e)
 {
 	auto_free char *dir = container_dir(c);
 	auto_free char *scratch = xasprintf("%s/root", dir);
-	auto_free char *bundle = xasprintf("%s/bundle", dir);
+	auto_free char *bundle = bundle_dir(c);
+	auto_free char *etc = etc_dir(c);
 	auto_free char *cgroup = container_cgroup(c);
 
 	if (network_remove(c, e) < 0 || rootfs_scratch_remove(scratch, e) < 0 ||
-	    fs_remove_tree(AT_FDCWD, bundle, e) < 0 || runtime_cgroup_remove(cgroup, e) < 0)
+	    fs_remove_tree(AT_FDCWD, bundle, e) < 0 || fs_remove_tree(AT_FDCWD, etc, e) < 0 ||
+	    runtime_cgroup_remove(cgroup, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -92,18 +111,9 @@ void container_fail(struct container *c, const char *prefix, const char *why)
 
 /* ---- the image ---- */
 
-static void on_image(void *ctx, struct image *own_image, enum image_reason reason,
-		     const struct err *e)
+static void take_image(struct container *c, struct image *own_image)
 {
-	struct container *c = ctx;
-
-	(void)reason;
-	c->pull = NULL;
 	c->task->state.pull_stopped_at = clock_wall_ms();
-	if (e) {
-		container_fail(c, "CannotPullContainerError", e->msg);
-		return;
-	}
 	image_free(c->image);
 	c->image = own_image;
 	free(c->image_digest);
@@ -112,15 +122,37 @@ static void on_image(void *ctx, struct image *own_image, enum image_reason reaso
 	c->stop_signal = own_image->stop_signal ? xstrdup(own_image->stop_signal) : NULL;
 	c->state->image_digest = arena_strdup(&c->task->arena, own_image->digest);
 	c->phase = PHASE_PULLED;
+}
+
+static void on_image(void *ctx, struct image *own_image, enum image_reason reason,
+		     const struct err *e)
+{
+	struct container *c = ctx;
+
+	(void)reason;
+	c->pull = NULL;
+	if (e) {
+		c->task->state.pull_stopped_at = clock_wall_ms();
+		container_fail(c, "CannotPullContainerError", e->msg);
+		return;
+	}
+	take_image(c, own_image);
 	task_step(c->task);
 }
 
 void container_pull(struct container *c)
 {
+	struct pulls *pulls = c->task->agent->pulls;
+	struct image *here = pulls_here(pulls, c->def->image);
+
 	if (!c->task->state.pull_started_at)
 		c->task->state.pull_started_at = clock_wall_ms();
+	if (here) {
+		take_image(c, here);
+		return;
+	}
 	c->phase = PHASE_PULLING;
-	c->pull = pulls_want(c->task->agent->pulls, c->def->image, on_image, c);
+	c->pull = pulls_want(pulls, c->def->image, on_image, c);
 }
 
 /* ---- making ---- */
@@ -129,7 +161,7 @@ void container_pull(struct container *c)
 struct making {
 	struct container *c;
 	struct agent *agent;
-	char *dir, *bundle, *scratch, *log;
+	char *dir, *bundle, *etc, *scratch, *log;
 	int rootfs_fd;
 	struct image_user user;
 	struct container_network network;
@@ -141,15 +173,31 @@ static void making_done(struct making *m)
 {
 	free(m->dir);
 	free(m->bundle);
+	free(m->etc);
 	free(m->scratch);
 	free(m->log);
 	close_fd(&m->rootfs_fd);
 	net_endpoint_done(&m->network.endpoint);
 }
 
+/* One that an earlier attempt has left its log in keeps its directory. */
+static void take_root(struct making *m)
+{
+	struct ready_root *root = take_ptr(m->c->root);
+
+	if (root && m->c->mapped && rename(root->dir, m->dir) == 0) {
+		m->rootfs_fd = take_fd(root->rootfs_fd);
+		root_free(root);
+	} else if (root) {
+		root_drop(m->agent, root);
+	}
+}
+
 static int make_directories(struct making *m, struct err *e)
 {
-	if (fs_mkdirs(AT_FDCWD, m->bundle, 0700, e) < 0 || fs_mkdirs(AT_FDCWD, m->log, 0700, e) < 0)
+	take_root(m);
+	if (fs_mkdirs(AT_FDCWD, m->bundle, 0700, e) < 0 ||
+	    fs_mkdirs(AT_FDCWD, m->etc, 0700, e) < 0 || fs_mkdirs(AT_FDCWD, m->log, 0700, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -185,6 +233,8 @@ static int make_root(struct making *m, struct err *e)
 					 .scratch = m->scratch,
 					 .volatile_upper = true};
 
+	if (m->rootfs_fd >= 0)
+		return 0; /* it was ready */
 	if (rootfs_scratch_remove(m->scratch, e) < 0 || rootfs_scratch_create(m->scratch, e) < 0)
 		return -e->code;
 	m->unmappable = true;
@@ -222,7 +272,8 @@ static int make_bundle(struct making *m, struct err *e)
 					 .user = &m->user,
 					 .endpoint = m->network.has_endpoint ? &m->network.endpoint
 									     : NULL,
-					 .dir = m->bundle};
+					 .bundle = m->bundle,
+					 .dir = m->etc};
 
 	if (files_write(&o, e) < 0)
 		return -e->code;
@@ -313,7 +364,8 @@ static void making_init(struct making *m, struct container *c)
 	*m = (struct making){
 		.c = c, .agent = c->task->agent, .rootfs_fd = -1, .network = NETWORK_NONE};
 	m->dir = container_dir(c);
-	m->bundle = xasprintf("%s/bundle", m->dir);
+	m->bundle = bundle_dir(c);
+	m->etc = etc_dir(c);
 	m->scratch = xasprintf("%s/root", m->dir);
 	m->log = container_log_dir(c);
 }
@@ -366,6 +418,8 @@ void container_create(struct container *c)
 		return;
 	}
 	c->in_keeper = true;
+	if (c->mapped)
+		roots_want(c->task->agent, take_ptr(c->image));
 	image_free(take_ptr(c->image));
 	keep_held(c, &m.network.endpoint);
 	if (m.network.has_endpoint)
@@ -501,7 +555,8 @@ static void remove_rest(struct container *c)
 		log_error("task=%s container=%s: %s", c->task->id, c->def->name, e.msg);
 	removal_add(r, runtime_cgroup_remove, container_cgroup(c));
 	removal_add(r, rootfs_scratch_remove, xasprintf("%s/root", dir));
-	removal_add(r, removal_of_tree, xasprintf("%s/bundle", dir));
+	removal_add(r, removal_of_tree, bundle_dir(c));
+	removal_add(r, removal_of_tree, etc_dir(c));
 	removal_run(r);
 }
 
@@ -576,6 +631,8 @@ static void on_started(struct container *c)
 
 static void on_failed(struct container *c, const struct keeper_event *ev)
 {
+	if (ev->command == KEEPER_EXEC)
+		return; /* a process beside its own */
 	switch (c->phase) {
 	case PHASE_CREATING:
 		container_fail(c, "CannotStartContainerError", ev->err.msg);
@@ -628,6 +685,7 @@ void container_on_event(struct container *c, const struct keeper_event *ev)
 	case KEEPER_LISTED:
 	case KEEPER_LIST_END:
 	case KEEPER_RESUMED:
+	case KEEPER_EXECUTED:
 		return;
 	}
 	task_step(c->task);

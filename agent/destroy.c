@@ -58,6 +58,7 @@ static void take_event(struct census *c, const struct keeper_event *ev)
 	case KEEPER_ADOPTED:
 	case KEEPER_OUTPUT:
 	case KEEPER_RESUMED:
+	case KEEPER_EXECUTED:
 		break;
 	}
 }
@@ -142,6 +143,7 @@ static int give_back_cgroups(const struct agent_options *o, struct err *e)
 int agent_destroy(const struct agent_options *o, struct err *e)
 {
 	auto_free char *tasks = xasprintf("%s/tasks", o->state_dir);
+	auto_free char *ready = xasprintf("%s/ready", o->state_dir);
 	auto_free char *cgroup = NULL;
 	struct census c = {0};
 	int r = end_containers(&c, o, e);
@@ -150,7 +152,7 @@ int agent_destroy(const struct agent_options *o, struct err *e)
 	cgroup = c.cgroup_base ? c.cgroup_base : xasprintf("/%s", o->name);
 	if (r < 0 || end_networks(o, e) < 0 || runtime_cgroup_remove(cgroup, e) < 0 ||
 	    give_back_cgroups(o, e) < 0 || fs_remove_tree(AT_FDCWD, tasks, e) < 0 ||
-	    fs_remove_tree(AT_FDCWD, o->run_dir, e) < 0)
+	    fs_remove_tree(AT_FDCWD, ready, e) < 0 || fs_remove_tree(AT_FDCWD, o->run_dir, e) < 0)
 		return -e->code;
 	return 0;
 }

@@ -32,7 +32,7 @@ static int write_file(const struct bundle_options *o, const char *name, const st
 	if (buf_overflow(b))
 		return err_set(e, E2BIG, "%s of container %s is over %d bytes", name,
 			       o->container->def->name, FILE_BYTES);
-	if (fs_replace(AT_FDCWD, path, buf_str(b), b->size, 0644, FS_QUICK, e) < 0)
+	if (fs_write(AT_FDCWD, path, buf_str(b), b->size, 0644, e) < 0)
 		return -e->code;
 	if (c->mapped && chown(path, c->task->ids.first_id, c->task->ids.first_id) < 0)
 		return err_sys(e, "give %s to the container's root", path);

@@ -158,7 +158,7 @@ static int check_volumes(const struct container *c, struct err *e)
 
 /* ---- views ---- */
 
-static int open_view(const struct agent *a, struct id_view *v, struct err *e)
+int ids_open(const struct agent *a, struct id_view *v, struct err *e)
 {
 	if (v->userns_fd < 0 &&
 	    runtime_user_namespace(v->first_id, IDS_COUNT, &v->userns_fd, e) < 0)
@@ -183,7 +183,7 @@ static void make_views(void *ctx)
 	struct err ignored; /* who needs the next one will hear why */
 
 	for (size_t i = 0; i < p->making_count && !p->broken; i++)
-		p->broken = open_view(a, &p->making[i], &ignored) < 0;
+		p->broken = ids_open(a, &p->making[i], &ignored) < 0;
 }
 
 static void are_made(void *ctx)
@@ -233,17 +233,32 @@ void ids_pool_done(struct agent *a)
 }
 
 /* The first one is made when it is asked for: an agent without tasks has none. */
-static void take_view(struct task *t)
+struct id_view ids_take_view(struct agent *a)
 {
-	struct id_pool *p = &t->agent->id_pool;
+	struct id_pool *p = &a->id_pool;
+	struct id_view v = ID_VIEW_NONE;
 
 	if (p->ready_count) {
-		t->ids = p->ready[0];
+		v = p->ready[0];
 		memmove(p->ready, p->ready + 1, --p->ready_count * sizeof(*p->ready));
 	} else {
-		t->ids.first_id = ids_take(&t->agent->ranges);
+		v.first_id = ids_take(&a->ranges);
 	}
 	loop_timer_set(p->rest, REST_MS);
+	return v;
+}
+
+/* That of a root that is ready, if there is one. */
+static struct id_view choose_view(struct container *c)
+{
+	struct id_view v;
+
+	c->root = roots_take(c->task->agent, c->image->digest);
+	if (!c->root)
+		return ids_take_view(c->task->agent);
+	v = c->root->ids;
+	c->root->ids = ID_VIEW_NONE;
+	return v;
 }
 
 static void close_in_thread(void *ctx)
@@ -276,10 +291,10 @@ static int prepare(struct container *c, struct err *e)
 	if (check_definition(c, e) < 0)
 		return -e->code;
 	if (!t->ids.first_id)
-		take_view(t);
+		t->ids = choose_view(c);
 	if (!t->ids.first_id)
 		return err_set(e, EAGAIN, "all %u ranges of ids are in use", IDS_RANGES);
-	if (open_view(t->agent, &t->ids, e) < 0 || check_volumes(c, e) < 0)
+	if (ids_open(t->agent, &t->ids, e) < 0 || check_volumes(c, e) < 0)
 		return -e->code;
 	return 0;
 }

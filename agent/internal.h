@@ -8,8 +8,10 @@
  *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
  *   network.c    its network: of the container, of the task, of the host; security groups
+ *   flow.c       flow logs of tasks with interfaces of their own
  *   links.c      what it is told of the containers that it links to
  *   ids.c        whose ids its users are on the host
+ *   roots.c      roots for the next containers, made ahead
  *   pulls.c      images on their way
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
  *   ask.c        questions that the server passes on
@@ -59,6 +61,25 @@ struct id_pool {
 	struct loop_timer *rest;
 };
 
+/* A root that no container has yet. */
+struct ready_root {
+	struct agent *agent;
+	struct image *image;
+	struct id_view ids;
+	char *dir;     /* becomes that of the container */
+	int rootfs_fd; /* -1: not made */
+	bool making;   /* a thread has it */
+	bool unwanted; /* it goes when it is made */
+};
+
+/* One for each of the images that were used last. */
+#define ROOTS_READY 4
+struct roots {
+	struct ready_root *items[ROOTS_READY]; /* used last at the end */
+	size_t count;
+	struct loop_timer *rest;
+};
+
 struct agent {
 	const struct agent_options *o; /* borrowed */
 	struct loop *loop;
@@ -74,17 +95,23 @@ struct agent {
 	struct channel *channel;
 	struct pulls *pulls;
 	struct shipping *shipping;
+	struct flows *flows;
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
 	int64_t networks_ms; /* when the networks were last looked at; monotonic */
 	struct id_ranges ranges;
 	struct id_pool id_pool;
+	struct roots roots;
 	char *tasks_dir;   /* state_dir/tasks */
+	char *ready_dir;   /* state_dir/ready: of roots */
 	char *layers_dir;  /* of all images */
 	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
-	bool rebooted; /* the host was started again since the last agent */
+	char *bundles_dir;  /* run_dir/bundles */
+	char *filters_dir;  /* run_dir/filters */
+	struct map filters; /* by path: those that we have compiled */
+	bool rebooted;      /* the host was started again since the last agent */
 	struct ask *asks;
 	struct loop_timer *ask_timer;
 	bool listing; /* the keeper is telling what it has: nothing is begun before */
@@ -114,6 +141,7 @@ struct container {
 	enum phase phase;
 	struct pull_waiter *pull; /* PHASE_PULLING */
 	struct image *image;      /* PHASE_PULLED */
+	struct ready_root *root;  /* while it is being made; NULL: it makes its own */
 	char *image_digest, *stop_signal;
 	pid_t pid;
 	bool in_keeper; /* it was asked to make it */
@@ -205,17 +233,21 @@ void removal_run(struct removal *own_r);
 
 /* ---- bundle.c, files.c ---- */
 
+#define BUNDLE_FILES 3
 struct bundle_options {
 	const struct container *container;
 	const struct image *image;
 	const struct image_user *user;
 	const struct net_endpoint *endpoint; /* NULL: the host's network */
-	const char *dir;                     /* of the bundle; holds the files below */
+	const char *bundle;                  /* directory of config.json */
+	const char *dir;                     /* of the files below */
 };
+
+extern const char *const bundle_files[BUNDLE_FILES]; /* "hosts", ... */
 
 /* Write config.json. */
 int bundle_write(const struct bundle_options *o, struct err *e);
-/* Write hosts, hostname and resolv.conf into the bundle's directory. */
+/* Write hosts, hostname and resolv.conf. */
 int files_write(const struct bundle_options *o, struct err *e);
 /* Where the task's volume of this name lies on the host; a directory that is ours is made. */
 int volume_of(const struct task *t, const char *name, char **ret, struct err *e);
@@ -273,9 +305,26 @@ int network_remove_task(struct task *t, struct err *e);
 /* Which endpoints should be there: ids, borrowed from tasks; malloc'ed. */
 const char **network_live(const struct agent *a, size_t *ret_count);
 
+/* For DescribeTaskNetwork: interfaces, their counters, a process in each; the caller's. */
+json_t *network_describe(const struct task *t);
+
 /* What the server says of security groups, and what it said last. */
 int network_take_groups(struct agent *a, const struct ecs_node_groups *message, struct err *e);
 int network_load_groups(struct agent *a, struct err *e);
+
+/* ---- flow.c ---- */
+
+struct flows *flows_new(struct agent *a);
+void flows_free(struct flows *f);
+/* The task's interface is logged as its record says; 'resumed': it was before the agent began. */
+void flows_take(struct task *t, bool resumed);
+/* The server names a known task's interface again, with the flow logs that it has now. */
+void flows_change(struct task *t, const struct ecs_node_interface *now);
+/* The task's network is gone. */
+void flows_end(struct task *t);
+void flows_on_ack(struct flows *f, const struct ecs_node_log_ack *ack);
+/* The server is there again: what was not acknowledged is sent again. */
+void flows_resume(struct flows *f);
 
 /* ---- ids.c ---- */
 
@@ -296,10 +345,28 @@ void ids_refuse(struct container *c, const char *why);
 int ids_check_user(const struct image_user *u, struct err *e);
 /* Nothing of the task is left: others may have its range. */
 void ids_give_back(struct task *t);
+/* For a root that is made ahead: a range, and perhaps its descriptors; then, in a thread, those. */
+struct id_view ids_take_view(struct agent *a);
+int ids_open(const struct agent *a, struct id_view *v, struct err *e);
 void ids_close(struct id_view *v);
 /* Make views ahead, a while after one was taken. */
 void ids_pool_start(struct agent *a);
 void ids_pool_done(struct agent *a); /* when no thread works any more */
+
+/* ---- roots.c ---- */
+
+void roots_start(struct agent *a);
+void roots_done(struct agent *a); /* when no thread works any more */
+/* There will be a root of this image, soon. */
+void roots_want(struct agent *a, struct image *own_image);
+/*
+ * The one that is ready, or NULL.  The caller renames its directory and takes its
+ * descriptors (root_free), or it goes (root_drop).
+ */
+struct ready_root *roots_take(struct agent *a, const char *digest);
+void root_drop(struct agent *a, struct ready_root *own_root);
+void root_free(struct ready_root *r); /* nothing is left of it: all was taken */
+void roots_forget(struct agent *a);   /* all: images are to be removed */
 
 /* ---- pulls.c ---- */
 
@@ -308,6 +375,8 @@ typedef void pull_fn(void *ctx, struct image *own_image, enum image_reason reaso
 
 struct pulls *pulls_new(struct agent *a);
 void pulls_free(struct pulls *p);
+/* What the store has, when that is good enough to ask nobody; else NULL. */
+struct image *pulls_here(struct pulls *p, const char *reference);
 /* 'on_done' is called once, later, unless the waiter is cancelled first. */
 struct pull_waiter *pulls_want(struct pulls *p, const char *reference, pull_fn *on_done, void *ctx);
 void pulls_cancel(struct pull_waiter *w);

@@ -14,6 +14,7 @@
 #include "agent/internal.h"
 #include "base/auto.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "base/text.h"
 
 static const char *mode_of(const struct task *t)
@@ -104,6 +105,8 @@ static int attach_task(struct task *t, struct err *e)
 
 	if (!n)
 		return err_set(e, EINVAL, "the task came without a network interface");
+	if (n->public_address && !ip_address_parse(n->public_address, &request.public_address))
+		return err_set(e, EINVAL, "public address %.60s", n->public_address);
 	if (read_address(n->address, n->vpc, &request, e) < 0 ||
 	    read_address(n->address6, n->vpc6, &request, e) < 0 ||
 	    net_attach(t->agent->net, &request, &endpoint, e) < 0)
@@ -158,6 +161,71 @@ const char **network_live(const struct agent *a, size_t *ret_count)
 			live[count++] = t->id;
 	*ret_count = count;
 	return live;
+}
+
+/* ---- told ---- */
+
+static void add_counters(const struct task *t, const char *id, json_t *doc)
+{
+	struct net_counters n;
+	struct err ignored;
+
+	if (net_counters(t->agent->net, id, &n, &ignored) != 0)
+		return;
+	(void)json_object_update_new(
+		doc,
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rxBytes", (json_int_t)n.rx_bytes,
+			  "rxPackets", (json_int_t)n.rx_packets, "rxDropped",
+			  (json_int_t)n.rx_dropped, "txBytes", (json_int_t)n.tx_bytes, "txPackets",
+			  (json_int_t)n.tx_packets, "txDropped", (json_int_t)n.tx_dropped));
+}
+
+/* An endpoint, and a process in it if one runs. */
+static json_t *describe_endpoint(const struct task *t, const char *id, const struct container *c)
+{
+	struct net_endpoint ep = NET_ENDPOINT_NONE;
+	struct err ignored;
+	json_t *doc;
+
+	if (net_find(t->agent->net, id, &ep, &ignored) != 0 || ep.mode == NET_NONE)
+		return NULL;
+	doc = json_pack("{s:s, s:s, s:s, s:s}", "device", "eth0", "address", ep.address,
+			"macAddress", ep.mac, "link", ep.link);
+	if (*ep.address6)
+		(void)json_object_set_new(doc, "address6", json_string(ep.address6));
+	add_counters(t, id, doc);
+	if (c && c->pid && c->phase < PHASE_STOPPED) {
+		(void)json_object_set_new(doc, "pid", json_integer(c->pid));
+		(void)json_object_set_new(doc, "startTime",
+					  json_integer((json_int_t)proc_start_time(c->pid)));
+	}
+	return doc;
+}
+
+static const struct container *running_one(const struct task *t)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (t->containers[i].pid && t->containers[i].phase < PHASE_STOPPED)
+			return &t->containers[i];
+	return NULL;
+}
+
+json_t *network_describe(const struct task *t)
+{
+	json_t *list = json_array(), *doc;
+
+	if (is_awsvpc(t) && (doc = describe_endpoint(t, t->id, running_one(t))))
+		(void)json_array_append_new(list, doc);
+	for (size_t i = 0; !is_awsvpc(t) && i < t->count; i++) {
+		const struct container *c = &t->containers[i];
+
+		doc = describe_endpoint(t, c->id, c);
+		if (!doc)
+			continue;
+		(void)json_object_set_new(doc, "container", json_string(c->def->name));
+		(void)json_array_append_new(list, doc);
+	}
+	return list;
 }
 
 /* ---- security groups ---- */

@@ -74,6 +74,17 @@ static void fill_attributes(struct arena *arena, const struct utsname *u, struct
 	*ret = (struct js_list){items, ARRAY_COUNT(capabilities) + 1};
 }
 
+static void fill_public(const struct agent *a, struct arena *arena, struct js_strings *ret)
+{
+	char text[IP_TEXT_MAX];
+
+	ret->items = arena_alloc(arena, (a->o->public_block_count + 1) * sizeof(char *));
+	for (size_t i = 0; i < a->o->public_block_count; i++) {
+		ip_prefix_format(&a->o->public_blocks[i], text);
+		ret->items[ret->count++] = arena_strdup(arena, text);
+	}
+}
+
 int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_hello *ret,
 		  struct err *e)
 {
@@ -95,5 +106,6 @@ int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_he
 		return err_set(e, EINVAL, "reserved memory of %lld MiB leaves nothing for tasks",
 			       (long long)a->o->reserved_memory_mib);
 	fill_attributes(arena, &u, &ret->attributes);
+	fill_public(a, arena, &ret->public_addresses);
 	return 0;
 }

@@ -247,19 +247,15 @@ static struct pull *running(struct pulls *pulls, const char *reference)
 	return NULL;
 }
 
-/* Is what the store has good enough to ask nobody? */
-static bool is_here(struct pulls *pulls, const char *reference)
+struct image *pulls_here(struct pulls *pulls, const char *reference)
 {
 	struct image *image = NULL;
 	struct err ignored;
 
 	if (pulls->behavior != PULL_ONCE && pulls->behavior != PULL_PREFER_CACHED &&
 	    !strchr(reference, '@'))
-		return false;
-	if (image_find(pulls->agent->images, reference, &image, &ignored) != 0)
-		return false;
-	image_free(image);
-	return true;
+		return NULL;
+	return image_find(pulls->agent->images, reference, &image, &ignored) == 0 ? image : NULL;
 }
 
 struct pull_waiter *pulls_want(struct pulls *pulls, const char *reference, pull_fn *on_done,
@@ -274,7 +270,7 @@ struct pull_waiter *pulls_want(struct pulls *pulls, const char *reference, pull_
 	w->reference = xstrdup(reference);
 	w->on_done = on_done;
 	w->ctx = ctx;
-	if (!is_here(pulls, reference) && (p || begin(pulls, &request, &p, &w->error) == 0)) {
+	if (p || begin(pulls, &request, &p, &w->error) == 0) {
 		w->pull = p;
 		w->next = p->waiters;
 		p->waiters = w;

@@ -180,6 +180,7 @@ static void clean_up(struct task *t)
 	t->cleaning = true;
 	if (network_remove_task(t, &e) < 0)
 		log_error("task=%s: %s", t->id, e.msg); /* the next sweep tries again */
+	flows_end(t);
 	r = removal_new(t->agent, t->id, is_clean);
 	removal_add(r, runtime_cgroup_remove, task_cgroup(t));
 	removal_add(r, removal_of_tree, xasprintf("%s/volumes", dir));
@@ -446,6 +447,7 @@ static void take_new(struct agent *a, const struct ecs_node_task *wanted)
 		task_stop(t, "TaskFailedToStart",
 			  "Task was lost: its container instance does not know it");
 	task_note(t);
+	flows_take(t, false);
 	for (size_t i = 0; i < t->count; i++)
 		shipping_begin(&t->containers[i]);
 	task_step(t);
@@ -463,6 +465,7 @@ void task_want(struct agent *a, const struct ecs_node_task *wanted)
 	if (str_eq(wanted->desired_status, "STOPPED"))
 		task_stop(t, wanted->stop_code ? wanted->stop_code : "UserInitiated",
 			  wanted->stopped_reason ? wanted->stopped_reason : "Task stopped by user");
+	flows_change(t, wanted->network_interface);
 	t->untold = true; /* it asks because it has not heard */
 	task_step(t);
 }

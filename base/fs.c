@@ -142,11 +142,10 @@ static int sync_dir_of(int dir_fd, const char *path, struct err *e)
 	return 0;
 }
 
-static int write_new(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
-		     enum fs_durability how, struct err *e)
+static int write_opened(int own_fd, const char *path, const void *data, size_t size, mode_t mode,
+			enum fs_durability how, struct err *e)
 {
-	auto_close int fd = openat(dir_fd, path,
-				   O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	auto_close int fd = own_fd;
 	int r;
 
 	if (fd < 0)
@@ -161,6 +160,22 @@ static int write_new(int dir_fd, const char *path, const void *data, size_t size
 	if (how == FS_DURABLE && fdatasync(fd) < 0)
 		return err_sys(e, "sync %s", path);
 	return 0;
+}
+
+int fs_write(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
+	     struct err *e)
+{
+	int fd = openat(dir_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+
+	return write_opened(fd, path, data, size, mode, FS_QUICK, e);
+}
+
+static int write_new(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
+		     enum fs_durability how, struct err *e)
+{
+	int fd = openat(dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+
+	return write_opened(fd, path, data, size, mode, how, e);
 }
 
 int fs_replace(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
@@ -190,6 +205,8 @@ int fs_mkdirs(int dir_fd, const char *path, mode_t mode, struct err *e)
 
 	if (!len || len >= sizeof(part))
 		return err_set(e, ENAMETOOLONG, "make directory '%s'", path);
+	if (mkdirat(dir_fd, path, mode) == 0 || errno == EEXIST)
+		return 0; /* nearly always: its parents are there */
 	memcpy(part, path, len + 1);
 
 	for (char *p = part + 1;; p++) {

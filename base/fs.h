@@ -42,6 +42,10 @@ enum fs_durability { FS_DURABLE, FS_QUICK /* no sync: for tmpfs and caches */ };
 int fs_replace(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
 	       enum fs_durability how, struct err *e);
 
+/* In place, for what nobody reads yet: a new file, or one that is there. */
+int fs_write(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
+	     struct err *e);
+
 /* mkdir, parents too; those that are there already are fine. */
 int fs_mkdirs(int dir_fd, const char *path, mode_t mode, struct err *e);
 /* The same, and a descriptor of it (O_RDONLY | O_DIRECTORY). */

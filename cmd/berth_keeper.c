@@ -96,6 +96,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "berth-keeper: %s\n", e.msg);
 		return 1;
 	}
+	runtime_protect_settle();
 	code = read_options(argc, argv, &serve);
 	if (code >= 0)
 		return code;

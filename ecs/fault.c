@@ -29,6 +29,8 @@ static const struct {
 	[ECS_FAULT_RESOURCE_NOT_FOUND] = {"ResourceNotFoundException", 400},
 	[ECS_FAULT_CONFLICT] = {"ConflictException", 400},
 	[ECS_FAULT_LIMIT_EXCEEDED] = {"LimitExceededException", 400},
+	[ECS_FAULT_TARGET_NOT_FOUND] = {"TargetNotFoundException", 400},
+	[ECS_FAULT_ATTRIBUTE_LIMIT] = {"AttributeLimitExceededException", 400},
 	[ECS_FAULT_RESOURCE_EXISTS] = {"ResourceAlreadyExistsException", 400},
 	[ECS_FAULT_UNAVAILABLE] = {"ServiceUnavailableException", 500},
 	[ECS_FAULT_EC2_UNKNOWN_PARAMETER] = {"UnknownParameter", 400},

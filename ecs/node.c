@@ -38,6 +38,7 @@ static const struct js_field hello_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_hello, "cpu", JS_I64, cpu_units),
 	FIELD_REQUIRED(struct ecs_node_hello, "memory", JS_I64, memory_mib),
 	FIELD_OF(struct ecs_node_hello, "attributes", JS_OBJECTS, attributes, attribute_shape),
+	FIELD(struct ecs_node_hello, "publicAddresses", JS_STRINGS, public_addresses),
 };
 
 static const struct js_field welcome_fields[] = {
@@ -55,6 +56,15 @@ static const struct js_field container_fields[] = {
 static const struct js_shape container_shape = JS_SHAPE("Container", struct ecs_node_container,
 							container_fields);
 
+static const struct js_field flow_log_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_flow_log, "flowLogId", JS_STRING, flow_log_id),
+	FIELD_REQUIRED(struct ecs_node_flow_log, "group", JS_STRING, group),
+	FIELD_REQUIRED(struct ecs_node_flow_log, "traffic", JS_STRING, traffic),
+	FIELD_REQUIRED(struct ecs_node_flow_log, "interval", JS_I64, interval_s),
+};
+static const struct js_shape flow_log_shape = JS_SHAPE("FlowLog", struct ecs_node_flow_log,
+						       flow_log_fields);
+
 static const struct js_field interface_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_interface, "interfaceId", JS_STRING, interface_id),
 	FIELD_REQUIRED(struct ecs_node_interface, "mac", JS_STRING, mac),
@@ -64,10 +74,12 @@ static const struct js_field interface_fields[] = {
 	FIELD(struct ecs_node_interface, "address6", JS_STRING, address6),
 	FIELD(struct ecs_node_interface, "subnet6", JS_STRING, subnet6),
 	FIELD(struct ecs_node_interface, "vpc6", JS_STRING, vpc6),
+	FIELD(struct ecs_node_interface, "publicAddress", JS_STRING, public_address),
 	FIELD(struct ecs_node_interface, "securityGroups", JS_STRINGS, security_groups),
+	FIELD_OF(struct ecs_node_interface, "flowLogs", JS_OBJECTS, flow_logs, flow_log_shape),
 };
-static const struct js_shape interface_shape = JS_SHAPE("Interface", struct ecs_node_interface,
-							interface_fields);
+const struct js_shape ecs_node_interface_shape = JS_SHAPE("Interface", struct ecs_node_interface,
+							  interface_fields);
 
 static const struct js_field task_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_task, "taskArn", JS_STRING, task_arn),
@@ -79,7 +91,7 @@ static const struct js_field task_fields[] = {
 		 ecs_task_definition_shape),
 	FIELD_OF(struct ecs_node_task, "containers", JS_OBJECTS, containers, container_shape),
 	{"networkInterface", JS_OBJECT, offsetof(struct ecs_node_task, network_interface),
-	 JS_POINTER, &interface_shape},
+	 JS_POINTER, &ecs_node_interface_shape},
 };
 const struct js_shape ecs_node_task_shape = JS_SHAPE("Task", struct ecs_node_task, task_fields);
 

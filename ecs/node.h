@@ -53,7 +53,8 @@ struct ecs_node_hello {
 	char *instance_id; /* the id of an earlier welcome; NULL at first */
 	char *hostname, *boot_id, *version;
 	int64_t cpu_units, memory_mib;
-	struct js_list attributes; /* ecs_attribute */
+	struct js_list attributes;          /* ecs_attribute */
+	struct js_strings public_addresses; /* blocks that lead here, for assignPublicIp */
 };
 
 struct ecs_node_welcome {
@@ -65,12 +66,21 @@ struct ecs_node_container {
 	char *name, *container_arn;
 };
 
+/* A flow log that covers an interface. */
+struct ecs_node_flow_log {
+	char *flow_log_id, *group; /* of log streams */
+	char *traffic;             /* ACCEPT, REJECT, ALL */
+	int64_t interval_s;        /* of aggregation: 60, 600 */
+};
+
 /* The network interface of a task in network mode awsvpc.  IPv6: NULL, there is none. */
 struct ecs_node_interface {
 	char *interface_id, *mac;
 	char *address, *subnet, *vpc; /* "172.31.0.4", "172.31.0.0/20", "172.31.0.0/16" */
 	char *address6, *subnet6, *vpc6;
+	char *public_address;              /* NULL: none */
 	struct js_strings security_groups; /* ids */
+	struct js_list flow_logs;          /* ecs_node_flow_log; a change sends the task again */
 };
 
 /* Who may talk: to the members of the group, or, if egress, whom they may talk to. */
@@ -212,4 +222,5 @@ int ecs_node_dispatch(const struct ecs_node_handler *handlers, size_t count, boo
 		      const char *data, size_t size, struct err *e);
 
 /* Shapes of the parts that are kept by themselves. */
-extern const struct js_shape ecs_node_task_shape, ecs_task_state_shape, ecs_node_group_shape;
+extern const struct js_shape ecs_node_task_shape, ecs_task_state_shape, ecs_node_group_shape,
+	ecs_node_interface_shape;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -218,7 +219,49 @@ int keeper_follow(struct keeper *k, const char *id, const struct keeper_cursor *
 
 	if (begin(&c, KEEPER_FOLLOW, id, e) < 0)
 		return -e->code;
-	c.bytes = cursor->bytes;
+	c.number = cursor->bytes;
+	return send_command(k, &c, NULL, 0, e);
+}
+
+/* A file in memory, for it may be longer than a message. */
+static int make_file(const char *text, int *ret_fd, struct err *e)
+{
+	size_t size = strlen(text);
+	auto_close int fd = memfd_create("process", MFD_CLOEXEC);
+	int r;
+
+	if (size > KEEPER_PROCESS_MAX)
+		return err_set(e, E2BIG, "process of %zu bytes", size);
+	r = fd < 0 ? -errno : write_all(fd, text, size);
+	if (r < 0)
+		return err_set(e, -r, "write a process for the keeper: %s", strerrordesc_np(-r));
+	*ret_fd = take_fd(fd);
+	return 0;
+}
+
+int keeper_exec(struct keeper *k, const struct keeper_exec *x, struct err *e)
+{
+	auto_close int process_fd = -1;
+	struct command c;
+	size_t count = 0;
+	int fds[3];
+
+	if (begin(&c, KEEPER_EXEC, x->id, e) < 0 || make_file(x->process, &process_fd, e) < 0)
+		return -e->code;
+	c.number = x->tag;
+	add_fd(&c, MESSAGE_PROCESS, process_fd, fds, &count);
+	add_fd(&c, MESSAGE_STDOUT, x->stdout_fd, fds, &count);
+	add_fd(&c, MESSAGE_STDERR, x->stderr_fd, fds, &count);
+	return send_command(k, &c, fds, count, e);
+}
+
+int keeper_cancel(struct keeper *k, const char *id, uint64_t tag, struct err *e)
+{
+	struct command c;
+
+	if (begin(&c, KEEPER_CANCEL, id, e) < 0)
+		return -e->code;
+	c.number = tag;
 	return send_command(k, &c, NULL, 0, e);
 }
 

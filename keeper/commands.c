@@ -62,7 +62,7 @@ static int start_step(struct server *s, struct row *row, struct err *e)
 	enum keeper_command step = row->wanted;
 
 	row->wanted = 0;
-	if (worker_start(row, step, &s->nofile, s->template_fd, e) < 0)
+	if (worker_start(row, step, &s->nofile, &s->keepsakes, e) < 0)
 		return -e->code;
 	s->worker_count++;
 	if (step == KEEPER_CREATE) {
@@ -206,10 +206,32 @@ static int do_follow(struct server *s, struct client *c, struct request *q, stru
 	(void)c;
 	if (find(s, q->c, &row, e) < 0)
 		return -e->code;
-	if (!row->followed || q->c->bytes < row->follow_bytes)
-		row->follow_bytes = q->c->bytes;
+	if (!row->followed || q->c->number < row->follow_bytes)
+		row->follow_bytes = q->c->number;
 	row->followed = true;
 	settle_row(s, row);
+	return 0;
+}
+
+static int do_exec(struct server *s, struct client *c, struct request *q, struct err *e)
+{
+	int fds[3] = {take_request_fd(q, MESSAGE_PROCESS), take_request_fd(q, MESSAGE_STDOUT),
+		      take_request_fd(q, MESSAGE_STDERR)};
+	struct row *row;
+	int r;
+
+	(void)c;
+	r = find(s, q->c, &row, e) < 0 ? -e->code : exec_start(s, row, q->c->number, fds, e);
+	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
+		close_fd(&fds[i]); /* the worker has them */
+	return r;
+}
+
+static int do_cancel(struct server *s, struct client *c, struct request *q, struct err *e)
+{
+	(void)c;
+	(void)e;
+	exec_cancel(s, q->c->id, q->c->number);
 	return 0;
 }
 
@@ -253,15 +275,20 @@ static int (*const commands[])(struct server *s, struct client *c, struct reques
 	[KEEPER_CREATE] = do_create, [KEEPER_START] = do_start,       [KEEPER_KILL] = do_kill,
 	[KEEPER_REMOVE] = do_remove, [KEEPER_ADOPT] = do_adopt,       [KEEPER_FOLLOW] = do_follow,
 	[KEEPER_LIST] = do_list,     [KEEPER_SHUTDOWN] = do_shutdown, [KEEPER_REEXEC] = do_reexec,
+	[KEEPER_EXEC] = do_exec,     [KEEPER_CANCEL] = do_cancel,
 };
 
 static void obey(struct server *s, struct client *c, struct request *q)
 {
 	enum keeper_command kind = (enum keeper_command)q->c->head.kind;
+	struct event failed;
 	struct err e;
 
-	if (commands[kind](s, c, q, &e) < 0)
-		tell_failure(s, q->c->id, kind, &e);
+	if (commands[kind](s, c, q, &e) == 0)
+		return;
+	failed = event_of_failure(q->c->id, kind, &e);
+	failed.tag = kind == KEEPER_EXEC ? q->c->number : 0;
+	tell(s, &failed);
 }
 
 /* One message; false: there was none. */

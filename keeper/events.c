@@ -16,6 +16,15 @@
 #include "base/mem.h"
 #include "keeper/server.h"
 
+void event_set_exit(struct event *ev, struct keeper_exit how)
+{
+	ev->exit_code = how.code;
+	ev->exit_signal = how.signal;
+	ev->exit_time_ms = how.time_ms;
+	if (how.known)
+		ev->head.flags |= MESSAGE_EXIT_KNOWN;
+}
+
 struct event event_of(enum keeper_event_kind kind, const struct row *row)
 {
 	struct event ev;
@@ -28,11 +37,7 @@ struct event event_of(enum keeper_event_kind kind, const struct row *row)
 	(void)snprintf(ev.id, sizeof(ev.id), "%s", row->id);
 	ev.phase = (uint8_t)row->phase;
 	ev.pid = row->phase == KEEPER_ENDED ? 0 : row->pid;
-	ev.exit_code = row->exit.code;
-	ev.exit_signal = row->exit.signal;
-	ev.exit_time_ms = row->exit.time_ms;
-	if (row->exit.known)
-		ev.head.flags |= MESSAGE_EXIT_KNOWN;
+	event_set_exit(&ev, row->exit);
 	if (row_output_complete(row))
 		ev.head.flags |= MESSAGE_COMPLETE;
 	if (!row->needs_pipes)

@@ -29,9 +29,11 @@
 
 #include "base/err.h"
 
-#define KEEPER_ID_MAX   127  /* letters, digits, '-', '_', '.', not beginning with '.' */
-#define KEEPER_PATH_MAX 1023 /* characters of each path */
-#define KEEPER_HELD_MAX 240
+#define KEEPER_ID_MAX      127  /* letters, digits, '-', '_', '.', not beginning with '.' */
+#define KEEPER_PATH_MAX    1023 /* characters of each path */
+#define KEEPER_HELD_MAX    240
+#define KEEPER_EXECS_MAX   64        /* at a time, of all containers */
+#define KEEPER_PROCESS_MAX (1 << 20) /* bytes of a process object */
 
 /* Outcomes that are not failures. */
 enum {
@@ -97,6 +99,8 @@ enum keeper_command {
 	KEEPER_LIST,
 	KEEPER_SHUTDOWN,
 	KEEPER_REEXEC,
+	KEEPER_EXEC,
+	KEEPER_CANCEL,
 };
 
 enum keeper_event_kind {
@@ -111,6 +115,7 @@ enum keeper_event_kind {
 	KEEPER_LISTED,   /* phase, pid, exit, output_fds, has_pipes, output_complete */
 	KEEPER_LIST_END, /* all were listed */
 	KEEPER_RESUMED,  /* the keeper has executed a new program; version */
+	KEEPER_EXECUTED, /* tag, exit: a process of keeper_exec() has ended */
 };
 
 enum keeper_phase {
@@ -142,6 +147,7 @@ struct keeper_event {
 	 * container does not notice when the keeper dies.
 	 */
 	int output_fds[2];
+	uint64_t tag; /* of keeper_exec(), also where that failed */
 	struct err err;
 	char version[32];
 	char cgroup_base[KEEPER_PATH_MAX + 1]; /* where tasks belong; "": not said */
@@ -182,6 +188,23 @@ int keeper_adopt(struct keeper *k, const char *id, const int output_fds[2], cons
 struct keeper_cursor;
 int keeper_follow(struct keeper *k, const char *id, const struct keeper_cursor *cursor,
 		  struct err *e);
+
+/*
+ * One more process in a container that runs (a health check, a command of its
+ * user): KEEPER_EXECUTED when it has ended, or KEEPER_FAILED with this tag.  Its
+ * output goes straight into the descriptors; who reads it says how much of it
+ * there may be.  Standard input is empty.  A keeper that executes a new program
+ * ends it: KEEPER_FAILED, -ECANCELED.
+ */
+struct keeper_exec {
+	const char *id;
+	uint64_t tag;             /* the client's name for it */
+	const char *process;      /* an OCI process object without a terminal, as JSON text */
+	int stdout_fd, stderr_fd; /* -1: nowhere */
+};
+int keeper_exec(struct keeper *k, const struct keeper_exec *x, struct err *e);
+/* Kill that process, which then ends as usual.  It may have ended: nothing is told then. */
+int keeper_cancel(struct keeper *k, const char *id, uint64_t tag, struct err *e);
 int keeper_list(struct keeper *k, struct err *e);
 /* Refused while containers live, unless forced: then they live on without a keeper. */
 int keeper_shutdown(struct keeper *k, bool force, struct err *e);
@@ -221,6 +244,8 @@ struct keeper_chunk {
 
 struct keeper_log;
 
+/* Make the files of an empty one, which the keeper will do otherwise. */
+int keeper_log_prepare(const char *log_dir, struct err *e);
 /* 0, or KEEPER_ABSENT. */
 int keeper_log_open(const char *log_dir, struct keeper_log **ret, struct err *e);
 void keeper_log_close(struct keeper_log *log); /* NULL is fine */

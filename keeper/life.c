@@ -161,7 +161,7 @@ void row_ended(struct server *s, struct row *row, const struct keeper_exit *how)
 	settle_row(s, row);
 }
 
-static struct keeper_exit exit_of_status(int status)
+struct keeper_exit keeper_exit_of(int status)
 {
 	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 
@@ -207,7 +207,7 @@ static void created(struct server *s, struct row *row, const struct worker_repor
 	if (row->start)
 		tell_row(s, KEEPER_STARTED, row);
 	if (take_stranger(s, row->pid, &status)) {
-		how = exit_of_status(status);
+		how = keeper_exit_of(status);
 		row_ended(s, row, &how);
 	}
 }
@@ -267,7 +267,7 @@ static void worker_ended(struct server *s, struct row *row, int status)
 	enum keeper_command step = row->worker.step;
 	struct worker_report report;
 
-	worker_finish(row, status, &report);
+	worker_finish(&row->worker, status, &report);
 	s->worker_count--;
 	step_ended(s, row, step, &report);
 	if (!s->worker_count)
@@ -277,6 +277,8 @@ static void worker_ended(struct server *s, struct row *row, int status)
 
 void child_ended(struct server *s, pid_t pid, int status)
 {
+	if (exec_ended(s, pid, status))
+		return;
 	for (size_t i = 0; i < s->row_count; i++) {
 		struct row *row = s->rows[i];
 
@@ -285,7 +287,7 @@ void child_ended(struct server *s, pid_t pid, int status)
 			return;
 		}
 		if (row->pid == pid && row->pidfd < 0 && row->phase != KEEPER_ENDED) {
-			const struct keeper_exit how = exit_of_status(status);
+			const struct keeper_exit how = keeper_exit_of(status);
 
 			row_ended(s, row, &how);
 			return;
@@ -315,7 +317,7 @@ static bool exit_by_pidfd(int pidfd, struct keeper_exit *ret)
 
 	if (ioctl(pidfd, PIDFD_GET_INFO_V1, &info) < 0 || !(info.mask & PIDFD_INFO_EXIT_MASK))
 		return false;
-	*ret = exit_of_status(info.exit_code);
+	*ret = keeper_exit_of(info.exit_code);
 	return true;
 }
 

@@ -48,6 +48,16 @@ int keeper_log_open(const char *log_dir, struct keeper_log **ret, struct err *e)
 	return spool_reader_open(take_fd(data_fd), take_fd(index_fd), ret, e);
 }
 
+int keeper_log_prepare(const char *log_dir, struct err *e)
+{
+	struct spool s;
+
+	if (spool_open(log_dir, &s, e) < 0)
+		return -e->code;
+	spool_close(&s);
+	return 0;
+}
+
 void keeper_log_close(struct keeper_log *log)
 {
 	if (!log)

@@ -10,8 +10,8 @@
 
 #define SIGNAL_MAX 64
 
-static const uint32_t fd_flags[] = {MESSAGE_ROOTFS, MESSAGE_NETNS, MESSAGE_USERNS, MESSAGE_STDOUT,
-				    MESSAGE_STDERR};
+static const uint32_t fd_flags[] = {MESSAGE_ROOTFS,  MESSAGE_NETNS,  MESSAGE_USERNS,
+				    MESSAGE_PROCESS, MESSAGE_STDOUT, MESSAGE_STDERR};
 
 bool keeper_id_ok(const char *id)
 {
@@ -53,7 +53,8 @@ static const struct command_spec {
 	bool id;
 	unsigned paths; /* how many of path[] */
 	uint32_t flags; /* that may be set */
-	bool held, sig, bytes;
+	uint32_t needs; /* those of them that must be */
+	bool held, sig, number;
 } specs[] = {
 	[KEEPER_CREATE] = {.id = true,
 			   .paths = 3,
@@ -63,10 +64,15 @@ static const struct command_spec {
 	[KEEPER_KILL] = {.id = true, .sig = true},
 	[KEEPER_REMOVE] = {.id = true},
 	[KEEPER_ADOPT] = {.id = true, .flags = MESSAGE_STDOUT | MESSAGE_STDERR, .held = true},
-	[KEEPER_FOLLOW] = {.id = true, .bytes = true},
+	[KEEPER_FOLLOW] = {.id = true, .number = true},
 	[KEEPER_LIST] = {0},
 	[KEEPER_SHUTDOWN] = {.flags = MESSAGE_FORCE},
 	[KEEPER_REEXEC] = {.paths = 1},
+	[KEEPER_EXEC] = {.id = true,
+			 .flags = MESSAGE_PROCESS | MESSAGE_STDOUT | MESSAGE_STDERR,
+			 .needs = MESSAGE_PROCESS,
+			 .number = true},
+	[KEEPER_CANCEL] = {.id = true, .number = true},
 };
 
 static int check_strings(const struct command *c, const struct command_spec *spec, struct err *e)
@@ -98,15 +104,15 @@ int command_check(const struct command *c, size_t size, size_t fd_count, struct 
 	spec = &specs[c->head.kind];
 	if (check_strings(c, spec, e) < 0)
 		return -e->code;
-	if (c->head.flags & ~spec->flags)
+	if ((c->head.flags & ~spec->flags) || (c->head.flags & spec->needs) != spec->needs)
 		return err_set(e, EBADMSG, "command %u with flags 0x%x", c->head.kind,
 			       c->head.flags);
 	if (c->held_count > (spec->held ? KEEPER_HELD_MAX : 0))
 		return err_set(e, EBADMSG, "%u descriptors to hold", c->held_count);
 	if (spec->sig ? c->sig < 1 || c->sig > SIGNAL_MAX : c->sig != 0)
 		return err_set(e, EINVAL, "signal %d", c->sig);
-	if (!spec->bytes && c->bytes)
-		return err_set(e, EBADMSG, "command %u with bytes", c->head.kind);
+	if (!spec->number && c->number)
+		return err_set(e, EBADMSG, "command %u with a number", c->head.kind);
 	if (message_fd_count(&c->head, c->held_count) != fd_count)
 		return err_set(e, EBADMSG, "command %u with %zu descriptors", c->head.kind,
 			       fd_count);
@@ -121,8 +127,8 @@ int event_check(const struct event *ev, size_t size, size_t fd_count, struct err
 		return err_set(e, EBADMSG, "event of %zu bytes", size);
 	if (check_head(&ev->head, e) < 0)
 		return -e->code;
-	if (ev->head.kind < KEEPER_HELLO || ev->head.kind > KEEPER_RESUMED ||
-	    ev->command > KEEPER_REEXEC || ev->phase > KEEPER_ENDED)
+	if (ev->head.kind < KEEPER_HELLO || ev->head.kind > KEEPER_EXECUTED ||
+	    ev->command > KEEPER_CANCEL || ev->phase > KEEPER_ENDED)
 		return err_set(e, EBADMSG, "event %u", ev->head.kind);
 	if (!is_terminated(ev->id, sizeof(ev->id)) || (ev->id[0] && !keeper_id_ok(ev->id)) ||
 	    !is_terminated(ev->err.msg, sizeof(ev->err.msg)) ||
@@ -133,7 +139,7 @@ int event_check(const struct event *ev, size_t size, size_t fd_count, struct err
 	    ev->exit_signal > SIGNAL_MAX || ev->err.code < 0)
 		return err_set(e, EBADMSG, "numbers of event %u", ev->head.kind);
 	if (ev->head.flags & (MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_USERNS | MESSAGE_FORCE |
-			      MESSAGE_START) ||
+			      MESSAGE_START | MESSAGE_PROCESS) ||
 	    message_fd_count(&ev->head, 0) != fd_count)
 		return err_set(e, EBADMSG, "event %u with %zu descriptors", ev->head.kind,
 			       fd_count);
@@ -154,6 +160,7 @@ void event_read(const struct event *ev, struct keeper_event *ret)
 		.output_complete = ev->head.flags & MESSAGE_COMPLETE,
 		.has_pipes = ev->head.flags & MESSAGE_HAS_PIPES,
 		.output_fds = {-1, -1},
+		.tag = ev->tag,
 		.err = ev->err,
 	};
 	memcpy(ret->id, ev->id, sizeof(ret->id));

@@ -14,7 +14,7 @@
 #include "keeper/keeper.h"
 
 #define MESSAGE_MAGIC   0x4b70
-#define MESSAGE_VERSION 1
+#define MESSAGE_VERSION 2
 
 #define COMMAND_SOCKET "keeper.sock"
 
@@ -28,20 +28,22 @@ enum message_flag {
 	/* Which descriptors come, in this order; then held_count of them to be held. */
 	MESSAGE_ROOTFS = 1,
 	MESSAGE_NETNS = 2,
-	MESSAGE_USERNS = 1024,
 	MESSAGE_STDOUT = 4,
 	MESSAGE_STDERR = 8,
 	MESSAGE_FORCE = 16,      /* KEEPER_SHUTDOWN */
 	MESSAGE_EXIT_KNOWN = 32, /* events */
 	MESSAGE_COMPLETE = 64,
 	MESSAGE_HAS_PIPES = 128,
-	MESSAGE_START = 256, /* KEEPER_CREATE */
+	MESSAGE_START = 256,   /* KEEPER_CREATE */
+	MESSAGE_PROCESS = 512, /* KEEPER_EXEC: a file, before the two streams */
+	MESSAGE_USERNS = 1024, /* after the network namespace */
 };
 
 struct command {
 	struct message_head head;
 	char id[KEEPER_ID_MAX + 1];
-	uint64_t bytes; /* KEEPER_FOLLOW: tell when data has more */
+	uint64_t
+		number; /* KEEPER_FOLLOW: tell when data has more bytes; KEEPER_EXEC, _CANCEL: tag */
 	int32_t sig;    /* KEEPER_KILL */
 	uint32_t held_count;
 	char path[3][KEEPER_PATH_MAX + 1]; /* enum command_path */
@@ -62,6 +64,7 @@ struct event {
 	int32_t pid;
 	int32_t exit_code, exit_signal;
 	int64_t exit_time_ms;
+	uint64_t tag; /* KEEPER_EXECUTED, and KEEPER_FAILED of KEEPER_EXEC */
 	struct err err;
 	char text[2][KEEPER_PATH_MAX + 1]; /* version, cgroup_base */
 };

@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
@@ -212,6 +213,7 @@ static void become_next_program(struct server *s)
 	struct err e;
 
 	proc_notify("RELOADING=1");
+	exec_break_off(s);
 	if (resume_exec(s, &e) < 0) {
 		log_error("upgrade: %s", e.msg);
 		tell_failure(s, "", KEEPER_REEXEC, &e);
@@ -254,17 +256,21 @@ static struct sockaddr_un socket_address(const struct server *s)
 	return addr;
 }
 
-static bool somebody_listens(const struct server *s)
+/* One that lives says hello; the socket of one that is being killed is open a moment longer. */
+static bool somebody_answers(const struct server *s)
 {
 	const struct sockaddr_un addr = socket_address(s);
 	auto_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	char hello;
 
-	return fd >= 0 && connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0;
+	return fd >= 0 && connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0 &&
+	       poll(&p, 1, LOCK_WAIT_MS) > 0 && recv(fd, &hello, 1, 0) > 0;
 }
 
 /*
  * One that was killed lets go of its socket before its lock, so who was told by
- * the socket may be here too early: a holder that does not listen is waited for.
+ * the socket may be here too early: a holder that does not answer is waited for.
  */
 static int take_lock(struct server *s, struct err *e)
 {
@@ -277,7 +283,7 @@ static int take_lock(struct server *s, struct err *e)
 	while (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK)
 			return err_sys(e, "lock %s/" LOCK_FILE, s->run_dir);
-		if (somebody_listens(s) || clock_mono_ms() > end_ms)
+		if (somebody_answers(s) || clock_mono_ms() > end_ms)
 			return err_set(e, EBUSY, "another keeper lives in %s", s->run_dir);
 		(void)nanosleep(&pause, NULL);
 	}
@@ -375,11 +381,12 @@ static int begin_anew(struct server *s, const struct keeper_serve *o, struct err
 }
 
 /* Without it starts take longer, the more is mounted on the host. */
-static void open_template(struct server *s)
+static void open_keepsakes(struct server *s)
 {
 	struct err e;
 
-	if (runtime_template_open(&s->template_fd, &e) < 0)
+	if (runtime_template_open(&s->keepsakes.template_fd, &e) < 0 ||
+	    runtime_proc_open(&s->keepsakes.proc_fd, &e) < 0)
 		log_warn("%s", e.msg);
 }
 
@@ -391,7 +398,7 @@ static int start(struct server *s, const struct keeper_serve *o, struct err *e)
 		return -e->code;
 	if (o->resume_fd < 0 && begin_anew(s, o, e) < 0)
 		return -e->code;
-	open_template(s);
+	open_keepsakes(s);
 	/* Orphans of our containers come to us, not to the init of the host. */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -422,7 +429,8 @@ static void finish(struct server *s)
 	close_fd(&s->listen_fd);
 	close_fd(&s->signal_fd);
 	close_fd(&s->epoll_fd);
-	close_fd(&s->template_fd);
+	close_fd(&s->keepsakes.template_fd);
+	close_fd(&s->keepsakes.proc_fd);
 	close_fd(&s->rows_fd);
 	close_fd(&s->run_fd);
 	close_fd(&s->lock_fd);
@@ -441,7 +449,7 @@ int keeper_serve(const struct keeper_serve *o, struct err *e)
 			   .listen_fd = -1,
 			   .signal_fd = -1,
 			   .epoll_fd = -1,
-			   .template_fd = -1,
+			   .keepsakes = {-1, -1},
 			   .listen_watch = {.kind = WATCH_LISTEN},
 			   .signal_watch = {.kind = WATCH_SIGNALS}};
 	int r;

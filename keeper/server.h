@@ -29,9 +29,16 @@ struct stranger {
 	int status;
 };
 
+/* One more process of a container, by way of a worker that waits for its end. */
+struct exec {
+	char id[KEEPER_ID_MAX + 1];
+	uint64_t tag;
+	struct worker worker;
+};
+
 struct server {
 	int run_fd, rows_fd, lock_fd, listen_fd, signal_fd, epoll_fd;
-	int template_fd; /* an empty mount namespace; -1: it could not be made */
+	struct keepsakes keepsakes;
 	char *run_dir;
 	char *program; /* what SIGHUP executes */
 	struct rlimit nofile;
@@ -41,6 +48,8 @@ struct server {
 	size_t row_count, row_capacity;
 	uint64_t last_serial;
 	size_t worker_count;
+	struct exec execs[KEEPER_EXECS_MAX];
+	size_t exec_count;
 	struct stranger *strangers;
 	size_t stranger_count, stranger_capacity;
 
@@ -66,6 +75,8 @@ void server_forget_row(struct server *s, struct row *row);
 /* ---- events.c: what clients are told ---- */
 
 struct event event_of(enum keeper_event_kind kind, const struct row *row);
+/* How something ended, and that it is known. */
+void event_set_exit(struct event *ev, struct keeper_exit how);
 struct event event_of_failure(const char *id, enum keeper_command command, const struct err *why);
 /* To every client. */
 void tell(struct server *s, const struct event *ev);
@@ -88,6 +99,8 @@ void start_waiting_steps(struct server *s);
 
 /* ---- life.c: what becomes of containers ---- */
 
+/* Of a wait status, seen now. */
+struct keeper_exit keeper_exit_of(int status);
 /* A child of ours has ended. */
 void child_ended(struct server *s, pid_t pid, int status);
 /* An init that is not our child: its pidfd says something. */
@@ -102,6 +115,17 @@ void pipe_ready(struct server *s, struct row *row, int stream);
 int due(struct server *s, int64_t now_ms);
 /* Tell its end if all before that was told. */
 void settle_row(struct server *s, struct row *row);
+
+/* ---- exec.c: more processes ---- */
+
+/* 'fds': the process object, standard output and error (-1: none); borrowed. */
+int exec_start(struct server *s, const struct row *row, uint64_t tag, const int fds[3],
+	       struct err *e);
+/* A child of ours has ended: true when it was a worker of these. */
+bool exec_ended(struct server *s, pid_t pid, int status);
+void exec_cancel(struct server *s, const char *id, uint64_t tag);
+/* The next program knows none of them. */
+void exec_break_off(struct server *s);
 
 /* ---- adopt.c: after another keeper ---- */
 

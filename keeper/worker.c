@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/fs.h"
 #include "base/proc.h"
 #include "runtime/runtime.h"
@@ -24,6 +25,8 @@ enum {
 	WORKER_NETNS,
 	WORKER_USERNS,
 	WORKER_TEMPLATE,
+	WORKER_PROC,
+	WORKER_PROCESS,
 	WORKER_STDOUT,
 	WORKER_STDERR,
 	WORKER_END
@@ -33,6 +36,10 @@ enum {
 struct places {
 	int fd[WORKER_END];
 };
+#define NOWHERE                                       \
+	{                                             \
+		.fd = { [0 ... WORKER_END - 1] = -1 } \
+	}
 
 /* ---- in the worker ---- */
 
@@ -63,17 +70,27 @@ static int open_null(void)
 	return fd < 0 ? -1 : 0;
 }
 
+/* What a worker that waits for a process hears of. */
+static void hold_signals(enum keeper_command step, sigset_t *ret)
+{
+	sigemptyset(ret);
+	if (step != KEEPER_EXEC)
+		return;
+	sigaddset(ret, SIGCHLD);
+	sigaddset(ret, SIGTERM); /* held in the keeper, too: none is lost */
+}
+
 /* As a process that nothing was done to; what init and hooks inherit. */
-static void be_ordinary(const struct rlimit *limit)
+static void be_ordinary(enum keeper_command step, const struct rlimit *limit)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
-	sigset_t none;
+	sigset_t held;
 	struct err ignored;
 
 	for (int sig = 1; sig < NSIG; sig++)
 		(void)sigaction(sig, &dfl, NULL); /* KILL and STOP refuse */
-	sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	hold_signals(step, &held);
+	(void)sigprocmask(SIG_SETMASK, &held, NULL);
 	(void)setrlimit(RLIMIT_NOFILE, limit);
 	/* Ours may be low, for the memory killer to pass us over. */
 	(void)fs_write_at(AT_FDCWD, "/proc/self/oom_score_adj", "0", &ignored);
@@ -89,10 +106,13 @@ static int create(const struct row *row, struct runtime *rt, const struct places
 	c.id = row->id;
 	c.bundle = row->bundle;
 	c.sibling = true;
+	c.cgroups = RUNTIME_CGROUPS_NEEDED;
+	c.start = row->start;
 	c.rootfs_fd = p->fd[WORKER_ROOTFS] >= 0 ? WORKER_ROOTFS : -1;
 	c.netns_fd = p->fd[WORKER_NETNS] >= 0 ? WORKER_NETNS : -1;
 	c.userns_fd = p->fd[WORKER_USERNS] >= 0 ? WORKER_USERNS : -1;
 	c.template_fd = p->fd[WORKER_TEMPLATE] >= 0 ? WORKER_TEMPLATE : -1;
+	c.proc_fd = p->fd[WORKER_PROC] >= 0 ? WORKER_PROC : -1;
 	c.io.stdio_fd[0] = STDIN_FILENO;
 	c.io.stdio_fd[1] = WORKER_STDOUT;
 	c.io.stdio_fd[2] = WORKER_STDERR;
@@ -113,19 +133,6 @@ static int start(const struct row *row, struct runtime *rt, struct err *e)
 	return r;
 }
 
-static int create_and_start(const struct row *row, struct runtime *rt, const struct places *p,
-			    pid_t *ret_pid, struct err *e)
-{
-	struct err ignored;
-
-	if (create(row, rt, p, ret_pid, e) < 0)
-		return -e->code;
-	if (!row->start || start(row, rt, e) == 0)
-		return 0;
-	(void)runtime_delete(rt, row->id, true, &ignored); /* as if it could not be created */
-	return -e->code;
-}
-
 static int remove_all(const struct row *row, struct runtime *rt, struct err *e)
 {
 	int r = runtime_delete(rt, row->id, true, e);
@@ -142,12 +149,50 @@ static int run(const struct row *row, enum keeper_command step, const struct pla
 		return -e->code;
 	switch (step) {
 	case KEEPER_CREATE:
-		return create_and_start(row, rt, p, ret_pid, e);
+		return create(row, rt, p, ret_pid, e);
 	case KEEPER_START:
 		return start(row, rt, e);
 	default:
 		return remove_all(row, rt, e);
 	}
+}
+
+/* Until it has ended by itself, or because we were told to end it. */
+static int wait_for_end(pid_t pid)
+{
+	sigset_t held;
+	int status;
+
+	hold_signals(KEEPER_EXEC, &held);
+	while (waitpid(pid, &status, WNOHANG) == 0)
+		if (sigwaitinfo(&held, NULL) == SIGTERM)
+			(void)kill(pid, SIGKILL);
+	return status;
+}
+
+static int execute(const struct row *row, const struct places *p, struct worker_report *ret)
+{
+	auto_buf struct buf process = BUF_INIT(KEEPER_PROCESS_MAX);
+	struct runtime_exec x = RUNTIME_EXEC_INIT;
+	struct runtime *rt = NULL;
+	int r;
+
+	(void)lseek(WORKER_PROCESS, 0, SEEK_SET);
+	if (fs_read_fd(WORKER_PROCESS, &process, &ret->err) < 0 ||
+	    runtime_open(row->runtime_root, &rt, &ret->err) < 0)
+		return -ret->err.code;
+	x.id = row->id;
+	x.process = buf_str(&process);
+	x.io.stdio_fd[0] = STDIN_FILENO;
+	x.io.stdio_fd[1] = p->fd[WORKER_STDOUT] >= 0 ? WORKER_STDOUT : STDIN_FILENO;
+	x.io.stdio_fd[2] = p->fd[WORKER_STDERR] >= 0 ? WORKER_STDERR : STDIN_FILENO;
+	r = runtime_exec(rt, &x, &ret->pid, &ret->err);
+	if (r > 0)
+		r = err_set(&ret->err, ESRCH, "container %s does not run", row->id);
+	if (r < 0)
+		return r;
+	ret->status = wait_for_end(ret->pid);
+	return 0;
 }
 
 /* Context: the child after fork, in a process that has one thread. */
@@ -158,8 +203,9 @@ static _Noreturn void work(const struct row *row, enum keeper_command step, stru
 
 	if (!proc_die_with(parent) || take_places(p) < 0 || open_null() < 0)
 		_exit(1);
-	be_ordinary(limit);
-	report.result = run(row, step, p, &report.pid, &report.err);
+	be_ordinary(step, limit);
+	report.result = step == KEEPER_EXEC ? execute(row, p, &report)
+					    : run(row, step, p, &report.pid, &report.err);
 	(void)write_all(WORKER_REPORT, &report, sizeof(report));
 	_exit(0);
 }
@@ -178,10 +224,10 @@ static int make_pipe(int *ret_read, int *ret_write, struct err *e)
 }
 
 int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
-		 int template_fd, struct err *e)
+		 const struct keepsakes *keepsakes, struct err *e)
 {
 	auto_close int report_r = -1, report_w = -1, out_w = -1, err_w = -1;
-	struct places p = {.fd = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}};
+	struct places p = NOWHERE;
 	pid_t parent = getpid(), pid;
 
 	assert(!row->worker.pid);
@@ -196,7 +242,8 @@ int worker_start(struct row *row, enum keeper_command step, const struct rlimit 
 		p.fd[WORKER_ROOTFS] = row->rootfs_fd;
 		p.fd[WORKER_NETNS] = row->netns_fd;
 		p.fd[WORKER_USERNS] = row->userns_fd;
-		p.fd[WORKER_TEMPLATE] = template_fd;
+		p.fd[WORKER_TEMPLATE] = keepsakes->template_fd;
+		p.fd[WORKER_PROC] = keepsakes->proc_fd;
 		p.fd[WORKER_STDOUT] = out_w;
 		p.fd[WORKER_STDERR] = err_w;
 	}
@@ -210,13 +257,35 @@ int worker_start(struct row *row, enum keeper_command step, const struct rlimit 
 	return 0;
 }
 
-void worker_finish(struct row *row, int status, struct worker_report *ret)
+int worker_exec(struct worker *w, const struct row *row, const int fds[3],
+		const struct rlimit *limit, struct err *e)
+{
+	auto_close int report_r = -1, report_w = -1;
+	struct places p = NOWHERE;
+	pid_t parent = getpid(), pid;
+
+	if (make_pipe(&report_r, &report_w, e) < 0)
+		return -e->code;
+	p.fd[WORKER_REPORT] = report_w;
+	p.fd[WORKER_PROCESS] = fds[0];
+	p.fd[WORKER_STDOUT] = fds[1];
+	p.fd[WORKER_STDERR] = fds[2];
+	pid = fork();
+	if (pid < 0)
+		return err_sys(e, "fork");
+	if (pid == 0)
+		work(row, KEEPER_EXEC, &p, parent, limit);
+	*w = (struct worker){.pid = pid, .report_fd = take_fd(report_r), .step = KEEPER_EXEC};
+	return 0;
+}
+
+void worker_finish(struct worker *w, int status, struct worker_report *ret)
 {
 	ssize_t n;
 
 	/* It has ended, so what it told is there; but what it made may hold the other end. */
-	(void)fcntl(row->worker.report_fd, F_SETFL, O_NONBLOCK);
-	n = read_all(row->worker.report_fd, ret, sizeof(*ret));
+	(void)fcntl(w->report_fd, F_SETFL, O_NONBLOCK);
+	n = read_all(w->report_fd, ret, sizeof(*ret));
 	ret->err.msg[sizeof(ret->err.msg) - 1] = '\0';
 	if (n != (ssize_t)sizeof(*ret)) {
 		*ret = (struct worker_report){0};
@@ -228,8 +297,8 @@ void worker_finish(struct row *row, int status, struct worker_report *ret)
 						"the process that did this ended with %d",
 						WEXITSTATUS(status));
 	}
-	close_fd(&row->worker.report_fd);
-	row->worker.pid = 0;
+	close_fd(&w->report_fd);
+	w->pid = 0;
 }
 
 void worker_kill(const struct row *row)

@@ -16,20 +16,33 @@
 struct worker_report {
 	int result; /* 0 or -errno */
 	pid_t pid;  /* KEEPER_CREATE: the container's init, our child */
+	int status; /* KEEPER_EXEC: how the process ended */
 	struct err err;
+};
+
+/* What every container begins with; -1: it could not be made. */
+struct keepsakes {
+	int template_fd; /* of runtime_template_open() */
+	int proc_fd;     /* of runtime_proc_open() */
 };
 
 /*
  * Fork the worker for KEEPER_CREATE, KEEPER_START or KEEPER_REMOVE.  For CREATE
  * the pipes are made, and their read ends are the row's.
  * 'limit': what RLIMIT_NOFILE was before the keeper raised it for itself.
- * 'template_fd': of runtime_template_open(), or -1.
  */
 int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
-		 int template_fd, struct err *e);
+		 const struct keepsakes *keepsakes, struct err *e);
+
+/*
+ * The same for one more process, which the worker waits for; SIGTERM to the
+ * worker kills it.  'fds': its process object, standard output and error.
+ */
+int worker_exec(struct worker *w, const struct row *row, const int fds[3],
+		const struct rlimit *limit, struct err *e);
 
 /* The worker has ended with this wait status: what it told, or that it was killed. */
-void worker_finish(struct row *row, int status, struct worker_report *ret);
+void worker_finish(struct worker *w, int status, struct worker_report *ret);
 
 /* Break the step off; its end comes as usual. */
 void worker_kill(const struct row *row);

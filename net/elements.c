@@ -62,6 +62,10 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 		{"routed", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS), 8, 0, 0, {1, 4}},
 	[ELEMENTS_ROUTED6] =
 		{"routed6", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS6), 20, 0, 0, {1, 16}},
+	[ELEMENTS_PUBLIC_IN] = {"public_in", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
+	[ELEMENTS_PUBLIC_OUT] = {"public_out", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
+	[ELEMENTS_PEERS] = {"peers", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
+	[ELEMENTS_PEERS6] = {"peers6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
 	[ELEMENTS_IDENTITIES] = {"identities", NF_TYPE_ADDRESS, 4, NF_TYPE_MARK, 4, {0}},
 	[ELEMENTS_IDENTITIES6] = {"identities6", NF_TYPE_ADDRESS6, 16, NF_TYPE_MARK, 4, {0}},
 	[ELEMENTS_EGRESS_GROUPS] = GROUPS("egress_groups"),
@@ -99,7 +103,7 @@ void items_sort(struct items *list)
 
 /* ---- from endpoints ---- */
 
-/* Where its ports lead; the size of the address, 0: it has none of this family. */
+/* Where its ports, or its public address, lead; the size of the address, 0: it has none of this family. */
 static size_t port_address(const struct endpoint *ep, bool v6, uint8_t ret[16])
 {
 	const uint32_t address = htonl(ep->address);
@@ -108,7 +112,8 @@ static size_t port_address(const struct endpoint *ep, bool v6, uint8_t ret[16])
 		memcpy(ret, ep->own[1].address, 16);
 		return ep->own[1].length ? 16 : 0;
 	}
-	memcpy(ret, &address, sizeof(address));
+	memcpy(ret, ep->public_address.length ? ep->own[0].address : (const uint8_t *)&address,
+	       sizeof(address));
 	return sizeof(address);
 }
 
@@ -143,9 +148,10 @@ static void add_hairpin(const struct endpoint *ep, bool v6, struct items *ret)
 {
 	uint8_t address[16];
 	size_t size = port_address(ep, v6, address);
+	bool led_to = ep->port_count || (!v6 && ep->public_address.length);
 	struct item x = {0};
 
-	if (!ep->port_count || !size)
+	if (!led_to || !size)
 		return;
 	memcpy(x.key, address, size);
 	memcpy(x.key + size, address, size);
@@ -179,10 +185,22 @@ static void add_routed(const struct ip_prefix *prefix, bool v6, struct items *re
 	items_add(ret, &x);
 }
 
+static void add_public(const struct endpoint *ep, bool in, struct items *ret)
+{
+	const unsigned char *outer = ep->public_address.address, *inner = ep->own[0].address;
+	struct item x = {0};
+
+	if (!ep->public_address.length)
+		return;
+	memcpy(x.key, in ? outer : inner, 4);
+	memcpy(x.data, in ? inner : outer, 4);
+	items_add(ret, &x);
+}
+
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
 		 struct items *ret)
 {
-	assert(set < ELEMENTS_OF_POLICY);
+	assert(set < ELEMENTS_OF_PEERS);
 
 	for (size_t i = 0; i < count; i++) {
 		const struct endpoint *ep = &endpoints[i];
@@ -191,6 +209,8 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 			add_ports(ep, set == ELEMENTS_PORTS6, ret);
 		else if (set == ELEMENTS_HAIRPIN || set == ELEMENTS_HAIRPIN6)
 			add_hairpin(ep, set == ELEMENTS_HAIRPIN6, ret);
+		else if (set == ELEMENTS_PUBLIC_IN || set == ELEMENTS_PUBLIC_OUT)
+			add_public(ep, set == ELEMENTS_PUBLIC_IN, ret);
 		else if (ep->mode != NET_AWSVPC)
 			continue;
 		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)
@@ -222,7 +242,7 @@ void elements_change(struct batch *b, unsigned msg, const char *table, enum elem
 void elements_change_endpoints(struct batch *b, unsigned msg, const char *table,
 			       const struct endpoint *endpoints, size_t count)
 {
-	for (enum element_set set = 0; set < ELEMENTS_OF_POLICY; set++) {
+	for (enum element_set set = 0; set < ELEMENTS_OF_PEERS; set++) {
 		auto_items struct items items = {0};
 
 		/* Others may be routed by the same prefixes; the next reconciliation knows. */

@@ -22,6 +22,11 @@ enum element_set {
 	ELEMENTS_SECURED6,
 	ELEMENTS_ROUTED, /* family . prefix where those are known by their own address */
 	ELEMENTS_ROUTED6,
+	ELEMENTS_PUBLIC_IN, /* public address : address of the task, and back */
+	ELEMENTS_PUBLIC_OUT,
+	/* of peers */
+	ELEMENTS_PEERS, /* addresses from which VXLAN packets come */
+	ELEMENTS_PEERS6,
 	/* of security groups, net/policy.h */
 	ELEMENTS_IDENTITIES,
 	ELEMENTS_IDENTITIES6,
@@ -33,6 +38,7 @@ enum element_set {
 	ELEMENTS_INGRESS_RANGES6,
 	ELEMENT_SETS
 };
+#define ELEMENTS_OF_PEERS  ELEMENTS_PEERS
 #define ELEMENTS_OF_POLICY ELEMENTS_IDENTITIES /* and all behind it */
 
 extern const struct nf_set elements_sets[ELEMENT_SETS];

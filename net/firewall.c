@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "net/elements.h"
+#include "net/flow.h"
 #include "net/nf.h"
 #include "net/policy.h"
 
@@ -28,6 +29,8 @@ enum { PRIORITY_RAW = -300, PRIORITY_DNAT = -100, PRIORITY_FILTER = 0, PRIORITY_
 /* IPv4 and IPv6 header; what TCP and UDP have in common; type and code of ICMP. */
 enum { SOURCE_ADDRESS = 12, DESTINATION_ADDRESS = 16, SOURCE_ADDRESS6 = 8 };
 enum { DESTINATION_ADDRESS6 = 24, DESTINATION_PORT = 2, TYPE_AND_CODE = 0 };
+enum { TCP_FLAGS = 13, SYN = 2, RST = 4, VXLAN_NUMBER = 8 + 4 /* behind UDP's header */ };
+#define LOOPBACK_INDEX 1
 
 static const struct nf_set quiet_sets[NET_FAMILIES] = {
 	{"quiet", NF_TYPE_LINK_NAME, IFNAMSIZ, 0, 0, {0}},
@@ -44,6 +47,8 @@ static const struct nf_chain chains[] = {
 	{"identify", NULL, 0, 0},
 	{"egress", NULL, 0, 0},
 	{"ingress", NULL, 0, 0},
+	{"refuse_leaving", NULL, 0, 0},
+	{"refuse_entering", NULL, 0, 0},
 };
 
 /* ---- rules ---- */
@@ -146,6 +151,76 @@ static void wrong_source(struct nf_rule *r, const struct firewall *f)
 	nf_verdict(r, NF_DROP);
 }
 
+/* ---- other hosts ---- */
+
+static const char *const routed_sets[] = {"routed", "routed6"};
+static const char *const peer_sets[] = {"peers", "peers6"};
+
+/* What has our number and comes from nobody we know. */
+static void strange_vxlan(struct nf_rule *r, const struct firewall *f, bool v6)
+{
+	const uint16_t port = htons(f->peers ? f->peers->vxlan_port : 0);
+	const uint32_t id = htonl(f->peers ? f->peers->vxlan_id << 8 : 0);
+	const uint8_t udp = IPPROTO_UDP;
+
+	is_family(r, v6);
+	nf_meta(r, NFT_META_L4PROTO, REG_A);
+	nf_compare(r, NFT_CMP_EQ, REG_A, &udp, sizeof(udp));
+	nf_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT, sizeof(port), REG_A);
+	nf_compare(r, NFT_CMP_EQ, REG_A, &port, sizeof(port));
+	nf_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, VXLAN_NUMBER, 3, REG_A);
+	nf_compare(r, NFT_CMP_EQ, REG_A, &id, 3);
+	load_address(r, v6, true, REG_A);
+	nf_not_in_set(r, peer_sets[v6], REG_A);
+	nf_verdict(r, NF_DROP);
+}
+
+/* Whoever says he is a task comes from where tasks' addresses are. */
+static void strange_source(struct nf_rule *r, const struct firewall *f, bool v6)
+{
+	const uint32_t none = 0;
+
+	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
+	meta_is(r, NFT_META_IIF, NFT_CMP_NEQ, LOOPBACK_INDEX);
+	is_family(r, v6);
+	nf_meta(r, NFT_META_NFPROTO, REG_A);
+	load_address(r, v6, true, REG_B);
+	nf_in_set(r, routed_sets[v6], REG_A);
+	nf_fib(r, NFT_FIB_RESULT_OIF, NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT,
+	       REG_A);
+	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
+	nf_verdict(r, NF_DROP);
+}
+
+/* Connections that go over a tunnel have segments that fit. */
+static void clamp(struct nf_rule *r, const struct firewall *f, enum net_transport transport)
+{
+	const uint8_t tcp = IPPROTO_TCP, flags = SYN | RST, syn = SYN;
+	char name[IFNAMSIZ] = {0};
+
+	tunnel_name(f->name, transport, name);
+	nf_meta(r, NFT_META_OIFNAME, REG_A);
+	nf_compare(r, NFT_CMP_EQ, REG_A, name, sizeof(name));
+	nf_meta(r, NFT_META_L4PROTO, REG_A);
+	nf_compare(r, NFT_CMP_EQ, REG_A, &tcp, sizeof(tcp));
+	nf_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS, sizeof(flags), REG_A);
+	nf_mask(r, REG_A, &flags, sizeof(flags));
+	nf_compare(r, NFT_CMP_EQ, REG_A, &syn, sizeof(syn));
+	nf_clamp_segments(r, REG_A);
+}
+
+static void clamp_vxlan(struct nf_rule *r, const struct firewall *f)
+{
+	clamp(r, f, NET_VXLAN);
+}
+
+static void clamp_wireguard(struct nf_rule *r, const struct firewall *f)
+{
+	clamp(r, f, NET_WIREGUARD);
+}
+
+/* ---- host ports ---- */
+
 /* Answers to ::1 find no way back, for the kernel takes such only from lo: it is refused at once. */
 static void host_port(struct nf_rule *r, const struct firewall *f, bool v6)
 {
@@ -164,6 +239,16 @@ static void host_port(struct nf_rule *r, const struct firewall *f, bool v6)
 	nf_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT, sizeof(uint16_t), REG_B);
 	nf_in_map(r, v6 ? "ports6" : "ports", REG_A, REG_A);
 	nf_nat(r, v6, NFT_NAT_DNAT, REG_A, v6 ? REG_E : REG_B);
+}
+
+/* From elsewhere or from here to a task's public address. */
+static void to_public(struct nf_rule *r, const struct firewall *f)
+{
+	(void)f;
+	is_family(r, false);
+	load_address(r, false, false, REG_A);
+	nf_in_map(r, "public_in", REG_A, REG_A);
+	nf_nat(r, false, NFT_NAT_DNAT, REG_A, 0);
 }
 
 /* In IPv6 we have no gateway of our own: an address of the host does as well. */
@@ -249,7 +334,6 @@ static void all_else(struct nf_rule *r, const struct firewall *f)
 /* ---- tasks in security groups ---- */
 
 static const char *const secured_sets[] = {"secured", "secured6"};
-static const char *const routed_sets[] = {"routed", "routed6"};
 static const char *const identity_maps[] = {"identities", "identities6"};
 
 static void is_secured(struct nf_rule *r, bool v6, bool source)
@@ -278,7 +362,7 @@ static void secured_to_host(struct nf_rule *r, const struct firewall *f, bool v6
 {
 	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
 	is_secured(r, v6, true);
-	nf_verdict(r, NF_DROP);
+	nf_go(r, NFT_GOTO, "refuse_leaving");
 }
 
 /* What is not routed as it is goes out under the host's address. */
@@ -290,6 +374,18 @@ static void secured_to_world(struct nf_rule *r, const struct firewall *f, bool v
 	load_address(r, v6, false, REG_B);
 	nf_not_in_set(r, routed_sets[v6], REG_A);
 	nf_masquerade(r);
+}
+
+static void by_public(struct nf_rule *r, const struct firewall *f)
+{
+	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	is_family(r, false);
+	nf_meta(r, NFT_META_NFPROTO, REG_A);
+	load_address(r, false, false, REG_B);
+	nf_not_in_set(r, routed_sets[0], REG_A);
+	load_address(r, false, true, REG_A);
+	nf_in_map(r, "public_out", REG_A, REG_A);
+	nf_nat(r, false, NFT_NAT_SNAT, REG_A, 0);
 }
 
 static void is_icmp(struct nf_rule *r, bool v6, bool icmp)
@@ -388,20 +484,27 @@ static const struct {
 	void (*build)(struct nf_rule *r, const struct firewall *f);
 	void (*build_family)(struct nf_rule *r, const struct firewall *f, bool v6);
 } rules[] = {
+	{"raw", "from no peer", NULL, strange_vxlan},
+	{"raw", "a task's address, from elsewhere", NULL, strange_source},
 	{"raw", "not from a task", not_ours, NULL},
 	{"raw", "no IPv6 address that it was given", stray_ipv6, NULL},
 	{"raw", "the host's loopback is not theirs", to_loopback, NULL},
 	{"raw", "not the task's own address", wrong_source, NULL},
+	{"prerouting", "public addresses", to_public, NULL},
 	{"prerouting", "host ports", NULL, host_port},
+	{"output", "public addresses", to_public, NULL},
 	{"output", "host ports", NULL, host_port},
 	{"postrouting", "a task to itself by a host port", NULL, hairpin},
 	{"postrouting", "the host's loopback to a task", from_loopback, NULL},
 	{"postrouting", "tasks to the world", NULL, to_world},
+	{"postrouting", "tasks with public addresses to the world", by_public, NULL},
 	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},
 	{"input", "answers", answer, NULL},
 	{"input", "tasks in groups to the host", NULL, secured_to_host},
 	{"forward", "the host was no router before us", NULL, between_quiet},
 	{"forward", "neither from a task nor to one", between_others, NULL},
+	{"forward", "what fits a VXLAN", clamp_vxlan, NULL},
+	{"forward", "what fits WireGuard", clamp_wireguard, NULL},
 	{"forward", "answers", answer, NULL},
 	{"forward", "from a task in groups", NULL, leave_secured},
 	{"forward", "not to a task", to_elsewhere, NULL},
@@ -414,9 +517,10 @@ static const struct {
 	{"identify", "destination", NULL, identify_destination},
 };
 
-#define FAMILY_RULES 11                        /* of the table, with one for each family */
-#define POLICY_RULES (2 * (1 + 2 * 2 * 2 + 1)) /* of define_policy() */
-#define RULE_COUNT   (ARRAY_COUNT(rules) + FAMILY_RULES + POLICY_RULES)
+#define FAMILY_RULES  13                        /* of the table, with one for each family */
+#define POLICY_RULES  (2 * (1 + 2 * 2 * 2 + 1)) /* of define_policy() */
+#define REFUSAL_RULES (2 * 3)                   /* of define_refusal() */
+#define RULE_COUNT    (ARRAY_COUNT(rules) + FAMILY_RULES + POLICY_RULES + REFUSAL_RULES)
 
 static void define_rules(const struct firewall *f, struct batch *b)
 {
@@ -452,6 +556,27 @@ static void define_policy(const struct firewall *f, bool egress_chain, struct ba
 		nf_rule_end(&r);
 	}
 	nf_rule_begin(&r, b, f->name->table, chain, "allowed by no group of the task");
+	nf_go(&r, NFT_GOTO, egress_chain ? "refuse_leaving" : "refuse_entering");
+	nf_rule_end(&r);
+}
+
+/* Dropped, and told to flow logs: up to a limit, then that there were more. */
+static void define_refusal(const struct firewall *f, const char *chain, enum flow_refusal refusal,
+			   struct batch *b)
+{
+	const char told[] = {(char)refusal, '\0'}, untold[] = {FLOW_REFUSED_UNTOLD, '\0'};
+	struct nf_rule r;
+
+	nf_rule_begin(&r, b, f->name->table, chain, "for flow logs");
+	nf_limit(&r, FLOW_REFUSALS_PER_S);
+	nf_log(&r, flow_group(f->name), told, FLOW_PACKET_BYTES);
+	nf_verdict(&r, NF_DROP);
+	nf_rule_end(&r);
+	nf_rule_begin(&r, b, f->name->table, chain, "more than flow logs are told");
+	nf_limit(&r, 1);
+	nf_log(&r, flow_group(f->name), untold, FLOW_PACKET_BYTES);
+	nf_rule_end(&r);
+	nf_rule_begin(&r, b, f->name->table, chain, "refused");
 	nf_verdict(&r, NF_DROP);
 	nf_rule_end(&r);
 }
@@ -470,6 +595,8 @@ void firewall_define(const struct firewall *f, const char *comment, struct batch
 	define_rules(f, b);
 	define_policy(f, true, b);
 	define_policy(f, false, b);
+	define_refusal(f, "refuse_leaving", FLOW_REFUSED_LEAVING, b);
+	define_refusal(f, "refuse_entering", FLOW_REFUSED_ENTERING, b);
 }
 
 /* What the table is known by: the hash of all its requests. */
@@ -571,6 +698,20 @@ static void add_quiet(const struct firewall *f, struct batch *b, const struct nf
 			   forwarding->quiet_count);
 }
 
+static void peer_items(const struct firewall *f, bool v6, struct items *ret)
+{
+	for (size_t i = 0; f->peers && i < f->peers->count; i++) {
+		const struct ip_prefix *a = &f->peers->items[i].addresses[v6];
+		struct item x = {0};
+
+		if (!a->length)
+			continue;
+		memcpy(x.key, a->address, v6 ? 16 : 4);
+		items_add(ret, &x);
+	}
+	items_sort(ret);
+}
+
 int firewall_replace(const struct firewall *f, const struct endpoint *endpoints, size_t count,
 		     const struct host_state *host, struct err *e)
 {
@@ -582,6 +723,13 @@ int firewall_replace(const struct firewall *f, const struct endpoint *endpoints,
 	nf_table_delete(&b, f->name->table);
 	firewall_define(f, comment, &b);
 	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, f->name->table, endpoints, count);
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		auto_items struct items peers = {0};
+
+		peer_items(f, v6, &peers);
+		elements_change(&b, NFT_MSG_NEWSETELEM, f->name->table,
+				v6 ? ELEMENTS_PEERS6 : ELEMENTS_PEERS, peers.items, peers.count);
+	}
 	policy_change(f->policy, &b, f->name->table, true);
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
 		add_quiet(f, &b, &quiet_sets[v6], &host->forwarding[v6]);
@@ -629,13 +777,25 @@ static int compare_set(const struct firewall *f, enum element_set set,
 {
 	auto_items struct items wanted = {0};
 
-	if (set < ELEMENTS_OF_POLICY) {
+	if (set == ELEMENTS_PEERS || set == ELEMENTS_PEERS6) {
+		peer_items(f, set == ELEMENTS_PEERS6, &wanted);
+	} else if (set < ELEMENTS_OF_POLICY) {
 		elements_of(set, endpoints, count, &wanted);
 		items_sort(&wanted);
 	} else {
 		policy_elements(f->policy, set, &wanted);
 	}
 	return elements_compare(f->nl, f->name->table, set, &wanted, b, e);
+}
+
+int firewall_apply_peers(const struct firewall *f, struct err *e)
+{
+	auto_batch struct batch b = BATCH_INIT;
+
+	if (compare_set(f, ELEMENTS_PEERS, NULL, 0, &b, e) < 0 ||
+	    compare_set(f, ELEMENTS_PEERS6, NULL, 0, &b, e) < 0)
+		return -e->code;
+	return netlink_commit(f->nl, &b, 0, e);
 }
 
 /* In one transaction: what a number means, and what it may do, changes at once. */

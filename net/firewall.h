@@ -7,7 +7,9 @@
  *   set hairpin  address . address of each task that has ports
  *   set quiet    links between which nothing was forwarded before us
  *
- *   raw          from G only: not to 127.0.0.0/8, from the right address
+ *   raw          VXLAN of our number: from peers only; addresses of tasks: only from
+ *                where the route to them leads; from G: not to 127.0.0.0/8, from the
+ *                right address
  *   prerouting   to an address of the host: dnat by the map
  *   output       the same for the host's own packets, 127.0.0.1 included, ::1 not
  *   postrouting  hairpin and 127.0.0.0/8 to G: snat to the gateway, in IPv6 to an
@@ -33,6 +35,7 @@
 
 #include "net/name.h"
 #include "net/netlink.h"
+#include "net/peer.h"
 #include "net/policy.h"
 #include "net/state.h"
 
@@ -40,7 +43,8 @@ struct firewall {
 	struct netlink *nl;      /* borrowed */
 	const struct name *name; /* borrowed */
 	struct block block;
-	struct policy *policy; /* borrowed */
+	struct policy *policy;     /* borrowed */
+	const struct peers *peers; /* borrowed; NULL: as if there were none */
 };
 
 /* Is the table there, and as we would make it? */
@@ -53,6 +57,9 @@ int firewall_replace(const struct firewall *f, const struct endpoint *endpoints,
 /* The elements of one endpoint.  Dropping what is not there is fine. */
 int firewall_add(const struct firewall *f, const struct endpoint *ep, struct err *e);
 int firewall_drop(const struct firewall *f, const struct endpoint *ep, struct err *e);
+
+/* Who the peers are now. */
+int firewall_apply_peers(const struct firewall *f, struct err *e);
 
 /* What changed in the policy since it was sent last, in one transaction. */
 int firewall_apply_policy(const struct firewall *f, struct err *e);

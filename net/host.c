@@ -14,6 +14,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "net/peer.h"
 
 #define LOOPBACK_INDEX   1
 #define FORWARDING_FILE  "/proc/sys/net/ipv4/ip_forward"
@@ -157,7 +158,18 @@ static bool has_claim(const struct host *h, const struct picture *p, const struc
 	return false;
 }
 
-static int check_free(const struct picture *p, const struct block *block, struct err *e)
+/* Our own address in a tunnel to other hosts, or a route to them, lies in a block of ours. */
+static bool is_our_peering(const struct host *h, const char *label)
+{
+	char names[2][IFNAMSIZ];
+
+	tunnel_name(h->name, NET_VXLAN, names[0]);
+	tunnel_name(h->name, NET_WIREGUARD, names[1]);
+	return str_eq(label, names[0]) || str_eq(label, names[1]);
+}
+
+static int check_free(const struct host *h, const struct picture *p, const struct block *block,
+		      struct err *e)
 {
 	char ours[BLOCK_TEXT_MAX], theirs[BLOCK_TEXT_MAX];
 
@@ -166,7 +178,7 @@ static int check_free(const struct picture *p, const struct block *block, struct
 		const struct block other = {.base = p->addresses[i].address,
 					    .prefix = p->addresses[i].prefix};
 
-		if (!block_overlaps(block, &other))
+		if (!block_overlaps(block, &other) || is_our_peering(h, p->addresses[i].label))
 			continue;
 		block_format(&other, theirs);
 		return err_set(e, EADDRINUSE, "block %s overlaps the host's address %s (%s)", ours,
@@ -175,6 +187,8 @@ static int check_free(const struct picture *p, const struct block *block, struct
 	for (size_t i = 0; i < p->route_count; i++) {
 		const struct route_info *r = &p->routes[i];
 
+		if (r->protocol == PEER_ROUTE_PROTOCOL && r->metric == h->name->group)
+			continue;
 		if (r->table == RT_TABLE_LOCAL || r->to.prefix < ROUTE_PREFIX_MIN ||
 		    !block_overlaps(block, &r->to))
 			continue;
@@ -185,7 +199,7 @@ static int check_free(const struct picture *p, const struct block *block, struct
 	return 0;
 }
 
-static void add_gateway(const struct host *h, struct batch *b, unsigned type, uint32_t gateway)
+static void add_address(struct batch *b, unsigned type, uint32_t gateway, const char *label)
 {
 	const struct ifaddrmsg address = {.ifa_family = AF_INET,
 					  .ifa_prefixlen = 32,
@@ -195,10 +209,15 @@ static void add_gateway(const struct host *h, struct batch *b, unsigned type, ui
 	char text[BLOCK_TEXT_MAX];
 
 	address_format(gateway, text, sizeof(text));
-	batch_add(b, type, flags, &address, sizeof(address), "gateway %s on lo", text);
+	batch_add(b, type, flags, &address, sizeof(address), "address %s on lo", text);
 	batch_u32(b, IFA_LOCAL, htonl(gateway));
 	batch_u32(b, IFA_ADDRESS, htonl(gateway));
-	batch_text(b, IFA_LABEL, h->name->label);
+	batch_text(b, IFA_LABEL, label);
+}
+
+static void add_gateway(const struct host *h, struct batch *b, unsigned type, uint32_t gateway)
+{
+	add_address(b, type, gateway, h->name->label);
 }
 
 static void add_unreachable(struct batch *b, unsigned type, const struct block *block)
@@ -223,7 +242,7 @@ static int claim(const struct host *h, const struct picture *p, const struct blo
 	auto_batch struct batch b = BATCH_INIT;
 
 	if (!has_claim(h, p, block)) {
-		if (check_free(p, block, e) < 0)
+		if (check_free(h, p, block, e) < 0)
 			return -e->code;
 		/* Here one of two Berths wins; the other gets EEXIST. */
 		add_gateway(h, &b, RTM_NEWADDR, block_gateway(block));
@@ -300,6 +319,37 @@ int host_release(const struct host *h, const struct block *keep, size_t count, s
 		add_gateway(h, &b, RTM_DELADDR, gateway);
 	}
 	return netlink_commit(h->nl, &b, ESRCH, e);
+}
+
+static bool is_among(const uint32_t *addresses, size_t count, uint32_t address)
+{
+	for (size_t i = 0; i < count; i++)
+		if (addresses[i] == address)
+			return true;
+	return false;
+}
+
+int host_set_public(const struct host *h, const uint32_t *addresses, size_t count, struct err *e)
+{
+	auto_free bool *there = xcalloc(count + 1, sizeof(*there));
+	auto_picture struct picture p = {0};
+	auto_batch struct batch b = BATCH_INIT;
+
+	if (take_picture(h, &p, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < p.address_count; i++) {
+		const struct address_info *a = &p.addresses[i];
+
+		for (size_t n = 0; n < count; n++)
+			there[n] |= addresses[n] == a->address; /* under whatever label */
+		if (a->index == LOOPBACK_INDEX && str_eq(a->label, h->name->public_label) &&
+		    !is_among(addresses, count, a->address))
+			add_address(&b, RTM_DELADDR, a->address, h->name->public_label);
+	}
+	for (size_t n = 0; n < count; n++)
+		if (!there[n])
+			add_address(&b, RTM_NEWADDR, addresses[n], h->name->public_label);
+	return netlink_commit(h->nl, &b, 0, e);
 }
 
 /* ---- settings ---- */

@@ -41,6 +41,12 @@ int host_release(const struct host *h, const struct block *keep, size_t count, s
 /* Is an address of IPv6 on some link that can be reached from elsewhere? */
 bool host_has_ipv6(void);
 
+/*
+ * Make the addresses that tasks have towards the world, and no others of that
+ * kind, the host's: it answers for them wherever they are asked for.
+ */
+int host_set_public(const struct host *h, const uint32_t *addresses, size_t count, struct err *e);
+
 int host_forwarding(bool v6, bool *ret, struct err *e);
 int host_set_forwarding(bool v6, bool on, struct err *e);
 

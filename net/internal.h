@@ -8,6 +8,7 @@
 #include "net/host.h"
 #include "net/ipam.h"
 #include "net/netns.h"
+#include "net/peer.h"
 #include "net/port.h"
 #include "net/state.h"
 
@@ -24,9 +25,10 @@ struct net {
 	struct policy policy;
 	struct endpoint *endpoints;
 	size_t endpoint_count, endpoint_capacity;
-	uint32_t mtu;
-	bool has_ipv6;        /* the kernel */
-	bool bridge_has_ipv6; /* the host: tasks in mode bridge get addresses of it */
+	struct peers peers;
+	uint32_t uplink_mtu, mtu; /* of the host's way out; of tasks that are made from now on */
+	bool has_ipv6;            /* the kernel */
+	bool bridge_has_ipv6;     /* the host: tasks in mode bridge get addresses of it */
 };
 
 /* The parts, as their files want them. */
@@ -44,6 +46,9 @@ struct endpoint *net_endpoint(struct net *net, const char *id);
 int net_settle_host(struct net *net, struct err *e);
 /* Make the host a router of a family, but not between links that were there before. */
 int net_forward(struct net *net, bool v6, struct err *e);
+
+/* The public addresses of all endpoints, and of one more (NULL: of none), are the host's. */
+int net_settle_public(struct net *net, const struct endpoint *more, struct err *e);
 
 /* Take an endpoint down and forget it; the struct is no longer valid on success. */
 int net_take_down(struct net *net, struct endpoint *ep, struct err *e);

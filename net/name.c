@@ -46,6 +46,7 @@ int name_derive(const char *text, struct name *ret, struct err *e)
 	(void)snprintf(ret->table, sizeof(ret->table), "%s", text);
 	(void)snprintf(ret->prefix, sizeof(ret->prefix), "brt%.6s-", digits);
 	(void)snprintf(ret->label, sizeof(ret->label), "lo:brt%.6s", digits);
+	(void)snprintf(ret->public_label, sizeof(ret->public_label), "lo:brt%.6sp", digits);
 	return 0;
 }
 

@@ -7,7 +7,7 @@
  *                    berth        berth-1a2b3c
  *   table            berth        berth-1a2b3c
  *   links            brt-0007     brt1a2b3c-0007    hexadecimal: the host part of the address
- *   label on lo      lo:brt       lo:brt1a2b3c
+ *   label on lo      lo:brt       lo:brt1a2b3c      and lo:brtp, lo:brt1a2b3cp
  *   interface group  0x42000000   0x431a2b3c
  */
 #pragma once
@@ -21,9 +21,10 @@
 
 struct name {
 	char table[16];
-	char prefix[IFNAMSIZ]; /* of links: "brt-" */
-	char label[IFNAMSIZ];  /* of the gateway's address */
-	uint32_t tag;          /* the six digits; 0 for "berth" */
+	char prefix[IFNAMSIZ];       /* of links: "brt-" */
+	char label[IFNAMSIZ];        /* of the gateway's address */
+	char public_label[IFNAMSIZ]; /* of tasks' public addresses */
+	uint32_t tag;                /* the six digits; 0 for "berth" */
 	uint32_t group;
 };
 

@@ -40,7 +40,8 @@ struct firewall net_firewall(struct net *net)
 	return (struct firewall){.nl = &net->netfilter,
 				 .name = &net->name,
 				 .block = net->host.block,
-				 .policy = &net->policy};
+				 .policy = &net->policy,
+				 .peers = &net->peers};
 }
 
 struct link net_link(const struct net *net, const struct endpoint *ep)
@@ -152,6 +153,13 @@ static int check_addresses(const struct net *net, const struct net_request *requ
 				return err_set(e, EADDRINUSE, "address %s is that of %s", text,
 					       net->endpoints[i].id);
 	}
+	if (request->public_address.length &&
+	    (!is_address(&request->public_address, false) || !a[0].length))
+		return err_set(e, EINVAL, "a public address without one of IPv4 behind it");
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		if (same_address(&net->endpoints[i].public_address, &request->public_address))
+			return err_set(e, EADDRINUSE, "the public address is that of %s",
+				       net->endpoints[i].id);
 	if (a[1].length && !net->has_ipv6)
 		return err_set(e, EAFNOSUPPORT, "this kernel has no IPv6, for address %s", text);
 	return 0;
@@ -305,7 +313,7 @@ static int secure(struct net *net, const struct endpoint *ep, struct err *e)
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
 		if (ep->own[v6].length)
 			policy_add_local(&net->policy, &ep->own[v6]);
-	if (firewall_add(&firewall, ep, e) < 0)
+	if (net_settle_public(net, ep, e) < 0 || firewall_add(&firewall, ep, e) < 0)
 		return -e->code;
 	return net->policy.told ? firewall_apply_policy(&firewall, e) : 0;
 }
@@ -415,6 +423,7 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 	if (request->mode == NET_AWSVPC) {
 		memcpy(ep.own, request->addresses, sizeof(ep.own));
 		memcpy(ep.vpc, request->vpc, sizeof(ep.vpc));
+		ep.public_address = request->public_address;
 	}
 	for (int i = 0; r == -EEXIST && i < ADDRESS_TRIES_MAX; i++)
 		r = attach_once(net, &ep, &out.netns_fd, e);

@@ -36,6 +36,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/ip.h"
+#include "net/flows.h"
+#include "net/peers.h"
 
 struct net;
 
@@ -45,7 +47,6 @@ struct net;
 #define NET_ADDRESS_MAX  IP_TEXT_MAX /* bytes of an address as text, with its NUL */
 #define NET_LINK_MAX     16
 #define NET_GROUP_ID_MAX 31 /* characters of the id of a security group, without spaces */
-#define NET_FAMILIES     2
 
 enum {
 	NET_ABSENT = 1,   /* there is no such endpoint */
@@ -81,6 +82,14 @@ struct net_options {
 	const char *bridge_cidr;
 	/* Range of dynamic host ports; both 0: net.ipv4.ip_local_port_range. */
 	uint16_t port_first, port_last;
+
+	enum net_transport transport;
+	uint32_t vxlan_id;                   /* the same on all hosts; 0: 4226 */
+	uint16_t vxlan_port, wireguard_port; /* 0: 4789, 51820 */
+	/* By which the others know this host; NULL: as its routes say. */
+	const char *node_address;
+	/* Among its tasks' addresses, to talk to others' tasks over a tunnel; NULL: it does not. */
+	const char *self[NET_FAMILIES];
 };
 
 /*
@@ -119,6 +128,11 @@ struct net_request {
 	 * to elsewhere it goes under the host's.
 	 */
 	struct ip_prefix addresses[NET_FAMILIES], vpc[NET_FAMILIES];
+	/*
+	 * NET_AWSVPC only: an IPv4 address that is led to this host and stands for
+	 * the task towards the world; length 0: none.
+	 */
+	struct ip_prefix public_address;
 };
 
 /*
@@ -178,6 +192,13 @@ int net_detach(struct net *net, const char *id, struct err *e);
 
 /* 0, or NET_ABSENT.  *ret holds no descriptors. */
 int net_find(struct net *net, const char *id, struct net_endpoint *ret, struct err *e);
+
+/* What a task has received and sent on its link; 0, or NET_ABSENT. */
+struct net_counters {
+	uint64_t rx_bytes, rx_packets, rx_dropped;
+	uint64_t tx_bytes, tx_packets, tx_dropped;
+};
+int net_counters(struct net *net, const char *id, struct net_counters *ret, struct err *e);
 
 /*
  * Hold the ports of an endpoint anew, because who held them has died.  0 or

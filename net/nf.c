@@ -323,6 +323,53 @@ static void verdict(struct nf_rule *r, uint32_t code, const char *chain)
 	expression_end(r, x);
 }
 
+#define TCP_OPTION_SEGMENT 2 /* RFC 9293: its kind; its value is two bytes behind two */
+
+void nf_clamp_segments(struct nf_rule *r, uint32_t reg)
+{
+	const struct number route[] = {{NFTA_RT_DREG, reg}, {NFTA_RT_KEY, NFT_RT_TCPMSS}};
+	struct expression x;
+
+	expression(r, "rt", route, ARRAY_COUNT(route));
+	x = expression_begin(r, "exthdr");
+	batch_be32(r->batch, NFTA_EXTHDR_SREG, reg);
+	batch_u8(r->batch, NFTA_EXTHDR_TYPE, TCP_OPTION_SEGMENT);
+	batch_be32(r->batch, NFTA_EXTHDR_OFFSET, 2);
+	batch_be32(r->batch, NFTA_EXTHDR_LEN, 2);
+	batch_be32(r->batch, NFTA_EXTHDR_OP, NFT_EXTHDR_OP_TCPOPT);
+	expression_end(r, x);
+}
+
+static void put_be64(struct batch *b, int type, uint64_t value)
+{
+	const uint64_t bits = htobe64(value);
+
+	batch_put(b, type, &bits, sizeof(bits));
+}
+
+void nf_limit(struct nf_rule *r, uint64_t per_s)
+{
+	struct expression x = expression_begin(r, "limit");
+
+	put_be64(r->batch, NFTA_LIMIT_RATE, per_s);
+	put_be64(r->batch, NFTA_LIMIT_UNIT, 1);
+	batch_be32(r->batch, NFTA_LIMIT_BURST, (uint32_t)per_s);
+	batch_be32(r->batch, NFTA_LIMIT_TYPE, NFT_LIMIT_PKTS);
+	batch_be32(r->batch, NFTA_LIMIT_FLAGS, 0);
+	expression_end(r, x);
+}
+
+void nf_log(struct nf_rule *r, uint16_t group, const char *prefix, uint32_t bytes)
+{
+	const uint16_t bits = htons(group);
+	struct expression x = expression_begin(r, "log");
+
+	batch_put(r->batch, NFTA_LOG_GROUP, &bits, sizeof(bits));
+	batch_text(r->batch, NFTA_LOG_PREFIX, prefix);
+	batch_be32(r->batch, NFTA_LOG_SNAPLEN, bytes);
+	expression_end(r, x);
+}
+
 void nf_verdict(struct nf_rule *r, uint32_t code)
 {
 	verdict(r, code, NULL);

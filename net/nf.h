@@ -103,6 +103,12 @@ void nf_not_in_set(struct nf_rule *r, const char *set, uint32_t reg);
 /* Is the key in the map?  Its data go to 'data_reg'. */
 void nf_in_map(struct nf_rule *r, const char *map, uint32_t reg, uint32_t data_reg);
 void nf_verdict(struct nf_rule *r, uint32_t verdict);
+/* Segments of TCP fit the route that the packet takes; for a first one, in chain forward. */
+void nf_clamp_segments(struct nf_rule *r, uint32_t reg);
+/* At most so many packets a second. */
+void nf_limit(struct nf_rule *r, uint64_t per_s);
+/* Hand the packet's first bytes to a group of NFLOG, if somebody listens there. */
+void nf_log(struct nf_rule *r, uint16_t group, const char *prefix, uint32_t bytes);
 /* Go on in another chain and come back (NFT_JUMP), or not (NFT_GOTO). */
 void nf_go(struct nf_rule *r, uint32_t how, const char *chain);
 /* Rewrite the source, or the destination and its port (port_reg 0: not). */

@@ -14,9 +14,14 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "net/coexist.h"
+#include "net/flow.h"
 #include "net/internal.h"
 #include "net/watch.h"
 
+#define VXLAN_ID        4226
+#define VXLAN_ID_MAX    0xffffff
+#define VXLAN_PORT      4789
+#define WIREGUARD_PORT  51820
 #define IPV6_FILE       "/proc/net/if_inet6"
 #define LINKS_PER_BATCH 64
 /* The groups of all Berths begin with these seven bits: 0x42, 0x43. */
@@ -199,11 +204,32 @@ static void secure_again(struct net *net)
 				policy_add_local(&net->policy, &net->endpoints[i].own[v6]);
 }
 
+static int read_peer_options(const struct net_options *o, struct peers *ret, struct err *e)
+{
+	ret->transport = o->transport;
+	ret->vxlan_id = o->vxlan_id ? o->vxlan_id : VXLAN_ID;
+	ret->vxlan_port = o->vxlan_port ? o->vxlan_port : VXLAN_PORT;
+	ret->wireguard_port = o->wireguard_port ? o->wireguard_port : WIREGUARD_PORT;
+	if (ret->vxlan_id > VXLAN_ID_MAX)
+		return err_set(e, EINVAL, "number of the VXLAN %u is over %d", ret->vxlan_id,
+			       VXLAN_ID_MAX);
+	if (o->node_address && !ip_address_parse(o->node_address, &ret->node))
+		return err_set(e, EINVAL, "address of this host '%.60s'", o->node_address);
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		if (o->self[v6] &&
+		    (!ip_address_parse(o->self[v6], &ret->self[v6]) || ret->self[v6].v6 != v6))
+			return err_set(e, EINVAL, "address of this host '%.60s'", o->self[v6]);
+	return 0;
+}
+
 static int open_net(struct net *net, const struct net_options *options, struct err *e)
 {
 	const struct host host = net_host(net);
 	struct block wanted;
+	struct err unreachable;
 
+	if (read_peer_options(options, &net->peers, e) < 0)
+		return -e->code;
 	if (options->bridge_cidr && block_parse(options->bridge_cidr, &wanted, e) < 0)
 		return -e->code;
 	if (open_parts(net, options, e) < 0 ||
@@ -213,9 +239,13 @@ static int open_net(struct net *net, const struct net_options *options, struct e
 	secure_again(net);
 	net->has_ipv6 = access(IPV6_FILE, F_OK) == 0;
 	net->bridge_has_ipv6 = net->has_ipv6 && host_has_ipv6();
-	if (fill_resting(net, e) < 0 || net_settle_host(net, e) < 0)
+	if (fill_resting(net, e) < 0 || peers_load(net, e) < 0 || net_settle_host(net, e) < 0 ||
+	    host_uplink_mtu(&host, &net->uplink_mtu, e) < 0)
 		return -e->code;
-	return host_uplink_mtu(&host, &net->mtu, e);
+	net->mtu = net->uplink_mtu;
+	if (net->peers.transport == NET_WIREGUARD && wireguard_key(net, e) < 0)
+		return -e->code;
+	return peers_settle(net, &unreachable, e); /* each sweep tries again */
 }
 
 int net_open(const struct net_options *options, struct net **ret, struct err *e)
@@ -243,6 +273,7 @@ void net_close(struct net *net)
 	netns_pool_free(net->namespaces);
 	policy_done(&net->policy);
 	conntrack_done(&net->conntrack);
+	peers_done(&net->peers);
 	netlink_close(&net->route);
 	netlink_close(&net->netfilter);
 	close_fd(&net->watch_fd);
@@ -373,13 +404,30 @@ static int settle_blocks(struct net *net, struct err *e)
 	return host_release(&host, blocks, count, e);
 }
 
+int net_settle_public(struct net *net, const struct endpoint *more, struct err *e)
+{
+	const struct host host = net_host(net);
+	auto_free uint32_t *addresses = xcalloc(net->endpoint_count + 1, sizeof(*addresses));
+	size_t count = 0;
+
+	if (more && !more->public_address.length)
+		return 0;
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		if (net->endpoints[i].public_address.length)
+			addresses[count++] = ip_v4(&net->endpoints[i].public_address);
+	if (more)
+		addresses[count++] = ip_v4(&more->public_address);
+	return host_set_public(&host, addresses, count, e);
+}
+
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e)
 {
 	net->bridge_has_ipv6 = net->has_ipv6 && host_has_ipv6();
 	if (take_down_dead(net, live_ids, count, e) < 0 || settle_blocks(net, e) < 0 ||
-	    net_settle_host(net, e) < 0 || sweep_links(net, e) < 0)
+	    net_settle_public(net, NULL, e) < 0 || net_settle_host(net, e) < 0 ||
+	    sweep_links(net, e) < 0)
 		return -e->code;
-	return 0;
+	return peers_settle_all(net, e);
 }
 
 /* ---- destroy ---- */
@@ -431,8 +479,9 @@ int net_destroy(struct net *net, struct err *e)
 		conntrack_forget_endpoint(&net->conntrack, &net->endpoints[i]);
 	if (coexist_leave(&net->netfilter, &net->name, e) < 0 ||
 	    firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
+	    peers_destroy(net, e) < 0 || host_set_public(&host, NULL, 0, e) < 0 ||
 	    host_release(&host, NULL, 0, e) < 0 || restore_forwarding(net, false, e) < 0 ||
-	    restore_forwarding(net, true, e) < 0)
+	    restore_forwarding(net, true, e) < 0 || flow_restore_settings(net, e) < 0)
 		return err_wrap(e, "remove networks of %s", net->name.table);
 	return state_clear(&net->state, e);
 }

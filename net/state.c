@@ -44,7 +44,7 @@ static const struct js_field port_fields[] = {
 static const struct js_shape port_shape = JS_SHAPE("Port", struct port_text, port_fields);
 
 struct endpoint_text {
-	char *mode, *address;
+	char *mode, *address, *public_address;
 	struct js_strings own, vpc; /* of each family at most one */
 	struct js_list ports;
 };
@@ -52,6 +52,7 @@ struct endpoint_text {
 static const struct js_field endpoint_fields[] = {
 	{"mode", JS_STRING, offsetof(struct endpoint_text, mode), JS_REQUIRED, NULL},
 	{"address", JS_STRING, offsetof(struct endpoint_text, address), 0, NULL},
+	{"public", JS_STRING, offsetof(struct endpoint_text, public_address), 0, NULL},
 	{"own", JS_STRINGS, offsetof(struct endpoint_text, own), 0, NULL},
 	{"vpc", JS_STRINGS, offsetof(struct endpoint_text, vpc), 0, NULL},
 	{"ports", JS_OBJECTS, offsetof(struct endpoint_text, ports), 0, &port_shape},
@@ -135,7 +136,7 @@ char *endpoint_encode(const struct endpoint *ep)
 {
 	auto_arena struct arena a = {0};
 	struct port_text *ports = arena_alloc(&a, (ep->port_count + 1) * sizeof(*ports));
-	char address[NET_ADDRESS_MAX] = "";
+	char address[NET_ADDRESS_MAX] = "", public_address[IP_TEXT_MAX];
 	struct endpoint_text text = {.mode = arena_strdup(&a, mode_names[ep->mode]),
 				     .own = prefixes_encode(ep->own, &a),
 				     .vpc = prefixes_encode(ep->vpc, &a),
@@ -144,6 +145,10 @@ char *endpoint_encode(const struct endpoint *ep)
 	if (ep->address) {
 		address_format(ep->address, address, sizeof(address));
 		text.address = address;
+	}
+	if (ep->public_address.length) {
+		ip_address_format(&ep->public_address, public_address);
+		text.public_address = public_address;
 	}
 	for (size_t i = 0; i < ep->port_count; i++)
 		ports[i] = (struct port_text){
@@ -195,6 +200,9 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 			       t.address ? t.address : "");
 	if (prefixes_decode(&t.own, ep.own, e) < 0 || prefixes_decode(&t.vpc, ep.vpc, e) < 0)
 		return -e->code;
+	if (t.public_address &&
+	    (!ip_address_parse(t.public_address, &ep.public_address) || ep.public_address.v6))
+		return err_set(e, EINVAL, "public address '%.60s'", t.public_address);
 	if (mode == NET_AWSVPC ? !ep.own[0].length && !ep.own[1].length
 			       : ep.own[0].length || (ep.own[1].length && mode != NET_BRIDGE))
 		return err_set(e, EINVAL, "mode %s with %zu addresses of its own", t.mode,
@@ -438,7 +446,10 @@ void state_forget_resting(const struct state *s, uint32_t address)
 int state_clear(const struct state *s, struct err *e)
 {
 	if (fs_remove_tree(s->dir_fd, "endpoints", e) < 0 ||
-	    fs_remove_tree(s->dir_fd, "resting", e) < 0 || fs_remove_tree(s->dir_fd, "host", e) < 0)
+	    fs_remove_tree(s->dir_fd, "resting", e) < 0 ||
+	    fs_remove_tree(s->dir_fd, "peers", e) < 0 ||
+	    fs_remove_tree(s->dir_fd, "wireguard.key", e) < 0 ||
+	    fs_remove_tree(s->dir_fd, "host", e) < 0)
 		return -e->code;
 	return 0;
 }

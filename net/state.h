@@ -30,7 +30,7 @@ struct endpoint {
 	 * is nobody's then, and only gives the link its name and its index.
 	 * NET_BRIDGE: of IPv6 what eth0 has, too.
 	 */
-	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES];
+	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES], public_address;
 	struct net_port *ports;
 	size_t port_count;
 	bool lost; /* not in the file */

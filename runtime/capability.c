@@ -32,42 +32,44 @@ bool capability_find(const char *name, unsigned *ret)
 	return true;
 }
 
-static int to_bits(const struct js_strings *names, const char *set, uint64_t *ret, struct err *e)
+/* The sets of a config, by name. */
+struct named_set {
+	const struct js_strings *names;
+	uint64_t *bits;
+};
+#define SET_COUNT 5
+
+static void name_sets(const struct config_capabilities *c, struct capability_sets *s,
+		      struct named_set rows[SET_COUNT])
+{
+	rows[0] = (struct named_set){&c->bounding, &s->bounding};
+	rows[1] = (struct named_set){&c->effective, &s->effective};
+	rows[2] = (struct named_set){&c->inheritable, &s->inheritable};
+	rows[3] = (struct named_set){&c->permitted, &s->permitted};
+	rows[4] = (struct named_set){&c->ambient, &s->ambient};
+}
+
+static uint64_t to_bits(const struct js_strings *names)
 {
 	uint64_t bits = 0;
 	unsigned n;
 
-	for (size_t i = 0; i < names->count; i++) {
-		if (!capability_find(names->items[i], &n))
-			return err_set(e, EINVAL, "process.capabilities.%s[%zu]: '%s' is unknown",
-				       set, i, names->items[i]);
-		bits |= 1ull << n;
-	}
-	*ret = bits;
-	return 0;
+	for (size_t i = 0; i < names->count; i++)
+		if (capability_find(names->items[i], &n))
+			bits |= 1ull << n;
+	return bits;
 }
 
 int capability_sets_of(const struct config_capabilities *c, struct capability_sets *ret,
 		       struct err *e)
 {
 	struct capability_sets sets = {0};
+	struct named_set rows[SET_COUNT];
 
 	if (c) {
-		const struct {
-			const char *name;
-			const struct js_strings *from;
-			uint64_t *to;
-		} rows[] = {
-			{"bounding", &c->bounding, &sets.bounding},
-			{"effective", &c->effective, &sets.effective},
-			{"inheritable", &c->inheritable, &sets.inheritable},
-			{"permitted", &c->permitted, &sets.permitted},
-			{"ambient", &c->ambient, &sets.ambient},
-		};
-
-		for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
-			if (to_bits(rows[i].from, rows[i].name, rows[i].to, e) < 0)
-				return -e->code;
+		name_sets(c, &sets, rows);
+		for (size_t i = 0; i < SET_COUNT; i++)
+			*rows[i].bits = to_bits(rows[i].names);
 	}
 	if (sets.effective & ~sets.permitted)
 		return err_set(e, EINVAL, "process.capabilities: effective is more than permitted");
@@ -94,6 +96,65 @@ static void describe(uint64_t bits, char *out, size_t size)
 		len += (size_t)snprintf(out + len, size - len, "%s%s", len ? ", " : "", name);
 		(void)cap_free(name);
 	}
+}
+
+/* What the kernel knows, and what of it we could give to a child. */
+static void look_at_own(uint64_t *ret_known, uint64_t *ret_bounding, uint64_t *ret_permitted)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct now[2] = {{0}};
+
+	*ret_known = *ret_bounding = 0;
+	for (int i = 0; i < CAPABILITY_COUNT; i++) {
+		int held = prctl(PR_CAPBSET_READ, i, 0, 0, 0);
+
+		if (held < 0)
+			break; /* the kernel's last one is behind us */
+		*ret_known |= 1ull << i;
+		*ret_bounding |= (uint64_t)held << i;
+	}
+	(void)capget(&header, now);
+	*ret_permitted = (uint64_t)now[1].permitted << 32 | now[0].permitted;
+}
+
+static const char *first_unknown(const struct named_set rows[SET_COUNT])
+{
+	for (size_t i = 0; i < SET_COUNT; i++)
+		for (size_t k = 0; k < rows[i].names->count; k++)
+			if (!capability_find(rows[i].names->items[k], &(unsigned){0}))
+				return rows[i].names->items[k];
+	return NULL;
+}
+
+bool capability_grant(const struct config_capabilities *c, bool all_held,
+		      struct capability_sets *sets, struct err *ret_doubt)
+{
+	uint64_t known, bounding, permitted, missing = 0;
+	struct named_set rows[SET_COUNT];
+	const char *unknown;
+	char names[256];
+
+	if (!c)
+		return false;
+	look_at_own(&known, &bounding, &permitted);
+	if (all_held)
+		bounding = permitted = known;
+	name_sets(c, sets, rows);
+	for (size_t i = 0; i < SET_COUNT; i++) {
+		uint64_t have = rows[i].bits == &sets->bounding ? bounding : permitted;
+
+		missing |= *rows[i].bits & ~have;
+		*rows[i].bits &= have;
+	}
+	unknown = first_unknown(rows);
+	describe(missing, names, sizeof(names));
+	if (unknown)
+		(void)err_set(ret_doubt, EINVAL, "process.capabilities: '%.64s' is unknown",
+			      unknown);
+	else if (missing)
+		(void)err_set(ret_doubt, EPERM,
+			      "capabilities that the runtime itself does not have: %s", names);
+	return unknown || missing;
 }
 
 int capability_bound(const struct capability_sets *want, struct err *e)

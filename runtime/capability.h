@@ -19,9 +19,18 @@ struct capability_sets {
 	uint64_t bounding, effective, inheritable, permitted, ambient;
 };
 
-/* NULL: no capabilities.  Names the first that is unknown. */
+/* NULL: no capabilities.  Names that no capability has are left out: capability_grant() tells. */
 int capability_sets_of(const struct config_capabilities *c, struct capability_sets *ret,
 		       struct err *e);
+
+/*
+ * The spec's way with what cannot be given: warn, and do without.  Leaves in the
+ * sets what this kernel has and, without a user namespace of the container's own
+ * ('all_held': its root has everything), we have ourselves.  Returns true when
+ * something of 'c' is not given, with *ret_doubt to name it.
+ */
+bool capability_grant(const struct config_capabilities *c, bool all_held,
+		      struct capability_sets *sets, struct err *ret_doubt);
 
 /*
  * Giving up goes in three steps, because a filter that is loaded without

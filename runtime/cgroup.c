@@ -101,16 +101,20 @@ int cgroup_open(struct cgroup *c, struct err *e)
 	return 0;
 }
 
-int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
+int cgroup_name_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
 			 struct err *e)
 {
 	if (!path[0]) {
 		*c = (struct cgroup){.host = host};
 		return 0;
 	}
-	if (cgroup_host_open(host, e) < 0 || cgroup_init(c, host, path, e) < 0)
-		return -e->code;
-	return cgroup_open(c, e);
+	return cgroup_host_open(host, e) < 0 ? -e->code : cgroup_init(c, host, path, e);
+}
+
+int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,
+			 struct err *e)
+{
+	return cgroup_name_recorded(host, c, path, e) < 0 ? -e->code : cgroup_open(c, e);
 }
 
 static bool has_any(const char *controllers, const char *wanted, size_t wanted_len)
@@ -284,59 +288,96 @@ static void enable_controllers(int fd, const char *extra)
 	}
 }
 
-static int fill_cpuset(int parent_fd, int fd, const char *file, struct err *e)
+/* Does this tree have any that is wanted?  The v2 one beside v1 hierarchies usually has none. */
+static bool gives_controllers(const struct cgroup_hierarchy *h, const char *extra)
+{
+	for (size_t i = 0; h->v2 && i < ARRAY_COUNT(wanted_controllers); i++)
+		if (has_any(h->controllers, wanted_controllers[i], strlen(wanted_controllers[i])))
+			return true;
+	return h->v2 && *extra;
+}
+
+/* What the one above has; 1: that has none itself. */
+static int fill_cpuset(int fd, const char *file, const char *file_above, struct err *e)
 {
 	char value[1024];
 
 	if (!cgroup_read_line(fd, file, value, sizeof(value)) || value[0])
 		return 0;
-	if (!cgroup_read_line(parent_fd, file, value, sizeof(value)))
+	if (!cgroup_read_line(fd, file_above, value, sizeof(value)))
 		return 0;
-	return fs_write_at(fd, file, value, e);
+	return value[0] ? fs_write_at(fd, file, value, e) : 1;
 }
 
-/* One component below 'parent_fd'; returns its descriptor. */
-static int make_level(const struct cgroup_hierarchy *h, int parent_fd, const char *name,
-		      const char *extra, struct err *e)
+/* One that was just made, ready for processes; 1: the one above is not. */
+static int open_made(const struct cgroup_hierarchy *h, int dir_fd, const char *path, int *ret_fd,
+		     struct err *e)
 {
-	auto_close int fd = -1;
+	auto_close int fd = cgroup_open_dir(dir_fd, path);
+	int r = 0;
 
-	if (h->v2)
+	if (fd < 0) {
+		errno = -fd;
+		return err_sys(e, "open cgroup %s in hierarchy %s", path, h->name);
+	}
+	if (!h->v2 && strstr(h->controllers, "cpuset")) {
+		r = fill_cpuset(fd, "cpuset.cpus", "../cpuset.cpus", e);
+		if (r == 0)
+			r = fill_cpuset(fd, "cpuset.mems", "../cpuset.mems", e);
+	}
+	if (r == 0)
+		*ret_fd = take_fd(fd);
+	return r;
+}
+
+/* One component below 'parent_fd'. */
+static int make_level(const struct cgroup_hierarchy *h, int parent_fd, const char *name,
+		      const char *extra, int *ret_fd, struct err *e)
+{
+	int r;
+
+	if (gives_controllers(h, extra))
 		enable_controllers(parent_fd, extra);
 	if (mkdirat(parent_fd, name, 0755) < 0 && errno != EEXIST)
 		return err_sys(e, "make cgroup %s in hierarchy %s", name, h->name);
-	fd = cgroup_open_dir(parent_fd, name);
-	if (fd < 0) {
-		errno = -fd;
-		return err_sys(e, "open cgroup %s in hierarchy %s", name, h->name);
-	}
-	if (!h->v2 && strstr(h->controllers, "cpuset") &&
-	    (fill_cpuset(parent_fd, fd, "cpuset.cpus", e) < 0 ||
-	     fill_cpuset(parent_fd, fd, "cpuset.mems", e) < 0))
-		return -e->code;
-	return take_fd(fd);
+	r = open_made(h, parent_fd, name, ret_fd, e);
+	return r > 0 ? err_set(e, ENOSPC,
+			       "cgroup %s in hierarchy %s: there are no cpus or memory nodes above",
+			       name, h->name)
+		     : r;
 }
 
-static int make_path(const struct cgroup_hierarchy *h, const char *path, const char *extra,
-		     int *ret_fd, struct err *e)
+static int make_levels(const struct cgroup_hierarchy *h, const char *path, const char *extra,
+		       int *ret_fd, struct err *e)
 {
 	auto_close int fd = -1;
 	char name[NAME_MAX + 1];
 
 	while (*path) {
 		size_t len = strcspn(++path, "/");
-		int next;
+		int next = -1;
 
 		(void)snprintf(name, sizeof(name), "%.*s", (int)len, path);
-		next = make_level(h, fd < 0 ? h->fd : fd, name, extra, e);
-		if (next < 0)
-			return next;
+		if (make_level(h, fd < 0 ? h->fd : fd, name, extra, &next, e) < 0)
+			return -e->code;
 		close_fd(&fd);
 		fd = next;
 		path += len;
 	}
 	*ret_fd = take_fd(fd);
 	return 0;
+}
+
+/* Nearly always those above are there, with nothing to be done in them. */
+static int make_path(const struct cgroup_hierarchy *h, const char *path, const char *extra,
+		     int *ret_fd, struct err *e)
+{
+	int r = 1;
+
+	if (!gives_controllers(h, extra) &&
+	    (mkdirat(h->fd, path + 1, 0755) == 0 || errno == EEXIST))
+		r = open_made(h, h->fd, path + 1, ret_fd, e);
+	return r > 0 ? make_levels(h, path, extra, ret_fd, e) : r;
 }
 
 int cgroup_make(struct cgroup *c, struct err *e)
@@ -422,8 +463,28 @@ static void remove_above(const struct cgroup *c, int root_fd)
 	}
 }
 
+/* The usual case: nothing is left in it, so it need not be opened. */
+static bool remove_empty(struct cgroup *c)
+{
+	bool gone = true;
+
+	for (size_t i = 0; i < c->host->count; i++) {
+		int root_fd = c->host->items[i].fd;
+
+		if (unlinkat(root_fd, c->path + 1, AT_REMOVEDIR) == 0 || errno == ENOENT)
+			remove_above(c, root_fd); /* its maker may have died there */
+		else
+			gone = false;
+	}
+	return gone;
+}
+
 int cgroup_remove(struct cgroup *c, struct err *e)
 {
+	if (remove_empty(c))
+		return 0;
+	if (cgroup_open(c, e) < 0)
+		return -e->code;
 	if (cgroup_kill(c, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < c->host->count; i++) {

@@ -57,7 +57,11 @@ int runtime_cgroup_create(const char *path, const struct runtime_limits *limits,
 	int r;
 
 	to_resources(limits, &numbers, &checked.resources);
-	if (cgroup_check_config(&checked, e) < 0 || open_by_path(path, &host, &c, e) < 0)
+	if (cgroup_check_config(&checked, e) < 0 || cgroup_check_path(path, e) < 0 ||
+	    cgroup_host_open(&host, e) < 0)
+		return -e->code;
+	cgroup_host_narrow(&host, &checked.resources);
+	if (cgroup_init(&c, &host, path, e) < 0 || cgroup_open(&c, e) < 0)
 		return -e->code;
 	existed = cgroup_exists(&c);
 	if (cgroup_look(&c, false, e) < 0)

@@ -300,6 +300,37 @@ static const struct cgroup_hierarchy *find_hierarchy(const struct cgroup_host *h
 	return h;
 }
 
+static bool is_needed(const struct cgroup_host *host, const struct cgroup_hierarchy *h,
+		      const struct cgroup_settings *settings)
+{
+	static const char *const always[] = {"cpu",    "cpuacct", "cpuset",
+					     "memory", "pids",    "devices"};
+
+	for (size_t i = 0; i < ARRAY_COUNT(always); i++)
+		if (cgroup_host_find(host, always[i]) == h)
+			return true;
+	for (size_t i = 0; i < settings->count; i++)
+		if (find_hierarchy(host, settings->items[i].controller) == h)
+			return true;
+	return h->v2;
+}
+
+void cgroup_host_narrow(struct cgroup_host *host, const struct config_resources *r)
+{
+	struct cgroup_settings settings = {0};
+	size_t kept = 0;
+
+	cgroup_settings_of(r, false, &settings);
+	for (size_t i = host->count; i-- > 0;)
+		if (!is_needed(host, &host->items[i], &settings))
+			close_fd(&host->items[i].fd);
+	cgroup_settings_done(&settings);
+	for (size_t i = 0; i < host->count; i++)
+		if (host->items[i].fd >= 0)
+			host->items[kept++] = host->items[i];
+	host->count = kept;
+}
+
 static int setting_failed(const struct cgroup *c, const struct cgroup_setting *s, struct err *e)
 {
 	if (!s->file[0])

@@ -94,21 +94,41 @@ int cgroup_populated(struct cgroup *c, bool *ret, struct err *e)
 /* ---- freezer ---- */
 
 static const struct freezer {
+	bool v2;
 	const char *file, *freeze, *thaw;
 } freezers[] = {
-	{"cgroup.freeze", "1", "0"},
-	{"freezer.state", "FROZEN", "THAWED"},
+	{true, "cgroup.freeze", "1", "0"},
+	{false, "freezer.state", "FROZEN", "THAWED"},
 };
+
+/* Where its file is; NULL: the host has none.  To look for it elsewhere costs more than to know. */
+static const struct cgroup_hierarchy *hierarchy_of(const struct freezer *f,
+						   const struct cgroup_host *h)
+{
+	const struct cgroup_hierarchy *v1 = cgroup_host_find(h, "freezer");
+
+	return f->v2 ? cgroup_host_v2(h) : v1 && !v1->v2 ? v1 : NULL;
+}
+
+/* The container's directory there, or -1. */
+static int freezer_fd(const struct freezer *f, const struct cgroup *c)
+{
+	const struct cgroup_hierarchy *h = c->host ? hierarchy_of(f, c->host) : NULL;
+
+	return h ? c->fd[h - c->host->items] : -1;
+}
 
 /* NULL: the host has none. */
 static const struct freezer *find_freezer(const struct cgroup *c, int *ret_fd)
 {
-	for (size_t k = 0; k < ARRAY_COUNT(freezers); k++)
-		for (size_t i = 0; i < c->host->count; i++)
-			if (c->fd[i] >= 0 && faccessat(c->fd[i], freezers[k].file, F_OK, 0) == 0) {
-				*ret_fd = c->fd[i];
-				return &freezers[k];
-			}
+	for (size_t k = 0; k < ARRAY_COUNT(freezers); k++) {
+		int fd = freezer_fd(&freezers[k], c);
+
+		if (fd >= 0 && faccessat(fd, freezers[k].file, F_OK, 0) == 0) {
+			*ret_fd = fd;
+			return &freezers[k];
+		}
+	}
 	return NULL;
 }
 
@@ -149,23 +169,24 @@ void cgroup_thaw(const struct cgroup *c)
 {
 	struct err ignored;
 
-	for (size_t k = 0; k < ARRAY_COUNT(freezers); k++)
-		for (size_t i = 0; i < c->host->count; i++)
-			if (c->fd[i] >= 0)
-				(void)fs_write_at(c->fd[i], freezers[k].file, freezers[k].thaw,
-						  &ignored);
+	for (size_t k = 0; k < ARRAY_COUNT(freezers); k++) {
+		int fd = freezer_fd(&freezers[k], c);
+
+		if (fd >= 0)
+			(void)fs_write_at(fd, freezers[k].file, freezers[k].thaw, &ignored);
+	}
 }
 
 void cgroup_thaw_around(const struct cgroup_host *host, pid_t pid)
 {
 	struct err ignored;
 
-	for (size_t i = 0; i < host->count; i++) {
-		auto_close int fd = cgroup_open_of(&host->items[i], pid);
+	for (size_t k = 0; k < ARRAY_COUNT(freezers); k++) {
+		const struct cgroup_hierarchy *h = hierarchy_of(&freezers[k], host);
+		auto_close int fd = h ? cgroup_open_of(h, pid) : -1;
 
-		for (size_t k = 0; fd >= 0 && k < ARRAY_COUNT(freezers); k++)
-			if (faccessat(fd, freezers[k].file, F_OK, 0) == 0)
-				(void)fs_write_at(fd, freezers[k].file, freezers[k].thaw, &ignored);
+		if (fd >= 0)
+			(void)fs_write_at(fd, freezers[k].file, freezers[k].thaw, &ignored);
 	}
 }
 

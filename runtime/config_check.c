@@ -151,8 +151,11 @@ static int check_namespaces(struct config *c, struct err *e)
 		return err_set(e, ENOTSUP,
 			       "linux.namespaces: a container without a mount namespace "
 			       "is not supported");
-	if (maps && (!user->wanted || user->path))
-		return err_set(e, EINVAL, "linux.uidMappings: without a new user namespace");
+	if (maps && !user->wanted)
+		return err_set(e, EINVAL, "linux.uidMappings: without a user namespace");
+	/* podman writes down those of the namespace that is joined, which has them already. */
+	if (user->path)
+		c->linux_.uid_mappings.count = c->linux_.gid_mappings.count = 0;
 	if (user->wanted && !user->path &&
 	    (!c->linux_.uid_mappings.count || !c->linux_.gid_mappings.count))
 		return err_set(e, EINVAL,

@@ -53,6 +53,9 @@ struct container {
  */
 _Noreturn void init_main(struct container *c);
 
+/* Does its init go on by itself once it is on record? */
+bool container_starts(const struct container *c);
+
 /* template.c: does its init begin in a copy of the empty mount namespace? */
 bool template_fits(const struct container *c);
 /* Is its user namespace entered when everything is made, by the host's root? */

@@ -11,6 +11,7 @@
  *    that it wants of the host has been opened.
  * 2. The state directory claims the id; state.json then names the cgroup.
  * 3. The init dies with us until its pid is in state.json (SYNC_COMMIT).
+ * 4. One that is to start at once is told no more than that, and needs no socket.
  */
 #include <assert.h>
 #include <errno.h>
@@ -31,6 +32,7 @@
 #include "runtime/hooks.h"
 #include "runtime/idmap.h"
 #include "runtime/io.h"
+#include "runtime/listener.h"
 #include "runtime/netdev.h"
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
@@ -51,7 +53,7 @@ static int claim(struct container *c, struct err *e)
 		return -e->code;
 	c->state.cgroup_kept = c->cgroup.kept;
 	if (state_write(c->dir_fd, &c->state, e) < 0 ||
-	    state_listen(c->dir_fd, &c->start_fd, e) < 0)
+	    (!container_starts(c) && state_listen(c->dir_fd, &c->start_fd, e) < 0))
 		return -e->code;
 	return c->filter.insns ? filter_save(c->dir_fd, STATE_FILTER, &c->filter, e) : 0;
 }
@@ -145,7 +147,10 @@ static int attach(struct container *c, struct err *e)
 	    cgroup_attach(&c->cgroup, c->pid, cgroup_v2_fd(&c->cgroup) >= 0, e) < 0)
 		return -e->code;
 	place_settle(c);
-	return sync_say(c->sync_fd, SYNC_ATTACHED, 0, e);
+	if (sync_say(c->sync_fd, SYNC_ATTACHED, 0, e) < 0)
+		return -e->code;
+	runtime_protect_settle();
+	return 0;
 }
 
 static int run_hooks(struct container *c, struct err *e)
@@ -204,10 +209,9 @@ static int record(struct container *c, struct err *e)
 	c->state.pid = c->pid;
 	c->state.start_time = (int64_t)proc_start_time(c->pid);
 	if (state_write(c->dir_fd, &c->state, e) < 0 ||
-	    io_write_pid(c->spec->io.pid_file, c->pid, e) < 0 ||
-	    io_send_pidfd(c->spec->io.pidfd_socket, c->pid, e) < 0)
+	    io_write_pid(c->spec->io.pid_file, c->pid, e) < 0)
 		return -e->code;
-	return sync_say(c->sync_fd, SYNC_COMMIT, 0, e);
+	return io_send_pidfd(c->spec->io.pidfd_socket, c->pid, e);
 }
 
 static void drop_pid_file(struct container *c)
@@ -216,7 +220,46 @@ static void drop_pid_file(struct container *c)
 		(void)unlink(c->spec->io.pid_file);
 }
 
-/* ---- */
+/* ---- start ---- */
+
+bool container_starts(const struct container *c)
+{
+	return c->spec->start && !(c->config->process->terminal && c->spec->io.console_fd >= 0);
+}
+
+/* It is on record: what is told here is told to one that can be found by its id. */
+static int start(struct container *c, struct err *e)
+{
+	const struct config_linux *l = &c->config->linux_;
+	const struct js_list *hooks = &c->config->hooks.poststart;
+	auto_close int agent_fd = -1;
+	auto_json json_t *state = NULL;
+
+	if (!container_starts(c))
+		return sync_say(c->sync_fd, SYNC_COMMIT, 0, e);
+	if (listener_connect(&l->listener, &agent_fd, e) < 0 ||
+	    sync_say(c->sync_fd, SYNC_COMMIT, 0, e) < 0 ||
+	    listener_expect_end(c->sync_fd, agent_fd, &l->listener, &c->state,
+				RUNTIME_STATUS_CREATED, c->pid, e) < 0)
+		return -e->code;
+	state = hooks->count ? state_json(&c->state, RUNTIME_STATUS_RUNNING, c->pid) : NULL;
+	return hooks_run(hooks, "poststart", state, e);
+}
+
+/* Of the spec: it is ended and destroyed, as by delete. */
+static void drop_started(struct container *c)
+{
+	const struct js_list *hooks = &c->config->hooks.poststop;
+	auto_json json_t *state = NULL;
+	struct err e;
+
+	kill_init(c);
+	if (!hooks->count || !container_starts(c))
+		return;
+	state = state_json(&c->state, RUNTIME_STATUS_STOPPED, 0);
+	if (hooks_run(hooks, "poststop", state, &e) < 0 && c->rt->warn)
+		c->rt->warn(&e);
+}
 
 /* ---- restore ---- */
 
@@ -247,7 +290,7 @@ struct step {
 static const struct step create_steps[] = {
 	{look_at_config, NULL},   {look_at_host, NULL},    {claim, drop_state},
 	{place_make, place_drop}, {spawn_init, kill_init}, {set_up, NULL},
-	{record, drop_pid_file},
+	{record, drop_pid_file},  {start, drop_started},
 };
 
 static const struct step restore_steps[] = {

@@ -229,7 +229,7 @@ static void set_console_size(struct exec *x)
 	x->config.console_size->width = x->spec->columns;
 }
 
-static int prepare(struct exec *x, struct err *e)
+static int prepare(struct runtime *rt, struct exec *x, struct err *e)
 {
 	const struct runtime_io *io = &x->spec->io;
 
@@ -239,8 +239,16 @@ static int prepare(struct exec *x, struct err *e)
 	    config_decode_linux(x->state.state.linux_, &x->arena, &x->linux_, e) < 0 ||
 	    process_init(&x->process, &x->config, &x->linux_, &x->filter, io->preserve_fds, e) <
 		    0 ||
-	    collect_namespaces(x, e) < 0 || find_affinity(x, e) < 0 || open_cgroup(x, e) < 0)
+	    collect_namespaces(x, e) < 0 ||
+	    process_grant(&x->process, x->namespaces & CLONE_NEWUSER, rt->warn, e) < 0 ||
+	    find_affinity(x, e) < 0 || open_cgroup(x, e) < 0)
 		return -e->code;
+	if (x->namespaces & CLONE_NEWUSER) {
+		char init[16];
+
+		(void)snprintf(init, sizeof(init), "%d", (int)x->state.state.pid);
+		process_look_at_groups(&x->process, init);
+	}
 	set_console_size(x);
 	if (!x->spec->ignore_paused && cgroup_is_frozen(&x->cgroup))
 		return err_set(e, EBUSY, "cannot exec in a paused container");
@@ -410,6 +418,7 @@ static int spawn(struct exec *x, pid_t *ret_pid, struct err *e)
 		return -e->code;
 	close_fd(&x->report_fd);
 	close_fd(&x->exec_fd);
+	runtime_protect_settle();
 	r = sync_expect(report, SYNC_MADE, &pid, e);
 	(void)waitpid(helper, NULL, 0);
 	if (r < 0)
@@ -456,7 +465,7 @@ static int exec_in(struct runtime *rt, struct exec *x, pid_t *ret_pid, struct er
 	if (r == 0)
 		r = state_open_init(&x->state.state, &x->init_pidfd, e);
 	if (r == 0)
-		r = prepare(x, e);
+		r = prepare(rt, x, e);
 	return r == 0 ? spawn(x, ret_pid, e) : r;
 }
 

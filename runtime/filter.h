@@ -31,8 +31,9 @@ void filter_done(struct filter *f);
 int filter_compile(const json_t *seccomp, struct filter *ret, struct err *e);
 
 /*
- * filter_cache.c: the same, from a file below 'state_fd' when the same text was
- * compiled before by this version on this kernel.
+ * filter_cache.c: the same, from the file that it names (runtime_compile_seccomp),
+ * or from one below 'state_fd' when the same text was compiled before by this
+ * version on this kernel.
  */
 int filter_get(int state_fd, const json_t *seccomp, struct filter *ret, struct err *e);
 

@@ -13,7 +13,8 @@
  *             and knows that its program can be executed; here it enters a user
  *             namespace that owns nothing of the container
  *   committed its creator has it on record; from here on it lives without it
- *   started   someone has connected to its socket and said so
+ *   started   someone has connected to its socket and said so, unless its
+ *             creator wanted it to be started at once
  *
  * and dies at each of them when its creator does, until committed.  A failure
  * goes to whoever is waiting: the creator first, then who starts it.
@@ -53,9 +54,9 @@
 static void keep_own_fds(struct container *c)
 {
 	const struct mount_plan *m = &c->mounts;
-	const int own[] = {c->sync_fd, c->start_fd,         c->console_fd,
-			   m->root_fd, c->ns_fd[NS_MOUNT],  c->ns_fd[NS_USER],
-			   m->null_fd, c->spec->template_fd};
+	const int own[] = {c->sync_fd, c->start_fd,          c->console_fd,
+			   m->root_fd, c->ns_fd[NS_MOUNT],   c->ns_fd[NS_USER],
+			   m->null_fd, c->spec->template_fd, c->spec->proc_fd};
 	size_t max = ARRAY_COUNT(own) + c->config->mounts.count + m->device_count +
 		     CGROUP_HIERARCHIES_MAX;
 	size_t count = ARRAY_COUNT(own);
@@ -246,10 +247,12 @@ static int make_ready(struct container *c, struct err *e)
 		return err_sys(e, "join the mount namespace");
 	if (c->ns_fd[NS_MOUNT] >= 0)
 		(void)close(c->ns_fd[NS_MOUNT]); /* the number still says that we are in there */
-	if ((c->config->linux_.sysctl.count || lsm_wanted(c->config->process)) &&
+	/* Parameters are those of our namespaces in any procfs; labels go to our pid in one of ours. */
+	if ((lsm_wanted(c->config->process) ||
+	     (c->config->linux_.sysctl.count && c->spec->proc_fd < 0)) &&
 	    procfs_open(&proc_fd, e) < 0)
 		return -e->code;
-	if (set_parameters(c, proc_fd, e) < 0 ||
+	if (set_parameters(c, proc_fd < 0 ? c->spec->proc_fd : proc_fd, e) < 0 ||
 	    (joins_user_last(c) && make_for(c->config, e) < 0) || mount_all(c, e) < 0)
 		return -e->code;
 	/* The creator may spend a grace period of the kernel on our cgroup: mounts did not wait. */
@@ -296,10 +299,13 @@ _Noreturn void init_main(struct container *c)
 	}
 	if (sync_expect(c->sync_fd, SYNC_COMMIT, NULL, &e) < 0)
 		_exit(1);
-	close_fd(&c->sync_fd);
-
-	fd = wait_started(c->start_fd);
-	close_fd(&c->start_fd);
+	if (container_starts(c)) {
+		fd = c->sync_fd;
+	} else {
+		close_fd(&c->sync_fd);
+		fd = wait_started(c->start_fd);
+		close_fd(&c->start_fd);
+	}
 	c->process.listener_to = fd;
 	if (run_hooks(c, &c->config->hooks.start_container, "startContainer",
 		      RUNTIME_STATUS_CREATED, &e) == 0)

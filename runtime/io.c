@@ -14,6 +14,7 @@
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/proc.h"
+#include "runtime/protect.h"
 
 #define PRESERVED_MAX 1024
 
@@ -55,8 +56,8 @@ int io_check_preserved(unsigned count, struct err *e)
 		return err_set(e, EINVAL, "preserved descriptors: %u is over %d", count,
 			       PRESERVED_MAX);
 	for (int fd = 3; fd < 3 + (int)count; fd++)
-		if (fcntl(fd, F_GETFD) < 0)
-			return err_sys(e, "preserved descriptor %d", fd);
+		if (fcntl(fd, F_GETFD) < 0 || protect_holds(fd))
+			return err_set(e, EBADF, "preserved descriptor %d: it is not open", fd);
 	return 0;
 }
 

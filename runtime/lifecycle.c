@@ -383,6 +383,8 @@ static int end_init(const struct state *s, struct cgroup *c, struct err *e)
 
 	if (r != 0)
 		return r < 0 ? r : 0;
+	if (cgroup_open(c, e) < 0)
+		return -e->code;
 	cgroup_thaw(c);
 	cgroup_thaw_around(c->host, (pid_t)s->pid);
 	return kill_and_wait(pidfd, e);
@@ -393,7 +395,12 @@ static int end_all(const struct state *s, struct err *e)
 	auto_cgroup_host struct cgroup_host host = {0};
 	auto_cgroup struct cgroup c = {0};
 
-	if (open_cgroup(s, &host, &c, e) < 0 || end_init(s, &c, e) < 0 || cgroup_kill(&c, e) < 0)
+	if (cgroup_name_recorded(&host, &c, s->cgroup, e) < 0)
+		return -e->code;
+	c.kept = (unsigned)s->cgroup_kept;
+	if (end_init(s, &c, e) < 0)
+		return -e->code;
+	if (s->unit && (cgroup_open(&c, e) < 0 || cgroup_kill(&c, e) < 0))
 		return -e->code;
 	if (s->unit)
 		systemd_stop(s->unit);

@@ -155,6 +155,9 @@ static int make_filter(struct container *c, struct err *e)
 
 	if (l->seccomp && filter_get(c->rt->root_fd, l->seccomp, &c->filter, e) < 0)
 		return -e->code;
+	/* Most of the document.  To let go of it when we have forked would copy its pages first. */
+	c->config->linux_.seccomp = NULL;
+	(void)json_object_del(json_object_get(c->doc.doc, "linux"), "seccomp");
 	if (!listener_wanted(&c->filter)) {
 		(void)json_object_del(c->linux_kept, "seccomp");
 		return 0;
@@ -199,9 +202,12 @@ int look_at_host(struct container *c, struct err *e)
 	if (process_init(&c->process, cfg->process, &cfg->linux_, &c->filter,
 			 c->spec->io.preserve_fds, e) < 0 ||
 	    plan_user_namespace(c, e) < 0 ||
+	    process_grant(&c->process, c->ns[NS_USER].wanted, c->rt->warn, e) < 0 ||
 	    mounts_open(&c->mounts, cfg, c->state.rootfs, c->bundle_fd, c->spec->rootfs_fd,
 			c->ns_fd[NS_USER], e) < 0 ||
 	    place_name(c, e) < 0)
 		return -e->code;
+	if (runtime_is_rootless())
+		process_look_at_groups(&c->process, "self");
 	return 0;
 }

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -142,6 +143,11 @@ static int open_root(struct mount_plan *p, const struct config *c, int bundle_fd
 			return err_sys(e, "rootfs descriptor");
 	} else {
 		p->root_fd = mount_clone(bundle_fd, c->root->path, true, e);
+		if (p->root_fd == -EPERM)
+			return err_set(
+				e, EPERM,
+				"no right to mount here: that takes root, of the host or of a "
+				"user namespace with a mount namespace (podman unshare)");
 		if (p->root_fd < 0)
 			return err_wrap(e, "root.path");
 	}
@@ -556,5 +562,23 @@ int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgro
 		if (r < 0)
 			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
+	return 0;
+}
+
+/* ---- the facade ---- */
+
+int runtime_make_place(int root_fd, const char *path, bool directory, uid_t owner, struct err *e)
+{
+	int gid = setfsgid(owner), uid = setfsuid(owner); /* of this thread alone */
+	int fd = directory ? inroot_mkdirs(root_fd, path, INROOT_FOLLOW)
+			   : inroot_mkfile(root_fd, path, INROOT_FOLLOW);
+
+	(void)setfsuid((uid_t)uid);
+	(void)setfsgid((gid_t)gid);
+	if (fd < 0) {
+		errno = -fd;
+		return err_sys(e, "make %.128s in the root", path);
+	}
+	close_fd(&fd);
 	return 0;
 }

@@ -35,6 +35,8 @@ int place_name(struct container *c, struct err *e)
 	}
 	if (cgroup_host_open(&c->host, e) < 0)
 		return -e->code;
+	if (c->spec->cgroups == RUNTIME_CGROUPS_NEEDED)
+		cgroup_host_narrow(&c->host, &c->config->linux_.resources);
 	return cgroup_init(&c->cgroup, &c->host, c->state.cgroup, e);
 }
 

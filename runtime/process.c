@@ -23,6 +23,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/mem.h"
 #include "base/text.h"
 #include "runtime/idmap.h"
 #include "runtime/listener.h"
@@ -45,6 +46,31 @@ int process_init(struct process *x, const struct config_process *config,
 			      .preserve_fds = preserve_fds,
 			      .user_fd = -1};
 	return capability_sets_of(config->capabilities, &x->caps, e);
+}
+
+void process_look_at_groups(struct process *x, const char *who)
+{
+	auto_free char *file = xasprintf("/proc/%s/setgroups", who);
+	auto_buf struct buf b = BUF_INIT(16);
+	struct err none; /* a kernel without user namespaces */
+
+	x->groups_fixed = fs_read(AT_FDCWD, file, &b, &none) == 0 &&
+			  strncmp(buf_str(&b), "deny", 4) == 0;
+}
+
+int process_grant(struct process *x, bool all_held, void (*warn)(const struct err *e),
+		  struct err *e)
+{
+	struct err doubt;
+
+	if (!capability_grant(x->config->capabilities, all_held, &x->caps, &doubt))
+		return 0;
+	if (!warn) {
+		*e = doubt;
+		return -e->code;
+	}
+	warn(&doubt);
+	return 0;
 }
 
 void process_done(struct process *x)
@@ -250,9 +276,9 @@ static int enter_user_namespace(int user_fd, struct err *e)
 	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? err_sys(e, "refuse to be traced") : 0;
 }
 
-static int change_ids(const struct config_user *user, struct err *e)
+static int change_ids(const struct config_user *user, bool groups_fixed, struct err *e)
 {
-	if (setgroups(user->group_count, user->groups) < 0)
+	if (setgroups(user->group_count, user->groups) < 0 && !(groups_fixed && !user->group_count))
 		return err_sys(e, "set %zu additional groups", user->group_count);
 	if (setresgid(user->gid, user->gid, user->gid) < 0)
 		return err_sys(e, "set group %u", user->gid);
@@ -286,7 +312,7 @@ int process_prepare(struct process *x, int proc_fd, struct err *e)
 		return -e->code;
 	if (x->user_fd >= 0 && enter_user_namespace(x->user_fd, e) < 0)
 		return -e->code;
-	if (capability_bound(&x->caps, e) < 0 || change_ids(&p->user, e) < 0 ||
+	if (capability_bound(&x->caps, e) < 0 || change_ids(&p->user, x->groups_fixed, e) < 0 ||
 	    capability_narrow(&x->caps, filter_needs_admin ? 1ull << CAP_SYS_ADMIN : 0, e) < 0)
 		return -e->code;
 	if (moved < 0 && change_directory(p->cwd, e) < 0)

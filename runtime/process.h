@@ -17,8 +17,9 @@ struct process {
 	const struct config_linux *linux_;   /* borrowed; for what it says of processes */
 	const struct filter *filter;         /* borrowed */
 	unsigned preserve_fds, listen_fds;
-	int listener_to; /* talk that a listener of the filter is passed on by */
-	int user_fd;     /* borrowed: a user namespace to enter on the way; -1: none */
+	int listener_to;   /* talk that a listener of the filter is passed on by */
+	int user_fd;       /* borrowed: a user namespace to enter on the way; -1: none */
+	bool groups_fixed; /* the user namespace lets nobody change his groups */
 	struct capability_sets caps;
 	struct arena arena;
 	char *program; /* found by process_prepare() */
@@ -29,6 +30,18 @@ struct process {
 int process_init(struct process *x, const struct config_process *config,
 		 const struct config_linux *linux_, const struct filter *filter,
 		 unsigned preserve_fds, struct err *e);
+/*
+ * 'who' ("self", a pid) is where the process will be: a user who mapped himself
+ * alone had to give up the change of groups, so they stay as they are
+ * (user_namespaces(7)).  Where others are asked for, that is an error.
+ */
+void process_look_at_groups(struct process *x, const char *who);
+/*
+ * Do without the capabilities that cannot be given (capability_grant()); that is
+ * told to 'warn', and fails where there is nobody to be told.
+ */
+int process_grant(struct process *x, bool all_held, void (*warn)(const struct err *e),
+		  struct err *e);
 void process_done(struct process *x);
 
 /*

@@ -14,6 +14,7 @@
 
 #include "base/auto.h"
 #include "base/fs.h"
+#include "runtime/runtime.h"
 
 static int mount_private(void)
 {
@@ -41,6 +42,11 @@ int procfs_open(int *ret_fd, struct err *e)
 		return err_set(e, EINVAL, "/proc is not a procfs");
 	*ret_fd = take_fd(fd);
 	return 0;
+}
+
+int runtime_proc_open(int *ret_fd, struct err *e)
+{
+	return procfs_open(ret_fd, e);
 }
 
 int procfs_write(int proc_fd, const char *path, const char *text, struct err *e)

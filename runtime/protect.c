@@ -12,6 +12,10 @@
  * It is the same binary as a read-only overlay shows it, mounted nowhere; that
  * costs one execve(2) more and a tenth of a millisecond.  Where no overlay can
  * be had it is a sealed copy in memory, which costs a millisecond.
+ *
+ * To close the mount's descriptor, now or by that execve(2), is to wait half a
+ * millisecond for a grace period of RCU.  So it stays open until our program has
+ * something else to wait for.
  */
 #include "runtime/protect.h"
 
@@ -32,10 +36,12 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/text.h"
 #include "runtime/runtime.h"
 
 #define SELF            "/proc/self/exe"
 #define MARK            "_BERTH_PROTECTED" /* in the environment: we have tried once */
+#define FD_MAX          (1 << 20)
 #define SEALS           (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 #define MEMFD_EXEC_FLAG 0x0010u /* MFD_EXEC, since 6.3; without it some hosts refuse to execute */
 
@@ -82,9 +88,9 @@ static bool is_ourselves(int dir_fd, const char *name)
 }
 
 /* -1: it cannot be had. */
-static int open_in_overlay(void)
+static int open_in_overlay(int *ret_mount_fd)
 {
-	auto_close int dir_fd = -1, mount_fd = -1;
+	auto_close int dir_fd = -1;
 	char path[PATH_MAX], *name;
 	ssize_t n = readlink(SELF, path, sizeof(path) - 1);
 
@@ -98,8 +104,9 @@ static int open_in_overlay(void)
 	dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd < 0 || !is_ourselves(dir_fd, name))
 		return -1;
-	mount_fd = mount_overlay(dir_fd);
-	return mount_fd < 0 ? -1 : openat(mount_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	*ret_mount_fd = mount_overlay(dir_fd);
+	return *ret_mount_fd < 0 ? -1
+				 : openat(*ret_mount_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
 /* ---- copy ---- */
@@ -128,23 +135,50 @@ static int open_sealed_copy(struct err *e)
 
 /* ---- */
 
+static int held_fd = -1; /* of the mount that our program is in */
+static bool is_known;    /* to be protected */
+
+bool protect_holds(int fd)
+{
+	return fd >= 0 && fd == held_fd;
+}
+
+void runtime_protect_settle(void)
+{
+	close_fd(&held_fd);
+}
+
+/* What the program before us has left open. */
+static void hold(const char *mark)
+{
+	uint32_t fd;
+
+	if (mark && parse_u32(mark, FD_MAX, &fd) && fcntl((int)fd, F_SETFD, FD_CLOEXEC) == 0)
+		held_fd = (int)fd;
+	(void)unsetenv(MARK);
+}
+
 int runtime_protect_self(char *const argv[], struct err *e)
 {
-	auto_close int fd = -1;
+	auto_close int fd = -1, mount_fd = -1;
+	const char *mark = getenv(MARK);
+	char number[16];
 
 	if (is_protected()) {
-		(void)unsetenv(MARK);
+		hold(mark);
+		is_known = true;
 		return 0;
 	}
-	if (getenv(MARK))
+	if (mark)
 		return err_set(e, EPERM, "our program is writable even after it was executed anew");
 
-	fd = open_in_overlay();
+	fd = open_in_overlay(&mount_fd);
 	if (fd < 0)
 		fd = open_sealed_copy(e);
 	if (fd < 0)
 		return fd;
-	if (setenv(MARK, "1", 1) < 0)
+	(void)snprintf(number, sizeof(number), "%d", mount_fd);
+	if (setenv(MARK, number, 1) < 0 || (mount_fd >= 0 && fcntl(mount_fd, F_SETFD, 0) < 0))
 		return err_sys(e, "environment");
 	(void)execveat(fd, "", argv, environ, AT_EMPTY_PATH);
 	return err_sys(e, "execute our own program anew");
@@ -152,7 +186,7 @@ int runtime_protect_self(char *const argv[], struct err *e)
 
 int protect_check(struct err *e)
 {
-	if (!is_protected())
+	if (!is_known)
 		return err_set(e, EPERM,
 			       "the calling program did not protect itself (runtime_protect_self)");
 	return 0;

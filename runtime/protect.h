@@ -3,7 +3,12 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 /* Refuses to go on when our executable could be written to through /proc/PID/exe. */
 int protect_check(struct err *e);
+
+/* The descriptor that runtime_protect_settle() closes: nobody gets it. */
+bool protect_holds(int fd);

@@ -14,14 +14,11 @@
 #pragma once
 
 #include <jansson.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
 #include "base/js.h"
-#include "base/mem.h"
 
 #define RUNTIME_SPEC_VERSION "1.3.0" /* of the OCI runtime-spec; older 1.x configs are read */
 #define RUNTIME_ID_MAX       255     /* [A-Za-z0-9_+.-]+, not beginning with '.' */
@@ -39,11 +36,15 @@ enum {
  * copy in memory where that cannot be had), so that no process of a container
  * can write to the host's binary through /proc/PID/exe.  Returns 0 in the
  * process that is protected.  Descriptors, arguments, environment are kept.
+ * Half a millisecond is still to be waited: by create and exec, or by _settle().
  */
 int runtime_protect_self(char *const argv[], struct err *e);
+void runtime_protect_settle(void);
 
 /* Are we another user than the host's root, or root of a user namespace only? */
 bool runtime_is_rootless(void);
+/* For a user without rights: a namespace in which he has them. For others nothing. */
+int runtime_own_namespace(struct err *e);
 
 /* ---- containers ---- */
 
@@ -52,7 +53,7 @@ struct runtime;
 /* 'root': the directory of all state, made with mode 0700 when it is not there. */
 int runtime_open(const char *root, struct runtime **ret, struct err *e);
 void runtime_free(struct runtime *rt);
-/* What goes wrong and stops nothing (a poststop hook) is told to 'warn'. */
+/* What goes wrong and stops nothing is told to 'warn'; without it, a missing capability stops. */
 void runtime_on_warning(struct runtime *rt, void (*warn)(const struct err *e));
 
 struct runtime_io {            /* what the process gets from outside; for create and for exec */
@@ -79,6 +80,7 @@ struct runtime_io {            /* what the process gets from outside; for create
 /* Who makes the cgroup of a container. */
 enum runtime_cgroups {
 	RUNTIME_CGROUPS_OURS,    /* linux.cgroupsPath is a path */
+	RUNTIME_CGROUPS_NEEDED,  /* the same, but only where something is limited or counted */
 	RUNTIME_CGROUPS_SYSTEMD, /* it is SLICE:PREFIX:NAME: a scope of the system's manager */
 	RUNTIME_CGROUPS_NONE,    /* nobody: no limits, and kill --all is kill */
 };
@@ -97,6 +99,7 @@ struct runtime_create {
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
 	int netns_fd;
 	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
+	int proc_fd;     /* of runtime_proc_open(), or -1: the init mounts one.  Borrowed */
 	/*
 	 * A user namespace with the mappings of config.json, or -1.  Borrowed.  Its
 	 * process ends up in it; all else is the caller's, so that root can do with
@@ -104,6 +107,7 @@ struct runtime_create {
 	 */
 	int userns_fd;
 	enum runtime_cgroups cgroups;
+	bool start;          /* at once, unless io.console_fd is to be taken first */
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
 	/*
@@ -116,21 +120,24 @@ struct runtime_create {
 #define RUNTIME_CREATE_INIT                                                                \
 	{                                                                                  \
 		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1, \
-		.userns_fd = -1                                                            \
+		.proc_fd = -1, .userns_fd = -1                                             \
 	}
 
 /* An empty mount namespace to begin with: a start does not take longer with the host's mounts. */
 int runtime_template_open(int *ret_fd, struct err *e);
+int runtime_proc_open(int *ret_fd, struct err *e); /* the same, for linux.sysctl */
 /* With nobody in it; its ids 0 .. count - 1 are the host's from 'first' on.  Threads are fine. */
 int runtime_user_namespace(uint32_t first, uint32_t count, int *ret_fd, struct err *e);
+/* What create would make in a root to mount on, as the host's user 'owner'. */
+int runtime_make_place(int root_fd, const char *path, bool directory, uid_t owner, struct err *e);
 /* Can all that is mounted at and below 'path' be seen with its ids?  The error names what cannot. */
 int runtime_check_map(const char *path, int userns_fd, struct err *e);
 
 /*
- * Make the container; its init waits for runtime_start().  *ret_pid is its pid
- * as the caller sees it.  RUNTIME_EXISTS, or an error that says which member of
- * config.json or which object of the host it comes from; a program that is not
- * in the root reads `exec: "x": executable file not found in $PATH`.
+ * Make the container; its init waits for runtime_start(), or starts at once.
+ * *ret_pid is its pid as the caller sees it.  RUNTIME_EXISTS, or an error that
+ * says which member of config.json or which object of the host it comes from; a
+ * program that is not there: `exec: "x": executable file not found in $PATH`.
  */
 int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
 		   struct err *e);
@@ -161,8 +168,7 @@ struct runtime_state {
 int runtime_state(struct runtime *rt, const char *id, struct runtime_state *ret, struct err *e);
 void runtime_state_done(struct runtime_state *s);
 const char *runtime_status_name(enum runtime_status status);
-/* As the runtime-spec and runc have it; the caller's. */
-json_t *runtime_state_json(const struct runtime_state *s);
+json_t *runtime_state_json(const struct runtime_state *s); /* as the spec and runc have it */
 
 /* All containers by id, an array that is the caller's: runtime_list_free(). */
 int runtime_list(struct runtime *rt, struct runtime_state **ret, size_t *ret_count, struct err *e);
@@ -206,9 +212,8 @@ struct runtime_exec {
 	}
 
 /*
- * Run one more process in a running container; returns when its program has
- * been executed.  The process is a child of the caller; when the caller ends
- * first it goes to the nearest subreaper (PR_SET_CHILD_SUBREAPER).
+ * Run one more process in a running container, a child of the caller or of the
+ * nearest subreaper when that ends; returns when its program has been executed.
  * RUNTIME_ABSENT, RUNTIME_STOPPED.
  */
 int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret_pid,
@@ -272,28 +277,23 @@ int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
 /* How many of its processes the kernel has killed for want of memory, those below included. */
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
 
-/*
- * With v1 hierarchies beside a v2 one: no wait of 8 to 20 ms when a process is moved
- * (the host's mount option favordynmods).  0: done; it is so already.  -EINVAL: before 6.0.
- */
+/* v1 beside v2: no wait of 8 to 20 ms at a move (favordynmods of the host).  -EINVAL: before 6.0. */
 enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
 int runtime_cgroup_favor_moves(bool on, struct err *e);
-
 struct runtime_stats {
 	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */
-	uint64_t cpu_ns;       /* used since it was made */
-	uint64_t pids;
+	uint64_t cpu_ns, pids; /* the first: used since it was made */
 };
 int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e);
 
-/* ---- what Docker's users expect of a container ---- */
-
-const char *const *runtime_default_capabilities(void); /* static lists, NULL-terminated */
-const char *const *runtime_all_capabilities(void);     /* those that we may give */
+/* ---- what Docker's users expect of a container; lists are static, NULL-terminated ---- */
+const char *const *runtime_default_capabilities(void);
+const char *const *runtime_all_capabilities(void); /* those that we may give */
 const char *const *runtime_default_masked_paths(void);
 const char *const *runtime_default_readonly_paths(void);
 /* The filter as linux.seccomp for a container with these capabilities ("CAP_CHOWN"). */
 json_t *runtime_default_seccomp(const char *const *caps, size_t count);
-/* The config.json that `spec` writes, and the document that `features` prints. */
-json_t *runtime_example_config(bool rootless);
-json_t *runtime_features(void);
+/* Into a file for {"defaultAction": "SCMP_ACT_ERRNO", "compiled": "/path"}, by this version only. */
+int runtime_compile_seccomp(const json_t *seccomp, const char *path, struct err *e);
+json_t *runtime_example_config(bool rootless); /* the config.json that `spec` writes */
+json_t *runtime_features(void);                /* what `features` prints */

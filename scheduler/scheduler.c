@@ -45,6 +45,7 @@ static void on_commit_failure(void *ctx, const struct err *why)
 static int start(struct scheduler *s, const struct scheduler_options *o, struct err *e)
 {
 	struct core_options core = {.identity = s->identity,
+				    .vpc_cidr = o->vpc_cidr,
 				    .stopped_keep_ms = STOPPED_KEEP_MS,
 				    .stopped_keep_max = STOPPED_KEEP_MAX};
 	struct api_options api;

@@ -15,6 +15,8 @@ struct scheduler_options {
 	int node_fd; /* stream to the node on this machine.  -1: none */
 	const char *state_dir;
 	const char *region, *account;
+	const char
+		*vpc_cidr; /* of the default VPC, "172.31.0.0/16"; it is made at the first start */
 	const char *access_key, *secret_key;
 	int ready_fd; /* one byte is written to it when requests are answered; -1: none */
 };

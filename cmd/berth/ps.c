@@ -124,6 +124,19 @@ const struct command command_ps = {
 
 /* ---- inspect ---- */
 
+/* What only its node knows, if that answers: interfaces and what passed them. */
+static void add_network(struct context *c, const char *arn, json_t *task)
+{
+	auto_json json_t *reply = NULL;
+	json_t *request = request_new(c);
+	struct err ignored;
+
+	(void)json_object_set_new(request, "task", json_string(arn));
+	if (client_call(c->client, CLIENT_BERTH, "DescribeTaskNetwork", request, &reply,
+			&ignored) == 0)
+		(void)json_object_set(task, "berthNetwork", json_object_get(reply, "interfaces"));
+}
+
 static int inspect(struct context *c, const void *options, char **words, int count)
 {
 	auto_json json_t *tasks = json_array();
@@ -136,6 +149,7 @@ static int inspect(struct context *c, const void *options, char **words, int cou
 
 		if (task_resolve(c, words[i], &arn, &e) < 0 || task_describe(c, arn, &task, &e) < 0)
 			return fail(&e);
+		add_network(c, arn, task);
 		(void)json_array_append_new(tasks, task);
 	}
 	print_json(tasks);

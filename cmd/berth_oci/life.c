@@ -70,6 +70,8 @@ int command_create(struct runtime *rt, const struct arguments *a, struct err *e)
 	struct runtime_create spec = command_create_spec(a);
 	pid_t pid;
 
+	if (runtime_own_namespace(e) < 0)
+		return -e->code;
 	return command_outcome(runtime_create(rt, &spec, &pid, e), spec.id, e);
 }
 
@@ -88,11 +90,14 @@ static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_
 	pid_t pid;
 
 	spec->io.console_fd = f->console[0];
+	spec->start = true;
+	if (runtime_own_namespace(e) < 0)
+		return -e->code;
 	r = command_outcome(runtime_create(rt, spec, &pid, e), spec->id, e);
 	if (r < 0)
 		return r;
 	r = foreground_attach(f, e);
-	if (r == 0)
+	if (r == 0 && f->master_fd >= 0) /* it waits until we have its terminal */
 		r = runtime_start(rt, spec->id, e);
 	if (r == 0 && a->detach)
 		return 0;

@@ -25,6 +25,7 @@
 #include "base/conf.h"
 #include "base/fs.h"
 #include "base/hash.h"
+#include "base/ip.h"
 #include "base/proc.h"
 #include "base/random.h"
 #include "base/text.h"
@@ -34,6 +35,8 @@
 #define BACKLOG           512
 #define LOCK_WAIT_MS      30000
 #define LOCK_PAUSE_MS     20
+#define VPC_LENGTH_MIN    16 /* as CreateVpc wants it */
+#define VPC_LENGTH_MAX    28
 
 /* ---- configuration ---- */
 
@@ -42,24 +45,35 @@ static const struct conf_key keys[] = {
 	{"server", "region", offsetof(struct config, region)},
 	{"server", "account", offsetof(struct config, account)},
 	{"server", "user", offsetof(struct config, user)},
+	{"server", "vpc-cidr", offsetof(struct config, vpc_cidr)},
 	{"node", "bridge-cidr", offsetof(struct config, bridge_cidr)},
+	{"node", "public-addresses", offsetof(struct config, public_addresses)},
 	{"node", "dynamic-ports", offsetof(struct config, dynamic_ports)},
 	{"node", "image-pull-behavior", offsetof(struct config, pull_behavior)},
 	{"node", "task-cleanup-seconds", offsetof(struct config, task_cleanup_s)},
 	{"node", "reserved-memory", offsetof(struct config, reserved_memory_mib)},
 	{"node", "favordynmods", offsetof(struct config, favor_dynmods)},
 	{"node", "user-namespaces", offsetof(struct config, user_namespaces)},
+	{"network", "transport", offsetof(struct config, transport)},
+	{"network", "node-address", offsetof(struct config, node_address)},
 	{"log", "level", offsetof(struct config, log_level)},
 };
 
 static int check_config(const struct config *c, struct err *e)
 {
+	struct ip_prefix vpc;
+
 	if (strlen(c->account) != 12 || strspn(c->account, "0123456789") != 12)
 		return err_set(e, EINVAL, "[server] account '%s' is not twelve digits", c->account);
 	if (!*c->region ||
 	    strspn(c->region, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(c->region))
 		return err_set(e, EINVAL, "[server] region '%s' is not a name such as us-east-1",
 			       c->region);
+	if (!ip_prefix_parse(c->vpc_cidr, &vpc) || vpc.v6 || vpc.length < VPC_LENGTH_MIN ||
+	    vpc.length > VPC_LENGTH_MAX)
+		return err_set(e, EINVAL,
+			       "[server] vpc-cidr '%s' is not an IPv4 block of /%d to /%d",
+			       c->vpc_cidr, VPC_LENGTH_MIN, VPC_LENGTH_MAX);
 	return 0;
 }
 
@@ -72,11 +86,13 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .region = arena_strdup(&h->arena, "us-east-1"),
 			     .account = arena_strdup(&h->arena, "123456789012"),
 			     .user = arena_strdup(&h->arena, "berth"),
+			     .vpc_cidr = arena_strdup(&h->arena, "172.31.0.0/16"),
 			     .pull_behavior = arena_strdup(&h->arena, "default"),
 			     .task_cleanup_s = arena_strdup(&h->arena, "10800"),
 			     .reserved_memory_mib = arena_strdup(&h->arena, "0"),
 			     .favor_dynmods = arena_strdup(&h->arena, "yes"),
 			     .user_namespaces = arena_strdup(&h->arena, "yes"),
+			     .transport = arena_strdup(&h->arena, "auto"),
 			     .log_level = arena_strdup(&h->arena, "info")};
 	if (conf_read(file ? file : usual, CONF_OURS, keys, ARRAY_COUNT(keys), &h->arena, c, e) <
 		    0 &&

@@ -17,13 +17,15 @@
 
 struct config {
 	char *listen; /* ADDR:PORT */
-	char *region, *account;
+	char *region, *account, *vpc_cidr;
 	char *user;                            /* of the server's process */
 	char *bridge_cidr;                     /* NULL: chosen */
+	char *public_addresses;                /* NULL: none */
 	char *dynamic_ports;                   /* "FIRST-LAST"; NULL: the host's ephemeral range */
 	char *pull_behavior;                   /* as ECS_IMAGE_PULL_BEHAVIOR */
 	char *favor_dynmods, *user_namespaces; /* yes, no */
 	char *task_cleanup_s, *reserved_memory_mib;
+	char *transport, *node_address; /* to other hosts; by which they know this one, or NULL */
 	char *log_level;
 };
 

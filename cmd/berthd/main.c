@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -14,6 +15,9 @@
 #include "base/text.h"
 #include "cmd/berthd/host.h"
 #include "cmd/berthd/server.h"
+
+#define PUBLIC_BLOCKS_MAX 32
+#define PUBLIC_LENGTH_MIN 20
 
 enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_DESTROY };
 
@@ -146,6 +150,34 @@ static int parse_ports(const char *text, struct agent_options *ret, struct err *
 	return 0;
 }
 
+/* "198.51.100.8/29, 203.0.113.7"; the list lives as long as the process. */
+static int parse_blocks(const char *text, struct agent_options *ret, struct err *e)
+{
+	static struct ip_prefix blocks[PUBLIC_BLOCKS_MAX];
+	auto_free char *copy = text ? xstrdup(text) : NULL;
+	char *rest = copy, *word;
+	size_t count = 0;
+
+	while (rest && (word = strsep(&rest, ", "))) {
+		struct ip_prefix *b = &blocks[count];
+
+		if (!*word)
+			continue;
+		if (count++ == PUBLIC_BLOCKS_MAX)
+			return err_set(e, EINVAL, "[node] public-addresses has more than %d blocks",
+				       PUBLIC_BLOCKS_MAX);
+		if ((!ip_prefix_parse(word, b) && !ip_address_parse(word, b)) || b->v6 ||
+		    b->length < PUBLIC_LENGTH_MIN)
+			return err_set(e, EINVAL,
+				       "[node] public-addresses '%s' is not an IPv4 address or a "
+				       "block of /%d to /32",
+				       word, PUBLIC_LENGTH_MIN);
+	}
+	ret->public_blocks = blocks;
+	ret->public_block_count = count;
+	return 0;
+}
+
 static int parse_switch(const char *key, const char *text, bool *ret_off, struct err *e)
 {
 	*ret_off = str_eq(text, "no");
@@ -165,6 +197,8 @@ static int fill_agent_options(const struct host *h, struct agent_options *ret, s
 				      .libexec_dir = h->libexec_dir,
 				      .waits_for_keeper = h->waits_for_keeper,
 				      .bridge_cidr = c->bridge_cidr,
+				      .transport = c->transport,
+				      .node_address = c->node_address,
 				      .pull_behavior = c->pull_behavior};
 	if (!parse_i64(c->task_cleanup_s, 0, INT32_MAX, &cleanup_s))
 		return err_set(e, EINVAL, "[node] task-cleanup-seconds '%s' is not a number",
@@ -175,6 +209,8 @@ static int fill_agent_options(const struct host *h, struct agent_options *ret, s
 			       c->reserved_memory_mib);
 	if (parse_switch("favordynmods", c->favor_dynmods, &ret->keep_cgroup_options, e) < 0 ||
 	    parse_switch("user-namespaces", c->user_namespaces, &ret->no_user_namespaces, e) < 0)
+		return -e->code;
+	if (parse_blocks(c->public_addresses, ret, e) < 0)
 		return -e->code;
 	return parse_ports(c->dynamic_ports, ret, e);
 }
@@ -280,6 +316,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "berthd: must be started as root\n");
 		return 1;
 	}
+	(void)umask(022); /* of what containers see, too, whoever started us */
 	if (run(&o, &e) < 0) {
 		log_error("%s", e.msg);
 		return 1;

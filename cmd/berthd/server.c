@@ -35,7 +35,7 @@ enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD, LOCK_FD };
 #define READY_MS      10000
 
 struct child_options {
-	char *state_dir, *region, *account, *access_key, *secret_key;
+	char *state_dir, *region, *account, *vpc_cidr, *access_key, *secret_key;
 	int64_t uid, gid;
 };
 
@@ -43,6 +43,7 @@ static const struct js_field option_fields[] = {
 	{"stateDir", JS_STRING, offsetof(struct child_options, state_dir), JS_REQUIRED, NULL},
 	{"region", JS_STRING, offsetof(struct child_options, region), JS_REQUIRED, NULL},
 	{"account", JS_STRING, offsetof(struct child_options, account), JS_REQUIRED, NULL},
+	{"vpcCidr", JS_STRING, offsetof(struct child_options, vpc_cidr), JS_REQUIRED, NULL},
 	{"accessKey", JS_STRING, offsetof(struct child_options, access_key), JS_REQUIRED, NULL},
 	{"secretKey", JS_STRING, offsetof(struct child_options, secret_key), JS_REQUIRED, NULL},
 	{"uid", JS_I64, offsetof(struct child_options, uid), JS_REQUIRED, NULL},
@@ -68,6 +69,7 @@ static void fill_options(const struct host *h, const char *dir, struct child_opt
 	*ret = (struct child_options){.state_dir = (char *)(uintptr_t)dir,
 				      .region = h->config.region,
 				      .account = h->config.account,
+				      .vpc_cidr = h->config.vpc_cidr,
 				      .access_key = h->access_key,
 				      .secret_key = h->secret_key,
 				      .uid = h->uid,
@@ -206,6 +208,7 @@ static int run_as_child(const struct child_options *o, pid_t parent, struct err 
 						  .state_dir = "/",
 						  .region = o->region,
 						  .account = o->account,
+						  .vpc_cidr = o->vpc_cidr,
 						  .access_key = o->access_key,
 						  .secret_key = o->secret_key};
 
@@ -249,6 +252,7 @@ int server_run_here(struct server *s, struct err *e)
 					    .state_dir = "/",
 					    .region = h->config.region,
 					    .account = h->config.account,
+					    .vpc_cidr = h->config.vpc_cidr,
 					    .access_key = h->access_key,
 					    .secret_key = h->secret_key};
 

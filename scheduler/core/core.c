@@ -36,6 +36,10 @@ static const struct {
 	{"ListTasks", list_tasks},
 	{"ListContainerInstances", list_container_instances},
 	{"DescribeContainerInstances", describe_container_instances},
+	{"UpdateContainerInstancesState", update_container_instances_state},
+	{"PutAttributes", put_attributes},
+	{"DeleteAttributes", delete_attributes},
+	{"ListAttributes", list_attributes},
 	{"TagResource", tag_resource},
 	{"UntagResource", untag_resource},
 	{"ListTagsForResource", list_tags_for_resource},
@@ -99,6 +103,11 @@ void core_random_uuid(struct core *c, char ret[37])
 	core_random_hex(c, hex, 32);
 	(void)snprintf(ret, 37, "%.8s-%.4s-4%.3s-a%.3s-%.12s", hex, hex + 8, hex + 13, hex + 17,
 		       hex + 20);
+}
+
+size_t core_random_below(struct core *c, size_t count)
+{
+	return (size_t)(next_random(c) % count);
 }
 
 /* ---- records and effects ---- */

@@ -26,7 +26,7 @@ struct core;
 struct core_options {
 	struct ecs_identity identity; /* borrowed; outlives */
 	uint64_t seed[4];             /* not all zero */
-	const char *vpc_cidr;         /* of the default VPC; NULL: that of AWS; borrowed */
+	const char *vpc_cidr;         /* of the default VPC; borrowed */
 	int64_t stopped_keep_ms;      /* how long a stopped task can be described */
 	size_t stopped_keep_max;      /* and how many of them */
 };

@@ -10,7 +10,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/placement.h"
 
 #define DELETE_MAX 10
 
@@ -152,6 +152,16 @@ static json_t *required_attributes(const struct ecs_task_definition *t)
 	return list;
 }
 
+static int check_placement(const json_t *constraints, struct ecs_fault *f)
+{
+	__attribute__((cleanup(placement_done))) struct placement p = {0};
+
+	if (placement_add_constraints(&p, constraints, f) == 0)
+		return 0;
+	f->type = ECS_FAULT_CLIENT;
+	return -1;
+}
+
 static int check_new(struct core *c, const json_t *request, struct ecs_task_definition *ret,
 		     struct arena *a, struct ecs_fault *f)
 {
@@ -164,7 +174,8 @@ static int check_new(struct core *c, const json_t *request, struct ecs_task_defi
 				     ECS_DEFINITION_SIZE);
 	if (ecs_task_definition_decode(request, a, ret, &e) < 0)
 		return ecs_fault_set(f, ECS_FAULT_CLIENT, "%s", e.msg);
-	if (ecs_task_definition_check(ret, c->o.identity.region, f) < 0)
+	if (ecs_task_definition_check(ret, c->o.identity.region, f) < 0 ||
+	    check_placement(json_object_get(request, "placementConstraints"), f) < 0)
 		return -1;
 	return tags_check(json_object_get(request, "tags"), f);
 }

@@ -162,3 +162,44 @@ json_t *page_reply(struct page *p, const json_t *request, bool descending,
 	json_decref(reply);
 	return NULL;
 }
+
+/* ---- pages of objects ---- */
+
+#define PLACE_PREFIX "at:"
+
+json_t *page_of_objects(json_t *own_list, const json_t *request, const char *member,
+			struct ecs_fault *f)
+{
+	auto_json json_t *list = own_list;
+	const char *token = doc_string(request, "nextToken");
+	int64_t limit = doc_integer(request, "maxResults", PAGE_MAX);
+	json_t *page, *reply;
+	uint32_t first = 0;
+	size_t size, i;
+
+	if (limit < 1 || limit > PAGE_MAX) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "maxResults must be between 1 and %d.", PAGE_MAX);
+		return NULL;
+	}
+	if (token) {
+		auto_free char *text = (char *)base64_decode(token, &size);
+
+		if (!text || !str_starts(text, PLACE_PREFIX) ||
+		    !parse_u32(text + strlen(PLACE_PREFIX), UINT32_MAX, &first)) {
+			(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "Invalid token.");
+			return NULL;
+		}
+	}
+	page = json_array();
+	reply = json_pack("{s:o}", member, page);
+	for (i = first; i < json_array_size(list) && limit; i++, limit--)
+		(void)json_array_append(page, json_array_get(list, i));
+	if (i < json_array_size(list)) {
+		auto_free char *text = xasprintf(PLACE_PREFIX "%zu", i);
+		auto_free char *next = base64_encode(text, strlen(text));
+
+		doc_set_string(reply, "nextToken", next);
+	}
+	return reply;
+}

@@ -1,5 +1,8 @@
 /* scheduler/core/flow_log.c - flow logs
  * SPDX-License-Identifier: Apache-2.0
+ *
+ * What is logged is seen by the nodes: a task is told to its node with the flow
+ * logs that cover its interface, and again when they change.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +20,9 @@
 static const char default_format[] =
 	"${version} ${account-id} ${interface-id} ${srcaddr} ${dstaddr} ${srcport} ${dstport} "
 	"${protocol} ${packets} ${bytes} ${start} ${end} ${action} ${log-status}";
+
+static const char group_characters[] =
+	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/#";
 
 static const struct ec2_filter filters[] = {
 	{"flow-log-id", "flowLogId"},
@@ -55,9 +61,10 @@ static int check_request(const json_t *request, struct ecs_fault *f)
 		   *format = doc_string(request, "LogFormat");
 	int64_t interval = doc_integer(request, "MaxAggregationInterval", INTERVAL_DEFAULT);
 
-	if (!*group || strlen(group) > GROUP_NAME_MAX)
+	if (!*group || strlen(group) > GROUP_NAME_MAX || group[strspn(group, group_characters)])
 		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
-				     "LogGroupName has 1 to %d characters.", GROUP_NAME_MAX);
+				     "LogGroupName has 1 to %d characters of '.-_/#A-Za-z0-9'.",
+				     GROUP_NAME_MAX);
 	if (destination && strcmp(destination, "cloud-watch-logs") != 0)
 		return ecs_fault_set(f, ECS_FAULT_EC2_UNSUPPORTED,
 				     "LogDestinationType %s is not supported by this version of "
@@ -167,6 +174,7 @@ json_t *create_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
 					json_deep_copy(json_object_get(tags, "tagSet")));
 
 		record_touch(c, r);
+		interfaces_send(c, json_string_value(resource));
 		(void)json_array_append(ids, json_object_get(r->doc, "flowLogId"));
 	}
 	(void)json_object_set_new(reply, "unsuccessful", json_array());
@@ -193,9 +201,29 @@ json_t *delete_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
 
 		if (!r)
 			continue; /* named twice */
+		interfaces_send(c, doc_string(r->doc, "resourceId"));
 		record_delete(c, r);
 		record_done(r);
 		free(r);
 	}
 	return json_pack("{s:[]}", "unsuccessful");
+}
+
+void flow_logs_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
+				struct js_list *ret)
+{
+	struct ecs_node_flow_log *items = arena_alloc(a, (c->flow_logs.count + 1) * sizeof(*items));
+	struct record *r;
+
+	*ret = (struct js_list){.items = items};
+	for (size_t i = 0; map_next(&c->flow_logs, &i, &r);) {
+		if (!interface_is_in(n, doc_string(r->doc, "resourceId")))
+			continue;
+		items[ret->count++] = (struct ecs_node_flow_log){
+			.flow_log_id = (char *)(uintptr_t)doc_string(r->doc, "flowLogId"),
+			.group = (char *)(uintptr_t)doc_string(r->doc, "logGroupName"),
+			.traffic = (char *)(uintptr_t)doc_string(r->doc, "trafficType"),
+			.interval_s = doc_integer(r->doc, "maxAggregationInterval",
+						  INTERVAL_DEFAULT)};
+	}
 }

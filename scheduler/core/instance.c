@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "scheduler/core/placement.h"
 #include "scheduler/core/vpc.h"
 
 #define DESCRIBE_MAX  100
@@ -118,6 +119,15 @@ static json_t *attributes_of(const struct core *c, const struct ecs_node_hello *
 	return list;
 }
 
+static json_t *public_addresses_of(const struct ecs_node_hello *h)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < h->public_addresses.count; i++)
+		(void)json_array_append_new(list, json_string(h->public_addresses.items[i]));
+	return list;
+}
+
 static void take_hello(struct core *c, struct instance *i, const struct ecs_node_hello *h)
 {
 	json_t *doc = i->record.doc;
@@ -132,6 +142,8 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	(void)json_object_set_new(doc, "versionInfo",
 				  json_pack("{s:s}", "agentVersion", h->version));
 	(void)json_object_set_new(doc, "attributes", attributes_of(c, h));
+	attributes_merge(i);
+	(void)json_object_set_new(doc, "_publicAddresses", public_addresses_of(h));
 	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
 	record_touch(c, &i->record);
 }
@@ -236,7 +248,7 @@ static json_t *port_resource(const struct instance *i, int protocol, bool used)
 			 "stringSetValue", ports);
 }
 
-static json_t *show(const struct instance *i, const json_t *request)
+json_t *instance_show(const struct instance *i, const json_t *request)
 {
 	json_t *doc = doc_public(i->record.doc, doc_includes(request, "TAGS"));
 
@@ -259,15 +271,18 @@ static json_t *show(const struct instance *i, const json_t *request)
 json_t *list_container_instances(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	struct cluster *cl = cluster_of(c, request, f);
-	const char *status = doc_string(request, "status");
+	const char *status = doc_string(request, "status"), *filter = doc_string(request, "filter");
+	struct expression *x = NULL;
 	struct page page = {0};
 	struct instance *i;
 
-	if (!cl)
+	if (!cl || (filter && !(x = expression_parse(filter, f))))
 		return NULL;
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
-		if (!status || str_eq(doc_string(i->record.doc, "status"), status))
+		if ((!status || str_eq(doc_string(i->record.doc, "status"), status)) &&
+		    (!x || placement_matches(x, i)))
 			page_add(&page, doc_string(i->record.doc, "containerInstanceArn"));
+	expression_free(x);
 	return page_reply(&page, request, false, strcmp, "containerInstanceArns", f);
 }
 
@@ -296,7 +311,7 @@ json_t *describe_container_instances(struct core *c, json_t *request, struct ecs
 		char arn[ECS_ARN_SIZE];
 
 		if (i) {
-			(void)json_array_append_new(found, show(i, request));
+			(void)json_array_append_new(found, instance_show(i, request));
 			continue;
 		}
 		if (str_starts(text, "arn:"))

@@ -37,6 +37,7 @@ static const struct ec2_filter filters[] = {
 	{"availability-zone", "availabilityZone"},
 	{"description", "description"},
 	{"interface-type", "interfaceType"},
+	{"association.public-ip", "association.publicIp"},
 	{"owner-id", "ownerId"},
 	{"requester-managed", "requesterManaged"},
 	{"status", "status"},
@@ -227,8 +228,69 @@ static int check_groups(struct core *c, const json_t *ids, const char *vpc, stru
 	return 0;
 }
 
-int interface_check(struct core *c, const json_t *request, const char *network_mode,
-		    struct ecs_fault *f)
+/* ---- public addresses: blocks that are led to a host ---- */
+
+static bool wants_public(const json_t *wanted)
+{
+	return str_eq(doc_string(wanted, "assignPublicIp"), "ENABLED");
+}
+
+static const json_t *pool_of(const struct instance *i)
+{
+	return json_object_get(i->record.doc, "_publicAddresses");
+}
+
+/* Has any host of the cluster such a block? */
+static bool any_pool(const struct cluster *cl)
+{
+	struct instance *i;
+
+	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
+		if (json_array_size(pool_of(i)))
+			return true;
+	return false;
+}
+
+static const char *public_of(const struct interface *n)
+{
+	return doc_string(json_object_get(n->record.doc, "association"), "publicIp");
+}
+
+/* Of one that rests, too. */
+static bool is_given(struct core *c, const char *address)
+{
+	struct interface *n;
+
+	for (size_t i = 0; map_next(&c->interfaces, &i, &n);)
+		if (str_eq(public_of(n), address))
+			return true;
+	return false;
+}
+
+/* A public address of the host that nobody has; false: there is none. */
+static bool find_public(struct core *c, const struct instance *i, char ret[IP_TEXT_MAX])
+{
+	struct ip_prefix block, address;
+	json_t *text;
+	size_t n;
+
+	json_array_foreach (pool_of(i), n, text) {
+		if (!ip_prefix_parse(json_string_value(text), &block) || block.v6)
+			continue;
+		for (uint64_t k = 0; k < 1ull << (32 - block.length); k++) {
+			address = ip_of_v4(ip_v4(&block) + (uint32_t)k, 32);
+			ip_address_format(&address, ret);
+			if (!is_given(c, ret))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* ---- the request against what there is ---- */
+
+int interface_check(struct core *c, const struct cluster *cl, const json_t *request,
+		    const char *network_mode, struct ecs_fault *f)
 {
 	const json_t *wanted = configuration(request);
 	const char *vpc = NULL;
@@ -244,7 +306,7 @@ int interface_check(struct core *c, const json_t *request, const char *network_m
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				     "Network Configuration must be provided when networkMode "
 				     "'awsvpc' is specified.");
-	if (str_eq(doc_string(wanted, "assignPublicIp"), "ENABLED"))
+	if (wants_public(wanted) && !any_pool(cl))
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				     "Assign public IP is not supported for this launch type.");
 	if (check_subnets(c, json_object_get(wanted, "subnets"), &vpc, f) < 0)
@@ -257,12 +319,15 @@ static bool is_in_zone(const struct subnet *s, const struct instance *i)
 	return str_eq(doc_string(s->record.doc, "availabilityZone"), instance_zone(i));
 }
 
-const char *interface_zone_refusal(struct core *c, const json_t *request, const struct instance *i)
+const char *interface_refusal(struct core *c, const json_t *request, const struct instance *i)
 {
 	const json_t *wanted = configuration(request);
+	char address[IP_TEXT_MAX];
 	json_t *id;
 	size_t n;
 
+	if (wants_public(wanted) && !find_public(c, i, address))
+		return "RESOURCE:ENI";
 	json_array_foreach (json_object_get(wanted, "subnets"), n, id)
 		if (is_in_zone(map_find(&c->subnets, json_string_value(id)), i))
 			return NULL;
@@ -308,7 +373,7 @@ static void set_ipv6(const struct subnet *s, uint32_t address, json_t *doc)
 }
 
 static json_t *make_document(struct core *c, const json_t *request, const struct subnet *s,
-			     uint32_t address, const char *id)
+			     const struct instance *i, uint32_t address, const char *id)
 {
 	const struct ip_prefix p = ip_of_v4(address, 32);
 	const char *vpc = doc_string(s->record.doc, "vpcId");
@@ -344,6 +409,11 @@ static json_t *make_document(struct core *c, const json_t *request, const struct
 				  json_pack("[{s:s, s:O, s:b}]", "privateIpAddress", text,
 					    "privateDnsName",
 					    json_object_get(doc, "privateDnsName"), "primary", 1));
+	if (wants_public(configuration(request)) && find_public(c, i, text))
+		(void)json_object_set_new(doc, "association",
+					  json_pack("{s:s, s:s, s:s}", "publicIp", text,
+						    "publicDnsName", "", "ipOwnerId",
+						    c->o.identity.account));
 	(void)json_object_set_new(doc, "ipv6AddressesSet", json_array());
 	set_ipv6(s, address, doc);
 	return doc;
@@ -379,7 +449,7 @@ struct interface *interface_make(struct core *c, const json_t *request, struct i
 	if (!s)
 		return NULL;
 	ec2_make_id(c, "eni", &c->interfaces, id);
-	doc = make_document(c, request, s, address, id);
+	doc = make_document(c, request, s, i, address, id);
 	doc_set_string(doc, "_cluster", cluster);
 	doc_set_string(doc, "_task", task_id);
 	doc_set_string(doc, "_instance", i->id);
@@ -456,14 +526,37 @@ void interface_describe_to_node(struct core *c, const struct interface *n, struc
 		.address = (char *)(uintptr_t)doc_string(doc, "privateIpAddress"),
 		.subnet = arena_strdup(a, text),
 		.vpc = (char *)(uintptr_t)doc_string(v->record.doc, "cidrBlock"),
-		.address6 = (char *)(uintptr_t)ipv6_of(n)};
+		.address6 = (char *)(uintptr_t)ipv6_of(n),
+		.public_address = (char *)(uintptr_t)public_of(n)};
 	if (ret->address6) {
 		ip_prefix_format(&n->subnet->cidr6, text);
 		ret->subnet6 = arena_strdup(a, text);
 		ret->vpc6 = (char *)(uintptr_t)vpc_ipv6(v);
 	}
+	flow_logs_describe_to_node(c, n, a, &ret->flow_logs);
 	ret->security_groups.items = arena_alloc(a, (json_array_size(groups) + 1) * sizeof(char *));
 	json_array_foreach (groups, i, group)
 		ret->security_groups.items[ret->security_groups.count++] =
 			(char *)(uintptr_t)doc_string(group, "groupId");
+}
+
+bool interface_is_in(const struct interface *n, const char *resource_id)
+{
+	return str_eq(n->id, resource_id) ||
+	       str_eq(doc_string(n->record.doc, "subnetId"), resource_id) ||
+	       str_eq(doc_string(n->record.doc, "vpcId"), resource_id);
+}
+
+void interfaces_send(struct core *c, const char *resource_id)
+{
+	struct interface *n;
+
+	for (size_t i = 0; map_next(&c->interfaces, &i, &n);) {
+		const struct task *t = n->released_ms || !interface_is_in(n, resource_id)
+					       ? NULL
+					       : task_of(c, n);
+
+		if (t)
+			core_task_send(c, t);
+	}
 }

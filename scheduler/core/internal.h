@@ -120,6 +120,7 @@ void effect_send(struct core *c, const struct instance *i, enum ecs_node_type ty
 
 void core_random_hex(struct core *c, char *ret, size_t len);
 void core_random_uuid(struct core *c, char ret[37]);
+size_t core_random_below(struct core *c, size_t count); /* count > 0 */
 
 /* ---- doc.c: small things about documents ---- */
 
@@ -147,6 +148,13 @@ void page_add(struct page *p, const char *name);
 json_t *page_reply(struct page *p, const json_t *request, bool descending,
 		   int (*compare)(const char *, const char *), const char *member,
 		   struct ecs_fault *f);
+
+/*
+ * The same of a list of objects, which is consumed, in the order that it has.
+ * "maxResults" is from 1 to 100.
+ */
+json_t *page_of_objects(json_t *own_list, const json_t *request, const char *member,
+			struct ecs_fault *f);
 
 /* ---- tag.c ---- */
 
@@ -180,6 +188,12 @@ struct instance *instance_by_id(struct core *c, const char *id); /* in whatever 
 const char *instance_zone(const struct instance *i);
 int instance_load(struct core *c, json_t *own_doc, struct err *e);
 void instance_free(struct instance *i);
+json_t *instance_show(const struct instance *i, const json_t *request);
+
+/* ---- attribute.c ---- */
+
+/* What callers have put is among the attributes that the node has just told. */
+void attributes_merge(struct instance *i);
 
 /* ---- place.c ---- */
 
@@ -226,7 +240,8 @@ core_fn create_cluster, describe_clusters, list_clusters, delete_cluster;
 core_fn register_task_definition, describe_task_definition, list_task_definitions,
 	list_task_definition_families, deregister_task_definition, delete_task_definitions;
 core_fn run_task, start_task, stop_task, describe_tasks, list_tasks;
-core_fn list_container_instances, describe_container_instances;
+core_fn list_container_instances, describe_container_instances, update_container_instances_state;
+core_fn put_attributes, delete_attributes, list_attributes;
 core_fn tag_resource, untag_resource, list_tags_for_resource;
 
 /* of EC2 */

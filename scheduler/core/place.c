@@ -93,6 +93,8 @@ const char *place_refusal(const struct instance *i, const struct definition *d,
 
 	if (!i->connected)
 		return "AGENT";
+	if (!str_eq(doc_string(i->record.doc, "status"), "ACTIVE"))
+		return "INACTIVE";
 	if (!attributes_fit(i, d))
 		return "ATTRIBUTE";
 	if (i->cpu_units - i->cpu_used < demand->cpu_units)

@@ -10,6 +10,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "scheduler/core/placement.h"
 #include "scheduler/core/vpc.h"
 
 #define RUN_COUNT_MAX   10
@@ -24,12 +25,16 @@ struct launch {
 	json_t *effective; /* the definition with the overrides in it */
 	struct ecs_demand demand;
 	json_t *overrides; /* as the task shows them */
+	char *group;
+	struct placement placement;
 };
 
 static void launch_done(struct launch *l)
 {
 	json_decref(l->effective);
 	json_decref(l->overrides);
+	free(l->group);
+	placement_done(&l->placement);
 }
 #define auto_launch __attribute__((cleanup(launch_done)))
 
@@ -162,6 +167,27 @@ static int check_request(struct launch *l, struct ecs_fault *f)
 	return tags_check(json_object_get(l->request, "tags"), f);
 }
 
+static char *group_of(const struct launch *l)
+{
+	const char *group = doc_string(l->request, "group");
+
+	return group ? xstrdup(group) : xasprintf("family:%s", l->definition->family->name);
+}
+
+static int prepare_placement(struct launch *l, struct ecs_fault *f)
+{
+	const json_t *definition = l->definition->record.doc;
+
+	l->placement = (struct placement){
+		.group = l->group, .strategies = json_object_get(l->request, "placementStrategy")};
+	if (placement_check_strategies(l->placement.strategies, f) < 0 ||
+	    placement_add_constraints(&l->placement,
+				      json_object_get(definition, "placementConstraints"), f) < 0)
+		return -1;
+	return placement_add_constraints(&l->placement,
+					 json_object_get(l->request, "placementConstraints"), f);
+}
+
 static int launch_prepare(struct launch *l, struct core *c, const json_t *request,
 			  struct ecs_fault *f)
 {
@@ -177,11 +203,12 @@ static int launch_prepare(struct launch *l, struct core *c, const json_t *reques
 			       : ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition not found.");
 	if (l->definition->status != DEFINITION_ACTIVE)
 		return ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition is inactive");
-	if (interface_check(c, request, l->definition->parsed.network_mode, f) < 0 ||
+	if (interface_check(c, l->cluster, request, l->definition->parsed.network_mode, f) < 0 ||
 	    merge_overrides(l, f) < 0)
 		return -1;
 	l->overrides = show_overrides(l);
-	return 0;
+	l->group = group_of(l);
+	return prepare_placement(l, f);
 }
 
 /* ---- a task is made ---- */
@@ -234,8 +261,7 @@ static bool is_awsvpc(const struct launch *l)
 
 static json_t *make_document(struct launch *l, const struct instance *i, const char *id)
 {
-	const char *group = doc_string(l->request, "group"),
-		   *launch_type = doc_string(l->request, "launchType");
+	const char *launch_type = doc_string(l->request, "launchType");
 	json_t *doc, *containers = json_array(), *container;
 	char arn[ECS_ARN_SIZE];
 	size_t n;
@@ -256,9 +282,7 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 	(void)json_object_set_new(doc, "cpu", json_sprintf("%lld", (long long)l->demand.cpu_units));
 	(void)json_object_set_new(doc, "memory",
 				  json_sprintf("%lld", (long long)l->demand.memory_mib));
-	(void)json_object_set_new(doc, "group",
-				  group ? json_string(group)
-					: json_sprintf("family:%s", l->definition->family->name));
+	doc_set_string(doc, "group", l->group);
 	doc_set_string(doc, "launchType", launch_type ? launch_type : "EC2");
 	doc_set_string(doc, "startedBy", doc_string(l->request, "startedBy"));
 	doc_set_string(doc, "healthStatus", "UNKNOWN");
@@ -342,14 +366,30 @@ static const char *refusal_of(const struct launch *l, const struct instance *i)
 {
 	const char *refusal = place_refusal(i, l->definition, &l->demand);
 
-	return refusal ? refusal : interface_zone_refusal(l->c, l->request, i);
+	if (!refusal)
+		refusal = interface_refusal(l->c, l->request, i);
+	return refusal ? refusal : placement_refusal(&l->placement, i);
 }
 
-/* The instance with the least left that still has room: binpack, then the first. */
+/* Without strategies: the instance with the least memory left, then the first. */
+static struct instance *usual(struct instance **candidates, size_t count)
+{
+	struct instance *best = candidates[0];
+
+	for (size_t i = 1; i < count; i++)
+		if (candidates[i]->memory_mib - candidates[i]->memory_used <
+		    best->memory_mib - best->memory_used)
+			best = candidates[i];
+	return best;
+}
+
 static struct instance *choose(const struct launch *l, json_t *failures)
 {
-	struct instance *best = NULL, *i;
+	auto_free struct instance **candidates = xcalloc(l->cluster->instances.count + 1,
+							 sizeof(struct instance *));
 	auto_json json_t *refusals = json_array();
+	struct instance *i;
+	size_t count = 0;
 
 	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);) {
 		const char *refusal = refusal_of(l, i);
@@ -359,13 +399,16 @@ static struct instance *choose(const struct launch *l, json_t *failures)
 				refusals,
 				doc_failure(doc_string(i->record.doc, "containerInstanceArn"),
 					    refusal));
-		else if (!best ||
-			 i->memory_mib - i->memory_used < best->memory_mib - best->memory_used)
-			best = i;
+		else
+			candidates[count++] = i;
 	}
-	if (!best)
+	if (!count) {
 		(void)json_array_extend(failures, refusals);
-	return best;
+		return NULL;
+	}
+	return json_array_size(l->placement.strategies)
+		       ? placement_choose(l->c, &l->placement, candidates, count)
+		       : usual(candidates, count);
 }
 
 static void add_task(struct launch *l, struct instance *i, json_t *tasks, json_t *failures,

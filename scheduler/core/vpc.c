@@ -15,7 +15,6 @@
 
 #define LENGTH_MIN          16
 #define LENGTH_MAX          28
-#define DEFAULT_CIDR        "172.31.0.0/16" /* the default VPC of AWS */
 #define DEFAULT_SUBNET_BITS 20
 #define IPV6_LENGTH         56
 
@@ -218,10 +217,9 @@ struct vpc *vpc_default(struct core *c)
 
 static void make_default(struct core *c)
 {
-	const char *text = c->o.vpc_cidr ? c->o.vpc_cidr : DEFAULT_CIDR;
 	struct ip_prefix cidr;
 
-	if (ip_prefix_parse(text, &cidr))
+	if (ip_prefix_parse(c->o.vpc_cidr, &cidr))
 		(void)make(c, &cidr, true, false, json_array());
 }
 

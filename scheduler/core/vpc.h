@@ -150,8 +150,8 @@ void interfaces_tick(struct core *c);
  * "networkConfiguration" of a request against the definition's network mode;
  * -1 and the fault in ECS's words.
  */
-int interface_check(struct core *c, const json_t *request, const char *network_mode,
-		    struct ecs_fault *f);
+int interface_check(struct core *c, const struct cluster *cl, const json_t *request,
+		    const char *network_mode, struct ecs_fault *f);
 /* An interface for a task on an instance; NULL: none of the subnets has an address left. */
 struct interface *interface_make(struct core *c, const json_t *request, struct instance *i,
 				 const char *cluster, const char *task_id);
@@ -162,9 +162,19 @@ void interface_set_attachment(json_t *task, const char *status);
 void interface_release(struct core *c, struct interface *n);
 void interface_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
 				struct ecs_node_interface *ret);
-/* NULL: one of the request's subnets is in the instance's zone, or it names none. */
-const char *interface_zone_refusal(struct core *c, const json_t *request, const struct instance *i);
+/* Is it the interface itself, its subnet, or its VPC? */
+bool interface_is_in(const struct interface *n, const char *resource_id);
+/* The nodes of all interfaces in a resource hear of their tasks again. */
+void interfaces_send(struct core *c, const char *resource_id);
+/*
+ * Why the instance cannot have the interface, in ECS's words: none of the subnets
+ * is in its zone, no public address is left.  NULL: it can, or none is asked for.
+ */
+const char *interface_refusal(struct core *c, const json_t *request, const struct instance *i);
 
 /* ---- flow_log.c ---- */
 
 int flow_log_load(struct core *c, json_t *own_doc, struct err *e);
+/* Those that cover an interface, in the words of the node channel: ecs_node_flow_log. */
+void flow_logs_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
+				struct js_list *ret);

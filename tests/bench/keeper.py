@@ -7,6 +7,9 @@
 # the program has been executed. Cold: each start 150 ms after the one before.
 # Then the same in a mount namespace with 3,000 mounts more.
 #
+# Then processes beside that of a container, as health checks are: how many true
+# ends in a second, and how much processor time each takes in the whole machine.
+#
 # CRUN=: the peer. ROUNDS=: how many (40). FAVORDYNMODS=no: without that option
 # of the host's cgroups, which the agent sets.
 
@@ -29,6 +32,7 @@ import oci
 ROUNDS = int(os.environ.get("ROUNDS", "40"))
 GAP_S = 0.15
 MOUNTS = 3000
+EXECS, AT_ONCE = 1000, 4
 MEMORY = "/dev/shm"  # state lies in memory, as below /run
 
 
@@ -87,6 +91,39 @@ def measure(lab, client, crun, gap):
     return ours, theirs
 
 
+def busy_ms():
+    """Of all processors, since the machine began; idle and stolen time left out."""
+    with open("/proc/stat") as f:
+        fields = [int(x) for x in f.readline().split()[1:]]
+    return (sum(fields[:3]) + sum(fields[5:7])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def execs(lab, client):
+    """In one container, AT_ONCE under way at any time."""
+    id, path = lab.make()
+    lab.config["process"]["args"] = ["/bin/sleep", "1000"]
+    with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(lab.config, f)
+    client.say(f"create {id} {path} {lab.runtime} {lab.log(id)} start")
+    client.see("started", id)
+    process = os.path.join(lab.dir, "process.json")
+    with open(process, "w", encoding="utf-8") as f:
+        json.dump(dict(lab.config["process"], args=["/bin/true"]), f)
+    begin, busy = time.perf_counter(), busy_ms()
+    for i in range(EXECS):
+        if i >= AT_ONCE:
+            client.see("executed", id)
+        client.say(f"exec {id} {i} {process} /dev/null /dev/null")
+    for _ in range(AT_ONCE):
+        client.see("executed", id)
+    took = time.perf_counter() - begin
+    print(f"exec of true by the keeper: {EXECS / took:.0f} per second, {(busy_ms() - busy) / EXECS:.2f} ms of CPU each")
+    client.say(f"kill {id} 9")
+    client.see("exited", id)
+    lab.remove(client, id)
+    lab.config["process"]["args"] = ["/bin/true"]
+
+
 def works(lab, program):
     try:
         return program and lab.crun(program) > 0
@@ -119,17 +156,11 @@ def run(label, top):
                 row(f"keeper{label}{', cold' if gap else ''}", ours, theirs or None)
                 if theirs:
                     row(f"crun create + start{label}{', cold' if gap else ''}", theirs)
+            if not top:
+                execs(lab, client)
     finally:
         holder.kill()
         holder.wait()
-
-
-def favor():
-    """As the agent does it."""
-    for line in open("/proc/self/mountinfo"):
-        place, options = line.split()[4], line.split(" - ")[1].split()
-        if options[0] == "cgroup2":
-            ctypes.CDLL(None).mount(None, place.encode(), None, 32 | 1 << 21, b"favordynmods")
 
 
 def main(build):
@@ -137,8 +168,8 @@ def main(build):
         run(*json.loads(os.environ["INSIDE"]))
         return
     with CgroupOptions() as options:
-        if os.environ.get("FAVORDYNMODS") != "no" and options.path and "favordynmods" not in options.before[1]:
-            favor()
+        if os.environ.get("FAVORDYNMODS") != "no":
+            options.favor()
         # crun refuses hosts whose v2 tree beside v1 hierarchies has controllers: see oci.py
         hide = "mount --make-rprivate /; umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\""
         top = tempfile.mkdtemp(prefix="berth-bench-")

@@ -2,13 +2,18 @@
 # tests/bench/phases.py - where the time goes from RunTask to the program's execve
 # SPDX-License-Identifier: Apache-2.0
 #
-# System calls, forks and executions of the agent, the keeper and what they fork
-# are recorded by the kernel (a tracefs instance of our own, of these processes
-# only). Printed are medians: first each step, then the calls that took longest,
-# without those that wait. Tracing itself makes all of it slower, by some half.
+# Some system calls, forks and executions of the agent, the keeper and what they
+# fork are recorded by the kernel (a tracefs instance of our own, of these
+# processes only): each step by those that begin and end it. Then all calls, which
+# makes a start slower by some third: those that took longest, without those that
+# wait.
 #
-# FAVORDYNMODS=no: as without that option of the host's cgroups.
+# State lies on ext4 with a journal, as on most hosts. Without one (DISK=here, if
+# that is so) ext4 looks for inodes that were not in use lately, which makes each
+# file and directory ten times as dear. FAVORDYNMODS=no: as without that option of
+# the host's cgroups.
 
+import contextlib
 import os
 import re
 import shutil
@@ -18,10 +23,14 @@ import tempfile
 import time
 
 from berth import CgroupOptions, Daemon, Registry, wait_for
+from imagelab import FileSystem
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DISK = os.environ.get("DISK", "ext4")
 ROUNDS = int(os.environ.get("ROUNDS", "15"))
 GAP_S = 0.2  # as a service sees it: the kernel's RCU fast path is off by then
+FULL_ROUNDS = 5
+STEP_CALLS = ("read", "sendto", "sendmsg", "seccomp")
 WAITS = ("epoll_wait", "recvfrom", "recvmsg", "accept4", "futex", "waitid", "wait4", "clock_nanosleep", "poll", "exit_group")
 COMMAND_SIZE = 3000  # the keeper's commands are larger, and nothing else that the agent sends before
 CONFIG = f"[node]\nimage-pull-behavior = prefer-cached\nfavordynmods = {os.environ.get('FAVORDYNMODS', 'yes')}\n"
@@ -49,8 +58,10 @@ class Trace:
         with open(os.path.join(self.instance, name), "w") as f:
             f.write(value)
 
-    def follow(self, pids):
+    def follow(self, pids, calls=None):
+        """Numbers of system calls, or all."""
         self.set("set_event_pid", " ".join(map(str, pids)))
+        self.set("events/raw_syscalls/filter", " || ".join(f"id == {n}" for n in calls) if calls else "0")
         self.set("events/raw_syscalls/enable", "1")
         for event in ("fork", "exec"):
             self.set(f"events/sched/sched_process_{event}/enable", "1")
@@ -112,14 +123,19 @@ def steps_of(events, agent, keeper):
             ("init: filter, execve", exec_ms)]
 
 
-def show(rounds):
-    print(f"{'step':48} median ms")
+def row(name, took):
+    took = sorted(took)
+    print(f"{name:48} min {took[0]:6.2f}  p25 {took[len(took) // 4]:6.2f}  median {statistics.median(took):6.2f}")
+
+
+def show_steps(rounds):
     for i, (name, _) in enumerate(rounds[0][0]):
-        took = [r[0][i][1] - (r[0][i - 1][1] if i else 0) for r in rounds]
-        print(f"{name:48} {statistics.median(took):9.2f}")
-    for name, index in (("RunTask to execve", 0), ("node has it to execve", 1)):
-        took = [r[0][-1][1] - (r[0][0][1] if index else 0) for r in rounds]
-        print(f"{name:48} {statistics.median(took):9.2f}   min {min(took):.2f}")
+        row(name, [r[0][i][1] - (r[0][i - 1][1] if i else 0) for r in rounds])
+    row("RunTask to execve", [r[0][-1][1] for r in rounds])
+    row("node has it to execve", [r[0][-1][1] - r[0][0][1] for r in rounds])
+
+
+def show_calls(rounds):
     totals = {}
     for _, calls in rounds:
         for name, ms in calls.items():
@@ -154,12 +170,14 @@ def keeper_of(daemon):
 
 
 class MemoryDaemon(Daemon):
-    """Its run directory lies in memory, as /run does."""
+    """Its run directory lies in memory, as /run does; its state where one says."""
 
-    def __init__(self, **options):
+    def __init__(self, disk=None, **options):
         super().__init__(**options)
         self.memory = tempfile.mkdtemp(prefix="berth-bench-", dir="/dev/shm")
         os.symlink(self.memory, os.path.join(self.root, "run"))
+        if disk:
+            os.symlink(disk, os.path.join(self.root, "var"))
 
     def destroy(self):
         super().destroy()
@@ -169,7 +187,8 @@ class MemoryDaemon(Daemon):
 def main(build):
     names, trace = call_names(), Trace()
     try:
-        with Registry() as registry, CgroupOptions(), MemoryDaemon(config=CONFIG) as daemon:
+        with contextlib.nullcontext() if DISK == "here" else FileSystem(DISK, "3g") as disk, \
+                Registry() as registry, CgroupOptions(), MemoryDaemon(disk, config=CONFIG) as daemon:
             image = registry.demo()
             for mode in ("bridge", "none"):
                 td = daemon.ecs("RegisterTaskDefinition", family="p" + mode, networkMode=mode, containerDefinitions=[
@@ -178,8 +197,10 @@ def main(build):
                 for _ in range(3):  # what is made once is made
                     daemon.wait_status(daemon.ecs("RunTask", taskDefinition=td)["tasks"][0]["taskArn"], "STOPPED")
                 agent, keeper = daemon.process.pid, wait_for(lambda: keeper_of(daemon), 10, "the keeper")
+                print(f"network mode {mode}, state on {DISK}")
+                trace.follow([agent, keeper], [n for n, name in names.items() if name in STEP_CALLS])
+                show_steps([measure(daemon, trace, td, names, agent, keeper) for _ in range(ROUNDS)])
                 trace.follow([agent, keeper])
-                print(f"network mode {mode}")
-                show([measure(daemon, trace, td, names, agent, keeper) for _ in range(ROUNDS)])
+                show_calls([measure(daemon, trace, td, names, agent, keeper) for _ in range(FULL_ROUNDS)])
     finally:
         trace.close()

@@ -114,7 +114,7 @@ def symlinked_proc(h):
 
 
 def symlinked_targets(h):
-    """CVE-2019-18837: mount targets behind symlinks lie in the container"""
+    """CVE-2019-18837, CVE-2025-24965: mount targets, and all that is made, lie in the container behind symlinks too"""
     outside = os.path.join(h.dir, "outside")
     os.mkdir(outside)
     for target in (outside, "../../../../../../../../.." + outside, "/proc/self/root" + outside):
@@ -124,6 +124,9 @@ def symlinked_targets(h):
         with h.bundle(change, own_rootfs=True) as b:
             os.symlink(target, b.rootfs + "/esc")
             b.run()
+            equal(os.listdir(outside), [], target)
+            b.config["process"]["cwd"] = "/esc/cwd"
+            b.args("/bin/true").run(check=False)
             equal(os.listdir(outside), [], target)
     os.rmdir(outside)
 

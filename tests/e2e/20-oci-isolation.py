@@ -159,13 +159,24 @@ def capabilities(h):
 
 
 def capabilities_we_lack(h):
-    """A capability that the runtime lacks is named"""
-    def change(c):
-        for s in c["process"]["capabilities"].values():
-            s.append("CAP_SYS_RESOURCE")
-    with h.bundle(change) as b:
-        said = b.fails(preexec_fn=drop_sys_resource)
-        expect("CAP_SYS_RESOURCE" in said and "does not have" in said, said)
+    """A capability that the runtime lacks, or that there is none of, is told and left out"""
+    def with_one_more(name):
+        def change(c):
+            for s in c["process"]["capabilities"].values():
+                s.append(name)
+        return change
+    for name, says in (("CAP_SYS_RESOURCE", "does not have: CAP_SYS_RESOURCE"), ("CAP_NOSUCH", "'CAP_NOSUCH' is unknown"),
+                       ("cap_chown", "'cap_chown' is unknown")):
+        with h.bundle(with_one_more(name)) as b:
+            p = b.args("/bin/probe", "report").run(preexec_fn=drop_sys_resource)
+            expect(says in p.stderr, name, p.stderr)
+            s = status_of(json.loads(p.stdout))
+            equal((s["CapBnd"], s["CapPrm"], s["CapEff"]), ("0000000020000420",) * 3, name)
+    with h.bundle() as b:
+        b.args("/bin/sleep", "100").begin()
+        p = b.exec("--cap", "CAP_NOSUCH", "--cap", "CAP_CHOWN", b.id, "/bin/probe", "report")
+        expect("'CAP_NOSUCH' is unknown" in p.stderr, p.stderr)
+        equal(status_of(json.loads(p.stdout))["CapEff"], "0000000020000421")
 
 
 def no_new_privileges(h):

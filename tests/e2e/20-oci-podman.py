@@ -129,6 +129,12 @@ def namespaces(h):
     r = podman.report("--uidmap", "0:100000:2000", "--gidmap", "0:100000:2000")
     equal(r["uid_map"].split(), ["0", "100000", "2000"])
     equal(r["uid"][0], 0)
+    equal(podman.report("--userns", "host")["namespaces"]["user"], os.readlink("/proc/self/ns/user"))
+    podman("run", "-d", "--name", "mapped", *podman.usual, "--uidmap", "0:100000:2000", "--gidmap", "0:100000:2000",
+           "berth-test", "/bin/probe", "stay")
+    pid = podman("inspect", "-f", "{{.State.Pid}}", "mapped").stdout.strip()
+    equal(podman.report("--userns", "container:mapped")["namespaces"]["user"], os.readlink(f"/proc/{pid}/ns/user"))
+    podman("rm", "-f", "-t", "0", "mapped")
 
 
 @needs_podman
@@ -172,9 +178,15 @@ def volumes(h):
 
 def words_of_volumes(volume):
     for word, tag in (("private", None), ("rprivate", None), ("slave", "master:"), ("rslave", "master:"),
-                      ("shared", "shared:"), ("rshared", "shared:")):
+                      ("shared", "shared:"), ("rshared", "shared:"), ("unbindable", "unbindable"),
+                      ("runbindable", "unbindable")):
         options, mode, kind, source, tags = mounts_of(podman.report("-v", f"{volume}:/data:{word}"))["/data"]
         expect(not tags if tag is None else any(t.startswith(tag) for t in tags), word, tags)
+    os.makedirs(volume + "/below", exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", volume + "/below"], check=True)
+    for word, seen in (("bind", False), ("rbind", True)):
+        equal("/data/below" in mounts_of(podman.report("-v", f"{volume}:/data:{word}")), seen, word)
+    subprocess.run(["umount", volume + "/below"], check=True)
     for words, flag in (("ro", "ro"), ("nosuid", "nosuid"), ("noexec", "noexec"), ("nodev", "nodev"), ("U", "rw")):
         expect(flag in mounts_of(podman.report("-v", f"{volume}:/data:{words}"))["/data"][0], words)
     podman("volume", "create", "named")

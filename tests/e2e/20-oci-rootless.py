@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-# tests/e2e/20-oci-rootless.py - podman of an ordinary user with berth-oci as its runtime
+# tests/e2e/20-oci-rootless.py - berth-oci of an ordinary user, alone and as the runtime of his podman
 # SPDX-License-Identifier: Apache-2.0
 #
 # The user is one of our own: the files that name him and his ids lie over the
 # host's in a mount namespace that ends with each command.
 
+import copy
 import os
 import sys
 
@@ -61,6 +62,27 @@ class User:
 
     def report(self, *options):
         return json.loads(self.run(*options, "--", "/bin/probe", "report").stdout)
+
+
+    def bundle(self, change=None):
+        """One of his own: root is he, nobody else is there; no cgroup is asked for."""
+        path = os.path.join(self.dir, "home", "bundle")
+        shutil.rmtree(path, ignore_errors=True)
+        os.mkdir(path)
+        make_rootfs(path + "/rootfs")
+        config = copy.deepcopy(CONFIG)
+        one = [{"containerID": 0, "hostID": 0, "size": 1}]
+        config["linux"].update(uidMappings=one, gidMappings=one, resources={})
+        config["linux"]["namespaces"].append({"type": "user"})
+        config["mounts"] = [m for m in config["mounts"] if m["type"] != "cgroup"]
+        for m in config["mounts"]:
+            m["options"] = [o for o in m.get("options", []) if o != "gid=5"]  # he has no such group
+        if change:
+            change(config)
+        with open(path + "/config.json", "w") as f:
+            json.dump(config, f)
+        subprocess.run(["chown", "-R", f"{UID}:{UID}", path], check=True)
+        return path
 
 
 user = None
@@ -136,6 +158,84 @@ def pods(h):
     user.podman("rm", "-f", "-t", "0", "first")
 
 
+# As podman does it for its user: ids of his own in a user namespace, where he may mount.
+INSIDE = ("unshare", "--user", "--map-root-user", "--map-auto", "--mount", "sh", "-c")
+
+
+@needs_user
+def alone(h):
+    """Without any engine, in a user namespace of his: run, create, start, exec, kill, delete; what he may not is told"""
+    b = user.bundle(lambda c: c["process"].update(args=["/bin/probe", "report"]))
+    r = json.loads(user.sh(*INSIDE, f"{user.oci} run -b {b} one").stdout)
+    equal((r["uid"][0], r["uid_map"].split(), r["hostname"]), (0, ["0", "0", "1"], "berth"))
+    for kind in ("user", "mnt", "pid", "net", "ipc", "uts"):
+        expect(r["namespaces"][kind] != os.readlink(f"/proc/self/ns/{kind}"), kind)
+    equal(status_of(r)["CapInh"], "0" * 16)
+
+    b = user.bundle(lambda c: c["process"].update(args=["/bin/probe", "signal"]))
+    said = user.sh(*INSIDE, f"""set -e; oci={user.oci}
+        $oci create -b {b} two </dev/null >/dev/null 2>&1; $oci start two
+        $oci exec two /bin/id -u; $oci exec two /bin/probe exit 3 || echo $?; $oci list -q
+        $oci delete two 2>&1 || echo refused; $oci kill two TERM
+        until $oci state two | grep -q stopped; do sleep 0.01; done
+        $oci delete two; $oci list -q""").stdout.split("\n")
+    equal(said[:3], ["0", "3", "two"])
+    equal(said[4:], ["refused", ""])
+
+    for change, says in ((lambda c: c["linux"]["uidMappings"][0].update(hostID=4000000), "uid"),
+                         (lambda c: c["linux"]["resources"].update(memory={"limit": 64 << 20}), "cgroup")):
+        p = user.sh(*INSIDE, f"{user.oci} run -b {user.bundle(change)} three", check=False)
+        expect(p.returncode != 0 and says in p.stderr, says, p.stderr)
+    equal(user.sh(user.oci, "list", "-q").stdout, "")
+    shutil.rmtree(b)
+
+
+def as_himself(config):
+    for kind in ("uidMappings", "gidMappings"):
+        config["linux"][kind][0]["hostID"] = UID
+
+
+@needs_user
+def plain(h):
+    """With nothing around it: `spec --rootless` runs, and all commands serve the container"""
+    home = user.dir + "/home/own"
+    os.mkdir(home)
+    make_rootfs(home + "/rootfs")
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", home], check=True)
+    user.sh("sh", "-c", f"cd {home}; {user.oci} spec --rootless; sed -i 's/\"terminal\": true/\"terminal\": false/; "
+            "s/\"sh\"/\"id\", \"-u\"/' config.json")
+    equal(user.sh(user.oci, "run", "-b", home, "first").stdout.strip(), "0")
+
+    b = user.bundle(lambda c: (as_himself(c), c["process"].update(args=["/bin/probe", "report"])))
+    r = json.loads(user.sh(user.oci, "run", "-b", b, "one").stdout)
+    equal((r["uid"][0], status_of(r)["CapInh"]), (0, "0" * 16))
+    for kind in ("user", "mnt", "pid", "net", "ipc", "uts"):
+        expect(r["namespaces"][kind] != os.readlink(f"/proc/self/ns/{kind}"), kind)
+
+    b = user.bundle(lambda c: (as_himself(c), c["process"].update(args=["/bin/probe", "signal"])))
+    said = user.sh("sh", "-c", f"""set -e; oci={user.oci}
+        $oci create -b {b} two </dev/null >/dev/null 2>&1; $oci start two
+        $oci exec two /bin/id -u; $oci exec two /bin/probe exit 3 || echo $?; $oci list -q
+        $oci delete two 2>&1 || echo refused; $oci kill two TERM
+        until $oci state two | grep -q stopped; do sleep 0.01; done
+        $oci delete two; $oci list -q""").stdout.split("\n")
+    equal(said[:3], ["0", "3", "two"])
+    equal(said[4:], ["refused", ""])
+
+    def others(config):
+        config["linux"]["uidMappings"].append({"containerID": 1, "hostID": FIRST, "size": 10})
+    for change, says in ((others, "podman unshare"),
+                         (lambda c: c["process"]["user"].update(additionalGids=[7]), "group"),
+                         (lambda c: c["linux"].update(namespaces=[n for n in c["linux"]["namespaces"]
+                                                                  if n["type"] != "user"]), "")):
+        bad = user.bundle(lambda c: (as_himself(c), change(c)))
+        p = user.sh(user.oci, "run", "-b", bad, "three", check=False)
+        expect(p.returncode != 0 and says in p.stderr, says, p.stderr)
+    equal(user.sh(user.oci, "list", "-q").stdout, "")
+    shutil.rmtree(user.dir + "/home/bundle")
+    shutil.rmtree(home)
+
+
 @needs_user
 def finish(h):
     """Nothing is left"""
@@ -151,4 +251,4 @@ def finish(h):
             pass
 
 
-sys.exit(main([prepare, running, life, pods, finish]))
+sys.exit(main([prepare, alone, plain, running, life, pods, finish]))

@@ -10,10 +10,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 
-from oci import BUILD, BUSYBOX, OCI, PROBE
+import vmlab
+from berth import Skip, run
+from oci import BUSYBOX, OCI, PROBE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "900"))
@@ -21,7 +22,7 @@ DISK_MB = 160
 MODULES = ("virtio_pci virtio_blk overlay nf_tables veth tun unix_diag inet_diag tcp_diag udp_diag netlink_diag "
            "af_packet_diag").split()
 TOOLS = ("/usr/bin/python3.11", "/usr/bin/strace", "/usr/bin/mount", "/usr/bin/umount", "/usr/bin/unshare",
-         "/usr/sbin/criu", "/usr/bin/tar")
+         "/usr/sbin/criu", "/usr/bin/tar", "/usr/bin/ip")
 PYTHON = "/usr/lib/python3.11"
 PYTHON_LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
                    "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
@@ -80,103 +81,49 @@ reboot -f
 """
 
 
-def need(path):
-    if not os.path.exists(path):
-        print(f"skip vm: {path} is not there")
-        sys.exit(0)
-    return path
-
-
-def libraries(path):
-    out = subprocess.run(["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    return re.findall(r"(/\S+) \(0x", out)
-
-
-def put(root, path, to=None):
-    """A file of the host, where it lies there, with the libraries that it needs."""
-    target = root + (to or path)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    shutil.copy(path, target)
-    for lib in libraries(path):
-        if not os.path.exists(root + lib):
-            put(root, lib)
-
-
 def make_initrd(work, release):
     tree = work + "/initrd"
-    for d in ("bin", "proc", "sys", "dev", "root", "modules"):
+    for d in ("bin", "proc", "sys", "dev", "root"):
         os.makedirs(f"{tree}/{d}")
     shutil.copy(BUSYBOX, tree + "/bin/busybox")
-    names = []
-    for module in MODULES:
-        out = subprocess.run(["modprobe", "-S", release, "--show-depends", module], check=True,
-                             stdout=subprocess.PIPE, text=True).stdout
-        for path in re.findall(r"^insmod (\S+)", out, re.M):
-            if os.path.basename(path) not in names:
-                names.append(os.path.basename(path))
-                shutil.copy(path, tree + "/modules")
-    with open(tree + "/init", "w") as f:
-        f.write(INIT.replace("MODULES", " ".join(names)))
-    os.chmod(tree + "/init", 0o755)
-    with open(work + "/initrd.cpio", "wb") as f:
-        find = subprocess.Popen(["find", "."], cwd=tree, stdout=subprocess.PIPE)
-        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=tree, stdin=find.stdout, stdout=f, check=True)
-        find.wait()
+    vmlab.write(tree, "init", INIT.replace("MODULES", " ".join(vmlab.add_modules(tree, release, *MODULES))), 0o755)
+    vmlab.make_initrd(tree, work + "/initrd.cpio")
+
+
+def suite():
+    def lines(kind, tests):
+        return "\n".join(f"echo kind {kind} {n}; python3.11 -B /tests/{n} {' '.join(a)}; echo exit $?" for n, a in tests)
+    return (SUITE.replace("V2_TESTS", lines("v2", V2)).replace("V1_TESTS", lines("v1", V1))
+            .replace("RACE_COUNT", os.environ.get("RACES", "5")))
 
 
 def make_disk(work):
     root = work + "/root"
-    for d in ("bin", "proc", "sys", "dev", "tmp", "run", "root", "etc", "tests"):
+    for d in ("bin", "proc", "sys", "dev", "tmp", "run", "root", "tests"):
         os.makedirs(f"{root}/{d}")
     shutil.copy(BUSYBOX, root + "/bin/busybox")
-    for applet in subprocess.run([BUSYBOX, "--list"], check=True, stdout=subprocess.PIPE, text=True).stdout.split():
-        if not os.path.lexists(f"{root}/bin/{applet}") and applet not in ("mount", "umount", "unshare"):
+    for applet in run(BUSYBOX, "--list").stdout.split():
+        if not os.path.lexists(f"{root}/bin/{applet}") and applet not in ("mount", "umount", "unshare", "ip"):
             os.symlink("busybox", f"{root}/bin/{applet}")
     for tool in TOOLS:
-        put(root, need(tool))
+        vmlab.add_program(root, need(tool))
     shutil.copytree(PYTHON, root + PYTHON, ignore=shutil.ignore_patterns("config-*", "_sysconfig*", *PYTHON_LEFT_OUT))
     for name in os.listdir(PYTHON + "/lib-dynload"):
-        for lib in libraries(f"{PYTHON}/lib-dynload/{name}"):
-            if not os.path.exists(root + lib):
-                put(root, lib)
-    put(root, OCI, "/build/berth-oci")
-    put(root, PROBE, "/build/tests/e2e/root/probe")
+        vmlab.add_program(root, f"{PYTHON}/lib-dynload/{name}")  # for its libraries
+    vmlab.add_program(root, OCI, "/build/berth-oci")
+    vmlab.add_program(root, PROBE, "/build/tests/e2e/root/probe")
     for name in {n for n, _ in V2 + V1} | {"oci.py"}:
         shutil.copy(f"{HERE}/{name}", root + "/tests")
-    for line, name in (("root:x:0:0:root:/root:/bin/sh", "passwd"), ("vm", "hostname")):
-        with open(f"{root}/etc/{name}", "w") as f:
-            f.write(line + "\n")
-
-    def lines(kind, tests):
-        return "\n".join(f"echo kind {kind} {n}; python3.11 -B /tests/{n} {' '.join(a)}; echo exit $?" for n, a in tests)
-    with open(root + "/suite", "w") as f:
-        f.write(SUITE.replace("V2_TESTS", lines("v2", V2)).replace("V1_TESTS", lines("v1", V1))
-                .replace("RACE_COUNT", os.environ.get("RACES", "5")))
-    os.chmod(root + "/suite", 0o755)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", root, work + "/disk", f"{DISK_MB}M"],
-                   check=True, stdout=subprocess.DEVNULL)
+    vmlab.write(root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+    vmlab.write(root, "etc/hostname", "vm\n")
+    vmlab.write(root, "suite", suite(), 0o755)
+    vmlab.make_disk(root, work + "/disk", DISK_MB)
 
 
-def has_kvm():
-    """Is the processor's own virtualisation there, or only the device?"""
-    flags = open("/proc/cpuinfo").read()
-    return os.access("/dev/kvm", os.R_OK | os.W_OK) and re.search(r"\b(vmx|svm)\b", flags) is not None
-
-
-def tsc_khz():
-    m = re.search(r"^cpu MHz\s*: ([\d.]+)", open("/proc/cpuinfo").read(), re.M)
-    return int(float(m.group(1)) * 1000) if m else 2000000
-
-
-def boot(work, release):
-    accel = "kvm" if has_kvm() else "tcg,thread=multi,tb-size=256"
+def boot(work, kernel):
     serial = work + "/serial.log"
-    argv = ["qemu-system-x86_64", "-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", "2", "-m", "768",
-            "-nodefaults", "-display", "none", "-no-reboot", "-kernel", f"/boot/vmlinuz-{release}",
-            "-initrd", work + "/initrd.cpio", "-drive", f"file={work}/disk,if=virtio,format=raw,cache=unsafe",
-            "-serial", f"file:{serial}", "-append",
-            f"console=ttyS0 quiet panic=-1 no_timer_check tsc_early_khz={tsc_khz()} tsc=reliable mitigations=off "
-            "random.trust_cpu=on audit=0"]
+    argv = vmlab.qemu(kernel, work + "/initrd.cpio", serial, "-no-reboot", "-drive",
+                      f"file={work}/disk,if=virtio,format=raw,cache=unsafe")
     try:
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                        timeout=TIMEOUT_S, check=True)
@@ -206,20 +153,26 @@ def tell(log):
         print("  " + log[-3000:].replace("\n", "\n  "))
 
 
+def need(path):
+    if not os.path.exists(path):
+        raise Skip(f"{path} is not there")
+    return path
+
+
 def main():
-    if os.geteuid() != 0 or not shutil.which("qemu-system-x86_64"):
-        print("skip vm: needs root and qemu-system-x86")
+    try:
+        if os.geteuid() != 0:
+            raise Skip("needs root")
+        kernel, release = vmlab.kernel()
+        for path in (OCI, PROBE, BUSYBOX, PYTHON, *TOOLS):
+            need(path)
+    except Skip as reason:
+        print(f"skip vm: {reason}")
         return
-    kernels = sorted(n[8:] for n in os.listdir("/boot") if re.match(r"vmlinuz-.*-cloud-amd64$", n))
-    if not kernels or not os.path.isdir(f"/lib/modules/{kernels[-1]}"):
-        print("skip vm: linux-image-cloud-amd64 is not installed")
-        return
-    for path in (OCI, PROBE, BUSYBOX, PYTHON, *TOOLS):
-        need(path)
     with tempfile.TemporaryDirectory(prefix="berth-vm-") as work:
-        make_initrd(work, kernels[-1])
+        make_initrd(work, release)
         make_disk(work)
-        tell(boot(work, kernels[-1]))
+        tell(boot(work, kernel))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ import errno
 import os
 import socket
 import struct
-import time
 
-from netlab import (SILENCE, Refused, check, elements, inside, our_links, our_routes, until)
+from netlab import (MADE_AHEAD, SILENCE, Refused, check, elements, inside, namespaces_held, our_links, our_routes, until)
 
 HOST, CLIENT = "10.99.0.1", "10.99.0.2"
 
@@ -411,13 +410,7 @@ def five_hundred_leave_nothing(lab):
                 sorted(os.listdir(net.dir + "/endpoints")), len(os.listdir(f"/proc/{net.pid}/fd")),
                 host.run("ip neigh show nud permanent"))
 
-    def at_rest():
-        """Namespaces are made ahead when none was asked for in a while."""
-        now = picture()
-        time.sleep(0.3)
-        return now == picture()
-
-    until(at_rest, "rest", 60)
+    until(lambda: namespaces_held(net.pid) == MADE_AHEAD + 1, "its own, and those made ahead", 60)
     before = picture()
     for _ in range(10):
         for i in range(50):

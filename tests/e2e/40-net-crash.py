@@ -10,7 +10,7 @@ from netlab import TOOL, Refused, check, elements, our_links, our_routes, until
 HOST, CLIENT = "10.99.0.1", "10.99.0.2"
 # The calls by which something outside the process changes.
 CALLS = ("sendmsg", "renameat", "unlinkat", "mkdirat", "bind", "unshare", "write")
-STEPS_MAX = 80
+STEPS_MAX = 120
 
 
 def picture(host, net):
@@ -56,6 +56,47 @@ def killed_at_any_step_of_an_endpoint_the_rest_is_swept(lab):
         else:
             raise AssertionError(f"{call}: no end after {STEPS_MAX} steps")
         assert lab.connects(client, server, (HOST, live.ports[0])) == CLIENT, call
+    assert kills > 30, f"only {kills} kills"
+
+
+GROUPS = ["group sg-live in=tcp,80,80,0.0.0.0/0 in=tcp,1,9,sg-live out=-1,-1,-1,0.0.0.0/0 joined=10.7.0.2", "commit"]
+INTERFACE = "awsvpc own={0} vpc=10.7.0.0/16 own=fd00:7::{1} vpc=fd00:7::/56"
+SETS = ("secured", "secured6", "routed", "identities", "ingress_groups", "ingress_ranges", "egress_ranges")
+
+
+def killed_at_any_step_of_an_interface_the_rest_is_swept(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+
+    def whole(net):
+        return picture(host, net), [elements(host, s) for s in SETS], host.run("ip -6 route show proto 190")
+    live = net.attach("live", *INTERFACE.format("10.7.0.2", "2").split()[1:], mode="awsvpc")
+    for line in GROUPS + ["sweep live"]:
+        net.say(line)
+    server = lab.listen(live, 80)
+    before = whole(net)
+    net.end()
+    lines = [f"open berth {net.dir} -", *GROUPS, "sweep live", "attach new " + INTERFACE.format("10.7.0.3", "3"),
+             "change sg-live joined=10.7.0.3", "commit", "change sg-live left=10.7.0.3", "commit", "detach new"]
+    kills = 0
+    for call in CALLS:
+        for step in range(1, STEPS_MAX):
+            inject = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+                      "-e", f"inject={call}:signal=KILL:when={step}"]
+            survived = run_until_killed(lab.net(host, wrap=inject, opened=False), lines)
+            again = lab.net(host)
+            for line in GROUPS + ["sweep live"]:
+                again.say(line)
+            until(lambda: whole(again) == before, f"order after the kill at {call} {step}")
+            assert again.find("live")["lost"] == "0" and again.find("new") is None
+            again.end()
+            if survived:
+                break
+            kills += 1
+        else:
+            raise AssertionError(f"{call}: no end after {STEPS_MAX} steps")
+        client.run("ip route replace 10.7.0.0/16 via 10.99.0.1")
+        assert lab.connects(client, server, ("10.7.0.2", 80)) == CLIENT, call
     assert kills > 30, f"only {kills} kills"
 
 
@@ -144,6 +185,7 @@ if __name__ == "__main__":
     else:
         assert os.path.exists(TOOL)
         check([killed_at_any_step_of_an_endpoint_the_rest_is_swept,
+               killed_at_any_step_of_an_interface_the_rest_is_swept,
                killed_at_any_step_of_the_first_open_it_opens_again,
                killed_at_any_step_of_destroy_it_is_destroyed_the_next_time,
                a_failed_step_leaves_nothing_behind])

@@ -27,7 +27,7 @@ def open_egress(name="0.0.0.0/0"):
 
 
 def may(lab, source, server, address, port):
-    return lab.connects(source, server, (address, port), timeout=0.6) is not None
+    return lab.connects(source, server, (address, port), timeout=0.3) is not None
 
 
 def an_interface_has_its_own_address_and_no_other(lab):
@@ -265,6 +265,38 @@ def rules_that_overlap_are_all_of_them_true(lab):
         assert may(lab, a, server, b.address, port) == (80 <= port <= 99), port
 
 
+def a_public_address_stands_for_the_task(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a = net.attach("a", "own=10.7.0.2", f"vpc={VPC}", "public=10.99.0.77", mode="awsvpc")
+    b = attach(net, "b", 3)
+    group(net, "sg-a", "in=tcp,80,80,10.99.0.2/32", "in=tcp,80,80,sg-b", "in=tcp,80,80,sg-a", open_egress(),
+          members=[a.address])
+    group(net, "sg-b", open_egress(), members=[b.address])
+    net.say("commit")
+    server, outside, closed = lab.listen(a, 80), lab.listen(client, 80), lab.listen(a, 81)
+    # The client asks for it on its own link, and the host answers.
+    assert lab.connects(client, server, ("10.99.0.77", 80)) == "10.99.0.2"
+    assert not may(lab, client, closed, "10.99.0.77", 81)
+    assert lab.connects(a, outside, ("10.99.0.2", 80)) == "10.99.0.77"
+    assert lab.connects(b, outside, ("10.99.0.2", 80)) == "10.99.0.1"
+    assert lab.connects(b, server, ("10.99.0.77", 80)) == "10.7.0.3"
+    assert may(lab, host, server, "10.99.0.77", 80) and may(lab, a, server, "10.99.0.77", 80)
+    host.run("ip addr del 10.99.0.77/32 dev lo")
+    net.say("sweep a b")
+    assert lab.connects(client, server, ("10.99.0.77", 80)) == "10.99.0.2"
+    try:
+        net.attach("c", "own=10.7.0.4", f"vpc={VPC}", "public=10.99.0.77", mode="awsvpc")
+    except Refused as e:
+        assert "the public address is that of a" in str(e), e
+    else:
+        raise AssertionError("given twice")
+    net.detach("a")
+    net.say("sweep b")
+    assert "10.99.0.77" not in host.run("ip addr show lo; nft list table inet berth")
+    net.say("destroy")
+
+
 def what_others_took_away_comes_back(lab):
     host, client = lab.host()
     net = lab.net(host)
@@ -316,4 +348,4 @@ if __name__ == "__main__":
            ipv6_has_rules_of_its_own, members_come_and_go_and_open_connections_stay,
            a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
            a_bridge_task_is_a_stranger_like_any_other, rules_that_overlap_are_all_of_them_true,
-           what_others_took_away_comes_back, after_a_crash_the_groups_are_told_again])
+           a_public_address_stands_for_the_task, what_others_took_away_comes_back, after_a_crash_the_groups_are_told_again])

@@ -306,8 +306,106 @@ def deep_roots_are_no_trouble(lab):
     shutil.rmtree(deep)
 
 
+def more_processes_run_in_a_container(lab):
+    c = lab.client()
+    lab.start(c, "a", "cd /tmp; sleep 100")
+    out, err = lab.execute(c, "a", 1, "echo $X; echo bad >&2; cat; sleep 0; exit 7", env=["PATH=/bin", "X=value"])
+    event = c.see("executed", "a", tag=1)
+    assert (event["known"], event["code"], event["signal"]) == ("1", "7", "0"), event
+    assert (open(out).read(), open(err).read()) == ("value\n", "bad\n")
+    out, _ = lab.execute(c, "a", 2, "kill -9 $$")
+    assert c.see("executed", "a", tag=2)["signal"] == "9"
+    # It is in there: its own process number, and the container's first process beside it.
+    out, _ = lab.execute(c, "a", 3, "cat /proc/1/cmdline; cat /proc/self/cgroup; cat /proc/1/cgroup",
+                         user={"uid": 7, "gid": 8})
+    c.see("executed", "a", tag=3)
+    text = open(out).read()
+    assert "sleep\0" in text or "cd /tmp" in text, text
+    groups = text[text.rindex("\0") + 1:].splitlines()
+    assert groups[:len(groups) // 2] == groups[len(groups) // 2:], groups
+    assert list(c.list()) == ["a"]
+    c.say("kill a 9")
+    c.see("exited", "a")
+
+
+def many_processes_run_at_once_and_their_number_has_a_limit(lab):
+    c = lab.client()
+    lab.start(c, "a", "sleep 100")
+    for tag in range(64):
+        lab.execute(c, "a", tag, "sleep 100")
+    try:
+        lab.execute(c, "a", 64, "true")
+        c.see("executed", "a", tag=64)
+    except Refused as e:
+        assert "64" in str(e), e
+    else:
+        raise AssertionError("the 65th ran")
+    for tag in range(64):
+        c.say(f"cancel a {tag}")
+    c.say("cancel a 1000")  # nobody: nothing
+    c.say("cancel b 1")
+    for tag in range(64):
+        assert c.see("executed", "a", tag=tag)["signal"] == "9"
+    lab.execute(c, "a", 65, "exit 3")
+    assert c.see("executed", "a", tag=65)["code"] == "3"
+    # With the container end all that is in it.
+    out, _ = lab.execute(c, "a", 66, "echo up; sleep 100")
+    until(lambda: os.path.getsize(out), "its output")
+    c.say("remove a")
+    assert c.see("executed", "a", tag=66)["signal"] == "9"
+    c.see("removed", "a")
+
+
+def a_process_that_cannot_be_is_refused_with_a_reason(lab):
+    c = lab.client()
+    lab.create(c, "ready", "true")
+    lab.start(c, "ended", "true")
+    c.see("exited", "ended")
+    lab.start(c, "a", "sleep 100")
+    for id, changes, words in (("absent", {}, "absent"), ("ready", {}, "does not run"), ("ended", {}, "does not run"),
+                               ("a", {"args": ["/bin/nothing"]}, "/bin/nothing"), ("a", {"args": []}, "args"),
+                               ("a", {"terminal": True}, "terminal"), ("a", {"cwd": "relative"}, "cwd"),
+                               ("a", {"user": {"uid": 4294967295, "gid": 0}}, "user")):
+        lab.execute(c, id, 9, "true", **changes)
+        try:
+            c.see("executed", id, tag=9)
+        except Refused as e:
+            assert words in str(e), e
+        else:
+            raise AssertionError((id, changes))
+
+
+def an_upgrade_ends_processes_that_run_beside(lab):
+    c = lab.client()
+    lab.start(c, "a", "sleep 100")
+    out, _ = lab.execute(c, "a", 1, "echo up; sleep 100")
+    until(lambda: os.path.getsize(out), "its output")
+    c.say(f"reexec {KEEPER}")
+    try:
+        c.see("executed", "a", tag=1)
+    except Refused as e:
+        assert "another program" in str(e), e
+    else:
+        raise AssertionError("it was told as if it had ended by itself")
+    c.see("resumed")
+    lab.execute(c, "a", 2, "exit 4")
+    assert c.see("executed", "a", tag=2)["code"] == "4"
+
+    def count():
+        out, _ = lab.execute(c, "a", 3, "cat /proc/[0-9]*/comm")
+        c.see("executed", "a", tag=3)
+        with open(out) as f:
+            text = f.read()
+        os.unlink(out)
+        return text.split().count("sleep")
+
+    until(lambda: count() == 1, "end of the process beside")
+
+
 if __name__ == "__main__":
-    check([a_container_is_made_started_and_ends, a_container_is_started_with_its_creation,
+    check([more_processes_run_in_a_container, many_processes_run_at_once_and_their_number_has_a_limit,
+           a_process_that_cannot_be_is_refused_with_a_reason, an_upgrade_ends_processes_that_run_beside,
+           a_container_is_made_started_and_ends, a_container_is_started_with_its_creation,
            nothing_lies_outside_of_its_root, signals_reach_it_and_its_death_by_one_is_told,
            what_cannot_be_is_refused_with_a_reason, a_bad_client_is_sent_away_and_others_stay,
            only_our_own_user_is_heard, the_newest_of_many_clients_is_served, a_second_keeper_is_refused,

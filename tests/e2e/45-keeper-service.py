@@ -79,6 +79,40 @@ def a_reload_is_another_program_in_the_same_process(lab):
         assert keeper.poll() is None
 
 
+def steps_that_wait_at_a_reload_are_taken_after_it(lab):
+    with notify_socket(lab) as notify:
+        keeper = start(lab)
+        notify.recv(64)
+        c = lab.client(spawn=False)
+        names = [f"c{i}" for i in range(40)]  # sixteen are taken at a time
+        bundles = [lab.bundle(name, "sleep 1000") for name in names]
+        for name, bundle in zip(names, bundles):
+            c.say(f"create {name} {bundle} {lab.runtime} {lab.log(name)} ")
+        keeper.send_signal(signal.SIGHUP)
+        assert [notify.recv(64), notify.recv(64)] == [b"RELOADING=1", b"READY=1"]
+        assert keeper.poll() is None
+        again = lab.client(spawn=False)  # the first may have had more to hear, and is sent away then
+
+        def all_made():
+            rows = again.list()
+            return sorted(rows) == sorted(names) and all(int(row["pid"]) > 0 for row in rows.values())
+        until(all_made, "forty containers")
+        for name in names:
+            lab.remove(again, name)
+
+
+def without_standard_descriptors_it_and_its_containers_have_some(lab):
+    with notify_socket(lab) as notify:
+        keeper = start(lab, "sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+        notify.recv(64)
+        c = lab.client(spawn=False)
+        lab.start(c, "a", "echo out; echo err >&2; read x; echo end=$?")
+        assert c.see("exited", "a")["code"] == "0"
+        assert lab.output(c, "a") == (b"out\nend=1\n", b"err\n")
+        assert keeper.poll() is None
+        lab.remove(c, "a")
+
+
 def started_where_one_lives_it_names_that_one_and_ends(lab):
     with notify_socket(lab) as notify:
         first = start(lab)
@@ -111,5 +145,6 @@ def its_rank_for_the_memory_killer_is_not_its_containers(lab):
 if __name__ == "__main__":
     check([it_says_when_it_is_ready_and_when_it_ends, asked_to_end_it_goes_with_its_last_container_and_client,
            asked_to_end_it_goes_with_one_that_it_found_again,
-           a_reload_is_another_program_in_the_same_process, started_where_one_lives_it_names_that_one_and_ends,
+           a_reload_is_another_program_in_the_same_process, steps_that_wait_at_a_reload_are_taken_after_it,
+           without_standard_descriptors_it_and_its_containers_have_some, started_where_one_lives_it_names_that_one_and_ends,
            its_rank_for_the_memory_killer_is_not_its_containers])

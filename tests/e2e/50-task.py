@@ -436,6 +436,15 @@ def test_berth_interrupted_stops_the_task():
     equal(p.wait(60), 9)
 
 
+def test_a_daemon_without_standard_descriptors_runs_tasks():
+    other = Daemon().start("sh", "-c", 'exec "$@" <&- >&-', "sh")
+    try:
+        t = other.wait_stopped(other.run_task([sh("read x; echo $? >&2; test -e /proc/self/fd/0 && exit 4")]))
+        equal(t["containers"][0].get("exitCode"), 4)
+    finally:
+        other.destroy()
+
+
 def test_berth_pull_and_images():
     p = daemon.berth("pull", IMAGE)
     assert re.match(r"sha256:[0-9a-f]{64}\n$", p.stdout)

@@ -103,7 +103,7 @@ def test_links_order_the_start_in_a_chain():
 def test_names_of_links_are_the_tasks_own():
     first = daemon.run_task([sh("front", "sleep 60", links=["db"]), web("db")], family="own")
     daemon.wait_status(first, "RUNNING")
-    arn = daemon.run_task([sh("lone", "wget -qO- http://db/ || echo unknown; grep -c db /etc/hosts")])
+    arn = daemon.run_task([sh("lone", "wget -qO- http://db/ || echo unknown; grep -cw db /etc/hosts")])
     daemon.wait_stopped(arn)
     contains(output(arn), "unknown\n0\n")
     stop(first)

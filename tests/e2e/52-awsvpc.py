@@ -12,7 +12,8 @@ from berth import BUILD, Census, Daemon, Registry, contains, equal, main, run, w
 census = Census()
 registry = Registry().__enter__()
 IMAGE = registry.demo()
-daemon = Daemon().start()
+PUBLIC = f"203.0.113.{1 + os.getpid() % 250}"  # documentation's own: nobody's
+daemon = Daemon(config=f"[node]\npublic-addresses = {PUBLIC}\n").start()
 ec2 = daemon.boto("ec2")
 ecs = daemon.boto("ecs")
 
@@ -193,6 +194,22 @@ def test_tasks_and_rules_outlive_agent_and_server():
     ec2.revoke_security_group_ingress(GroupId=g, IpPermissions=[tcp(80, **ANY)])
     wait_for(lambda: not fetches(c, address), 10, "the end of the rule")
     stop(b, c)
+
+
+def test_a_public_address_is_given_where_the_host_has_some():
+    g = group("public", tcp(80, **ANY))
+    ecs.register_task_definition(family="public", networkMode="awsvpc", containerDefinitions=[
+        dict(name="web", image=IMAGE, memory=32, stopTimeout=2, portMappings=[dict(containerPort=80)])])
+    wanted = dict(awsvpcConfiguration=dict(subnets=[SUBNET], securityGroups=[g], assignPublicIp="ENABLED"))
+    arn = ecs.run_task(taskDefinition="public", networkConfiguration=wanted)["tasks"][0]["taskArn"]
+    task = daemon.wait_status(arn, "RUNNING")
+    eni = ec2.describe_network_interfaces(Filters=[dict(Name="association.public-ip", Values=[PUBLIC])])
+    equal([n["NetworkInterfaceId"] for n in eni["NetworkInterfaces"]], [detail(task, "networkInterfaceId")])
+    with urllib.request.urlopen(f"http://{PUBLIC}/", timeout=5) as r:
+        contains(r.read().decode(), "Hello from Berth")
+    second = ecs.run_task(taskDefinition="public", networkConfiguration=wanted)
+    equal([f["reason"] for f in second["failures"]], ["RESOURCE:ENI"])
+    stop(arn)
 
 
 def test_many_tasks_have_addresses_of_their_own_and_none_comes_at_once_again():

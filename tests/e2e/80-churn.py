@@ -6,9 +6,9 @@ import difflib
 import os
 import re
 import subprocess
-import time
 
 from berth import Census, Daemon, Registry, equal, main, wait_for
+from netlab import MADE_AHEAD, namespaces_held
 
 ROUNDS = 200
 
@@ -82,13 +82,10 @@ def test_200_starts_and_stops_leave_nothing():
                 return not os.listdir(tasks)
 
             def at_rest():
-                """Namespaces are made ahead when none was asked for in a while."""
-                now = state()["fds"]
-                time.sleep(0.3)
-                return now == state()["fds"]
+                return namespaces_held(daemon.process.pid) == MADE_AHEAD
             round_of(10)  # what is made once is there now
             wait_for(settled, 60, "no task directory")
-            wait_for(at_rest, 60, "rest")
+            wait_for(at_rest, 60, "the namespaces made ahead")
             before, memory = state(), rss_kb(daemon.process.pid)
             for _ in range(ROUNDS // 10):
                 round_of(10)

@@ -52,6 +52,22 @@ def wait_for(condition, what):
     return berth.wait_for(condition, SLOW, what, pause=0.3)
 
 
+def make_runtime_files(tree):
+    """A root for containers, and podman with its libraries, where this host has it."""
+    root = os.path.join(tree, "rootfs")
+    for name in ("bin", "proc", "sys", "dev", "etc", "run", "tmp", "var"):
+        os.makedirs(os.path.join(root, name))
+    shutil.copy(shutil.which("busybox"), os.path.join(root, "bin/busybox"))
+    for name in ("sh", "sleep", "cat", "echo"):
+        os.symlink("busybox", os.path.join(root, "bin", name))
+    for name in ("resolv.conf", "hosts", "hostname"):  # podman mounts its own there
+        vmlab.write(root, "etc/" + name, "")
+    if all(shutil.which(name) for name in ("podman", "conmon")):
+        for name in ("podman", "conmon"):
+            vmlab.add_program(os.path.join(tree, "podman"), shutil.which(name))
+        vmlab.write(tree, "podman/etc/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')
+
+
 class Machine(Daemon):
     """A client of the berthd in the machine."""
 
@@ -76,10 +92,11 @@ class Machine(Daemon):
         for name in PROGRAMS:
             run("strip", "-o", os.path.join(source, "build/release", name), os.path.join(BUILD, name))
         vmlab.write(tree, "registry.yml", REGISTRY)
+        make_runtime_files(tree)
         with Registry() as registry:
             registry.demo()
             shutil.copytree(os.path.join(registry.dir, "data"), os.path.join(tree, "registry"))
-        vmlab.make_disk(tree, path, 64)
+        vmlab.make_disk(tree, path, 192)
         shutil.rmtree(tree)
         return path
 
@@ -240,6 +257,64 @@ def test_who_takes_too_much_memory_is_told_so():
     container = machine.wait_stopped(arn)["containers"][0]
     equal((container.get("exitCode"), container.get("reason")),
           (137, "OutOfMemoryError: Container killed due to memory usage"))
+
+
+# ---- berth-oci with the systemd cgroup driver ----
+
+OCI_SPEC = {
+    "ociVersion": "1.2.0", "root": {"path": "/mnt/rootfs", "readonly": True},
+    "process": {"args": ["/bin/sleep", "1000"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+    "mounts": [{"destination": "/" + name, "type": type, "source": type} for name, type in (("proc", "proc"), ("dev", "tmpfs"))],
+    "linux": {"cgroupsPath": "oci-pod.slice:oci:one", "namespaces": [{"type": t} for t in ("pid", "mount", "ipc", "network")],
+              "resources": {"memory": {"limit": 64 << 20}, "pids": {"limit": 50},
+                            "cpu": {"quota": 50000, "period": 100000}}}}
+OCI_SCOPE = "/oci.slice/oci-pod.slice/oci-one.scope"
+
+
+def of_unit(unit, *names):
+    """Properties, as systemd tells them."""
+    return [machine.sh(f"systemctl show {unit} -P {name}").strip() for name in names]
+
+
+def test_a_container_is_a_scope_of_systemd():
+    machine.sh(f"mkdir -p /run/oci-one && cat >/run/oci-one/config.json <<'EOF'\n{json.dumps(OCI_SPEC)}\nEOF")
+    machine.sh("berth-oci --systemd-cgroup create -b /run/oci-one one && berth-oci start one")
+    equal(of_unit("oci-one.scope", "ActiveState", "Slice", "MemoryMax", "TasksMax", "CPUQuotaPerSecUSec"),
+          ["active", "oci-pod.slice", str(64 << 20), "50", "500ms"])
+    equal(machine.sh("berth-oci exec one cat /proc/self/cgroup").strip(), "0::" + OCI_SCOPE)
+    look = f"cd /sys/fs/cgroup{OCI_SCOPE} && cat memory.max pids.max cpu.max"
+    equal(machine.sh(look).split(), [str(64 << 20), "50", "50000", "100000"])
+    machine.sh("berth-oci update --memory 33554432 --pids-limit 40 one && systemctl daemon-reload")
+    equal(of_unit("oci-one.scope", "MemoryMax", "TasksMax"), [str(32 << 20), "40"])
+    equal(machine.sh(look).split(), [str(32 << 20), "40", "50000", "100000"])
+    machine.sh("berth-oci pause one && berth-oci resume one && berth-oci kill one KILL")
+    wait_for(lambda: '"stopped"' in machine.sh("berth-oci state one"), "its end")
+    machine.sh("berth-oci delete one")
+    nothing_of_the_scope("oci-*.scope", OCI_SCOPE)
+
+
+def nothing_of_the_scope(pattern, path):
+    wait_for(lambda: not machine.sh(f"systemctl list-units --all --plain --no-legend '{pattern}'").strip(), "no scope")
+    machine.sh(f"! test -e /sys/fs/cgroup{path}")
+
+
+def test_podman_has_systemd_make_the_cgroups():
+    if not machine.sh("ls /mnt/podman 2>/dev/null", check=False):
+        raise Skip("podman is not installed")
+    podman = ("/mnt/podman/usr/bin/podman --runtime /usr/bin/berth-oci --conmon /mnt/podman/usr/bin/conmon "
+              "--cgroup-manager systemd --events-backend file --root /run/pm --runroot /run/pmrun --storage-driver vfs ")
+    machine.sh("find /mnt/podman -name '*.so.*' -printf '%h\\n' | sort -u >/etc/ld.so.conf.d/podman.conf && ldconfig")
+    machine.sh("mkdir -p /etc/containers && cp /mnt/podman/etc/policy.json /etc/containers && cp -r /mnt/rootfs /run/rootfs")
+    name = machine.sh(podman + "run -d --network none --memory 32m --pids-limit 30 --rootfs /run/rootfs sleep 1000").strip()
+    scope = f"libpod-{name}.scope"
+    equal(of_unit(scope, "ActiveState", "Slice", "MemoryMax", "TasksMax"),
+          ["active", "machine.slice", str(32 << 20), "30"])
+    equal(machine.sh(podman + f"exec {name} cat /proc/self/cgroup").strip(), "0::/")  # in a namespace of its own
+    machine.sh(podman + f"update --memory 48m {name}")
+    equal(of_unit(scope, "MemoryMax"), [str(48 << 20)])
+    machine.sh(podman + f"rm -f -t 0 {name}")
+    nothing_of_the_scope("libpod-*.scope", f"/machine.slice/{scope}")
+    machine.sh("rm -r /run/berth-oci /etc/containers /run/rootfs /etc/ld.so.conf.d/podman.conf; ldconfig; umount /run/pm/vfs /run/pm 2>/dev/null; rm -rf /run/pm /run/pmrun", check=False)
 
 
 # ---- what happens to the daemon and to the keeper ----

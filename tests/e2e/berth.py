@@ -79,6 +79,12 @@ class CgroupOptions:
         self.before = self.now()
         return self
 
+    def favor(self):
+        """As the agent does it, where v1 hierarchies stand beside that of v2."""
+        if self.path == self.PLACES[0] and "favordynmods" not in self.before[1]:
+            import ctypes
+            ctypes.CDLL(None).mount(None, self.path.encode(), None, 32 | 1 << 21, b"favordynmods")
+
     def __exit__(self, kind, value, trace):
         flags = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "relatime": 1 << 21}
         if self.path and self.now() != self.before:
@@ -107,8 +113,8 @@ class Daemon:
         with open(os.path.join(self.root, "etc", "berth", "berth.conf"), "w") as f:
             f.write(config)
 
-    def start(self):
-        argv = [os.path.join(BUILD, "berthd")] + ([self.role] if self.role else [])
+    def start(self, *prefix):
+        argv = [*prefix, os.path.join(BUILD, "berthd")] + ([self.role] if self.role else [])
         start = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(argv + ["--root", self.root, "--listen", self.listen()],

@@ -6,10 +6,13 @@
 #include <string.h>
 
 #include "net/conntrack.h"
+#include "net/counters.h"
+#include "net/flow.h"
 #include "net/host.h"
 #include "net/link.h"
 #include "net/netlink.h"
 #include "net/nf.h"
+#include "net/peer.h"
 #include "net/watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -57,6 +60,12 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	struct route_info route;
 	struct link_info link;
 	struct flow flow;
+	struct flow_report report;
+	struct flow_packet packet;
+	struct net_counters counters;
+	struct tunnel tunnel = {.transport = NET_VXLAN};
+	struct ip_prefix prefix;
+	uint32_t metric;
 
 	(void)arg;
 	(void)e;
@@ -75,6 +84,12 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	if (flow_parse(h, &flow))
 		touch(nla_data(flow.tuple), (size_t)nla_len(flow.tuple));
 	touch_rule(h);
+	if (flow_report_parse(h, &report))
+		touch(nla_data(report.tuple), (size_t)nla_len(report.tuple));
+	(void)flow_packet_parse(h, &packet);
+	(void)counters_parse(h, &counters);
+	(void)tunnel_parse(h, &tunnel);
+	(void)peer_route_parse(h, &prefix, &metric);
 	(void)route_info_parse(h, &route);
 	(void)nf_elements_parse(h, touch_element, NULL);
 	return 0;

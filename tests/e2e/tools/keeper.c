@@ -8,6 +8,7 @@
  *   create ID BUNDLE ROOT LOG_DIR [start] [PORT ...]  (a port is bound and held)
  *   start ID   kill ID SIGNAL  remove ID   list     follow ID LOG_DIR
  *   adopt ID   shutdown [force]            reexec PROGRAM
+ *   exec ID TAG PROCESS_FILE STDOUT_FILE STDERR_FILE         cancel ID TAG
  *   read LOG_DIR STDOUT_FILE STDERR_FILE            appends what is new: "read BYTES"
  *   seek LOG_DIR               "cursor RECORD OFFSET BYTES"
  *   from LOG_DIR RECORD OFFSET BYTES                go on from this cursor
@@ -20,6 +21,7 @@
 #include <sys/socket.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
@@ -72,7 +74,7 @@ static const char *const kinds[] = {
 	[KEEPER_HELLO] = "hello",     [KEEPER_CREATED] = "created", [KEEPER_STARTED] = "started",
 	[KEEPER_FAILED] = "failed",   [KEEPER_EXITED] = "exited",   [KEEPER_REMOVED] = "removed",
 	[KEEPER_ADOPTED] = "adopted", [KEEPER_OUTPUT] = "output",   [KEEPER_LISTED] = "listed",
-	[KEEPER_LIST_END] = "end",    [KEEPER_RESUMED] = "resumed",
+	[KEEPER_LIST_END] = "end",    [KEEPER_RESUMED] = "resumed", [KEEPER_EXECUTED] = "executed",
 };
 
 static void keep_pipes(struct keeper_event *ev)
@@ -101,11 +103,11 @@ static int64_t created_ns; /* when the last one was asked for */
 static void print_event(const struct keeper_event *ev)
 {
 	printf("event %s us=%lld id=%s pid=%d phase=%d known=%d code=%d signal=%d complete=%d "
-	       "pipes=%d command=%d errno=%d version=%s base=%s message=%s\n",
+	       "pipes=%d command=%d tag=%llu errno=%d version=%s base=%s message=%s\n",
 	       kinds[ev->kind], (long long)(clock_mono_ns() - created_ns) / 1000, ev->id,
 	       (int)ev->pid, ev->phase, ev->exit.known, ev->exit.code, ev->exit.signal,
-	       ev->output_complete, ev->has_pipes, ev->command, ev->err.code, ev->version,
-	       ev->cgroup_base, ev->err.msg);
+	       ev->output_complete, ev->has_pipes, ev->command, (unsigned long long)ev->tag,
+	       ev->err.code, ev->version, ev->cgroup_base, ev->err.msg);
 }
 
 static void hear(void)
@@ -256,6 +258,29 @@ static int do_reexec(char **w, size_t n, struct err *e)
 	return keeper_reexec(k, w[1], e);
 }
 
+static int do_exec(char **w, size_t n, struct err *e)
+{
+	auto_buf struct buf process = BUF_INIT(KEEPER_PROCESS_MAX);
+	auto_close int out = open(w[4], O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	auto_close int err = open(w[5], O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	struct keeper_exec x = {.id = w[1], .stdout_fd = out, .stderr_fd = err};
+
+	(void)n;
+	if (!parse_u64(w[2], UINT64_MAX, &x.tag) || fs_read(AT_FDCWD, w[3], &process, e) < 0)
+		return err_set(e, EINVAL, "exec");
+	x.process = buf_str(&process);
+	return keeper_exec(k, &x, e);
+}
+
+static int do_cancel(char **w, size_t n, struct err *e)
+{
+	uint64_t tag = 0;
+
+	(void)n;
+	(void)parse_u64(w[2], UINT64_MAX, &tag);
+	return keeper_cancel(k, w[1], tag, e);
+}
+
 static int append(const char *path, const char *data, size_t size, struct err *e)
 {
 	auto_close int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -338,6 +363,7 @@ static const struct {
 	{"remove", 2, true, do_remove}, {"list", 1, true, do_list},
 	{"follow", 3, true, do_follow}, {"adopt", 2, true, do_adopt},
 	{"reexec", 2, true, do_reexec}, {"shutdown", 1, true, do_shutdown},
+	{"exec", 6, true, do_exec},     {"cancel", 3, true, do_cancel},
 	{"read", 4, false, do_read},    {"seek", 2, false, do_seek},
 	{"from", 5, false, do_from},    {"discard", 2, false, do_discard},
 };

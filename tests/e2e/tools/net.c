@@ -4,8 +4,9 @@
  * Reads one command a line and answers with one line: "ok ..." or
  * "error ERRNO MESSAGE".
  *
- *   open NAME STATE_DIR [CIDR [FIRST LAST]]
+ *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [self=ADDRESS ...]
  *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
+ *          [public=ADDRESS]
  *                                            ok address=A address6=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
  *   hold ID                                  ok ... held=FD,..; drop closes these too
@@ -15,6 +16,10 @@
  *   group ID [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
  *   change ID [joined=ADDRESS ...] [left=ADDRESS ...]
  *   ungroup ID       commit
+ *   peer ID address=ADDRESS ... [prefix=PREFIX ...] [key=KEY]    ok routes|vxlan|wireguard
+ *   unpeer ID        peers-only [ID ...]        key (ok KEY)
+ *   flows ADDRESS ...      open flow logs of these;  flows-end, flows-close
+ *   flows-read [sample]    ok AT,SOURCE,DESTINATION,SPORT,DPORT,PROTOCOL,ACCEPTED,PACKETS,BYTES ...; "lost"
  *   groups COUNT     a benchmark: COUNT members of a group leave for another: the time in microseconds
  *   bench COUNT      attach and detach, one after the other: ok and the times in microseconds
  */
@@ -73,12 +78,87 @@ static void drop(const char *id)
 	*k = NULL;
 }
 
+static const char *const transports[] = {
+	[NET_AUTO] = "auto",
+	[NET_ROUTES] = "routes",
+	[NET_VXLAN] = "vxlan",
+	[NET_WIREGUARD] = "wireguard",
+};
+
+/* "name=value" words are taken out. */
+static size_t read_open_options(char **w, size_t n, struct net_options *ret)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		char *value = i < 3 ? NULL : strchr(w[i], '=');
+
+		if (!value)
+			w[count++] = w[i];
+		else if (str_starts(w[i], "node="))
+			ret->node_address = value + 1;
+		else if (str_starts(w[i], "self="))
+			ret->self[strchr(value, ':') != NULL] = value + 1;
+		else
+			for (size_t t = 0; t < ARRAY_COUNT(transports); t++)
+				if (str_eq(value + 1, transports[t]))
+					ret->transport = (enum net_transport)t;
+	}
+	return count;
+}
+
+static int do_peer(char **w, size_t n, struct err *e)
+{
+	struct ip_prefix prefixes[NET_PEER_PREFIXES_MAX + 1], a;
+	struct net_peer p = {.id = w[1], .prefixes = prefixes};
+
+	for (size_t i = 2; i < n && p.count <= NET_PEER_PREFIXES_MAX; i++) {
+		if (str_starts(w[i], "address=") && ip_address_parse(w[i] + 8, &a))
+			p.addresses[a.v6] = a;
+		else if (str_starts(w[i], "prefix=") &&
+			 ip_prefix_parse(w[i] + 7, &prefixes[p.count]))
+			p.count++;
+		else if (str_starts(w[i], "key="))
+			p.public_key = w[i] + 4;
+		else
+			return err_set(e, EINVAL, "%s?", w[i]);
+	}
+	if (net_peer_set(net, &p, e) < 0)
+		return -e->code;
+	printf("ok %s\n", transports[net_peer_transport(net, w[1])]);
+	return 1;
+}
+
+static int do_unpeer(char **w, size_t n, struct err *e)
+{
+	(void)n;
+	return net_peer_remove(net, w[1], e);
+}
+
+static int do_peers_only(char **w, size_t n, struct err *e)
+{
+	return net_peers_keep_only(net, (const char *const *)(w + 1), n - 1, e);
+}
+
+static int do_key(char **w, size_t n, struct err *e)
+{
+	char key[NET_KEY_MAX];
+
+	(void)w;
+	(void)n;
+	if (net_public_key(net, key, e) < 0)
+		return -e->code;
+	printf("ok %s\n", key);
+	return 1;
+}
+
 static int do_open(char **w, size_t n, struct err *e)
 {
-	struct net_options o = {
-		.name = w[1], .state_dir = w[2], .bridge_cidr = n > 3 && *w[3] ? w[3] : NULL};
+	struct net_options o = {.name = w[1], .state_dir = w[2]};
 	uint32_t port;
 
+	n = read_open_options(w, n, &o);
+	o.bridge_cidr = n > 3 && *w[3] ? w[3] : NULL;
 	if (n > 5 && parse_u32(w[4], UINT16_MAX, &port)) {
 		o.port_first = (uint16_t)port;
 		if (parse_u32(w[5], UINT16_MAX, &port))
@@ -107,6 +187,8 @@ static int do_attach(char **w, size_t n, struct err *e)
 
 		if (str_starts(w[i], "own=") && ip_address_parse(w[i] + 4, &a)) {
 			r.addresses[a.v6] = a;
+		} else if (str_starts(w[i], "public=") && ip_address_parse(w[i] + 7, &a)) {
+			r.public_address = a;
 		} else if (str_starts(w[i], "vpc=") && ip_prefix_parse(w[i] + 4, &a)) {
 			r.vpc[a.v6] = a;
 		} else {
@@ -292,6 +374,74 @@ static int do_commit(char **w, size_t n, struct err *e)
 	return net_groups_commit(net, e);
 }
 
+/* ---- flow logs ---- */
+
+static struct net_flows *flows;
+static struct ip_prefix logged[WORDS_MAX];
+static size_t logged_count;
+static struct buf flow_text = BUF_INIT(1 << 20);
+
+static bool is_logged(void *ctx, const struct ip_prefix *address)
+{
+	(void)ctx;
+	for (size_t i = 0; i < logged_count; i++)
+		if (ip_prefix_overlaps(&logged[i], address))
+			return true;
+	return false;
+}
+
+static void on_flow(void *ctx, const struct net_flow *f)
+{
+	char at[IP_TEXT_MAX], source[IP_TEXT_MAX], destination[IP_TEXT_MAX];
+
+	(void)ctx;
+	ip_address_format(&f->at, at);
+	ip_address_format(&f->source, source);
+	ip_address_format(&f->destination, destination);
+	buf_printf(&flow_text, " %s,%s,%s,%u,%u,%u,%d,%llu,%llu", at, source, destination,
+		   f->source_port, f->destination_port, f->protocol, f->accepted,
+		   (unsigned long long)f->packets, (unsigned long long)f->bytes);
+}
+
+static void on_loss(void *ctx)
+{
+	(void)ctx;
+	buf_puts(&flow_text, " lost");
+}
+
+static int do_flows(char **w, size_t n, struct err *e)
+{
+	const struct net_flow_options o = {is_logged, on_flow, on_loss, NULL};
+
+	logged_count = 0;
+	for (size_t i = 1; i < n; i++)
+		if (ip_address_parse(w[i], &logged[logged_count]))
+			logged_count++;
+	return net_flows_open(net, &o, &flows, e);
+}
+
+static int do_flows_read(char **w, size_t n, struct err *e)
+{
+	(void)w;
+	if ((n > 1 && net_flows_sample(flows, e) < 0) || net_flows_read(flows, e) < 0)
+		return -e->code;
+	printf("ok%s\n", buf_str(&flow_text));
+	buf_reset(&flow_text);
+	return 1;
+}
+
+static int do_flows_end(char **w, size_t n, struct err *e)
+{
+	struct net_flows *f = flows;
+
+	(void)n;
+	flows = NULL;
+	if (str_eq(w[0], "flows-end"))
+		return net_flows_end(f, e);
+	net_flows_close(f);
+	return 0;
+}
+
 /* 'count' addresses are in one group; then 1000 of them change to another. */
 static int do_groups(char **w, size_t n, struct err *e)
 {
@@ -378,6 +528,14 @@ static const struct {
 	{"commit", 1, do_commit},
 	{"groups", 2, do_groups},
 	{"change-seen", 2, do_change_seen},
+	{"peer", 2, do_peer},
+	{"unpeer", 2, do_unpeer},
+	{"peers-only", 1, do_peers_only},
+	{"key", 1, do_key},
+	{"flows", 2, do_flows},
+	{"flows-read", 1, do_flows_read},
+	{"flows-end", 1, do_flows_end},
+	{"flows-close", 1, do_flows_end},
 };
 
 static int run(char **w, size_t n, struct err *e)

@@ -48,7 +48,7 @@ static void set_up(struct fixture *f, const char *definition)
 	assert_non_null(mkdtemp(f->dir));
 	assert_ok(js_parse(definition, strlen(definition), 32, &f->doc, &e));
 	assert_ok(ecs_task_definition_decode(f->doc, &f->arena, &f->task.wanted.definition, &e));
-	f->agent.tasks_dir = f->dir;
+	f->agent.tasks_dir = f->agent.filters_dir = f->dir;
 	f->agent.cgroup_base = cgroup_base;
 	f->task.agent = &f->agent;
 	f->task.id = task_id;
@@ -63,6 +63,7 @@ static void tear_down(struct fixture *f)
 	struct err e = {0};
 
 	assert_ok(fs_remove_tree(AT_FDCWD, f->dir, &e));
+	map_done(&f->agent.filters);
 	json_decref(f->doc);
 	arena_done(&f->arena);
 }
@@ -73,6 +74,7 @@ static json_t *write_bundle(struct fixture *f, bool host_network, struct err *e)
 					 .image = &f->image,
 					 .user = &f->user,
 					 .endpoint = host_network ? NULL : &f->endpoint,
+					 .bundle = f->dir,
 					 .dir = f->dir};
 	auto_free char *path = xasprintf("%s/config.json", f->dir);
 	auto_buf struct buf text = BUF_INIT(1 << 20);
@@ -310,6 +312,44 @@ static void a_volume_without_a_path_is_a_directory_of_the_task(void **state)
 	tear_down(&f);
 }
 
+static void a_filter_is_compiled_once_for_each_set_of_capabilities(void **state)
+{
+	static const char *const definitions[] = {
+		WITH(""),
+		WITH(",\"linuxParameters\":{\"capabilities\":{\"add\":[\"SYS_PTRACE\"]}}")};
+	auto_free char *first = NULL;
+	struct err e = {0};
+	struct fixture f;
+
+	(void)state;
+	set_up(&f, definitions[0]);
+	for (size_t i = 0; i < ARRAY_COUNT(definitions); i++) {
+		auto_json json_t *doc = NULL, *config = NULL, *again = NULL;
+		const char *path;
+		struct stat before, after;
+
+		assert_ok(js_parse(definitions[i], strlen(definitions[i]), 32, &doc, &e));
+		assert_ok(ecs_task_definition_decode(doc, &f.arena, &f.task.wanted.definition, &e));
+		f.container.def = JS_AT(f.task.wanted.definition.containers,
+					struct ecs_container_definition, 0);
+		config = write_bundle(&f, false, &e);
+		path = json_string_value(at(config, "linux.seccomp.compiled"));
+		assert_non_null(path);
+		assert_string_equal(json_string_value(at(config, "linux.seccomp.defaultAction")),
+				    "SCMP_ACT_ERRNO");
+		assert_int_equal(stat(path, &before), 0);
+		again = write_bundle(&f, false, &e);
+		assert_string_equal(json_string_value(at(again, "linux.seccomp.compiled")), path);
+		assert_int_equal(stat(path, &after), 0);
+		assert_int_equal(before.st_ino, after.st_ino);
+		if (first)
+			assert_string_not_equal(first, path);
+		free(first);
+		first = xstrdup(path);
+	}
+	tear_down(&f);
+}
+
 static void hosts_and_resolver_are_the_containers_own(void **state)
 {
 	auto_buf struct buf hosts = BUF_INIT(65536), resolver = BUF_INIT(65536),
@@ -352,6 +392,7 @@ int main(void)
 		cmocka_unit_test(an_image_without_a_command_needs_one),
 		cmocka_unit_test(a_mount_comes_before_those_that_lie_in_it),
 		cmocka_unit_test(a_volume_without_a_path_is_a_directory_of_the_task),
+		cmocka_unit_test(a_filter_is_compiled_once_for_each_set_of_capabilities),
 		cmocka_unit_test(hosts_and_resolver_are_the_containers_own),
 	};
 

@@ -46,6 +46,25 @@ static void a_file_is_replaced_whole(void **state)
 	assert_int_equal(st.st_mode & 07777, 0644);
 }
 
+static void a_file_is_written_in_place(void **state)
+{
+	auto_buf struct buf b = BUF_INIT(100);
+	struct stat before, after;
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(fs_write(dir_fd, "place", "longer", 6, 0600, &e));
+	assert_int_equal(fstatat(dir_fd, "place", &before, 0), 0);
+	assert_ok(fs_write(dir_fd, "place", "short", 5, 0644, &e));
+	assert_int_equal(fstatat(dir_fd, "place", &after, 0), 0);
+	assert_ok(fs_read(dir_fd, "place", &b, &e));
+	assert_string_equal(buf_str(&b), "short");
+	assert_int_equal(before.st_ino, after.st_ino);
+	assert_int_equal(after.st_mode & 07777, 0644);
+	assert_int_equal(symlinkat("place", dir_fd, "link"), 0);
+	assert_fails(fs_write(dir_fd, "link", "x", 1, 0600, &e), ELOOP);
+}
+
 static void a_failed_replace_leaves_no_temporary_file(void **state)
 {
 	struct err e = {0};
@@ -127,6 +146,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_is_replaced_whole),
+		cmocka_unit_test(a_file_is_written_in_place),
 		cmocka_unit_test(a_failed_replace_leaves_no_temporary_file),
 		cmocka_unit_test(reading_stops_at_the_limit),
 		cmocka_unit_test(only_regular_files_are_read),

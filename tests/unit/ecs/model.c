@@ -98,7 +98,7 @@ static void what_says_nothing_is_passed_over(void **state)
 	(void)state;
 	assert_int_equal(
 		check(&ecs_model_ecs, "RunTask",
-		      "{\"taskDefinition\":\"x\",\"enableExecuteCommand\":false,\"placementStrategy\":[],"
+		      "{\"taskDefinition\":\"x\",\"enableExecuteCommand\":false,"
 		      "\"capacityProviderStrategy\":[],\"startedBy\":null,\"fromTheFuture\":{\"a\":1}}",
 		      &after, &f),
 		0);

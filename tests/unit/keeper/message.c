@@ -65,7 +65,7 @@ static void kind_zero(struct command *c)
 
 static void kind_beyond(struct command *c)
 {
-	c->head.kind = KEEPER_REEXEC + 1;
+	c->head.kind = KEEPER_CANCEL + 1;
 }
 
 static void id_empty(struct command *c)
@@ -125,7 +125,7 @@ static void signal_given(struct command *c)
 
 static void bytes_given(struct command *c)
 {
-	c->bytes = 1;
+	c->number = 1;
 }
 
 static void what_nobody_would_send_is_refused(void **state)
@@ -215,7 +215,7 @@ static void an_event_of_somebody_else_is_refused(void **state)
 	(void)state;
 	assert_ok(event_check(&ev, sizeof(ev), 2, &e));
 	assert_fails(event_check(&ev, sizeof(ev), 1, &e), EBADMSG);
-	ev.head.kind = KEEPER_RESUMED + 1;
+	ev.head.kind = KEEPER_EXECUTED + 1;
 	assert_fails(event_check(&ev, sizeof(ev), 2, &e), EBADMSG);
 	ev = good;
 	memset(ev.err.msg, 'x', sizeof(ev.err.msg));

@@ -96,6 +96,27 @@ static void ambient_is_what_is_permitted_and_inheritable_too(void **state)
 	assert_int_equal(s.ambient, 1 << CAP_CHOWN);
 }
 
+static void what_cannot_be_given_is_left_out_and_named(void **state)
+{
+	static char nosuch[] = "CAP_NOSUCH";
+	static char *names[] = {chown_name, nosuch, NULL};
+	const struct js_strings both = {.items = names, .count = 2};
+	const struct config_capabilities fine = {.bounding = SET(2), .permitted = SET(2)},
+					 odd = {.bounding = both, .permitted = both};
+	struct capability_sets s;
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(capability_sets_of(&fine, &s, &e));
+	assert_false(capability_grant(&fine, true, &s, &e));
+	assert_int_equal(s.permitted, 1 << CAP_CHOWN | 1 << CAP_KILL);
+	assert_ok(capability_sets_of(&odd, &s, &e));
+	assert_true(capability_grant(&odd, true, &s, &e));
+	assert_says("'CAP_NOSUCH' is unknown");
+	assert_int_equal(s.bounding & s.permitted, 1 << CAP_CHOWN);
+	assert_false(capability_grant(NULL, false, &s, &e));
+}
+
 static void limits_are_found_by_their_names(void **state)
 {
 	int resource = -1;
@@ -117,6 +138,7 @@ int main(void)
 		cmocka_unit_test(sets_become_bits),
 		cmocka_unit_test(more_effective_than_permitted_is_refused),
 		cmocka_unit_test(ambient_is_what_is_permitted_and_inheritable_too),
+		cmocka_unit_test(what_cannot_be_given_is_left_out_and_named),
 		cmocka_unit_test(limits_are_found_by_their_names),
 	};
 

@@ -188,12 +188,18 @@ static void new_levels_of_cpuset_get_what_is_above(void **state)
 	assert_ok(fs_replace(host.items[0].fd, "cpuset.cpus", "0-1\n", 4, 0644, FS_QUICK, &e));
 	assert_ok(fs_mkdirs(host.items[0].fd, "set/below", 0755, &e));
 	assert_ok(fs_replace(host.items[0].fd, "set/cpuset.cpus", "\n", 1, 0644, FS_QUICK, &e));
-	assert_ok(fs_replace(host.items[0].fd, "set/below/cpuset.cpus", "1\n", 2, 0644, FS_QUICK,
-			     &e));
+	assert_ok(
+		fs_replace(host.items[0].fd, "set/below/cpuset.cpus", "\n", 1, 0644, FS_QUICK, &e));
 	assert_ok(cgroup_init(&c, &host, "/set/below", &e));
 	assert_ok(cgroup_make(&c, &e));
 	assert_ok(fs_read(host.items[0].fd, "set/cpuset.cpus", &cpus, &e));
 	assert_string_equal(buf_str(&cpus), "0-1");
+	buf_reset(&cpus);
+	assert_ok(fs_read(host.items[0].fd, "set/below/cpuset.cpus", &cpus, &e));
+	assert_string_equal(buf_str(&cpus), "0-1");
+	assert_ok(fs_replace(host.items[0].fd, "set/below/cpuset.cpus", "1\n", 2, 0644, FS_QUICK,
+			     &e));
+	assert_ok(cgroup_make(&c, &e));
 	buf_reset(&cpus);
 	assert_ok(fs_read(host.items[0].fd, "set/below/cpuset.cpus", &cpus, &e));
 	assert_string_equal(buf_str(&cpus), "1\n");

@@ -3,6 +3,7 @@
  */
 #include "tests/unit/unit.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "base/auto.h"
@@ -237,6 +238,32 @@ static void limits_that_make_no_sense_are_refused(void **state)
 	}
 }
 
+/* Named as /proc/self/cgroup has them; the second list is what is left. */
+static void hierarchies_that_limit_nothing_are_left_out(void **state)
+{
+	static const char *const all[] = {"cpu,cpuacct", "cpuset",  "blkio",
+					  "memory",      "devices", "freezer",
+					  "hugetlb",     "pids",    "name=systemd"};
+	static const char *const left[] = {"cpu,cpuacct", "cpuset",  "memory",
+					   "devices",     "hugetlb", "pids"};
+	char mb2[] = "2MB";
+	struct config_hugepage pages = {mb2, 4194304};
+	const struct config_resources r = {.hugepages = {&pages, 1}};
+	auto_cgroup_host struct cgroup_host host = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
+		struct cgroup_hierarchy *h = &host.items[host.count++];
+
+		h->fd = open("/", O_PATH | O_CLOEXEC);
+		(void)snprintf(h->controllers, sizeof(h->controllers), "%s", all[i]);
+	}
+	cgroup_host_narrow(&host, &r);
+	assert_int_equal(host.count, ARRAY_COUNT(left));
+	for (size_t i = 0; i < host.count; i++)
+		assert_string_equal(host.items[i].controllers, left[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +272,7 @@ int main(void)
 		cmocka_unit_test(swap_counts_memory_on_v1_only),
 		cmocka_unit_test(lists_become_one_write_each),
 		cmocka_unit_test(limits_that_make_no_sense_are_refused),
+		cmocka_unit_test(hierarchies_that_limit_nothing_are_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,7 +176,8 @@ static void a_process_alone_is_checked_like_one_in_a_config(void **state)
 		 "process.execCPUAffinity.initial: '1-' is no list"},
 		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"commandLine\":\"x\"}",
 		 "process.commandLine: not"},
-		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"capabilities\":{\"bounding\":[\"x\"]}}", "'x'"},
+		{"{\"args\":[\"x\"],\"cwd\":\"/\",\"capabilities\":{\"effective\":[\"CAP_KILL\"]}}",
+		 "effective is more than permitted"},
 		{"7", "expected an object"},
 	};
 

@@ -322,6 +322,26 @@ static void a_filter_comes_back_from_its_file(void **state)
 	assert_null(none.insns);
 }
 
+static void a_compiled_filter_is_found_by_its_file_or_nothing_starts(void **state)
+{
+	auto_free char *path = xasprintf("%s/compiled", top);
+	auto_json json_t *doc = json_pack("{s:s}", "defaultAction", "SCMP_ACT_KILL_PROCESS");
+	auto_json json_t *name = json_pack("{s:s, s:s}", "defaultAction", "SCMP_ACT_ERRNO",
+					   "compiled", path);
+	auto_filter struct filter whole = {0}, found = {0}, none = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_fails(filter_get(top_fd, name, &none, &e), ENOENT);
+	assert_says("linux.seccomp.compiled");
+	assert_ok(runtime_compile_seccomp(doc, path, &e));
+	compile("{\"defaultAction\":\"SCMP_ACT_KILL_PROCESS\"}", &whole);
+	assert_ok(filter_get(top_fd, name, &found, &e));
+	assert_same(&whole, &found);
+	assert_int_equal(truncate(path, 20), 0);
+	assert_fails(filter_get(top_fd, name, &none, &e), EINVAL);
+}
+
 static void a_damaged_file_is_refused(void **state)
 {
 	static const size_t sizes[] = {0, 3, 15, 16, 17, 24};
@@ -388,6 +408,7 @@ int main(void)
 #endif
 		cmocka_unit_test(profiles_that_cannot_be_are_refused_by_name),
 		cmocka_unit_test(a_filter_comes_back_from_its_file),
+		cmocka_unit_test(a_compiled_filter_is_found_by_its_file_or_nothing_starts),
 		cmocka_unit_test(a_damaged_file_is_refused),
 		cmocka_unit_test(the_second_time_comes_from_the_cache),
 	};

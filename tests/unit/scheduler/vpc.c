@@ -3,106 +3,11 @@
  *
  * The core is driven by its facade alone: requests and reports in, effects out.
  */
-#include "tests/unit/unit.h"
+#include "tests/unit/scheduler/driven.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#define REST_MS 60000
 
-#include "base/auto.h"
-#include "base/buf.h"
-#include "base/js.h"
-#include "base/map.h"
-#include "base/mem.h"
-#include "base/text.h"
-#include "scheduler/core/core.h"
-
-#define START_MS 1000000000000
-#define REST_MS  60000
-
-static struct core *core;
-static int64_t now_ms;
-static struct ecs_fault fault;
-static struct core_effects fx;
-static struct map stored; /* key to text: what the effects would have left on disk */
 static char hosts[2][33];
-
-static const struct core_options options = {
-	.identity = {.region = "us-east-1", .account = "123456789012"},
-	.seed = {1, 2, 3, 4},
-	.stopped_keep_ms = 3600000,
-	.stopped_keep_max = 100,
-};
-
-/* ---- driving ---- */
-
-static void take_effects(void)
-{
-	core_effects_done(&fx);
-	core_take_effects(core, &fx);
-	for (size_t i = 0; i < fx.count; i++) {
-		const struct core_effect *f = &fx.items[i];
-
-		if (f->kind == CORE_PUT)
-			free(map_put(&stored, f->key, xstrdup(f->text)));
-		else if (f->kind == CORE_DELETE)
-			free(map_remove(&stored, f->key));
-	}
-}
-
-static json_t *parse(const char *text)
-{
-	json_t *doc = NULL;
-	struct err e = {0};
-
-	assert_ok(js_parse(text, strlen(text), 32, &doc, &e));
-	return doc;
-}
-
-/* The reply, or NULL and the fault. */
-static json_t *call(const char *operation, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static json_t *call(const char *operation, const char *format, ...)
-{
-	auto_free char *text = NULL;
-	auto_json json_t *request = NULL;
-	json_t *reply;
-	va_list ap;
-
-	va_start(ap, format);
-	assert_true(vasprintf(&text, format, ap) >= 0);
-	va_end(ap);
-	request = parse(text);
-	fault.message[0] = '\0';
-	reply = core_call(core, operation, request, now_ms, &fault);
-	take_effects();
-	return reply;
-}
-
-#define do_call(...)                                   \
-	do {                                           \
-		json_t *reply_ = call(__VA_ARGS__);    \
-		if (!reply_)                           \
-			fail_msg("%s", fault.message); \
-		json_decref(reply_);                   \
-	} while (0)
-
-/* "tasks[0].lastStatus" of a document. */
-static const char *text_at(json_t *doc, const char *path)
-{
-	auto_free char *copy = xstrdup(path);
-	char *save = NULL;
-
-	for (char *p = strtok_r(copy, ".[]", &save); p && doc; p = strtok_r(NULL, ".[]", &save)) {
-		uint32_t i;
-
-		doc = parse_u32(p, 1000, &i) && json_is_array(doc) ? json_array_get(doc, i)
-								   : json_object_get(doc, p);
-	}
-	if (!json_is_string(doc))
-		fail_msg("no string at %s", path);
-	return json_string_value(doc);
-}
 
 /* The first id that a description of a kind has; the caller's. */
 static char *first_id(const char *operation, const char *path)
@@ -123,39 +28,6 @@ static char *messages_to(const char *host)
 	return xstrdup(buf_str(&b));
 }
 
-/* The host is found again by its id, "" at first. */
-static void hello(const char *name, char id[33])
-{
-	static struct ecs_attribute offers = {
-		.name = (char *)(uintptr_t) "ecs.capability.task-eni"};
-	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
-					 .instance_id = *id ? id : NULL,
-					 .hostname = (char *)(uintptr_t)name,
-					 .boot_id = (char *)(uintptr_t) "b",
-					 .version = (char *)(uintptr_t) "1",
-					 .attributes = {&offers, 1},
-					 .cpu_units = 100000,
-					 .memory_mib = 100000};
-	struct err e = {0};
-
-	const char *instance;
-
-	assert_ok(core_node_hello(core, &h, now_ms, &instance, &e));
-	(void)snprintf(id, 33, "%s", instance);
-	take_effects();
-}
-
-static void report(const char *host, const char *arn, const char *status)
-{
-	static int64_t number;
-	struct ecs_task_state state = {.task_arn = (char *)(uintptr_t)arn,
-				       .last_status = (char *)(uintptr_t)status};
-	const struct ecs_node_report r = {.number = ++number, .tasks = {&state, 1}};
-
-	core_node_report(core, host, &r, now_ms);
-	take_effects();
-}
-
 static int begin(void **state)
 {
 	(void)state;
@@ -164,41 +36,13 @@ static int begin(void **state)
 	core_loaded(core, now_ms);
 	take_effects();
 	hosts[0][0] = hosts[1][0] = '\0';
-	hello("a", hosts[0]);
-	hello("b", hosts[1]);
+	hello("a", "r1", hosts[0]);
+	hello("b", "r2", hosts[1]);
 	do_call("RegisterTaskDefinition",
 		"{\"family\":\"web\",\"networkMode\":\"awsvpc\",\"containerDefinitions\":[{\"name\":"
 		"\"a\",\"image\":\"i\",\"memory\":8,\"portMappings\":[{\"containerPort\":80,"
 		"\"hostPort\":80}]}]}");
 	return 0;
-}
-
-static int end(void **state)
-{
-	char *text;
-
-	(void)state;
-	for (size_t i = 0; map_next(&stored, &i, &text);)
-		free(text);
-	map_done(&stored);
-	core_effects_done(&fx);
-	core_free(core);
-	return 0;
-}
-
-/* Forget everything but what was stored. */
-static void restart(void)
-{
-	struct err e = {0};
-
-	core_free(core);
-	core = core_new(&options);
-	for (size_t i = 0; i < stored.used; i++)
-		if (stored.entries[i].key)
-			assert_ok(core_load(core, stored.entries[i].key, stored.entries[i].value,
-					    &e));
-	core_loaded(core, now_ms);
-	take_effects();
 }
 
 /* One task on a host; the reply of StartTask. */
@@ -321,9 +165,9 @@ static void requests_are_checked_in_the_words_of_ecs(void **state)
 
 static void addresses_come_in_blocks_and_rest_before_they_come_again(void **state)
 {
-	auto_json json_t *subnet = call("CreateSubnet",
-					"{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.128.0/20\"}",
-					text_at(call("DescribeVpcs", "{}"), "vpcSet[0].vpcId"));
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
+	auto_json json_t *subnet =
+		call("CreateSubnet", "{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.128.0/20\"}", vpc);
 	const char *id = text_at(subnet, "subnet.subnetId");
 	auto_free char *arn = NULL;
 	static const char path[] = "tasks[0].containers[0].networkInterfaces[0].privateIpv4Address";
@@ -349,8 +193,8 @@ static void addresses_come_in_blocks_and_rest_before_they_come_again(void **stat
 
 		assert_string_not_equal(text_at(reply, path), "172.31.128.5");
 		restart(); /* what rests is known after it, too */
-		hello("a", hosts[0]);
-		hello("b", hosts[1]);
+		hello("a", "r1", hosts[0]);
+		hello("b", "r2", hosts[1]);
 		now_ms += REST_MS - 1;
 		core_tick(core, START_MS + REST_MS - 1);
 	}
@@ -358,9 +202,9 @@ static void addresses_come_in_blocks_and_rest_before_they_come_again(void **stat
 
 static void a_small_subnet_is_used_up_and_told(void **state)
 {
-	auto_json json_t *subnet = call("CreateSubnet",
-					"{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.255.0/28\"}",
-					text_at(call("DescribeVpcs", "{}"), "vpcSet[0].vpcId"));
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
+	auto_json json_t *subnet =
+		call("CreateSubnet", "{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.255.0/28\"}", vpc);
 	const char *id = text_at(subnet, "subnet.subnetId");
 	json_t *reply;
 
@@ -440,7 +284,7 @@ static void a_change_of_rules_reaches_who_watches(void **state)
 
 	/* After a restart the host that says hello hears the same in full. */
 	restart();
-	hello("a", hosts[0]);
+	hello("a", "r1", hosts[0]);
 	told = messages_to(hosts[0]);
 	assert_non_null(strstr(told, "\"type\":\"groups\",\"full\":true")
 				? told
@@ -462,14 +306,59 @@ static void a_change_of_rules_reaches_who_watches(void **state)
 
 static void a_task_goes_to_a_host_in_the_zone_of_its_subnet(void **state)
 {
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
 	auto_json json_t *subnet = call("CreateSubnet",
 					"{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.254.0/24\","
 					"\"AvailabilityZone\":\"rack-9\"}",
-					text_at(call("DescribeVpcs", "{}"), "vpcSet[0].vpcId"));
+					vpc);
 	auto_json json_t *reply = start_in(hosts[0], text_at(subnet, "subnet.subnetId"), "");
 
 	(void)state;
 	assert_string_equal(text_at(reply, "failures[0].reason"), "LOCATION");
+}
+
+static void a_host_hears_which_flow_logs_cover_its_tasks(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
+	auto_json json_t *running = start_in(hosts[0], subnet, ""), *first = NULL, *later = NULL;
+	char *told;
+
+	(void)state;
+	first = call("CreateFlowLogs",
+		     "{\"ResourceId\":[\"%s\"],\"ResourceType\":\"Subnet\",\"TrafficType\":"
+		     "\"REJECT\",\"LogGroupName\":\"first\",\"MaxAggregationInterval\":60}",
+		     subnet);
+	assert_non_null(first);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, text_at(running, "tasks[0].taskArn")));
+	assert_non_null(strstr(told, "\"group\":\"first\""));
+	assert_non_null(strstr(told, "\"traffic\":\"REJECT\""));
+	assert_non_null(strstr(told, "\"interval\":60"));
+	free(told);
+	told = messages_to(hosts[1]);
+	assert_string_equal(told, "");
+	free(told);
+
+	/* A task that comes later is told with all of them. */
+	do_call("CreateFlowLogs",
+		"{\"ResourceId\":[\"%s\"],\"ResourceType\":\"VPC\",\"LogGroupName\":\"second\"}",
+		vpc);
+	later = start_in(hosts[1], subnet, "");
+	told = messages_to(hosts[1]);
+	assert_non_null(strstr(told, "\"group\":\"first\""));
+	assert_non_null(strstr(told, "\"interval\":600"));
+	free(told);
+
+	do_call("DeleteFlowLogs", "{\"FlowLogId\":[\"%s\"]}", text_at(first, "flowLogIdSet[0]"));
+	told = messages_to(hosts[0]);
+	assert_null(strstr(told, "\"group\":\"first\""));
+	assert_non_null(strstr(told, "\"group\":\"second\""));
+	free(told);
+	assert_null(
+		call("CreateFlowLogs",
+		     "{\"ResourceId\":[\"%s\"],\"ResourceType\":\"VPC\",\"LogGroupName\":\"a b\"}",
+		     vpc));
 }
 
 int main(void)
@@ -486,6 +375,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_change_of_rules_reaches_who_watches, begin, end),
 		cmocka_unit_test_setup_teardown(a_task_goes_to_a_host_in_the_zone_of_its_subnet,
 						begin, end),
+		cmocka_unit_test_setup_teardown(a_host_hears_which_flow_logs_cover_its_tasks, begin,
+						end),
 	};
 
 	return cmocka_run_group_tests_name("scheduler/vpc", tests, NULL, NULL);

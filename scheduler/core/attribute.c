@@ -1,0 +1,258 @@
+/* scheduler/core/attribute.c - attributes of container instances, and their status
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * "attributes" of an instance are what its node says of itself, and behind them
+ * what callers have put there; the latter are kept in "_custom" by themselves,
+ * because a node says everything anew at each hello.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "scheduler/core/internal.h"
+
+#define CALL_MAX   10 /* attributes of a request, and custom ones of an instance */
+#define LEN_MAX    128
+#define STATES_MAX 10
+
+static json_t *custom_of(const struct instance *i)
+{
+	json_t *custom = json_object_get(i->record.doc, "_custom");
+
+	if (!custom) {
+		custom = json_array();
+		(void)json_object_set_new(i->record.doc, "_custom", custom);
+	}
+	return custom;
+}
+
+static bool find_named(const json_t *attributes, const char *name, size_t *ret_place)
+{
+	json_t *attribute;
+	size_t i;
+
+	json_array_foreach (attributes, i, attribute) {
+		if (str_eq(doc_string(attribute, "name"), name)) {
+			*ret_place = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+void attributes_merge(struct instance *i)
+{
+	json_t *all = json_object_get(i->record.doc, "attributes"), *attribute;
+	size_t n, place;
+
+	json_array_foreach (custom_of(i), n, attribute) {
+		if (find_named(all, doc_string(attribute, "name"), &place))
+			(void)json_array_remove(all, place);
+		(void)json_array_append(all, attribute);
+	}
+}
+
+/* ---- checks ---- */
+
+static bool is_made_of(const char *text, const char *signs)
+{
+	for (; *text; text++)
+		if (!isalnum((unsigned char)*text) && !strchr(signs, *text))
+			return false;
+	return true;
+}
+
+static int check_attribute(const json_t *a, struct ecs_fault *f)
+{
+	const char *name = doc_string(a, "name"), *value = doc_string(a, "value");
+
+	if (!*name || strlen(name) > LEN_MAX || !is_made_of(name, "-_./"))
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "Attribute name '%.130s' must have 1 to %d letters, numbers, "
+				     "hyphens, underscores, forward slashes or periods.",
+				     name, LEN_MAX);
+	if (str_starts(name, "ecs.") || str_starts(name, "com.amazonaws."))
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "Attribute name '%.130s' is reserved.", name);
+	if (value && (strlen(value) > LEN_MAX || !is_made_of(value, "-_.@:/\\ ") ||
+		      value[0] == ' ' || str_ends(value, " ")))
+		return ecs_fault_set(
+			f, ECS_FAULT_INVALID_PARAMETER,
+			"The value of attribute '%.130s' must have at most %d letters, "
+			"numbers, hyphens, underscores, periods, at signs, slashes, "
+			"colons or spaces.",
+			name, LEN_MAX);
+	return 0;
+}
+
+/* The instance that an attribute is for; NULL and the fault. */
+static struct instance *target_of(const struct core *c, struct cluster *cl, const json_t *a,
+				  struct ecs_fault *f)
+{
+	const char *id = doc_string(a, "targetId");
+	struct ecs_fault ignored;
+	struct instance *i = id ? instance_find(cl, c, id, &ignored) : NULL;
+
+	if (!i)
+		(void)ecs_fault_set(f, ECS_FAULT_TARGET_NOT_FOUND,
+				    "The specified target wasn't found: '%.300s'", id ? id : "");
+	return i;
+}
+
+/* Every part is right, or nothing is done. */
+static struct cluster *check_request(struct core *c, const json_t *request, bool put,
+				     struct ecs_fault *f)
+{
+	const json_t *attributes = json_object_get(request, "attributes");
+	struct cluster *cl = cluster_of(c, request, f);
+	json_t *a;
+	size_t n, place;
+
+	if (!cl)
+		return NULL;
+	if (json_array_size(attributes) < 1 || json_array_size(attributes) > CALL_MAX) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "Attributes must have 1 to %d elements.", CALL_MAX);
+		return NULL;
+	}
+	json_array_foreach (attributes, n, a) {
+		struct instance *i = target_of(c, cl, a, f);
+
+		if (!i || (put && check_attribute(a, f) < 0))
+			return NULL;
+		if (put && json_array_size(custom_of(i)) == CALL_MAX &&
+		    !find_named(custom_of(i), doc_string(a, "name"), &place)) {
+			(void)ecs_fault_set(
+				f, ECS_FAULT_ATTRIBUTE_LIMIT,
+				"Container instance %s has %d custom attributes already.", i->id,
+				CALL_MAX);
+			return NULL;
+		}
+	}
+	return cl;
+}
+
+/* ---- operations ---- */
+
+static void set(struct core *c, struct instance *i, const json_t *a, bool put)
+{
+	json_t *lists[] = {custom_of(i), json_object_get(i->record.doc, "attributes")};
+	const char *name = doc_string(a, "name"), *value = doc_string(a, "value");
+	size_t place;
+
+	if (!put && !find_named(lists[0], name, &place))
+		return; /* what the node says of itself is not a caller's to delete */
+	for (size_t n = 0; n < 2; n++) {
+		if (find_named(lists[n], name, &place))
+			(void)json_array_remove(lists[n], place);
+		if (put)
+			(void)json_array_append_new(
+				lists[n], json_pack("{s:s, s:s*}", "name", name, "value", value));
+	}
+	record_touch(c, &i->record);
+}
+
+static json_t *change(struct core *c, const json_t *request, bool put, struct ecs_fault *f)
+{
+	struct cluster *cl = check_request(c, request, put, f);
+	json_t *changed, *a;
+	size_t n;
+
+	if (!cl)
+		return NULL;
+	changed = json_array();
+	json_array_foreach (json_object_get(request, "attributes"), n, a) {
+		struct instance *i = target_of(c, cl, a, f);
+		const char *name = doc_string(a, "name"), *value = doc_string(a, "value");
+
+		set(c, i, a, put);
+		(void)json_array_append_new(
+			changed, json_pack("{s:s, s:s*, s:s, s:O}", "name", name, "value", value,
+					   "targetType", "container-instance", "targetId",
+					   json_object_get(i->record.doc, "containerInstanceArn")));
+	}
+	return json_pack("{s:o}", "attributes", changed);
+}
+
+json_t *put_attributes(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	return change(c, request, true, f);
+}
+
+json_t *delete_attributes(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	return change(c, request, false, f);
+}
+
+json_t *list_attributes(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	const char *name = doc_string(request, "attributeName"),
+		   *value = doc_string(request, "attributeValue");
+	struct cluster *cl = cluster_of(c, request, f);
+	json_t *found = json_array(), *a;
+	struct instance *i;
+	size_t k;
+
+	if (!cl) {
+		json_decref(found);
+		return NULL;
+	}
+	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
+		json_array_foreach (json_object_get(i->record.doc, "attributes"), k, a) {
+			if ((name && !str_eq(doc_string(a, "name"), name)) ||
+			    (value && !str_eq(doc_string(a, "value"), value)))
+				continue;
+			(void)json_array_append_new(
+				found,
+				json_pack("{s:O, s:s*, s:s, s:O}", "name",
+					  json_object_get(a, "name"), "value",
+					  doc_string(a, "value"), "targetType",
+					  "container-instance", "targetId",
+					  json_object_get(i->record.doc, "containerInstanceArn")));
+		}
+	return page_of_objects(found, request, "attributes", f);
+}
+
+/* ---- status ---- */
+
+json_t *update_container_instances_state(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	const json_t *names = json_object_get(request, "containerInstances");
+	const char *status = doc_string(request, "status");
+	struct cluster *cl = cluster_of(c, request, f);
+	json_t *changed, *failures, *name;
+	size_t n;
+
+	if (!cl)
+		return NULL;
+	if (strcmp(status, "ACTIVE") != 0 && strcmp(status, "DRAINING") != 0) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "Container instance status must be ACTIVE or DRAINING.");
+		return NULL;
+	}
+	if (json_array_size(names) < 1 || json_array_size(names) > STATES_MAX) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "Container instances must have 1 to %d elements.", STATES_MAX);
+		return NULL;
+	}
+	changed = json_array();
+	failures = json_array();
+	json_array_foreach (names, n, name) {
+		struct ecs_fault ignored;
+		struct instance *i = instance_find(cl, c, json_string_value(name), &ignored);
+
+		if (!i) {
+			(void)json_array_append_new(
+				failures, doc_failure(json_string_value(name), "MISSING"));
+			continue;
+		}
+		doc_set_string(i->record.doc, "status", status);
+		(void)json_object_set_new(
+			i->record.doc, "version",
+			json_integer(doc_integer(i->record.doc, "version", 0) + 1));
+		record_touch(c, &i->record);
+		(void)json_array_append_new(changed, instance_show(i, request));
+	}
+	return json_pack("{s:o, s:o}", "containerInstances", changed, "failures", failures);
+}

@@ -1,0 +1,440 @@
+/* scheduler/core/expression.c - the cluster query language
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A term holds when any value of its subject does; one with a negative operator
+ * holds when the positive one does not, so also where there is no value.
+ */
+#include "scheduler/core/expression.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <regex.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/auto.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#define DEPTH_MAX     32
+#define ARGUMENTS_MAX 100
+
+enum operator{ EQUALS, GREATER, GREATER_EQUAL, LESS, LESS_EQUAL, EXISTS, IN, MATCHES };
+
+static const struct {
+	const char *sign, *word; /* the longer signs come before those that they begin with */
+	enum operator op;
+	bool negative;
+} operators[] = {
+	{"!exists", "not_exists", EXISTS, true},
+	{"!in", "not_in", IN, true},
+	{"!=", "not_equals", EQUALS, true},
+	{"!~", "not_matches", MATCHES, true},
+	{"==", "equals", EQUALS, false},
+	{"=~", "matches", MATCHES, false},
+	{">=", "greater_than_equal", GREATER_EQUAL, false},
+	{"<=", "less_than_equal", LESS_EQUAL, false},
+	{">", "greater_than", GREATER, false},
+	{"<", "less_than", LESS, false},
+	{"exists", NULL, EXISTS, false},
+	{"in", NULL, IN, false},
+};
+
+enum node_kind { NODE_TERM, NODE_AND, NODE_OR, NODE_NOT };
+
+struct node {
+	enum node_kind kind;
+	struct node *left, *right; /* NOT: left only */
+	/* NODE_TERM */
+	char *subject;
+	enum operator op;
+	bool negative;
+	char **arguments;
+	size_t count;
+	regex_t *pattern;
+	struct node *next_pattern;
+};
+
+struct expression {
+	struct arena arena;
+	struct node *root;
+	struct node *first_pattern; /* of the terms that have one */
+};
+
+/* ---- parse ---- */
+
+struct parse {
+	const char *text, *at;
+	unsigned depth;
+	struct expression *expression;
+	struct arena *arena; /* its */
+	struct ecs_fault *fault;
+};
+
+static int wrong(struct parse *p, const char *what)
+{
+	return ecs_fault_set(p->fault, ECS_FAULT_INVALID_PARAMETER,
+			     "Invalid expression at character %zu: %s: '%.100s'",
+			     (size_t)(p->at - p->text) + 1, what, p->at);
+}
+
+static void skip_space(struct parse *p)
+{
+	while (isspace((unsigned char)*p->at))
+		p->at++;
+}
+
+/* A sign as it stands, or a word that ends where it ends. */
+static bool take(struct parse *p, const char *token)
+{
+	size_t len = strlen(token);
+
+	skip_space(p);
+	if (strncasecmp(p->at, token, len) != 0 ||
+	    (isalpha((unsigned char)token[len - 1]) &&
+	     (isalnum((unsigned char)p->at[len]) || (p->at[len] && strchr("_:-.", p->at[len])))))
+		return false;
+	p->at += len;
+	return true;
+}
+
+static struct node *new_node(struct parse *p, enum node_kind kind, struct node *left,
+			     struct node *right)
+{
+	struct node *n = arena_alloc(p->arena, sizeof(*n));
+
+	*n = (struct node){.kind = kind, .left = left, .right = right};
+	return n;
+}
+
+static struct node *parse_or(struct parse *p);
+
+static char *take_quoted(struct parse *p)
+{
+	const char *end = strchr(p->at + 1, *p->at);
+	char *text;
+
+	if (!end) {
+		(void)wrong(p, "the quote has no end");
+		return NULL;
+	}
+	text = arena_strndup(p->arena, p->at + 1, (size_t)(end - p->at - 1));
+	p->at = end + 1;
+	return text;
+}
+
+/* One value: quoted, or up to what cannot be in it. */
+static char *take_value(struct parse *p, const char *ends)
+{
+	size_t len;
+	char *text;
+
+	skip_space(p);
+	if (*p->at == '\'' || *p->at == '"')
+		return take_quoted(p);
+	len = strcspn(p->at, ends);
+	if (!len) {
+		(void)wrong(p, "a value is missing");
+		return NULL;
+	}
+	text = arena_strndup(p->arena, p->at, len);
+	p->at += len;
+	return text;
+}
+
+static int take_list(struct parse *p, struct node *n)
+{
+	if (!take(p, "["))
+		return wrong(p, "a list in brackets is missing");
+	n->arguments = arena_alloc(p->arena, ARGUMENTS_MAX * sizeof(char *));
+	do {
+		char *value = take_value(p, ",] \t\r\n");
+
+		if (!value)
+			return -1;
+		if (n->count == ARGUMENTS_MAX)
+			return wrong(p, "the list is too long");
+		n->arguments[n->count++] = value;
+	} while (take(p, ","));
+	return take(p, "]") ? 0 : wrong(p, "the list has no end");
+}
+
+/*
+ * The whole value has to match.  Counted repetition is refused: it is how a
+ * short pattern becomes a huge program.
+ */
+static int compile(struct parse *p, struct node *n)
+{
+	auto_free char *whole = xasprintf("^(%s)$", n->arguments[0]);
+
+	if (strpbrk(n->arguments[0], "{}"))
+		return wrong(p, "counted repetition is not supported, in the pattern before");
+	n->pattern = arena_alloc(p->arena, sizeof(*n->pattern));
+	if (regcomp(n->pattern, whole, REG_EXTENDED | REG_NOSUB) == 0) {
+		n->next_pattern = p->expression->first_pattern;
+		p->expression->first_pattern = n;
+		return 0;
+	}
+	return wrong(p, "not a regular expression, before");
+}
+
+static int take_argument(struct parse *p, struct node *n)
+{
+	if (n->op == EXISTS)
+		return 0;
+	if (n->op == IN)
+		return take_list(p, n);
+	n->arguments = arena_alloc(p->arena, sizeof(char *));
+	/* A pattern may have parentheses of its own. */
+	n->arguments[0] = take_value(p, n->op == MATCHES ? " \t\r\n" : ") \t\r\n");
+	n->count = 1;
+	if (!n->arguments[0])
+		return -1;
+	return n->op == MATCHES ? compile(p, n) : 0;
+}
+
+static bool is_subject(const char *text)
+{
+	static const char *const plain[] = {"agentConnected", "agentVersion",      "ec2InstanceId",
+					    "registeredAt",   "runningTasksCount", "task:group"};
+
+	for (size_t i = 0; i < ARRAY_COUNT(plain); i++)
+		if (strcmp(plain[i], text) == 0)
+			return true;
+	return str_starts(text, "attribute:") && text[strlen("attribute:")];
+}
+
+static struct node *parse_term(struct parse *p)
+{
+	struct node *n = new_node(p, NODE_TERM, NULL, NULL);
+	size_t len;
+
+	skip_space(p);
+	len = strcspn(p->at, " \t\r\n=!<>()[],'\"");
+	n->subject = arena_strndup(p->arena, p->at, len);
+	if (!is_subject(n->subject)) {
+		(void)wrong(p, "this is not a subject");
+		return NULL;
+	}
+	p->at += len;
+	for (size_t i = 0; i < ARRAY_COUNT(operators); i++) {
+		if (!take(p, operators[i].sign) &&
+		    !(operators[i].word && take(p, operators[i].word)))
+			continue;
+		n->op = operators[i].op;
+		n->negative = operators[i].negative;
+		return take_argument(p, n) < 0 ? NULL : n;
+	}
+	(void)wrong(p, "an operator is missing");
+	return NULL;
+}
+
+static struct node *parse_unary(struct parse *p)
+{
+	struct node *n = NULL;
+
+	if (++p->depth > DEPTH_MAX) {
+		(void)wrong(p, "too deep");
+		return NULL;
+	}
+	if (take(p, "not") || take(p, "!")) {
+		n = parse_unary(p);
+		n = n ? new_node(p, NODE_NOT, n, NULL) : NULL;
+	} else if (take(p, "(")) {
+		n = parse_or(p);
+		if (n && !take(p, ")")) {
+			(void)wrong(p, "the parenthesis has no end");
+			n = NULL;
+		}
+	} else {
+		n = parse_term(p);
+	}
+	p->depth--;
+	return n;
+}
+
+static struct node *parse_and(struct parse *p)
+{
+	struct node *left = parse_unary(p), *right;
+
+	while (left && (take(p, "and") || take(p, "&&"))) {
+		right = parse_unary(p);
+		left = right ? new_node(p, NODE_AND, left, right) : NULL;
+	}
+	return left;
+}
+
+static struct node *parse_or(struct parse *p)
+{
+	struct node *left = parse_and(p), *right;
+
+	while (left && (take(p, "or") || take(p, "||"))) {
+		right = parse_and(p);
+		left = right ? new_node(p, NODE_OR, left, right) : NULL;
+	}
+	return left;
+}
+
+struct expression *expression_parse(const char *text, struct ecs_fault *f)
+{
+	struct expression *x;
+	struct parse p;
+
+	if (strlen(text) > EXPRESSION_LEN_MAX) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "An expression has at most %d characters.", EXPRESSION_LEN_MAX);
+		return NULL;
+	}
+	x = xcalloc(1, sizeof(*x));
+	p = (struct parse){
+		.text = text, .at = text, .expression = x, .arena = &x->arena, .fault = f};
+	x->root = parse_or(&p);
+	skip_space(&p);
+	if (x->root && *p.at) {
+		(void)wrong(&p, "the end is expected");
+		expression_free(x);
+		return NULL;
+	}
+	if (!x->root) {
+		expression_free(x);
+		return NULL;
+	}
+	return x;
+}
+
+void expression_free(struct expression *x)
+{
+	if (!x)
+		return;
+	for (struct node *n = x->first_pattern; n; n = n->next_pattern)
+		regfree(n->pattern);
+	arena_done(&x->arena);
+	free(x);
+}
+
+/* ---- hold ---- */
+
+/* Part by part as numbers: 1.9.0 is before 1.10.0. */
+static int compare_versions(const char *a, const char *b)
+{
+	while (*a || *b) {
+		char *a_end, *b_end;
+		unsigned long x = strtoul(a, &a_end, 10), y = strtoul(b, &b_end, 10);
+
+		if (x != y)
+			return x < y ? -1 : 1;
+		a = *a_end ? a_end + 1 : a_end;
+		b = *b_end ? b_end + 1 : b_end;
+	}
+	return 0;
+}
+
+/* "2018-06-18T22:28:28Z", with +HH:MM, without a zone, or a day alone. */
+static bool parse_date(const char *text, double *ret)
+{
+	static const char *const formats[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S",
+					      "%Y-%m-%dT%H:%M", "%Y-%m-%d"};
+
+	for (size_t i = 0; i < ARRAY_COUNT(formats); i++) {
+		struct tm tm = {0};
+		const char *end = strptime(text, formats[i], &tm);
+		unsigned hours, minutes;
+		char sign;
+
+		if (!end)
+			continue;
+		*ret = (double)timegm(&tm);
+		end += strspn(end, ".0123456789"); /* parts of a second */
+		if (!*end || strcmp(end, "Z") == 0)
+			return true;
+		if (sscanf(end, "%c%2u:%2u", &sign, &hours, &minutes) != 3 ||
+		    (sign != '+' && sign != '-'))
+			return false;
+		*ret -= (sign == '+' ? 60.0 : -60.0) * (hours * 60.0 + minutes);
+		return true;
+	}
+	return false;
+}
+
+static bool parse_number(const char *text, double *ret)
+{
+	char *end;
+
+	*ret = strtod(text, &end);
+	return *text && !*end && isfinite(*ret);
+}
+
+static int compare(const char *subject, const char *a, const char *b)
+{
+	double x, y;
+
+	if (strcmp(subject, "agentVersion") == 0)
+		return compare_versions(a, b);
+	if (strcmp(subject, "registeredAt") == 0 ? parse_date(a, &x) && parse_date(b, &y)
+						 : parse_number(a, &x) && parse_number(b, &y))
+		return (x > y) - (x < y);
+	return strcmp(a, b);
+}
+
+static bool value_fits(const struct node *n, const char *value)
+{
+	switch (n->op) {
+	case EXISTS:
+		return true;
+	case MATCHES:
+		return regexec(n->pattern, value, 0, NULL, 0) == 0;
+	case EQUALS:
+	case IN:
+		for (size_t i = 0; i < n->count; i++)
+			if (compare(n->subject, value, n->arguments[i]) == 0)
+				return true;
+		return false;
+	case GREATER:
+		return compare(n->subject, value, n->arguments[0]) > 0;
+	case GREATER_EQUAL:
+		return compare(n->subject, value, n->arguments[0]) >= 0;
+	case LESS:
+		return compare(n->subject, value, n->arguments[0]) < 0;
+	case LESS_EQUAL:
+		return compare(n->subject, value, n->arguments[0]) <= 0;
+	}
+	return false;
+}
+
+struct search {
+	const struct node *term;
+	bool found;
+};
+
+static void see(void *ctx, const char *value)
+{
+	struct search *s = ctx;
+
+	s->found |= value_fits(s->term, value);
+}
+
+static bool holds(const struct node *n, expression_each *each, const void *object)
+{
+	struct search s = {.term = n};
+
+	switch (n->kind) {
+	case NODE_AND:
+		return holds(n->left, each, object) && holds(n->right, each, object);
+	case NODE_OR:
+		return holds(n->left, each, object) || holds(n->right, each, object);
+	case NODE_NOT:
+		return !holds(n->left, each, object);
+	case NODE_TERM:
+		each(object, n->subject, see, &s);
+		return s.found != n->negative;
+	}
+	return false;
+}
+
+bool expression_holds(const struct expression *x, expression_each *each, const void *object)
+{
+	return holds(x->root, each, object);
+}

@@ -1,0 +1,123 @@
+#!/usr/bin/python3
+# tests/e2e/43-net-vm.py - networks of several hosts and flow logs on Debian's own kernel, which has WireGuard
+# SPDX-License-Identifier: Apache-2.0
+#
+# A QEMU machine boots Debian's cloud kernel from a disk that holds a busybox,
+# Python, the net module's tool and tests, and tells by its serial port.
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+import vmlab
+from berth import BUILD, Skip, run
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUSYBOX = shutil.which("busybox")
+TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "600"))
+DISK_MB = 160
+MODULES = ("virtio_pci virtio_blk nf_tables nft_fib_inet nft_ct nft_nat nft_masq nft_chain_nat nft_limit nft_log "
+           "nfnetlink_log nf_log_syslog nf_conntrack_netlink veth vxlan wireguard bridge").split()
+TOOLS = ("/usr/bin/python3.11", "/usr/bin/nsenter", "/usr/bin/unshare", "/usr/bin/mount", "/usr/bin/ip",
+         "/usr/sbin/bridge", "/usr/sbin/nft")
+TESTS = (("43-net-wireguard.py", []),
+         ("44-net-flow.py", []),
+         ("43-net-hosts.py", ["share_a_link", "fits", "peers_only", "claim"]))
+LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
+            "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
+
+INIT = """#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs dev /dev
+for m in MODULES; do /bin/busybox insmod /modules/$m; done
+/bin/busybox mount -t ext4 /dev/vda /root
+exec /bin/busybox switch_root /root /suite
+"""
+
+SUITE = """#!/bin/busybox sh
+export PATH=/usr/bin:/bin:/usr/sbin BERTH_BUILD=/build PYTHONDONTWRITEBYTECODE=1 HOME=/root
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
+exec < /dev/null > /dev/ttyS0 2>&1
+mount -t tmpfs tmpfs /tmp; mount -t tmpfs tmpfs /run
+ip link set lo up
+echo "kernel $(uname -r)"
+TESTS
+echo finished
+reboot -f
+"""
+
+
+def make_initrd(work, release):
+    tree = work + "/initrd"
+    for d in ("bin", "proc", "sys", "dev", "root"):
+        os.makedirs(f"{tree}/{d}")
+    shutil.copy(BUSYBOX, tree + "/bin/busybox")
+    vmlab.write(tree, "init", INIT.replace("MODULES", " ".join(vmlab.add_modules(tree, release, *MODULES))), 0o755)
+    vmlab.make_initrd(tree, work + "/initrd.cpio")
+
+
+def make_disk(work):
+    root, python = work + "/root", "/usr/lib/python3.11"
+    for d in ("bin", "proc", "sys", "dev", "tmp", "run", "root", "tests"):
+        os.makedirs(f"{root}/{d}")
+    shutil.copy(BUSYBOX, root + "/bin/busybox")
+    for applet in run(BUSYBOX, "--list").stdout.split():
+        if not os.path.lexists(f"{root}/bin/{applet}") and applet not in ("mount", "unshare", "nsenter", "ip"):
+            os.symlink("busybox", f"{root}/bin/{applet}")
+    for tool in TOOLS:
+        if not os.path.exists(tool):
+            raise Skip(f"{tool} is not installed")
+        vmlab.add_program(root, tool)
+    os.unlink(root + "/bin/sh")  # busybox's would take its own ip
+    vmlab.add_program(root, "/usr/bin/dash", "/bin/sh")
+    shutil.copytree(python, root + python, ignore=shutil.ignore_patterns("config-*", "_sysconfig*", *LEFT_OUT))
+    for name in os.listdir(python + "/lib-dynload"):
+        vmlab.add_program(root, f"{python}/lib-dynload/{name}")  # for its libraries
+    vmlab.add_program(root, os.path.join(BUILD, "tests/e2e/tools/net"), "/build/tests/e2e/tools/net")
+    for name in [n for n, _ in TESTS] + ["netlab.py"]:
+        shutil.copy(f"{HERE}/{name}", root + "/tests")
+    vmlab.write(root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+    lines = "\n".join(f"echo running {n}; python3.11 -B /tests/{n} {' '.join(a)}; echo exit $?" for n, a in TESTS)
+    vmlab.write(root, "suite", SUITE.replace("TESTS", lines), 0o755)
+    vmlab.make_disk(root, work + "/disk", DISK_MB)
+
+
+def boot(work, kernel):
+    serial = work + "/serial.log"
+    argv = vmlab.qemu(kernel, work + "/initrd.cpio", serial, "-no-reboot", "-drive",
+                      f"file={work}/disk,if=virtio,format=raw,cache=unsafe")
+    try:
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                       timeout=TIMEOUT_S, check=True)
+    except subprocess.TimeoutExpired:
+        print(f"not ok vm: still running after {TIMEOUT_S} s")
+    except subprocess.CalledProcessError as e:
+        print(f"not ok vm: {e.stderr.decode()}")
+    return open(serial, errors="replace").read().replace("\r", "") if os.path.exists(serial) else ""
+
+
+def tell(log):
+    test = "boot"
+    for line in log.split("\n"):
+        m = re.match(r"running (\S+)\.py", line)
+        test = m.group(1) if m else test
+        m = re.match(r"(ok|not ok|skip) (.*)", line)
+        if m:
+            print(f"{m.group(1)} vm {test}: {m.group(2)}")
+        elif re.match(r"exit [1-9]", line) or line.startswith(("  ", "Assert", "Trace")):
+            print(f"  {line}")
+    print("ok vm ran to its end" if "\nfinished" in log else f"not ok vm ran to its end\n{log[-2000:]}")
+
+
+if __name__ == "__main__":
+    try:
+        kernel, release = vmlab.kernel()
+        with tempfile.TemporaryDirectory(prefix="berth-vm-") as work:
+            make_initrd(work, release)
+            make_disk(work)
+            tell(boot(work, kernel))
+    except Skip as reason:
+        print(f"skip 43-net-vm: {reason}")

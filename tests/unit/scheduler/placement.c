@@ -1,0 +1,294 @@
+/* tests/unit/scheduler/placement.c - constraints, strategies, attributes, draining
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/unit/scheduler/driven.h"
+
+#define HOSTS 4
+
+static char hosts[HOSTS][33]; /* in racks r1, r1, r2, r2 */
+
+static int begin(void **state)
+{
+	static const char *const racks[HOSTS] = {"r1", "r1", "r2", "r2"};
+
+	(void)state;
+	now_ms = START_MS;
+	core = core_new(&options);
+	core_loaded(core, now_ms);
+	take_effects();
+	for (size_t i = 0; i < HOSTS; i++) {
+		hosts[i][0] = '\0';
+		hello("host", racks[i], hosts[i]);
+	}
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"web\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\","
+		"\"memory\":100,\"cpu\":100}]}");
+	return 0;
+}
+
+/* Run a task with more of a request; the number of its host, -1: no place, why is in 'reason'. */
+static int run_one(const char *more, char reason[100])
+{
+	auto_json json_t *reply = call("RunTask", "{\"taskDefinition\":\"web\"%s}", more);
+	const char *arn;
+
+	if (!reply)
+		fail_msg("%s: %s", more, fault.message);
+	if (!json_array_size(json_object_get(reply, "tasks"))) {
+		(void)snprintf(reason, 100, "%s", text_at(reply, "failures[0].reason"));
+		return -1;
+	}
+	arn = text_at(reply, "tasks[0].containerInstanceArn");
+	for (int i = 0; i < HOSTS; i++)
+		if (strstr(arn, hosts[i]))
+			return i;
+	fail_msg("on no host: %s", arn);
+	return -1;
+}
+
+static void member_of_binds(void **state)
+{
+	char reason[100];
+
+	(void)state;
+	for (int i = 0; i < 6; i++) {
+		int host =
+			run_one(",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":"
+				"\"attribute:rack == r2\"}]",
+				reason);
+
+		assert_true(host == 2 || host == 3);
+	}
+	assert_int_equal(run_one(",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":"
+				 "\"attribute:rack == r3\"}]",
+				 reason),
+			 -1);
+	assert_string_equal(reason, "MemberOf placement constraint unsatisfied.");
+}
+
+static void constraints_of_the_definition_bind_too(void **state)
+{
+	auto_json json_t *reply = NULL;
+
+	(void)state;
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"tied\",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":"
+		"\"attribute:rack == r1\"}],\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\","
+		"\"memory\":8}]}");
+	reply = call(
+		"RunTask",
+		"{\"taskDefinition\":\"tied\",\"placementConstraints\":[{\"type\":\"memberOf\","
+		"\"expression\":\"attribute:rack == r2\"}]}");
+	assert_int_equal(json_array_size(json_object_get(reply, "tasks")), 0);
+	assert_int_equal(json_array_size(json_object_get(reply, "failures")), HOSTS);
+	assert_null(
+		call("RegisterTaskDefinition",
+		     "{\"family\":\"bad\",\"placementConstraints\":[{\"type\":\"memberOf\","
+		     "\"expression\":\"rack == r1\"}],\"containerDefinitions\":[{\"name\":\"a\","
+		     "\"image\":\"i\",\"memory\":8}]}"));
+	assert_int_equal(fault.type, ECS_FAULT_CLIENT);
+	assert_non_null(strstr(fault.message, "this is not a subject"));
+}
+
+static void distinct_instances_are_distinct_for_a_group(void **state)
+{
+	static const char distinct[] =
+		",\"placementConstraints\":[{\"type\":\"distinctInstance\"}]";
+	bool used[HOSTS] = {false};
+	char reason[100];
+
+	(void)state;
+	for (int i = 0; i < HOSTS; i++) {
+		int host = run_one(distinct, reason);
+
+		assert_true(host >= 0 && !used[host]);
+		used[host] = true;
+	}
+	assert_int_equal(run_one(distinct, reason), -1);
+	assert_string_equal(reason, "DistinctInstance placement constraint unsatisfied.");
+	assert_true(run_one(",\"group\":\"other\",\"placementConstraints\":[{\"type\":"
+			    "\"distinctInstance\"}]",
+			    reason) >= 0);
+}
+
+static void spread_is_even_and_binpack_is_not(void **state)
+{
+	size_t per_rack[2] = {0}, per_host[HOSTS] = {0};
+	char reason[100];
+	int first;
+
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		int host = run_one(
+			",\"placementStrategy\":[{\"type\":\"spread\",\"field\":"
+			"\"attribute:rack\"},{\"type\":\"spread\",\"field\":\"instanceId\"}]",
+			reason);
+
+		per_rack[host / 2]++;
+		per_host[host]++;
+		assert_true(per_rack[0] <= per_rack[1] + 1 && per_rack[1] <= per_rack[0] + 1);
+	}
+	for (int i = 0; i < HOSTS; i++)
+		assert_int_equal(per_host[i], 2);
+
+	first = run_one(",\"placementStrategy\":[{\"type\":\"binpack\",\"field\":\"cpu\"}]",
+			reason);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(run_one(",\"placementStrategy\":[{\"type\":\"binpack\",\"field\":"
+					 "\"MEMORY\"}]",
+					 reason),
+				 first);
+}
+
+static void random_reaches_all(void **state)
+{
+	bool used[HOSTS] = {false};
+	char reason[100];
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		used[run_one(",\"placementStrategy\":[{\"type\":\"random\"}]", reason)] = true;
+	for (int i = 0; i < HOSTS; i++)
+		assert_true(used[i]);
+}
+
+static void wrong_constraints_and_strategies_are_refused(void **state)
+{
+	static const char *const rows[] = {
+		"\"placementStrategy\":[{\"type\":\"binpack\",\"field\":\"disk\"}]",
+		"\"placementStrategy\":[{\"type\":\"binpack\"}]",
+		"\"placementStrategy\":[{\"type\":\"spread\",\"field\":\"attribute:\"}]",
+		"\"placementStrategy\":[{\"type\":\"random\",\"field\":\"cpu\"}]",
+		"\"placementConstraints\":[{\"type\":\"memberOf\"}]",
+		"\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":\"x\"}]",
+		"\"placementConstraints\":[{\"type\":\"distinctInstance\",\"expression\":\"x\"}]",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		if (call("RunTask", "{\"taskDefinition\":\"web\",%s}", rows[i]))
+			fail_msg("%s was accepted", rows[i]);
+		assert_int_equal(fault.type, ECS_FAULT_INVALID_PARAMETER);
+		assert_int_equal(fx.count, 0);
+	}
+}
+
+static void attributes_are_put_listed_outlive_a_hello_and_are_deleted(void **state)
+{
+	auto_json json_t *listed = NULL, *filtered = NULL;
+	char reason[100];
+
+	(void)state;
+	do_call("PutAttributes",
+		"{\"attributes\":[{\"name\":\"disk\",\"value\":\"nvme 1\",\"targetId\":\"%s\"}]}",
+		hosts[3]);
+	restart();
+	for (size_t i = 0; i < HOSTS; i++)
+		hello("host", "r9", hosts[i]);
+	listed = call("ListAttributes",
+		      "{\"targetType\":\"container-instance\",\"attributeName\":\"disk\"}");
+	assert_int_equal(json_array_size(json_object_get(listed, "attributes")), 1);
+	assert_string_equal(text_at(listed, "attributes[0].value"), "nvme 1");
+	assert_non_null(strstr(text_at(listed, "attributes[0].targetId"), hosts[3]));
+	filtered = call("ListContainerInstances", "{\"filter\":\"attribute:disk exists\"}");
+	assert_int_equal(json_array_size(json_object_get(filtered, "containerInstanceArns")), 1);
+	assert_int_equal(run_one(",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":"
+				 "\"attribute:disk == 'nvme 1'\"}]",
+				 reason),
+			 3);
+	do_call("DeleteAttributes",
+		"{\"attributes\":[{\"name\":\"disk\",\"targetId\":\"%s\"},{\"name\":\"rack\","
+		"\"targetId\":\"%s\"}]}",
+		hosts[3], hosts[3]);
+	assert_int_equal(run_one(",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":"
+				 "\"attribute:disk exists\"}]",
+				 reason),
+			 -1);
+	/* What the node says of itself stays. */
+	assert_true(run_one(",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":"
+			    "\"attribute:rack == r9\"}]",
+			    reason) >= 0);
+}
+
+static void wrong_attributes_are_refused(void **state)
+{
+	static const struct {
+		const char *attribute;
+		enum ecs_fault_type type;
+	} rows[] = {
+		{"{\"name\":\"a\",\"targetId\":\"nobody\"}", ECS_FAULT_TARGET_NOT_FOUND},
+		{"{\"name\":\"a\"}", ECS_FAULT_TARGET_NOT_FOUND},
+		{"{\"name\":\"a b\",\"targetId\":\"H\"}", ECS_FAULT_INVALID_PARAMETER},
+		{"{\"name\":\"ecs.os-type\",\"targetId\":\"H\"}", ECS_FAULT_INVALID_PARAMETER},
+		{"{\"name\":\"a\",\"value\":\"b;c\",\"targetId\":\"H\"}",
+		 ECS_FAULT_INVALID_PARAMETER},
+		{"{\"name\":\"a\",\"value\":\" b\",\"targetId\":\"H\"}",
+		 ECS_FAULT_INVALID_PARAMETER},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		const char *h = strstr(rows[i].attribute, "\"H\"");
+		auto_free char *attribute = h ? xasprintf("%.*s\"%s\"}",
+							  (int)(h - rows[i].attribute),
+							  rows[i].attribute, hosts[0])
+					      : xstrdup(rows[i].attribute);
+
+		if (call("PutAttributes", "{\"attributes\":[%s]}", attribute))
+			fail_msg("%s was accepted", attribute);
+		assert_int_equal(fault.type, rows[i].type);
+	}
+	for (int i = 0; i < 10; i++)
+		do_call("PutAttributes",
+			"{\"attributes\":[{\"name\":\"n%d\",\"targetId\":\"%s\"}]}", i, hosts[0]);
+	do_call("PutAttributes",
+		"{\"attributes\":[{\"name\":\"n1\",\"value\":\"new\",\"targetId\":\"%s\"}]}",
+		hosts[0]);
+	assert_null(call("PutAttributes",
+			 "{\"attributes\":[{\"name\":\"n10\",\"targetId\":\"%s\"}]}", hosts[0]));
+	assert_int_equal(fault.type, ECS_FAULT_ATTRIBUTE_LIMIT);
+}
+
+static void a_draining_instance_gets_nothing_new(void **state)
+{
+	char reason[100];
+	auto_json json_t *reply = NULL;
+
+	(void)state;
+	for (size_t i = 1; i < HOSTS; i++)
+		do_call("UpdateContainerInstancesState",
+			"{\"containerInstances\":[\"%s\"],\"status\":\"DRAINING\"}", hosts[i]);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(run_one("", reason), 0);
+	reply = call("ListContainerInstances", "{\"status\":\"DRAINING\"}");
+	assert_int_equal(json_array_size(json_object_get(reply, "containerInstanceArns")),
+			 HOSTS - 1);
+	do_call("UpdateContainerInstancesState",
+		"{\"containerInstances\":[\"%s\"],\"status\":\"DRAINING\"}", hosts[0]);
+	assert_int_equal(run_one("", reason), -1);
+	do_call("UpdateContainerInstancesState",
+		"{\"containerInstances\":[\"%s\"],\"status\":\"ACTIVE\"}", hosts[2]);
+	assert_int_equal(run_one("", reason), 2);
+	assert_null(call("UpdateContainerInstancesState",
+			 "{\"containerInstances\":[\"%s\"],\"status\":\"INACTIVE\"}", hosts[2]));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(member_of_binds, begin, end),
+		cmocka_unit_test_setup_teardown(constraints_of_the_definition_bind_too, begin, end),
+		cmocka_unit_test_setup_teardown(distinct_instances_are_distinct_for_a_group, begin,
+						end),
+		cmocka_unit_test_setup_teardown(spread_is_even_and_binpack_is_not, begin, end),
+		cmocka_unit_test_setup_teardown(random_reaches_all, begin, end),
+		cmocka_unit_test_setup_teardown(wrong_constraints_and_strategies_are_refused, begin,
+						end),
+		cmocka_unit_test_setup_teardown(
+			attributes_are_put_listed_outlive_a_hello_and_are_deleted, begin, end),
+		cmocka_unit_test_setup_teardown(wrong_attributes_are_refused, begin, end),
+		cmocka_unit_test_setup_teardown(a_draining_instance_gets_nothing_new, begin, end),
+	};
+
+	return cmocka_run_group_tests_name("scheduler/placement", tests, NULL, NULL);
+}
