@@ -103,7 +103,7 @@ void items_sort(struct items *list)
 
 /* ---- from endpoints ---- */
 
-/* Where its ports lead; the size of the address, 0: it has none of this family. */
+/* Where its ports, or its public address, lead; the size of the address, 0: it has none of this family. */
 static size_t port_address(const struct endpoint *ep, bool v6, uint8_t ret[16])
 {
 	const uint32_t address = htonl(ep->address);
@@ -112,7 +112,8 @@ static size_t port_address(const struct endpoint *ep, bool v6, uint8_t ret[16])
 		memcpy(ret, ep->own[1].address, 16);
 		return ep->own[1].length ? 16 : 0;
 	}
-	memcpy(ret, &address, sizeof(address));
+	memcpy(ret, ep->public_address.length ? ep->own[0].address : (const uint8_t *)&address,
+	       sizeof(address));
 	return sizeof(address);
 }
 
@@ -147,11 +148,10 @@ static void add_hairpin(const struct endpoint *ep, bool v6, struct items *ret)
 {
 	uint8_t address[16];
 	size_t size = port_address(ep, v6, address);
+	bool led_to = ep->port_count || (!v6 && ep->public_address.length);
 	struct item x = {0};
 
-	if (ep->public_address.length && !v6)
-		memcpy(address, ep->own[0].address, size = 4);
-	else if (!ep->port_count || !size)
+	if (!led_to || !size)
 		return;
 	memcpy(x.key, address, size);
 	memcpy(x.key + size, address, size);

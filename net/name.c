@@ -91,11 +91,11 @@ void name_mac(uint32_t address, uint8_t ret[6])
 
 struct ip_prefix name_block6(const struct name *n)
 {
-	/* fd and 40 bits of our own, then which Berth of this host it is */
-	return (struct ip_prefix){.v6 = true,
-				  .length = 64,
-				  .address = {0xfd, 'b', 'e', 'r', 't', (uint8_t)(n->tag >> 16),
-					      (uint8_t)(n->tag >> 8), (uint8_t)n->tag}};
+	struct ip_prefix p = {.v6 = true, .length = 64, .address = {0xfd, 'b', 'r', 't'}};
+	const uint32_t which = htonl(n->group); /* no two Berths have the same */
+
+	memcpy(p.address + 4, &which, sizeof(which));
+	return p;
 }
 
 struct ip_prefix name_address6(const struct name *n, uint32_t address)

@@ -45,6 +45,7 @@ struct container {
 	int rdt_fd;     /* resctrl, where a class of it is wanted */
 	int pidfd;
 	pid_t pid;
+	bool rootless; /* we are not the host's root */
 };
 
 /*

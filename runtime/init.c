@@ -82,10 +82,29 @@ static int join_keyring(const char *id, struct err *e)
 	return 0;
 }
 
+static int refuse_tracing(struct err *e)
+{
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? err_sys(e, "refuse to be traced") : 0;
+}
+
+static bool has_user_namespace(const struct container *c)
+{
+	return c->ns[NS_USER].wanted && !joins_user_last(c);
+}
+
+/*
+ * The files in /proc of who cannot be traced are the host's root's: nobody else
+ * could write our maps.  We refuse when we are attached, in become_root().
+ */
+static bool is_mapped_by_a_user(const struct container *c)
+{
+	return c->rootless && c->ns[NS_USER].wanted && c->ns_fd[NS_USER] < 0;
+}
+
 static int stand_apart(struct container *c, struct err *e)
 {
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return err_sys(e, "refuse to be traced");
+	if (!is_mapped_by_a_user(c) && refuse_tracing(e) < 0)
+		return -e->code;
 	(void)umask(0); /* modes are meant as they are written */
 	process_reset_signals();
 	if (setsid() < 0)
@@ -98,17 +117,12 @@ static int stand_apart(struct container *c, struct err *e)
 
 /* ---- attached ---- */
 
-static bool has_user_namespace(const struct container *c)
-{
-	return c->ns[NS_USER].wanted && !joins_user_last(c);
-}
-
 /* In a new user namespace we are nobody until ids are mapped. */
 static int become_root(struct err *e)
 {
 	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, "become root of the user namespace");
-	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? err_sys(e, "refuse to be traced") : 0;
+	return refuse_tracing(e);
 }
 
 static int wait_attached(struct container *c, struct err *e)

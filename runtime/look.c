@@ -207,7 +207,8 @@ int look_at_host(struct container *c, struct err *e)
 			c->ns_fd[NS_USER], e) < 0 ||
 	    place_name(c, e) < 0)
 		return -e->code;
-	if (runtime_is_rootless())
+	c->rootless = runtime_is_rootless();
+	if (c->rootless)
 		process_look_at_groups(&c->process, "self");
 	return 0;
 }

@@ -97,7 +97,7 @@ static _Noreturn void help(struct container *c, int sync_fd, int report_fd)
 	struct err e;
 	int r = 0;
 
-	if (runtime_is_rootless())
+	if (c->rootless)
 		r = enter(c, &visit, &e);
 	if (r == 0 && c->ns_fd[NS_USER] >= 0 &&
 	    setns(c->ns_fd[NS_USER], ns_types[NS_USER].flag) < 0)
@@ -158,7 +158,7 @@ int spawn_init(struct container *c, struct err *e)
 	theirs = pair[1];
 
 	c->sync_fd = take_fd(ours);
-	if (leaves_ours(c) && runtime_is_rootless())
+	if (leaves_ours(c) && c->rootless)
 		return spawn_by_helper(c, theirs, e);
 	r = enter(c, &visit, e);
 	if (r == 0 && c->ns_fd[NS_USER] >= 0 && !joins_user_last(c))

@@ -257,7 +257,7 @@ def test_ports_are_reached_over_ipv6_where_the_host_has_it():
         with socket.create_connection((found[0], binding["hostPort"]), 5) as s:
             return s.recv(64)
     wait_for(lambda: answer() == b"six\n", 20)
-    contains(output(arn), "inet6 fd62:6572:74")
+    contains(output(arn), "inet6 fd62:7274:43")
     stop(arn)
 
 

@@ -13,6 +13,7 @@
 #include "net/netlink.h"
 #include "net/nf.h"
 #include "net/peer.h"
+#include "net/watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -30,6 +31,25 @@ static void touch_element(const struct nf_element *x, void *arg)
 	touch(x->key, x->key_size);
 	if (x->data)
 		touch(x->data, x->data_size);
+}
+
+static void touch_rule(const struct nlmsghdr *h)
+{
+	struct nf_rule_info rule;
+	struct nf_expression x;
+	struct nlattr *item;
+	int rest;
+
+	if (!nf_rule_parse(h, &rule) || !rule.expressions)
+		return;
+	nla_for_each_nested(item, rule.expressions, rest)
+	{
+		if (!nf_expression_parse(item, &x))
+			continue;
+		touch(x.name, strlen(x.name));
+		if (x.data)
+			touch(nla_data(x.data), (size_t)nla_len(x.data));
+	}
 }
 
 static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
@@ -63,6 +83,7 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 		touch(link.name, strlen(link.name));
 	if (flow_parse(h, &flow))
 		touch(nla_data(flow.tuple), (size_t)nla_len(flow.tuple));
+	touch_rule(h);
 	if (flow_report_parse(h, &report))
 		touch(nla_data(report.tuple), (size_t)nla_len(report.tuple));
 	(void)flow_packet_parse(h, &packet);
@@ -79,6 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct netlink_dump dump = {touch_object, NULL, NULL};
 	struct netlink_answer a = {.first = 0, .last = UINT32_MAX};
+	bool ours = false, theirs = false;
 	struct err e = {0};
 	char *copy;
 
@@ -91,6 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(copy, data + 1, size - 1);
 	(void)netlink_read(&a, copy, size - 1, &dump, &e);
+	watch_look(copy, size - 1, "berth", &ours, &theirs);
 	free(copy);
 	return 0;
 }

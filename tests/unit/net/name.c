@@ -30,6 +30,31 @@ static void names_follow_from_the_name_of_the_berth(void **state)
 	}
 }
 
+static void berths_have_blocks_of_ipv6_of_their_own(void **state)
+{
+	static const struct {
+		const char *name, *address;
+	} cases[] = {
+		{"berth", "fd62:7274:4200::ac1c:7"},
+		{"berth-000000", "fd62:7274:4300::ac1c:7"},
+		{"berth-1a2b3c", "fd62:7274:431a:2b3c::ac1c:7"},
+	};
+	struct err e = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		struct ip_prefix block, address, expected;
+		struct name n;
+
+		assert_ok(name_derive(cases[i].name, &n, &e));
+		block = name_block6(&n);
+		address = name_address6(&n, 0xac1c0007);
+		assert_true(ip_address_parse(cases[i].address, &expected));
+		assert_memory_equal(address.address, expected.address, 16);
+		assert_true(ip_prefix_holds(&block, &address));
+	}
+}
+
 static void other_names_are_refused(void **state)
 {
 	static const char *const cases[] = {
@@ -116,6 +141,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_follow_from_the_name_of_the_berth),
+		cmocka_unit_test(berths_have_blocks_of_ipv6_of_their_own),
 		cmocka_unit_test(other_names_are_refused),
 		cmocka_unit_test(the_longest_link_name_fits),
 		cmocka_unit_test(links_of_any_berth_are_known_by_name),

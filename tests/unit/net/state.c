@@ -75,6 +75,8 @@ static void what_makes_no_sense_is_refused(void **state)
 		"{\"mode\":\"bridge\"}",
 		"{\"mode\":\"none\",\"address\":\"1.2.3.4\"}",
 		"{\"mode\":\"bridge\",\"address\":\"1.2.3\"}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"own\":[\"1.2.3.5/32\"]}",
+		"{\"mode\":\"none\",\"own\":[\"fd00::1/128\"]}",
 		"{\"mode\":\"bridge\",\"address\":\"0.0.0.0\"}",
 		"{\"mode\":\"none\",\"ports\":[{\"containerPort\":80,\"hostPort\":1,\"protocol\":"
 		"\"tcp\"}]}",
