@@ -56,7 +56,8 @@ const char *bundle_hostname(const struct container *c)
 				*p = '-';
 		return hostname;
 	}
-	(void)snprintf(hostname, sizeof(hostname), "%.12s", c->id);
+	/* Short, as Docker's, and its own: what finds its peers by name tells them apart. */
+	(void)snprintf(hostname, sizeof(hostname), "%.12s-%u", c->id, c->index);
 	return hostname;
 }
 

@@ -118,7 +118,7 @@ static void what_a_definition_says_is_where_the_runtime_looks(void **state)
 		{WITH(",\"workingDirectory\":\"/w\""), "process.cwd", "\"/w\""},
 		{WITH(",\"environment\":[{\"name\":\"A\",\"value\":\"b=c\"},{\"name\":\"B\"}]"),
 		 "process.env",
-		 "[\"PATH=/image\",\"HOSTNAME=0123456789ab\",\"A=b=c\",\"B=\",\"HOME=/www\"]"},
+		 "[\"PATH=/image\",\"HOSTNAME=0123456789ab-0\",\"A=b=c\",\"B=\",\"HOME=/www\"]"},
 		{WITH(",\"environment\":[{\"name\":\"HOME\",\"value\":\"/h\"}]"), "process.env.3",
 		 "\"HOME=/h\""},
 		{WITH(""), "process.user", "{\"uid\":80,\"gid\":81,\"additionalGids\":[82]}"},
@@ -151,7 +151,7 @@ static void what_a_definition_says_is_where_the_runtime_looks(void **state)
 		 "process.rlimits", "[{\"type\":\"RLIMIT_NOFILE\",\"soft\":5,\"hard\":6}]"},
 
 		/* names */
-		{WITH(""), "hostname", "\"0123456789ab\""},
+		{WITH(""), "hostname", "\"0123456789ab-0\""},
 		{WITH(",\"hostname\":\"h\""), "hostname", "\"h\""},
 		{WITH(""), "linux.cgroupsPath", "\"/berth/0123456789abcdef0123456789abcdef/0\""},
 		{WITH(",\"systemControls\":[{\"namespace\":\"net.core.somaxconn\",\"value\":\"9\"}]"),
