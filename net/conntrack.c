@@ -7,6 +7,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/auto.h"
 #include "base/mem.h"
@@ -23,29 +24,51 @@ static void flow_list_done(struct flow_list *l)
 
 /* ---- one flow ---- */
 
-static bool parse_tuple(struct nlattr *attr, struct nlattr *ip[CTA_IP_MAX + 1],
-			struct nlattr *proto[CTA_PROTO_MAX + 1])
+static struct in6_addr mapped(const void *v4)
+{
+	struct in6_addr a = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+
+	memcpy(a.s6_addr + 12, v4, 4);
+	return a;
+}
+
+static bool take_address(const struct nlattr *v4, const struct nlattr *v6, struct in6_addr *ret)
+{
+	if (v4)
+		*ret = mapped(nla_data(v4));
+	else if (v6)
+		memcpy(ret, nla_data(v6), sizeof(*ret));
+	return v4 || v6;
+}
+
+static bool parse_tuple(struct nlattr *attr, struct in6_addr *ret_source,
+			struct in6_addr *ret_destination, struct nlattr *proto[CTA_PROTO_MAX + 1])
 {
 	static struct nla_policy ip_policy[CTA_IP_MAX + 1] = {
 		[CTA_IP_V4_SRC] = {.type = NLA_U32},
 		[CTA_IP_V4_DST] = {.type = NLA_U32},
+		[CTA_IP_V6_SRC] = {.minlen = sizeof(struct in6_addr)},
+		[CTA_IP_V6_DST] = {.minlen = sizeof(struct in6_addr)},
 	};
 	static struct nla_policy proto_policy[CTA_PROTO_MAX + 1] = {
 		[CTA_PROTO_NUM] = {.type = NLA_U8},
 		[CTA_PROTO_DST_PORT] = {.type = NLA_U16},
 	};
-	struct nlattr *tb[CTA_TUPLE_MAX + 1];
+	struct nlattr *tb[CTA_TUPLE_MAX + 1], *ip[CTA_IP_MAX + 1];
 
 	return nla_parse_nested(tb, CTA_TUPLE_MAX, attr, NULL) == 0 && tb[CTA_TUPLE_IP] &&
 	       tb[CTA_TUPLE_PROTO] &&
 	       nla_parse_nested(ip, CTA_IP_MAX, tb[CTA_TUPLE_IP], ip_policy) == 0 &&
 	       nla_parse_nested(proto, CTA_PROTO_MAX, tb[CTA_TUPLE_PROTO], proto_policy) == 0 &&
-	       ip[CTA_IP_V4_SRC] && ip[CTA_IP_V4_DST] && proto[CTA_PROTO_NUM];
+	       take_address(ip[CTA_IP_V4_SRC], ip[CTA_IP_V6_SRC], ret_source) &&
+	       take_address(ip[CTA_IP_V4_DST], ip[CTA_IP_V6_DST], ret_destination) &&
+	       proto[CTA_PROTO_NUM];
 }
 
 bool flow_parse(const struct nlmsghdr *h, struct flow *ret)
 {
-	struct nlattr *tb[CTA_MAX + 1], *ip[CTA_IP_MAX + 1], *proto[CTA_PROTO_MAX + 1];
+	struct nlattr *tb[CTA_MAX + 1], *proto[CTA_PROTO_MAX + 1];
+	struct in6_addr reply_source, reply_destination;
 
 	if (h->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) ||
 	    h->nlmsg_len < NLMSG_LENGTH(sizeof(struct nfgenmsg)))
@@ -54,16 +77,15 @@ bool flow_parse(const struct nlmsghdr *h, struct flow *ret)
 			NULL) < 0 ||
 	    !tb[CTA_TUPLE_ORIG] || !tb[CTA_TUPLE_REPLY])
 		return false;
-	if (!parse_tuple(tb[CTA_TUPLE_REPLY], ip, proto))
+	if (!parse_tuple(tb[CTA_TUPLE_REPLY], &reply_source, &reply_destination, proto))
 		return false;
-	*ret = (struct flow){.reply_source = ntohl(nla_get_u32(ip[CTA_IP_V4_SRC])),
+	*ret = (struct flow){.reply_source = reply_source,
+			     .family = ((struct nfgenmsg *)nlmsg_data(h))->nfgen_family,
 			     .tuple = tb[CTA_TUPLE_ORIG],
 			     .id = tb[CTA_ID],
 			     .zone = tb[CTA_ZONE]};
-	if (!parse_tuple(tb[CTA_TUPLE_ORIG], ip, proto))
+	if (!parse_tuple(tb[CTA_TUPLE_ORIG], &ret->source, &ret->destination, proto))
 		return false;
-	ret->source = ntohl(nla_get_u32(ip[CTA_IP_V4_SRC]));
-	ret->destination = ntohl(nla_get_u32(ip[CTA_IP_V4_DST]));
 	ret->protocol = nla_get_u8(proto[CTA_PROTO_NUM]);
 	if (proto[CTA_PROTO_DST_PORT])
 		ret->destination_port = ntohs(nla_get_u16(proto[CTA_PROTO_DST_PORT]));
@@ -72,11 +94,9 @@ bool flow_parse(const struct nlmsghdr *h, struct flow *ret)
 
 /* ---- one pass ---- */
 
-static int compare_u32(const void *a, const void *b)
+static int compare_addresses(const void *a, const void *b)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
+	return memcmp(a, b, sizeof(struct in6_addr));
 }
 
 static int compare_u16(const void *a, const void *b)
@@ -84,10 +104,10 @@ static int compare_u16(const void *a, const void *b)
 	return *(const uint16_t *)a - *(const uint16_t *)b;
 }
 
-static bool has_address(const struct flow_list *l, uint32_t address)
+static bool has_address(const struct flow_list *l, const struct in6_addr *address)
 {
-	return l->address_count &&
-	       bsearch(&address, l->addresses, l->address_count, sizeof(address), compare_u32);
+	return l->address_count && bsearch(address, l->addresses, l->address_count,
+					   sizeof(*address), compare_addresses);
 }
 
 static bool has_udp_port(const struct flow_list *l, uint16_t port)
@@ -102,8 +122,9 @@ static bool has_udp_port(const struct flow_list *l, uint16_t port)
  */
 static bool is_wanted(const struct flow_list *l, const struct flow *f)
 {
-	return has_address(l, f->source) || has_address(l, f->reply_source) ||
-	       (f->protocol == IPPROTO_UDP && f->reply_source == f->destination &&
+	return has_address(l, &f->source) || has_address(l, &f->reply_source) ||
+	       (f->protocol == IPPROTO_UDP &&
+		compare_addresses(&f->reply_source, &f->destination) == 0 &&
 		has_udp_port(l, f->destination_port));
 }
 
@@ -120,7 +141,7 @@ struct pass {
 
 static int see_flow(const struct nlmsghdr *h, void *arg, struct err *e)
 {
-	const struct nfgenmsg nf = {.nfgen_family = AF_INET, .version = NFNETLINK_V0};
+	struct nfgenmsg nf = {.version = NFNETLINK_V0};
 	struct pass *pass = arg;
 	struct flow f;
 
@@ -128,6 +149,7 @@ static int see_flow(const struct nlmsghdr *h, void *arg, struct err *e)
 	if (pass->deletes->count >= FLOWS_PER_PASS || !flow_parse(h, &f) ||
 	    !is_wanted(pass->wanted, &f))
 		return 0;
+	nf.nfgen_family = f.family;
 	batch_add(pass->deletes, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE, 0, &nf,
 		  sizeof(nf), "forget a flow");
 	put_copy(pass->deletes, f.tuple);
@@ -144,7 +166,7 @@ static void see_again(void *arg)
 /* One walk; *ret_more: there was more to delete than one pass takes. */
 static int forget_some(struct netlink *nl, const struct flow_list *l, bool *ret_more, struct err *e)
 {
-	const struct nfgenmsg nf = {.nfgen_family = AF_INET, .version = NFNETLINK_V0};
+	const struct nfgenmsg nf = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0};
 	auto_batch struct batch ask = BATCH_INIT, deletes = BATCH_INIT;
 	struct pass pass = {l, &deletes};
 	const struct netlink_dump dump = {see_flow, see_again, &pass};
@@ -162,7 +184,7 @@ static int forget(struct netlink *nl, struct flow_list *l, struct err *e)
 	bool more = true;
 
 	if (l->address_count)
-		qsort(l->addresses, l->address_count, sizeof(*l->addresses), compare_u32);
+		qsort(l->addresses, l->address_count, sizeof(*l->addresses), compare_addresses);
 	if (l->port_count)
 		qsort(l->udp_ports, l->port_count, sizeof(*l->udp_ports), compare_u16);
 	for (int i = 0; more && i < PASSES_MAX; i++)
@@ -238,16 +260,26 @@ void conntrack_done(struct conntrack *c)
 	netlink_close(&c->nl);
 }
 
+static void want(struct flow_list *w, const struct in6_addr *address)
+{
+	w->addresses = xgrow(w->addresses, w->address_count, &w->address_capacity,
+			     sizeof(*w->addresses));
+	w->addresses[w->address_count++] = *address;
+}
+
 void conntrack_forget_endpoint(struct conntrack *c, const struct endpoint *ep)
 {
-	struct flow_list *w = &c->wanted;
+	const struct ip_prefix bridge = ip_of_v4(ep->address, 32);
+	const struct in6_addr v4 = mapped(ep->own[0].length ? ep->own[0].address : bridge.address);
+	struct in6_addr v6;
 
 	if (!ep->address)
 		return;
+	memcpy(&v6, ep->own[1].address, sizeof(v6));
 	(void)pthread_mutex_lock(&c->lock);
-	w->addresses = xgrow(w->addresses, w->address_count, &w->address_capacity,
-			     sizeof(*w->addresses));
-	w->addresses[w->address_count++] = ep->own[0].length ? ip_v4(&ep->own[0]) : ep->address;
+	want(&c->wanted, &v4);
+	if (ep->own[1].length)
+		want(&c->wanted, &v6);
 	see_to_it(c);
 	(void)pthread_mutex_unlock(&c->lock);
 }

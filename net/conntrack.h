@@ -13,11 +13,14 @@
  * for by then in one pass, and ends when nothing is left to do.  Nobody waits:
  * an ended task's address rests for much longer.
  *
+ * An address of IPv4 is written as one of IPv6 here (RFC 4291, 2.5.5.2).
+ *
  * The lock guards `wanted`, `running` and `why`; the socket and what is being
  * looked for are the thread's while it runs.
  */
 #pragma once
 
+#include <netinet/in.h>
 #include <pthread.h>
 
 #include "net/netlink.h"
@@ -25,8 +28,8 @@
 
 /* What to forget; sorted when it is looked for. */
 struct flow_list {
-	uint32_t *addresses; /* host byte order: flows that a task began or that lead to it */
-	uint16_t *udp_ports; /* flows that were sent to these ports */
+	struct in6_addr *addresses; /* flows that a task began or that lead to it */
+	uint16_t *udp_ports;        /* flows that were sent to these ports */
 	size_t address_count, address_capacity, port_count, port_capacity;
 };
 
@@ -54,11 +57,11 @@ void conntrack_forget_udp_ports(struct conntrack *c, const struct endpoint *ep);
 bool conntrack_failed(struct conntrack *c, struct err *ret);
 
 struct flow {
-	uint32_t source, destination, reply_source; /* host byte order */
+	struct in6_addr source, destination, reply_source;
 	uint16_t destination_port;
-	uint8_t protocol;
+	uint8_t family, protocol; /* AF_INET, AF_INET6 */
 	/* As they came, to name the flow again; in the message. */
 	struct nlattr *tuple, *id, *zone;
 };
-/* False when the message is no IPv4 flow, or not whole. */
+/* False when the message is no flow of IP, or not whole. */
 bool flow_parse(const struct nlmsghdr *h, struct flow *ret);

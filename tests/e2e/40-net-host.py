@@ -210,16 +210,25 @@ def a_task_that_is_detached_is_cut_off(lab):
 
 def udp_clients_that_never_pause_find_the_new_task(lab):
     host, client = lab.host()
+    one_task_after_the_other(lab, host, client, HOST, CLIENT, "0.0.0.0")
+
+
+def so_do_those_by_ipv6(lab):
+    host, client = lab.host6()
+    one_task_after_the_other(lab, host, client, "fd99::1", "fd99::2", "::")
+
+
+def one_task_after_the_other(lab, host, client, to, by, any_address):
     net = lab.net(host)
     with inside(client.fd):
-        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s = socket.socket(socket.AF_INET6 if ":" in by else socket.AF_INET, socket.SOCK_DGRAM)
     with s:
-        s.bind((CLIENT, 5000))
+        s.bind((by, 5000))
         s.settimeout(0.05)
 
         def who_answers(expected, server):
             def once():
-                s.sendto(b"ping", (HOST, 5353))
+                s.sendto(b"ping", (to, 5353))
                 try:
                     _, seen = server.recvfrom(16)
                     server.sendto(expected, seen)
@@ -229,11 +238,11 @@ def udp_clients_that_never_pause_find_the_new_task(lab):
             return once
 
         for _ in range(3):
-            s.sendto(b"ping", (HOST, 5353))  # to nobody, but the kernel remembers
+            s.sendto(b"ping", (to, 5353))  # to nobody, but the kernel remembers
         for i in range(5):
             name = f"t{i}"
             t = net.attach(name, "udp:53:5353")
-            server = lab.udp(t, port=53)
+            server = lab.udp(t, any_address, 53)
             server.settimeout(0.05)
             until(who_answers(name.encode(), server), f"the answer of {name}")
             net.detach(name)
@@ -281,5 +290,5 @@ if __name__ == "__main__":
            forwarding_stays_on_for_who_came_later, a_firewall_that_drops_is_named,
            iptables_policies_are_seen, other_tables_are_left_alone, what_others_break_a_sweep_repairs,
            a_sweep_that_has_nothing_to_do_touches_nothing, a_task_without_a_link_is_lost,
-           a_task_that_is_detached_is_cut_off, udp_clients_that_never_pause_find_the_new_task,
+           a_task_that_is_detached_is_cut_off, udp_clients_that_never_pause_find_the_new_task, so_do_those_by_ipv6,
            tcp_clients_that_use_their_port_again_find_the_new_task])

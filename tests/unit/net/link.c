@@ -3,6 +3,7 @@
  */
 #include "tests/unit/unit.h"
 
+#include <arpa/inet.h>
 #include <linux/if_link.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/rtnetlink.h>
@@ -142,14 +143,25 @@ static void routes_and_addresses_are_read(void **state)
 	assert_string_equal(a.label, "lo:brt");
 }
 
-static void put_tuple(struct batch *b, int type, uint32_t source, uint32_t destination,
-		      uint8_t protocol, uint16_t port)
+static struct in6_addr address_of(int family, const char *text)
 {
+	struct in6_addr a;
+
+	assert_int_equal(inet_pton(family, text, &a), 1);
+	return a;
+}
+
+static void put_tuple(struct batch *b, int type, int family, const char *source,
+		      const char *destination, uint8_t protocol, uint16_t port)
+{
+	const struct in6_addr from = address_of(family, source),
+			      to = address_of(family, destination);
+	size_t size = family == AF_INET6 ? 16 : 4;
 	struct nlattr *tuple = batch_nest(b, type), *inner = batch_nest(b, CTA_TUPLE_IP);
 	uint16_t port_be = htons(port);
 
-	batch_u32(b, CTA_IP_V4_SRC, htonl(source));
-	batch_u32(b, CTA_IP_V4_DST, htonl(destination));
+	batch_put(b, family == AF_INET6 ? CTA_IP_V6_SRC : CTA_IP_V4_SRC, &from, size);
+	batch_put(b, family == AF_INET6 ? CTA_IP_V6_DST : CTA_IP_V4_DST, &to, size);
 	batch_nest_end(b, inner);
 	inner = batch_nest(b, CTA_TUPLE_PROTO);
 	batch_u8(b, CTA_PROTO_NUM, protocol);
@@ -158,25 +170,49 @@ static void put_tuple(struct batch *b, int type, uint32_t source, uint32_t desti
 	batch_nest_end(b, tuple);
 }
 
+static void assert_address(const struct in6_addr *a, const char *text)
+{
+	const struct in6_addr wanted = address_of(AF_INET6, text);
+
+	assert_memory_equal(a, &wanted, sizeof(wanted));
+}
+
 static void a_flow_is_read(void **state)
 {
-	const struct nfgenmsg nf = {.nfgen_family = AF_INET};
-	auto_batch struct batch b = BATCH_INIT;
-	struct flow f;
+	const struct {
+		int family;
+		const char *from, *to, *answers; /* as they are sent */
+		const char *source, *destination, *reply_source;
+	} cases[] = {
+		{AF_INET, "192.0.2.1", "192.0.2.2", "10.0.0.3", "::ffff:192.0.2.1",
+		 "::ffff:192.0.2.2", "::ffff:10.0.0.3"},
+		{AF_INET6, "2001:db8::1", "2001:db8::2", "fd00::3", "2001:db8::1", "2001:db8::2",
+		 "fd00::3"},
+	};
 
 	(void)state;
-	batch_add(&b, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW, 0, &nf, sizeof(nf), "flow");
-	put_tuple(&b, CTA_TUPLE_ORIG, 1, 2, IPPROTO_UDP, 53);
-	put_tuple(&b, CTA_TUPLE_REPLY, 3, 1, IPPROTO_UDP, 1024);
-	batch_be32(&b, CTA_ID, 77);
-	assert_true(flow_parse((const void *)batch_bytes(&b)->data, &f));
-	assert_int_equal(f.source, 1);
-	assert_int_equal(f.destination, 2);
-	assert_int_equal(f.reply_source, 3);
-	assert_int_equal(f.protocol, IPPROTO_UDP);
-	assert_int_equal(f.destination_port, 53);
-	assert_non_null(f.id);
-	assert_null(f.zone);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct nfgenmsg nf = {.nfgen_family = (uint8_t)cases[i].family};
+		auto_batch struct batch b = BATCH_INIT;
+		struct flow f;
+
+		batch_add(&b, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW, 0, &nf, sizeof(nf),
+			  "flow");
+		put_tuple(&b, CTA_TUPLE_ORIG, nf.nfgen_family, cases[i].from, cases[i].to,
+			  IPPROTO_UDP, 53);
+		put_tuple(&b, CTA_TUPLE_REPLY, nf.nfgen_family, cases[i].answers, cases[i].from,
+			  IPPROTO_UDP, 1024);
+		batch_be32(&b, CTA_ID, 77);
+		assert_true(flow_parse((const void *)batch_bytes(&b)->data, &f));
+		assert_int_equal(f.family, cases[i].family);
+		assert_address(&f.source, cases[i].source);
+		assert_address(&f.destination, cases[i].destination);
+		assert_address(&f.reply_source, cases[i].reply_source);
+		assert_int_equal(f.protocol, IPPROTO_UDP);
+		assert_int_equal(f.destination_port, 53);
+		assert_non_null(f.id);
+		assert_null(f.zone);
+	}
 }
 
 int main(void)
