@@ -281,9 +281,11 @@ static void to_world(struct nf_rule *r, const struct firewall *f, bool v6)
 	nf_masquerade(r);
 }
 
+/* Our links are never in the set: their packets are spared the lookups. */
 static void between_quiet(struct nf_rule *r, const struct firewall *f, bool v6)
 {
-	(void)f;
+	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
+	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	is_family(r, v6);
 	nf_meta(r, NFT_META_IIFNAME, REG_A);
 	nf_in_set(r, quiet_sets[v6].name, REG_A);
