@@ -6,36 +6,25 @@
 # is started. The daemon has mount and network namespaces of its own, with its
 # bridge in there, and leaves nftables and iptables alone.
 
-import glob
 import json
 import os
 import subprocess
 import sys
 import tempfile
 
+import packages
 from oci import *
-
-UNPACKED = os.path.join(os.path.dirname(os.path.abspath(BUILD)), "docker")
 
 
 def programs():
     """Where dockerd and docker are."""
     if shutil.which("dockerd") and shutil.which("docker"):
         return os.environ["PATH"]
-    if not os.path.exists(UNPACKED):
-        work = UNPACKED + ".new"
-        shutil.rmtree(work, ignore_errors=True)
-        os.makedirs(work)
-        p = subprocess.run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "docker.io"], cwd=work,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
-        for package in glob.glob(work + "/*.deb"):
-            subprocess.run(["dpkg-deb", "-x", package, work], check=True)
-            os.unlink(package)
-        if not os.path.exists(work + "/usr/sbin/dockerd"):
-            shutil.rmtree(work)
-            raise Skip(f"the package docker.io cannot be had: {p.stdout.strip()[-200:]}")
-        os.rename(work, UNPACKED)
-    return f"{UNPACKED}/usr/sbin:{UNPACKED}/usr/bin:" + os.environ["PATH"]
+    try:
+        tree = packages.unpacked("docker.io")
+    except packages.Missing as e:
+        raise Skip(str(e)) from e
+    return f"{tree}/usr/sbin:{tree}/usr/bin:" + os.environ["PATH"]
 
 
 class Docker:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Each host here is a network namespace, and for programs that keep files or
-# speak over D-Bus a mount and process namespace too: /run and /etc are its own.
+# speak over D-Bus a mount and process namespace too: /run and /etc are its own,
+# and what is not installed lies over /usr.
 
 import errno
 import json
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import traceback
 
+import packages
 from netlab import SILENCE, Lab, Refused, elements, inside, until
 
 HOST, CLIENT = "10.99.0.1", "10.99.0.2"
@@ -31,16 +33,28 @@ def need(*programs):
             raise Skip(f"{os.path.basename(p)} is not installed")
 
 
+def tree_of(names, programs):
+    if all(shutil.which(p) for p in programs):
+        return ""
+    try:
+        return packages.unpacked(*names)
+    except packages.Missing as e:
+        raise Skip(str(e)) from e
+
+
 class Machine:
     """Files and processes of a host's own; all of them end with it."""
 
-    def __init__(self, lab, host):
+    def __init__(self, lab, host, names=(), programs=()):
+        tree = tree_of(names, programs)
+        over = (f"cp -a {tree}/etc/. /run/etc && mount -t overlay -o lowerdir={tree}/usr:/usr overlay /usr &&"
+                if tree else "")
         self.outer = subprocess.Popen(
             ["nsenter", f"--net={host.path}", "unshare", "-m", "-p", "--fork", "--kill-child=SIGKILL", "--mount-proc",
              "--propagation", "private", "sh", "-c",
              "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib/misc 2>/dev/null;"
-             "mkdir -p /run/etc /run/dbus /run/lock /run/log && cp -a /etc/. /run/etc && mount --bind /run/etc /etc && "
-             "mount --bind /run/log /var/log && echo ready && exec sleep infinity"],
+             "mkdir -p /run/etc /run/dbus /run/lock /run/log && cp -a /etc/. /run/etc && "
+             f"{over} mount --bind /run/etc /etc && mount --bind /run/log /var/log && echo ready && exec sleep infinity"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         lab.processes.append(self.outer)
         assert self.outer.stdout.readline() == "ready\n"
@@ -277,9 +291,10 @@ def a_storm_of_changes_is_lived_through(lab):
 # ---- ufw ----
 
 def ufw_lets_tasks_pass(lab):
-    need("ufw")
     w = World(lab)
-    m = Machine(lab, w.host)
+    m = Machine(lab, w.host, ["ufw"], ["ufw"])
+    # as its package does when it is installed
+    m.run("cp -n /usr/share/ufw/*.rules /usr/share/ufw/iptables/*.rules /usr/share/ufw/ufw.conf /etc/ufw")
     # ufw looks at processes up to init for ssh, which are of another namespace here
     m.run("ufw --force enable")
     assert "Status: active" in m.run("ufw status")
@@ -300,9 +315,9 @@ def ufw_lets_tasks_pass(lab):
 # ---- firewalld ----
 
 def firewalld_lets_tasks_pass(lab):
-    need("firewalld", "dbus-daemon", "firewall-cmd")
     w = World(lab)
-    m = Machine(lab, w.host)
+    m = Machine(lab, w.host, ["firewalld", "dbus"], ["firewalld", "dbus-daemon", "firewall-cmd"])
+    m.run("id messagebus || useradd --system messagebus")  # as the package dbus does when it is installed
     m.run("dbus-daemon --system --fork")
     m.start("firewalld --nofork --nopid")
     until(lambda: "running" == m.run("firewall-cmd --state 2>/dev/null", check=False).strip(), "firewalld", 60)
@@ -323,9 +338,8 @@ def firewalld_lets_tasks_pass(lab):
 # ---- Docker ----
 
 def docker_and_we_share_a_host(lab):
-    need("dockerd", "containerd")
     w = World(lab)
-    m = Machine(lab, w.host)
+    m = Machine(lab, w.host, ["docker.io"], ["dockerd", "containerd"])
     command = ("dockerd --data-root /run/docker-data --exec-root /run/docker --pidfile /run/docker.pid "
                "--storage-driver vfs -H unix:///run/docker.sock --iptables=true --userland-proxy=false")
     for turn in ("started", "started again"):
