@@ -9,7 +9,6 @@
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 
 import vmlab
@@ -120,20 +119,6 @@ def make_disk(work):
     vmlab.make_disk(root, work + "/disk", DISK_MB)
 
 
-def boot(work, kernel):
-    serial = work + "/serial.log"
-    argv = vmlab.qemu(kernel, work + "/initrd.cpio", serial, "-no-reboot", "-drive",
-                      f"file={work}/disk,if=virtio,format=raw,cache=unsafe")
-    try:
-        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                       timeout=TIMEOUT_S, check=True)
-    except subprocess.TimeoutExpired:
-        print(f"not ok vm: still running after {TIMEOUT_S} s")
-    except subprocess.CalledProcessError as e:
-        print(f"not ok vm: {e.stderr.decode()}")
-    return open(serial, errors="replace").read().replace("\r", "") if os.path.exists(serial) else ""
-
-
 def tell(log):
     """The lines of the tests, each with the kind of cgroups in front."""
     kind = "boot"
@@ -172,7 +157,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="berth-vm-") as work:
         make_initrd(work, release)
         make_disk(work)
-        tell(boot(work, kernel))
+        tell(vmlab.run_disk(work, kernel, TIMEOUT_S))
 
 
 if __name__ == "__main__":

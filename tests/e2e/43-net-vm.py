@@ -8,7 +8,6 @@
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 
 import vmlab
@@ -85,20 +84,6 @@ def make_disk(work):
     vmlab.make_disk(root, work + "/disk", DISK_MB)
 
 
-def boot(work, kernel):
-    serial = work + "/serial.log"
-    argv = vmlab.qemu(kernel, work + "/initrd.cpio", serial, "-no-reboot", "-drive",
-                      f"file={work}/disk,if=virtio,format=raw,cache=unsafe")
-    try:
-        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                       timeout=TIMEOUT_S, check=True)
-    except subprocess.TimeoutExpired:
-        print(f"not ok vm: still running after {TIMEOUT_S} s")
-    except subprocess.CalledProcessError as e:
-        print(f"not ok vm: {e.stderr.decode()}")
-    return open(serial, errors="replace").read().replace("\r", "") if os.path.exists(serial) else ""
-
-
 def tell(log):
     test = "boot"
     for line in log.split("\n"):
@@ -118,6 +103,6 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory(prefix="berth-vm-") as work:
             make_initrd(work, release)
             make_disk(work)
-            tell(boot(work, kernel))
+            tell(vmlab.run_disk(work, kernel, TIMEOUT_S))
     except Skip as reason:
         print(f"skip 43-net-vm: {reason}")

@@ -14,6 +14,21 @@ class Missing(Exception):
     """apt does not have them here."""
 
 
+def unpack(archives, tree):
+    """Into a tree of their own, with a merged /usr, and without what only people read."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        os.makedirs(f"{tree}/usr/{name}")
+        os.symlink("usr/" + name, f"{tree}/{name}")
+    for archive in archives:
+        data = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE)
+        subprocess.run(["tar", "-x", "-C", tree, "--keep-directory-symlink"]
+                       + [f"--exclude=./usr/share/{d}" for d in ("doc", "man", "locale", "i18n", "info", "lintian")]
+                       + ["--exclude=./usr/lib/udev/hwdb.d"], stdin=data.stdout, check=True, timeout=TIME)
+        data.stdout.close()
+        if data.wait():
+            raise AssertionError(f"dpkg-deb {archive}: {data.returncode}")
+
+
 def unpacked(*names):
     """The root of a tree with these packages and all of their dependencies that the host has not.
 
@@ -26,10 +41,6 @@ def unpacked(*names):
     work = tree + ".new"
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work + "/debs/partial")
-    os.mkdir(work + "/usr")
-    for directory in ("bin", "sbin", "lib", "lib64"):
-        os.makedirs(f"{work}/usr/{directory}", exist_ok=True)
-        os.symlink("usr/" + directory, f"{work}/{directory}")
     p = subprocess.run(["apt-get", "-qq", "-y", "-o", "APT::Sandbox::User=root", "-o", f"Dir::Cache::archives={work}/debs",
                         "--no-install-recommends", "--download-only", "--reinstall", "install", *names],
                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -38,12 +49,7 @@ def unpacked(*names):
     if p.returncode or not debs:
         shutil.rmtree(work)
         raise Missing(f"{' '.join(names)} cannot be had from apt: {p.stdout.strip()[-200:]}")
-    for deb in debs:
-        tar = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
-        subprocess.run(["tar", "-x", "-C", work, "--keep-directory-symlink"], stdin=tar.stdout, check=True,
-                       timeout=TIME)
-        tar.stdout.close()
-        assert tar.wait() == 0, deb
+    unpack(debs, work)
     shutil.rmtree(work + "/debs")
     os.rename(work, tree)
     return tree

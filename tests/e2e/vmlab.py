@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 
+import packages
 from berth import TOP, Skip, run, wait_for
 
 VM = os.path.join(TOP, "build", "vm")
@@ -94,6 +95,21 @@ def qemu(kernel, initrd, log, *more, append="", memory=768):
             "-serial", f"file:{log}", *more, "-append",
             f"console=ttyS0 quiet panic=-1 no_timer_check tsc_early_khz={khz} tsc=reliable mitigations=off "
             f"random.trust_cpu=on audit=0 {append}"]
+
+
+def run_disk(work, kernel, timeout):
+    """Boot initrd.cpio and disk of 'work' and wait, at most 'timeout' s, for the end; what it printed."""
+    serial = work + "/serial.log"
+    argv = qemu(kernel, work + "/initrd.cpio", serial, "-no-reboot", "-drive",
+                f"file={work}/disk,if=virtio,format=raw,cache=unsafe")
+    try:
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                       timeout=timeout, check=True)
+    except subprocess.TimeoutExpired:
+        print(f"not ok vm: still running after {timeout} s")
+    except subprocess.CalledProcessError as e:
+        print(f"not ok vm: {e.stderr.decode()}")
+    return open(serial, errors="replace").read().replace("\r", "") if os.path.exists(serial) else ""
 
 
 # ---- Debian with systemd ----
@@ -183,16 +199,6 @@ systemctl mask $1
 """
 
 
-def unpack(archive, tree):
-    """A Debian package; directories that are symbolic links in the tree stay so (merged /usr)."""
-    data = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE)
-    subprocess.run(["tar", "-x", "-C", tree, "--keep-directory-symlink"]
-                   + [f"--exclude=./usr/share/{d}" for d in ("doc", "man", "locale", "i18n", "info", "lintian")]
-                   + ["--exclude=./usr/lib/udev/hwdb.d"], stdin=data.stdout, check=True)
-    if data.wait():
-        raise AssertionError(f"dpkg-deb {archive}: {data.returncode}")
-
-
 def download(directory):
     """The packages and what they depend on, as if nothing were installed; from the configured mirror."""
     os.makedirs(os.path.join(directory, "partial"))
@@ -208,11 +214,7 @@ def download(directory):
 
 
 def make_debian(tree, release, debs):
-    for name in ("bin", "sbin", "lib", "lib64"):
-        os.makedirs(os.path.join(tree, "usr", name))
-        os.symlink("usr/" + name, os.path.join(tree, name))
-    for archive in debs:
-        unpack(archive, tree)
+    packages.unpack(debs, tree)
     for name in MODULES:
         source = f"/lib/modules/{release}/kernel/{name}"
         target = os.path.join(tree, "lib/modules", release, "kernel", name)
