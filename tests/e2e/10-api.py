@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from berth import AWS, Census, Daemon, contains, equal, main, run, wait_for
+from berth import AWS, Census, Daemon, contains, equal, error_of, main, run, wait_for
 
 census = Census()
 daemon = Daemon(role="server").start()
@@ -19,17 +19,6 @@ daemon = Daemon(role="server").start()
 def cleanup():
     daemon.destroy()
     census.check()
-
-
-def error_of(function, **arguments):
-    """What a boto3 call fails with: code, message, HTTP status."""
-    import botocore.exceptions
-    try:
-        function(**arguments)
-    except botocore.exceptions.ClientError as e:
-        r = e.response
-        return r["Error"]["Code"], r["Error"]["Message"], r["ResponseMetadata"]["HTTPStatusCode"]
-    raise AssertionError("it was accepted")
 
 
 DEFINITION = dict(family="web", containerDefinitions=[dict(name="web", image="nginx", memory=64, command=["a b", "ü"],

@@ -2,7 +2,7 @@
 # tests/e2e/12-ec2.py - VPCs, subnets, security groups, by the real aws command and by boto3
 # SPDX-License-Identifier: Apache-2.0
 
-from berth import Census, Daemon, contains, equal, main
+from berth import Census, Daemon, contains, equal, error_of, main
 
 census = Census()
 daemon = Daemon(role="server").start()
@@ -12,17 +12,6 @@ ec2 = daemon.boto("ec2")
 def cleanup():
     daemon.destroy()
     census.check()
-
-
-def error_of(function, **arguments):
-    """What a boto3 call fails with: code, message, HTTP status."""
-    import botocore.exceptions
-    try:
-        function(**arguments)
-    except botocore.exceptions.ClientError as e:
-        r = e.response
-        return r["Error"]["Code"], r["Error"]["Message"], r["ResponseMetadata"]["HTTPStatusCode"]
-    raise AssertionError("it was accepted")
 
 
 def permission(port=80, protocol="tcp", **source):

@@ -47,6 +47,17 @@ def run(*argv, check=True, env=None, input=None, timeout=120):
     return p
 
 
+def error_of(function, **arguments):
+    """What a boto3 call fails with: code, message, HTTP status."""
+    import botocore.exceptions
+    try:
+        function(**arguments)
+    except botocore.exceptions.ClientError as e:
+        r = e.response
+        return r["Error"]["Code"], r["Error"]["Message"], r["ResponseMetadata"]["HTTPStatusCode"]
+    raise AssertionError("it was accepted")
+
+
 def equal(a, b):
     if a != b:
         a, b = repr(a), repr(b)
