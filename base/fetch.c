@@ -6,6 +6,8 @@
 #include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
@@ -339,4 +341,46 @@ int fetch_run(struct fetch *f, struct pollfd *extra, size_t extra_count, int tim
 		return multi_failed(code, e);
 	end_finished(f);
 	return 0;
+}
+
+/* ---- nothing but a connection ---- */
+
+static const char *proxy_of_environment(void)
+{
+	static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
+
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+		if (getenv(names[i]))
+			return getenv(names[i]);
+	return NULL;
+}
+
+int fetch_connect(const char *address, unsigned connect_ms, int *ret_fd, struct err *e)
+{
+	auto_free char *url = xasprintf("http://%s", address);
+	char message[CURL_ERROR_SIZE] = "";
+	CURL *c = curl_easy_init();
+	curl_socket_t fd = -1;
+	CURLcode code;
+	int r = 0;
+
+	assert(c);
+	(void)curl_easy_setopt(c, CURLOPT_URL, url);
+	(void)curl_easy_setopt(c, CURLOPT_CONNECT_ONLY, 1L);
+	(void)curl_easy_setopt(c, CURLOPT_PROXY, proxy_of_environment());
+	(void)curl_easy_setopt(c, CURLOPT_HTTPPROXYTUNNEL, 1L);
+	(void)curl_easy_setopt(c, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	(void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
+	(void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	(void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, message);
+	code = curl_easy_perform(c);
+	if (code == CURLE_OK)
+		code = curl_easy_getinfo(c, CURLINFO_ACTIVESOCKET, &fd);
+	if (code != CURLE_OK)
+		r = err_set(e, errnum_of(code), "%s: %s", address,
+			    message[0] ? message : curl_easy_strerror(code));
+	else if ((*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
+		r = err_sys(e, "connection to %s", address);
+	curl_easy_cleanup(c);
+	return r;
 }

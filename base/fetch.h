@@ -89,6 +89,13 @@ int64_t fetch_length(const struct fetch_transfer *t); /* Content-Length; -1: not
 /* The i-th header of that name, or NULL; valid until the next call for this transfer. */
 const char *fetch_header(const struct fetch_transfer *t, const char *name, size_t i);
 
+/*
+ * A connection to "HOST:PORT", "[ADDRESS]:PORT", through the proxy of the environment
+ * (https_proxy, all_proxy; no_proxy) where there is one.  Blocks.  *ret_fd is the
+ * caller's and does not block.  Codes as of on_end.
+ */
+int fetch_connect(const char *address, unsigned connect_ms, int *ret_fd, struct err *e);
+
 /* How many transfers are going on. */
 size_t fetch_count(const struct fetch *f);
 

@@ -39,6 +39,12 @@ int proc_spawn(const struct proc_spawn *s, pid_t *ret_pid, int *ret_pidfd, struc
  */
 bool proc_die_with(pid_t parent);
 
+/*
+ * Become a user for good, who gains nothing by any program and whose memory
+ * others of that user do not see; no core dump is written.
+ */
+int proc_become(uid_t uid, gid_t gid, struct err *e);
+
 /* waitid(P_PIDFD), blocking.  *ret_status: exit code, or 128 + signal. */
 int proc_wait(int pidfd, int *ret_status, struct err *e);
 
