@@ -33,6 +33,8 @@ static const struct {
 	[ECS_FAULT_ATTRIBUTE_LIMIT] = {"AttributeLimitExceededException", 400},
 	[ECS_FAULT_RESOURCE_EXISTS] = {"ResourceAlreadyExistsException", 400},
 	[ECS_FAULT_UNAVAILABLE] = {"ServiceUnavailableException", 500},
+	[ECS_FAULT_SSM_INVALID_PARAMETERS] = {"InvalidParameters", 400},
+	[ECS_FAULT_SSM_INVALID_ACTIVATION] = {"InvalidActivation", 400},
 	[ECS_FAULT_EC2_UNKNOWN_PARAMETER] = {"UnknownParameter", 400},
 	[ECS_FAULT_EC2_MISSING_PARAMETER] = {"MissingParameter", 400},
 	[ECS_FAULT_EC2_INVALID_VALUE] = {"InvalidParameterValue", 400},

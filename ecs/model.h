@@ -58,7 +58,8 @@ struct ecs_model {
 
 #define ECS_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-extern const struct ecs_model ecs_model_ecs, ecs_model_logs, ecs_model_ec2, ecs_model_berth;
+extern const struct ecs_model ecs_model_ecs, ecs_model_logs, ecs_model_ec2, ecs_model_ssm,
+	ecs_model_berth;
 
 /* NULL: the service has no such operation. */
 const struct ecs_operation *ecs_model_find(const struct ecs_model *m, const char *operation);

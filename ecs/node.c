@@ -29,6 +29,29 @@ static const struct js_field attribute_fields[] = {
 static const struct js_shape attribute_shape = JS_SHAPE("Attribute", struct ecs_attribute,
 							attribute_fields);
 
+static const struct js_field join_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_join, "protocol", JS_I64, protocol),
+	FIELD_REQUIRED(struct ecs_node_join, "activationId", JS_STRING, activation_id),
+	FIELD_REQUIRED(struct ecs_node_join, "code", JS_STRING, code),
+	FIELD_REQUIRED(struct ecs_node_join, "request", JS_STRING, request),
+	FIELD_REQUIRED(struct ecs_node_join, "hostname", JS_STRING, hostname),
+	FIELD(struct ecs_node_join, "cluster", JS_STRING, cluster),
+};
+
+static const struct js_field certificate_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_certificate, "instanceId", JS_STRING, instance_id),
+	FIELD_REQUIRED(struct ecs_node_certificate, "certificate", JS_STRING, certificate),
+};
+
+static const struct js_field refused_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_refused, "reason", JS_STRING, reason),
+	FIELD(struct ecs_node_refused, "removed", JS_BOOL, removed),
+};
+
+static const struct js_field request_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_request, "request", JS_STRING, request),
+};
+
 static const struct js_field hello_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_hello, "protocol", JS_I64, protocol),
 	FIELD(struct ecs_node_hello, "instanceId", JS_STRING, instance_id),
@@ -39,6 +62,8 @@ static const struct js_field hello_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_hello, "memory", JS_I64, memory_mib),
 	FIELD_OF(struct ecs_node_hello, "attributes", JS_OBJECTS, attributes, attribute_shape),
 	FIELD(struct ecs_node_hello, "publicAddresses", JS_STRINGS, public_addresses),
+	FIELD(struct ecs_node_hello, "addresses", JS_STRINGS, addresses),
+	FIELD(struct ecs_node_hello, "publicKey", JS_STRING, public_key),
 };
 
 static const struct js_field welcome_fields[] = {
@@ -47,6 +72,21 @@ static const struct js_field welcome_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_welcome, "region", JS_STRING, region),
 	FIELD_REQUIRED(struct ecs_node_welcome, "account", JS_STRING, account),
 	FIELD(struct ecs_node_welcome, "report", JS_I64, report),
+	FIELD(struct ecs_node_welcome, "heartbeat", JS_I64, heartbeat_ms),
+};
+
+static const struct js_field peer_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_peer, "instanceId", JS_STRING, instance_id),
+	FIELD(struct ecs_node_peer, "gone", JS_BOOL, gone),
+	FIELD(struct ecs_node_peer, "addresses", JS_STRINGS, addresses),
+	FIELD(struct ecs_node_peer, "prefixes", JS_STRINGS, prefixes),
+	FIELD(struct ecs_node_peer, "publicKey", JS_STRING, public_key),
+};
+const struct js_shape ecs_node_peer_shape = JS_SHAPE("Peer", struct ecs_node_peer, peer_fields);
+
+static const struct js_field peers_fields[] = {
+	FIELD(struct ecs_node_peers, "full", JS_BOOL, full),
+	FIELD_OF(struct ecs_node_peers, "peers", JS_OBJECTS, peers, ecs_node_peer_shape),
 };
 
 static const struct js_field container_fields[] = {
@@ -218,13 +258,25 @@ static const struct js_field answer_fields[] = {
 	FIELD(struct ecs_node_answer, "response", JS_JSON, response),
 };
 
+#define EMPTY_SHAPE(name)                                      \
+	{                                                      \
+		(name), sizeof(struct ecs_node_empty), NULL, 0 \
+	}
+
 static const struct {
 	const char *name;
 	struct js_shape shape;
 } messages[] = {
+	[ECS_NODE_JOIN] = {"join", JS_SHAPE("join", struct ecs_node_join, join_fields)},
+	[ECS_NODE_CERTIFICATE] = {"certificate",
+				  JS_SHAPE("certificate", struct ecs_node_certificate,
+					   certificate_fields)},
+	[ECS_NODE_REFUSED] = {"refused",
+			      JS_SHAPE("refused", struct ecs_node_refused, refused_fields)},
 	[ECS_NODE_HELLO] = {"hello", JS_SHAPE("hello", struct ecs_node_hello, hello_fields)},
 	[ECS_NODE_WELCOME] = {"welcome",
 			      JS_SHAPE("welcome", struct ecs_node_welcome, welcome_fields)},
+	[ECS_NODE_PEERS] = {"peers", JS_SHAPE("peers", struct ecs_node_peers, peers_fields)},
 	[ECS_NODE_GROUPS] = {"groups", JS_SHAPE("groups", struct ecs_node_groups, groups_fields)},
 	[ECS_NODE_TASKS] = {"tasks", JS_SHAPE("tasks", struct ecs_node_tasks, tasks_fields)},
 	[ECS_NODE_REPORT] = {"report", JS_SHAPE("report", struct ecs_node_report, report_fields)},
@@ -234,6 +286,10 @@ static const struct {
 			      JS_SHAPE("log-ack", struct ecs_node_log_ack, log_ack_fields)},
 	[ECS_NODE_ASK] = {"ask", JS_SHAPE("ask", struct ecs_node_ask, ask_fields)},
 	[ECS_NODE_ANSWER] = {"answer", JS_SHAPE("answer", struct ecs_node_answer, answer_fields)},
+	[ECS_NODE_RENEW] = {"renew", EMPTY_SHAPE("renew")},
+	[ECS_NODE_REQUEST] = {"request",
+			      JS_SHAPE("request", struct ecs_node_request, request_fields)},
+	[ECS_NODE_HEARTBEAT] = {"heartbeat", EMPTY_SHAPE("heartbeat")},
 };
 
 const struct js_shape *ecs_node_shape(enum ecs_node_type type)

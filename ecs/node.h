@@ -4,8 +4,13 @@
  * Each message is a JSON object in a frame (base/frame.h); its "type" names one
  * of the shapes below.  The node speaks first.
  *
+ *   node     join       an activation and a request for a certificate; nothing else follows
+ *   server   certificate  who the node is from now on; of a join, or of a renewal
+ *   server   refused    why the node may not go on; it is the last message
+ *
  *   node     hello      who I am, what I have
  *   server   welcome    your container instance, and the last report that I have
+ *   server   peers      other hosts with tasks in the same VPCs; the first one is the full list
  *   server   groups     security groups that tasks here need; the first one is the full list
  *   server   tasks      what should run; the first one is the full list
  *   node     report     what runs; numbered, repeated until acknowledged
@@ -14,6 +19,9 @@
  *   server   log-ack    lines up to this position are durable, or why not
  *   server   ask        a question of a caller that only the node can answer
  *   node     answer
+ *   server   renew      ask for another certificate
+ *   node     request    a request for it
+ *   both     heartbeat  I am here; the server says how often in its welcome
  *
  * Both sides hang up on a message that they cannot read.  Times are
  * milliseconds since 1970; 0 is absent.
@@ -32,8 +40,12 @@
 #define ECS_NODE_LOG_BATCH  (256 << 10) /* bytes of text in one log message */
 
 enum ecs_node_type {
+	ECS_NODE_JOIN,
+	ECS_NODE_CERTIFICATE,
+	ECS_NODE_REFUSED,
 	ECS_NODE_HELLO,
 	ECS_NODE_WELCOME,
+	ECS_NODE_PEERS,
 	ECS_NODE_GROUPS,
 	ECS_NODE_TASKS,
 	ECS_NODE_REPORT,
@@ -42,6 +54,38 @@ enum ecs_node_type {
 	ECS_NODE_LOG_ACK,
 	ECS_NODE_ASK,
 	ECS_NODE_ANSWER,
+	ECS_NODE_RENEW,
+	ECS_NODE_REQUEST,
+	ECS_NODE_HEARTBEAT,
+};
+
+/* What a token, or an activation of SSM, consists of; the code has the authority's SHA-256 in it. */
+struct ecs_node_join {
+	int64_t protocol;
+	char *activation_id, *code;
+	char *request; /* PKCS #10, PEM: the node's key stays its own */
+	char *hostname;
+	char *cluster; /* where the activation names none; NULL: default */
+};
+
+/* The key of the first one is the key of all: of the one that comes first, and of renewals. */
+struct ecs_node_certificate {
+	char *instance_id;
+	char *certificate; /* PEM, and the authority's behind it */
+};
+
+struct ecs_node_refused {
+	char *reason;
+	bool removed; /* the node is none of the cluster any more: what it runs should end */
+};
+
+/* "renew" and "heartbeat". */
+struct ecs_node_empty {
+	char nothing;
+};
+
+struct ecs_node_request {
+	char *request; /* PKCS #10, PEM */
 };
 
 struct ecs_attribute {
@@ -55,11 +99,30 @@ struct ecs_node_hello {
 	int64_t cpu_units, memory_mib;
 	struct js_list attributes;          /* ecs_attribute */
 	struct js_strings public_addresses; /* blocks that lead here, for assignPublicIp */
+	struct js_strings
+		addresses; /* of the host for other hosts, one of a family; none: as the server sees it */
+	char *public_key; /* of its WireGuard; NULL: it has none */
 };
 
 struct ecs_node_welcome {
 	char *instance_id, *cluster, *region, *account;
 	int64_t report; /* the last one that is durable here */
+	/* A heartbeat each so many ms; who hears nothing for three of them hangs up.  0: none. */
+	int64_t heartbeat_ms;
+};
+
+/* Another host, and which addresses of tasks lead there. */
+struct ecs_node_peer {
+	char *instance_id;
+	bool gone;                   /* nothing leads there any more; the rest is empty */
+	struct js_strings addresses; /* of the host */
+	struct js_strings prefixes;  /* "172.31.0.64/26" */
+	char *public_key;            /* of its WireGuard; NULL: it has none */
+};
+
+struct ecs_node_peers {
+	bool full;            /* what is not in the list should not be */
+	struct js_list peers; /* ecs_node_peer */
 };
 
 struct ecs_node_container {
@@ -223,4 +286,4 @@ int ecs_node_dispatch(const struct ecs_node_handler *handlers, size_t count, boo
 
 /* Shapes of the parts that are kept by themselves. */
 extern const struct js_shape ecs_node_task_shape, ecs_task_state_shape, ecs_node_group_shape,
-	ecs_node_interface_shape;
+	ecs_node_interface_shape, ecs_node_peer_shape;

@@ -12,9 +12,8 @@
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
-#define CALL_MAX   10 /* attributes of a request, and custom ones of an instance */
-#define LEN_MAX    128
-#define STATES_MAX 10
+#define CALL_MAX 10 /* attributes of a request, and custom ones of an instance */
+#define LEN_MAX  128
 
 static json_t *custom_of(const struct instance *i)
 {
@@ -212,47 +211,4 @@ json_t *list_attributes(struct core *c, json_t *request, struct ecs_fault *f)
 					  json_object_get(i->record.doc, "containerInstanceArn")));
 		}
 	return page_of_objects(found, request, "attributes", f);
-}
-
-/* ---- status ---- */
-
-json_t *update_container_instances_state(struct core *c, json_t *request, struct ecs_fault *f)
-{
-	const json_t *names = json_object_get(request, "containerInstances");
-	const char *status = doc_string(request, "status");
-	struct cluster *cl = cluster_of(c, request, f);
-	json_t *changed, *failures, *name;
-	size_t n;
-
-	if (!cl)
-		return NULL;
-	if (strcmp(status, "ACTIVE") != 0 && strcmp(status, "DRAINING") != 0) {
-		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-				    "Container instance status must be ACTIVE or DRAINING.");
-		return NULL;
-	}
-	if (json_array_size(names) < 1 || json_array_size(names) > STATES_MAX) {
-		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-				    "Container instances must have 1 to %d elements.", STATES_MAX);
-		return NULL;
-	}
-	changed = json_array();
-	failures = json_array();
-	json_array_foreach (names, n, name) {
-		struct ecs_fault ignored;
-		struct instance *i = instance_find(cl, c, json_string_value(name), &ignored);
-
-		if (!i) {
-			(void)json_array_append_new(
-				failures, doc_failure(json_string_value(name), "MISSING"));
-			continue;
-		}
-		doc_set_string(i->record.doc, "status", status);
-		(void)json_object_set_new(
-			i->record.doc, "version",
-			json_integer(doc_integer(i->record.doc, "version", 0) + 1));
-		record_touch(c, &i->record);
-		(void)json_array_append_new(changed, instance_show(i, request));
-	}
-	return json_pack("{s:o, s:o}", "containerInstances", changed, "failures", failures);
 }

@@ -37,12 +37,19 @@ static const struct {
 	{"ListContainerInstances", list_container_instances},
 	{"DescribeContainerInstances", describe_container_instances},
 	{"UpdateContainerInstancesState", update_container_instances_state},
+	{"DeregisterContainerInstance", deregister_container_instance},
 	{"PutAttributes", put_attributes},
 	{"DeleteAttributes", delete_attributes},
 	{"ListAttributes", list_attributes},
 	{"TagResource", tag_resource},
 	{"UntagResource", untag_resource},
 	{"ListTagsForResource", list_tags_for_resource},
+	{"CreateNodeToken", create_node_token},
+	{"DrainContainerInstance", drain_container_instance},
+
+	{"CreateActivation", create_activation},
+	{"DescribeActivations", describe_activations},
+	{"DeleteActivation", delete_activation},
 
 	{"CreateVpc", create_vpc},
 	{"DescribeVpcs", describe_vpcs},
@@ -171,8 +178,16 @@ void effect_send(struct core *c, const struct instance *i, enum ecs_node_type ty
 		add_effect(c, CORE_SEND, xstrdup(i->id), ecs_node_dump(type, message));
 }
 
+void effect_refuse(struct core *c, const struct instance *i, const struct ecs_node_refused *message)
+{
+	if (i->connected)
+		add_effect(c, CORE_REFUSE, xstrdup(i->id),
+			   ecs_node_dump(ECS_NODE_REFUSED, message));
+}
+
 void core_take_effects(struct core *c, struct core_effects *ret)
 {
+	peers_flush(c);
 	flush_dirty(c);
 	*ret = c->fx;
 	c->fx = (struct core_effects){0};
@@ -233,6 +248,8 @@ void core_free(struct core *c)
 	struct cluster *cl;
 	struct family *family;
 	struct token *token;
+	struct activation *activation;
+	struct member *member;
 
 	if (!c)
 		return;
@@ -242,7 +259,13 @@ void core_free(struct core *c)
 		family_free(family);
 	for (size_t i = 0; map_next(&c->tokens, &i, &token);)
 		token_free(token);
+	for (size_t i = 0; map_next(&c->activations, &i, &activation);)
+		activation_free(activation);
+	for (size_t i = 0; map_next(&c->members, &i, &member);)
+		member_free(member);
 	free_networks(c);
+	map_done(&c->activations);
+	map_done(&c->members);
 	map_done(&c->clusters);
 	map_done(&c->families);
 	map_done(&c->tokens);
@@ -264,12 +287,14 @@ static const struct {
 	const char *prefix;
 	int (*load)(struct core *c, json_t *own_doc, struct err *e);
 } kinds[] = {
+	{"activation/", activation_load},
 	{"cluster/", load_cluster},
 	{"definition/", definition_load},
 	{"family/", family_load},
 	{"flow-log/", flow_log_load},
 	{"instance/", instance_load},
 	{"interface/", interface_load},
+	{"member/", member_load},
 	{"security-group/", security_group_load},
 	{"subnet/", subnet_load},
 	{"task/", core_task_load},
@@ -325,11 +350,25 @@ json_t *core_call(struct core *c, const char *operation, json_t *request, int64_
 	return NULL;
 }
 
+void core_wake_at(struct core *c, int64_t at_ms)
+{
+	if (at_ms && (!c->wake_ms || at_ms < c->wake_ms))
+		c->wake_ms = at_ms;
+}
+
+int64_t core_wake_ms(const struct core *c)
+{
+	return c->wake_ms;
+}
+
 void core_tick(struct core *c, int64_t now_ms)
 {
 	c->now_ms = now_ms;
+	c->wake_ms = 0;
+	drains_tick(c);
 	tasks_tick(c);
 	interfaces_tick(c);
 	tokens_tick(c);
+	activations_tick(c);
 	definitions_tick(c);
 }

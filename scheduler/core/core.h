@@ -53,23 +53,35 @@ const char *core_find_instance(struct core *c, const char *cluster, const char *
 			       struct ecs_fault *f);
 
 /*
- * A node says hello: it is found again or registered, and gets a welcome and
- * its full list of tasks.  *ret_instance is valid while the core is.
+ * A node comes with an activation and a key of its own; *ret_instance is its
+ * name from now on, when all is stored, valid until the next event.  The same
+ * key again gets the same name.  < 0: *e says what the node is told.
  */
-int core_node_hello(struct core *c, const struct ecs_node_hello *h, int64_t now_ms,
-		    const char **ret_instance, struct err *e);
+int core_node_join(struct core *c, const struct ecs_node_join *j, const char *key, int64_t now_ms,
+		   const char **ret_instance, struct err *e);
+
+/*
+ * A node says hello: it is found again or registered, and gets a welcome, what
+ * it must know of others, and its full list of tasks.  'key' is that of the
+ * certificate for the name that it says; NULL: it is the node of this machine.
+ * *ret_instance is valid until the next event.  -ENOENT: it was removed.
+ */
+int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *key,
+		    int64_t heartbeat_ms, int64_t now_ms, const char **ret_instance, struct err *e);
 void core_node_gone(struct core *c, const char *instance, int64_t now_ms);
 void core_node_report(struct core *c, const char *instance, const struct ecs_node_report *r,
 		      int64_t now_ms);
 
-/* Forget what has been kept long enough.  Call about every minute. */
+/* Do what is due; forget what has been kept long enough.  Call about every minute, and at core_wake_ms(). */
 void core_tick(struct core *c, int64_t now_ms);
+int64_t core_wake_ms(const struct core *c); /* 0: at any time */
 
 /* What the events since the last call want done, in order. */
 enum core_effect_kind {
 	CORE_PUT,    /* key, text: store the document */
 	CORE_DELETE, /* key */
 	CORE_SEND,   /* key: the container instance; text: a message for its node */
+	CORE_REFUSE, /* the same; the session ends behind it */
 };
 
 struct core_effect {

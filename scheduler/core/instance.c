@@ -15,6 +15,7 @@
 void instance_free(struct instance *i)
 {
 	record_done(&i->record);
+	map_done(&i->vpcs);
 	free(i->ports[0]);
 	free(i->ports[1]);
 	free(i->id);
@@ -62,6 +63,19 @@ struct instance *instance_find(struct cluster *cl, const struct core *c, const c
 	return map_find(&cl->instances, name.name);
 }
 
+struct instance *instance_named(struct cluster *cl, const struct core *c, const char *text,
+				struct ecs_fault *f)
+{
+	struct instance *i;
+
+	f->message[0] = '\0';
+	i = instance_find(cl, c, text, f);
+	if (!i && !f->message[0])
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "Referenced container instance %.300s not found.", text);
+	return i;
+}
+
 /* ---- a node comes and goes ---- */
 
 struct instance *instance_by_id(struct core *c, const char *id)
@@ -86,20 +100,26 @@ const char *instance_zone(const struct instance *i)
 	return NULL;
 }
 
-static struct instance *register_instance(struct core *c, struct cluster *cl)
+void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1])
 {
-	char id[ECS_ID_LEN + 1], arn[ECS_ARN_SIZE];
+	do
+		core_random_hex(c, ret, ECS_ID_LEN);
+	while (instance_by_id(c, ret) || member_is(c, ret));
+}
+
+static struct instance *register_instance(struct core *c, struct cluster *cl, const char *id)
+{
+	char arn[ECS_ARN_SIZE];
 	json_t *doc;
 
-	do
-		core_random_hex(c, id, ECS_ID_LEN);
-	while (instance_by_id(c, id));
 	ecs_arn_instance(&c->o.identity, cl->name, id, arn);
 	doc = json_pack("{s:s, s:s, s:s, s:o, s:i, s:s, s:o, s:o}", "_id", id, "_cluster", cl->name,
 			"containerInstanceArn", arn, "ec2InstanceId", json_sprintf("mi-%.17s", id),
 			"version", 0, "status", "ACTIVE", "attachments", json_array(), "tags",
 			json_array());
 	doc_set_time(doc, "registeredAt", c->now_ms);
+	if (member_tags(c, id))
+		tags_merge(doc, member_tags(c, id));
 	return add_instance(cl, id, doc);
 }
 
@@ -110,6 +130,8 @@ static json_t *attributes_of(const struct core *c, const struct ecs_node_hello *
 	(void)json_array_append_new(list,
 				    json_pack("{s:s, s:o}", "name", "ecs.availability-zone",
 					      "value", json_sprintf("%sa", c->o.identity.region)));
+	(void)json_array_append_new(
+		list, json_pack("{s:s, s:s}", "name", "berth.hostname", "value", h->hostname));
 	for (size_t i = 0; i < h->attributes.count; i++) {
 		const struct ecs_attribute *a = JS_AT(h->attributes, struct ecs_attribute, i);
 
@@ -119,13 +141,27 @@ static json_t *attributes_of(const struct core *c, const struct ecs_node_hello *
 	return list;
 }
 
-static json_t *public_addresses_of(const struct ecs_node_hello *h)
+static json_t *list_of(const struct js_strings *s)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < h->public_addresses.count; i++)
-		(void)json_array_append_new(list, json_string(h->public_addresses.items[i]));
+	for (size_t i = 0; i < s->count; i++)
+		(void)json_array_append_new(list, json_string(s->items[i]));
 	return list;
+}
+
+/* By which others reach the host. */
+static void take_place(struct core *c, struct instance *i, const struct ecs_node_hello *h)
+{
+	json_t *doc = i->record.doc, *addresses = list_of(&h->addresses);
+
+	if (!json_equal(addresses, json_object_get(doc, "_addresses")) ||
+	    (h->public_key && !str_eq(h->public_key, doc_string(doc, "_publicKey"))))
+		peers_changed(c, i);
+	(void)json_object_set_new(doc, "_addresses", addresses);
+	doc_set_string(doc, "_publicKey", h->public_key);
+	if (!h->public_key)
+		(void)json_object_del(doc, "_publicKey");
 }
 
 static void take_hello(struct core *c, struct instance *i, const struct ecs_node_hello *h)
@@ -143,7 +179,8 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 				  json_pack("{s:s}", "agentVersion", h->version));
 	(void)json_object_set_new(doc, "attributes", attributes_of(c, h));
 	attributes_merge(i);
-	(void)json_object_set_new(doc, "_publicAddresses", public_addresses_of(h));
+	(void)json_object_set_new(doc, "_publicAddresses", list_of(&h->public_addresses));
+	take_place(c, i, h);
 	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
 	record_touch(c, &i->record);
 }
@@ -162,10 +199,20 @@ static void set_connectivity(struct core *c, const struct instance *i, const cha
 	}
 }
 
-int core_node_hello(struct core *c, const struct ecs_node_hello *h, int64_t now_ms,
-		    const char **ret_instance, struct err *e)
+/* Its cluster, and whether it may be who it says; NULL: it may not. */
+static struct cluster *place_of(struct core *c, const struct ecs_node_hello *h, const char *key)
+{
+	if (key)
+		return member_cluster(c, h->instance_id, key);
+	return member_is(c, h->instance_id) ? NULL : map_find(&c->clusters, "default");
+}
+
+int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *key,
+		    int64_t heartbeat_ms, int64_t now_ms, const char **ret_instance, struct err *e)
 {
 	struct instance *i = instance_by_id(c, h->instance_id);
+	struct cluster *cl = place_of(c, h, key);
+	char id[ECS_ID_LEN + 1];
 	struct ecs_node_welcome welcome;
 
 	if (h->protocol != ECS_NODE_PROTOCOL)
@@ -174,9 +221,14 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, int64_t now_
 	if (h->cpu_units <= 0 || h->memory_mib <= 0)
 		return err_set(e, EPROTO, "node %s has no CPU or no memory", h->hostname);
 
+	if (!cl)
+		return err_set(e, ENOENT, "this node is none of the cluster any more");
+
 	c->now_ms = now_ms;
+	if (!key && !i)
+		instance_make_id(c, id);
 	if (!i)
-		i = register_instance(c, map_find(&c->clusters, "default"));
+		i = register_instance(c, cl, key ? h->instance_id : id);
 	take_hello(c, i, h);
 	set_connectivity(c, i, "CONNECTED");
 
@@ -184,8 +236,10 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, int64_t now_
 					    .cluster = i->cluster->name,
 					    .region = (char *)(uintptr_t)c->o.identity.region,
 					    .account = (char *)(uintptr_t)c->o.identity.account,
-					    .report = i->report};
+					    .report = i->report,
+					    .heartbeat_ms = heartbeat_ms};
 	effect_send(c, i, ECS_NODE_WELCOME, &welcome);
+	peers_send_all(c, i);
 	security_groups_send_all(c, i);
 	core_task_send_all(c, i);
 	*ret_instance = i->id;

@@ -118,7 +118,7 @@ static void link_up(struct core *c, struct interface *n)
 	n->instance = instance_by_id(c, doc_string(n->record.doc, "_instance"));
 	n->subnet = map_find(&c->subnets, doc_string(n->record.doc, "subnetId"));
 	if (n->subnet)
-		subnet_mark(n->subnet, n->instance, n->address);
+		subnet_mark(c, n->subnet, n->instance, n->address);
 	if (n->released_ms)
 		return;
 	if (!t || t->last_status == TASK_STOPPED) {
@@ -145,6 +145,15 @@ void interface_release(struct core *c, struct interface *n)
 	record_touch(c, &n->record);
 }
 
+void interfaces_forget(struct core *c, const struct instance *i)
+{
+	struct interface *n;
+
+	for (size_t k = 0; map_next(&c->interfaces, &k, &n);)
+		if (n->instance == i)
+			n->instance = NULL;
+}
+
 void interfaces_tick(struct core *c)
 {
 	struct interface *n;
@@ -153,7 +162,7 @@ void interfaces_tick(struct core *c)
 		if (!n->released_ms || n->released_ms + REST_MS > c->now_ms)
 			continue;
 		if (n->subnet)
-			subnet_give_back(n->subnet, n->address);
+			subnet_give_back(c, n->subnet, n->address);
 		(void)map_remove(&c->interfaces, n->id);
 		record_delete(c, &n->record);
 		interface_free(n);
@@ -429,7 +438,7 @@ static struct subnet *choose(struct core *c, const json_t *request, struct insta
 	json_array_foreach (json_object_get(configuration(request), "subnets"), n, id) {
 		struct subnet *s = map_find(&c->subnets, json_string_value(id));
 
-		if (is_in_zone(s, i) && subnet_take_address(s, i, ret_address))
+		if (is_in_zone(s, i) && subnet_take_address(c, s, i, ret_address))
 			return s;
 	}
 	return NULL;

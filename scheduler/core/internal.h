@@ -60,7 +60,22 @@ struct instance {
 	int64_t cpu_used, memory_used;
 	uint64_t *ports[2]; /* static host ports in use: tcp, udp */
 	size_t running, pending;
-	int64_t report; /* the last one taken */
+	int64_t report;  /* the last one taken */
+	struct map vpcs; /* by id: how many blocks of addresses it has there, as a number */
+	bool peer_dirty; /* others are to hear of it */
+	struct instance *next_dirty;
+};
+
+/* What lets nodes in; a node that came. */
+struct activation {
+	struct record record;
+	char *id;
+	int64_t expires_ms;
+};
+
+struct member {
+	struct record record;
+	char *id; /* of its container instance */
 };
 
 enum task_status {
@@ -97,11 +112,14 @@ struct core {
 	struct core_options o;
 	uint64_t random[4];
 	int64_t now_ms;
+	int64_t wake_ms; /* when core_tick() is wanted; 0: whenever */
 	struct map clusters, families, tokens;
+	struct map activations, members;                                  /* by id */
 	struct map vpcs, subnets, security_groups, interfaces, flow_logs; /* vpc.h; by id */
 	struct task *first_stopped, *last_stopped;
 	size_t stopped_count;
 	struct record *first_dirty, **last_dirty;
+	struct instance *dirty_peers;
 	struct core_effects fx;
 };
 
@@ -117,6 +135,12 @@ void record_done(struct record *r);
 
 void effect_send(struct core *c, const struct instance *i, enum ecs_node_type type,
 		 const void *message);
+/* The last message; the session ends behind it. */
+void effect_refuse(struct core *c, const struct instance *i,
+		   const struct ecs_node_refused *message);
+
+/* core_tick() is to be called then, or before; 0: nothing is wanted. */
+void core_wake_at(struct core *c, int64_t at_ms);
 
 void core_random_hex(struct core *c, char *ret, size_t len);
 void core_random_uuid(struct core *c, char ret[37]);
@@ -184,16 +208,50 @@ void definitions_tick(struct core *c);
 
 struct instance *instance_find(struct cluster *cl, const struct core *c, const char *text,
 			       struct ecs_fault *f);
+/* The same; NULL always comes with a fault. */
+struct instance *instance_named(struct cluster *cl, const struct core *c, const char *text,
+				struct ecs_fault *f);
 struct instance *instance_by_id(struct core *c, const char *id); /* in whatever cluster */
 const char *instance_zone(const struct instance *i);
 int instance_load(struct core *c, json_t *own_doc, struct err *e);
+void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1]); /* that none has */
 void instance_free(struct instance *i);
 json_t *instance_show(const struct instance *i, const json_t *request);
+
+/* ---- activation.c ---- */
+
+int activation_load(struct core *c, json_t *own_doc, struct err *e);
+void activation_free(struct activation *a);
+void activations_tick(struct core *c);
+/* The one that the code belongs to; NULL and why not. */
+struct activation *activation_find(struct core *c, const char *id, const char *code, struct err *e);
+int activation_use(struct core *c, struct activation *a, struct err *e); /* one node more */
+
+/* ---- member.c ---- */
+
+int member_load(struct core *c, json_t *own_doc, struct err *e);
+void member_free(struct member *m);
+bool member_is(struct core *c, const char *id);
+/* Where the node with this name and key belongs; NULL: nowhere, it was removed. */
+struct cluster *member_cluster(struct core *c, const char *id, const char *key);
+const json_t *member_tags(struct core *c, const char *id); /* of its activation; NULL: none */
+
+/* ---- peer.c ---- */
+
+/* Addresses, key or blocks of a host changed: others hear of it at the end of the event. */
+void peers_changed(struct core *c, struct instance *i);
+void peers_send_all(struct core *c, const struct instance *to);
+void peers_flush(struct core *c);
+void peers_forget(struct core *c, struct instance *i); /* it goes */
 
 /* ---- attribute.c ---- */
 
 /* What callers have put is among the attributes that the node has just told. */
 void attributes_merge(struct instance *i);
+
+/* ---- drain.c ---- */
+
+void drains_tick(struct core *c);
 
 /* ---- place.c ---- */
 
@@ -211,6 +269,8 @@ struct task *core_task_find(struct core *c, const json_t *request, const char *t
 int core_task_load(struct core *c, json_t *own_doc, struct err *e);
 void core_task_free(struct task *t);
 void core_task_set_status(struct task *t, enum task_status status);
+/* Its node is told to end it, unless it was told before. */
+void core_task_stop(struct core *c, struct task *t, const char *code, const char *reason);
 void core_task_stopped(struct core *c, struct task *t); /* the accounts are closed */
 void core_task_changed(struct core *c, struct task *t); /* a new version of it */
 void core_task_send(struct core *c, const struct task *t);
@@ -242,6 +302,8 @@ core_fn register_task_definition, describe_task_definition, list_task_definition
 core_fn run_task, start_task, stop_task, describe_tasks, list_tasks;
 core_fn list_container_instances, describe_container_instances, update_container_instances_state;
 core_fn put_attributes, delete_attributes, list_attributes;
+core_fn deregister_container_instance, drain_container_instance;
+core_fn create_node_token, create_activation, describe_activations, delete_activation;
 core_fn tag_resource, untag_resource, list_tags_for_resource;
 
 /* of EC2 */

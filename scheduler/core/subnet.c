@@ -173,7 +173,7 @@ static bool is_used(const struct subnet *s, uint32_t offset)
 	return s->used[offset / 64] >> (offset % 64) & 1;
 }
 
-void subnet_mark(struct subnet *s, struct instance *i, uint32_t address)
+void subnet_mark(struct core *c, struct subnet *s, struct instance *i, uint32_t address)
 {
 	uint32_t offset = offset_of(s, address), block = offset / s->block_size;
 
@@ -181,19 +181,23 @@ void subnet_mark(struct subnet *s, struct instance *i, uint32_t address)
 		return;
 	reserve(s, offset);
 	s->block_used[block]++;
-	if (!s->block_owner[block])
+	if (i && !s->block_owner[block]) {
 		s->block_owner[block] = i;
+		peers_block(c, s, i, 1);
+	}
 }
 
-void subnet_give_back(struct subnet *s, uint32_t address)
+void subnet_give_back(struct core *c, struct subnet *s, uint32_t address)
 {
 	uint32_t offset = offset_of(s, address), block = offset / s->block_size;
 
 	if (offset >= s->size || !is_used(s, offset))
 		return;
 	s->used[offset / 64] &= ~(1ULL << (offset % 64));
-	if (!--s->block_used[block])
-		s->block_owner[block] = NULL;
+	if (--s->block_used[block] || !s->block_owner[block])
+		return;
+	peers_block(c, s, s->block_owner[block], -1);
+	s->block_owner[block] = NULL;
 }
 
 /* The next free address from the cursor on in blocks of an owner; NULL: in those of nobody. */
@@ -214,14 +218,14 @@ static bool seek(struct subnet *s, const struct instance *owner, uint32_t *ret_o
 	return false;
 }
 
-bool subnet_take_address(struct subnet *s, struct instance *i, uint32_t *ret)
+bool subnet_take_address(struct core *c, struct subnet *s, struct instance *i, uint32_t *ret)
 {
 	uint32_t offset;
 
 	if (!seek(s, i, &offset) && !seek(s, NULL, &offset))
 		return false;
 	*ret = ip_v4(&s->cidr) + offset;
-	subnet_mark(s, i, *ret);
+	subnet_mark(c, s, i, *ret);
 	s->next = (offset + 1) % s->size;
 	return true;
 }

@@ -58,6 +58,21 @@ void core_task_set_status(struct task *t, enum task_status status)
 	doc_set_string(t->record.doc, "lastStatus", status_names[status]);
 }
 
+void core_task_stop(struct core *c, struct task *t, const char *code, const char *reason)
+{
+	json_t *doc = t->record.doc;
+
+	if (t->stop)
+		return;
+	t->stop = true;
+	doc_set_string(doc, "desiredStatus", "STOPPED");
+	doc_set_string(doc, "stopCode", code);
+	doc_set_string(doc, "stoppedReason", reason);
+	doc_set_time(doc, "stoppingAt", c->now_ms);
+	core_task_changed(c, t);
+	core_task_send(c, t);
+}
+
 void core_task_stopped(struct core *c, struct task *t)
 {
 	if (t->instance && t->definition)

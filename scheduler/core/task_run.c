@@ -522,15 +522,6 @@ json_t *stop_task(struct core *c, json_t *request, struct ecs_fault *f)
 				    "reason must have at most 1024 characters.");
 		return NULL;
 	}
-	if (!t->stop) {
-		t->stop = true;
-		doc_set_string(t->record.doc, "desiredStatus", "STOPPED");
-		doc_set_string(t->record.doc, "stopCode", "UserInitiated");
-		doc_set_string(t->record.doc, "stoppedReason",
-			       reason ? reason : "Task stopped by user");
-		doc_set_time(t->record.doc, "stoppingAt", c->now_ms);
-		core_task_changed(c, t);
-		core_task_send(c, t);
-	}
+	core_task_stop(c, t, "UserInitiated", reason ? reason : "Task stopped by user");
 	return json_pack("{s:o}", "task", doc_public(t->record.doc, false));
 }

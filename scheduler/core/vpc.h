@@ -104,10 +104,12 @@ void subnet_free(struct subnet *s);
 struct subnet *subnet_make(struct core *c, const struct vpc *v, const struct ip_prefix *cidr,
 			   const struct ip_prefix *cidr6, const char *zone, json_t *own_tags);
 /* An address for a task on an instance; false: none is left. */
-bool subnet_take_address(struct subnet *s, struct instance *i, uint32_t *ret);
+bool subnet_take_address(struct core *c, struct subnet *s, struct instance *i, uint32_t *ret);
 /* One that is known to be in use, at loading. */
-void subnet_mark(struct subnet *s, struct instance *i, uint32_t address);
-void subnet_give_back(struct subnet *s, uint32_t address);
+void subnet_mark(struct core *c, struct subnet *s, struct instance *i, uint32_t address);
+void subnet_give_back(struct core *c, struct subnet *s, uint32_t address);
+/* A host has a block more in a subnet, or one less (peer.c). */
+void peers_block(struct core *c, const struct subnet *s, struct instance *i, int by);
 
 /* ---- group.c, rule.c ---- */
 
@@ -146,6 +148,7 @@ void interface_free(struct interface *n);
 /* After loading: addresses, groups and tasks are linked up. */
 void interfaces_link(struct core *c);
 void interfaces_tick(struct core *c);
+void interfaces_forget(struct core *c, const struct instance *i); /* it goes */
 /*
  * "networkConfiguration" of a request against the definition's network mode;
  * -1 and the fault in ECS's words.

@@ -108,7 +108,7 @@ static void node_joins(int64_t cpu, int64_t memory)
 					     .memory_mib = memory};
 	struct err e = {0};
 
-	assert_ok(core_node_hello(core, &hello, NOW, &instance, &e));
+	assert_ok(core_node_hello(core, &hello, NULL, 0, NOW, &instance, &e));
 	take_effects();
 }
 

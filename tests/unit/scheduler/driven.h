@@ -125,7 +125,7 @@ static __attribute__((unused)) void hello(const char *name, const char *rack, ch
 
 	const char *instance;
 
-	assert_ok(core_node_hello(core, &h, now_ms, &instance, &e));
+	assert_ok(core_node_hello(core, &h, NULL, 0, now_ms, &instance, &e));
 	(void)snprintf(id, 33, "%s", instance);
 	take_effects();
 }
