@@ -24,6 +24,8 @@
 #define REQUEST_MS   20000
 #define JSON_DEPTH   32
 
+#define ACTIVATION_DIGITS 32 /* of the secret in a code: 128 bits */
+
 struct listener {
 	struct api *api;
 	bool trusted; /* no signature needed */
@@ -96,6 +98,36 @@ static void dispatch_ecs(struct api *api, const char *operation, json_t *request
 	ledger_call(api->o.ledger, operation, request, call);
 }
 
+/*
+ * The code of an activation: a secret, and whom the node must meet.  The core
+ * has no randomness that is good enough.
+ */
+static int add_code(const struct api *api, json_t *request, struct ecs_fault *f)
+{
+	const char *fingerprint = nodes_fingerprint(api->o.nodes);
+	char secret[ACTIVATION_DIGITS + 1];
+
+	if (!fingerprint)
+		return ecs_fault_set(f, ECS_FAULT_UNSUPPORTED_FEATURE,
+				     "This server takes no nodes: it needs --node-listen, or "
+				     "node-listen in berth.conf.");
+	random_hex(secret, ACTIVATION_DIGITS);
+	(void)json_object_set_new(request, "_code", json_sprintf("%s-%s", secret, fingerprint));
+	explicit_bzero(secret, sizeof(secret));
+	return 0;
+}
+
+static void dispatch_activation(struct api *api, const char *operation, json_t *request,
+				struct call *call)
+{
+	struct ecs_fault f;
+
+	if (str_starts(operation, "Create") && add_code(api, request, &f) < 0)
+		call_fault(call, &f);
+	else
+		ledger_call(api->o.ledger, operation, request, call);
+}
+
 static void dispatch_logs(struct api *api, const char *operation, json_t *request,
 			  struct call *call)
 {
@@ -133,6 +165,14 @@ static void dispatch_berth(struct api *api, const char *operation, json_t *reque
 		ledger_wait_task(api->o.ledger, request, call);
 		return;
 	}
+	if (strcmp(operation, "CreateNodeToken") == 0) {
+		dispatch_activation(api, operation, request, call);
+		return;
+	}
+	if (strcmp(operation, "DrainContainerInstance") == 0) {
+		ledger_call(api->o.ledger, operation, request, call);
+		return;
+	}
 	instance = node_for(api, request, &f);
 	if (instance)
 		nodes_ask(api->o.nodes, instance, operation, request, call);
@@ -149,6 +189,7 @@ static const struct service {
 } services[] = {
 	{"AmazonEC2ContainerServiceV20141113.", "ecs", &ecs_model_ecs, dispatch_ecs},
 	{"Logs_20140328.", "logs", &ecs_model_logs, dispatch_logs},
+	{"AmazonSSM.", "ssm", &ecs_model_ssm, dispatch_activation},
 	{"BerthV1.", "berth", &ecs_model_berth, dispatch_berth},
 };
 

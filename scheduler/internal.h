@@ -4,6 +4,7 @@
  *   api.c       requests: signature, model, dispatch, replies
  *   ledger.c    the core and its documents: nothing is said before it is durable
  *   nodes.c     the channels to nodes
+ *   authority.c who signs the certificates of nodes
  *   logs*.c     CloudWatch Logs
  *   writer.c    group commit, one for the state and one for the logs
  */
@@ -14,6 +15,7 @@
 
 #include "base/http.h"
 #include "base/loop.h"
+#include "base/tls.h"
 #include "ecs/model.h"
 #include "ecs/node.h"
 #include "scheduler/core/core.h"
@@ -21,6 +23,7 @@
 #include "scheduler/writer.h"
 
 struct api;
+struct authority;
 struct logs;
 struct nodes;
 struct ledger;
@@ -72,21 +75,49 @@ void ledger_wait_task(struct ledger *s, const json_t *request, struct call *own_
 struct core *ledger_core(struct ledger *s);
 /* After an event that went into the core: commit and send what it wants. */
 void ledger_commit(struct ledger *s);
+/* The same; 'then' is called when it is durable, and not at all when it could not be stored. */
+void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx);
 
 /* ---- nodes.c ---- */
 
-struct nodes *nodes_new(struct loop *loop, struct ledger *ledger, struct logs *logs);
+struct nodes_options {
+	struct loop *loop;
+	struct ledger *ledger;
+	struct logs *logs;
+	const struct authority *authority; /* NULL: no nodes elsewhere */
+	int64_t heartbeat_ms;              /* of nodes elsewhere */
+	int64_t certificate_ms;            /* how long a certificate is good */
+};
+
+struct nodes *nodes_new(const struct nodes_options *o);
 void nodes_free(struct nodes *n);
+
+/* Take nodes that dial the listening socket, ours from now on. */
+int nodes_listen(struct nodes *n, int fd, struct err *e);
+/* What a new node's token ends with, so that it knows us; NULL: no node can join. */
+const char *nodes_fingerprint(const struct nodes *n);
 
 /* A node's stream, ours from now on; 'on_gone' is called when it ends. */
 int nodes_add(struct nodes *n, int fd, void (*on_gone)(void *ctx), void *ctx, struct err *e);
-void nodes_send(struct nodes *n, const char *instance, const char *message);
+void nodes_send(struct nodes *n, const char *instance, const char *message, bool last);
 
 /*
  * Ask the node of 'instance'; answers the call with what the node says.
  */
 void nodes_ask(struct nodes *n, const char *instance, const char *operation, json_t *request,
 	       struct call *own_call);
+
+/* ---- authority.c ---- */
+
+/* The key of the cluster: made at the first start, kept in the state directory. */
+int authority_open(const char *dir, struct authority **ret, struct err *e);
+void authority_free(struct authority *a);
+const char *authority_fingerprint(const struct authority *a);
+const struct tls_credentials *authority_credentials(
+	const struct authority *a); /* the server's own */
+/* A certificate for a node, from now until 'until_ms'; malloc'ed. */
+int authority_certify(const struct authority *a, const char *request, const char *instance,
+		      int64_t until_ms, char **ret, struct err *e);
 
 /* ---- logs.c ---- */
 

@@ -39,6 +39,7 @@ struct ledger {
 	struct writer *writer;
 	struct nodes *nodes;
 	struct loop_timer *tick, *patience;
+	int64_t tick_ms; /* wall clock: when the timer ends; 0: it is not set */
 	struct waiter *waiters;
 	void (*on_failure)(void *ctx, const struct err *why);
 	void *ctx;
@@ -51,9 +52,12 @@ struct commit {
 	struct core_effects fx;
 	struct call *call; /* NULL: nobody waits for it */
 	json_t *reply;
+	void (*then)(void *ctx); /* NULL: nothing is done then */
+	void *ctx;
 };
 
 static void commit(struct ledger *s, struct call *own_call, json_t *own_reply);
+static void set_tick(struct ledger *s);
 
 /* ---- waiting calls ---- */
 
@@ -132,6 +136,11 @@ void ledger_wait_task(struct ledger *s, const json_t *request, struct call *own_
 
 /* ---- commits ---- */
 
+static bool is_stored(enum core_effect_kind kind)
+{
+	return kind == CORE_PUT || kind == CORE_DELETE;
+}
+
 static int write_effects(struct writer_job *job, struct db *db, struct err *e)
 {
 	static __thread struct db_stmt *put, *delete;
@@ -150,7 +159,7 @@ static int write_effects(struct writer_job *job, struct db *db, struct err *e)
 	for (size_t i = 0; i < fx->count; i++) {
 		struct db_stmt *stmt = fx->items[i].kind == CORE_PUT ? put : delete;
 
-		if (fx->items[i].kind == CORE_SEND)
+		if (!is_stored(fx->items[i].kind))
 			continue;
 		db_bind_text(stmt, 1, fx->items[i].key);
 		if (stmt == put)
@@ -164,8 +173,9 @@ static int write_effects(struct writer_job *job, struct db *db, struct err *e)
 static void send_messages(struct ledger *s, const struct core_effects *fx)
 {
 	for (size_t i = 0; i < fx->count; i++)
-		if (fx->items[i].kind == CORE_SEND && s->nodes)
-			nodes_send(s->nodes, fx->items[i].key, fx->items[i].text);
+		if (!is_stored(fx->items[i].kind) && s->nodes)
+			nodes_send(s->nodes, fx->items[i].key, fx->items[i].text,
+				   fx->items[i].kind == CORE_REFUSE);
 }
 
 static void finish(struct commit *c)
@@ -173,6 +183,8 @@ static void finish(struct commit *c)
 	send_messages(c->ledger, &c->fx);
 	if (c->call)
 		call_reply(c->call, take_ptr(c->reply));
+	if (c->then)
+		c->then(c->ctx);
 	if (c->fx.count)
 		answer_waiters(c->ledger);
 }
@@ -206,19 +218,18 @@ static void on_written(struct writer_job *job, const struct err *failed)
 	free(c);
 }
 
-static void commit(struct ledger *s, struct call *own_call, json_t *own_reply)
+/* The rest of 'own_commit' says what is to be done when it is durable. */
+static void submit(struct ledger *s, struct commit *own_commit)
 {
-	struct commit *c = xcalloc(1, sizeof(*c));
+	struct commit *c = own_commit;
 	bool stores = false;
 
 	c->job.run = write_effects;
 	c->job.done = on_written;
 	c->ledger = s;
-	c->call = own_call;
-	c->reply = own_reply;
 	core_take_effects(s->core, &c->fx);
 	for (size_t i = 0; i < c->fx.count; i++)
-		stores |= c->fx.items[i].kind != CORE_SEND;
+		stores |= is_stored(c->fx.items[i].kind);
 
 	if (stores || writer_pending(s->writer))
 		writer_submit(s->writer, &c->job);
@@ -226,9 +237,27 @@ static void commit(struct ledger *s, struct call *own_call, json_t *own_reply)
 		on_written(&c->job, NULL);
 }
 
+static void commit(struct ledger *s, struct call *own_call, json_t *own_reply)
+{
+	struct commit *c = xcalloc(1, sizeof(*c));
+
+	c->call = own_call;
+	c->reply = own_reply;
+	submit(s, c);
+}
+
 void ledger_commit(struct ledger *s)
 {
 	commit(s, NULL, NULL);
+}
+
+void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx)
+{
+	struct commit *c = xcalloc(1, sizeof(*c));
+
+	c->then = then;
+	c->ctx = ctx;
+	submit(s, c);
 }
 
 void ledger_call(struct ledger *s, const char *operation, json_t *request, struct call *own_call)
@@ -240,6 +269,7 @@ void ledger_call(struct ledger *s, const char *operation, json_t *request, struc
 		commit(s, own_call, reply);
 	else
 		call_fault(own_call, &f);
+	set_tick(s);
 }
 
 struct core *ledger_core(struct ledger *s)
@@ -252,13 +282,27 @@ void ledger_set_nodes(struct ledger *s, struct nodes *nodes)
 	s->nodes = nodes;
 }
 
+/* The next tick is when the core wants it, and not later than in a minute. */
+static void set_tick(struct ledger *s)
+{
+	int64_t now_ms = clock_wall_ms(), at_ms = now_ms + TICK_MS, wake_ms = core_wake_ms(s->core);
+
+	if (wake_ms && wake_ms < at_ms)
+		at_ms = wake_ms;
+	if (s->tick_ms && s->tick_ms <= at_ms)
+		return;
+	s->tick_ms = at_ms;
+	loop_timer_set(s->tick, at_ms > now_ms ? at_ms - now_ms : 0);
+}
+
 static void on_tick(void *ctx)
 {
 	struct ledger *s = ctx;
 
 	core_tick(s->core, clock_wall_ms());
+	s->tick_ms = 0;
 	ledger_commit(s);
-	loop_timer_set(s->tick, TICK_MS);
+	set_tick(s);
 }
 
 /* ---- life ---- */

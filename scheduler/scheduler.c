@@ -21,6 +21,7 @@ struct scheduler {
 	struct loop *loop;
 	struct ledger *ledger;
 	struct logs *logs;
+	struct authority *authority;
 	struct nodes *nodes;
 	struct api *api;
 	struct err failure;
@@ -48,6 +49,7 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 				    .vpc_cidr = o->vpc_cidr,
 				    .stopped_keep_ms = STOPPED_KEEP_MS,
 				    .stopped_keep_max = STOPPED_KEEP_MAX};
+	struct nodes_options nodes;
 	struct api_options api;
 
 	random_bytes(core.seed, sizeof(core.seed));
@@ -58,8 +60,18 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 	    logs_open(s->loop, o->state_dir, &s->identity, &s->logs, e) < 0)
 		return -e->code;
 
-	s->nodes = nodes_new(s->loop, s->ledger, s->logs);
+	if (o->node_listen_fd >= 0 && authority_open(o->state_dir, &s->authority, e) < 0)
+		return -e->code;
+	nodes = (struct nodes_options){.loop = s->loop,
+				       .ledger = s->ledger,
+				       .logs = s->logs,
+				       .authority = s->authority,
+				       .heartbeat_ms = o->heartbeat_ms,
+				       .certificate_ms = o->certificate_ms};
+	s->nodes = nodes_new(&nodes);
 	ledger_set_nodes(s->ledger, s->nodes);
+	if (o->node_listen_fd >= 0 && nodes_listen(s->nodes, o->node_listen_fd, e) < 0)
+		return -e->code;
 	if (o->node_fd >= 0 && nodes_add(s->nodes, o->node_fd, on_stop, s, e) < 0)
 		return -e->code;
 
@@ -94,6 +106,7 @@ int scheduler_run(const struct scheduler_options *o, struct err *e)
 	ledger_close(s.ledger);
 	logs_close(s.logs);
 	nodes_free(s.nodes);
+	authority_free(s.authority);
 	api_stop(s.api);
 	loop_free(s.loop);
 	return r;

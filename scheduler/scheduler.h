@@ -10,9 +10,12 @@
 #include "base/err.h"
 
 struct scheduler_options {
-	int tcp_fd;  /* listening; requests must be signed.  -1: none */
-	int unix_fd; /* listening; requests need no signature.  -1: none */
-	int node_fd; /* stream to the node on this machine.  -1: none */
+	int tcp_fd;         /* listening; requests must be signed.  -1: none */
+	int unix_fd;        /* listening; requests need no signature.  -1: none */
+	int node_fd;        /* stream to the node on this machine.  -1: none */
+	int node_listen_fd; /* listening; for nodes elsewhere.  -1: none */
+	int64_t heartbeat_ms,
+		certificate_ms; /* of nodes elsewhere: between two; how long it is good */
 	const char *state_dir;
 	const char *region, *account;
 	const char
