@@ -18,12 +18,13 @@ USES_agent     := keeper image rootfs net runtime ecs base
 USES_scheduler := ecs base
 
 # Programs: cmd/NAME.c, or all of cmd/NAME/*.c.
-PROGRAMS          := berthd berth berth-oci berth-keeper berth-worker
+PROGRAMS          := berthd berth berth-oci berth-keeper berth-worker berth-uplink
 USES_berthd       := scheduler agent keeper image rootfs net runtime ecs base
 USES_berth        := ecs base
 USES_berth-oci    := runtime base
 USES_berth-keeper := keeper runtime base
 USES_berth-worker := image base
+USES_berth-uplink := base
 
 # Small programs that are started often or live beside every task: no loader.
 STATIC            := berth-oci berth-keeper
@@ -294,7 +295,7 @@ install: all
 		$(DESTDIR)$(SYSUSERS) $(DESTDIR)$(DOCDIR)
 	install -m 755 $(B)/berth $(B)/berth-oci $(DESTDIR)$(BINDIR)
 	install -m 755 $(B)/berthd $(DESTDIR)$(SBINDIR)
-	install -m 755 $(B)/berth-keeper $(B)/berth-worker $(DESTDIR)$(LIBEXECDIR)
+	install -m 755 $(B)/berth-keeper $(B)/berth-worker $(B)/berth-uplink $(DESTDIR)$(LIBEXECDIR)
 	for unit in $(UNITS); do sed 's|/usr/libexec/berth/|$(LIBEXECDIR)/|; s|/usr/sbin/|$(SBINDIR)/|' \
 		docs/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -m 644 docs/systemd/berth.sysusers $(DESTDIR)$(SYSUSERS)/berth.conf

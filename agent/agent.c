@@ -313,6 +313,9 @@ static int open_parts(struct agent *a, struct err *e)
 					  .port_last = a->o->port_last};
 	auto_buf struct buf warnings = BUF_INIT(4096);
 
+	/* First: as long as it has not joined it touches nothing of the host. */
+	if (a->o->server && identity_open(a->o, &a->identity, e) < 0)
+		return -e->code;
 	if (!net_transport_parse(a->o->transport, &net_options.transport))
 		return err_set(e, EINVAL,
 			       "[network] transport '%s' is none of auto, routes, vxlan, wireguard",
@@ -329,7 +332,7 @@ static int open_parts(struct agent *a, struct err *e)
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
 	    image_store_open(&image_options, &a->images, e) < 0 ||
 	    net_open(&net_options, &a->net, e) < 0 || network_load_groups(a, e) < 0 ||
-	    net_warnings(a->net, &warnings, e) < 0)
+	    hosts_load(a, e) < 0 || net_warnings(a->net, &warnings, e) < 0)
 		return -e->code;
 	if (warnings.size)
 		log_warn("networks: %s", buf_str(&warnings));
@@ -404,6 +407,7 @@ static void finish(struct agent *a)
 	net_close(a->net);
 	image_store_close(a->images);
 	records_close(a->records);
+	identity_close(a->identity);
 	loop_free(a->loop);
 	roots_done(a);
 	ids_pool_done(a);

@@ -29,7 +29,15 @@ struct agent_options {
 	bool keep_cgroup_options;    /* do not set favordynmods, see runtime.h */
 
 	/*
-	 * Get a stream to the server; the agent calls it at first and whenever the
+	 * A server elsewhere: "HOST:PORT", NULL: it is on this machine.  Of the rest
+	 * nothing is needed once the node has joined.
+	 */
+	const char *server;
+	const char *token;   /* of `berth node token`; NULL: none */
+	const char *cluster; /* to join, where the token names none; NULL: default */
+
+	/*
+	 * Server on this machine: get a stream to it; the agent calls it at first and whenever the
 	 * last one has ended.
 	 */
 	int (*dial)(void *ctx, int *ret_fd, struct err *e);

@@ -6,6 +6,9 @@
  * way, and whatever changes meanwhile goes into the next: a busy node sends
  * fewer and larger ones.  A report holds the whole state of each task in it,
  * so after a lost connection everything untold is simply told again.
+ *
+ * A server elsewhere says how often both sides send a heartbeat; who hears
+ * nothing for three of them hangs up.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,12 +25,14 @@
 #define REPORT_TASKS   500
 #define RETRY_FIRST_MS 50
 #define RETRY_MAX_MS   5000
+#define SILENT_BEATS   3
 
 struct channel {
 	struct agent *agent;
 	struct stream *stream; /* NULL: no server */
-	struct loop_timer *retry, *report;
+	struct loop_timer *retry, *report, *beat;
 	int64_t retry_ms, welcomed_ms;
+	int64_t heartbeat_ms, heard_ms; /* 0: none */
 	bool started, welcomed, reporting;
 	int64_t report_number;
 };
@@ -76,9 +81,23 @@ static void send_report(void *ctx)
 	send_message(c, ECS_NODE_REPORT, &report);
 }
 
+static void leave_if_over(struct agent *a)
+{
+	struct err e = {0};
+
+	if (!a->leaving || !tasks_are_over(a))
+		return;
+	if (a->identity && identity_forget(a->identity, &e) < 0)
+		log_error("%s", e.msg);
+	(void)err_set(&a->failure, ECONNREFUSED,
+		      "this node was removed from its cluster: to join again it needs a token");
+	loop_stop(a->loop);
+}
+
 /* At the end of this turn of the loop: several changes at once are one report. */
 void channel_report(struct channel *c)
 {
+	leave_if_over(c->agent);
 	if (!loop_timer_is_set(c->report))
 		loop_timer_set(c->report, 0);
 }
@@ -116,6 +135,9 @@ static int on_welcome(void *ctx, const void *message, struct err *e)
 	c->reporting = false;
 	c->welcomed_ms = clock_mono_ms();
 	c->report_number = welcome->report;
+	c->heartbeat_ms = welcome->heartbeat_ms;
+	if (c->heartbeat_ms)
+		loop_timer_set(c->beat, c->heartbeat_ms);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);) {
 		t->untold |= t->in_flight;
 		t->in_flight = false;
@@ -176,7 +198,81 @@ static int on_groups(void *ctx, const void *message, struct err *e)
 	return 0;
 }
 
+static int on_peers(void *ctx, const void *message, struct err *e)
+{
+	struct channel *c = ctx;
+	struct err why = {0};
+
+	(void)e;
+	if (hosts_take(c->agent, message, &why) < 0)
+		log_error("other hosts: %s", why.msg);
+	return 0;
+}
+
+/*
+ * A node elsewhere that was removed ends its tasks and then itself; the one
+ * beside the server only loses its name.
+ */
+static int on_refused(void *ctx, const void *message, struct err *e)
+{
+	struct channel *c = ctx;
+	const struct ecs_node_refused *refused = message;
+	struct agent *a = c->agent;
+
+	if (!refused->removed)
+		return err_set(e, EACCES, "refused: %.300s", refused->reason);
+	log_error("this node was removed from its cluster: its tasks end");
+	if (!a->identity && records_put_meta(a->records, "instance", "", e) < 0)
+		return -e->code;
+	a->leaving = a->identity != NULL;
+	tasks_stop_all(a, "UserInitiated", "Container instance deregistration forced by user");
+	leave_if_over(a);
+	return err_set(e, EACCES, "refused: %.300s", refused->reason);
+}
+
+static int on_renew(void *ctx, const void *message, struct err *e)
+{
+	struct channel *c = ctx;
+	auto_free char *text = NULL;
+	struct ecs_node_request request;
+
+	(void)message;
+	if (!c->agent->identity)
+		return err_set(e, EPROTO, "there is no certificate to renew");
+	if (identity_request(c->agent->identity, &text, e) < 0)
+		return -e->code;
+	request.request = text;
+	send_message(c, ECS_NODE_REQUEST, &request);
+	return 0;
+}
+
+static int on_certificate(void *ctx, const void *message, struct err *e)
+{
+	struct channel *c = ctx;
+
+	if (!c->agent->identity)
+		return err_set(e, EPROTO, "there is no certificate to renew");
+	if (identity_certified(c->agent->identity, message, e) < 0)
+		return -e->code;
+	log_info("server: the certificate was renewed");
+	return 0;
+}
+
+static int on_heartbeat(void *ctx, const void *message, struct err *e)
+{
+	(void)ctx;
+	(void)message;
+	(void)e;
+	return 0; /* that it came is all that it says */
+}
+
 static const struct ecs_node_handler handlers[] = {
+	{ECS_NODE_REFUSED, true, sizeof(struct ecs_node_refused), on_refused},
+	{ECS_NODE_REFUSED, false, sizeof(struct ecs_node_refused), on_refused},
+	{ECS_NODE_PEERS, false, sizeof(struct ecs_node_peers), on_peers},
+	{ECS_NODE_RENEW, false, sizeof(struct ecs_node_empty), on_renew},
+	{ECS_NODE_CERTIFICATE, false, sizeof(struct ecs_node_certificate), on_certificate},
+	{ECS_NODE_HEARTBEAT, false, sizeof(struct ecs_node_empty), on_heartbeat},
 	{ECS_NODE_WELCOME, true, sizeof(struct ecs_node_welcome), on_welcome},
 	{ECS_NODE_GROUPS, false, sizeof(struct ecs_node_groups), on_groups},
 	{ECS_NODE_TASKS, false, sizeof(struct ecs_node_tasks), on_tasks},
@@ -187,8 +283,9 @@ static const struct ecs_node_handler handlers[] = {
 
 static int handle(void *ctx, const char *data, size_t size, struct err *e)
 {
-	const struct channel *c = ctx;
+	struct channel *c = ctx;
 
+	c->heard_ms = clock_mono_ms();
 	return ecs_node_dispatch(handlers, ARRAY_COUNT(handlers), c->welcomed, ctx, data, size, e);
 }
 
@@ -210,13 +307,32 @@ static void on_end(void *ctx, const char *why)
 
 	retry_later(c, why);
 	c->welcomed = false;
+	loop_timer_stop(c->beat);
 	stream_free(take_ptr(c->stream));
+}
+
+static void on_beat(void *ctx)
+{
+	static const struct ecs_node_empty nothing;
+	struct channel *c = ctx;
+
+	if (clock_mono_ms() > c->heard_ms + SILENT_BEATS * c->heartbeat_ms) {
+		on_end(c, "it is silent");
+		return;
+	}
+	send_message(c, ECS_NODE_HEARTBEAT, &nothing);
+	loop_timer_set(c->beat, c->heartbeat_ms);
+}
+
+static int dial_server(const struct agent *a, int *ret_fd, struct err *e)
+{
+	return a->identity ? identity_dial(a->identity, ret_fd, e)
+			   : a->o->dial(a->o->ctx, ret_fd, e);
 }
 
 static void dial(void *ctx)
 {
 	struct channel *c = ctx;
-	const struct agent_options *o = c->agent->o;
 	auto_arena struct arena arena = {0};
 	struct ecs_node_hello hello;
 	struct stream_options s = {.loop = c->agent->loop,
@@ -227,8 +343,10 @@ static void dial(void *ctx)
 				   .ctx = c};
 	struct err e = {0};
 
-	if (node_describe(c->agent, &arena, &hello, &e) < 0 || o->dial(o->ctx, &s.fd, &e) < 0 ||
-	    stream_open(&s, &c->stream, &e) < 0) {
+	if (c->agent->leaving)
+		return;
+	if (node_describe(c->agent, &arena, &hello, &e) < 0 ||
+	    dial_server(c->agent, &s.fd, &e) < 0 || stream_open(&s, &c->stream, &e) < 0) {
 		retry_later(c, e.msg);
 		return;
 	}
@@ -243,6 +361,7 @@ struct channel *channel_new(struct agent *a)
 	c->retry_ms = RETRY_FIRST_MS;
 	c->retry = loop_timer_new(a->loop, dial, c);
 	c->report = loop_timer_new(a->loop, send_report, c);
+	c->beat = loop_timer_new(a->loop, on_beat, c);
 	return c;
 }
 
@@ -260,5 +379,6 @@ void channel_free(struct channel *c)
 	stream_free(c->stream);
 	loop_timer_free(c->retry);
 	loop_timer_free(c->report);
+	loop_timer_free(c->beat);
 	free(c);
 }

@@ -3,11 +3,13 @@
  *
  *   agent.c      life: opens everything, finds what was there before
  *   channel.c    the stream to the server
+ *   identity.c   who this node is to a server elsewhere, and the way there
  *   task.c       what a task does next, from what it should be and what it is
  *   container.c  one container: made, started, stopped, taken apart
  *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
  *   network.c    its network: of the container, of the task, of the host; security groups
+ *   hosts.c      other hosts, and where addresses of their tasks lead
  *   flow.c       flow logs of tasks with interfaces of their own
  *   links.c      what it is told of the containers that it links to
  *   ids.c        whose ids its users are on the host
@@ -92,6 +94,7 @@ struct agent {
 	struct loop_timer *firewall_rest;
 	unsigned keeper_failures;
 	struct records *records;
+	struct identity *identity; /* NULL: the server is on this machine */
 	struct channel *channel;
 	struct pulls *pulls;
 	struct shipping *shipping;
@@ -116,6 +119,7 @@ struct agent {
 	struct loop_timer *ask_timer;
 	bool listing; /* the keeper is telling what it has: nothing is begun before */
 	bool ready_told;
+	bool leaving; /* removed from the cluster: it ends with its last task */
 	struct err failure;
 };
 
@@ -187,6 +191,9 @@ struct task {
 void task_want(struct agent *a, const struct ecs_node_task *wanted);
 /* The full list has come: what is not in it should not be. */
 void tasks_keep_only(struct agent *a, const struct ecs_node_tasks *full);
+/* All of them are to end. */
+void tasks_stop_all(struct agent *a, const char *stop_code, const char *reason);
+bool tasks_are_over(const struct agent *a);
 /* Do what is to be done next. */
 void task_step(struct task *t);
 /* Begin to stop, with ECS's code and reason, unless it was begun before. */
@@ -312,6 +319,12 @@ json_t *network_describe(const struct task *t);
 int network_take_groups(struct agent *a, const struct ecs_node_groups *message, struct err *e);
 int network_load_groups(struct agent *a, struct err *e);
 
+/* ---- hosts.c ---- */
+
+/* What the server says of other hosts, and what it said last. */
+int hosts_take(struct agent *a, const struct ecs_node_peers *message, struct err *e);
+int hosts_load(struct agent *a, struct err *e);
+
 /* ---- flow.c ---- */
 
 struct flows *flows_new(struct agent *a);
@@ -395,6 +408,19 @@ bool channel_send(struct channel *c, enum ecs_node_type type, const void *messag
 /* Something is untold: report it when the last report was acknowledged. */
 void channel_report(struct channel *c);
 
+/* ---- identity.c ---- */
+
+/* Who this node is; at first it joins, which waits until the server has answered. */
+int identity_open(const struct agent_options *o, struct identity **ret, struct err *e);
+void identity_close(struct identity *id);
+const char *identity_instance(const struct identity *id);
+/* A stream to the server, by another process. */
+int identity_dial(struct identity *id, int *ret_fd, struct err *e);
+/* Another certificate: a request, malloc'ed, and what came of it. */
+int identity_request(const struct identity *id, char **ret, struct err *e);
+int identity_certified(struct identity *id, const struct ecs_node_certificate *c, struct err *e);
+int identity_forget(struct identity *id, struct err *e); /* it was removed */
+
 /* ---- ask.c ---- */
 
 void ask_handle(struct agent *a, const struct ecs_node_ask *ask);
@@ -439,6 +465,11 @@ int records_each_task(struct records *r, int (*fn)(void *ctx, const json_t *doc,
 		      void *ctx, struct err *e);
 int records_put_meta(struct records *r, const char *key, const char *value, struct err *e);
 char *records_get_meta(struct records *r, const char *key); /* the caller's; NULL: absent */
+int records_put_peer(struct records *r, const struct ecs_node_peer *peer, struct err *e);
+int records_drop_peer(struct records *r, const char *id, struct err *e);
+int records_each_peer(struct records *r,
+		      int (*fn)(void *ctx, const struct ecs_node_peer *peer, struct err *e),
+		      void *ctx, struct err *e);
 int records_put_group(struct records *r, const struct ecs_node_group *group, struct err *e);
 int records_drop_group(struct records *r, const char *id, struct err *e);
 int records_change_members(struct records *r, const struct ecs_node_membership *m, struct err *e);

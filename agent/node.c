@@ -1,17 +1,20 @@
 /* agent/node.c - what this host has to offer
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
 #include "base/fs.h"
+#include "base/text.h"
 
 #define CPU_UNITS 1024 /* of one core */
 
@@ -85,17 +88,49 @@ static void fill_public(const struct agent *a, struct arena *arena, struct js_st
 	}
 }
 
+/* The source of what goes to the world; false: nothing does. */
+static bool usual_address(char ret[INET_ADDRSTRLEN])
+{
+	/* RFC 5737: documentation. Nothing is sent by connecting a datagram socket. */
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0xc0000201)};
+	auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(addr);
+
+	return fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 &&
+	       getsockname(fd, (struct sockaddr *)&addr, &len) == 0 &&
+	       inet_ntop(AF_INET, &addr.sin_addr, ret, INET_ADDRSTRLEN);
+}
+
+/* How others reach this host; a server elsewhere sees the address for itself. */
+static void fill_place(const struct agent *a, struct arena *arena, struct ecs_node_hello *ret)
+{
+	char usual[INET_ADDRSTRLEN], key[NET_KEY_MAX];
+	const char *address = a->o->node_address;
+	struct err ignored;
+
+	if (!address && !a->identity && usual_address(usual))
+		address = usual;
+	if (address) {
+		ret->addresses.items = arena_alloc(arena, 2 * sizeof(char *));
+		ret->addresses.items[ret->addresses.count++] = arena_strdup(arena, address);
+	}
+	if (str_eq(a->o->transport, "wireguard") && net_public_key(a->net, key, &ignored) == 0)
+		ret->public_key = arena_strdup(arena, key);
+}
+
 int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_hello *ret,
 		  struct err *e)
 {
-	auto_free char *id = records_get_meta(a->records, "instance");
+	auto_free char *local = a->identity ? NULL : records_get_meta(a->records, "instance");
+	const char *id = a->identity ? identity_instance(a->identity) : local;
 	struct utsname u;
 
 	if (uname(&u) < 0)
 		return err_sys(e, "uname");
 	*ret = (struct ecs_node_hello){
 		.protocol = ECS_NODE_PROTOCOL,
-		.instance_id = id ? arena_strdup(arena, id) : NULL,
+		.instance_id = id && *id ? arena_strdup(arena, id) : NULL,
 		.hostname = arena_strdup(arena, u.nodename),
 		.boot_id = arena_strdup(arena, a->boot_id),
 		.version = arena_strdup(arena, BERTH_VERSION),
@@ -107,5 +142,6 @@ int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_he
 			       (long long)a->o->reserved_memory_mib);
 	fill_attributes(arena, &u, &ret->attributes);
 	fill_public(a, arena, &ret->public_addresses);
+	fill_place(a, arena, ret);
 	return 0;
 }

@@ -19,13 +19,15 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
 	"CREATE TABLE IF NOT EXISTS security_group (id TEXT PRIMARY KEY, doc TEXT NOT NULL) STRICT;"
 	"CREATE TABLE IF NOT EXISTS member (security_group TEXT NOT NULL, address TEXT NOT NULL,"
-	"  PRIMARY KEY (security_group, address)) STRICT, WITHOUT ROWID;";
+	"  PRIMARY KEY (security_group, address)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE IF NOT EXISTS peer (id TEXT PRIMARY KEY, doc TEXT NOT NULL) STRICT;";
 
 struct records {
 	struct db *db;
 	struct db_stmt *put_task, *drop_task, *each_task, *put_meta, *get_meta;
 	struct db_stmt *put_group, *drop_group, *each_group;
 	struct db_stmt *put_member, *drop_member, *drop_members, *each_member;
+	struct db_stmt *put_peer, *drop_peer, *each_peer;
 };
 
 static int prepare_groups(struct records *r, struct err *e)
@@ -48,6 +50,18 @@ static int prepare_groups(struct records *r, struct err *e)
 	return 0;
 }
 
+static int prepare_peers(struct records *r, struct err *e)
+{
+	if (db_prepare(r->db,
+		       "INSERT INTO peer (id, doc) VALUES (?1, ?2) "
+		       "ON CONFLICT (id) DO UPDATE SET doc = ?2",
+		       &r->put_peer, e) < 0 ||
+	    db_prepare(r->db, "DELETE FROM peer WHERE id = ?1", &r->drop_peer, e) < 0 ||
+	    db_prepare(r->db, "SELECT doc FROM peer", &r->each_peer, e) < 0)
+		return -e->code;
+	return 0;
+}
+
 int records_open(const char *path, struct records **ret, struct err *e)
 {
 	struct records *r = xcalloc(1, sizeof(*r));
@@ -64,7 +78,7 @@ int records_open(const char *path, struct records **ret, struct err *e)
 		       "ON CONFLICT (key) DO UPDATE SET value = ?2",
 		       &r->put_meta, e) < 0 ||
 	    db_prepare(r->db, "SELECT value FROM meta WHERE key = ?1", &r->get_meta, e) < 0 ||
-	    prepare_groups(r, e) < 0) {
+	    prepare_groups(r, e) < 0 || prepare_peers(r, e) < 0) {
 		records_close(r);
 		return -e->code;
 	}
@@ -215,5 +229,42 @@ int records_each_group(struct records *r,
 			result = fn(ctx, &group, e);
 	}
 	db_reset(r->each_group);
+	return result < 0 ? result : step;
+}
+
+/* ---- other hosts ---- */
+
+int records_put_peer(struct records *r, const struct ecs_node_peer *peer, struct err *e)
+{
+	auto_json json_t *doc = js_encode(&ecs_node_peer_shape, peer);
+	auto_free char *text = js_dump(doc);
+
+	db_bind_text(r->put_peer, 1, peer->instance_id);
+	db_bind_text(r->put_peer, 2, text);
+	return db_run(r->put_peer, e);
+}
+
+int records_drop_peer(struct records *r, const char *id, struct err *e)
+{
+	db_bind_text(r->drop_peer, 1, id);
+	return db_run(r->drop_peer, e);
+}
+
+int records_each_peer(struct records *r,
+		      int (*fn)(void *ctx, const struct ecs_node_peer *peer, struct err *e),
+		      void *ctx, struct err *e)
+{
+	int step, result = 0;
+
+	while (result == 0 && (step = db_step(r->each_peer, e)) == DB_ROW) {
+		const char *text = db_text(r->each_peer, 0);
+		auto_arena struct arena a = {0};
+		struct ecs_node_peer peer;
+
+		result = js_decode_text(text, strlen(text), &ecs_node_peer_shape, &a, &peer, e);
+		if (result == 0)
+			result = fn(ctx, &peer, e);
+	}
+	db_reset(r->each_peer);
 	return result < 0 ? result : step;
 }

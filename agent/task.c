@@ -470,6 +470,28 @@ void task_want(struct agent *a, const struct ecs_node_task *wanted)
 	task_step(t);
 }
 
+void tasks_stop_all(struct agent *a, const char *stop_code, const char *reason)
+{
+	struct task *t;
+
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);) {
+		if (task_is_over(t))
+			continue;
+		task_stop(t, stop_code, reason);
+		task_step(t);
+	}
+}
+
+bool tasks_are_over(const struct agent *a)
+{
+	struct task *t;
+
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
+		if (!task_is_over(t))
+			return false;
+	return true;
+}
+
 void tasks_keep_only(struct agent *a, const struct ecs_node_tasks *full)
 {
 	struct map wanted = {0};

@@ -42,10 +42,15 @@
 
 static const struct conf_key keys[] = {
 	{"server", "listen", offsetof(struct config, listen)},
+	{"server", "node-listen", offsetof(struct config, node_listen)},
+	{"server", "node-heartbeat-seconds", offsetof(struct config, node_heartbeat_s)},
+	{"server", "node-certificate-seconds", offsetof(struct config, node_certificate_s)},
 	{"server", "region", offsetof(struct config, region)},
 	{"server", "account", offsetof(struct config, account)},
 	{"server", "user", offsetof(struct config, user)},
 	{"server", "vpc-cidr", offsetof(struct config, vpc_cidr)},
+	{"node", "server", offsetof(struct config, node_server)},
+	{"node", "cluster", offsetof(struct config, node_cluster)},
 	{"node", "bridge-cidr", offsetof(struct config, bridge_cidr)},
 	{"node", "public-addresses", offsetof(struct config, public_addresses)},
 	{"node", "dynamic-ports", offsetof(struct config, dynamic_ports)},
@@ -83,6 +88,8 @@ static int read_config(struct host *h, const char *file, struct err *e)
 	struct config *c = &h->config;
 
 	*c = (struct config){.listen = arena_strdup(&h->arena, "127.0.0.1:4566"),
+			     .node_heartbeat_s = arena_strdup(&h->arena, "10"),
+			     .node_certificate_s = arena_strdup(&h->arena, "31536000"),
 			     .region = arena_strdup(&h->arena, "us-east-1"),
 			     .account = arena_strdup(&h->arena, "123456789012"),
 			     .user = arena_strdup(&h->arena, "berth"),
@@ -311,20 +318,20 @@ static int bind_and_listen(const struct addrinfo *ai, const char *text, int *ret
 	return 0;
 }
 
-int host_listen_tcp(const struct host *h, int *ret_fd, uint16_t *ret_port, struct err *e)
+int host_listen_tcp(const char *address, int *ret_fd, uint16_t *ret_port, struct err *e)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				       .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV};
-	const char *text = h->config.listen, *port;
+	const char *port;
 	struct addrinfo *ai = NULL;
 	char host[64];
 	int r;
 
-	if (!split_address(text, host, sizeof(host), &port) ||
+	if (!split_address(address, host, sizeof(host), &port) ||
 	    getaddrinfo(*host ? host : NULL, port, &hints, &ai) != 0)
 		return err_set(e, EINVAL, "listen '%s' is not ADDRESS:PORT, such as 127.0.0.1:4566",
-			       text);
-	r = bind_and_listen(ai, text, ret_fd, ret_port, e);
+			       address);
+	r = bind_and_listen(ai, address, ret_fd, ret_port, e);
 	freeaddrinfo(ai);
 	return r;
 }

@@ -16,7 +16,10 @@
 #include "base/mem.h"
 
 struct config {
-	char *listen; /* ADDR:PORT */
+	char *listen;      /* ADDR:PORT */
+	char *node_listen; /* ADDR:PORT; NULL: nodes elsewhere are not taken */
+	char *node_heartbeat_s, *node_certificate_s;
+	char *node_server, *node_cluster; /* of a node: HOST:PORT; where it joins; NULL */
 	char *region, *account, *vpc_cidr;
 	char *user;                            /* of the server's process */
 	char *bridge_cidr;                     /* NULL: chosen */
@@ -58,5 +61,5 @@ int host_credentials(struct host *h, struct err *e);
 int host_lock(struct host *h, struct err *e);
 
 /* Listening sockets of the server: "ADDR:PORT", and run/berth/api.sock. */
-int host_listen_tcp(const struct host *h, int *ret_fd, uint16_t *ret_port, struct err *e);
+int host_listen_tcp(const char *address, int *ret_fd, uint16_t *ret_port, struct err *e);
 int host_listen_unix(const struct host *h, int *ret_fd, struct err *e);

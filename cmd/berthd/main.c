@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,21 +25,28 @@ enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_DESTROY };
 struct options {
 	enum role role;
 	const char *root, *listen, *config;
+	const char *node_listen, *server, *token, *activation_id, *activation_code, *cluster;
 	bool no_keeper;
 };
 
 static const char usage[] =
-	"usage: berthd [server|agent|destroy] [--root DIR] [--listen ADDR:PORT] [--config FILE]\n"
-	"              [--no-keeper]\n"
+	"usage: berthd [server|agent|destroy] [OPTIONS]\n"
 	"\n"
-	"  server          the control plane only\n"
-	"  agent           the node only (needs a server to talk to)\n"
-	"  destroy         end all tasks of this root at once and leave nothing in the kernel\n"
-	"                  without a word: control plane and node, on this machine\n"
-	"  --root DIR      etc/berth, var/lib/berth and run/berth lie below DIR (default /)\n"
-	"  --listen A:P    where the AWS APIs are answered (default 127.0.0.1:4566)\n"
-	"  --config FILE   instead of DIR/etc/berth/berth.conf\n"
-	"  --no-keeper     wait for berth-keeper, which the service manager starts\n"
+	"  server            the control plane only\n"
+	"  agent             the node only, of a server elsewhere\n"
+	"  destroy           end all tasks of this root at once and leave nothing in the kernel\n"
+	"                    without a word: control plane and node, on this machine\n"
+	"  --root DIR        etc/berth, var/lib/berth and run/berth lie below DIR (default /)\n"
+	"  --config FILE     instead of DIR/etc/berth/berth.conf\n"
+	"  --listen A:P      where the AWS APIs are answered (default 127.0.0.1:4566)\n"
+	"  --node-listen A:P where nodes elsewhere are taken (default: they are not)\n"
+	"  --no-keeper       wait for berth-keeper, which the service manager starts\n"
+	"agent:\n"
+	"  --server HOST:PORT  where the server takes nodes\n"
+	"  --token T           of `berth node token`; it is needed until the node has joined\n"
+	"  --activation-id I --activation-code C\n"
+	"                      instead of a token: of SSM's CreateActivation\n"
+	"  --cluster NAME      to join, where token or activation name none (default: default)\n"
 	"  --version, --help\n";
 
 static int usage_error(const char *what, const char *value)
@@ -57,8 +65,15 @@ static int parse(int argc, char **argv, struct options *ret)
 {
 	struct {
 		const char *name, **value;
-	} flags[] = {
-		{"--root", &ret->root}, {"--listen", &ret->listen}, {"--config", &ret->config}};
+	} flags[] = {{"--root", &ret->root},
+		     {"--listen", &ret->listen},
+		     {"--config", &ret->config},
+		     {"--node-listen", &ret->node_listen},
+		     {"--server", &ret->server},
+		     {"--token", &ret->token},
+		     {"--activation-id", &ret->activation_id},
+		     {"--activation-code", &ret->activation_code},
+		     {"--cluster", &ret->cluster}};
 
 	for (int i = 1; i < argc; i++) {
 		bool known = false;
@@ -115,13 +130,31 @@ static void say_ready(const struct host *h, uint16_t port)
 		 h->config.listen, port, h->run_dir);
 }
 
-static int run_server(struct host *h, struct err *e)
+/* All that the server's process answers on. */
+static int listen_all(struct host *h, struct server *s, uint16_t *ret_port, struct err *e)
 {
-	struct server s = {.host = h, .tcp_fd = -1, .unix_fd = -1, .pidfd = -1};
+	const char *nodes = h->config.node_listen;
 	uint16_t port;
 
-	if (host_credentials(h, e) < 0 || host_listen_tcp(h, &s.tcp_fd, &port, e) < 0 ||
-	    host_listen_unix(h, &s.unix_fd, e) < 0)
+	if (host_credentials(h, e) < 0 ||
+	    host_listen_tcp(h->config.listen, &s->tcp_fd, ret_port, e) < 0 ||
+	    host_listen_unix(h, &s->unix_fd, e) < 0)
+		return -e->code;
+	if (!nodes)
+		return 0;
+	if (host_listen_tcp(nodes, &s->node_listen_fd, &port, e) < 0)
+		return -e->code;
+	(void)fcntl(s->node_listen_fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	log_info("nodes are taken at %.*s:%u", (int)(strrchr(nodes, ':') - nodes), nodes, port);
+	return 0;
+}
+
+static int run_server(struct host *h, struct err *e)
+{
+	struct server s = SERVER_OF(h);
+	uint16_t port;
+
+	if (listen_all(h, &s, &port, e) < 0)
 		return -e->code;
 	say_ready(h, port);
 	proc_notify("READY=1");
@@ -197,6 +230,8 @@ static int fill_agent_options(const struct host *h, struct agent_options *ret, s
 				      .libexec_dir = h->libexec_dir,
 				      .waits_for_keeper = h->waits_for_keeper,
 				      .bridge_cidr = c->bridge_cidr,
+				      .server = c->node_server,
+				      .cluster = c->node_cluster,
 				      .transport = c->transport,
 				      .node_address = c->node_address,
 				      .pull_behavior = c->pull_behavior};
@@ -239,21 +274,58 @@ static void on_ready(void *ctx)
 /* Control plane and node: the server is our child, and the channel a socketpair. */
 static int run_both(struct host *h, struct err *e)
 {
-	struct both b = {.host = h,
-			 .server = {.host = h, .tcp_fd = -1, .unix_fd = -1, .pidfd = -1}};
+	struct both b = {.host = h, .server = SERVER_OF(h)};
 	struct agent_options o;
 	int r;
 
-	if (fill_agent_options(h, &o, e) < 0 || host_credentials(h, e) < 0 ||
-	    host_listen_tcp(h, &b.server.tcp_fd, &b.port, e) < 0 ||
-	    host_listen_unix(h, &b.server.unix_fd, e) < 0)
+	if (fill_agent_options(h, &o, e) < 0 || listen_all(h, &b.server, &b.port, e) < 0)
 		return -e->code;
+	o.server = NULL;
 	o.dial = dial_own_server;
 	o.on_ready = on_ready;
 	o.ctx = &b;
 	r = agent_run(&o, e);
 	proc_notify("STOPPING=1");
 	server_stop(&b.server);
+	return r;
+}
+
+static void on_node_ready(void *ctx)
+{
+	const struct host *h = ctx;
+
+	log_info("ready: %s is a node of %s", h->name, h->config.node_server);
+	proc_notify("READY=1");
+}
+
+/* "ID.CODE"; NULL: none was given. */
+static int find_token(struct host *h, const struct options *o, const char **ret, struct err *e)
+{
+	if (!o->activation_id != !o->activation_code || (o->token && o->activation_id))
+		return err_set(e, EINVAL,
+			       "--token, or --activation-id and --activation-code: one of them");
+	*ret = o->activation_id
+		       ? arena_printf(&h->arena, "%s.%s", o->activation_id, o->activation_code)
+		       : o->token;
+	return 0;
+}
+
+/* Not before the node has joined: systemd then waits for us, which is right. */
+static int run_agent(const struct options *words_of_user, struct host *h, struct err *e)
+{
+	struct agent_options o;
+	int r;
+
+	if (!h->config.node_server)
+		return err_set(e, EINVAL,
+			       "a node needs to know its server: --server HOST:PORT, or [node] "
+			       "server in berth.conf");
+	if (fill_agent_options(h, &o, e) < 0 || find_token(h, words_of_user, &o.token, e) < 0)
+		return -e->code;
+	o.on_ready = on_node_ready;
+	o.ctx = h;
+	r = agent_run(&o, e);
+	proc_notify("STOPPING=1");
 	return r;
 }
 
@@ -266,9 +338,9 @@ static int run_destroy(struct host *h, struct err *e)
 	return agent_destroy(&o, e);
 }
 
-static int run_role(enum role role, struct host *h, struct err *e)
+static int run_role(const struct options *o, struct host *h, struct err *e)
 {
-	switch (role) {
+	switch (o->role) {
 	case ROLE_SERVER:
 		return run_server(h, e);
 	case ROLE_BOTH:
@@ -276,10 +348,25 @@ static int run_role(enum role role, struct host *h, struct err *e)
 	case ROLE_DESTROY:
 		return run_destroy(h, e);
 	case ROLE_AGENT:
-		return err_set(e, ENOSYS,
-			       "a node apart from its server is not supported by this version");
+		return run_agent(o, h, e);
 	}
 	return 0;
+}
+
+/* What is said on the command line is said of the configuration. */
+static void take_options(const struct options *o, struct host *h)
+{
+	const struct {
+		const char *value;
+		char **into;
+	} taken[] = {{o->listen, &h->config.listen},
+		     {o->node_listen, &h->config.node_listen},
+		     {o->server, &h->config.node_server},
+		     {o->cluster, &h->config.node_cluster}};
+
+	for (size_t i = 0; i < ARRAY_COUNT(taken); i++)
+		if (taken[i].value)
+			*taken[i].into = arena_strdup(&h->arena, taken[i].value);
 }
 
 static int run(const struct options *o, struct err *e)
@@ -288,14 +375,13 @@ static int run(const struct options *o, struct err *e)
 	int r = host_open(o->root, o->config, &h, e);
 
 	if (r == 0) {
-		if (o->listen)
-			h.config.listen = arena_strdup(&h.arena, o->listen);
+		take_options(o, &h);
 		h.waits_for_keeper = o->no_keeper;
 		log_open("berthd", level_of(h.config.log_level));
 		r = host_lock(&h, e);
 	}
 	if (r == 0)
-		r = run_role(o->role, &h, e);
+		r = run_role(o, &h, e);
 	host_done(&h);
 	return r;
 }

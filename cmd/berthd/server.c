@@ -10,13 +10,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,17 +23,21 @@
 #include "base/js.h"
 #include "base/log.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "scheduler/scheduler.h"
 
 /* Descriptors of the child. */
-enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD, LOCK_FD };
+enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD, LOCK_FD, NODE_LISTEN_FD };
 
 #define OPTIONS_BYTES 16384
 #define READY_MS      10000
+#define SECONDS_MAX   (100LL * 365 * 24 * 3600)
 
 struct child_options {
 	char *state_dir, *region, *account, *vpc_cidr, *access_key, *secret_key;
 	int64_t uid, gid;
+	int64_t heartbeat_ms, certificate_ms;
+	bool takes_nodes; /* NODE_LISTEN_FD is there */
 };
 
 static const struct js_field option_fields[] = {
@@ -48,6 +49,9 @@ static const struct js_field option_fields[] = {
 	{"secretKey", JS_STRING, offsetof(struct child_options, secret_key), JS_REQUIRED, NULL},
 	{"uid", JS_I64, offsetof(struct child_options, uid), JS_REQUIRED, NULL},
 	{"gid", JS_I64, offsetof(struct child_options, gid), JS_REQUIRED, NULL},
+	{"heartbeat", JS_I64, offsetof(struct child_options, heartbeat_ms), JS_REQUIRED, NULL},
+	{"certificate", JS_I64, offsetof(struct child_options, certificate_ms), JS_REQUIRED, NULL},
+	{"takesNodes", JS_BOOL, offsetof(struct child_options, takes_nodes), 0, NULL},
 };
 static const struct js_shape option_shape = JS_SHAPE("options", struct child_options,
 						     option_fields);
@@ -64,8 +68,19 @@ static int make_state_dir(const struct host *h, char **ret, struct err *e)
 	return 0;
 }
 
-static void fill_options(const struct host *h, const char *dir, struct child_options *ret)
+static int read_seconds(const char *key, const char *text, int64_t *ret_ms, struct err *e)
 {
+	if (!parse_i64(text, 1, SECONDS_MAX, ret_ms))
+		return err_set(e, EINVAL, "[server] %s '%s' is not a number of seconds", key, text);
+	*ret_ms *= 1000;
+	return 0;
+}
+
+static int fill_options(const struct server *s, const char *dir, struct child_options *ret,
+			struct err *e)
+{
+	const struct host *h = s->host;
+
 	*ret = (struct child_options){.state_dir = (char *)(uintptr_t)dir,
 				      .region = h->config.region,
 				      .account = h->config.account,
@@ -73,7 +88,13 @@ static void fill_options(const struct host *h, const char *dir, struct child_opt
 				      .access_key = h->access_key,
 				      .secret_key = h->secret_key,
 				      .uid = h->uid,
-				      .gid = h->gid};
+				      .gid = h->gid,
+				      .takes_nodes = s->node_listen_fd >= 0};
+	if (read_seconds("node-heartbeat-seconds", h->config.node_heartbeat_s, &ret->heartbeat_ms,
+			 e) < 0)
+		return -e->code;
+	return read_seconds("node-certificate-seconds", h->config.node_certificate_s,
+			    &ret->certificate_ms, e);
 }
 
 /* ---- the parent ---- */
@@ -102,14 +123,15 @@ static int make_streams(int *ret_ours, int *ret_theirs, struct err *e)
 }
 
 /* The options fit into a pipe's buffer, so writing does not wait for a reader. */
-static int send_options(const struct host *h, const char *dir, int fd, struct err *e)
+static int send_options(const struct server *s, const char *dir, int fd, struct err *e)
 {
 	struct child_options o;
 	auto_json json_t *doc = NULL;
 	auto_free char *text = NULL;
 	int r;
 
-	fill_options(h, dir, &o);
+	if (fill_options(s, dir, &o, e) < 0)
+		return -e->code;
 	doc = js_encode(&option_shape, &o);
 	text = js_dump(doc);
 	r = write_all(fd, text, strlen(text));
@@ -155,7 +177,7 @@ int server_start(struct server *s, int *ret_node_fd, struct err *e)
 	server_stop(s);
 	if (make_state_dir(s->host, &dir, e) < 0 || make_pipe(&options_r, &options_w, e) < 0 ||
 	    make_pipe(&ready_r, &ready_w, e) < 0 || make_streams(&ours, &theirs, e) < 0 ||
-	    send_options(s->host, dir, options_w, e) < 0)
+	    send_options(s, dir, options_w, e) < 0)
 		return -e->code;
 
 	{
@@ -165,10 +187,11 @@ int server_start(struct server *s, int *ret_node_fd, struct err *e)
 					      {theirs, NODE_FD},
 					      {s->unix_fd, UNIX_FD},
 					      {s->tcp_fd, TCP_FD},
-					      {s->host->lock_fd, LOCK_FD}};
+					      {s->host->lock_fd, LOCK_FD},
+					      {s->node_listen_fd, NODE_LISTEN_FD}};
 
 		spawn.fds = fds;
-		spawn.fd_count = ARRAY_COUNT(fds);
+		spawn.fd_count = ARRAY_COUNT(fds) - (s->node_listen_fd < 0);
 		if (proc_spawn(&spawn, &s->pid, &s->pidfd, e) < 0)
 			return err_wrap(e, "server");
 	}
@@ -187,39 +210,42 @@ int server_start(struct server *s, int *ret_node_fd, struct err *e)
 
 static int drop_rights(const char *dir, uid_t uid, gid_t gid, struct err *e)
 {
-	const struct rlimit no_core = {0, 0};
-
 	if (chroot(dir) < 0 || chdir("/") < 0)
 		return err_sys(e, "make %s the root directory", dir);
-	(void)setrlimit(RLIMIT_CORE, &no_core); /* the secret key is in memory */
-	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
-		return err_sys(e, "become user %u", (unsigned)uid);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return err_sys(e, "give up privileges");
-	return 0;
+	return proc_become(uid, gid, e);
 }
 
-static int run_as_child(const struct child_options *o, pid_t parent, struct err *e)
+static int run_scheduler(const struct child_options *o, int tcp_fd, int unix_fd, int node_fd,
+			 int node_listen_fd, int ready_fd, struct err *e)
 {
-	const struct scheduler_options options = {.tcp_fd = TCP_FD,
-						  .unix_fd = UNIX_FD,
-						  .node_fd = NODE_FD,
-						  .ready_fd = READY_FD,
+	const struct scheduler_options options = {.tcp_fd = tcp_fd,
+						  .unix_fd = unix_fd,
+						  .node_fd = node_fd,
+						  .node_listen_fd = node_listen_fd,
+						  .ready_fd = ready_fd,
 						  .state_dir = "/",
+						  .heartbeat_ms = o->heartbeat_ms,
+						  .certificate_ms = o->certificate_ms,
 						  .region = o->region,
 						  .account = o->account,
 						  .vpc_cidr = o->vpc_cidr,
 						  .access_key = o->access_key,
 						  .secret_key = o->secret_key};
 
-	for (int fd = OPTIONS_FD; fd <= LOCK_FD; fd++)
+	return scheduler_run(&options, e);
+}
+
+static int run_as_child(const struct child_options *o, pid_t parent, struct err *e)
+{
+	for (int fd = OPTIONS_FD; fd <= (o->takes_nodes ? NODE_LISTEN_FD : LOCK_FD); fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return err_sys(e, "descriptor %d", fd);
 	if (drop_rights(o->state_dir, (uid_t)o->uid, (gid_t)o->gid, e) < 0)
 		return -e->code;
 	if (!proc_die_with(parent))
 		return err_set(e, ESRCH, "the parent has ended");
-	return scheduler_run(&options, e);
+	return run_scheduler(o, TCP_FD, UNIX_FD, NODE_FD, o->takes_nodes ? NODE_LISTEN_FD : -1,
+			     READY_FD, e);
 }
 
 int server_child_main(void)
@@ -245,18 +271,10 @@ int server_run_here(struct server *s, struct err *e)
 {
 	auto_free char *dir = NULL;
 	const struct host *h = s->host;
-	const struct scheduler_options o = {.tcp_fd = s->tcp_fd,
-					    .unix_fd = s->unix_fd,
-					    .node_fd = -1,
-					    .ready_fd = -1,
-					    .state_dir = "/",
-					    .region = h->config.region,
-					    .account = h->config.account,
-					    .vpc_cidr = h->config.vpc_cidr,
-					    .access_key = h->access_key,
-					    .secret_key = h->secret_key};
+	struct child_options c;
 
-	if (make_state_dir(h, &dir, e) < 0 || drop_rights(dir, h->uid, h->gid, e) < 0)
+	if (make_state_dir(h, &dir, e) < 0 || fill_options(s, "/", &c, e) < 0 ||
+	    drop_rights(dir, h->uid, h->gid, e) < 0)
 		return -e->code;
-	return scheduler_run(&o, e);
+	return run_scheduler(&c, s->tcp_fd, s->unix_fd, -1, s->node_listen_fd, -1, e);
 }

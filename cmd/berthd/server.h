@@ -10,10 +10,15 @@
 /* The server of a host, as its parent sees it. */
 struct server {
 	const struct host *host; /* borrowed */
-	int tcp_fd, unix_fd;     /* listening: they outlive the process that answers on them */
-	int pidfd;               /* of the running one; -1: none */
+	/* listening: they outlive the process that answers on them; node_listen_fd -1: none */
+	int tcp_fd, unix_fd, node_listen_fd;
+	int pidfd; /* of the running one; -1: none */
 	pid_t pid;
 };
+#define SERVER_OF(h)                                                                        \
+	{                                                                                   \
+		.host = (h), .tcp_fd = -1, .unix_fd = -1, .node_listen_fd = -1, .pidfd = -1 \
+	}
 
 /*
  * Start the server's process, or start it again: what is left of an earlier

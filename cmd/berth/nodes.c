@@ -1,0 +1,370 @@
+/* cmd/berth/nodes.c - nodes, and node token|inspect|drain|remove|label
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A node is a container instance of ECS; it is named by its id, the beginning
+ * of it, or its host name.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "cmd/berth/command.h"
+
+static const char *text(const json_t *doc, const char *member)
+{
+	const char *value = json_string_value(json_object_get(doc, member));
+
+	return value ? value : "";
+}
+
+static const char *attribute(const json_t *node, const char *name)
+{
+	json_t *a;
+	size_t i;
+
+	json_array_foreach (json_object_get(node, "attributes"), i, a)
+		if (str_eq(text(a, "name"), name))
+			return text(a, "value");
+	return "";
+}
+
+/* ---- found ---- */
+
+static int describe_page(struct context *c, json_t *arns, json_t *nodes, struct err *e)
+{
+	auto_json json_t *reply = NULL;
+	json_t *request;
+
+	if (!json_array_size(arns))
+		return 0;
+	request = request_new(c);
+	(void)json_object_set(request, "containerInstances", arns);
+	(void)json_object_set_new(request, "include", json_pack("[s]", "TAGS"));
+	if (client_call(c->client, CLIENT_ECS, "DescribeContainerInstances", request, &reply, e) <
+	    0)
+		return -e->code;
+	(void)json_array_extend(nodes, json_object_get(reply, "containerInstances"));
+	return 0;
+}
+
+static int list_nodes(struct context *c, json_t *nodes, struct err *e)
+{
+	auto_json json_t *next = NULL;
+
+	do {
+		auto_json json_t *reply = NULL;
+		json_t *request = request_new(c);
+
+		if (next)
+			(void)json_object_set(request, "nextToken", next);
+		if (client_call(c->client, CLIENT_ECS, "ListContainerInstances", request, &reply,
+				e) < 0 ||
+		    describe_page(c, json_object_get(reply, "containerInstanceArns"), nodes, e) < 0)
+			return -e->code;
+		json_decref(next);
+		next = json_incref(json_object_get(reply, "nextToken"));
+	} while (next);
+	return 0;
+}
+
+/* The caller's reference. */
+static int resolve(struct context *c, const char *name, json_t **ret, struct err *e)
+{
+	auto_json json_t *nodes = json_array();
+	json_t *node, *found = NULL;
+	size_t i, count = 0;
+
+	if (list_nodes(c, nodes, e) < 0)
+		return -e->code;
+	json_array_foreach (nodes, i, node) {
+		const char *arn = text(node, "containerInstanceArn");
+
+		if (!str_eq(arn, name) && !str_starts(short_name(arn), name) &&
+		    !str_eq(attribute(node, "berth.hostname"), name))
+			continue;
+		found = node;
+		count++;
+	}
+	if (!count)
+		return err_set(e, ENOENT, "no node '%s'", name);
+	if (count > 1)
+		return err_set(e, EINVAL, "'%s' could be any of %zu nodes", name, count);
+	*ret = json_incref(found);
+	return 0;
+}
+
+/* ---- shown ---- */
+
+static long long resource(const json_t *node, const char *list, const char *name)
+{
+	json_t *r;
+	size_t i;
+
+	json_array_foreach (json_object_get(node, list), i, r)
+		if (str_eq(text(r, "name"), name))
+			return (long long)json_integer_value(json_object_get(r, "integerValue"));
+	return 0;
+}
+
+static char *free_of(const json_t *node, const char *name)
+{
+	return xasprintf("%lld/%lld", resource(node, "remainingResources", name),
+			 resource(node, "registeredResources", name));
+}
+
+static char *status_of(const json_t *node)
+{
+	bool connected = json_is_true(json_object_get(node, "agentConnected"));
+
+	return xasprintf("%s%s", text(node, "status"), connected ? "" : " (disconnected)");
+}
+
+static void add_node(struct table *t, const json_t *node)
+{
+	table_add(t, xasprintf("%.12s", short_name(text(node, "containerInstanceArn"))));
+	table_add(t, xstrdup(attribute(node, "berth.hostname")));
+	table_add(t, status_of(node));
+	table_add(t, xstrdup(attribute(node, "ecs.availability-zone")));
+	table_add(t, xasprintf("%lld", (long long)json_integer_value(
+					       json_object_get(node, "runningTasksCount"))));
+	table_add(t, free_of(node, "CPU"));
+	table_add(t, free_of(node, "MEMORY"));
+	table_add(t, xstrdup(text(json_object_get(node, "versionInfo"), "agentVersion")));
+}
+
+static int nodes(struct context *c, const void *options, char **words, int count)
+{
+	static const char *const headers[] = {"NODE",  "HOST",     "STATUS",      "ZONE",
+					      "TASKS", "CPU FREE", "MEMORY FREE", "VERSION"};
+	struct table t = {.headers = headers, .columns = ARRAY_COUNT(headers)};
+	auto_json json_t *list = json_array();
+	struct err e = {0};
+	json_t *node;
+	size_t i;
+
+	(void)options;
+	(void)words;
+	(void)count;
+	if (list_nodes(c, list, &e) < 0)
+		return fail(&e);
+	if (c->output == OUTPUT_JSON) {
+		print_json(list);
+		return EXIT_OK;
+	}
+	json_array_foreach (list, i, node)
+		add_node(&t, node);
+	table_print(&t);
+	return EXIT_OK;
+}
+
+const struct command command_nodes = {
+	.name = "nodes",
+	.arguments = "",
+	.summary = "List nodes, and what they have left.",
+	.size = 1,
+	.run = nodes,
+};
+
+/* ---- one of them ---- */
+
+struct node_options {
+	const char *expires, *uses, *deadline;
+	bool force, undo;
+};
+
+static const struct option_row node_rows[] = {
+	{"expires", 0, OPTION_STRING, offsetof(struct node_options, expires), "SECONDS",
+	 "token: how long it can be used (default 86400)"},
+	{"uses", 0, OPTION_STRING, offsetof(struct node_options, uses), "COUNT",
+	 "token: for how many nodes (default 1)"},
+	{"deadline", 0, OPTION_STRING, offsetof(struct node_options, deadline), "SECONDS",
+	 "drain: tasks that still run then are stopped (default: never)"},
+	{"undo", 0, OPTION_FLAG, offsetof(struct node_options, undo), NULL,
+	 "drain: let it have tasks again"},
+	{"force", 'f', OPTION_FLAG, offsetof(struct node_options, force), NULL,
+	 "remove: although it has tasks; they end"},
+};
+
+static int set_number(json_t *request, const char *member, const char *option, const char *value,
+		      struct err *e)
+{
+	int64_t number;
+
+	if (!value)
+		return 0;
+	if (!parse_i64(value, 0, INT32_MAX, &number))
+		return err_set(e, EINVAL, "--%s '%s' is not a number", option, value);
+	(void)json_object_set_new(request, member, json_integer(number));
+	return 0;
+}
+
+static int token(struct context *c, const struct node_options *o, char **words, int count,
+		 struct err *e)
+{
+	auto_json json_t *request = request_new(c), *reply = NULL;
+
+	(void)words;
+	(void)count;
+	if (set_number(request, "expiresInSeconds", "expires", o->expires, e) < 0 ||
+	    set_number(request, "registrationLimit", "uses", o->uses, e) < 0 ||
+	    client_call(c->client, CLIENT_BERTH, "CreateNodeToken", json_incref(request), &reply,
+			e) < 0)
+		return -e->code;
+	if (c->output == OUTPUT_JSON) {
+		print_json(reply);
+		return 0;
+	}
+	(void)puts("On the new node, with the place where this server takes nodes:\n"
+		   "  berthd agent --server HOST:PORT --token TOKEN");
+	(void)puts(text(reply, "token"));
+	return 0;
+}
+
+static int inspect(struct context *c, const struct node_options *o, char **words, int count,
+		   struct err *e)
+{
+	auto_json json_t *list = json_array();
+
+	(void)o;
+	for (int i = 0; i < count; i++) {
+		json_t *node = NULL;
+
+		if (resolve(c, words[i], &node, e) < 0)
+			return -e->code;
+		(void)json_array_append_new(list, node);
+	}
+	print_json(list);
+	return 0;
+}
+
+/* A call about one node; what it says of it, the caller's, unless ret is NULL. */
+static int call(struct context *c, enum client_service service, const char *operation,
+		const char *name, json_t *own_request, json_t **ret, struct err *e)
+{
+	auto_json json_t *node = NULL, *reply = NULL, *request = own_request;
+
+	if (resolve(c, name, &node, e) < 0)
+		return -e->code;
+	(void)json_object_set(request, "containerInstance",
+			      json_object_get(node, "containerInstanceArn"));
+	if (client_call(c->client, service, operation, json_incref(request), &reply, e) < 0)
+		return -e->code;
+	if (ret)
+		*ret = json_incref(json_object_get(reply, "containerInstance"));
+	return 0;
+}
+
+static int drain(struct context *c, const struct node_options *o, char **words, int count,
+		 struct err *e)
+{
+	for (int i = 0; i < count; i++) {
+		auto_json json_t *node = NULL;
+		json_t *request = request_new(c);
+
+		(void)json_object_set_new(request, "status",
+					  json_string(o->undo ? "ACTIVE" : "DRAINING"));
+		if (set_number(request, "deadlineSeconds", "deadline", o->deadline, e) < 0) {
+			json_decref(request);
+			return -e->code;
+		}
+		if (call(c, CLIENT_BERTH, "DrainContainerInstance", words[i], request, &node, e) <
+		    0)
+			return -e->code;
+		(void)printf(
+			"%s: %s, %lld tasks running\n", words[i], text(node, "status"),
+			(long long)json_integer_value(json_object_get(node, "runningTasksCount")));
+	}
+	return 0;
+}
+
+static int remove_nodes(struct context *c, const struct node_options *o, char **words, int count,
+			struct err *e)
+{
+	for (int i = 0; i < count; i++) {
+		json_t *request = request_new(c);
+
+		(void)json_object_set_new(request, "force", json_boolean(o->force));
+		if (call(c, CLIENT_ECS, "DeregisterContainerInstance", words[i], request, NULL, e) <
+		    0)
+			return -e->code;
+		(void)puts(words[i]);
+	}
+	return 0;
+}
+
+/* NODE KEY=VALUE, KEY, or KEY- to take it away; of any number. */
+static int label(struct context *c, const struct node_options *o, char **words, int count,
+		 struct err *e)
+{
+	auto_json json_t *node = NULL, *put = request_new(c), *drop = request_new(c);
+	json_t *puts_list = json_array(), *drops = json_array(), *reply = NULL;
+	int r = 0;
+
+	(void)o;
+	(void)json_object_set_new(put, "attributes", puts_list);
+	(void)json_object_set_new(drop, "attributes", drops);
+	if (resolve(c, words[0], &node, e) < 0)
+		return -e->code;
+	for (int i = 1; i < count; i++) {
+		size_t len = strcspn(words[i], "=");
+		bool gone = !words[i][len] && str_ends(words[i], "-");
+		json_t *a = json_pack("{s:O, s:s#}", "targetId",
+				      json_object_get(node, "containerInstanceArn"), "name",
+				      words[i], len - gone);
+
+		if (words[i][len])
+			(void)json_object_set_new(a, "value", json_string(words[i] + len + 1));
+		(void)json_array_append_new(gone ? drops : puts_list, a);
+	}
+	if (json_array_size(puts_list))
+		r = client_call(c->client, CLIENT_ECS, "PutAttributes", json_incref(put), &reply,
+				e);
+	json_decref(take_ptr(reply));
+	if (r == 0 && json_array_size(drops))
+		r = client_call(c->client, CLIENT_ECS, "DeleteAttributes", json_incref(drop),
+				&reply, e);
+	json_decref(reply);
+	return r;
+}
+
+static const struct {
+	const char *word;
+	int min, max; /* words behind it */
+	int (*run)(struct context *c, const struct node_options *o, char **words, int count,
+		   struct err *e);
+} actions[] = {
+	{"token", 0, 0, token},         {"inspect", 1, INT32_MAX, inspect},
+	{"drain", 1, INT32_MAX, drain}, {"remove", 1, INT32_MAX, remove_nodes},
+	{"label", 2, INT32_MAX, label},
+};
+
+static int node(struct context *c, const void *options, char **words, int count)
+{
+	struct err e = {0};
+
+	for (size_t i = 0; i < ARRAY_COUNT(actions); i++) {
+		if (!str_eq(actions[i].word, words[0]))
+			continue;
+		if (count - 1 < actions[i].min || count - 1 > actions[i].max)
+			return fail_usage("node %s: wrong number of words", words[0]);
+		return actions[i].run(c, options, words + 1, count - 1, &e) < 0 ? fail(&e)
+										: EXIT_OK;
+	}
+	return fail_usage("'node %s' is not one of token, inspect, drain, remove, label", words[0]);
+}
+
+const struct command command_node = {
+	.name = "node",
+	.arguments = "token | inspect NODE... | drain NODE... | remove NODE... | "
+		     "label NODE KEY=VALUE|KEY-...",
+	.summary = "Let a node join, look at it, empty it, remove it, label it.",
+	.options = node_rows,
+	.option_count = ARRAY_COUNT(node_rows),
+	.size = sizeof(struct node_options),
+	.min_words = 1,
+	.max_words = -1,
+	.run = node,
+};
