@@ -131,9 +131,9 @@ static bool read_some(struct stream *s)
 	if (n <= 0) {
 		const char *alert = s->tls ? tls_alert(s->tls) : NULL;
 
-		s->o.on_end(s->o.ctx, alert    ? alert
-				      : n == 0 ? "the peer hung up"
-					       : "reading failed");
+		s->o.on_end(s->o.ctx, alert                        ? alert
+				      : n == 0 || n == -ECONNRESET ? "the peer hung up"
+								   : "reading failed");
 		return false;
 	}
 	buf_commit(&s->in, (size_t)n);

@@ -304,10 +304,18 @@ static int find_token(struct host *h, const struct options *o, const char **ret,
 	if (!o->activation_id != !o->activation_code || (o->token && o->activation_id))
 		return err_set(e, EINVAL,
 			       "--token, or --activation-id and --activation-code: one of them");
-	*ret = o->activation_id
-		       ? arena_printf(&h->arena, "%s.%s", o->activation_id, o->activation_code)
-		       : o->token;
+	if (o->activation_id)
+		*ret = arena_printf(&h->arena, "%s.%s", o->activation_id, o->activation_code);
+	else
+		*ret = o->token ? arena_strdup(&h->arena, o->token) : NULL;
 	return 0;
+}
+
+/* Everybody can read the arguments of a process. */
+static void hide(const char *secret)
+{
+	if (secret)
+		memset((char *)(uintptr_t)secret, 'x', strlen(secret));
 }
 
 /* Not before the node has joined: systemd then waits for us, which is right. */
@@ -322,6 +330,8 @@ static int run_agent(const struct options *words_of_user, struct host *h, struct
 			       "server in berth.conf");
 	if (fill_agent_options(h, &o, e) < 0 || find_token(h, words_of_user, &o.token, e) < 0)
 		return -e->code;
+	hide(words_of_user->token);
+	hide(words_of_user->activation_code);
 	o.on_ready = on_node_ready;
 	o.ctx = h;
 	r = agent_run(&o, e);

@@ -110,6 +110,8 @@ class CgroupOptions:
 class Daemon:
     """berthd below a root of its own; ended by pid, all of it taken away at the end."""
 
+    READY = r" ready: (\S+) .*(http://[^ ]*)"
+
     def __init__(self, role=None, config=None, name="host"):
         os.makedirs(os.path.join(TOP, "build", "e2e"), exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix="t", dir=os.path.join(TOP, "build", "e2e"))
@@ -118,6 +120,7 @@ class Daemon:
         self.log = os.path.join(self.dir, "berthd.log")
         self.process = None
         self.endpoint = None
+        self.words = []  # behind the others, on the command line
         if "favordynmods" not in (config or ""):  # the host's cgroups stay as they are
             config = (config or "") + "\n[node]\nfavordynmods = no\n"
         os.makedirs(os.path.join(self.root, "etc", "berth"))
@@ -128,16 +131,21 @@ class Daemon:
         argv = [*prefix, os.path.join(BUILD, "berthd")] + ([self.role] if self.role else [])
         start = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(argv + ["--root", self.root, "--listen", self.listen()],
+            self.process = subprocess.Popen(argv + ["--root", self.root, "--listen", self.listen(), *self.words],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             start_new_session=True)
 
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError(f"berthd ended with {self.process.returncode}: {self.logged(start)}")
-            return re.search(r" ready: (\S+) .*(http://[^ ]*)", self.logged(start))
-        self.name, self.endpoint = wait_for(ready, 60, "ready").groups()
+            return re.search(self.READY, self.logged(start))
+        self.take_ready(wait_for(ready, 60, "ready"))
         return self
+
+    def take_ready(self, match):
+        self.name, self.endpoint = match.groups()
+        taken = re.findall(r" nodes are taken at (\S+)", self.logged())
+        self.node_address = taken[-1] if taken else None
 
     def listen(self):
         # the same port again after a restart, so that clients find it
@@ -159,7 +167,7 @@ class Daemon:
 
     def destroy(self):
         self.stop()
-        if self.role is None:
+        if self.role != "server":
             run(os.path.join(BUILD, "berthd"), "destroy", "--root", self.root)
         shutil.rmtree(self.dir)
 
@@ -247,6 +255,28 @@ class Daemon:
 
     def wait_stopped(self, arn, seconds=60):
         return self.wait_status(arn, "STOPPED", seconds)
+
+
+class Node(Daemon):
+    """berthd agent: a node of a server elsewhere."""
+
+    READY = r" ready: (\S+) is a node of"
+
+    def __init__(self, server, token=None, config=None, name="node"):
+        super().__init__("agent", config, name)
+        self.words = ["--server", server] + (["--token", token] if token else [])
+
+    def take_ready(self, match):
+        self.name = match.group(1)
+        self.instance = open(os.path.join(self.root, "var/lib/berth/node/instance")).read()
+
+    def fails(self, *more):
+        """It does not become a node; what it says."""
+        p = subprocess.run([os.path.join(BUILD, "berthd"), "agent", "--root", self.root, *self.words, *more],
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           timeout=60)
+        equal(p.returncode, 1)
+        return p.stdout
 
 
 # ---- a registry of our own ----

@@ -1,0 +1,466 @@
+#!/usr/bin/python3
+# tests/e2e/57-nodes.py - nodes of a server elsewhere: joining, the channel, leaving
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import tempfile
+import threading
+
+from berth import BUILD, Census, Daemon, Node, Registry, contains, equal, main, run, wait_for
+
+census = Census()
+registry = Registry().__enter__()
+IMAGE = registry.demo()
+CONFIG = "[server]\nnode-listen = 127.0.0.1:0\nnode-heartbeat-seconds = 1\n"
+server = Daemon(role="server", config=CONFIG).start()
+# The same port again after a restart, so that nodes find it.
+server.words = ["--node-listen", server.node_address]
+nodes = []
+
+
+def cleanup():
+    for n in nodes:
+        n.destroy()
+    server.destroy()
+    registry.__exit__()
+    census.check()
+
+
+def token(*words):
+    return server.berth("node", "token", *words).stdout.rstrip("\n").split("\n")[-1]
+
+
+def node(tok=None, **more):
+    n = Node(server.node_address, tok or token(), **more)
+    nodes.append(n)
+    return n
+
+
+def gone(n):
+    nodes.remove(n)
+    n.destroy()
+
+
+def instance(n):
+    return server.ecs("DescribeContainerInstances", containerInstances=[n.instance])["containerInstances"][0]
+
+
+def connected(n):
+    return instance(n)["agentConnected"]
+
+
+def start_on(n, *command, **more):
+    containers = [dict(name="c", image=IMAGE, memory=32, stopTimeout=2, command=list(command), **more)]
+    td = server.ecs("RegisterTaskDefinition", family="n", containerDefinitions=containers)
+    reply = server.ecs("StartTask", containerInstances=[n.instance],
+                       taskDefinition=td["taskDefinition"]["taskDefinitionArn"])
+    equal(reply["failures"], [])
+    return reply["tasks"][0]["taskArn"]
+
+
+@contextlib.contextmanager
+def trying(n):
+    """A node that is not let in, as long as it tries."""
+    with open(n.log, "ab") as log:
+        p = subprocess.Popen([os.path.join(BUILD, "berthd"), "agent", "--root", n.root, *n.words],
+                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            p.terminate()
+            p.wait()
+
+
+FOREVER = ("sh", "-c", "trap exit TERM; while :; do sleep 0.1; done")
+
+
+def test_a_token_lets_a_node_in_and_it_runs_tasks():
+    one = node().start()
+    doc = instance(one)
+    equal((doc["status"], doc["agentConnected"]), ("ACTIVE", True))
+    arn = start_on(one, "sh", "-c", "echo hello from afar; exit 7")
+    stopped = server.wait_stopped(arn)
+    equal(stopped["containers"][0]["exitCode"], 7)
+    equal(stopped["containerInstanceArn"].split("/")[-1], one.instance)
+    contains(server.berth("logs", arn).stdout, "hello from afar")
+    line = server.berth("nodes").stdout.split("\n")[1]
+    contains(line, one.instance[:12])
+    contains(line, "ACTIVE")
+    contains(line, socket.gethostname())
+    equal(json.loads(server.berth("node", "inspect", one.instance[:8]).stdout)[0]["containerInstanceArn"],
+          doc["containerInstanceArn"])
+    gone(one)
+
+
+def test_who_has_no_right_is_refused_and_told():
+    used = token()
+    one = node(used).start()
+    cut = token()
+    pin = used.rsplit("-", 1)[1]
+    for tok, says in (
+            (used, "the token has been used by 1 of 1 nodes"),
+            (used[:40] + ("0" if used[40] != "0" else "1") + used[41:], "the token is not one of this cluster"),
+            (cut[:-9], "was it cut off?"),
+            ("rubbish", "was it cut off?")):
+        contains(node(tok).fails(), says)
+        gone(nodes[-1])
+    # the authority of another: nothing of the token is said to it
+    other = node(cut[:-64] + pin[::-1])
+    other.words += ["--cluster", "default"]
+    with trying(other):
+        wait_for(lambda: "another authority than ours" in other.logged(), 30, "another authority")
+    equal(token("--expires", "1").count("."), 1)
+    gone(other)
+    gone(one)
+
+
+def test_a_token_expires_and_is_taken_back():
+    short = token("--expires", "1")
+    wait_for(lambda: server.call("AmazonSSM.DescribeActivations", {"Filters": [
+        {"FilterKey": "ActivationIds", "FilterValues": [short.split(".")[0]]}]})[1]["ActivationList"][0]["Expired"],
+        10, "the end of the token")
+    contains(node(short).fails(), "the token has expired")
+    back = token()
+    equal(server.call("AmazonSSM.DeleteActivation", {"ActivationId": back.split(".")[0]})[0], 200)
+    contains(node(back).fails(), "or was taken back")
+    gone(nodes[-1])
+    gone(nodes[-1])
+
+
+def test_a_join_whose_answer_was_lost_is_the_same_node():
+    tok = token()
+    one = node(tok).start()
+    one.stop()
+    first = one.instance
+    for part in ("instance", "certificate.pem"):
+        os.unlink(os.path.join(one.root, "var/lib/berth/node", part))
+    one.start()
+    equal(one.instance, first)
+    # another one that has the token and not the key is somebody else, whom it does not let in
+    contains(node(tok).fails(), "used by 1 of 1")
+    gone(nodes[-1])
+    gone(one)
+
+
+class Wire:
+    """The node channel, spoken by hand."""
+
+    def __init__(self, identity):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        if identity:
+            context.load_cert_chain(os.path.join(identity, "certificate.pem"), os.path.join(identity, "key.pem"))
+        host, port = server.node_address.rsplit(":", 1)
+        self.socket = context.wrap_socket(socket.create_connection((host, int(port)), 30))
+
+    def say(self, message):
+        data = message if isinstance(message, bytes) else json.dumps(message).encode()
+        self.socket.sendall(struct.pack(">I", len(data)) + data)
+
+    def hear(self):
+        """The next message; None: it has hung up."""
+        try:
+            head = self.take(4)
+            return json.loads(self.take(struct.unpack(">I", head)[0]))
+        except (EOFError, OSError):
+            return None
+
+    def take(self, size):
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+
+def hello(name):
+    return dict(type="hello", protocol=1, instanceId=name, hostname="h", bootId="b", version="1", cpu=1024, memory=64)
+
+
+def test_a_node_is_who_its_certificate_says_and_nobody_else():
+    one, two = node().start(), node().start()
+    identity = os.path.join(one.root, "var/lib/berth/node")
+    one.stop()
+    wait_for(lambda: not connected(one), 30, "disconnected")
+    for claimed in (two.instance, "0" * 32, "nonsense"):
+        w = Wire(identity)
+        w.say(hello(claimed))
+        equal(w.hear(), {"type": "refused", "reason": "the certificate is for another node than hello says"})
+    w = Wire(identity)
+    w.say(hello(one.instance))
+    equal(w.hear()["type"], "welcome")
+    # without a certificate: joining, and nothing else
+    for message in (hello(two.instance), dict(type="report", number=1), dict(type="request", request="x"), b"{"):
+        w = Wire(None)
+        w.say(message)
+        equal(w.hear(), None)
+    w = Wire(identity)
+    w.say(dict(type="report", number=1))  # before hello
+    equal(w.hear(), None)
+    assert connected(two)
+    gone(one)
+    gone(two)
+
+
+def test_tasks_go_on_without_the_server_and_each_change_counts_once():
+    one = node().start()
+    lasting = start_on(one, *FOREVER)
+    ending = start_on(one, "sh", "-c", "while [ ! -e /tmp/end ]; do sleep 0.05; done; exit 3", user="0")
+    server.wait_status(lasting, "RUNNING")
+    pid = server.wait_status(ending, "RUNNING") and pid_of(one, ending)
+    server.kill()
+    open(f"/proc/{pid}/root/tmp/end", "w").close()
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), 30, "the end of the task")
+    server.start()
+    stopped = server.wait_stopped(ending)
+    equal(stopped["containers"][0]["exitCode"], 3)
+    equal(server.task(lasting)["lastStatus"], "RUNNING")
+    wait_for(lambda: connected(one), 30, "connected")
+
+    # the agent dies, the way to the server dies: found again
+    one.kill()
+    wait_for(lambda: not connected(one), 30, "disconnected")
+    equal(server.task(lasting)["connectivity"], "DISCONNECTED")
+    one.start()
+    wait_for(lambda: connected(one), 30, "connected")
+    os.kill(uplink_of(one), signal.SIGKILL)
+    wait_for(lambda: uplink_of(one) and connected(one), 30, "connected again")
+    equal(server.task(lasting)["lastStatus"], "RUNNING")
+    server.ecs("StopTask", task=lasting)
+    server.wait_stopped(lasting)
+    gone(one)
+
+
+def pid_of(n, arn):
+    found = json.loads(run(os.path.join(BUILD, "berth-oci"), "--root", n.root + "/run/berth/oci", "list",
+                           "--format", "json").stdout)
+    return next(c["pid"] for c in found if c["id"].startswith(arn.split("/")[-1]))
+
+
+def uplink_of(n):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if open(f"/proc/{pid}/comm").read().strip() == "berth-uplink" and \
+                    f"PPid:\t{n.process.pid}\n" in open(f"/proc/{pid}/status").read():
+                return int(pid)
+        except OSError:
+            pass
+    return 0
+
+
+def test_the_way_to_the_server_has_no_rights():
+    one = node().start()
+    status = open(f"/proc/{uplink_of(one)}/status").read()
+    for line in ("Uid:\t65534\t65534\t65534\t65534", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
+                 "NoNewPrivs:\t1"):
+        contains(status, line)
+    equal({os.stat(os.path.join(one.root, "var/lib/berth/node", f)).st_mode & 0o777
+           for f in ("key.pem", "certificate.pem", "instance", "authority")}, {0o600})
+    for pid in (one.process.pid, uplink_of(one)):  # the token is a secret
+        assert one.words[-1] not in open(f"/proc/{pid}/cmdline").read()
+    gone(one)
+
+
+def test_a_node_that_hangs_is_noticed_and_comes_back():
+    one = node().start()
+    one.process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: not connected(one), 30, "disconnected")
+    one.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: connected(one), 30, "connected")
+    gone(one)
+
+
+def test_certificates_renew_by_themselves():
+    with Daemon(role="server", config="[server]\nnode-listen = 127.0.0.1:0\nnode-heartbeat-seconds = 1\n"
+                "node-certificate-seconds = 6\n") as short:
+        tok = short.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
+        n = Node(short.node_address, tok)
+        with n:
+            path = os.path.join(n.root, "var/lib/berth/node/certificate.pem")
+            first = open(path).read()
+            wait_for(lambda: n.logged().count("the certificate was renewed") >= 2, 60, "two renewals")
+            assert open(path).read() != first
+            n.stop()
+            n.start()  # with what it has now
+            doc = short.ecs("DescribeContainerInstances", containerInstances=[n.instance])
+            equal(doc["containerInstances"][0]["agentConnected"], True)
+
+
+def test_a_certificate_that_has_expired_is_refused_and_told():
+    with Daemon(role="server", config="[server]\nnode-listen = 127.0.0.1:0\nnode-certificate-seconds = 1\n") as short:
+        tok = short.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
+        n = Node(short.node_address, tok)
+        n.start()
+        n.stop()
+        path = os.path.join(n.root, "var/lib/berth/node/certificate.pem")
+        # a second more: the time in a certificate has no parts of one
+        wait_for(lambda: subprocess.run(["openssl", "x509", "-checkend", "-1", "-noout", "-in", path],
+                                        stdout=subprocess.DEVNULL).returncode, 30, "the end of the certificate")
+        with trying(n):
+            wait_for(lambda: "expired" in n.logged().lower(), 30, "the reason")
+        n.destroy()
+
+
+def test_a_drain_takes_nothing_new_and_ends_what_is_there_at_its_deadline():
+    one = node().start()
+    arn = start_on(one, *FOREVER)
+    server.wait_status(arn, "RUNNING")
+    contains(server.berth("node", "drain", one.instance[:12]).stdout, "DRAINING, 1 tasks running")
+    td = server.ecs("ListTaskDefinitions", familyPrefix="n")["taskDefinitionArns"][-1]
+    equal(server.ecs("StartTask", containerInstances=[one.instance], taskDefinition=td)["failures"][0]["reason"],
+          "INACTIVE")
+    equal(server.task(arn)["lastStatus"], "RUNNING")
+    contains(server.berth("node", "drain", "--undo", one.instance).stdout, "ACTIVE, 1 tasks running")
+    server.berth("node", "drain", "--deadline", "1", one.instance)
+    stopped = server.wait_stopped(arn)
+    equal(stopped["stoppedReason"], "Container instance drained: its deadline has passed")
+    gone(one)
+
+
+def test_a_removed_node_ends_its_tasks_and_never_comes_back():
+    one = node().start()
+    arn = start_on(one, *FOREVER)
+    server.wait_status(arn, "RUNNING")
+    pid = pid_of(one, arn)
+    contains(server.berth("node", "remove", one.instance, check=False).stderr, "Found running tasks on the instance.")
+    kept = os.path.join(one.dir, "identity")
+    shutil.copytree(os.path.join(one.root, "var/lib/berth/node"), kept)
+    server.berth("node", "remove", "--force", one.instance)
+    t = server.task(arn)
+    equal((t["lastStatus"], t["stopCode"], t["stoppedReason"]),
+          ("STOPPED", "UserInitiated", "Container instance deregistration forced by user"))
+    equal(one.process.wait(60), 1)
+    contains(one.logged(), "this node was removed from its cluster")
+    assert not os.path.exists(f"/proc/{pid}")
+    equal(server.ecs("DescribeContainerInstances", containerInstances=[one.instance])["failures"][0]["reason"],
+          "MISSING")
+    # its certificate is worth nothing any more
+    w = Wire(kept)
+    w.say(hello(one.instance))
+    equal(w.hear(), {"type": "refused", "reason": "this node is none of the cluster any more", "removed": True})
+    contains(one.fails(), "used by 1 of 1")
+    one.words[-1] = token()
+    first = one.instance
+    one.start()
+    assert one.instance != first
+    gone(one)
+
+
+def test_a_node_removed_while_it_was_away_hears_of_it_when_it_comes():
+    one = node().start()
+    arn = start_on(one, *FOREVER)
+    server.wait_status(arn, "RUNNING")
+    pid = pid_of(one, arn)
+    one.kill()
+    wait_for(lambda: not connected(one), 30, "disconnected")
+    server.ecs("DeregisterContainerInstance", containerInstance=one.instance, force=True)
+    assert os.path.exists(f"/proc/{pid}")
+    contains(one.fails(), "this node was removed from its cluster")
+    assert not os.path.exists(f"/proc/{pid}")
+    gone(one)
+
+
+def test_an_activation_of_ssm_does_the_same():
+    a = server.aws("ssm", "create-activation", "--iam-role", "ecsAnywhereRole", "--registration-limit", "2",
+                   "--default-instance-name", "edge", "--tags", "Key=site,Value=roof")
+    one = Node(server.node_address)
+    one.words += ["--activation-id", a["ActivationId"], "--activation-code", a["ActivationCode"], "--cluster", "other"]
+    nodes.append(one)
+    contains(one.fails(), "there is no cluster 'other'")
+    server.ecs("CreateCluster", clusterName="other")
+    one.start()
+    doc = server.ecs("DescribeContainerInstances", cluster="other", containerInstances=[one.instance],
+                     include=["TAGS"])["containerInstances"][0]
+    equal(doc["tags"], [{"key": "site", "value": "roof"}])
+    listed = server.boto("ssm").describe_activations(
+        Filters=[dict(FilterKey="ActivationIds", FilterValues=[a["ActivationId"]])])["ActivationList"]
+    equal([(x["RegistrationLimit"], x["RegistrationsCount"], x["Expired"], x["DefaultInstanceName"], x["IamRole"])
+           for x in listed], [(2, 1, False, "edge", "ecsAnywhereRole")])
+    gone(one)
+
+
+class Proxy:
+    """CONNECT, and what goes through it."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.asked = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.carry, args=(client,), daemon=True).start()
+
+    def carry(self, client):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        self.asked.append(head.split(b"\r\n")[0].decode())
+        host, port = head.split()[1].decode().rsplit(":", 1)
+        upstream = socket.create_connection((host, int(port)))
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        threading.Thread(target=self.pour, args=(client, upstream), daemon=True).start()
+        self.pour(upstream, client)
+
+    @staticmethod
+    def pour(source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def test_a_proxy_leads_there_too():
+    proxy = Proxy()
+    one = node()
+    one.start("env", "https_proxy=http://" + proxy.address, "no_proxy=")
+    equal(set(proxy.asked), {f"CONNECT {server.node_address} HTTP/1.1"})
+    assert connected(one)
+    gone(one)
+    proxy.socket.close()
+
+
+def test_a_server_that_takes_no_nodes_gives_no_tokens():
+    with Daemon(role="server") as alone:
+        p = alone.berth("node", "token", check=False)
+        equal(p.returncode, 1)
+        contains(p.stderr, "it needs --node-listen")
+        status, doc = alone.call("AmazonSSM.CreateActivation", {"IamRole": "r"})
+        equal((status, doc["__type"]), (400, "UnsupportedFeatureException"))
+
+
+def test_wrong_words_are_refused_by_name():
+    for words, says in (
+            (["agent"], "--server HOST:PORT"),
+            (["agent", "--server", "h:1"], "it needs --token"),
+            (["agent", "--server", "h:1", "--activation-id", "x"], "one of them"),
+            (["server", "--node-listen", "nowhere"], "is not ADDRESS:PORT")):
+        root = tempfile.mkdtemp()
+        p = subprocess.run([os.path.join(BUILD, "berthd"), *words, "--root", root, "--listen", "127.0.0.1:0"],
+                           capture_output=True, text=True, timeout=60)
+        equal(p.returncode, 1)
+        contains(p.stderr, says)
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()
