@@ -1,0 +1,255 @@
+#!/usr/bin/python3
+# tests/e2e/58-hosts.py - three hosts, one cluster: tasks reach each other as their groups say
+# SPDX-License-Identifier: Apache-2.0
+#
+# Hosts are network namespaces on one switch. On a are the server and a node, on
+# b and c nodes.
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import netlab
+from berth import BUILD, Census, Daemon, Node, Registry, contains, equal, main, run, wait_for
+
+census = Census()
+registry = Registry().__enter__()
+IMAGE = registry.demo()
+lab = netlab.Lab()
+hosts = {}
+
+
+def make_hosts():
+    switch = lab.namespace("switch")
+    switch.run("ip link add br0 type bridge; ip link set br0 up")
+    for n, name in enumerate("abc", 1):
+        host = hosts[name] = lab.namespace(name)
+        switch.run(f"ip link add to-{name} type veth peer name up0 netns {host.process.pid}; "
+                   f"ip link set to-{name} master br0 up")
+        host.run(f"ip addr add 10.99.0.{n}/24 dev up0; ip link set up0 up")
+        # the registry of this test, on the loopback of each
+        config = os.path.join(lab.dir, name + ".yml")
+        with open(config, "w") as f:
+            f.write("version: 0.1\nlog: {level: error}\n"
+                    f"storage: {{filesystem: {{rootdirectory: {registry.dir}/data}}}}\n"
+                    f"http: {{addr: \"{registry.address}\"}}\n")
+        lab.processes.append(subprocess.Popen(
+            ["nsenter", "--net=" + host.path, "docker-registry", "serve", config], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    return switch
+
+
+def inside(name):
+    return ["nsenter", "--net=" + hosts[name].path]
+
+
+def token():
+    return server.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
+
+
+def local_instance():
+    others = {n.instance for n in nodes.values() if n is not server}
+    arns = server.ecs("ListContainerInstances")["containerInstanceArns"]
+    return next(i for i in (a.split("/")[-1] for a in arns) if i not in others)
+
+
+def destroy_in_place(name):
+    """As Daemon.destroy(), in the host's own namespace: there its networks are."""
+    nodes[name].stop()
+    run(*inside(name), os.path.join(BUILD, "berthd"), "destroy", "--root", nodes[name].root)
+    shutil.rmtree(nodes[name].dir)
+
+
+def cleanup():
+    for name in reversed(list(nodes)):
+        destroy_in_place(name)
+    lab.__exit__()
+    registry.__exit__()
+    census.check()
+
+
+nodes = {}
+try:
+    switch = make_hosts()
+    # They have no default route, so the one beside the server has to be told its address.
+    server = Daemon(config="[server]\nnode-listen = 10.99.0.1:0\nnode-heartbeat-seconds = 1\n"
+                    "[network]\nnode-address = 10.99.0.1\n", name="a")
+    nodes["a"] = server
+    server.start(*inside("a"))
+    server.words = ["--node-listen", server.node_address]
+    for name in "bc":
+        nodes[name] = Node(server.node_address, token(), name=name)
+        nodes[name].start(*inside(name))
+    server.instance = local_instance()
+except BaseException:
+    cleanup()
+    raise
+
+
+def ec2(form):
+    status, text = server.form(form + "&Version=2016-11-15")
+    equal((status, text if status != 200 else ""), (200, ""))
+    return text
+
+
+def group(name):
+    text = ec2(f"Action=CreateSecurityGroup&GroupName={name}&GroupDescription={name}&VpcId={VPC}")
+    return re.search(r"<groupId>(\S+?)</groupId>", text).group(1)
+
+
+def allow(target, source, port=80):
+    ec2(f"Action=AuthorizeSecurityGroupIngress&GroupId={target}&IpPermissions.1.IpProtocol=tcp"
+        f"&IpPermissions.1.FromPort={port}&IpPermissions.1.ToPort={port}&IpPermissions.1.Groups.1.GroupId={source}")
+
+
+VPC = re.search(r"<vpcId>(\S+?)</vpcId>", ec2("Action=DescribeVpcs")).group(1)
+SUBNET = re.search(r"<subnetId>(\S+?)</subnetId>", ec2("Action=DescribeSubnets")).group(1)
+
+
+def start(name, *groups, **more):
+    td = server.ecs("RegisterTaskDefinition", family="h", networkMode="awsvpc", containerDefinitions=[
+        dict(dict(name="c", image=IMAGE, memory=32, stopTimeout=2, portMappings=[dict(containerPort=80)]), **more)])
+    reply = server.ecs("StartTask", containerInstances=[nodes[name].instance],
+                       taskDefinition=td["taskDefinition"]["taskDefinitionArn"],
+                       networkConfiguration=dict(awsvpcConfiguration=dict(subnets=[SUBNET],
+                                                                          securityGroups=list(groups))))
+    equal(reply["failures"], [])
+    return reply["tasks"][0]["taskArn"]
+
+
+def address_of(task):
+    return task["containers"][0]["networkInterfaces"][0]["privateIpv4Address"]
+
+
+def pid_of(name, arn):
+    found = json.loads(run(os.path.join(BUILD, "berth-oci"), "--root", nodes[name].root + "/run/berth/oci", "list",
+                           "--format", "json").stdout)
+    return next(c["pid"] for c in found if c["id"].startswith(arn.split("/")[-1]))
+
+
+class Running:
+    """A task on each host, in a group."""
+
+    def __init__(self, *groups, on="abc"):
+        self.arns = {name: start(name, *groups) for name in on}
+        tasks = {name: server.wait_status(arn, "RUNNING") for name, arn in self.arns.items()}
+        self.addresses = {name: address_of(t) for name, t in tasks.items()}
+        self.pids = {name: pid_of(name, arn) for name, arn in self.arns.items()}
+
+    def reaches(self, source, address, seconds=1):
+        p = subprocess.run(["nsenter", f"--net=/proc/{self.pids[source]}/ns/net", "curl", "-s", "-o", "/dev/null",
+                            "--connect-timeout", str(seconds), "-m", "5", f"http://{address}/"])
+        return p.returncode == 0
+
+    def stop(self):
+        for arn in self.arns.values():
+            server.ecs("StopTask", task=arn)
+        for arn in self.arns.values():
+            server.wait_stopped(arn)
+
+
+def routes(name):
+    return hosts[name].run("ip route show proto 191")
+
+
+def test_tasks_reach_tasks_of_all_hosts_as_their_groups_say():
+    open_group, other = group("open"), group("other")
+    allow(open_group, open_group)
+    ours, strangers = Running(open_group), Running(other, on="b")
+    for source in "abc":
+        for target in "abc":
+            wait_for(lambda: ours.reaches(source, ours.addresses[target]), 20, f"{source} to {target}")
+            assert not strangers.reaches("b", ours.addresses[target])
+    # one route for the block of each other host
+    for name in "abc":
+        via = sorted(re.findall(r"via 10\.99\.0\.(\d)", routes(name)))
+        equal(via, [str(n) for n in (1, 2, 3) if "abc"[n - 1] != name])
+    ours.stop()
+    strangers.stop()
+
+
+def test_a_member_on_another_host_is_let_in_at_once():
+    web, client = group("web"), group("client")
+    allow(web, client)
+    server_task = Running(web, on="c")
+    address = server_task.addresses["c"]
+    clients = Running(client, on="b")
+    wait_for(lambda: clients.reaches("b", address), 20, "let in")
+    # the time from a member's address to the rule on the other host, told and not judged
+    seen = []
+    for _ in range(5):
+        arn = start("b", client)
+        t0 = time.monotonic()
+        member = wait_for(lambda: next((d["value"] for a in server.task(arn)["attachments"] for d in a["details"]
+                                        if d["name"] == "privateIPv4Address"), None), 20, "an address", pause=0)
+        wait_for(lambda: member in hosts["c"].run(f"nft list table inet {nodes['c'].name}"), 20, "member", pause=0)
+        seen.append((time.monotonic() - t0) * 1000)
+        server.ecs("StopTask", task=arn)
+        server.wait_stopped(arn)
+    print(f"  a member on b was in the rules of c after {min(seen):.0f} to {max(seen):.0f} ms, nft's listing included")
+    wait_for(lambda: member not in hosts["c"].run(f"nft list table inet {nodes['c'].name}"), 20, "member gone")
+    clients.stop()
+    server_task.stop()
+
+
+def test_a_cut_off_host_keeps_its_tasks_and_tells_when_it_is_back():
+    g = group("cut")
+    allow(g, g)
+    tasks = Running(g)
+    ending = start("b", g, command=["sh", "-c", "while [ ! -e /tmp/end ]; do sleep 0.05; done; exit 5"])
+    server.wait_status(ending, "RUNNING")
+    pid = pid_of("b", ending)
+    switch.run("ip link set to-b down")
+    try:
+        wait_for(lambda: server.task(tasks.arns["b"])["connectivity"] == "DISCONNECTED", 30, "cut off")
+        open(f"/proc/{pid}/root/tmp/end", "w").close()
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}"), 30, "the end of a task")
+        equal(server.task(ending)["lastStatus"], "RUNNING")
+        assert not tasks.reaches("a", tasks.addresses["b"])
+        assert tasks.reaches("a", tasks.addresses["c"])
+    finally:
+        switch.run("ip link set to-b up")
+    equal(server.wait_stopped(ending)["containers"][0]["exitCode"], 5)
+    for source, target in ("ab", "ba", "bc", "cb"):
+        wait_for(lambda: tasks.reaches(source, tasks.addresses[target]), 20, f"{source} to {target}")
+    tasks.stop()
+
+
+def test_a_host_that_starts_again_without_the_server_knows_the_others():
+    g = group("alone")
+    allow(g, g)
+    tasks = Running(g)
+    wait_for(lambda: tasks.reaches("b", tasks.addresses["c"]), 20, "b to c")
+    server.kill()
+    nodes["b"].kill()
+    # as after a boot: nothing of the networks is there but what the agent kept
+    hosts["b"].run("ip route flush proto 191")
+    log = open(nodes["b"].log, "ab")
+    process = nodes["b"].process = subprocess.Popen(
+        [*inside("b"), os.path.join(BUILD, "berthd"), "agent", "--root", nodes["b"].root, *nodes["b"].words],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    wait_for(lambda: tasks.reaches("b", tasks.addresses["c"]), 30, "b to c without a server")
+    equal(process.poll(), None)
+    server.start(*inside("a"))
+    tasks.stop()
+
+
+def test_a_removed_host_is_forgotten_by_the_others():
+    g = group("removed")
+    allow(g, g)
+    tasks = Running(g)
+    contains(routes("a"), "10.99.0.3")
+    server.berth("node", "remove", "--force", nodes["c"].instance)
+    nodes["c"].process.wait(60)
+    for name in "ab":
+        wait_for(lambda: "10.99.0.3" not in routes(name), 20, "no way to c")
+    for name in "ab":
+        server.ecs("StopTask", task=tasks.arns[name])
+        server.wait_stopped(tasks.arns[name])
+
+
+if __name__ == "__main__":
+    main()
