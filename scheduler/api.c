@@ -165,6 +165,10 @@ static void dispatch_berth(struct api *api, const char *operation, json_t *reque
 		ledger_wait_task(api->o.ledger, request, call);
 		return;
 	}
+	if (strcmp(operation, "GetEvents") == 0) {
+		events_call(api->o.events, request, call);
+		return;
+	}
 	if (strcmp(operation, "CreateNodeToken") == 0) {
 		dispatch_activation(api, operation, request, call);
 		return;

@@ -3,6 +3,7 @@
  *
  *   api.c       requests: signature, model, dispatch, replies
  *   ledger.c    the core and its documents: nothing is said before it is durable
+ *   events.c    what happened, in order
  *   nodes.c     the channels to nodes
  *   authority.c who signs the certificates of nodes
  *   logs*.c     CloudWatch Logs
@@ -24,6 +25,7 @@
 
 struct api;
 struct authority;
+struct events;
 struct logs;
 struct nodes;
 struct ledger;
@@ -48,6 +50,7 @@ struct api_options {
 	struct ledger *ledger;
 	struct logs *logs;
 	struct nodes *nodes;
+	struct events *events;
 	const char *region, *access_key, *secret_key; /* borrowed */
 };
 
@@ -57,6 +60,8 @@ void api_stop(struct api *api);
 
 /* ---- ledger.c---- */
 
+#define STATE_VERSION 1 /* of state.db */
+
 /*
  * 'on_failure' is told once when a commit failed: what the core holds is then
  * ahead of what is stored, and the process has to end.
@@ -65,7 +70,8 @@ int ledger_open(struct loop *loop, const char *dir, const struct core_options *o
 		void (*on_failure)(void *ctx, const struct err *why), void *ctx,
 		struct ledger **ret, struct err *e);
 void ledger_close(struct ledger *s);
-void ledger_set_nodes(struct ledger *s, struct nodes *nodes); /* where messages go */
+void ledger_set_nodes(struct ledger *s, struct nodes *nodes);    /* where messages go */
+void ledger_set_events(struct ledger *s, struct events *events); /* who is told of new ones */
 
 /* An ECS operation; the call is answered when all it promises is durable. */
 void ledger_call(struct ledger *s, const char *operation, json_t *request, struct call *own_call);
@@ -77,6 +83,24 @@ struct core *ledger_core(struct ledger *s);
 void ledger_commit(struct ledger *s);
 /* The same; 'then' is called when it is durable, and not at all when it could not be stored. */
 void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx);
+
+/* ---- events.c ---- */
+
+/*
+ * Events of the core lie in state.db, numbered; the last EVENTS_KEPT of them.
+ * AUTOINCREMENT: a number is never used again.
+ */
+#define EVENTS_KEPT 100000
+#define EVENTS_SCHEMA                                                             \
+	"CREATE TABLE IF NOT EXISTS event (id INTEGER PRIMARY KEY AUTOINCREMENT," \
+	"  doc TEXT NOT NULL) STRICT;"
+
+int events_store(struct db *db, const char *text, struct err *e); /* the writer's thread */
+
+int events_open(struct loop *loop, const char *dir, struct events **ret, struct err *e);
+void events_close(struct events *ev);
+void events_call(struct events *ev, const json_t *request, struct call *own_call); /* GetEvents */
+void events_look_again(struct events *ev); /* there may be new ones */
 
 /* ---- nodes.c ---- */
 

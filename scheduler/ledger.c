@@ -17,13 +17,12 @@
 #include "base/text.h"
 #include "scheduler/internal.h"
 
-#define STATE_VERSION 1
-#define TICK_MS       60000
-#define WAIT_MS       20000 /* the longest that a waiting call is held */
+#define TICK_MS 60000
+#define WAIT_MS 20000 /* the longest that a waiting call is held */
 
 static const char schema[] = "CREATE TABLE IF NOT EXISTS document ("
 			     "  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, doc TEXT NOT NULL"
-			     ") STRICT;";
+			     ") STRICT;" EVENTS_SCHEMA;
 
 /* A call that waits for a task to change. */
 struct waiter {
@@ -38,6 +37,7 @@ struct ledger {
 	struct core *core;
 	struct writer *writer;
 	struct nodes *nodes;
+	struct events *events;
 	struct loop_timer *tick, *patience;
 	int64_t tick_ms; /* wall clock: when the timer ends; 0: it is not set */
 	struct waiter *waiters;
@@ -138,7 +138,7 @@ void ledger_wait_task(struct ledger *s, const json_t *request, struct call *own_
 
 static bool is_stored(enum core_effect_kind kind)
 {
-	return kind == CORE_PUT || kind == CORE_DELETE;
+	return kind == CORE_PUT || kind == CORE_DELETE || kind == CORE_EVENT;
 }
 
 static int write_effects(struct writer_job *job, struct db *db, struct err *e)
@@ -159,6 +159,11 @@ static int write_effects(struct writer_job *job, struct db *db, struct err *e)
 	for (size_t i = 0; i < fx->count; i++) {
 		struct db_stmt *stmt = fx->items[i].kind == CORE_PUT ? put : delete;
 
+		if (fx->items[i].kind == CORE_EVENT) {
+			if (events_store(db, fx->items[i].text, e) < 0)
+				return -e->code;
+			continue;
+		}
 		if (!is_stored(fx->items[i].kind))
 			continue;
 		db_bind_text(stmt, 1, fx->items[i].key);
@@ -185,8 +190,11 @@ static void finish(struct commit *c)
 		call_reply(c->call, take_ptr(c->reply));
 	if (c->then)
 		c->then(c->ctx);
-	if (c->fx.count)
+	if (c->fx.count) {
 		answer_waiters(c->ledger);
+		if (c->ledger->events)
+			events_look_again(c->ledger->events);
+	}
 }
 
 static void fail(struct commit *c, const struct err *why)
@@ -277,6 +285,11 @@ struct core *ledger_core(struct ledger *s)
 	return s->core;
 }
 
+void ledger_set_events(struct ledger *s, struct events *events)
+{
+	s->events = events;
+}
+
 void ledger_set_nodes(struct ledger *s, struct nodes *nodes)
 {
 	s->nodes = nodes;
@@ -355,6 +368,7 @@ void ledger_close(struct ledger *s)
 	if (!s)
 		return;
 	s->nodes = NULL;
+	s->events = NULL;
 	writer_stop(s->writer);
 	(void)ecs_fault_set(&f, ECS_FAULT_SERVER, "The server is stopping.");
 	while ((w = s->waiters)) {

@@ -23,6 +23,7 @@ struct scheduler {
 	struct logs *logs;
 	struct authority *authority;
 	struct nodes *nodes;
+	struct events *events;
 	struct api *api;
 	struct err failure;
 };
@@ -57,11 +58,13 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 	loop_on_signal(s->loop, SIGTERM, on_stop, s);
 	loop_on_signal(s->loop, SIGINT, on_stop, s);
 	if (ledger_open(s->loop, o->state_dir, &core, on_commit_failure, s, &s->ledger, e) < 0 ||
+	    events_open(s->loop, o->state_dir, &s->events, e) < 0 ||
 	    logs_open(s->loop, o->state_dir, &s->identity, &s->logs, e) < 0)
 		return -e->code;
 
 	if (o->node_listen_fd >= 0 && authority_open(o->state_dir, &s->authority, e) < 0)
 		return -e->code;
+	ledger_set_events(s->ledger, s->events);
 	nodes = (struct nodes_options){.loop = s->loop,
 				       .ledger = s->ledger,
 				       .logs = s->logs,
@@ -79,6 +82,7 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 				   .ledger = s->ledger,
 				   .logs = s->logs,
 				   .nodes = s->nodes,
+				   .events = s->events,
 				   .region = o->region,
 				   .access_key = o->access_key,
 				   .secret_key = o->secret_key};
@@ -104,6 +108,7 @@ int scheduler_run(const struct scheduler_options *o, struct err *e)
 
 	/* Calls under way are answered by those that hold them before the server goes. */
 	ledger_close(s.ledger);
+	events_close(s.events);
 	logs_close(s.logs);
 	nodes_free(s.nodes);
 	authority_free(s.authority);

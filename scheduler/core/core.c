@@ -159,8 +159,12 @@ static void flush_dirty(struct core *c)
 	c->first_dirty = NULL;
 	c->last_dirty = &c->first_dirty;
 	for (; r; r = r->next) {
+		auto_json json_t *event = event_of(c, r);
+
 		r->dirty = false;
 		add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
+		if (event)
+			add_effect(c, CORE_EVENT, NULL, js_dump(event));
 	}
 }
 

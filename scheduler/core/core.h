@@ -80,6 +80,7 @@ int64_t core_wake_ms(const struct core *c); /* 0: at any time */
 enum core_effect_kind {
 	CORE_PUT,    /* key, text: store the document */
 	CORE_DELETE, /* key */
+	CORE_EVENT,  /* text: store it behind all others; key: NULL */
 	CORE_SEND,   /* key: the container instance; text: a message for its node */
 	CORE_REFUSE, /* the same; the session ends behind it */
 };

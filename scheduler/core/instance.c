@@ -254,6 +254,9 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 		return;
 	c->now_ms = now_ms;
 	i->connected = false;
+	(void)json_object_set_new(i->record.doc, "version",
+				  json_integer(doc_integer(i->record.doc, "version", 0) + 1));
+	record_touch(c, &i->record);
 	set_connectivity(c, i, "DISCONNECTED");
 }
 

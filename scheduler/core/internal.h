@@ -146,6 +146,11 @@ void core_random_hex(struct core *c, char *ret, size_t len);
 void core_random_uuid(struct core *c, char ret[37]);
 size_t core_random_below(struct core *c, size_t count); /* count > 0 */
 
+/* ---- event.c ---- */
+
+/* What there is to tell of a changed record; NULL: nothing. */
+json_t *event_of(struct core *c, struct record *r);
+
 /* ---- doc.c: small things about documents ---- */
 
 const char *doc_string(const json_t *doc, const char *name); /* NULL: absent */

@@ -439,6 +439,42 @@ def test_a_proxy_leads_there_too():
     proxy.socket.close()
 
 
+def events(*words):
+    p = server.berth("--output", "json", "events", *words)
+    return [json.loads(l) for l in p.stdout.split("\n") if l], p.stderr.split()[-1]
+
+
+def test_events_tell_each_change_once_and_where_to_go_on():
+    one = node().start()
+    _, cursor = events()
+    arn = start_on(one, "sh", "-c", "exit 4")
+    server.wait_stopped(arn)
+    server.kill()
+    server.start()
+    got, after = events("--since", cursor)
+    ours = [e for e in got if e["resources"] == [arn]]
+    assert all(e["source"] == "aws.ecs" and e["detail-type"] == "ECS Task State Change" for e in ours)
+    statuses = [e["detail"]["lastStatus"] for e in ours]
+    equal([statuses[0], statuses[-1]], ["PENDING", "STOPPED"])
+    equal(ours[-1]["detail"]["containers"][0]["exitCode"], 4)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", ours[-1]["detail"]["stoppedAt"])
+    versions = [e["detail"]["version"] for e in ours]
+    equal(versions, sorted(set(versions)))
+    equal(versions[-1], server.task(arn)["version"])
+    equal([e for e in events("--since", after)[0] if e["resources"] == [arn]], [])
+    # who waits hears of the next one
+    waiting = subprocess.Popen([os.path.join(BUILD, "berth"), "--root", server.root, "events", "-f", "--since", after],
+                               stdout=subprocess.PIPE, text=True)
+    server.berth("node", "drain", one.instance)
+    wait_for(lambda: "DRAINING" in waiting.stdout.readline(), 30, "the event")
+    waiting.terminate()
+    waiting.wait()
+    waiting.stdout.close()
+    status, doc = server.call("BerthV1.GetEvents", {"cursor": "x"})
+    equal((status, doc["__type"]), (400, "InvalidParameterException"))
+    gone(one)
+
+
 def test_a_server_that_takes_no_nodes_gives_no_tokens():
     with Daemon(role="server") as alone:
         p = alone.berth("node", "token", check=False)

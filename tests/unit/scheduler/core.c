@@ -337,13 +337,15 @@ static void what_was_accepted_is_stored_before_it_is_sent(void **state)
 	do_call("RegisterTaskDefinition", DEFINITION);
 	node_joins(2048, 1024);
 	run_one(id);
-	assert_int_equal(fx.count, 2);
+	assert_int_equal(fx.count, 3);
 	assert_int_equal(fx.items[0].kind, CORE_SEND);
 	assert_string_equal(fx.items[0].key, instance);
 	assert_non_null(strstr(fx.items[0].text, id));
 	assert_int_equal(fx.items[1].kind,
 			 CORE_PUT); /* the shell sends when all of it is durable */
 	assert_non_null(strstr(fx.items[1].key, id));
+	assert_int_equal(fx.items[2].kind, CORE_EVENT);
+	assert_non_null(strstr(fx.items[2].text, "\"detail-type\":\"ECS Task State Change\""));
 	assert_status(id, "PENDING");
 }
 
@@ -533,7 +535,7 @@ static void store_effects(void)
 	for (size_t i = 0; i < fx.count; i++) {
 		size_t at_index = 0;
 
-		if (fx.items[i].kind == CORE_SEND)
+		if (fx.items[i].kind != CORE_PUT && fx.items[i].kind != CORE_DELETE)
 			continue;
 		while (at_index < stored_count &&
 		       strcmp(stored[at_index].key, fx.items[i].key) != 0)

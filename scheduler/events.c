@@ -1,0 +1,234 @@
+/* scheduler/events.c - what happened, in order
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A reader has a cursor: the number of the last event that it has seen.  It
+ * gets what comes behind, and the next cursor.  Whether something that it has
+ * not seen is gone already, it is told.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "scheduler/internal.h"
+
+#define LIMIT_DEFAULT 100
+#define WAIT_MS       20000 /* the longest that a waiting call is held */
+#define PRUNE_EACH    1024  /* events between two looks at how many there are */
+#define EVENT_DEPTH   64
+
+struct waiter {
+	struct waiter *next;
+	int64_t cursor, limit, deadline_ms;
+	struct call *call;
+};
+
+struct events {
+	struct db *db; /* for reading only */
+	struct db_stmt *read, *range;
+	struct loop_timer *patience;
+	struct waiter *waiters;
+};
+
+/* ---- the writer's side ---- */
+
+int events_store(struct db *db, const char *text, struct err *e)
+{
+	static __thread struct db_stmt *put, *prune;
+	static __thread struct db *prepared_for;
+
+	if (prepared_for != db) {
+		if (db_prepare(db, "INSERT INTO event (doc) VALUES (?1)", &put, e) < 0 ||
+		    db_prepare(db, "DELETE FROM event WHERE id <= ?1", &prune, e) < 0)
+			return -e->code;
+		prepared_for = db;
+	}
+	db_bind_text(put, 1, text);
+	if (db_run(put, e) < 0)
+		return -e->code;
+	if (db_last_id(db) % PRUNE_EACH)
+		return 0;
+	db_bind_i64(prune, 1, db_last_id(db) - EVENTS_KEPT);
+	return db_run(prune, e);
+}
+
+/* ---- reading ---- */
+
+static int read_range(struct events *ev, int64_t *ret_first, int64_t *ret_last, struct err *e)
+{
+	int r = db_step(ev->range, e);
+
+	if (r == DB_ROW) {
+		*ret_first = db_i64(ev->range, 0);
+		*ret_last = db_i64(ev->range, 1);
+	}
+	db_reset(ev->range);
+	return r < 0 ? r : 0;
+}
+
+static int read_events(struct events *ev, int64_t cursor, int64_t limit, json_t *ret,
+		       int64_t *ret_cursor, struct err *e)
+{
+	int r;
+
+	db_bind_i64(ev->read, 1, cursor);
+	db_bind_i64(ev->read, 2, limit);
+	while ((r = db_step(ev->read, e)) == DB_ROW) {
+		const char *text = db_text(ev->read, 1);
+		json_t *doc = NULL;
+
+		r = js_parse(text, strlen(text), EVENT_DEPTH, &doc, e);
+		if (r < 0)
+			break;
+		*ret_cursor = db_i64(ev->read, 0);
+		(void)json_array_append_new(ret, doc);
+	}
+	db_reset(ev->read);
+	return r;
+}
+
+/* The reply; NULL: nothing is there and 'late' is not said, or *e. */
+static json_t *look(struct events *ev, int64_t cursor, int64_t limit, bool late, struct err *e)
+{
+	int64_t first = 0, last = 0, next = cursor;
+	json_t *list = json_array();
+	bool missed;
+
+	e->code = 0;
+	if (read_range(ev, &first, &last, e) < 0 ||
+	    read_events(ev, cursor, limit, list, &next, e) < 0 ||
+	    (!json_array_size(list) && !late)) {
+		json_decref(list);
+		return NULL;
+	}
+	missed = first > cursor + 1 && cursor >= 0;
+	return json_pack("{s:o, s:o, s:b}", "events", list, "cursor",
+			 json_sprintf("%lld", (long long)next), "missed", missed);
+}
+
+static void fail(struct call *call, const struct err *e)
+{
+	struct ecs_fault f;
+
+	(void)ecs_fault_set(&f, ECS_FAULT_SERVER, "Events cannot be read: %s", e->msg);
+	call_fault(call, &f);
+}
+
+/* false: it waits on. */
+static bool answer(struct events *ev, const struct waiter *w, bool late)
+{
+	struct err e = {0};
+	json_t *reply = look(ev, w->cursor, w->limit, late, &e);
+
+	if (reply)
+		call_reply(w->call, reply);
+	else if (e.code)
+		fail(w->call, &e);
+	return reply || e.code;
+}
+
+void events_look_again(struct events *ev)
+{
+	int64_t now_ms = clock_mono_ms(), next_ms = 0;
+	struct waiter **p = &ev->waiters, *w;
+
+	while ((w = *p)) {
+		if (answer(ev, w, now_ms >= w->deadline_ms)) {
+			*p = w->next;
+			free(w);
+			continue;
+		}
+		if (!next_ms || w->deadline_ms < next_ms)
+			next_ms = w->deadline_ms;
+		p = &w->next;
+	}
+	if (next_ms)
+		loop_timer_set(ev->patience, next_ms - now_ms);
+	else
+		loop_timer_stop(ev->patience);
+}
+
+static void on_patience(void *ctx)
+{
+	events_look_again(ctx);
+}
+
+/* "" and none: from the last one on; "0": from the oldest that is kept. */
+static int read_cursor(struct events *ev, const char *text, int64_t *ret, struct ecs_fault *f)
+{
+	int64_t first, last = 0;
+	struct err e;
+
+	if (text && *text)
+		return parse_i64(text, 0, INT64_MAX, ret)
+			       ? 0
+			       : ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+					       "cursor '%.100s' is not one of ours", text);
+	if (read_range(ev, &first, &last, &e) < 0)
+		return ecs_fault_set(f, ECS_FAULT_SERVER, "Events cannot be read: %s", e.msg);
+	*ret = last;
+	return 0;
+}
+
+void events_call(struct events *ev, const json_t *request, struct call *own_call)
+{
+	const json_t *limit = json_object_get(request, "limit");
+	struct waiter w = {.limit = limit ? json_integer_value(limit) : LIMIT_DEFAULT,
+			   .deadline_ms = clock_mono_ms() + WAIT_MS,
+			   .call = own_call};
+	struct ecs_fault f;
+
+	if (read_cursor(ev, json_string_value(json_object_get(request, "cursor")), &w.cursor, &f) <
+	    0) {
+		call_fault(own_call, &f);
+		return;
+	}
+	if (answer(ev, &w, !json_is_true(json_object_get(request, "wait"))))
+		return;
+	w.next = ev->waiters;
+	ev->waiters = xcalloc(1, sizeof(w));
+	*ev->waiters = w;
+	if (!loop_timer_is_set(ev->patience))
+		loop_timer_set(ev->patience, WAIT_MS);
+}
+
+/* ---- life ---- */
+
+int events_open(struct loop *loop, const char *dir, struct events **ret, struct err *e)
+{
+	auto_free char *path = xasprintf("%s/state.db", dir);
+	struct events *ev = xcalloc(1, sizeof(*ev));
+
+	ev->patience = loop_timer_new(loop, on_patience, ev);
+	if (db_open(path, DB_FULL, STATE_VERSION, "", &ev->db, e) < 0 ||
+	    db_prepare(ev->db, "SELECT id, doc FROM event WHERE id > ?1 ORDER BY id LIMIT ?2",
+		       &ev->read, e) < 0 ||
+	    db_prepare(ev->db, "SELECT ifnull(min(id), 0), ifnull(max(id), 0) FROM event",
+		       &ev->range, e) < 0) {
+		events_close(ev);
+		return -e->code;
+	}
+	*ret = ev;
+	return 0;
+}
+
+void events_close(struct events *ev)
+{
+	struct waiter *w;
+	struct ecs_fault f;
+
+	if (!ev)
+		return;
+	(void)ecs_fault_set(&f, ECS_FAULT_SERVER, "The server is stopping.");
+	while ((w = ev->waiters)) {
+		ev->waiters = w->next;
+		call_fault(w->call, &f);
+		free(w);
+	}
+	loop_timer_free(ev->patience);
+	db_close(ev->db);
+	free(ev);
+}
