@@ -73,14 +73,9 @@ void core_task_stop(struct core *c, struct task *t, const char *code, const char
 	core_task_send(c, t);
 }
 
-void core_task_stopped(struct core *c, struct task *t)
+/* It is shown for a while, then forgotten. */
+static void keep_stopped(struct core *c, struct task *t)
 {
-	if (t->instance && t->definition)
-		place_give_back(t->instance, t->definition, &t->demand);
-	if (t->definition)
-		t->definition->tasks--;
-	if (t->interface)
-		interface_release(c, take_ptr(t->interface));
 	t->stopped_at_ms = doc_integer(t->record.doc, "_stoppedAt", c->now_ms);
 	(void)json_object_set_new(t->record.doc, "_stoppedAt", json_integer(t->stopped_at_ms));
 
@@ -91,6 +86,17 @@ void core_task_stopped(struct core *c, struct task *t)
 		c->first_stopped = t;
 	c->last_stopped = t;
 	c->stopped_count++;
+}
+
+void core_task_stopped(struct core *c, struct task *t)
+{
+	if (t->instance && t->definition)
+		place_give_back(t->instance, t->definition, &t->demand);
+	if (t->definition)
+		t->definition->tasks--;
+	if (t->interface)
+		interface_release(c, take_ptr(t->interface));
+	keep_stopped(c, t);
 }
 
 void core_task_free(struct task *t)
@@ -145,12 +151,14 @@ int core_task_load(struct core *c, json_t *own_doc, struct err *e)
 
 	t->last_status = (enum task_status)status;
 	count(t, 1);
+	if (t->last_status == TASK_STOPPED) {
+		keep_stopped(c, t); /* it holds nothing: a port may be another's by now */
+		return 0;
+	}
 	if (t->definition)
 		t->definition->tasks++;
 	if (t->instance && t->definition)
 		place_take(t->instance, t->definition, &t->demand);
-	if (t->last_status == TASK_STOPPED)
-		core_task_stopped(c, t);
 	return 0;
 }
 

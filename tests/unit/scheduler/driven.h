@@ -154,17 +154,26 @@ static __attribute__((unused)) int end(void **state)
 	return 0;
 }
 
-/* Forget everything but what was stored. */
+static __attribute__((unused)) int compare_keys(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Forget everything but what was stored, which comes in the order of the keys. */
 static __attribute__((unused)) void restart(void)
 {
+	auto_free char **keys = xcalloc(stored.count + 1, sizeof(char *));
 	struct err e = {0};
+	size_t count = 0;
 
 	core_free(core);
 	core = core_new(&options);
 	for (size_t i = 0; i < stored.used; i++)
 		if (stored.entries[i].key)
-			assert_ok(core_load(core, stored.entries[i].key, stored.entries[i].value,
-					    &e));
+			keys[count++] = stored.entries[i].key;
+	qsort(keys, count, sizeof(*keys), compare_keys);
+	for (size_t i = 0; i < count; i++)
+		assert_ok(core_load(core, keys[i], map_find(&stored, keys[i]), &e));
 	core_loaded(core, now_ms);
 	take_effects();
 }

@@ -152,6 +152,45 @@ static void random_reaches_all(void **state)
 		assert_true(used[i]);
 }
 
+/* Stopped tasks come back, too, some behind the one that has the port now. */
+static void a_port_stays_taken_when_the_server_starts_again(void **state)
+{
+	enum { TASKS = 12 };
+	char arn[200];
+
+	(void)state;
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"port\",\"networkMode\":\"bridge\",\"containerDefinitions\":[{\"name\":\"a\","
+		"\"image\":\"i\",\"memory\":100,\"portMappings\":[{\"containerPort\":80,\"hostPort\":8080,"
+		"\"protocol\":\"tcp\"}]}]}");
+	for (int i = 0; i < TASKS; i++) {
+		auto_json json_t *reply = call(
+			"StartTask",
+			"{\"taskDefinition\":\"port\",\"containerInstances\":[\"%s\"]}", hosts[0]);
+
+		(void)snprintf(arn, sizeof(arn), "%s", text_at(reply, "tasks[0].taskArn"));
+		if (i < TASKS - 1)
+			report(hosts[0], arn, "STOPPED");
+	}
+	restart();
+	hello("host", "r1", hosts[0]);
+	{
+		auto_json json_t *reply = call(
+			"StartTask",
+			"{\"taskDefinition\":\"port\",\"containerInstances\":[\"%s\"]}", hosts[0]);
+
+		assert_string_equal(text_at(reply, "failures[0].reason"), "RESOURCE:PORTS");
+	}
+	report(hosts[0], arn, "STOPPED");
+	{
+		auto_json json_t *reply = call(
+			"StartTask",
+			"{\"taskDefinition\":\"port\",\"containerInstances\":[\"%s\"]}", hosts[0]);
+
+		assert_string_equal(text_at(reply, "tasks[0].lastStatus"), "PENDING");
+	}
+}
+
 static void wrong_constraints_and_strategies_are_refused(void **state)
 {
 	static const char *const rows[] = {
@@ -282,6 +321,8 @@ int main(void)
 						end),
 		cmocka_unit_test_setup_teardown(spread_is_even_and_binpack_is_not, begin, end),
 		cmocka_unit_test_setup_teardown(random_reaches_all, begin, end),
+		cmocka_unit_test_setup_teardown(a_port_stays_taken_when_the_server_starts_again,
+						begin, end),
 		cmocka_unit_test_setup_teardown(wrong_constraints_and_strategies_are_refused, begin,
 						end),
 		cmocka_unit_test_setup_teardown(
