@@ -199,8 +199,21 @@ $(TOOL_BIN): $(B)/tests/e2e/tools/%: $(B)/tests/e2e/tools/%.o $(call archives,$(
 	$(Q)$(CC) $(VLINK) -pie -Wl,--as-needed -o $@ $< $(call archives,$(TOOL_USES)) \
 		$(call pkglibs,$(call libs_of,$(TOOL_USES))) -lpthread
 
+# The whole cluster in virtual time: make sim SEEDS=1000.
+SIM_SRC  := $(wildcard tests/sim/*.c)
+SIM_USES := scheduler $(USES_scheduler)
+$(B)/tests/sim/sim: $(SIM_SRC:%.c=$(B)/%.o) $(call archives,$(SIM_USES))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(VLINK) -pie -Wl,--as-needed -o $@ $(SIM_SRC:%.c=$(B)/%.o) $(call archives,$(SIM_USES)) \
+		$(call pkglibs,$(call libs_of,$(SIM_USES))) -lpthread -lm
+
+SEEDS ?= 1000
+.PHONY: sim
+sim: $(B)/tests/sim/sim
+	$(Q)$(B)/tests/sim/sim $(SEEDS)
+
 .PHONY: tests
-tests: all $(UNIT_BIN) $(FUZZ_BIN) $(PROBE_BIN) $(TOOL_BIN)
+tests: all $(UNIT_BIN) $(FUZZ_BIN) $(PROBE_BIN) $(TOOL_BIN) $(B)/tests/sim/sim
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config mawk libjansson-dev libuv1-dev libmicrohttpd-dev libsqlite3-dev \
 	libgnutls28-dev libcurl4-gnutls-dev libinih-dev libarchive-dev libisal-dev libzstd-dev libnl-3-dev \

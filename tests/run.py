@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+SEEDS = 20  # of the simulation; make sim SEEDS=N runs more
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -74,6 +76,12 @@ def fuzz(counts, build, program):
     counts.add(name, 1 if ok else 0, 0 if ok else 1, [], out, seconds)
 
 
+def sim(counts, build, seeds):
+    code, out, seconds = run([os.path.join(build, "tests/sim/sim"), str(seeds)], 600)
+    counts.add(f"sim ({out.rstrip().split(chr(10))[-1]})" if not code else "sim", 0 if code else seeds, 1 if code else 0,
+               [], out[-8000:], seconds)
+
+
 def e2e(counts, build, script):
     env = dict(os.environ, BERTH_BUILD=os.path.abspath(build))
     code, out, seconds = run([sys.executable, script], int(os.environ.get("E2E_TIMEOUT", "1200")), env)
@@ -103,6 +111,8 @@ def main():
     for source in sorted(glob.glob("tests/fuzz/*.c")):
         if wanted(source):
             fuzz(counts, args.build, os.path.join(args.build, source[:-2]))
+    if wanted("tests/sim"):
+        sim(counts, args.build, SEEDS)
     for script in sorted(glob.glob("tests/e2e/[0-9]*.py")):
         if wanted(script):
             e2e(counts, args.build, script)

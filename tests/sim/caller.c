@@ -1,0 +1,288 @@
+/* tests/sim/caller.c - users of the API, who repeat what got no answer
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A RunTask is repeated with its clientToken until it is answered; the token is
+ * its "startedBy" too, so that what came of it can be counted.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+#define OTHER_MEAN_MS (60 * 1000)
+#define RETRY_MS      20000
+
+/* A run under way. */
+struct run {
+	unsigned number;
+	json_t *request;
+	int64_t count;
+	const char *rack; /* it must be placed there; NULL: anywhere */
+	bool distinct;
+	unsigned tries;
+};
+
+static size_t runs, answered, failed_placements;
+static char subnet[64];
+static struct map open_runs; /* by token: those that have no answer */
+
+static const char *const definitions[] = {
+	"{\"family\":\"small\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\",\"cpu\":64,"
+	"\"memory\":64,\"essential\":true}]}",
+	"{\"family\":\"big\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\",\"cpu\":1024,"
+	"\"memory\":2048,\"essential\":true}]}",
+	"{\"family\":\"port\",\"networkMode\":\"bridge\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\","
+	"\"cpu\":128,\"memory\":128,\"essential\":true,\"portMappings\":[{\"containerPort\":80,\"hostPort\":8080,"
+	"\"protocol\":\"tcp\"},{\"containerPort\":53,\"hostPort\":8080,\"protocol\":\"udp\"}]}]}",
+	"{\"family\":\"eni\",\"networkMode\":\"awsvpc\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\","
+	"\"cpu\":32,\"memory\":32,\"essential\":true}]}",
+};
+static const char *const families[] = {"small", "big", "port", "eni"};
+
+size_t callers_runs(void)
+{
+	return runs;
+}
+
+/* ---- RunTask ---- */
+
+static void add_constraints(struct run *r)
+{
+	json_t *list = json_array();
+
+	if (chance(200)) {
+		static const char *const racks[] = {"r0", "r1", "r2", "r3", "r4"};
+
+		r->rack = racks[below(ARRAY_COUNT(racks))];
+		(void)json_array_append_new(
+			list, json_pack("{s:s, s:o}", "type", "memberOf", "expression",
+					json_sprintf("attribute:rack == %s", r->rack)));
+	}
+	if (chance(150)) {
+		r->distinct = true;
+		(void)json_array_append_new(list, json_pack("{s:s}", "type", "distinctInstance"));
+	}
+	(void)json_object_set_new(r->request, "placementConstraints", list);
+}
+
+static void add_strategy(json_t *request)
+{
+	static const struct {
+		const char *type, *field;
+	} strategies[] = {{"binpack", "memory"},
+			  {"binpack", "cpu"},
+			  {"spread", "instanceId"},
+			  {"spread", "attribute:rack"},
+			  {"random", NULL}};
+	uint64_t i = below(ARRAY_COUNT(strategies) + 1);
+
+	if (i < ARRAY_COUNT(strategies))
+		(void)json_object_set_new(request, "placementStrategy",
+					  json_pack("[{s:s, s:s*}]", "type", strategies[i].type,
+						    "field", strategies[i].field));
+}
+
+static void send_run(void *ctx, uint64_t arg);
+
+static const char *instance_of(const json_t *task)
+{
+	const char *arn = json_string_value(json_object_get(task, "containerInstanceArn"));
+
+	return strrchr(arn, '/') + 1;
+}
+
+static void check_placed(const struct run *r, json_t *tasks)
+{
+	json_t *a, *b;
+	size_t i, k;
+
+	json_array_foreach (tasks, i, a) {
+		const char *arn = json_string_value(json_object_get(a, "taskArn"));
+		auto_free char *key = xasprintf("task/default/%s", strrchr(arn, '/') + 1);
+
+		if (!shell_stored(key))
+			broken("run %u: %s was promised and is not stored", r->number, key);
+		/* A repeated call is answered by what was placed then. */
+		if (r->rack && nodes_rack(instance_of(a)) &&
+		    strcmp(nodes_rack(instance_of(a)), r->rack) != 0)
+			broken("run %u: placed in rack %s, not %s", r->number,
+			       nodes_rack(instance_of(a)), r->rack);
+		json_array_foreach (tasks, k, b)
+			if (r->distinct && k < i && strcmp(instance_of(a), instance_of(b)) == 0)
+				broken("run %u: two tasks on %s", r->number, instance_of(a));
+	}
+}
+
+static void on_run(void *ctx, json_t *reply, const struct ecs_fault *f)
+{
+	struct run *r = ctx;
+	size_t placed, failed;
+
+	if (!reply && !f) {
+		r->tries++;
+		world_after(between(100, RETRY_MS), send_run, r, 0);
+		return;
+	}
+	if (f && !strstr(f->message, "No Container Instances"))
+		broken("run %u: %s", r->number, f->message);
+	placed = json_array_size(json_object_get(reply, "tasks"));
+	failed = json_array_size(json_object_get(reply, "failures"));
+	trace("run %u: %zu of %lld placed, %zu reasons, after %u tries", r->number, placed,
+	      (long long)r->count, failed, r->tries + 1);
+	if (reply && ((int64_t)placed > r->count || ((int64_t)placed < r->count && !failed)))
+		broken("run %u: %zu tasks and %zu failures for %lld", r->number, placed, failed,
+		       (long long)r->count);
+	check_placed(r, json_object_get(reply, "tasks"));
+	failed_placements += failed != 0;
+	answered++;
+	(void)map_remove(&open_runs, json_string_value(json_object_get(r->request, "clientToken")));
+	json_decref(r->request);
+	free(r);
+}
+
+static void send_run(void *ctx, uint64_t arg)
+{
+	struct run *r = ctx;
+
+	(void)arg;
+	shell_call("RunTask", json_deep_copy(r->request), on_run, r);
+}
+
+static void begin_run(void *ctx, uint64_t arg)
+{
+	struct run *r;
+	const char *family = families[below(ARRAY_COUNT(families))];
+	char token[32];
+	int64_t mean_ms = 3600000 / ((int64_t)world->runs_per_node_hour * world->nodes);
+
+	(void)ctx;
+	(void)arg;
+	if (!world_has_faults())
+		return;
+	world_after(about(mean_ms) + 1, begin_run, NULL, 0);
+	r = xcalloc(1, sizeof(*r));
+	r->number = (unsigned)++runs;
+	r->count = chance(700) ? 1 : between(1, 10);
+	(void)snprintf(token, sizeof(token), "run-%u-%lld", r->number, (long long)r->count);
+	r->request = json_pack("{s:s, s:I, s:s, s:s}", "taskDefinition", family, "count",
+			       (json_int_t)r->count, "clientToken", token, "startedBy", token);
+	if (strcmp(family, "eni") == 0)
+		(void)json_object_set_new(
+			r->request, "networkConfiguration",
+			json_pack("{s:{s:[s]}}", "awsvpcConfiguration", "subnets", subnet));
+	add_constraints(r);
+	add_strategy(r->request);
+	(void)map_put(&open_runs, token, r);
+	send_run(r, 0);
+}
+
+/* ---- what else people do ---- */
+
+static void ignore(void *ctx, json_t *reply, const struct ecs_fault *f)
+{
+	(void)ctx;
+	(void)reply;
+	(void)f;
+}
+
+static char picked[64];
+static uint64_t pick_at, pick_count;
+
+static void pick(const char *key, const char *text)
+{
+	(void)text;
+	if (pick_count++ == pick_at)
+		(void)snprintf(picked, sizeof(picked), "%s", strrchr(key, '/') + 1);
+}
+
+static void stop_one(void)
+{
+	picked[0] = '\0';
+	pick_count = 0;
+	pick_at = below(check_tasks() + 1);
+	shell_each_stored("task/", pick);
+	if (*picked)
+		shell_call("StopTask", json_pack("{s:s}", "task", picked), ignore, NULL);
+}
+
+static void other(void *ctx, uint64_t arg)
+{
+	const char *node = nodes_any();
+
+	(void)ctx;
+	(void)arg;
+	if (!world_has_faults())
+		return;
+	world_after(about(OTHER_MEAN_MS), other, NULL, 0);
+	if (chance(600)) {
+		stop_one();
+	} else if (node && chance(950)) {
+		trace("state of %.8s changes", node);
+		shell_call("UpdateContainerInstancesState",
+			   json_pack("{s:[s], s:s}", "containerInstances", node, "status",
+				     chance(300) ? "DRAINING" : "ACTIVE"),
+			   ignore, NULL);
+	} else if (node) {
+		trace("%.8s is removed", node);
+		shell_call("DeregisterContainerInstance",
+			   json_pack("{s:s, s:b}", "containerInstance", node, "force", chance(500)),
+			   ignore, NULL);
+	}
+}
+
+/* ---- life ---- */
+
+static void find_subnet(const char *key, const char *text)
+{
+	(void)text;
+	(void)snprintf(subnet, sizeof(subnet), "%s", strrchr(key, '/') + 1);
+}
+
+static void on_definition(void *ctx, json_t *reply, const struct ecs_fault *f);
+
+static void define(void *ctx, uint64_t index)
+{
+	(void)ctx;
+	if (index == ARRAY_COUNT(definitions)) {
+		shell_each_stored("subnet/", find_subnet);
+		begin_run(NULL, 0);
+		other(NULL, 0);
+		return;
+	}
+	shell_call("RegisterTaskDefinition", json_loads(definitions[index], 0, NULL), on_definition,
+		   (void *)(uintptr_t)index);
+}
+
+static void on_definition(void *ctx, json_t *reply, const struct ecs_fault *f)
+{
+	uint64_t index = (uintptr_t)ctx;
+
+	if (f)
+		broken("definition %llu: %s", (unsigned long long)index, f->message);
+	world_after(between(1, 1000), define, NULL, reply ? index + 1 : index);
+}
+
+void callers_begin(void)
+{
+	runs = answered = failed_placements = 0;
+	world_after(1, define, NULL, 0);
+}
+
+void callers_check_settled(void)
+{
+	if (open_runs.count || answered != runs)
+		broken("settled: %zu of %zu runs have no answer", runs - answered, runs);
+}
+
+void callers_end(void)
+{
+	struct run *r;
+
+	for (size_t i = 0; map_next(&open_runs, &i, &r);) {
+		json_decref(r->request);
+		free(r);
+	}
+	map_done(&open_runs);
+	open_runs = (struct map){0};
+}

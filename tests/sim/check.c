@@ -1,0 +1,318 @@
+/* tests/sim/check.c - what must hold after each event
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The checker sees nothing of the core's memory: it reads what the core wants
+ * stored, keeps its own accounts of it, and compares.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+#define PORTS_PER_TASK 4
+
+struct seen {
+	int64_t version;
+	int status; /* in ECS's order */
+	char instance[33];
+	int64_t cpu, memory;
+	char *ports[PORTS_PER_TASK]; /* "INSTANCE/tcp/8080" while it holds them */
+	char *address;
+	bool live;
+};
+
+struct host {
+	int64_t cpu, memory; /* left */
+	int64_t registered_cpu, registered_memory;
+	char status[16];
+	int64_t version;
+};
+
+static struct map tasks, hosts, ports, addresses, started; /* the last: token to a count */
+static struct map event_versions;                          /* of a resource */
+static bool reloading;
+
+static const char *const statuses[] = {"PROVISIONING", "PENDING",  "ACTIVATING",     "RUNNING",
+				       "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"};
+
+size_t check_tasks(void)
+{
+	return tasks.count;
+}
+
+static const char *text(const json_t *doc, const char *name)
+{
+	return json_string_value(json_object_get(doc, name));
+}
+
+static int64_t integer(const json_t *doc, const char *name)
+{
+	return json_integer_value(json_object_get(doc, name));
+}
+
+static int status_of(const char *name)
+{
+	for (int i = 0; i < (int)ARRAY_COUNT(statuses); i++)
+		if (str_eq(statuses[i], name))
+			return i;
+	broken("no such status: %s", name);
+}
+
+/* ---- container instances ---- */
+
+static struct host *host_of(const char *id)
+{
+	struct host *h = map_find(&hosts, id);
+
+	if (!h) {
+		h = xcalloc(1, sizeof(*h));
+		(void)map_put(&hosts, id, h);
+	}
+	return h;
+}
+
+static void put_instance(const json_t *doc)
+{
+	struct host *h = host_of(text(doc, "_id"));
+	int64_t cpu = integer(doc, "_cpu"), memory = integer(doc, "_memory");
+
+	h->cpu += cpu - h->registered_cpu;
+	h->memory += memory - h->registered_memory;
+	h->registered_cpu = cpu;
+	h->registered_memory = memory;
+	(void)snprintf(h->status, sizeof(h->status), "%s", text(doc, "status"));
+	if (integer(doc, "version") < h->version)
+		broken("instance %s: version %lld after %lld", text(doc, "_id"),
+		       (long long)integer(doc, "version"), (long long)h->version);
+	h->version = integer(doc, "version");
+}
+
+/* ---- tasks ---- */
+
+static void hold(struct map *m, const char *what, const char *key)
+{
+	if (map_find(m, what))
+		broken("%s is given to %s and to %s", what, (char *)map_find(m, what), key);
+	(void)map_put(m, what, xstrdup(key));
+}
+
+static void let_go(struct map *m, char **what)
+{
+	if (!*what)
+		return;
+	free(map_remove(m, *what));
+	free(*what);
+	*what = NULL;
+}
+
+static void take_ports(struct seen *s, const json_t *doc, const char *key)
+{
+	json_t *container, *port;
+	size_t i, k, count = 0;
+
+	if (str_eq(text(json_object_get(doc, "_effective"), "networkMode"), "awsvpc"))
+		return;
+	json_array_foreach (
+		json_object_get(json_object_get(doc, "_effective"), "containerDefinitions"), i,
+		container) {
+		json_array_foreach (json_object_get(container, "portMappings"), k, port) {
+			if (!integer(port, "hostPort") || count == PORTS_PER_TASK)
+				continue;
+			s->ports[count] = xasprintf("%s/%s/%lld", s->instance,
+						    text(port, "protocol"),
+						    (long long)integer(port, "hostPort"));
+			hold(&ports, s->ports[count++], key);
+		}
+	}
+}
+
+static void take_address(struct seen *s, const json_t *doc, const char *key)
+{
+	json_t *attachment, *detail;
+	size_t i, k;
+
+	json_array_foreach (json_object_get(doc, "attachments"), i, attachment) {
+		json_array_foreach (json_object_get(attachment, "details"), k, detail) {
+			if (!str_eq(text(detail, "name"), "privateIPv4Address") || s->address)
+				continue;
+			s->address = xstrdup(text(detail, "value"));
+			hold(&addresses, s->address, key);
+		}
+	}
+}
+
+static void count_started(const json_t *doc, const char *key)
+{
+	const char *token = text(doc, "startedBy");
+	uintptr_t count = (uintptr_t)map_find(&started, token) + 1;
+	int64_t wanted;
+
+	if (!parse_i64(strrchr(token, '-') + 1, 1, 100, &wanted))
+		broken("%s: startedBy %s", key, token);
+	if ((int64_t)count > wanted)
+		broken("%s: %s has brought %zu tasks", key, token, (size_t)count);
+	(void)map_put(&started, token, (void *)count);
+}
+
+static struct seen *begin_task(const json_t *doc, const char *key)
+{
+	struct seen *s = xcalloc(1, sizeof(*s));
+	struct host *h;
+
+	(void)map_put(&tasks, key, s);
+	(void)snprintf(s->instance, sizeof(s->instance), "%s", text(doc, "_instance"));
+	s->cpu = integer(doc, "_cpu");
+	s->memory = integer(doc, "_memory");
+	s->status = -1;
+	count_started(doc, key);
+	if (status_of(text(doc, "lastStatus")) == (int)ARRAY_COUNT(statuses) - 1)
+		return s;
+	h = host_of(s->instance);
+	if (!reloading && (!str_eq(h->status, "ACTIVE") || !nodes_is_connected(s->instance)))
+		broken("%s: placed on %s, which is %s and %sconnected", key, s->instance, h->status,
+		       nodes_is_connected(s->instance) ? "" : "not ");
+	s->live = true;
+	h->cpu -= s->cpu;
+	h->memory -= s->memory;
+	take_ports(s, doc, key);
+	take_address(s, doc, key);
+	if (!reloading && (h->cpu < 0 || h->memory < 0))
+		broken("%s: instance %s has %lld CPU units and %lld MiB left", key, s->instance,
+		       (long long)h->cpu, (long long)h->memory);
+	return s;
+}
+
+static void end_task(struct seen *s)
+{
+	struct host *h = map_find(&hosts, s->instance);
+
+	if (!s->live)
+		return;
+	s->live = false;
+	if (h) {
+		h->cpu += s->cpu;
+		h->memory += s->memory;
+	}
+	for (size_t i = 0; i < PORTS_PER_TASK; i++)
+		let_go(&ports, &s->ports[i]);
+	let_go(&addresses, &s->address);
+}
+
+static void put_task(const char *key, const json_t *doc)
+{
+	struct seen *s = map_find(&tasks, key);
+	int status = status_of(text(doc, "lastStatus"));
+
+	if (!s)
+		s = begin_task(doc, key);
+	if (status < s->status)
+		broken("%s: %s after %s", key, statuses[status], statuses[s->status]);
+	if (integer(doc, "version") < s->version)
+		broken("%s: version %lld after %lld", key, (long long)integer(doc, "version"),
+		       (long long)s->version);
+	if (status != s->status)
+		trace("%.16s %s on %.8s", key + strlen("task/default/"), statuses[status],
+		      s->instance);
+	s->status = status;
+	s->version = integer(doc, "version");
+	if (status == (int)ARRAY_COUNT(statuses) - 1)
+		end_task(s);
+}
+
+/* ---- effects ---- */
+
+static void free_seen(struct seen *s)
+{
+	end_task(s);
+	free(s);
+}
+
+static void put(const char *key, const char *body)
+{
+	auto_json json_t *doc = NULL;
+
+	if (!str_starts(key, "task/") && !str_starts(key, "instance/"))
+		return;
+	doc = json_loads(body, 0, NULL);
+	if (str_starts(key, "task/"))
+		put_task(key, doc);
+	else
+		put_instance(doc);
+}
+
+static void drop(const char *key)
+{
+	struct seen *s = map_find(&tasks, key);
+
+	if (s && s->live)
+		broken("%s: it is forgotten while it is %s", key, statuses[s->status]);
+	if (s)
+		free_seen(map_remove(&tasks, key));
+	if (str_starts(key, "instance/"))
+		free(map_remove(&hosts, strrchr(key, '/') + 1));
+}
+
+/* Each version of a thing once, in order; some are skipped when one event changes it twice. */
+static void event(const char *body)
+{
+	auto_json json_t *doc = json_loads(body, 0, NULL);
+	const char *arn = json_string_value(json_array_get(json_object_get(doc, "resources"), 0));
+	intptr_t version = (intptr_t)integer(json_object_get(doc, "detail"), "version");
+
+	if (version <= (intptr_t)map_find(&event_versions, arn))
+		broken("event of %s: version %ld twice, or out of order", arn, (long)version);
+	(void)map_put(&event_versions, arn, (void *)version);
+}
+
+void check_effects(const struct core_effects *fx)
+{
+	for (size_t i = 0; i < fx->count; i++) {
+		const struct core_effect *f = &fx->items[i];
+
+		if (f->kind == CORE_PUT)
+			put(f->key, f->text);
+		else if (f->kind == CORE_DELETE)
+			drop(f->key);
+		else if (f->kind == CORE_EVENT)
+			event(f->text);
+	}
+}
+
+static void forget(void)
+{
+	struct seen *s;
+	struct host *h;
+
+	for (size_t i = 0; map_next(&tasks, &i, &s);)
+		free_seen(s);
+	for (size_t i = 0; map_next(&hosts, &i, &h);)
+		free(h);
+	map_done(&tasks);
+	map_done(&hosts);
+	map_done(&ports);
+	map_done(&addresses);
+	map_done(&started);
+	map_done(&event_versions);
+	tasks = hosts = ports = addresses = started = event_versions = (struct map){0};
+}
+
+/* What was lost with the server is lost: the accounts begin from what is stored. */
+void check_reload(void)
+{
+	forget();
+	reloading = true;
+	shell_each_stored("instance/", put);
+	shell_each_stored("task/", put);
+	reloading = false;
+}
+
+void check_begin(void)
+{
+	forget();
+}
+
+void check_end(void)
+{
+	forget();
+}

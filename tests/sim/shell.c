@@ -1,0 +1,274 @@
+/* tests/sim/shell.c - the server's process: the real core, a disk with latency, crashes
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * As scheduler/ledger.c does it: what the core wants done is written, and only
+ * then are messages sent and callers answered, in the order of the events.  A
+ * crash loses what was not written yet, and of what was written it loses the
+ * answers of the last commits.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+#define TICK_MS       60000
+#define COMMIT_MS_MAX 20
+#define SLOW_MS       2000 /* a disk that stalls */
+#define CRASH_MEAN_MS (40 * 60 * 1000)
+
+struct commit {
+	struct commit *next;
+	struct core_effects fx;
+	json_t *reply;
+	reply_fn *fn;
+	void (*then)(void *ctx, bool lost);
+	void *ctx;
+	int64_t done_ms;
+};
+
+static struct core *core;
+static struct core_options options;
+static struct map disk; /* key to text */
+static struct commit *first, **last;
+static uint64_t epoch; /* of the process */
+static int64_t last_done_ms;
+static size_t crashes;
+
+struct core *shell_core(void)
+{
+	return core;
+}
+
+bool shell_is_up(void)
+{
+	return core != NULL;
+}
+
+size_t shell_crashes(void)
+{
+	return crashes;
+}
+
+/* ---- the disk ---- */
+
+static void write_effects(const struct core_effects *fx)
+{
+	for (size_t i = 0; i < fx->count; i++) {
+		const struct core_effect *f = &fx->items[i];
+
+		if (f->kind == CORE_PUT)
+			free(map_put(&disk, f->key, xstrdup(f->text)));
+		else if (f->kind == CORE_DELETE)
+			free(map_remove(&disk, f->key));
+	}
+}
+
+const char *shell_stored(const char *key)
+{
+	return map_find(&disk, key);
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void shell_each_stored(const char *prefix, void (*fn)(const char *key, const char *text))
+{
+	auto_free char **keys = xcalloc(disk.count + 1, sizeof(char *));
+	size_t count = 0;
+
+	for (size_t i = 0; i < disk.used; i++)
+		if (disk.entries[i].key && str_starts(disk.entries[i].key, prefix))
+			keys[count++] = disk.entries[i].key;
+	qsort(keys, count, sizeof(*keys), compare_keys);
+	for (size_t i = 0; i < count; i++)
+		fn(keys[i], map_find(&disk, keys[i]));
+}
+
+/* ---- commits ---- */
+
+static void free_commit(struct commit *c)
+{
+	core_effects_done(&c->fx);
+	json_decref(c->reply);
+	free(c);
+}
+
+static void tell(struct commit *c)
+{
+	for (size_t i = 0; i < c->fx.count; i++) {
+		const struct core_effect *f = &c->fx.items[i];
+
+		if (f->kind == CORE_SEND || f->kind == CORE_REFUSE)
+			nodes_deliver(f->key, f->text, f->kind == CORE_REFUSE);
+	}
+	if (c->fn)
+		c->fn(c->ctx, c->reply, NULL);
+	if (c->then)
+		c->then(c->ctx, false);
+}
+
+static void on_durable(void *ctx, uint64_t of_epoch)
+{
+	struct commit *c = first;
+
+	(void)ctx;
+	if (of_epoch != epoch || !core)
+		return; /* it was lost with its process */
+	first = c->next;
+	if (!first)
+		last = &first;
+	write_effects(&c->fx);
+	tell(c);
+	free_commit(c);
+}
+
+static void commit(reply_fn *fn, void (*then)(void *ctx, bool lost), void *ctx, json_t *own_reply)
+{
+	struct commit *c = xcalloc(1, sizeof(*c));
+	int64_t done_ms = world_now_ms() + (world_has_faults() && chance(2)
+						    ? between(1, SLOW_MS)
+						    : between(0, COMMIT_MS_MAX));
+
+	core_take_effects(core, &c->fx);
+	check_effects(&c->fx);
+	c->fn = fn;
+	c->then = then;
+	c->ctx = ctx;
+	c->reply = own_reply;
+	c->done_ms = last_done_ms = done_ms > last_done_ms ? done_ms : last_done_ms;
+	*last = c;
+	last = &c->next;
+	world_after(c->done_ms - world_now_ms(), on_durable, NULL, epoch);
+}
+
+void shell_commit(void (*then)(void *ctx, bool lost), void *ctx)
+{
+	commit(NULL, then, ctx, NULL);
+}
+
+void shell_call(const char *operation, json_t *own_request, reply_fn *fn, void *ctx)
+{
+	auto_json json_t *request = own_request;
+	struct ecs_fault f = {.message = ""};
+	json_t *reply;
+
+	if (!core) {
+		fn(ctx, NULL, NULL);
+		return;
+	}
+	reply = core_call(core, operation, request, world_now_ms(), &f);
+	if (reply)
+		commit(fn, NULL, ctx, reply);
+	else
+		fn(ctx, NULL, &f);
+}
+
+/* ---- life and death ---- */
+
+static void crash(void *ctx, uint64_t arg);
+
+static void tick(void *ctx, uint64_t of_epoch)
+{
+	(void)ctx;
+	if (of_epoch != epoch || !core)
+		return;
+	core_tick(core, world_now_ms());
+	shell_commit(NULL, NULL);
+	world_after(TICK_MS, tick, NULL, epoch);
+}
+
+static void load(const char *key, const char *text)
+{
+	struct err e = {0};
+
+	if (core_load(core, key, text, &e) < 0)
+		broken("what was stored cannot be read: %s", e.msg);
+}
+
+static void start(void *ctx, uint64_t arg)
+{
+	(void)ctx;
+	(void)arg;
+	trace("server starts");
+	for (size_t i = 0; i < 4; i++)
+		options.seed[i] = draw() | 1;
+	core = core_new(&options);
+	shell_each_stored("", load);
+	core_loaded(core, world_now_ms());
+	check_reload();
+	shell_commit(NULL, NULL);
+	tick(NULL, epoch);
+	if (world_has_faults())
+		world_after(about(CRASH_MEAN_MS), crash, NULL, epoch);
+}
+
+static void crash(void *ctx, uint64_t of_epoch)
+{
+	size_t in_flight = 0, survive;
+	struct commit *c;
+
+	(void)ctx;
+	if (of_epoch != epoch || !core || !world_has_faults())
+		return;
+	for (c = first; c; c = c->next)
+		in_flight++;
+	survive = below(in_flight + 1);
+	trace("server crashes: %zu of %zu commits under way were written, none was told", survive,
+	      in_flight);
+	epoch++;
+	crashes++;
+	core_free(take_ptr(core));
+	nodes_server_is_gone();
+	while ((c = first)) {
+		first = c->next;
+		if (survive) {
+			write_effects(&c->fx);
+			survive--;
+		}
+		if (c->fn)
+			c->fn(c->ctx, NULL, NULL);
+		if (c->then)
+			c->then(c->ctx, true);
+		free_commit(c);
+	}
+	last = &first;
+	last_done_ms = 0;
+	world_after(between(200, 20000), start, NULL, 0);
+}
+
+void shell_begin(void)
+{
+	options = (struct core_options){
+		.identity = {.region = "us-east-1", .account = "123456789012"},
+		.vpc_cidr = "172.31.0.0/16",
+		.stopped_keep_ms = 30 * 60 * 1000,
+		.stopped_keep_max = 20000};
+	first = NULL;
+	last = &first;
+	last_done_ms = 0;
+	crashes = 0;
+	start(NULL, 0);
+}
+
+void shell_end(void)
+{
+	struct commit *c;
+	char *text;
+
+	core_free(take_ptr(core));
+	while ((c = first)) {
+		first = c->next;
+		if (c->fn)
+			c->fn(c->ctx, NULL, NULL);
+		if (c->then)
+			c->then(c->ctx, true);
+		free_commit(c);
+	}
+	for (size_t i = 0; map_next(&disk, &i, &text);)
+		free(text);
+	map_done(&disk);
+	disk = (struct map){0};
+	epoch++;
+}
