@@ -16,6 +16,7 @@ work = tempfile.mkdtemp(prefix="i", dir=os.path.join(TOP, "build"))
 INSTALLED = {
     "usr/bin/berth": 0o755, "usr/bin/berth-oci": 0o755, "usr/sbin/berthd": 0o755,
     "usr/libexec/berth/berth-keeper": 0o755, "usr/libexec/berth/berth-worker": 0o755,
+    "usr/libexec/berth/berth-uplink": 0o755,
     "lib/systemd/system/berthd.service": 0o644, "lib/systemd/system/berth-tasks.service": 0o644,
     "lib/systemd/system/berth.slice": 0o644, "usr/lib/sysusers.d/berth.conf": 0o644,
     "usr/share/doc/berth/berth.conf": 0o644, "usr/share/doc/berth/README.md": 0o644,
