@@ -299,7 +299,7 @@ quickstart-stop:
 
 # Units name where the programs are. On the host itself systemd and its users
 # are told; a package does that in its own scripts.
-UNITS    := berthd.service berth-tasks.service berth.slice
+UNITS    := berthd.service berth-node.service berth-tasks.service berth.slice
 on_host   = $(if $(DESTDIR),:,[ ! -d /run/systemd/system ] || $(1))
 
 .PHONY: install uninstall
@@ -315,7 +315,7 @@ install: all
 	install -m 644 docs/berth.conf README.md LICENSE $(DESTDIR)$(DOCDIR)
 	@$(call on_host,{ systemd-sysusers $(SYSUSERS)/berth.conf && systemctl daemon-reload; })
 uninstall:
-	@$(call on_host,systemctl --quiet disable --now berthd berth-tasks || :)
+	@$(call on_host,systemctl --quiet disable --now berthd berth-node berth-tasks || :)
 	rm -f $(DESTDIR)$(BINDIR)/berth $(DESTDIR)$(BINDIR)/berth-oci $(DESTDIR)$(SBINDIR)/berthd
 	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
 	rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) $(DESTDIR)$(SYSUSERS)/berth.conf

@@ -49,6 +49,11 @@ struct agent_options {
 /* Run until SIGTERM.  Tasks go on without us; started again we find them. */
 int agent_run(const struct agent_options *o, struct err *e);
 
+/* Join the server elsewhere, if it is not done yet, and nothing else. */
+int agent_join(const struct agent_options *o, struct err *e);
+/* The server that a node has joined; malloc'ed; NULL: none. */
+char *agent_server(const char *state_dir);
+
 /*
  * End all tasks of this name at once and take away everything of it that is
  * in the kernel, the keeper too.  For uninstalling; no agent may run.

@@ -3,7 +3,7 @@
  *
  * In var/lib/berth/node: key.pem, made before the first word to the server and
  * kept for ever; authority, by which the server is known; and, once the node
- * has joined, certificate.pem and instance.  A join whose answer was lost is
+ * has joined, certificate.pem, instance and server.  A join whose answer was lost is
  * simply tried again: the same key gets the same name.
  */
 #include <errno.h>
@@ -205,7 +205,8 @@ static int read_frame(int fd, struct buf *in, const char **ret, size_t *ret_size
 /* Certificate and name are known to belong together only when both are there. */
 int identity_certified(struct identity *id, const struct ecs_node_certificate *c, struct err *e)
 {
-	if (write_part(id, "certificate.pem", c->certificate, e) < 0 ||
+	if (write_part(id, "server", id->o->server, e) < 0 ||
+	    write_part(id, "certificate.pem", c->certificate, e) < 0 ||
 	    write_part(id, "instance", c->instance_id, e) < 0)
 		return -e->code;
 	free(id->certificate);
@@ -319,6 +320,27 @@ int identity_open(const struct agent_options *o, struct identity **ret, struct e
 	}
 	*ret = id;
 	return 0;
+}
+
+int agent_join(const struct agent_options *o, struct err *e)
+{
+	struct identity *id = NULL;
+
+	if (identity_open(o, &id, e) < 0)
+		return -e->code;
+	identity_close(id);
+	return 0;
+}
+
+char *agent_server(const char *state_dir)
+{
+	const struct identity id = {.dir = xasprintf("%s/node", state_dir)};
+	char *server = NULL;
+	struct err ignored;
+
+	(void)read_part(&id, "server", &server, &ignored);
+	free(id.dir);
+	return server;
 }
 
 void identity_close(struct identity *id)

@@ -20,7 +20,7 @@
 #define PUBLIC_BLOCKS_MAX 32
 #define PUBLIC_LENGTH_MIN 20
 
-enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_DESTROY };
+enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_JOIN, ROLE_DESTROY };
 
 struct options {
 	enum role role;
@@ -30,10 +30,11 @@ struct options {
 };
 
 static const char usage[] =
-	"usage: berthd [server|agent|destroy] [OPTIONS]\n"
+	"usage: berthd [server|agent|join|destroy] [OPTIONS]\n"
 	"\n"
 	"  server            the control plane only\n"
 	"  agent             the node only, of a server elsewhere\n"
+	"  join              become a node of a server elsewhere, and no more: agent runs it\n"
 	"  destroy           end all tasks of this root at once and leave nothing in the kernel\n"
 	"                    without a word: control plane and node, on this machine\n"
 	"  --root DIR        etc/berth, var/lib/berth and run/berth lie below DIR (default /)\n"
@@ -41,9 +42,9 @@ static const char usage[] =
 	"  --listen A:P      where the AWS APIs are answered (default 127.0.0.1:4566)\n"
 	"  --node-listen A:P where nodes elsewhere are taken (default: they are not)\n"
 	"  --no-keeper       wait for berth-keeper, which the service manager starts\n"
-	"agent:\n"
-	"  --server HOST:PORT  where the server takes nodes\n"
-	"  --token T           of `berth node token`; it is needed until the node has joined\n"
+	"agent, join:\n"
+	"  --server HOST:PORT  where the server takes nodes; it is needed until the node has joined\n"
+	"  --token T           of `berth node token`; likewise\n"
 	"  --activation-id I --activation-code C\n"
 	"                      instead of a token: of SSM's CreateActivation\n"
 	"  --cluster NAME      to join, where token or activation name none (default: default)\n"
@@ -58,7 +59,10 @@ static int usage_error(const char *what, const char *value)
 static const struct {
 	const char *word;
 	enum role role;
-} words[] = {{"server", ROLE_SERVER}, {"agent", ROLE_AGENT}, {"destroy", ROLE_DESTROY}};
+} words[] = {{"server", ROLE_SERVER},
+	     {"agent", ROLE_AGENT},
+	     {"join", ROLE_JOIN},
+	     {"destroy", ROLE_DESTROY}};
 
 /* < 0: go on; otherwise the exit code. */
 static int parse(int argc, char **argv, struct options *ret)
@@ -321,9 +325,12 @@ static void hide(const char *secret)
 /* Not before the node has joined: systemd then waits for us, which is right. */
 static int run_agent(const struct options *words_of_user, struct host *h, struct err *e)
 {
+	auto_free char *joined = agent_server(h->state_dir);
 	struct agent_options o;
 	int r;
 
+	if (!h->config.node_server && joined)
+		h->config.node_server = arena_strdup(&h->arena, joined);
 	if (!h->config.node_server)
 		return err_set(e, EINVAL,
 			       "a node needs to know its server: --server HOST:PORT, or [node] "
@@ -332,6 +339,8 @@ static int run_agent(const struct options *words_of_user, struct host *h, struct
 		return -e->code;
 	hide(words_of_user->token);
 	hide(words_of_user->activation_code);
+	if (words_of_user->role == ROLE_JOIN)
+		return agent_join(&o, e);
 	o.on_ready = on_node_ready;
 	o.ctx = h;
 	r = agent_run(&o, e);
@@ -358,6 +367,7 @@ static int run_role(const struct options *o, struct host *h, struct err *e)
 	case ROLE_DESTROY:
 		return run_destroy(h, e);
 	case ROLE_AGENT:
+	case ROLE_JOIN:
 		return run_agent(o, h, e);
 	}
 	return 0;

@@ -101,6 +101,16 @@ def test_a_token_lets_a_node_in_and_it_runs_tasks():
     gone(one)
 
 
+def test_join_is_done_once_and_the_agent_knows_its_server():
+    one = node()
+    p = run(os.path.join(BUILD, "berthd"), "join", "--root", one.root, *one.words)
+    contains(p.stderr, "joined")
+    one.words = []
+    one.start()
+    assert connected(one)
+    gone(one)
+
+
 def test_who_has_no_right_is_refused_and_told():
     used = token()
     one = node(used).start()

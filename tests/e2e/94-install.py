@@ -17,7 +17,7 @@ INSTALLED = {
     "usr/bin/berth": 0o755, "usr/bin/berth-oci": 0o755, "usr/sbin/berthd": 0o755,
     "usr/libexec/berth/berth-keeper": 0o755, "usr/libexec/berth/berth-worker": 0o755,
     "usr/libexec/berth/berth-uplink": 0o755,
-    "lib/systemd/system/berthd.service": 0o644, "lib/systemd/system/berth-tasks.service": 0o644,
+    "lib/systemd/system/berthd.service": 0o644, "lib/systemd/system/berth-node.service": 0o644, "lib/systemd/system/berth-tasks.service": 0o644,
     "lib/systemd/system/berth.slice": 0o644, "usr/lib/sysusers.d/berth.conf": 0o644,
     "usr/share/doc/berth/berth.conf": 0o644, "usr/share/doc/berth/README.md": 0o644,
     "usr/share/doc/berth/LICENSE": 0o644,
@@ -62,7 +62,7 @@ def test_units_name_the_programs_where_they_are():
     for variables in ([], ["SBINDIR=/opt/berth/sbin", "LIBEXECDIR=/opt/berth/libexec"]):
         destination = os.path.join(work, "b")
         make("install", destination, *variables)
-        for unit in ("berthd.service", "berth-tasks.service"):
+        for unit in ("berthd.service", "berth-node.service", "berth-tasks.service"):
             program = re.search(r"^ExecStart=(\S+)", text(destination, "lib/systemd/system", unit), re.M)[1]
             assert os.access(destination + program, os.X_OK), program
         make("uninstall", destination, *variables)
