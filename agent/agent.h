@@ -14,6 +14,7 @@ struct agent_options {
 	const char *state_dir;    /* var/lib/berth: images, tasks, volumes */
 	const char *run_dir;      /* run/berth: the keeper's socket, runtime and network state */
 	const char *libexec_dir;  /* where berth-keeper and berth-worker lie */
+	const char *auth_file;    /* etc/berth/auth.json: credentials for registries */
 	bool waits_for_keeper;    /* the service manager starts it, not we */
 	const char *bridge_cidr;  /* NULL: chosen */
 	const char *transport;    /* to other hosts: auto, routes, vxlan, wireguard */

@@ -15,6 +15,7 @@
  *   ids.c        whose ids its users are on the host
  *   roots.c      roots for the next containers, made ahead
  *   pulls.c      images on their way
+ *   credentials.c  with which name and password a registry is asked
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
  *   ask.c        questions that the server passes on
  *   records.c    the node's own truth on disk
@@ -380,6 +381,24 @@ struct ready_root *roots_take(struct agent *a, const char *digest);
 void root_drop(struct agent *a, struct ready_root *own_root);
 void root_free(struct ready_root *r); /* nothing is left of it: all was taken */
 void roots_forget(struct agent *a);   /* all: images are to be removed */
+
+/* ---- credentials.c ---- */
+
+struct credential {
+	char *username, *password; /* NULL: not known yet */
+	char *helper, *host;       /* the program to ask, and for what; NULL: none */
+};
+void credential_done(struct credential *c);
+
+/*
+ * What the files say of an image's registry.  0: name and password, or a
+ * helper.  CREDENTIAL_NONE: anonymous.  *ret is the caller's.
+ */
+enum { CREDENTIAL_NONE = 1 };
+int credential_find(const struct agent_options *o, const char *reference, struct credential *ret,
+		    struct err *e);
+/* Ask the helper, which may take half a minute: for a thread.  CREDENTIAL_NONE: it knows nothing. */
+int credential_ask(struct credential *c, struct err *e);
 
 /* ---- pulls.c ---- */
 

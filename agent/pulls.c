@@ -1,7 +1,8 @@
 /* agent/pulls.c - images on their way
  * SPDX-License-Identifier: Apache-2.0
  *
- * One pull for a reference at a time, however many wait for it.  What
+ * One pull for a reference at a time, however many wait for it.  Where a
+ * credential helper is to be asked, a thread does it first.  What
  * ECS_IMAGE_PULL_BEHAVIOR says decides whether the registry is asked at all,
  * and what a failure means when an image of that name is here.
  */
@@ -32,7 +33,11 @@ struct pull {
 	struct pulls *pulls;
 	char id[33];
 	char *reference;
-	struct image_pull *job; /* NULL: over */
+	struct image_pull *job; /* NULL: over, or asking */
+	bool asking;            /* a thread asks the credential helper */
+	bool unwanted;          /* it ends when that is done */
+	struct credential credential;
+	struct err asked; /* code 0: the helper has answered */
 	struct loop_fd *watch;
 	struct pull_waiter *waiters;
 	bool for_caller; /* kept a while after its end, so that it can be described */
@@ -110,7 +115,9 @@ void pulls_cancel(struct pull_waiter *w)
 
 	unlink_waiter(w);
 	free_waiter(w);
-	if (p && p->job && !p->waiters && !p->for_caller) {
+	if (p && !p->waiters && !p->for_caller)
+		p->unwanted = true;
+	if (p && p->job && p->unwanted) {
 		loop_unwatch(take_ptr(p->watch));
 		image_pull_free(take_ptr(p->job)); /* nobody wants it: it ends at once */
 		(void)err_set(&p->error, ECANCELED, "cancelled");
@@ -121,6 +128,7 @@ void pulls_cancel(struct pull_waiter *w)
 
 static void free_pull(struct pull *p)
 {
+	credential_done(&p->credential);
 	loop_unwatch(p->watch);
 	image_pull_free(p->job);
 	free(p->reference);
@@ -134,7 +142,8 @@ static void tidy(struct pulls *pulls)
 	size_t finished = 0;
 
 	for (struct pull **p = &pulls->list, *pull; (pull = *p);) {
-		if (!pull->job && (!pull->for_caller || ++finished > FINISHED_MAX)) {
+		if (!pull->job && !pull->asking &&
+		    (!pull->for_caller || ++finished > FINISHED_MAX)) {
 			*p = pull->next;
 			free_pull(pull);
 		} else {
@@ -219,6 +228,65 @@ static void on_progress(void *ctx, int events)
 		ask_look_again(p->pulls->agent);
 }
 
+/* Now that it is known who asks. */
+static int begin_job(struct pull *p, const struct image_pull_request *request, struct err *e)
+{
+	if (image_pull_begin(p->pulls->agent->images, request, &p->job, e) < 0)
+		return -e->code;
+	return loop_watch(p->pulls->agent->loop, image_pull_fd(p->job), LOOP_READ, on_progress, p,
+			  &p->watch, e);
+}
+
+/* Context: a thread. */
+static void ask_helper(void *ctx)
+{
+	struct pull *p = ctx;
+
+	if (credential_ask(&p->credential, &p->asked) >= 0)
+		p->asked.code = 0;
+}
+
+static void on_asked(void *ctx)
+{
+	struct pull *p = ctx;
+	const struct image_pull_request request = {.reference = p->reference,
+						   .username = p->credential.username,
+						   .password = p->credential.password,
+						   .policy = IMAGE_PULL_ALWAYS};
+	struct err e = p->asked;
+
+	p->asking = false;
+	if (!p->pulls) { /* the agent ends */
+		free_pull(p);
+		return;
+	}
+	if (p->unwanted)
+		finish(p, IMAGE_REASON_OTHER, &(struct err){.code = ECANCELED, .msg = "cancelled"});
+	else if (e.code || begin_job(p, &request, &e) < 0)
+		finish(p, IMAGE_REASON_UNAUTHORIZED, &e);
+}
+
+/* 0: it has begun, or its helper is being asked. */
+static int begin_as(struct pull *p, const struct image_pull_request *request, struct err *e)
+{
+	struct image_pull_request r = *request;
+	int found;
+
+	if (r.username)
+		return begin_job(p, &r, e);
+	found = credential_find(p->pulls->agent->o, r.reference, &p->credential, e);
+	if (found < 0)
+		return found;
+	if (p->credential.helper) {
+		p->asking = true;
+		loop_work(p->pulls->agent->loop, ask_helper, on_asked, p);
+		return 0;
+	}
+	r.username = p->credential.username;
+	r.password = p->credential.password;
+	return begin_job(p, &r, e);
+}
+
 static int begin(struct pulls *pulls, const struct image_pull_request *request, struct pull **ret,
 		 struct err *e)
 {
@@ -227,9 +295,7 @@ static int begin(struct pulls *pulls, const struct image_pull_request *request, 
 	p->pulls = pulls;
 	p->reference = xstrdup(request->reference);
 	random_hex(p->id, 32);
-	if (image_pull_begin(pulls->agent->images, request, &p->job, e) < 0 ||
-	    loop_watch(pulls->agent->loop, image_pull_fd(p->job), LOOP_READ, on_progress, p,
-		       &p->watch, e) < 0) {
+	if (begin_as(p, request, e) < 0) {
 		free_pull(p);
 		return -e->code;
 	}
@@ -242,7 +308,7 @@ static int begin(struct pulls *pulls, const struct image_pull_request *request, 
 static struct pull *running(struct pulls *pulls, const char *reference)
 {
 	for (struct pull *p = pulls->list; p; p = p->next)
-		if (p->job && strcmp(p->reference, reference) == 0)
+		if ((p->job || p->asking) && !p->unwanted && strcmp(p->reference, reference) == 0)
 			return p;
 	return NULL;
 }
@@ -316,7 +382,7 @@ json_t *pulls_describe(struct pulls *pulls, const char *id, int64_t version, boo
 	if (!p)
 		return NULL;
 
-	*ret_changed = p->version > version || !p->job;
+	*ret_changed = p->version > version || (!p->job && !p->asking);
 	layers = json_array();
 	for (unsigned i = 0; i < p->layer_count; i++)
 		(void)json_array_append_new(
@@ -326,9 +392,9 @@ json_t *pulls_describe(struct pulls *pulls, const char *id, int64_t version, boo
 					  (json_int_t)p->layers[i].total_bytes));
 	doc = json_pack("{s:s, s:s, s:I, s:o, s:s}", "pullId", p->id, "image", p->reference,
 			"version", (json_int_t)p->version, "layers", layers, "status",
-			p->job          ? "PULLING"
-			: p->error.code ? "FAILED"
-					: "DONE");
+			p->job || p->asking ? "PULLING"
+			: p->error.code     ? "FAILED"
+					    : "DONE");
 	if (p->digest[0])
 		(void)json_object_set_new(doc, "imageDigest", json_string(p->digest));
 	if (p->error.code)
@@ -364,7 +430,9 @@ void pulls_free(struct pulls *pulls)
 			unlink_waiter(w);
 			free_waiter(w);
 		}
-		free_pull(p);
+		p->pulls = NULL;
+		if (!p->asking) /* else it goes when its thread is done */
+			free_pull(p);
 	}
 	free(pulls);
 }

@@ -33,6 +33,15 @@ enum {
 	IMAGE_AGAIN = 3,  /* nothing to tell now: poll */
 };
 
+/*
+ * The registry of a name, "127.0.0.1:5000", and the whole name without tag and
+ * digest, "docker.io/library/busybox".  -EINVAL: it is malformed.
+ */
+#define IMAGE_HOST_SIZE 256
+#define IMAGE_NAME_SIZE 513
+int image_name_of(const char *reference, char ret_host[IMAGE_HOST_SIZE],
+		  char ret_name[IMAGE_NAME_SIZE], struct err *e);
+
 /* ---- the store ---- */
 
 struct image_store;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "image/image.h"
 
 #define ALGORITHM   "sha256:"
 #define DIGITS      64
@@ -242,4 +243,18 @@ void reference_format(const struct reference *r, char ret[REFERENCE_SIZE])
 {
 	(void)snprintf(ret, REFERENCE_SIZE, "%s/%s%c%s", r->host, r->repository,
 		       r->digest[0] ? '@' : ':', r->digest[0] ? r->digest : r->tag);
+}
+
+int image_name_of(const char *reference, char ret_host[IMAGE_HOST_SIZE],
+		  char ret_name[IMAGE_NAME_SIZE], struct err *e)
+{
+	struct reference r;
+
+	static_assert(IMAGE_HOST_SIZE == sizeof(r.host), "");
+	static_assert(IMAGE_NAME_SIZE >= sizeof(r.host) + sizeof(r.repository), "");
+	if (reference_parse(reference, &r, e) < 0)
+		return -e->code;
+	(void)snprintf(ret_host, IMAGE_HOST_SIZE, "%s", r.host);
+	(void)snprintf(ret_name, IMAGE_NAME_SIZE, "%s/%s", r.host, r.repository);
+	return 0;
 }

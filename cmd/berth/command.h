@@ -69,7 +69,7 @@ struct command {
 
 extern const struct command command_run, command_ps, command_logs, command_stop, command_inspect,
 	command_images, command_pull, command_capture, command_nodes, command_node, command_events,
-	command_version;
+	command_login, command_logout, command_version;
 
 /* ---- telling ---- */
 

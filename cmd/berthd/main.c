@@ -223,22 +223,24 @@ static int parse_switch(const char *key, const char *text, bool *ret_off, struct
 	return 0;
 }
 
-static int fill_agent_options(const struct host *h, struct agent_options *ret, struct err *e)
+static int fill_agent_options(struct host *h, struct agent_options *ret, struct err *e)
 {
 	const struct config *c = &h->config;
 	int64_t cleanup_s;
 
-	*ret = (struct agent_options){.name = h->name,
-				      .state_dir = h->state_dir,
-				      .run_dir = h->run_dir,
-				      .libexec_dir = h->libexec_dir,
-				      .waits_for_keeper = h->waits_for_keeper,
-				      .bridge_cidr = c->bridge_cidr,
-				      .server = c->node_server,
-				      .cluster = c->node_cluster,
-				      .transport = c->transport,
-				      .node_address = c->node_address,
-				      .pull_behavior = c->pull_behavior};
+	*ret = (struct agent_options){
+		.name = h->name,
+		.state_dir = h->state_dir,
+		.run_dir = h->run_dir,
+		.libexec_dir = h->libexec_dir,
+		.auth_file = arena_printf(&h->arena, "%s/auth.json", h->etc_dir),
+		.waits_for_keeper = h->waits_for_keeper,
+		.bridge_cidr = c->bridge_cidr,
+		.server = c->node_server,
+		.cluster = c->node_cluster,
+		.transport = c->transport,
+		.node_address = c->node_address,
+		.pull_behavior = c->pull_behavior};
 	if (!parse_i64(c->task_cleanup_s, 0, INT32_MAX, &cleanup_s))
 		return err_set(e, EINVAL, "[node] task-cleanup-seconds '%s' is not a number",
 			       c->task_cleanup_s);
