@@ -48,6 +48,7 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 {
 	struct core_options core = {.identity = s->identity,
 				    .vpc_cidr = o->vpc_cidr,
+				    .lost_ms = o->lost_ms,
 				    .stopped_keep_ms = STOPPED_KEEP_MS,
 				    .stopped_keep_max = STOPPED_KEEP_MAX};
 	struct nodes_options nodes;

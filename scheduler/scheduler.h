@@ -10,12 +10,13 @@
 #include "base/err.h"
 
 struct scheduler_options {
-	int tcp_fd;         /* listening; requests must be signed.  -1: none */
-	int unix_fd;        /* listening; requests need no signature.  -1: none */
-	int node_fd;        /* stream to the node on this machine.  -1: none */
-	int node_listen_fd; /* listening; for nodes elsewhere.  -1: none */
-	int64_t heartbeat_ms,
-		certificate_ms; /* of nodes elsewhere: between two; how long it is good */
+	int tcp_fd;             /* listening; requests must be signed.  -1: none */
+	int unix_fd;            /* listening; requests need no signature.  -1: none */
+	int node_fd;            /* stream to the node on this machine.  -1: none */
+	int node_listen_fd;     /* listening; for nodes elsewhere.  -1: none */
+	int64_t heartbeat_ms;   /* of nodes elsewhere: between two */
+	int64_t certificate_ms; /* how long a node's is good */
+	int64_t lost_ms;        /* see core_options */
 	const char *state_dir;
 	const char *region, *account;
 	const char

@@ -44,6 +44,7 @@ static const struct conf_key keys[] = {
 	{"server", "listen", offsetof(struct config, listen)},
 	{"server", "node-listen", offsetof(struct config, node_listen)},
 	{"server", "node-heartbeat-seconds", offsetof(struct config, node_heartbeat_s)},
+	{"server", "node-lost-seconds", offsetof(struct config, node_lost_s)},
 	{"server", "node-certificate-seconds", offsetof(struct config, node_certificate_s)},
 	{"server", "region", offsetof(struct config, region)},
 	{"server", "account", offsetof(struct config, account)},
@@ -89,6 +90,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 
 	*c = (struct config){.listen = arena_strdup(&h->arena, "127.0.0.1:4566"),
 			     .node_heartbeat_s = arena_strdup(&h->arena, "10"),
+			     .node_lost_s = arena_strdup(&h->arena, "0"),
 			     .node_certificate_s = arena_strdup(&h->arena, "31536000"),
 			     .region = arena_strdup(&h->arena, "us-east-1"),
 			     .account = arena_strdup(&h->arena, "123456789012"),

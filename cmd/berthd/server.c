@@ -36,7 +36,7 @@ enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD, LOCK_FD, NODE_LISTEN_
 struct child_options {
 	char *state_dir, *region, *account, *vpc_cidr, *access_key, *secret_key;
 	int64_t uid, gid;
-	int64_t heartbeat_ms, certificate_ms;
+	int64_t heartbeat_ms, certificate_ms, lost_ms;
 	bool takes_nodes; /* NODE_LISTEN_FD is there */
 };
 
@@ -51,6 +51,7 @@ static const struct js_field option_fields[] = {
 	{"gid", JS_I64, offsetof(struct child_options, gid), JS_REQUIRED, NULL},
 	{"heartbeat", JS_I64, offsetof(struct child_options, heartbeat_ms), JS_REQUIRED, NULL},
 	{"certificate", JS_I64, offsetof(struct child_options, certificate_ms), JS_REQUIRED, NULL},
+	{"lost", JS_I64, offsetof(struct child_options, lost_ms), 0, NULL},
 	{"takesNodes", JS_BOOL, offsetof(struct child_options, takes_nodes), 0, NULL},
 };
 static const struct js_shape option_shape = JS_SHAPE("options", struct child_options,
@@ -68,9 +69,10 @@ static int make_state_dir(const struct host *h, char **ret, struct err *e)
 	return 0;
 }
 
-static int read_seconds(const char *key, const char *text, int64_t *ret_ms, struct err *e)
+static int read_seconds(const char *key, const char *text, int64_t least, int64_t *ret_ms,
+			struct err *e)
 {
-	if (!parse_i64(text, 1, SECONDS_MAX, ret_ms))
+	if (!parse_i64(text, least, SECONDS_MAX, ret_ms))
 		return err_set(e, EINVAL, "[server] %s '%s' is not a number of seconds", key, text);
 	*ret_ms *= 1000;
 	return 0;
@@ -90,10 +92,11 @@ static int fill_options(const struct server *s, const char *dir, struct child_op
 				      .uid = h->uid,
 				      .gid = h->gid,
 				      .takes_nodes = s->node_listen_fd >= 0};
-	if (read_seconds("node-heartbeat-seconds", h->config.node_heartbeat_s, &ret->heartbeat_ms,
-			 e) < 0)
+	if (read_seconds("node-heartbeat-seconds", h->config.node_heartbeat_s, 1,
+			 &ret->heartbeat_ms, e) < 0 ||
+	    read_seconds("node-lost-seconds", h->config.node_lost_s, 0, &ret->lost_ms, e) < 0)
 		return -e->code;
-	return read_seconds("node-certificate-seconds", h->config.node_certificate_s,
+	return read_seconds("node-certificate-seconds", h->config.node_certificate_s, 1,
 			    &ret->certificate_ms, e);
 }
 
@@ -226,6 +229,7 @@ static int run_scheduler(const struct child_options *o, int tcp_fd, int unix_fd,
 						  .state_dir = "/",
 						  .heartbeat_ms = o->heartbeat_ms,
 						  .certificate_ms = o->certificate_ms,
+						  .lost_ms = o->lost_ms,
 						  .region = o->region,
 						  .account = o->account,
 						  .vpc_cidr = o->vpc_cidr,

@@ -340,6 +340,7 @@ void core_loaded(struct core *c, int64_t now_ms)
 	}
 	vpc_make_default(c);
 	interfaces_link(c);
+	lost_loaded(c);
 }
 
 json_t *core_call(struct core *c, const char *operation, json_t *request, int64_t now_ms,
@@ -370,6 +371,7 @@ void core_tick(struct core *c, int64_t now_ms)
 	c->now_ms = now_ms;
 	c->wake_ms = 0;
 	drains_tick(c);
+	lost_tick(c);
 	tasks_tick(c);
 	interfaces_tick(c);
 	tokens_tick(c);

@@ -29,6 +29,7 @@ struct core_options {
 	const char *vpc_cidr;         /* of the default VPC; borrowed */
 	int64_t stopped_keep_ms;      /* how long a stopped task can be described */
 	size_t stopped_keep_max;      /* and how many of them */
+	int64_t lost_ms; /* after which the tasks of a node that is gone are given up; 0: never */
 };
 
 struct core *core_new(const struct core_options *o);

@@ -31,6 +31,7 @@ static struct instance *add_instance(struct cluster *cl, const char *id, json_t 
 	i->cpu_units = doc_integer(own_doc, "_cpu", 0);
 	i->memory_mib = doc_integer(own_doc, "_memory", 0);
 	i->report = doc_integer(own_doc, "_report", 0);
+	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
 	(void)map_put(&cl->instances, id, i);
 	return i;
@@ -171,6 +172,9 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	i->cpu_units = h->cpu_units;
 	i->memory_mib = h->memory_mib;
 	i->connected = true;
+	i->gone_ms = 0;
+	(void)json_object_del(doc, "_goneAt");
+	(void)json_object_del(doc, "statusReason");
 	(void)json_object_set_new(doc, "_cpu", json_integer(h->cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(h->memory_mib));
 	doc_set_string(doc, "_hostname", h->hostname);
@@ -254,6 +258,10 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 		return;
 	c->now_ms = now_ms;
 	i->connected = false;
+	i->gone_ms = now_ms;
+	(void)json_object_set_new(i->record.doc, "_goneAt", json_integer(now_ms));
+	if (c->o.lost_ms)
+		core_wake_at(c, now_ms + c->o.lost_ms);
 	(void)json_object_set_new(i->record.doc, "version",
 				  json_integer(doc_integer(i->record.doc, "version", 0) + 1));
 	record_touch(c, &i->record);

@@ -121,7 +121,7 @@ static void link_up(struct core *c, struct interface *n)
 		subnet_mark(c, n->subnet, n->instance, n->address);
 	if (n->released_ms)
 		return;
-	if (!t || t->last_status == TASK_STOPPED) {
+	if (!t || (t->last_status == TASK_STOPPED && !t->held)) {
 		interface_release(c, n);
 		return;
 	}

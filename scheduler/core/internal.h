@@ -56,6 +56,7 @@ struct instance {
 	char *id;
 	struct cluster *cluster;
 	bool connected;
+	int64_t gone_ms;               /* since when it is not; 0: it is */
 	int64_t cpu_units, memory_mib; /* registered */
 	int64_t cpu_used, memory_used;
 	uint64_t *ports[2]; /* static host ports in use: tcp, udp */
@@ -96,8 +97,9 @@ struct task {
 	struct definition *definition; /* NULL once it was deleted: STOPPED tasks only */
 	struct instance *instance;     /* NULL once it was deregistered */
 	enum task_status last_status;
-	bool stop;                   /* desiredStatus is STOPPED */
-	struct interface *interface; /* awsvpc, until it is STOPPED */
+	bool stop; /* desiredStatus is STOPPED */
+	bool held; /* STOPPED for us; its node may still run it, and has what it had */
+	struct interface *interface; /* awsvpc, until nothing is held */
 	struct ecs_demand demand;
 	int64_t stopped_at_ms;
 	struct task *next_stopped; /* in order of their end */
@@ -258,6 +260,13 @@ void attributes_merge(struct instance *i);
 
 void drains_tick(struct core *c);
 
+/* ---- lost.c ---- */
+
+void lost_tick(struct core *c);
+void lost_loaded(struct core *c);
+/* STOPPED, whatever its node says; the accounts are the caller's to settle. */
+void core_task_give_up(struct core *c, struct task *t, const char *code, const char *reason);
+
 /* ---- place.c ---- */
 
 /* May the task go there?  NULL: yes; otherwise ECS's reason. */
@@ -277,6 +286,9 @@ void core_task_set_status(struct task *t, enum task_status status);
 /* Its node is told to end it, unless it was told before. */
 void core_task_stop(struct core *c, struct task *t, const char *code, const char *reason);
 void core_task_stopped(struct core *c, struct task *t); /* the accounts are closed */
+/* It is STOPPED for us, and its node still has what it had; until it is released. */
+void core_task_hold(struct core *c, struct task *t);
+void core_task_release(struct core *c, struct task *t); /* if it is held */
 void core_task_changed(struct core *c, struct task *t); /* a new version of it */
 void core_task_send(struct core *c, const struct task *t);
 void core_task_send_all(struct core *c, const struct instance *i);

@@ -119,39 +119,6 @@ const json_t *member_tags(struct core *c, const char *id)
 
 /* ---- leaving ---- */
 
-static void end_containers(json_t *containers)
-{
-	json_t *doc;
-	size_t i;
-
-	json_array_foreach (containers, i, doc)
-		if (!str_eq(doc_string(doc, "lastStatus"), "STOPPED"))
-			doc_set_string(doc, "lastStatus", "STOPPED");
-}
-
-/* Whatever becomes of it there: here it has ended. */
-static void end_task(struct core *c, struct task *t)
-{
-	json_t *doc = t->record.doc;
-
-	if (!doc_string(doc, "stopCode")) {
-		doc_set_string(doc, "stopCode", "UserInitiated");
-		doc_set_string(doc, "stoppedReason",
-			       "Container instance deregistration forced by user");
-	}
-	t->stop = true;
-	doc_set_string(doc, "desiredStatus", "STOPPED");
-	if (!json_object_get(doc, "stoppingAt"))
-		doc_set_time(doc, "stoppingAt", c->now_ms);
-	doc_set_time(doc, "stoppedAt", c->now_ms);
-	end_containers(json_object_get(doc, "containers"));
-	core_task_set_status(t, TASK_STOPPED);
-	if (t->interface)
-		interface_set_attachment(doc, "DELETED");
-	core_task_stopped(c, t);
-	core_task_changed(c, t);
-}
-
 static void forget(struct core *c, struct instance *i)
 {
 	struct member *m = map_remove(&c->members, i->id);
@@ -160,8 +127,12 @@ static void forget(struct core *c, struct instance *i)
 	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);) {
 		if (t->instance != i)
 			continue;
-		if (t->last_status != TASK_STOPPED)
-			end_task(c, t);
+		if (t->last_status != TASK_STOPPED) {
+			core_task_give_up(c, t, "UserInitiated",
+					  "Container instance deregistration forced by user");
+			core_task_stopped(c, t);
+		}
+		core_task_release(c, t);
 		t->instance = NULL;
 	}
 	interfaces_forget(c, i);

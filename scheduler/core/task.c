@@ -88,7 +88,7 @@ static void keep_stopped(struct core *c, struct task *t)
 	c->stopped_count++;
 }
 
-void core_task_stopped(struct core *c, struct task *t)
+static void give_back(struct core *c, struct task *t)
 {
 	if (t->instance && t->definition)
 		place_give_back(t->instance, t->definition, &t->demand);
@@ -96,7 +96,29 @@ void core_task_stopped(struct core *c, struct task *t)
 		t->definition->tasks--;
 	if (t->interface)
 		interface_release(c, take_ptr(t->interface));
+}
+
+void core_task_stopped(struct core *c, struct task *t)
+{
+	give_back(c, t);
 	keep_stopped(c, t);
+}
+
+void core_task_hold(struct core *c, struct task *t)
+{
+	t->held = true;
+	(void)json_object_set_new(t->record.doc, "_held", json_true());
+	keep_stopped(c, t);
+}
+
+void core_task_release(struct core *c, struct task *t)
+{
+	if (!t->held)
+		return;
+	t->held = false;
+	(void)json_object_del(t->record.doc, "_held");
+	record_touch(c, &t->record);
+	give_back(c, t);
 }
 
 void core_task_free(struct task *t)
@@ -116,6 +138,7 @@ void tasks_tick(struct core *c)
 		if (!c->first_stopped)
 			c->last_stopped = NULL;
 		c->stopped_count--;
+		core_task_release(c, t);
 		(void)map_remove(&t->cluster->tasks, t->id);
 		record_delete(c, &t->record);
 		free(t->id);
@@ -151,9 +174,11 @@ int core_task_load(struct core *c, json_t *own_doc, struct err *e)
 
 	t->last_status = (enum task_status)status;
 	count(t, 1);
+	t->held = doc_true(own_doc, "_held");
 	if (t->last_status == TASK_STOPPED) {
 		keep_stopped(c, t); /* it holds nothing: a port may be another's by now */
-		return 0;
+		if (!t->held)
+			return 0;
 	}
 	if (t->definition)
 		t->definition->tasks++;
@@ -220,7 +245,7 @@ void core_task_send_all(struct core *c, const struct instance *i)
 
 	message.tasks.items = items;
 	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);)
-		if (t->instance == i && t->last_status != TASK_STOPPED)
+		if (t->instance == i && (t->last_status != TASK_STOPPED || t->held))
 			describe_to_node(c, t, &a, &items[message.tasks.count++]);
 	effect_send(c, i, ECS_NODE_TASKS, &message);
 }

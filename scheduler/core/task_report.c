@@ -113,6 +113,8 @@ static void take_task(struct core *c, struct task *t, const struct ecs_task_stat
 	json_t *doc = t->record.doc;
 	int status = core_task_status_parse(s->last_status);
 
+	if (t->last_status == TASK_STOPPED && status == TASK_STOPPED)
+		core_task_release(c, t); /* it was given up, and now it is gone */
 	if (status < (int)t->last_status || t->last_status == TASK_STOPPED)
 		return;
 

@@ -339,6 +339,28 @@ def test_a_drain_takes_nothing_new_and_ends_what_is_there_at_its_deadline():
     gone(one)
 
 
+def test_a_lost_node_ends_what_was_given_up_when_it_comes_back():
+    global server
+    config = CONFIG + "node-lost-seconds = 1\n"
+    with Daemon(role="server", config=config) as short:
+        kept, server = server, short
+        try:
+            one = Node(short.node_address, token()).start()
+            arn = start_on(one, *FOREVER)
+            short.wait_status(arn, "RUNNING")
+            pid = pid_of(one, arn)
+            one.kill()
+            equal(short.wait_stopped(arn)["stoppedReason"], "Container instance lost: not heard of for 1 seconds")
+            assert os.path.exists(f"/proc/{pid}")
+            one.start()
+            wait_for(lambda: not os.path.exists(f"/proc/{pid}"), 30, "the end of what was given up")
+            again = start_on(one, "true")
+            equal(short.wait_stopped(again)["containers"][0]["exitCode"], 0)
+            one.destroy()
+        finally:
+            server = kept
+
+
 def test_a_removed_node_ends_its_tasks_and_never_comes_back():
     one = node().start()
     arn = start_on(one, *FOREVER)

@@ -32,9 +32,15 @@ struct host {
 static struct map tasks, hosts, ports, addresses, started; /* the last: token to a count */
 static struct map event_versions;                          /* of a resource */
 static bool reloading;
+static size_t given_up;
 
 static const char *const statuses[] = {"PROVISIONING", "PENDING",  "ACTIVATING",     "RUNNING",
 				       "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"};
+
+size_t check_given_up(void)
+{
+	return given_up;
+}
 
 size_t check_tasks(void)
 {
@@ -214,6 +220,7 @@ static void put_task(const char *key, const json_t *doc)
 	if (status != s->status)
 		trace("%.16s %s on %.8s", key + strlen("task/default/"), statuses[status],
 		      s->instance);
+	given_up += status != s->status && str_eq(text(doc, "stopCode"), "TerminationNotice");
 	s->status = status;
 	s->version = integer(doc, "version");
 	if (status == (int)ARRAY_COUNT(statuses) - 1)
@@ -309,6 +316,7 @@ void check_reload(void)
 
 void check_begin(void)
 {
+	given_up = 0;
 	forget();
 }
 

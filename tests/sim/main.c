@@ -28,7 +28,7 @@ static double cpu_seconds(void)
 }
 
 struct totals {
-	uint64_t events, runs, crashes;
+	uint64_t events, runs, crashes, given_up;
 	double node_hours;
 };
 
@@ -49,6 +49,7 @@ static uint64_t run(const struct world_options *o, struct totals *t)
 	t->events += world_events();
 	t->runs += callers_runs();
 	t->crashes += shell_crashes();
+	t->given_up += check_given_up();
 	t->node_hours += o->nodes * ((double)o->hours + (double)SETTLE_MS / 3600000);
 	callers_end();
 	shell_end();
@@ -61,14 +62,15 @@ static uint64_t run(const struct world_options *o, struct totals *t)
 /* Small and large clusters, short and long. */
 static struct world_options options_of(uint64_t seed)
 {
-	static const unsigned sizes[] = {1, 2, 3, 5, 10, 30, 100};
+	static const unsigned sizes[] = {1, 2, 3, 5, 10, 30, 100}, densities[] = {4, 1, 1};
 
-	return (struct world_options){.seed = seed,
-				      .nodes = number("NODES", sizes[seed % ARRAY_COUNT(sizes)]),
-				      .hours = number("HOURS", 1 + (unsigned)(seed / 7 % 4)),
-				      .runs_per_node_hour = seed % 3 ? 1
-								     : 4, /* quiet and busy ones */
-				      .trace = number("TRACE", 0)};
+	return (struct world_options){
+		.seed = seed,
+		.nodes = number("NODES", sizes[seed % ARRAY_COUNT(sizes)]),
+		.hours = number("HOURS", 1 + (unsigned)(seed / 7 % 4)),
+		.runs_per_node_hour = densities[seed % ARRAY_COUNT(densities)],
+		.lost_minutes = seed % 2 ? 5 : 0,
+		.trace = number("TRACE", 0)};
 }
 
 int main(int argc, char **argv)
@@ -90,8 +92,9 @@ int main(int argc, char **argv)
 	}
 	seconds = cpu_seconds() - begun;
 	(void)printf("%" PRIu64 " seeds hold: %.0f node-hours, %" PRIu64 " runs, %" PRIu64
-		     " crashes of the server, %" PRIu64 " events; %.0f node-hours a second\n",
-		     first ? 1 : seeds, t.node_hours, t.runs, t.crashes, t.events,
+		     " crashes of the server, %" PRIu64 " tasks given up, %" PRIu64
+		     " events; %.0f node-hours a second\n",
+		     first ? 1 : seeds, t.node_hours, t.runs, t.crashes, t.given_up, t.events,
 		     t.node_hours / seconds);
 	return 0;
 }

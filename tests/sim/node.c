@@ -39,6 +39,7 @@ struct job {
 	bool stop, untold, in_flight, forgotten;
 	const char *reason;
 	int64_t started_ms, stopped_ms;
+	int64_t cpu, memory, port; /* what it takes of the host */
 };
 
 struct node {
@@ -202,6 +203,26 @@ static void end_job(void *ctx, uint64_t arg)
 	note(j, JOB_STOPPED);
 }
 
+/* What really runs here has what it was promised: whatever anybody's accounts say. */
+static void check_room(const struct job *new_job)
+{
+	int64_t cpu = new_job->cpu, memory = new_job->memory;
+	struct job *j;
+
+	for (size_t i = 0; map_next(&new_job->node->jobs, &i, &j);) {
+		if (j->status != JOB_RUNNING)
+			continue;
+		cpu += j->cpu;
+		memory += j->memory;
+		if (j->port && j->port == new_job->port)
+			broken("node %u: %s and %s want port %lld", j->node->index, j->arn,
+			       new_job->arn, (long long)j->port);
+	}
+	if (cpu > CPU_UNITS || memory > MEMORY_MIB)
+		broken("node %u: %lld CPU units and %lld MiB are in use", new_job->node->index,
+		       (long long)cpu, (long long)memory);
+}
+
 static void run_job(void *ctx, uint64_t arg)
 {
 	struct job *j = ctx;
@@ -214,6 +235,7 @@ static void run_job(void *ctx, uint64_t arg)
 		note(j, JOB_STOPPED);
 		return;
 	}
+	check_room(j);
 	if (map_find(&ever_started, j->arn))
 		broken("node %u: %s is started a second time", j->node->index, j->arn);
 	(void)map_put(&ever_started, j->arn, j->node);
@@ -231,6 +253,19 @@ static struct job *add_job(struct node *n, const char *arn)
 	return j;
 }
 
+static void take_demand(struct job *j, const struct ecs_task_definition *d)
+{
+	for (size_t i = 0; i < d->containers.count; i++) {
+		const struct ecs_container_definition *c =
+			JS_AT(d->containers, struct ecs_container_definition, i);
+
+		j->cpu += c->cpu;
+		j->memory += c->memory ? *c->memory : 0;
+		if (c->port_mappings.count && !str_eq(d->network_mode, "awsvpc"))
+			j->port = JS_AT(c->port_mappings, struct ecs_port_mapping, 0)->host_port;
+	}
+}
+
 static void want(struct node *n, const struct ecs_node_task *t)
 {
 	struct job *j = map_find(&n->jobs, t->task_arn);
@@ -238,6 +273,7 @@ static void want(struct node *n, const struct ecs_node_task *t)
 
 	if (!j) {
 		j = add_job(n, t->task_arn);
+		take_demand(j, &t->definition);
 		if (stop || !str_eq(t->last_status, "PENDING")) {
 			if (!stop && !str_eq(t->last_status, "PROVISIONING"))
 				broken("node %u: %s ran before, and nothing is known of it",

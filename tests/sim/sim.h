@@ -32,6 +32,7 @@ struct world_options {
 	uint64_t seed;
 	unsigned nodes, hours; /* of virtual time, with faults; then it heals */
 	unsigned runs_per_node_hour;
+	unsigned lost_minutes; /* 0: nodes are never given up */
 	bool trace;
 };
 
@@ -101,3 +102,4 @@ void check_end(void);
 void check_effects(const struct core_effects *fx);
 void check_reload(void); /* the server has read what was stored */
 size_t check_tasks(void);
+size_t check_given_up(void); /* tasks whose node was lost */

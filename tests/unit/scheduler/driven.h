@@ -33,6 +33,7 @@ static const struct core_options options = {
 	.seed = {1, 2, 3, 4},
 	.stopped_keep_ms = 3600000,
 	.stopped_keep_max = 100,
+	.lost_ms = 300000,
 };
 
 /* ---- driving ---- */
