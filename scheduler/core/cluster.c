@@ -135,6 +135,21 @@ json_t *create_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 	return json_pack("{s:o}", "cluster", show(cl, request));
 }
 
+/* UpdateCluster, and UpdateClusterSettings, which is a part of it. */
+json_t *update_cluster(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	struct cluster *cl = cluster_of(c, request, f);
+	json_t *settings = json_object_get(request, "settings");
+
+	if (!cl || check_settings(request, f) < 0)
+		return NULL;
+	if (settings) {
+		(void)json_object_set(cl->record.doc, "settings", settings);
+		record_touch(c, &cl->record);
+	}
+	return json_pack("{s:o}", "cluster", show(cl, request));
+}
+
 json_t *describe_clusters(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	json_t *names = json_object_get(request, "clusters"), *name;

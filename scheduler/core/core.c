@@ -23,6 +23,12 @@ static const struct {
 	{"DescribeClusters", describe_clusters},
 	{"ListClusters", list_clusters},
 	{"DeleteCluster", delete_cluster},
+	{"UpdateCluster", update_cluster},
+	{"UpdateClusterSettings", update_cluster},
+	{"PutAccountSetting", put_account_setting},
+	{"PutAccountSettingDefault", put_account_setting},
+	{"DeleteAccountSetting", delete_account_setting},
+	{"ListAccountSettings", list_account_settings},
 	{"RegisterTaskDefinition", register_task_definition},
 	{"DescribeTaskDefinition", describe_task_definition},
 	{"ListTaskDefinitions", list_task_definitions},
@@ -267,6 +273,7 @@ void core_free(struct core *c)
 		activation_free(activation);
 	for (size_t i = 0; map_next(&c->members, &i, &member);)
 		member_free(member);
+	record_done(&c->account);
 	free_networks(c);
 	map_done(&c->activations);
 	map_done(&c->members);
@@ -291,17 +298,12 @@ static const struct {
 	const char *prefix;
 	int (*load)(struct core *c, json_t *own_doc, struct err *e);
 } kinds[] = {
-	{"activation/", activation_load},
-	{"cluster/", load_cluster},
-	{"definition/", definition_load},
-	{"family/", family_load},
-	{"flow-log/", flow_log_load},
-	{"instance/", instance_load},
-	{"interface/", interface_load},
-	{"member/", member_load},
-	{"security-group/", security_group_load},
-	{"subnet/", subnet_load},
-	{"task/", core_task_load},
+	{"account/", account_load},   {"activation/", activation_load},
+	{"cluster/", load_cluster},   {"definition/", definition_load},
+	{"family/", family_load},     {"flow-log/", flow_log_load},
+	{"instance/", instance_load}, {"interface/", interface_load},
+	{"member/", member_load},     {"security-group/", security_group_load},
+	{"subnet/", subnet_load},     {"task/", core_task_load},
 	{"vpc/", vpc_load},
 };
 

@@ -116,7 +116,8 @@ struct core {
 	int64_t now_ms;
 	int64_t wake_ms; /* when core_tick() is wanted; 0: whenever */
 	struct map clusters, families, tokens;
-	struct map activations, members;                                  /* by id */
+	struct map activations, members; /* by id */
+	struct record account;           /* its settings; doc NULL: none was ever made */
 	struct map vpcs, subnets, security_groups, interfaces, flow_logs; /* vpc.h; by id */
 	struct task *first_stopped, *last_stopped;
 	size_t stopped_count;
@@ -225,6 +226,10 @@ void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1]); /* that none ha
 void instance_free(struct instance *i);
 json_t *instance_show(const struct instance *i, const json_t *request);
 
+/* ---- account.c ---- */
+
+int account_load(struct core *c, json_t *own_doc, struct err *e);
+
 /* ---- activation.c ---- */
 
 int activation_load(struct core *c, json_t *own_doc, struct err *e);
@@ -313,7 +318,8 @@ void tokens_tick(struct core *c);
 
 typedef json_t *core_fn(struct core *c, json_t *request, struct ecs_fault *f);
 
-core_fn create_cluster, describe_clusters, list_clusters, delete_cluster;
+core_fn create_cluster, describe_clusters, list_clusters, delete_cluster, update_cluster;
+core_fn put_account_setting, delete_account_setting, list_account_settings;
 core_fn register_task_definition, describe_task_definition, list_task_definitions,
 	list_task_definition_families, deregister_task_definition, delete_task_definitions;
 core_fn run_task, start_task, stop_task, describe_tasks, list_tasks;

@@ -25,6 +25,26 @@ DEFINITION = dict(family="web", containerDefinitions=[dict(name="web", image="ng
                                                            environment=[dict(name="K", value="v")])])
 
 
+def test_settings_of_cluster_and_account_are_what_is_true():
+    aws = daemon.aws
+    off = [{"name": "containerInsights", "value": "disabled"}]
+    equal(aws("ecs", "update-cluster-settings", "--cluster", "default", "--settings",
+              "name=containerInsights,value=disabled")["cluster"]["clusterName"], "default")
+    equal(aws("ecs", "describe-clusters", "--include", "SETTINGS")["clusters"][0]["settings"], off)
+    contains(aws("ecs", "update-cluster", "--cluster", "default", "--settings", "name=containerInsights,value=enabled",
+                 check=False).stderr, "containerInsights can only be 'disabled'")
+    effective = aws("ecs", "list-account-settings", "--effective-settings")["settings"]
+    equal({s["name"]: s["value"] for s in effective}["taskLongArnFormat"], "enabled")
+    equal(aws("ecs", "list-account-settings")["settings"], [])
+    made = aws("ecs", "put-account-setting", "--name", "taskLongArnFormat", "--value", "enabled")["setting"]
+    equal((made["value"], made["principalArn"]), ("enabled", "arn:aws:iam::123456789012:root"))
+    equal(aws("ecs", "list-account-settings")["settings"], [made])
+    contains(aws("ecs", "put-account-setting-default", "--name", "taskLongArnFormat", "--value", "disabled",
+                 check=False).stderr, "taskLongArnFormat can only be 'enabled'")
+    aws("ecs", "delete-account-setting", "--name", "taskLongArnFormat")
+    equal(aws("ecs", "list-account-settings")["settings"], [])
+
+
 def test_the_aws_command_lists_the_default_cluster():
     equal(daemon.aws("ecs", "list-clusters"),
           {"clusterArns": ["arn:aws:ecs:us-east-1:123456789012:cluster/default"]})
