@@ -4,6 +4,7 @@
 #include "net/link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/auto.h"
+#include "base/fs.h"
 #include "base/mem.h"
 
 #define LOOPBACK_INDEX 1
@@ -187,6 +189,18 @@ static struct route task_route(const struct link *l, const struct ip_prefix *add
 {
 	return (struct route){
 		.to = *address, .source = address->v6 ? 0 : l->gateway, .index = l->index};
+}
+
+void link_spare_ipv6(const struct link *l)
+{
+	char name[IFNAMSIZ], file[64];
+	struct err ignored; /* it is slower with it, and does the same */
+
+	if (!l->has_ipv6 || l->address6.length)
+		return;
+	name_link(l->name, l->host_part, name);
+	(void)snprintf(file, sizeof(file), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	(void)fs_write_at(AT_FDCWD, file, "1", &ignored);
 }
 
 void link_settle(struct batch *b, const struct link *l)

@@ -148,6 +148,8 @@ static int check_addresses(const struct net *net, const struct net_request *requ
 		ip_address_format(&a[v6], text);
 		if (!is_address(&a[v6], v6) || !ip_prefix_holds(&request->vpc[v6], &a[v6]))
 			return err_set(e, EINVAL, "address %s is not in its block", text);
+		if (!policy_is_local(&net->policy, &a[v6]))
+			continue;
 		for (size_t i = 0; i < net->endpoint_count; i++)
 			if (same_address(&net->endpoints[i].own[v6], &a[v6]))
 				return err_set(e, EADDRINUSE, "address %s is that of %s", text,
@@ -284,6 +286,7 @@ static int make_network(struct net *net, const struct endpoint *ep, int *ret_net
 		link_create(&b, &link, netns_fd);
 		if (netlink_commit(&net->route, &b, 0, e) < 0)
 			return -e->code;
+		link_spare_ipv6(&link);
 		link_task_side(&b, &link);
 	} else {
 		link_loopback(&b);

@@ -363,6 +363,14 @@ void policy_remove_local(struct policy *p, const struct ip_prefix *address)
 		count_local(p, m->identity, -1);
 }
 
+bool policy_is_local(const struct policy *p, const struct ip_prefix *address)
+{
+	char text[IP_TEXT_MAX];
+
+	ip_address_format(address, text);
+	return map_find(&p->locals, text) != NULL;
+}
+
 /* ---- compiled ---- */
 
 /* What the ports of a rule are in packets: of ICMP, type and code. */

@@ -46,6 +46,7 @@ void policy_remove_group(struct policy *p, const char *id);
 /* An address of this host: the rules of its groups are compiled. */
 void policy_add_local(struct policy *p, const struct ip_prefix *address);
 void policy_remove_local(struct policy *p, const struct ip_prefix *address);
+bool policy_is_local(const struct policy *p, const struct ip_prefix *address);
 
 /*
  * Put into the batch what makes the kernel's sets right, which are as they were

@@ -37,6 +37,10 @@ def an_interface_has_its_own_address_and_no_other(lab):
     assert task.address == "10.7.0.9", task.address
     assert "10.7.0.9/32" in task.run("ip addr show eth0") and "0a:58:0a:07:00:09" in task.run("ip link show eth0")
     assert our_routes(host) == ["10.7.0.9"], our_routes(host)
+    disabled = "cat /proc/sys/net/ipv6/conf/{}/disable_ipv6"
+    assert host.run(disabled.format(task.link)) == "1\n"  # nobody there has an address of it
+    assert host.run(disabled.format(attach(net, "b", 10, v6=True).link)) == "0\n"
+    net.detach("b")
     net.detach("a")
     until(lambda: not our_links(host), "links are gone")
     assert our_routes(host) == [] and elements(host, "secured") == []
