@@ -250,6 +250,31 @@ def a_bridge_task_is_a_stranger_like_any_other(lab):
     assert may(lab, client, server, a.address, 80)  # by a route, and its own address is seen
 
 
+def two_vpcs_do_not_reach_each_other(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    open_door = [f"in={ALL}0.0.0.0/0", f"in={ALL}::/0", open_egress(), open_egress("::/0")]
+    a, a2 = attach(net, "a", 2, v6=True), attach(net, "a2", 3, v6=True)
+    b = net.attach("b", "own=10.8.0.2", "vpc=10.8.0.0/16", "own=fd00:8::2", "vpc=fd00:8::/56", "public=10.99.0.77",
+                   mode="awsvpc")
+    group(net, "sg-a", *open_door, members=[a.address, a.address6, a2.address, a2.address6])
+    group(net, "sg-b", *open_door, members=[b.address, b.address6])
+    net.say("commit")
+    server, server6, near = lab.listen(b, 80), lab.listen(b, 81, "::"), lab.listen(a2, 80, "::")
+    assert not may(lab, a, server, "10.8.0.2", 80) and not may(lab, a, server6, "fd00:8::2", 81)
+    assert may(lab, a, near, "10.7.0.3", 80) and may(lab, a, near, "fd00:7::3", 80)
+    assert may(lab, a, server, "10.99.0.77", 80)  # by its public address, as from anywhere
+    # Nor on another host: what is led to a peer is of the VPC, or not reached.
+    lab.wire(host, "up1", "10.98.0.1/24", client, "up1", "10.98.0.2/24")
+    client.run("ip addr add 10.8.16.2/32 dev lo; ip addr add 10.7.16.2/32 dev lo; ip route add 10.7.0.0/24 via 10.98.0.1")
+    net.say("peer p address=10.98.0.2 prefix=10.8.16.0/20 prefix=10.7.16.0/20")
+    far = lab.listen(client, 80)
+    assert may(lab, a, far, "10.7.16.2", 80) and not may(lab, a, far, "10.8.16.2", 80)
+    assert len(elements(host, "elsewhere")) == 2, elements(host, "elsewhere")
+    net.say("unpeer p")
+    assert elements(host, "elsewhere") == []
+
+
 def rules_that_overlap_are_all_of_them_true(lab):
     host, client = lab.host()
     net = lab.net(host)
@@ -351,5 +376,5 @@ if __name__ == "__main__":
            nothing_passes_before_the_groups_are_known, who_may_talk_to_whom, ping_is_let_in_by_type_and_code,
            ipv6_has_rules_of_its_own, members_come_and_go_and_open_connections_stay,
            a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
-           a_bridge_task_is_a_stranger_like_any_other, rules_that_overlap_are_all_of_them_true,
+           a_bridge_task_is_a_stranger_like_any_other, two_vpcs_do_not_reach_each_other, rules_that_overlap_are_all_of_them_true,
            a_public_address_stands_for_the_task, what_others_took_away_comes_back, after_a_crash_the_groups_are_told_again])
