@@ -236,6 +236,7 @@ static int set_group(struct agent *a, const struct ecs_node_group *g, struct err
 	const struct net_group group = {.id = g->group_id,
 					.rules = rules,
 					.rule_count = g->rules.count,
+					.cut = g->cut,
 					.members = {.joined = (const char *const *)g->members.items,
 						    .joined_count = g->members.count}};
 

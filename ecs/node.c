@@ -108,6 +108,7 @@ static const struct js_shape rule_shape = JS_SHAPE("Rule", struct ecs_node_rule,
 static const struct js_field group_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_group, "groupId", JS_STRING, group_id),
 	FIELD(struct ecs_node_group, "gone", JS_BOOL, gone),
+	FIELD(struct ecs_node_group, "cut", JS_BOOL, cut),
 	FIELD_OF(struct ecs_node_group, "rules", JS_OBJECTS, rules, rule_shape),
 	FIELD(struct ecs_node_group, "members", JS_STRINGS, members),
 };

@@ -95,6 +95,7 @@ struct ecs_node_rule {
 struct ecs_node_group {
 	char *group_id;
 	bool gone;                 /* nothing here needs it any more; the rest is empty */
+	bool cut;                  /* connections that the rules do not allow any more end */
 	struct js_list rules;      /* ecs_node_rule */
 	struct js_strings members; /* addresses, of all hosts */
 };

@@ -29,7 +29,7 @@ enum { PRIORITY_RAW = -300, PRIORITY_DNAT = -100, PRIORITY_FILTER = 0, PRIORITY_
 /* IPv4 and IPv6 header; what TCP and UDP have in common; type and code of ICMP. */
 enum { SOURCE_ADDRESS = 12, DESTINATION_ADDRESS = 16, SOURCE_ADDRESS6 = 8 };
 enum { DESTINATION_ADDRESS6 = 24, DESTINATION_PORT = 2, TYPE_AND_CODE = 0 };
-enum { TCP_FLAGS = 13, SYN = 2, RST = 4, VXLAN_NUMBER = 8 + 4 /* behind UDP's header */ };
+enum { TCP_FLAGS = 13, SYN = 2, RST = 4, ACK = 16, VXLAN_NUMBER = 8 + 4 /* behind UDP's header */ };
 #define LOOPBACK_INDEX 1
 
 static const struct nf_set quiet_sets[NET_FAMILIES] = {
@@ -543,7 +543,7 @@ static const struct {
 };
 
 #define FAMILY_RULES  13                                /* of the table, with one for each family */
-#define POLICY_RULES  (2 * (1 + 2 * 2 * 2 + 1) + 2 * 2) /* of define_policy() */
+#define POLICY_RULES  (2 * (2 + 2 * 2 * 2 + 1) + 2 * 2) /* of define_policy() */
 #define REFUSAL_RULES (2 * 3)                           /* of define_refusal() */
 #define RULE_COUNT    (ARRAY_COUNT(rules) + FAMILY_RULES + POLICY_RULES + REFUSAL_RULES)
 
@@ -563,6 +563,22 @@ static void define_rules(const struct firewall *f, struct batch *b)
 	}
 }
 
+/*
+ * A connection of TCP that is new and does not begin with a SYN is one that was
+ * forgotten; it must not begin again from the side that the rules would let.
+ */
+static void midway(struct nf_rule *r, const char *refusal)
+{
+	const uint8_t tcp = IPPROTO_TCP, flags = SYN | ACK | RST, syn = SYN;
+
+	nf_meta(r, NFT_META_L4PROTO, REG_A);
+	nf_compare(r, NFT_CMP_EQ, REG_A, &tcp, sizeof(tcp));
+	nf_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS, sizeof(flags), REG_A);
+	nf_mask(r, REG_A, &flags, sizeof(flags));
+	nf_compare(r, NFT_CMP_NEQ, REG_A, &syn, sizeof(syn));
+	nf_go(r, NFT_GOTO, refusal);
+}
+
 static void define_borders(const struct firewall *f, const char *chain, struct batch *b)
 {
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
@@ -580,9 +596,13 @@ static void define_borders(const struct firewall *f, const char *chain, struct b
 /* Each chain: what groups allow, then what prefixes allow; the rest is dropped. */
 static void define_policy(const struct firewall *f, bool egress_chain, struct batch *b)
 {
-	const char *chain = egress_chain ? "egress" : "ingress";
+	const char *chain = egress_chain ? "egress" : "ingress",
+		   *refusal = egress_chain ? "refuse_leaving" : "refuse_entering";
 	struct nf_rule r;
 
+	nf_rule_begin(&r, b, f->name->table, chain, "not the beginning of a connection");
+	midway(&r, refusal);
+	nf_rule_end(&r);
 	nf_rule_begin(&r, b, f->name->table, chain, "who they are");
 	nf_go(&r, NFT_JUMP, "identify");
 	nf_rule_end(&r);
@@ -597,7 +617,7 @@ static void define_policy(const struct firewall *f, bool egress_chain, struct ba
 		nf_rule_end(&r);
 	}
 	nf_rule_begin(&r, b, f->name->table, chain, "allowed by no group of the task");
-	nf_go(&r, NFT_GOTO, egress_chain ? "refuse_leaving" : "refuse_entering");
+	nf_go(&r, NFT_GOTO, refusal);
 	nf_rule_end(&r);
 }
 

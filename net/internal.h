@@ -50,5 +50,8 @@ int net_forward(struct net *net, bool v6, struct err *e);
 /* The public addresses of all endpoints, and of one more (NULL: of none), are the host's. */
 int net_settle_public(struct net *net, const struct endpoint *more, struct err *e);
 
+/* Connections that changed rules do not allow, where that was asked for (cut.c). */
+int net_cut(struct net *net, struct err *e);
+
 /* Take an endpoint down and forget it; the struct is no longer valid on success. */
 int net_take_down(struct net *net, struct endpoint *ep, struct err *e);

@@ -480,8 +480,13 @@ int net_groups_commit(struct net *net, struct err *e)
 {
 	const struct firewall firewall = net_firewall(net);
 
-	if (net->policy.told)
-		return firewall_apply_policy(&firewall, e);
-	net->policy.told = true;
-	return net_settle_host(net, e);
+	if (net->policy.told) {
+		if (firewall_apply_policy(&firewall, e) < 0)
+			return -e->code;
+	} else {
+		net->policy.told = true;
+		if (net_settle_host(net, e) < 0)
+			return -e->code;
+	}
+	return net_cut(net, e);
 }

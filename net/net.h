@@ -159,6 +159,11 @@ struct net_group {
 	const struct net_rule *rules;
 	size_t rule_count;
 	struct net_members members; /* all of them, on whatever host, in 'joined' */
+	/*
+	 * The next commit forgets connections of members on this host that no rule allows
+	 * any more; without, they go on.  That is a walk over all that the kernel knows.
+	 */
+	bool cut;
 };
 
 /*

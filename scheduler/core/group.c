@@ -20,6 +20,7 @@
 #define RULES_MAX       1000 /* of a group, in each direction */
 #define NAME_LEN_MAX    255
 #define DESCRIPTION_MAX 255
+#define CUT_TAG         "berth:cut-established" /* "true": a change of rules cuts connections */
 
 struct watcher {
 	struct instance *instance;
@@ -228,8 +229,21 @@ static void describe(struct core *c, const struct security_group *g, const struc
 			add_addresses(a, n, &ret->members);
 }
 
+/* By a tag: so it can be asked for with what any client of EC2 has. */
+static bool cuts(const struct security_group *g)
+{
+	json_t *tag;
+	size_t i;
+
+	json_array_foreach (json_object_get(g->record.doc, "tagSet"), i, tag)
+		if (str_eq(doc_string(tag, "key"), CUT_TAG))
+			return str_eq(doc_string(tag, "value"), "true");
+	return false;
+}
+
 /* As the watcher should know it now. */
-static void send_group(struct core *c, const struct security_group *g, const struct watcher *w)
+static void send_group(struct core *c, const struct security_group *g, const struct watcher *w,
+		       bool rules_changed)
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_group group = {.group_id = g->id, .gone = true};
@@ -237,6 +251,7 @@ static void send_group(struct core *c, const struct security_group *g, const str
 
 	if (w->interfaces + w->references)
 		describe(c, g, w, &a, &group);
+	group.cut = rules_changed && cuts(g);
 	effect_send(c, w->instance, ECS_NODE_GROUPS, &message);
 }
 
@@ -281,7 +296,7 @@ static void watch(struct core *c, struct security_group *g, struct instance *i, 
 	w->references += (size_t)references;
 	if (!before.interfaces != !w->interfaces ||
 	    !(before.interfaces + before.references) != !(w->interfaces + w->references))
-		send_group(c, g, w);
+		send_group(c, g, w, false);
 	if (!(w->interfaces + w->references))
 		free(map_remove(&g->watchers, i->id));
 }
@@ -365,7 +380,7 @@ static void change_rules(struct core *c, struct security_group *g, json_t *new_r
 	json_decref(old_rules);
 	for (size_t i = 0; map_next(&g->watchers, &i, &w);)
 		if (w->interfaces)
-			send_group(c, g, w);
+			send_group(c, g, w, true);
 	record_touch(c, &g->record);
 }
 

@@ -202,6 +202,55 @@ def members_come_and_go_and_open_connections_stay(lab):
         s.close()
 
 
+def a_change_that_cuts_ends_what_it_does_not_allow(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2), attach(net, "b", 3)
+    group(net, "sg-a", open_egress(), f"in={ALL}0.0.0.0/0", members=[a.address])
+    group(net, "sg-b", open_egress(), "in=tcp,80,81,sg-a", f"in={ALL}10.99.0.0/24", members=[b.address])
+    net.say("commit")
+    talks = {}
+    for name, place, port in [("gone", a, 80), ("stays", a, 81), ("host", host, 82)]:
+        server = lab.listen(b, port)
+        with inside(place.fd):
+            here = socket.create_connection((b.address, port), 5)
+        there, _ = server.accept()
+        talks[name] = (here, there)
+        lab.sockets += [here, there]
+    outside = lab.listen(client, 90)
+    with inside(a.fd):
+        talks["out"] = (socket.create_connection(("10.99.0.2", 90), 5), outside.accept()[0])
+    lab.sockets += talks["out"]
+
+    def talk(name):
+        for one, other in (talks[name], talks[name][::-1]):
+            one.sendall(b"x")
+            other.settimeout(0.5)
+            try:
+                if other.recv(1) != b"x":
+                    return False
+            except TimeoutError:
+                return False
+        return True
+    group(net, "sg-b", "cut", open_egress(), "in=tcp,81,81,sg-a", members=[b.address])
+    net.say("commit")
+    assert not talk("gone") and talk("stays") and talk("host") and talk("out")
+    # Nor does the other side bring it back, whose egress and whose peer's ingress would let it.
+    here, there = talks["gone"]
+    there.sendall(b"y")
+    here.settimeout(0.5)
+    try:
+        raise AssertionError(here.recv(1))
+    except TimeoutError:
+        pass
+    group(net, "sg-a", "out=tcp,81,81,sg-b", members=[a.address])
+    net.say("commit")
+    assert talk("out")  # nobody asked
+    group(net, "sg-a", "cut", "out=tcp,81,81,sg-b", members=[a.address])
+    net.say("commit")
+    assert not talk("out") and talk("stays")
+
+
 def a_task_can_not_take_an_address_that_is_not_its_own(lab):
     host, client = lab.host()
     net = lab.net(host)
@@ -375,6 +424,6 @@ if __name__ == "__main__":
            a_vpc_is_claimed_as_long_as_somebody_has_its_addresses,
            nothing_passes_before_the_groups_are_known, who_may_talk_to_whom, ping_is_let_in_by_type_and_code,
            ipv6_has_rules_of_its_own, members_come_and_go_and_open_connections_stay,
-           a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
+           a_change_that_cuts_ends_what_it_does_not_allow, a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
            a_bridge_task_is_a_stranger_like_any_other, two_vpcs_do_not_reach_each_other, rules_that_overlap_are_all_of_them_true,
            a_public_address_stands_for_the_task, what_others_took_away_comes_back, after_a_crash_the_groups_are_told_again])

@@ -13,7 +13,7 @@
  *   detach ID        drop ID (close its descriptors)
  *   sweep [ID ...]   warnings    destroy    close
  *   change-seen MS   wait for another's change of nftables, and see to it: ok RESULT
- *   group ID [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
+ *   group ID [cut] [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
  *   change ID [joined=ADDRESS ...] [left=ADDRESS ...]
  *   ungroup ID       commit
  *   peer ID address=ADDRESS ... [prefix=PREFIX ...] [key=KEY]    ok routes|vxlan|wireguard
@@ -350,6 +350,8 @@ static int do_group(char **w, size_t n, struct err *e)
 			read_rule(w[i] + 3, false, &rules[g.rule_count++]);
 		else if (str_starts(w[i], "out="))
 			read_rule(w[i] + 4, true, &rules[g.rule_count++]);
+		else if (str_eq(w[i], "cut"))
+			g.cut = true;
 		else if (str_starts(w[i], "joined="))
 			joined[g.members.joined_count++] = w[i] + 7;
 		else

@@ -304,6 +304,31 @@ static void a_change_of_rules_reaches_who_watches(void **state)
 	do_call("DeleteSecurityGroup", "{\"GroupId\":\"%s\"}", new);
 }
 
+static void a_group_with_the_tag_has_its_changes_cut_connections(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_free char *db = make_group("db"), *in_db = xasprintf("\"%s\"", db);
+	auto_json json_t *task = start_in(hosts[0], subnet, in_db);
+	char *told;
+
+	(void)state;
+	let_in(db, db);
+	told = messages_to(hosts[0]);
+	assert_null(strstr(told, "\"cut\":true"));
+	free(told);
+	do_call("CreateTags",
+		"{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"berth:cut-established\","
+		"\"Value\":\"true\"}]}",
+		db);
+	do_call("RevokeSecurityGroupIngress",
+		"{\"GroupId\":\"%s\",\"IpPermissions\":[{\"IpProtocol\":\"tcp\",\"FromPort\":80,"
+		"\"ToPort\":80,\"Groups\":[{\"GroupId\":\"%s\"}]}]}",
+		db, db);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"cut\":true"));
+	free(told);
+}
+
 static void a_task_goes_to_a_host_in_the_zone_of_its_subnet(void **state)
 {
 	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
@@ -373,6 +398,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_host_hears_of_the_groups_that_it_needs_and_no_others, begin, end),
 		cmocka_unit_test_setup_teardown(a_change_of_rules_reaches_who_watches, begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_group_with_the_tag_has_its_changes_cut_connections, begin, end),
 		cmocka_unit_test_setup_teardown(a_task_goes_to_a_host_in_the_zone_of_its_subnet,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_host_hears_which_flow_logs_cover_its_tasks, begin,
