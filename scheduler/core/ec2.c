@@ -329,6 +329,7 @@ static struct record *taggable(struct core *c, const char *id, const char **ret_
 		{"sg-", "security-group", &c->security_groups},
 		{"eni-", "network-interface", &c->interfaces},
 		{"fl-", "vpc-flow-log", &c->flow_logs},
+		{"pl-", "prefix-list", &c->prefix_lists},
 	};
 
 	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
@@ -443,5 +444,6 @@ json_t *describe_tags(struct core *c, json_t *request, struct ecs_fault *f)
 	list_tags(c, &c->security_groups, "groupId", docs);
 	list_tags(c, &c->interfaces, "networkInterfaceId", docs);
 	list_tags(c, &c->flow_logs, "flowLogId", docs);
+	list_tags(c, &c->prefix_lists, "prefixListId", docs);
 	return ec2_describe_list(&kind, docs, request, f);
 }

@@ -5,7 +5,7 @@
  *   vpc.c        VPCs and zones       subnet.c     subnets and their addresses
  *   group.c      security groups      rule.c       their rules
  *   interface.c  network interfaces of tasks
- *   flow_log.c   flow logs
+ *   flow_log.c   flow logs         prefix_list.c  prefix lists
  *
  * As with the objects of ECS the document is the record; its names are those
  * of EC2's XML.  What refers to another object does so by id, and is looked up
@@ -88,7 +88,8 @@ int ec2_take_tags(const json_t *request, const char *resource_type, json_t *doc,
 
 /* ---- vpc.c, subnet.c ---- */
 
-extern const struct ec2_kind vpc_kind, subnet_kind, security_group_kind, interface_kind;
+extern const struct ec2_kind vpc_kind, subnet_kind, security_group_kind, interface_kind,
+	prefix_list_kind;
 
 struct vpc *vpc_default(struct core *c);
 const char *vpc_ipv6(const struct vpc *v); /* its block; NULL: none */
@@ -124,6 +125,10 @@ struct security_group *security_group_default(struct core *c, const char *vpc_id
  */
 void security_group_join(struct core *c, struct security_group *g, const struct interface *n);
 void security_group_leave(struct core *c, struct security_group *g, const struct interface *n);
+/* The prefix list changed: who watches groups whose rules name it hears of them again. */
+void security_groups_send_naming(struct core *c, const char *prefix_list_id);
+/* A group whose rules name the prefix list; NULL: none. */
+const char *security_group_naming(struct core *c, const char *prefix_list_id);
 /* All groups that an instance watches, for a node that says hello. */
 void security_groups_send_all(struct core *c, struct instance *i);
 
@@ -136,8 +141,9 @@ json_t *rules_of_request(struct core *c, const struct security_group *g, const j
 bool rule_equals(const json_t *a, const json_t *b);
 /* "ipPermissions" or "ipPermissionsEgress" of a group's rules. */
 json_t *rules_as_permissions(const json_t *rules, bool egress);
-/* In the words of the node channel. */
-void rule_describe_to_node(const json_t *rule, struct ecs_node_rule *ret);
+/* In the words of the node channel: one for each prefix of a list; how many. */
+size_t rule_count_for_node(const struct core *c, const json_t *rule);
+void rule_describe_to_node(const struct core *c, const json_t *rule, struct ecs_node_rule *ret);
 
 /* ---- interface.c ---- */
 
@@ -178,3 +184,11 @@ int flow_log_load(struct core *c, json_t *own_doc, struct err *e);
 /* Those that cover an interface, in the words of the node channel: ecs_node_flow_log. */
 void flow_logs_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
 				struct js_list *ret);
+
+/* ---- prefix_list.c ---- */
+
+int prefix_list_load(struct core *c, json_t *own_doc, struct err *e);
+/* Its entries, "cidr" of each; NULL: there is no such list. */
+const json_t *prefix_list_entries(const struct core *c, const char *id);
+/* As many rules as it counts for: what it may grow to. */
+size_t prefix_list_max(const struct core *c, const char *id);

@@ -304,6 +304,43 @@ static void a_change_of_rules_reaches_who_watches(void **state)
 	do_call("DeleteSecurityGroup", "{\"GroupId\":\"%s\"}", new);
 }
 
+static void hosts_hear_of_the_prefixes_of_a_list(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_free char *db = make_group("db"), *in_db = xasprintf("\"%s\"", db);
+	auto_json json_t *task = start_in(hosts[0], subnet, in_db);
+	auto_json json_t *list = call("CreateManagedPrefixList",
+				      "{\"PrefixListName\":\"l\",\"MaxEntries\":5,"
+				      "\"AddressFamily\":\"IPv4\",\"Entry\":[{\"Cidr\":"
+				      "\"192.0.2.0/24\"},{\"Cidr\":\"198.51.100.7/32\"}]}");
+	const char *id = text_at(list, "prefixList.prefixListId");
+	char *told;
+
+	(void)state;
+	do_call("AuthorizeSecurityGroupIngress",
+		"{\"GroupId\":\"%s\",\"IpPermissions\":[{\"IpProtocol\":\"-1\","
+		"\"PrefixListIds\":[{\"PrefixListId\":\"%s\"}]}]}",
+		db, id);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"cidr\":\"192.0.2.0/24\""));
+	assert_non_null(strstr(told, "\"cidr\":\"198.51.100.7/32\""));
+	free(told);
+
+	do_call("ModifyManagedPrefixList",
+		"{\"PrefixListId\":\"%s\",\"CurrentVersion\":1,\"RemoveEntry\":[{\"Cidr\":"
+		"\"192.0.2.0/24\"}],\"AddEntry\":[{\"Cidr\":\"203.0.113.0/24\"}]}",
+		id);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"cidr\":\"203.0.113.0/24\""));
+	assert_null(strstr(told, "192.0.2.0"));
+	free(told);
+	restart();
+	hello("a", "r1", hosts[0]);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"cidr\":\"203.0.113.0/24\""));
+	free(told);
+}
+
 static void a_group_with_the_tag_has_its_changes_cut_connections(void **state)
 {
 	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
@@ -398,6 +435,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_host_hears_of_the_groups_that_it_needs_and_no_others, begin, end),
 		cmocka_unit_test_setup_teardown(a_change_of_rules_reaches_who_watches, begin, end),
+		cmocka_unit_test_setup_teardown(hosts_hear_of_the_prefixes_of_a_list, begin, end),
 		cmocka_unit_test_setup_teardown(
 			a_group_with_the_tag_has_its_changes_cut_connections, begin, end),
 		cmocka_unit_test_setup_teardown(a_task_goes_to_a_host_in_the_zone_of_its_subnet,
