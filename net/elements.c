@@ -66,6 +66,7 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 		{"within", NF_TYPE_PAIR(NF_TYPE_ADDRESS, NF_TYPE_ADDRESS), 8, 0, 0, {4, 4}},
 	[ELEMENTS_WITHIN6] =
 		{"within6", NF_TYPE_PAIR(NF_TYPE_ADDRESS6, NF_TYPE_ADDRESS6), 32, 0, 0, {16, 16}},
+	[ELEMENTS_TRUNKED] = {"trunked", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
 	[ELEMENTS_PUBLIC_IN] = {"public_in", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_PUBLIC_OUT] = {"public_out", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_PEERS] = {"peers", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
@@ -226,6 +227,8 @@ static void add_public(const struct endpoint *ep, bool in, struct items *ret)
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
 		 struct items *ret)
 {
+	static const struct ip_prefix none;
+
 	assert(set < ELEMENTS_OF_PEERS);
 
 	for (size_t i = 0; i < count; i++) {
@@ -242,6 +245,8 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)
 			for (size_t n = 0; n < NET_FAMILIES; n++)
 				add_secured(&ep->own[n], set == ELEMENTS_SECURED6, ret);
+		else if (set == ELEMENTS_TRUNKED)
+			add_secured(ep->trunk.subnet.length ? &ep->own[0] : &none, false, ret);
 		else if (set == ELEMENTS_WITHIN || set == ELEMENTS_WITHIN6)
 			for (size_t n = 0; n < NET_FAMILIES; n++)
 				add_within(&ep->vpc[n], set == ELEMENTS_WITHIN6, ret);

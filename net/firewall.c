@@ -368,6 +368,15 @@ static void secured_to_host(struct nf_rule *r, const struct firewall *f, bool v6
 	nf_go(r, NFT_GOTO, "refuse_leaving");
 }
 
+static void to_trunk(struct nf_rule *r, const struct firewall *f)
+{
+	(void)f;
+	is_family(r, false);
+	load_address(r, false, true, REG_A);
+	nf_in_set(r, "trunked", REG_A);
+	nf_verdict(r, NF_ACCEPT);
+}
+
 /* What is not routed as it is goes out under the host's address. */
 static void secured_to_world(struct nf_rule *r, const struct firewall *f, bool v6)
 {
@@ -521,6 +530,7 @@ static const struct {
 	{"output", "host ports", NULL, host_port},
 	{"postrouting", "a task to itself by a host port", NULL, hairpin},
 	{"postrouting", "the host's loopback to a task", from_loopback, NULL},
+	{"postrouting", "tasks on a trunk are known there", to_trunk, NULL},
 	{"postrouting", "tasks to the world", NULL, to_world},
 	{"postrouting", "tasks with public addresses to the world", by_public, NULL},
 	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},
@@ -652,7 +662,7 @@ void firewall_define(const struct firewall *f, const char *comment, struct batch
 	for (uint32_t v6 = 0; v6 < NET_FAMILIES; v6++)
 		nf_set_add(b, table, &quiet_sets[v6], ELEMENT_SETS + 1 + v6);
 	for (size_t i = 0; i < ARRAY_COUNT(chains); i++)
-		nf_chain_add(b, table, &chains[i]);
+		nf_chain_add(b, table, &chains[i], NULL);
 	define_rules(f, b);
 	define_policy(f, true, b);
 	define_policy(f, false, b);

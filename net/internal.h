@@ -27,6 +27,8 @@ struct net {
 	size_t endpoint_count, endpoint_capacity;
 	struct peers peers;
 	uint32_t uplink_mtu, mtu; /* of the host's way out; of tasks that are made from now on */
+	char trunk[IFNAMSIZ];     /* the link, "": none */
+	struct err trunk_failure; /* why what is on it could not be made whole; code 0: it is */
 	bool has_ipv6;            /* the kernel */
 	bool bridge_has_ipv6;     /* the host: tasks in mode bridge get addresses of it */
 };

@@ -290,6 +290,7 @@ bool link_parse(const struct nlmsghdr *h, struct link_info *ret)
 		[IFLA_IFNAME] = {.type = NLA_STRING, .maxlen = IFNAMSIZ},
 		[IFLA_GROUP] = {.type = NLA_U32},
 		[IFLA_MTU] = {.type = NLA_U32},
+		[IFLA_LINK] = {.type = NLA_U32},
 		[IFLA_OPERSTATE] = {.type = NLA_U8},
 	};
 	const struct ifinfomsg *link = NLMSG_DATA(h);
@@ -305,6 +306,8 @@ bool link_parse(const struct nlmsghdr *h, struct link_info *ret)
 	(void)snprintf(ret->name, sizeof(ret->name), "%s", nla_get_string(tb[IFLA_IFNAME]));
 	if (tb[IFLA_GROUP])
 		ret->group = nla_get_u32(tb[IFLA_GROUP]);
+	if (tb[IFLA_LINK])
+		ret->parent = nla_get_u32(tb[IFLA_LINK]);
 	if (tb[IFLA_MTU])
 		ret->mtu = nla_get_u32(tb[IFLA_MTU]);
 	if (tb[IFLA_OPERSTATE])

@@ -65,9 +65,9 @@ void link_loopback(struct batch *b);
 void link_cut(struct batch *b, const struct link *l);
 
 struct link_info {
-	uint32_t index, group, mtu;
-	unsigned flags; /* IFF_UP ... */
-	bool ready;     /* it sends: its operational state is up */
+	uint32_t index, group, mtu, parent; /* parent: of a VLAN */
+	unsigned flags;                     /* IFF_UP ... */
+	bool ready;                         /* it sends: its operational state is up */
 	char name[IFNAMSIZ];
 };
 /* False when the message is no link, or not whole. */

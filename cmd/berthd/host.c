@@ -56,6 +56,7 @@ static const struct conf_key keys[] = {
 	{"node", "user-namespaces", offsetof(struct config, user_namespaces)},
 	{"network", "transport", offsetof(struct config, transport)},
 	{"network", "node-address", offsetof(struct config, node_address)},
+	{"network", "trunk", offsetof(struct config, trunk)},
 	{"log", "level", offsetof(struct config, log_level)},
 };
 

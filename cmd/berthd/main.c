@@ -199,6 +199,7 @@ static int fill_agent_options(const struct host *h, struct agent_options *ret, s
 				      .bridge_cidr = c->bridge_cidr,
 				      .transport = c->transport,
 				      .node_address = c->node_address,
+				      .trunk = c->trunk,
 				      .pull_behavior = c->pull_behavior};
 	if (!parse_i64(c->task_cleanup_s, 0, INT32_MAX, &cleanup_s))
 		return err_set(e, EINVAL, "[node] task-cleanup-seconds '%s' is not a number",

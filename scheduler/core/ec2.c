@@ -247,6 +247,21 @@ void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
 
 /* ---- tags ---- */
 
+/* Those that Berth goes by have values that it understands. */
+static bool means_something(const char *key, const char *value)
+{
+	struct ip_prefix address;
+	int64_t number;
+
+	if (str_eq(key, EC2_TAG_VLAN))
+		return value && parse_i64(value, 0, EC2_VLAN_MAX, &number);
+	if (str_eq(key, EC2_TAG_GATEWAY))
+		return value && ip_address_parse(value, &address) && !address.v6;
+	if (str_eq(key, EC2_TAG_CUT))
+		return str_eq(value, "true") || str_eq(value, "false");
+	return true;
+}
+
 static int check_tag(const json_t *tag, struct ecs_fault *f)
 {
 	const char *key = doc_string(tag, "Key"), *value = doc_string(tag, "Value");
@@ -256,6 +271,10 @@ static int check_tag(const json_t *tag, struct ecs_fault *f)
 			f, ECS_FAULT_EC2_INVALID_VALUE,
 			"Tag '%.130s': a key has 1 to %d characters, a value at most %d.",
 			key ? key : "", TAG_KEY_MAX, TAG_VALUE_MAX);
+	if (!means_something(key, value))
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "Tag '%s' cannot have the value '%.100s'.", key,
+				     value ? value : "");
 	if (str_starts(key, "aws:"))
 		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
 				     "Tag keys starting with 'aws:' are reserved for internal use");
@@ -274,6 +293,13 @@ static json_t *tag_with(json_t *tags, const char *key, size_t *ret_index)
 		}
 	}
 	return NULL;
+}
+
+const char *ec2_tag(const json_t *doc, const char *key)
+{
+	size_t i;
+
+	return doc_string(tag_with(json_object_get(doc, "tagSet"), key, &i), "value");
 }
 
 /* Add or replace; the set is the document's own. */

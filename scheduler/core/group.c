@@ -20,7 +20,6 @@
 #define RULES_MAX       1000 /* of a group, in each direction */
 #define NAME_LEN_MAX    255
 #define DESCRIPTION_MAX 255
-#define CUT_TAG         "berth:cut-established" /* "true": a change of rules cuts connections */
 
 struct watcher {
 	struct instance *instance;
@@ -238,13 +237,7 @@ static void describe(struct core *c, const struct security_group *g, const struc
 /* By a tag: so it can be asked for with what any client of EC2 has. */
 static bool cuts(const struct security_group *g)
 {
-	json_t *tag;
-	size_t i;
-
-	json_array_foreach (json_object_get(g->record.doc, "tagSet"), i, tag)
-		if (str_eq(doc_string(tag, "key"), CUT_TAG))
-			return str_eq(doc_string(tag, "value"), "true");
-	return false;
+	return str_eq(ec2_tag(g->record.doc, EC2_TAG_CUT), "true");
 }
 
 /* As the watcher should know it now. */

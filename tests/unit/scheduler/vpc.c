@@ -341,6 +341,45 @@ static void hosts_hear_of_the_prefixes_of_a_list(void **state)
 	free(told);
 }
 
+static void a_subnet_with_the_tag_is_a_physical_network(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	static const char *const wrong[][2] = {{"berth:vlan", "4095"},
+					       {"berth:vlan", "blue"},
+					       {"berth:gateway", "fd00::1"},
+					       {"berth:cut-established", "maybe"}};
+	json_t *task = start_in(hosts[0], subnet, "");
+	char *told = messages_to(hosts[0]);
+
+	(void)state;
+	assert_null(strstr(told, "\"gateway\""));
+	free(told);
+	json_decref(task);
+	for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+		assert_null(call("CreateTags",
+				 "{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"%s\",\"Value\":"
+				 "\"%s\"}]}",
+				 subnet, wrong[i][0], wrong[i][1]));
+		assert_int_equal(fault.type, ECS_FAULT_EC2_INVALID_VALUE);
+	}
+	do_call("CreateTags",
+		"{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"berth:vlan\",\"Value\":\"42\"}]}",
+		subnet);
+	json_decref(start_in(hosts[0], subnet, ""));
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"gateway\":\"172.31.0.1\""));
+	assert_non_null(strstr(told, "\"vlan\":42"));
+	free(told);
+	do_call("CreateTags",
+		"{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"berth:gateway\",\"Value\":"
+		"\"172.31.9.9\"}]}",
+		subnet);
+	json_decref(start_in(hosts[0], subnet, ""));
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"gateway\":\"172.31.9.9\""));
+	free(told);
+}
+
 static void a_group_with_the_tag_has_its_changes_cut_connections(void **state)
 {
 	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
@@ -436,6 +475,8 @@ int main(void)
 			a_host_hears_of_the_groups_that_it_needs_and_no_others, begin, end),
 		cmocka_unit_test_setup_teardown(a_change_of_rules_reaches_who_watches, begin, end),
 		cmocka_unit_test_setup_teardown(hosts_hear_of_the_prefixes_of_a_list, begin, end),
+		cmocka_unit_test_setup_teardown(a_subnet_with_the_tag_is_a_physical_network, begin,
+						end),
 		cmocka_unit_test_setup_teardown(
 			a_group_with_the_tag_has_its_changes_cut_connections, begin, end),
 		cmocka_unit_test_setup_teardown(a_task_goes_to_a_host_in_the_zone_of_its_subnet,
