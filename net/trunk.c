@@ -449,9 +449,8 @@ static bool is_wanted(const struct leftover *l, const struct ip_prefix *subnet)
 	return false;
 }
 
-/* A rule of ours; false: another one, or broken. */
-static bool rule_parse(const struct nlmsghdr *h, struct ip_prefix *ret_subnet,
-		       struct ip_prefix *ret_to, uint32_t *ret_table, uint32_t *ret_priority)
+bool trunk_rule_parse(const struct nlmsghdr *h, struct ip_prefix *ret_subnet,
+		      struct ip_prefix *ret_to, uint32_t *ret_table, uint32_t *ret_priority)
 {
 	static struct nla_policy policy[FRA_MAX + 1] = {
 		[FRA_SRC] = {.type = NLA_U32},     [FRA_DST] = {.type = NLA_U32},
@@ -482,7 +481,7 @@ static int see_rule(const struct nlmsghdr *h, void *arg, struct err *e)
 	struct ip_prefix subnet, to;
 
 	(void)e;
-	if (!rule_parse(h, &subnet, &to, &table, &priority) || is_wanted(l, &subnet) ||
+	if (!trunk_rule_parse(h, &subnet, &to, &table, &priority) || is_wanted(l, &subnet) ||
 	    (priority != own && priority != own + 1))
 		return 0;
 	add_rule(&l->deletes, RTM_DELRULE, &subnet, to.length ? &to : NULL, table, priority);

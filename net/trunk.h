@@ -48,6 +48,10 @@ int trunk_destroy(struct net *net, struct err *e);
 /* The name of a VLAN's link: "brl-02a". */
 void trunk_name(const struct name *n, unsigned vlan, char ret[IFNAMSIZ]);
 
+/* A rule of routing of ours, 'to' of length 0 if to all; false: another one, or broken. */
+bool trunk_rule_parse(const struct nlmsghdr *h, struct ip_prefix *ret_subnet,
+		      struct ip_prefix *ret_to, uint32_t *ret_table, uint32_t *ret_priority);
+
 /* Requests that make the table of these wires and endpoints. */
 struct wire {
 	unsigned vlan; /* 0: the parent itself */
