@@ -30,6 +30,7 @@ struct net {
 	char trunk[IFNAMSIZ];     /* the link, "": none */
 	struct err trunk_failure; /* why what is on it could not be made whole; code 0: it is */
 	bool has_ipv6;            /* the kernel */
+	bool no_ipv6_forwarding;  /* but where somebody else turned it on */
 	bool bridge_has_ipv6;     /* the host: tasks in mode bridge get addresses of it */
 };
 

@@ -363,6 +363,10 @@ static int forward_ipv6(struct net *net, const struct endpoint *ep, struct err *
 		return 0;
 	if (host_forwarding(true, &forwarding, e) < 0)
 		return -e->code;
+	if (!forwarding && net->no_ipv6_forwarding)
+		return err_set(e, EPERM,
+			       "an address of IPv6 on a host that does not forward it ([network] "
+			       "ipv6-forwarding in berth.conf)");
 	return forwarding ? 0 : net_forward(net, true, e);
 }
 

@@ -88,6 +88,11 @@ struct net_options {
 	uint16_t vxlan_port, wireguard_port; /* 0: 4789, 51820 */
 	/* By which the others know this host; NULL: as its routes say. */
 	const char *node_address;
+	/*
+	 * The host is not made a router of IPv6: only where it is one already do tasks
+	 * have addresses of it.
+	 */
+	bool no_ipv6_forwarding;
 	/* The link whose VLANs tasks can be on; NULL: none. */
 	const char *trunk;
 	/* Among its tasks' addresses, to talk to others' tasks over a tunnel; NULL: it does not. */

@@ -145,7 +145,7 @@ int net_forward(struct net *net, bool v6, struct err *e)
 /* IPv6 is forwarded from the first task on that has an address of it. */
 static bool wants_forwarding(const struct net *net, bool v6)
 {
-	for (size_t i = 0; v6 && i < net->endpoint_count; i++)
+	for (size_t i = 0; v6 && !net->no_ipv6_forwarding && i < net->endpoint_count; i++)
 		if (net->endpoints[i].own[1].length)
 			return true;
 	return !v6;
@@ -208,6 +208,17 @@ static void secure_again(struct net *net)
 				policy_add_local(&net->policy, &net->endpoints[i].own[v6]);
 }
 
+/* Do tasks in mode bridge get addresses of it? */
+static void look_for_ipv6(struct net *net)
+{
+	bool forwarding = !net->no_ipv6_forwarding;
+	struct err ignored;
+
+	if (!forwarding && net->has_ipv6)
+		(void)host_forwarding(true, &forwarding, &ignored);
+	net->bridge_has_ipv6 = net->has_ipv6 && forwarding && host_has_ipv6();
+}
+
 static int read_peer_options(const struct net_options *o, struct peers *ret, struct err *e)
 {
 	ret->transport = o->transport;
@@ -245,7 +256,8 @@ static int open_net(struct net *net, const struct net_options *options, struct e
 	fill_ipam(net);
 	secure_again(net);
 	net->has_ipv6 = access(IPV6_FILE, F_OK) == 0;
-	net->bridge_has_ipv6 = net->has_ipv6 && host_has_ipv6();
+	net->no_ipv6_forwarding = options->no_ipv6_forwarding;
+	look_for_ipv6(net);
 	if (fill_resting(net, e) < 0 || peers_load(net, e) < 0 || net_settle_host(net, e) < 0 ||
 	    host_uplink_mtu(&host, &net->uplink_mtu, e) < 0)
 		return -e->code;
@@ -429,7 +441,9 @@ int net_settle_public(struct net *net, const struct endpoint *more, struct err *
 
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e)
 {
-	net->bridge_has_ipv6 = net->has_ipv6 && host_has_ipv6();
+	look_for_ipv6(net);
+	if (net->host.forwarding[1].is_ours && host_keep_advertisements(true, e) < 0)
+		return -e->code;
 	if (take_down_dead(net, live_ids, count, e) < 0 || settle_blocks(net, e) < 0 ||
 	    net_settle_public(net, NULL, e) < 0 || net_settle_host(net, e) < 0 ||
 	    sweep_links(net, e) < 0 || trunk_sweep(net, e) < 0)

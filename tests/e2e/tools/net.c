@@ -5,6 +5,7 @@
  * "error ERRNO MESSAGE".
  *
  *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [self=ADDRESS ...] [trunk=LINK]
+ *        [ipv6-forwarding=no]
  *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
  *          [public=ADDRESS] [wire=VLAN,SUBNET,GATEWAY]
  *                                            ok address=A address6=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
@@ -97,6 +98,8 @@ static size_t read_open_options(char **w, size_t n, struct net_options *ret)
 			w[count++] = w[i];
 		else if (str_starts(w[i], "node="))
 			ret->node_address = value + 1;
+		else if (str_eq(w[i], "ipv6-forwarding=no"))
+			ret->no_ipv6_forwarding = true;
 		else if (str_starts(w[i], "trunk="))
 			ret->trunk = value + 1;
 		else if (str_starts(w[i], "self="))
