@@ -273,52 +273,64 @@ static void add_rule(struct batch *b, unsigned type, const struct ip_prefix *sub
 	batch_u8(b, FRA_PROTOCOL, LINK_ROUTE_PROTOCOL);
 }
 
-static int settle_routes(struct net *net, const struct wire *w, const struct endpoint *ep,
-			 struct err *e)
+static void add_routes(struct batch *b, const struct wire *w, const struct endpoint *ep)
+{
+	const struct ip_prefix *subnet = &ep->trunk.subnet;
+
+	add_route(b, RTM_NEWROUTE, subnet, subnet, NULL, w->index);
+	add_route(b, RTM_NEWROUTE, subnet, NULL, &ep->trunk.gateway, w->index);
+}
+
+static void add_rules(struct batch *b, const struct net *net, const struct endpoint *ep)
 {
 	const struct ip_prefix block = ip_of_v4(net->host.block.base, net->host.block.prefix),
-			       *subnet = &ep->trunk.subnet;
+			       *subnet = &ep->trunk.subnet, *const ours[] = {&ep->vpc[0], &block};
 	uint32_t priority = priority_of(&net->name);
-	auto_batch struct batch b = BATCH_INIT;
 
-	add_route(&b, RTM_NEWROUTE, subnet, subnet, NULL, w->index);
-	add_route(&b, RTM_NEWROUTE, subnet, NULL, &ep->trunk.gateway, w->index);
-	if (netlink_commit(&net->route, &b, 0, e) < 0)
-		return -e->code;
-	add_rule(&b, RTM_NEWRULE, subnet, &ep->vpc[0], RT_TABLE_MAIN, priority);
-	batch_u32(&b, FRA_SUPPRESS_PREFIXLEN, 0); /* all but the host's default route */
-	add_rule(&b, RTM_NEWRULE, subnet, &block, RT_TABLE_MAIN, priority);
-	batch_u32(&b, FRA_SUPPRESS_PREFIXLEN, 0);
-	add_rule(&b, RTM_NEWRULE, subnet, NULL, table_of(subnet), priority + 1);
-	return netlink_commit(&net->route, &b, EEXIST, e);
+	for (size_t i = 0; i < ARRAY_COUNT(ours); i++) {
+		add_rule(b, RTM_NEWRULE, subnet, ours[i], RT_TABLE_MAIN, priority);
+		batch_u32(b, FRA_SUPPRESS_PREFIXLEN, 0); /* all but the host's default route */
+	}
+	add_rule(b, RTM_NEWRULE, subnet, NULL, table_of(subnet), priority + 1);
 }
 
 /* ---- the host in the task's place ---- */
 
-static int stand_in(struct net *net, const struct wire *w, const struct endpoint *ep, bool there,
-		    struct err *e)
+static void answer_for(struct batch *b, unsigned type, const struct wire *w,
+		       const struct endpoint *ep)
 {
 	const struct ndmsg proxy = {
 		.ndm_family = AF_INET, .ndm_ifindex = (int)w->index, .ndm_flags = NTF_PROXY};
-	/* So that a network card which sorts by MAC lets it in. */
+
+	batch_add(b, type, type == RTM_NEWNEIGH ? NLM_F_CREATE | NLM_F_REPLACE : 0, &proxy,
+		  sizeof(proxy), "answer for a task on %s", w->link);
+	batch_put(b, NDA_DST, ep->own[0].address, 4);
+}
+
+/* A network card that sorts by MAC lets it in. */
+static void take_frames(struct batch *b, unsigned type, const struct wire *w,
+			const struct endpoint *ep)
+{
 	const struct ndmsg filter = {.ndm_family = AF_BRIDGE,
 				     .ndm_ifindex = (int)w->index,
 				     .ndm_state = NUD_PERMANENT,
 				     .ndm_flags = NTF_SELF};
-	auto_batch struct batch b = BATCH_INIT;
-	unsigned type = there ? RTM_NEWNEIGH : RTM_DELNEIGH;
 	uint8_t mac[ETH_ALEN];
 
 	name_mac(ip_v4(&ep->own[0]), mac);
-	batch_add(&b, type, there ? NLM_F_CREATE | NLM_F_REPLACE : 0, &proxy, sizeof(proxy),
-		  "answer for a task on %s", w->link);
-	batch_put(&b, NDA_DST, ep->own[0].address, 4);
-	if (netlink_commit(&net->route, &b, there ? 0 : ENOENT, e) < 0)
-		return -e->code;
-	batch_add(&b, type, there ? NLM_F_CREATE | NLM_F_EXCL : 0, &filter, sizeof(filter),
-		  "take frames for a task on %s", w->link);
-	batch_put(&b, NDA_LLADDR, mac, sizeof(mac));
-	return netlink_commit(&net->route, &b, there ? EEXIST : ENOENT, e);
+	batch_add(b, type, type == RTM_NEWNEIGH ? NLM_F_CREATE | NLM_F_EXCL : 0, &filter,
+		  sizeof(filter), "take frames for a task on %s", w->link);
+	batch_put(b, NDA_LLADDR, mac, sizeof(mac));
+}
+
+static int stand_aside(struct net *net, const struct wire *w, const struct endpoint *ep,
+		       struct err *e)
+{
+	auto_batch struct batch b = BATCH_INIT;
+
+	answer_for(&b, RTM_DELNEIGH, w, ep);
+	take_frames(&b, RTM_DELNEIGH, w, ep);
+	return netlink_commit(&net->route, &b, ENOENT, e);
 }
 
 struct announcement {
@@ -354,6 +366,36 @@ static void announce(const struct wire *w, const struct endpoint *ep)
 
 /* ---- all of it ---- */
 
+static bool is_first_of_subnet(const struct trunk_members *m, size_t i)
+{
+	for (size_t n = 0; n < i; n++)
+		if (ip_prefix_overlaps(&m->items[n]->trunk.subnet, &m->items[i]->trunk.subnet))
+			return false;
+	return true;
+}
+
+/* What is there already is passed over, so each kind has a batch of its own. */
+static int settle_members(struct net *net, const struct trunk_members *m, const struct wire *wires,
+			  size_t count, struct err *e)
+{
+	auto_batch struct batch made = BATCH_INIT, rules = BATCH_INIT, filters = BATCH_INIT;
+
+	for (size_t i = 0; i < m->count; i++) {
+		const struct wire *w = wire_of(wires, count, m->items[i]);
+
+		if (is_first_of_subnet(m, i)) {
+			add_routes(&made, w, m->items[i]);
+			add_rules(&rules, net, m->items[i]);
+		}
+		answer_for(&made, RTM_NEWNEIGH, w, m->items[i]);
+		take_frames(&filters, RTM_NEWNEIGH, w, m->items[i]);
+	}
+	if (netlink_commit(&net->route, &made, 0, e) < 0 ||
+	    netlink_commit(&net->route, &rules, EEXIST, e) < 0)
+		return -e->code;
+	return netlink_commit(&net->route, &filters, EEXIST, e);
+}
+
 static int settle(struct net *net, const struct trunk_members *m, struct wire *wires, size_t count,
 		  struct err *e)
 {
@@ -366,18 +408,7 @@ static int settle(struct net *net, const struct trunk_members *m, struct wire *w
 	/* Nothing to define, and no family netdev either, is fine. */
 	if (netlink_commit(&net->netfilter, &b, count ? 0 : EOPNOTSUPP, e) < 0)
 		return -e->code;
-	for (size_t i = 0; i < m->count; i++) {
-		const struct wire *w = wire_of(wires, count, m->items[i]);
-		bool same_subnet = false;
-
-		for (size_t n = 0; n < i; n++)
-			same_subnet |= ip_prefix_overlaps(&m->items[n]->trunk.subnet,
-							  &m->items[i]->trunk.subnet);
-		if ((!same_subnet && settle_routes(net, w, m->items[i], e) < 0) ||
-		    stand_in(net, w, m->items[i], true, e) < 0)
-			return -e->code;
-	}
-	return 0;
+	return settle_members(net, m, wires, count, e);
 }
 
 int trunk_settle(struct net *net, const struct endpoint *more, const struct endpoint *without,
@@ -428,7 +459,7 @@ int trunk_leave(struct net *net, const struct endpoint *ep, struct err *e)
 
 	if (!is_on(ep))
 		return 0;
-	if (find_wire(net, ep, &w) && stand_in(net, &w, ep, false, e) < 0)
+	if (find_wire(net, ep, &w) && stand_aside(net, &w, ep, e) < 0)
 		return -e->code;
 	return trunk_settle(net, NULL, ep, e);
 }
@@ -564,7 +595,7 @@ int trunk_destroy(struct net *net, struct err *e)
 		const struct endpoint *ep = &net->endpoints[i];
 		struct wire w;
 
-		if (is_on(ep) && find_wire(net, ep, &w) && stand_in(net, &w, ep, false, e) < 0)
+		if (is_on(ep) && find_wire(net, ep, &w) && stand_aside(net, &w, ep, e) < 0)
 			return -e->code;
 	}
 	trunk_define(net->name.table, NULL, 0, &none, &b);
