@@ -309,6 +309,8 @@ static int open_parts(struct agent *a, struct err *e)
 					  .state_dir = net,
 					  .bridge_cidr = a->o->bridge_cidr,
 					  .node_address = a->o->node_address,
+					  .trunk = a->o->trunk,
+					  .no_ipv6_forwarding = a->o->no_ipv6_forwarding,
 					  .port_first = a->o->port_first,
 					  .port_last = a->o->port_last};
 	auto_buf struct buf warnings = BUF_INIT(4096);

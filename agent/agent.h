@@ -19,6 +19,8 @@ struct agent_options {
 	const char *bridge_cidr;  /* NULL: chosen */
 	const char *transport;    /* to other hosts: auto, routes, vxlan, wireguard */
 	const char *node_address; /* by which the others know this one; NULL: as its routes say */
+	bool no_ipv6_forwarding;  /* leave it as the host has it */
+	const char *trunk;        /* link whose VLANs tasks can be on; NULL: none */
 	const struct ip_prefix *public_blocks; /* led to this host, for assignPublicIp */
 	size_t public_block_count;
 	uint16_t port_first, port_last; /* dynamic host ports; 0: the host's ephemeral range */

@@ -120,8 +120,10 @@ static int end_containers(struct census *c, const struct agent_options *o, struc
 static int end_networks(const struct agent_options *o, struct err *e)
 {
 	auto_free char *dir = xasprintf("%s/net", o->run_dir);
-	const struct net_options options = {
-		.name = o->name, .state_dir = dir, .bridge_cidr = o->bridge_cidr};
+	const struct net_options options = {.name = o->name,
+					    .state_dir = dir,
+					    .bridge_cidr = o->bridge_cidr,
+					    .trunk = o->trunk};
 	struct net *net = NULL;
 	int r = net_open(&options, &net, e);
 

@@ -80,6 +80,19 @@ static int read_address(const char *address, const char *prefix, struct net_requ
 	return 0;
 }
 
+/* A subnet that is a physical network is told with its router there. */
+static int read_trunk(const struct ecs_node_interface *n, struct net_trunk *ret, struct err *e)
+{
+	if (!n->gateway)
+		return 0;
+	if (!ip_address_parse(n->gateway, &ret->gateway) ||
+	    !ip_prefix_parse(n->subnet, &ret->subnet) || n->vlan < 0 || n->vlan > UINT16_MAX)
+		return err_set(e, EINVAL, "subnet %.60s on a trunk, VLAN %lld, gateway %.60s",
+			       n->subnet, (long long)n->vlan, n->gateway);
+	ret->vlan = (uint16_t)n->vlan;
+	return 0;
+}
+
 /* By a container that is in it: the task's network of before a restart. */
 static int join_running(const struct task *t)
 {
@@ -109,6 +122,7 @@ static int attach_task(struct task *t, struct err *e)
 		return err_set(e, EINVAL, "public address %.60s", n->public_address);
 	if (read_address(n->address, n->vpc, &request, e) < 0 ||
 	    read_address(n->address6, n->vpc6, &request, e) < 0 ||
+	    read_trunk(n, &request.trunk, e) < 0 ||
 	    net_attach(t->agent->net, &request, &endpoint, e) < 0)
 		return -e->code;
 	t->netns_fd = take_fd(endpoint.netns_fd);
@@ -236,6 +250,7 @@ static int set_group(struct agent *a, const struct ecs_node_group *g, struct err
 	const struct net_group group = {.id = g->group_id,
 					.rules = rules,
 					.rule_count = g->rules.count,
+					.cut = g->cut,
 					.members = {.joined = (const char *const *)g->members.items,
 						    .joined_count = g->members.count}};
 

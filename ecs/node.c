@@ -115,6 +115,8 @@ static const struct js_field interface_fields[] = {
 	FIELD(struct ecs_node_interface, "subnet6", JS_STRING, subnet6),
 	FIELD(struct ecs_node_interface, "vpc6", JS_STRING, vpc6),
 	FIELD(struct ecs_node_interface, "publicAddress", JS_STRING, public_address),
+	FIELD(struct ecs_node_interface, "gateway", JS_STRING, gateway),
+	FIELD(struct ecs_node_interface, "vlan", JS_I64, vlan),
 	FIELD(struct ecs_node_interface, "securityGroups", JS_STRINGS, security_groups),
 	FIELD_OF(struct ecs_node_interface, "flowLogs", JS_OBJECTS, flow_logs, flow_log_shape),
 };
@@ -148,6 +150,7 @@ static const struct js_shape rule_shape = JS_SHAPE("Rule", struct ecs_node_rule,
 static const struct js_field group_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_group, "groupId", JS_STRING, group_id),
 	FIELD(struct ecs_node_group, "gone", JS_BOOL, gone),
+	FIELD(struct ecs_node_group, "cut", JS_BOOL, cut),
 	FIELD_OF(struct ecs_node_group, "rules", JS_OBJECTS, rules, rule_shape),
 	FIELD(struct ecs_node_group, "members", JS_STRINGS, members),
 };

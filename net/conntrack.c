@@ -52,7 +52,12 @@ static bool parse_tuple(struct nlattr *attr, struct in6_addr *ret_source,
 	};
 	static struct nla_policy proto_policy[CTA_PROTO_MAX + 1] = {
 		[CTA_PROTO_NUM] = {.type = NLA_U8},
+		[CTA_PROTO_SRC_PORT] = {.type = NLA_U16},
 		[CTA_PROTO_DST_PORT] = {.type = NLA_U16},
+		[CTA_PROTO_ICMP_TYPE] = {.type = NLA_U8},
+		[CTA_PROTO_ICMP_CODE] = {.type = NLA_U8},
+		[CTA_PROTO_ICMPV6_TYPE] = {.type = NLA_U8},
+		[CTA_PROTO_ICMPV6_CODE] = {.type = NLA_U8},
 	};
 	struct nlattr *tb[CTA_TUPLE_MAX + 1], *ip[CTA_IP_MAX + 1];
 
@@ -63,6 +68,11 @@ static bool parse_tuple(struct nlattr *attr, struct in6_addr *ret_source,
 	       take_address(ip[CTA_IP_V4_SRC], ip[CTA_IP_V6_SRC], ret_source) &&
 	       take_address(ip[CTA_IP_V4_DST], ip[CTA_IP_V6_DST], ret_destination) &&
 	       proto[CTA_PROTO_NUM];
+}
+
+static uint16_t type_and_code(const struct nlattr *type, const struct nlattr *code)
+{
+	return type && code ? (uint16_t)(nla_get_u8(type) << 8 | nla_get_u8(code)) : 0;
 }
 
 bool flow_parse(const struct nlmsghdr *h, struct flow *ret)
@@ -84,11 +94,21 @@ bool flow_parse(const struct nlmsghdr *h, struct flow *ret)
 			     .tuple = tb[CTA_TUPLE_ORIG],
 			     .id = tb[CTA_ID],
 			     .zone = tb[CTA_ZONE]};
+	if (proto[CTA_PROTO_SRC_PORT])
+		ret->port = ntohs(nla_get_u16(proto[CTA_PROTO_SRC_PORT]));
+	if (tb[CTA_MARK] && nla_len(tb[CTA_MARK]) == sizeof(uint32_t))
+		ret->mark = ntohl(nla_get_u32(tb[CTA_MARK]));
 	if (!parse_tuple(tb[CTA_TUPLE_ORIG], &ret->source, &ret->destination, proto))
 		return false;
 	ret->protocol = nla_get_u8(proto[CTA_PROTO_NUM]);
 	if (proto[CTA_PROTO_DST_PORT])
 		ret->destination_port = ntohs(nla_get_u16(proto[CTA_PROTO_DST_PORT]));
+	if (proto[CTA_PROTO_ICMP_TYPE] || proto[CTA_PROTO_ICMPV6_TYPE])
+		ret->port = proto[CTA_PROTO_ICMP_TYPE]
+				    ? type_and_code(proto[CTA_PROTO_ICMP_TYPE],
+						    proto[CTA_PROTO_ICMP_CODE])
+				    : type_and_code(proto[CTA_PROTO_ICMPV6_TYPE],
+						    proto[CTA_PROTO_ICMPV6_CODE]);
 	return true;
 }
 
@@ -134,6 +154,17 @@ static void put_copy(struct batch *b, struct nlattr *attr)
 		batch_put(b, attr->nla_type, nla_data(attr), (size_t)nla_len(attr));
 }
 
+void flow_delete(struct batch *b, const struct flow *f)
+{
+	const struct nfgenmsg nf = {.nfgen_family = f->family, .version = NFNETLINK_V0};
+
+	batch_add(b, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE, 0, &nf, sizeof(nf),
+		  "forget a flow");
+	put_copy(b, f->tuple);
+	put_copy(b, f->id);
+	put_copy(b, f->zone);
+}
+
 struct pass {
 	const struct flow_list *wanted;
 	struct batch *deletes;
@@ -141,20 +172,13 @@ struct pass {
 
 static int see_flow(const struct nlmsghdr *h, void *arg, struct err *e)
 {
-	struct nfgenmsg nf = {.version = NFNETLINK_V0};
 	struct pass *pass = arg;
 	struct flow f;
 
 	(void)e;
-	if (pass->deletes->count >= FLOWS_PER_PASS || !flow_parse(h, &f) ||
-	    !is_wanted(pass->wanted, &f))
-		return 0;
-	nf.nfgen_family = f.family;
-	batch_add(pass->deletes, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE, 0, &nf,
-		  sizeof(nf), "forget a flow");
-	put_copy(pass->deletes, f.tuple);
-	put_copy(pass->deletes, f.id);
-	put_copy(pass->deletes, f.zone);
+	if (pass->deletes->count < FLOWS_PER_PASS && flow_parse(h, &f) &&
+	    is_wanted(pass->wanted, &f))
+		flow_delete(pass->deletes, &f);
 	return 0;
 }
 

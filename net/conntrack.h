@@ -59,9 +59,13 @@ bool conntrack_failed(struct conntrack *c, struct err *ret);
 struct flow {
 	struct in6_addr source, destination, reply_source;
 	uint16_t destination_port;
+	uint16_t port; /* where it really leads; of ICMP type and code */
+	uint32_t mark;
 	uint8_t family, protocol; /* AF_INET, AF_INET6 */
 	/* As they came, to name the flow again; in the message. */
 	struct nlattr *tuple, *id, *zone;
 };
 /* False when the message is no flow of IP, or not whole. */
 bool flow_parse(const struct nlmsghdr *h, struct flow *ret);
+/* Into a batch: forget it.  Pass over ENOENT. */
+void flow_delete(struct batch *b, const struct flow *f);

@@ -62,10 +62,19 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 		{"routed", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS), 8, 0, 0, {1, 4}},
 	[ELEMENTS_ROUTED6] =
 		{"routed6", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS6), 20, 0, 0, {1, 16}},
+	[ELEMENTS_WITHIN] =
+		{"within", NF_TYPE_PAIR(NF_TYPE_ADDRESS, NF_TYPE_ADDRESS), 8, 0, 0, {4, 4}},
+	[ELEMENTS_WITHIN6] =
+		{"within6", NF_TYPE_PAIR(NF_TYPE_ADDRESS6, NF_TYPE_ADDRESS6), 32, 0, 0, {16, 16}},
+	[ELEMENTS_TRUNKED] = {"trunked", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
 	[ELEMENTS_PUBLIC_IN] = {"public_in", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_PUBLIC_OUT] = {"public_out", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_PEERS] = {"peers", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
 	[ELEMENTS_PEERS6] = {"peers6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
+	[ELEMENTS_ELSEWHERE] =
+		{"elsewhere", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS), 8, 0, 0, {1, 4}},
+	[ELEMENTS_ELSEWHERE6] =
+		{"elsewhere6", NF_TYPE_PAIR(NF_TYPE_PROTOCOL, NF_TYPE_ADDRESS6), 20, 0, 0, {1, 16}},
 	[ELEMENTS_IDENTITIES] = {"identities", NF_TYPE_ADDRESS, 4, NF_TYPE_MARK, 4, {0}},
 	[ELEMENTS_IDENTITIES6] = {"identities6", NF_TYPE_ADDRESS6, 16, NF_TYPE_MARK, 4, {0}},
 	[ELEMENTS_EGRESS_GROUPS] = GROUPS("egress_groups"),
@@ -168,21 +177,39 @@ static void add_secured(const struct ip_prefix *address, bool v6, struct items *
 	items_add(ret, &x);
 }
 
-/* Once, however many endpoints are in it. */
-static void add_routed(const struct ip_prefix *prefix, bool v6, struct items *ret)
+/* Once, however many endpoints are in the same VPC. */
+static void add_once(const struct item *x, struct items *ret)
 {
-	size_t size = v6 ? 16 : 4;
+	for (size_t i = 0; i < ret->count; i++)
+		if (items_compare(&ret->items[i], x) == 0)
+			return;
+	items_add(ret, x);
+}
+
+void elements_add_prefix(const struct ip_prefix *prefix, bool v6, struct items *ret)
+{
 	struct item x = {0};
 
 	if (!prefix->length || prefix->v6 != v6)
 		return;
 	x.key[0] = x.end[0] = v6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
-	memcpy(x.key + 4, prefix->address, size);
+	memcpy(x.key + 4, prefix->address, v6 ? 16 : 4);
 	ip_prefix_last(prefix, x.end + 4);
-	for (size_t i = 0; i < ret->count; i++)
-		if (items_compare(&ret->items[i], &x) == 0)
-			return;
-	items_add(ret, &x);
+	add_once(&x, ret);
+}
+
+static void add_within(const struct ip_prefix *vpc, bool v6, struct items *ret)
+{
+	size_t size = v6 ? 16 : 4;
+	struct item x = {0};
+
+	if (!vpc->length || vpc->v6 != v6)
+		return;
+	for (size_t i = 0; i < 2; i++) {
+		memcpy(x.key + i * size, vpc->address, size);
+		ip_prefix_last(vpc, x.end + i * size);
+	}
+	add_once(&x, ret);
 }
 
 static void add_public(const struct endpoint *ep, bool in, struct items *ret)
@@ -200,6 +227,8 @@ static void add_public(const struct endpoint *ep, bool in, struct items *ret)
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
 		 struct items *ret)
 {
+	static const struct ip_prefix none;
+
 	assert(set < ELEMENTS_OF_PEERS);
 
 	for (size_t i = 0; i < count; i++) {
@@ -216,9 +245,14 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)
 			for (size_t n = 0; n < NET_FAMILIES; n++)
 				add_secured(&ep->own[n], set == ELEMENTS_SECURED6, ret);
+		else if (set == ELEMENTS_TRUNKED)
+			add_secured(ep->trunk.subnet.length ? &ep->own[0] : &none, false, ret);
+		else if (set == ELEMENTS_WITHIN || set == ELEMENTS_WITHIN6)
+			for (size_t n = 0; n < NET_FAMILIES; n++)
+				add_within(&ep->vpc[n], set == ELEMENTS_WITHIN6, ret);
 		else
 			for (size_t n = 0; n < NET_FAMILIES; n++)
-				add_routed(&ep->vpc[n], set == ELEMENTS_ROUTED6, ret);
+				elements_add_prefix(&ep->vpc[n], set == ELEMENTS_ROUTED6, ret);
 	}
 }
 
@@ -245,9 +279,8 @@ void elements_change_endpoints(struct batch *b, unsigned msg, const char *table,
 	for (enum element_set set = 0; set < ELEMENTS_OF_PEERS; set++) {
 		auto_items struct items items = {0};
 
-		/* Others may be routed by the same prefixes; the next reconciliation knows. */
-		if (msg == NFT_MSG_DELSETELEM &&
-		    (set == ELEMENTS_ROUTED || set == ELEMENTS_ROUTED6))
+		/* Others may be of the same VPC; the next reconciliation knows. */
+		if (msg == NFT_MSG_DELSETELEM && set >= ELEMENTS_ROUTED && set <= ELEMENTS_WITHIN6)
 			continue;
 		elements_of(set, endpoints, count, &items);
 		elements_change(b, msg, table, set, items.items, items.count);

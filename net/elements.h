@@ -22,11 +22,16 @@ enum element_set {
 	ELEMENTS_SECURED6,
 	ELEMENTS_ROUTED, /* family . prefix where those are known by their own address */
 	ELEMENTS_ROUTED6,
+	ELEMENTS_WITHIN, /* VPC . the same VPC: who may be a neighbour of whom */
+	ELEMENTS_WITHIN6,
+	ELEMENTS_TRUNKED,   /* addresses that go out as they are, to a trunk */
 	ELEMENTS_PUBLIC_IN, /* public address : address of the task, and back */
 	ELEMENTS_PUBLIC_OUT,
 	/* of peers */
 	ELEMENTS_PEERS, /* addresses from which VXLAN packets come */
 	ELEMENTS_PEERS6,
+	ELEMENTS_ELSEWHERE, /* family . prefix of their tasks */
+	ELEMENTS_ELSEWHERE6,
 	/* of security groups, net/policy.h */
 	ELEMENTS_IDENTITIES,
 	ELEMENTS_IDENTITIES6,
@@ -66,6 +71,9 @@ int items_compare(const void *a, const void *b);
 /* Those of one of the sets of endpoints. */
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
 		 struct items *ret);
+
+/* family . prefix, if it is of the family, and not there yet. */
+void elements_add_prefix(const struct ip_prefix *prefix, bool v6, struct items *ret);
 
 /* Add (NFT_MSG_NEWSETELEM) or delete (NFT_MSG_DELSETELEM). */
 void elements_change(struct batch *b, unsigned msg, const char *table, enum element_set set,

@@ -29,7 +29,7 @@ enum { PRIORITY_RAW = -300, PRIORITY_DNAT = -100, PRIORITY_FILTER = 0, PRIORITY_
 /* IPv4 and IPv6 header; what TCP and UDP have in common; type and code of ICMP. */
 enum { SOURCE_ADDRESS = 12, DESTINATION_ADDRESS = 16, SOURCE_ADDRESS6 = 8 };
 enum { DESTINATION_ADDRESS6 = 24, DESTINATION_PORT = 2, TYPE_AND_CODE = 0 };
-enum { TCP_FLAGS = 13, SYN = 2, RST = 4, VXLAN_NUMBER = 8 + 4 /* behind UDP's header */ };
+enum { TCP_FLAGS = 13, SYN = 2, RST = 4, ACK = 16, VXLAN_NUMBER = 8 + 4 /* behind UDP's header */ };
 #define LOOPBACK_INDEX 1
 
 static const struct nf_set quiet_sets[NET_FAMILIES] = {
@@ -155,6 +155,7 @@ static void wrong_source(struct nf_rule *r, const struct firewall *f)
 
 static const char *const routed_sets[] = {"routed", "routed6"};
 static const char *const peer_sets[] = {"peers", "peers6"};
+static const char *const elsewhere_sets[] = {"elsewhere", "elsewhere6"};
 
 /* What has our number and comes from nobody we know. */
 static void strange_vxlan(struct nf_rule *r, const struct firewall *f, bool v6)
@@ -367,6 +368,15 @@ static void secured_to_host(struct nf_rule *r, const struct firewall *f, bool v6
 	nf_go(r, NFT_GOTO, "refuse_leaving");
 }
 
+static void to_trunk(struct nf_rule *r, const struct firewall *f)
+{
+	(void)f;
+	is_family(r, false);
+	load_address(r, false, true, REG_A);
+	nf_in_set(r, "trunked", REG_A);
+	nf_verdict(r, NF_ACCEPT);
+}
+
 /* What is not routed as it is goes out under the host's address. */
 static void secured_to_world(struct nf_rule *r, const struct firewall *f, bool v6)
 {
@@ -455,6 +465,28 @@ static void allow(struct nf_rule *r, bool egress)
 	nf_verdict(r, egress ? NFT_RETURN : NF_ACCEPT);
 }
 
+/*
+ * Two VPCs do not reach each other, whatever their prefixes allow, but by a public
+ * address, which is led to its task.  Rules that name groups are of one VPC anyway.
+ */
+static void other_vpc(struct nf_rule *r, bool v6, const char *const sets[NET_FAMILIES])
+{
+	static const char *const within[] = {"within", "within6"};
+	const uint32_t led = IPS_DST_NAT, none = 0;
+
+	is_family(r, v6);
+	nf_meta(r, NFT_META_NFPROTO, REG_A);
+	load_address(r, v6, false, REG_B);
+	nf_in_set(r, sets[v6], REG_A);
+	load_address(r, v6, true, REG_A);
+	load_address(r, v6, false, v6 ? REG_E : REG_B);
+	nf_not_in_set(r, within[v6], REG_A);
+	nf_ct(r, NFT_CT_STATUS, REG_A);
+	nf_mask(r, REG_A, &led, sizeof(led));
+	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
+	nf_go(r, NFT_GOTO, "refuse_leaving");
+}
+
 /* In egress the task is the source, and the other one the destination. */
 static void by_group(struct nf_rule *r, bool egress, bool v6, bool icmp)
 {
@@ -498,6 +530,7 @@ static const struct {
 	{"output", "host ports", NULL, host_port},
 	{"postrouting", "a task to itself by a host port", NULL, hairpin},
 	{"postrouting", "the host's loopback to a task", from_loopback, NULL},
+	{"postrouting", "tasks on a trunk are known there", to_trunk, NULL},
 	{"postrouting", "tasks to the world", NULL, to_world},
 	{"postrouting", "tasks with public addresses to the world", by_public, NULL},
 	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},
@@ -519,9 +552,9 @@ static const struct {
 	{"identify", "destination", NULL, identify_destination},
 };
 
-#define FAMILY_RULES  13                        /* of the table, with one for each family */
-#define POLICY_RULES  (2 * (1 + 2 * 2 * 2 + 1)) /* of define_policy() */
-#define REFUSAL_RULES (2 * 3)                   /* of define_refusal() */
+#define FAMILY_RULES  13                                /* of the table, with one for each family */
+#define POLICY_RULES  (2 * (2 + 2 * 2 * 2 + 1) + 2 * 2) /* of define_policy() */
+#define REFUSAL_RULES (2 * 3)                           /* of define_refusal() */
 #define RULE_COUNT    (ARRAY_COUNT(rules) + FAMILY_RULES + POLICY_RULES + REFUSAL_RULES)
 
 static void define_rules(const struct firewall *f, struct batch *b)
@@ -540,25 +573,61 @@ static void define_rules(const struct firewall *f, struct batch *b)
 	}
 }
 
+/*
+ * A connection of TCP that is new and does not begin with a SYN is one that was
+ * forgotten; it must not begin again from the side that the rules would let.
+ */
+static void midway(struct nf_rule *r, const char *refusal)
+{
+	const uint8_t tcp = IPPROTO_TCP, flags = SYN | ACK | RST, syn = SYN;
+
+	nf_meta(r, NFT_META_L4PROTO, REG_A);
+	nf_compare(r, NFT_CMP_EQ, REG_A, &tcp, sizeof(tcp));
+	nf_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS, sizeof(flags), REG_A);
+	nf_mask(r, REG_A, &flags, sizeof(flags));
+	nf_compare(r, NFT_CMP_NEQ, REG_A, &syn, sizeof(syn));
+	nf_go(r, NFT_GOTO, refusal);
+}
+
+static void define_borders(const struct firewall *f, const char *chain, struct batch *b)
+{
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		struct nf_rule r;
+
+		nf_rule_begin(&r, b, f->name->table, chain, "to another VPC");
+		other_vpc(&r, v6, routed_sets);
+		nf_rule_end(&r);
+		nf_rule_begin(&r, b, f->name->table, chain, "to another VPC on another host");
+		other_vpc(&r, v6, elsewhere_sets);
+		nf_rule_end(&r);
+	}
+}
+
 /* Each chain: what groups allow, then what prefixes allow; the rest is dropped. */
 static void define_policy(const struct firewall *f, bool egress_chain, struct batch *b)
 {
-	const char *chain = egress_chain ? "egress" : "ingress";
+	const char *chain = egress_chain ? "egress" : "ingress",
+		   *refusal = egress_chain ? "refuse_leaving" : "refuse_entering";
 	struct nf_rule r;
 
+	nf_rule_begin(&r, b, f->name->table, chain, "not the beginning of a connection");
+	midway(&r, refusal);
+	nf_rule_end(&r);
 	nf_rule_begin(&r, b, f->name->table, chain, "who they are");
 	nf_go(&r, NFT_JUMP, "identify");
 	nf_rule_end(&r);
 	for (int i = 0; i < 8; i++) {
 		bool ranges = i & 4, v6 = i & 2, icmp = i & 1;
 
+		if (i == 4 && egress_chain)
+			define_borders(f, chain, b);
 		nf_rule_begin(&r, b, f->name->table, chain,
 			      ranges ? "allowed to a prefix" : "allowed to a group");
 		(ranges ? by_range : by_group)(&r, egress_chain, v6, icmp);
 		nf_rule_end(&r);
 	}
 	nf_rule_begin(&r, b, f->name->table, chain, "allowed by no group of the task");
-	nf_go(&r, NFT_GOTO, egress_chain ? "refuse_leaving" : "refuse_entering");
+	nf_go(&r, NFT_GOTO, refusal);
 	nf_rule_end(&r);
 }
 
@@ -593,7 +662,7 @@ void firewall_define(const struct firewall *f, const char *comment, struct batch
 	for (uint32_t v6 = 0; v6 < NET_FAMILIES; v6++)
 		nf_set_add(b, table, &quiet_sets[v6], ELEMENT_SETS + 1 + v6);
 	for (size_t i = 0; i < ARRAY_COUNT(chains); i++)
-		nf_chain_add(b, table, &chains[i]);
+		nf_chain_add(b, table, &chains[i], NULL);
 	define_rules(f, b);
 	define_policy(f, true, b);
 	define_policy(f, false, b);
@@ -700,16 +769,29 @@ static void add_quiet(const struct firewall *f, struct batch *b, const struct nf
 			   forwarding->quiet_count);
 }
 
-static void peer_items(const struct firewall *f, bool v6, struct items *ret)
+static void add_peer_address(const struct peer *p, bool v6, struct items *ret)
+{
+	const struct ip_prefix *a = &p->addresses[v6];
+	struct item x = {0};
+
+	if (!a->length)
+		return;
+	memcpy(x.key, a->address, v6 ? 16 : 4);
+	items_add(ret, &x);
+}
+
+/* Of one of the sets of peers, sorted. */
+static void peer_items(const struct firewall *f, enum element_set set, struct items *ret)
 {
 	for (size_t i = 0; f->peers && i < f->peers->count; i++) {
-		const struct ip_prefix *a = &f->peers->items[i].addresses[v6];
-		struct item x = {0};
+		const struct peer *p = &f->peers->items[i];
 
-		if (!a->length)
-			continue;
-		memcpy(x.key, a->address, v6 ? 16 : 4);
-		items_add(ret, &x);
+		if (set == ELEMENTS_PEERS || set == ELEMENTS_PEERS6)
+			add_peer_address(p, set == ELEMENTS_PEERS6, ret);
+		else
+			for (size_t n = 0; n < p->count; n++)
+				elements_add_prefix(&p->prefixes[n], set == ELEMENTS_ELSEWHERE6,
+						    ret);
 	}
 	items_sort(ret);
 }
@@ -725,12 +807,12 @@ int firewall_replace(const struct firewall *f, const struct endpoint *endpoints,
 	nf_table_delete(&b, f->name->table);
 	firewall_define(f, comment, &b);
 	elements_change_endpoints(&b, NFT_MSG_NEWSETELEM, f->name->table, endpoints, count);
-	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+	for (enum element_set set = ELEMENTS_OF_PEERS; set < ELEMENTS_OF_POLICY; set++) {
 		auto_items struct items peers = {0};
 
-		peer_items(f, v6, &peers);
-		elements_change(&b, NFT_MSG_NEWSETELEM, f->name->table,
-				v6 ? ELEMENTS_PEERS6 : ELEMENTS_PEERS, peers.items, peers.count);
+		peer_items(f, set, &peers);
+		elements_change(&b, NFT_MSG_NEWSETELEM, f->name->table, set, peers.items,
+				peers.count);
 	}
 	policy_change(f->policy, &b, f->name->table, true);
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
@@ -779,11 +861,11 @@ static int compare_set(const struct firewall *f, enum element_set set,
 {
 	auto_items struct items wanted = {0};
 
-	if (set == ELEMENTS_PEERS || set == ELEMENTS_PEERS6) {
-		peer_items(f, set == ELEMENTS_PEERS6, &wanted);
-	} else if (set < ELEMENTS_OF_POLICY) {
+	if (set < ELEMENTS_OF_PEERS) {
 		elements_of(set, endpoints, count, &wanted);
 		items_sort(&wanted);
+	} else if (set < ELEMENTS_OF_POLICY) {
+		peer_items(f, set, &wanted);
 	} else {
 		policy_elements(f->policy, set, &wanted);
 	}
@@ -794,9 +876,9 @@ int firewall_apply_peers(const struct firewall *f, struct err *e)
 {
 	auto_batch struct batch b = BATCH_INIT;
 
-	if (compare_set(f, ELEMENTS_PEERS, NULL, 0, &b, e) < 0 ||
-	    compare_set(f, ELEMENTS_PEERS6, NULL, 0, &b, e) < 0)
-		return -e->code;
+	for (enum element_set set = ELEMENTS_OF_PEERS; set < ELEMENTS_OF_POLICY; set++)
+		if (compare_set(f, set, NULL, 0, &b, e) < 0)
+			return -e->code;
 	return netlink_commit(f->nl, &b, 0, e);
 }
 

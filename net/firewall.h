@@ -21,7 +21,9 @@
  * Tasks in security groups (secured) pass two chains more: egress, for the own
  * rules of who sends, then ingress, for those of who receives; each ends with a
  * drop.  Both look up which identities the two addresses have, and ask one set
- * for rules that name groups and one for those that name prefixes.
+ * for rules that name groups and one for those that name prefixes.  Between the two
+ * egress refuses what goes to another VPC: to an address of `routed` or `elsewhere`
+ * that is no pair of `within` with the source.
  *
  * There are no rules of single tasks: a port costs one element whatever there
  * are.  A wrong source address is found by the route that leads back (fib), so

@@ -395,34 +395,44 @@ int host_forwarding(bool v6, bool *ret, struct err *e)
  * ("2", Documentation/networking/ip-sysctl: accept_ra), which hosts that get
  * their address that way rely on.
  */
-static int keep_advertisements(bool on, struct err *e)
+static int set_advertisements(const char *link, bool router, struct err *e)
+{
+	auto_free char *file = xasprintf("%s/%s/accept_ra", LINKS_DIR, link);
+	auto_buf struct buf b = BUF_INIT(16);
+	struct err gone = {0}; /* links come and go */
+
+	if (fs_read(AT_FDCWD, file, &b, &gone) < 0 || buf_str(&b)[0] != (router ? '1' : '2'))
+		return 0;
+	if (fs_write_at(AT_FDCWD, file, router ? "2" : "1", &gone) == 0 || gone.code == ENOENT)
+		return 0;
+	*e = gone;
+	return -e->code;
+}
+
+int host_keep_advertisements(bool router, struct err *e)
 {
 	auto_closedir DIR *dir = opendir(LINKS_DIR);
 	struct dirent *entry;
 
 	if (!dir)
 		return err_sys(e, "open %s", LINKS_DIR);
-	while ((entry = readdir(dir))) {
-		auto_free char *file = xasprintf("%s/%s/accept_ra", LINKS_DIR, entry->d_name);
-		auto_buf struct buf b = BUF_INIT(16);
-		struct err gone = {0}; /* links come and go */
-
-		if (entry->d_name[0] == '.' || fs_read(AT_FDCWD, file, &b, &gone) < 0)
-			continue;
-		if (buf_str(&b)[0] == (on ? '1' : '2') &&
-		    fs_write_at(AT_FDCWD, file, on ? "2" : "1", &gone) < 0 && gone.code != ENOENT) {
-			*e = gone;
+	if (set_advertisements("default", router, e) < 0) /* of links that come meanwhile */
+		return -e->code;
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && !name_is_link(entry->d_name) &&
+		    set_advertisements(entry->d_name, router, e) < 0)
 			return -e->code;
-		}
-	}
 	return 0;
 }
 
 int host_set_forwarding(bool v6, bool on, struct err *e)
 {
-	if (v6 && keep_advertisements(on, e) < 0)
+	/* A router that does not heed others loses its default route at once. */
+	if (v6 && on && host_keep_advertisements(true, e) < 0)
 		return -e->code;
-	return fs_write_at(AT_FDCWD, forwarding_files[v6], on ? "1" : "0", e);
+	if (fs_write_at(AT_FDCWD, forwarding_files[v6], on ? "1" : "0", e) < 0)
+		return -e->code;
+	return v6 && !on ? host_keep_advertisements(false, e) : 0;
 }
 
 int host_uplink_mtu(const struct host *h, uint32_t *ret, struct err *e)

@@ -48,6 +48,8 @@ bool host_has_ipv6(void);
 
 int host_forwarding(bool v6, bool *ret, struct err *e);
 int host_set_forwarding(bool v6, bool on, struct err *e);
+/* Links that get their address from a router go on to when this host is one, too. */
+int host_keep_advertisements(bool router, struct err *e);
 
 /* MTU of the link that the default route leads over; 1500 where there is none. */
 int host_uplink_mtu(const struct host *h, uint32_t *ret, struct err *e);

@@ -27,7 +27,10 @@ struct net {
 	size_t endpoint_count, endpoint_capacity;
 	struct peers peers;
 	uint32_t uplink_mtu, mtu; /* of the host's way out; of tasks that are made from now on */
+	char trunk[IFNAMSIZ];     /* the link, "": none */
+	struct err trunk_failure; /* why what is on it could not be made whole; code 0: it is */
 	bool has_ipv6;            /* the kernel */
+	bool no_ipv6_forwarding;  /* but where somebody else turned it on */
 	bool bridge_has_ipv6;     /* the host: tasks in mode bridge get addresses of it */
 };
 
@@ -49,6 +52,9 @@ int net_forward(struct net *net, bool v6, struct err *e);
 
 /* The public addresses of all endpoints, and of one more (NULL: of none), are the host's. */
 int net_settle_public(struct net *net, const struct endpoint *more, struct err *e);
+
+/* Connections that changed rules do not allow, where that was asked for (cut.c). */
+int net_cut(struct net *net, struct err *e);
 
 /* Take an endpoint down and forget it; the struct is no longer valid on success. */
 int net_take_down(struct net *net, struct endpoint *ep, struct err *e);

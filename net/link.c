@@ -4,6 +4,7 @@
 #include "net/link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/auto.h"
+#include "base/fs.h"
 #include "base/mem.h"
 
 #define LOOPBACK_INDEX 1
@@ -189,6 +191,18 @@ static struct route task_route(const struct link *l, const struct ip_prefix *add
 		.to = *address, .source = address->v6 ? 0 : l->gateway, .index = l->index};
 }
 
+void link_spare_ipv6(const struct link *l)
+{
+	char name[IFNAMSIZ], file[64];
+	struct err ignored; /* it is slower with it, and does the same */
+
+	if (!l->has_ipv6 || l->address6.length)
+		return;
+	name_link(l->name, l->host_part, name);
+	(void)snprintf(file, sizeof(file), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	(void)fs_write_at(AT_FDCWD, file, "1", &ignored);
+}
+
 void link_settle(struct batch *b, const struct link *l)
 {
 	struct ip_prefix addresses[2];
@@ -276,6 +290,7 @@ bool link_parse(const struct nlmsghdr *h, struct link_info *ret)
 		[IFLA_IFNAME] = {.type = NLA_STRING, .maxlen = IFNAMSIZ},
 		[IFLA_GROUP] = {.type = NLA_U32},
 		[IFLA_MTU] = {.type = NLA_U32},
+		[IFLA_LINK] = {.type = NLA_U32},
 		[IFLA_OPERSTATE] = {.type = NLA_U8},
 	};
 	const struct ifinfomsg *link = NLMSG_DATA(h);
@@ -291,6 +306,8 @@ bool link_parse(const struct nlmsghdr *h, struct link_info *ret)
 	(void)snprintf(ret->name, sizeof(ret->name), "%s", nla_get_string(tb[IFLA_IFNAME]));
 	if (tb[IFLA_GROUP])
 		ret->group = nla_get_u32(tb[IFLA_GROUP]);
+	if (tb[IFLA_LINK])
+		ret->parent = nla_get_u32(tb[IFLA_LINK]);
 	if (tb[IFLA_MTU])
 		ret->mtu = nla_get_u32(tb[IFLA_MTU]);
 	if (tb[IFLA_OPERSTATE])

@@ -46,6 +46,12 @@ void link_mac(const struct link *l, uint8_t ret[6]);
 
 /* In the host: the pair, its other end in the namespace. */
 void link_create(struct batch *b, const struct link *l, int netns_fd);
+/*
+ * In the host, before the link is up: who has no address of IPv6 needs no IPv6 there.
+ * The kernel would keep a route for multicast of each link, all of them in one list
+ * that it walks whenever a link comes.
+ */
+void link_spare_ipv6(const struct link *l);
 /* In the host: settings, neighbour, route.  Idempotent. */
 void link_settle(struct batch *b, const struct link *l);
 /* In the namespace: everything. */
@@ -59,9 +65,9 @@ void link_loopback(struct batch *b);
 void link_cut(struct batch *b, const struct link *l);
 
 struct link_info {
-	uint32_t index, group, mtu;
-	unsigned flags; /* IFF_UP ... */
-	bool ready;     /* it sends: its operational state is up */
+	uint32_t index, group, mtu, parent; /* parent: of a VLAN */
+	unsigned flags;                     /* IFF_UP ... */
+	bool ready;                         /* it sends: its operational state is up */
 	char name[IFNAMSIZ];
 };
 /* False when the message is no link, or not whole. */

@@ -27,6 +27,7 @@
 #include "net/coexist.h"
 #include "net/internal.h"
 #include "net/netns.h"
+#include "net/trunk.h"
 
 #define ADDRESS_TRIES_MAX 16 /* links of dead namespaces that are still in the way */
 
@@ -119,6 +120,8 @@ int net_warnings(struct net *net, struct buf *ret, struct err *e)
 
 	if (conntrack_failed(&net->conntrack, &why))
 		buf_printf(ret, "connections of ended tasks were not forgotten: %s\n", why.msg);
+	if (net->trunk_failure.code)
+		buf_printf(ret, "%s\n", net->trunk_failure.msg);
 	return coexist_warnings(&net->netfilter, &net->name, ret, e);
 }
 
@@ -148,6 +151,8 @@ static int check_addresses(const struct net *net, const struct net_request *requ
 		ip_address_format(&a[v6], text);
 		if (!is_address(&a[v6], v6) || !ip_prefix_holds(&request->vpc[v6], &a[v6]))
 			return err_set(e, EINVAL, "address %s is not in its block", text);
+		if (!policy_is_local(&net->policy, &a[v6]))
+			continue;
 		for (size_t i = 0; i < net->endpoint_count; i++)
 			if (same_address(&net->endpoints[i].own[v6], &a[v6]))
 				return err_set(e, EADDRINUSE, "address %s is that of %s", text,
@@ -202,7 +207,8 @@ static int check_request(struct net *net, const struct net_request *request, str
 		return err_set(e, EINVAL, "network mode %d", request->mode);
 	if (request->mode != NET_BRIDGE && request->port_count)
 		return err_set(e, EINVAL, "host ports without a network that has them");
-	if (request->mode == NET_AWSVPC && check_addresses(net, request, e) < 0)
+	if ((request->mode == NET_AWSVPC && check_addresses(net, request, e) < 0) ||
+	    trunk_check(net, request, e) < 0)
 		return -e->code;
 	return check_ports(request, e);
 }
@@ -284,6 +290,7 @@ static int make_network(struct net *net, const struct endpoint *ep, int *ret_net
 		link_create(&b, &link, netns_fd);
 		if (netlink_commit(&net->route, &b, 0, e) < 0)
 			return -e->code;
+		link_spare_ipv6(&link);
 		link_task_side(&b, &link);
 	} else {
 		link_loopback(&b);
@@ -325,6 +332,9 @@ static int undo(struct net *net, const struct endpoint *ep, struct err *e)
 	const struct link link = net_link(net, ep);
 	auto_batch struct batch b = BATCH_INIT;
 
+	if (trunk_leave(net, ep, e) < 0 &&
+	    e->code != ENODEV) /* its link is gone: so is all on it */
+		return -e->code;
 	if (has_elements(ep) && firewall_drop(&firewall, ep, e) < 0)
 		return -e->code;
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
@@ -353,17 +363,43 @@ static int forward_ipv6(struct net *net, const struct endpoint *ep, struct err *
 		return 0;
 	if (host_forwarding(true, &forwarding, e) < 0)
 		return -e->code;
+	if (!forwarding && net->no_ipv6_forwarding)
+		return err_set(e, EPERM,
+			       "an address of IPv6 on a host that does not forward it ([network] "
+			       "ipv6-forwarding in berth.conf)");
 	return forwarding ? 0 : net_forward(net, true, e);
 }
 
-/* The sweep gives it back when its last endpoint is gone. */
+/* What a claim would take is the router of somebody on the trunk. */
+static int check_gateways(const struct net *net, const struct block *vpc, struct err *e)
+{
+	for (size_t i = 0; i < net->endpoint_count; i++) {
+		const struct net_trunk *t = &net->endpoints[i].trunk;
+
+		if (t->subnet.length && ip_v4(&t->gateway) == block_gateway(vpc))
+			return err_set(e, EADDRINUSE,
+				       "the first address of its VPC is the gateway of VLAN %u: "
+				       "subnets that are on no trunk need a VPC of their own",
+				       t->vlan);
+	}
+	return 0;
+}
+
+/*
+ * The sweep gives it back when its last endpoint is gone.  On a trunk the subnet is
+ * somebody else's network, which the operator answers for.
+ */
 static int claim_vpc(struct net *net, const struct endpoint *ep, struct err *e)
 {
 	const struct host host = net_host(net);
 	const struct block vpc = block_of_vpc(&ep->vpc[0]);
 
+	if (ep->trunk.subnet.length)
+		return 0;
+	if (vpc.prefix && check_gateways(net, &vpc, e) < 0)
+		return -e->code;
 	for (size_t i = 0; i < net->endpoint_count; i++)
-		if (net->endpoints[i].vpc[0].length &&
+		if (net->endpoints[i].vpc[0].length && !net->endpoints[i].trunk.subnet.length &&
 		    ip_prefix_overlaps(&net->endpoints[i].vpc[0], &ep->vpc[0]))
 			return 0; /* VPCs do not overlap: it is the same */
 	if (vpc.prefix && host_reclaim(&host, &vpc, e) < 0)
@@ -378,7 +414,7 @@ static int build(struct net *net, const struct endpoint *ep, int *ret_netns_fd, 
 	if (state_write_endpoint(&net->state, ep, e) < 0 || claim_vpc(net, ep, e) < 0 ||
 	    forward_ipv6(net, ep, e) < 0 || (ep->mode == NET_AWSVPC && secure(net, ep, e) < 0) ||
 	    make_network(net, ep, ret_netns_fd, e) < 0 ||
-	    (ep->port_count && firewall_add(&firewall, ep, e) < 0))
+	    (ep->port_count && firewall_add(&firewall, ep, e) < 0) || trunk_join(net, ep, e) < 0)
 		return -e->code;
 	conntrack_forget_udp_ports(&net->conntrack, ep);
 	return 0;
@@ -424,6 +460,7 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 		memcpy(ep.own, request->addresses, sizeof(ep.own));
 		memcpy(ep.vpc, request->vpc, sizeof(ep.vpc));
 		ep.public_address = request->public_address;
+		ep.trunk = request->trunk;
 	}
 	for (int i = 0; r == -EEXIST && i < ADDRESS_TRIES_MAX; i++)
 		r = attach_once(net, &ep, &out.netns_fd, e);
@@ -477,8 +514,13 @@ int net_groups_commit(struct net *net, struct err *e)
 {
 	const struct firewall firewall = net_firewall(net);
 
-	if (net->policy.told)
-		return firewall_apply_policy(&firewall, e);
-	net->policy.told = true;
-	return net_settle_host(net, e);
+	if (net->policy.told) {
+		if (firewall_apply_policy(&firewall, e) < 0)
+			return -e->code;
+	} else {
+		net->policy.told = true;
+		if (net_settle_host(net, e) < 0)
+			return -e->code;
+	}
+	return net_cut(net, e);
 }

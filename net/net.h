@@ -88,6 +88,13 @@ struct net_options {
 	uint16_t vxlan_port, wireguard_port; /* 0: 4789, 51820 */
 	/* By which the others know this host; NULL: as its routes say. */
 	const char *node_address;
+	/*
+	 * The host is not made a router of IPv6: only where it is one already do tasks
+	 * have addresses of it.
+	 */
+	bool no_ipv6_forwarding;
+	/* The link whose VLANs tasks can be on; NULL: none. */
+	const char *trunk;
 	/* Among its tasks' addresses, to talk to others' tasks over a tunnel; NULL: it does not. */
 	const char *self[NET_FAMILIES];
 };
@@ -117,6 +124,13 @@ struct net_endpoint {
 	size_t held_count;
 };
 
+/* A place on the physical network that net_options.trunk leads to (net/trunk.h). */
+struct net_trunk {
+	uint16_t vlan;           /* 0: on the link as it is */
+	struct ip_prefix subnet; /* that others there are in, too; length 0: not on the trunk */
+	struct ip_prefix gateway;
+};
+
 struct net_request {
 	const char *id;
 	enum net_mode mode;
@@ -133,6 +147,11 @@ struct net_request {
 	 * the task towards the world; length 0: none.
 	 */
 	struct ip_prefix public_address;
+	/*
+	 * NET_AWSVPC only: where the address is known by a MAC of its own.  -ENODEV: this
+	 * host has no such link; -EOPNOTSUPP: its kernel has no VLANs.
+	 */
+	struct net_trunk trunk;
 };
 
 /*
@@ -159,6 +178,11 @@ struct net_group {
 	const struct net_rule *rules;
 	size_t rule_count;
 	struct net_members members; /* all of them, on whatever host, in 'joined' */
+	/*
+	 * The next commit forgets connections of members on this host that no rule allows
+	 * any more; without, they go on.  That is a walk over all that the kernel knows.
+	 */
+	bool cut;
 };
 
 /*

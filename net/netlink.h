@@ -49,6 +49,7 @@ struct batch {
 	struct nl_msg *msg;
 	char (*notes)[NETLINK_NOTE_MAX]; /* what each request does */
 	size_t count, capacity;
+	uint8_t nf_family; /* of nf_tables' objects; 0: inet */
 };
 
 #define BATCH_BYTES_MAX (16u << 20)

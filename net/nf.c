@@ -20,7 +20,8 @@
 static void request(struct batch *b, unsigned msg, unsigned flags, const char *note,
 		    const char *table, const char *name)
 {
-	const struct nfgenmsg nf = {.nfgen_family = NFPROTO_INET, .version = NFNETLINK_V0};
+	const struct nfgenmsg nf = {.nfgen_family = b->nf_family ? b->nf_family : NFPROTO_INET,
+				    .version = NFNETLINK_V0};
 
 	batch_add(b, NFNL_SUBSYS_NFTABLES << 8 | msg, flags, &nf, sizeof(nf), "%s %s%s%s", note,
 		  table, name ? " " : "", name ? name : "");
@@ -88,7 +89,8 @@ void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, ui
 		put_fields(b, set);
 }
 
-void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *chain)
+void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *chain,
+		  const char *device)
 {
 	struct nlattr *hook;
 
@@ -100,6 +102,8 @@ void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *cha
 	hook = batch_nest(b, NFTA_CHAIN_HOOK);
 	batch_be32(b, NFTA_HOOK_HOOKNUM, chain->hook);
 	batch_be32(b, NFTA_HOOK_PRIORITY, (uint32_t)chain->priority);
+	if (device)
+		batch_text(b, NFTA_HOOK_DEV, device);
 	batch_nest_end(b, hook);
 	batch_be32(b, NFTA_CHAIN_POLICY, NF_ACCEPT);
 	batch_text(b, NFTA_CHAIN_TYPE, chain->type);
@@ -237,6 +241,16 @@ void nf_fib(struct nf_rule *r, uint32_t result, uint32_t flags, uint32_t reg)
 void nf_payload(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size, uint32_t reg)
 {
 	const struct number n[] = {{NFTA_PAYLOAD_DREG, reg},
+				   {NFTA_PAYLOAD_BASE, base},
+				   {NFTA_PAYLOAD_OFFSET, offset},
+				   {NFTA_PAYLOAD_LEN, size}};
+
+	expression(r, "payload", n, ARRAY_COUNT(n));
+}
+
+void nf_payload_set(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size, uint32_t reg)
+{
+	const struct number n[] = {{NFTA_PAYLOAD_SREG, reg},
 				   {NFTA_PAYLOAD_BASE, base},
 				   {NFTA_PAYLOAD_OFFSET, offset},
 				   {NFTA_PAYLOAD_LEN, size}};

@@ -46,7 +46,7 @@ struct nf_rule {
 	struct nlattr *expressions;
 };
 
-/* 'comment' is shown by nft(8); NULL: none. */
+/* Objects are of family inet, or of the batch's own.  'comment' is shown by nft(8); NULL: none. */
 void nf_table_add(struct batch *b, const char *table, const char *comment);
 void nf_table_delete(struct batch *b, const char *table);
 
@@ -70,7 +70,9 @@ struct nf_chain {
 	uint32_t hook;
 	int32_t priority;
 };
-void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *chain);
+/* 'device': of family netdev; else NULL. */
+void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *chain,
+		  const char *device);
 
 void nf_rule_begin(struct nf_rule *r, struct batch *b, const char *table, const char *chain,
 		   const char *comment);
@@ -93,6 +95,7 @@ void nf_meta_set(struct nf_rule *r, uint32_t key, uint32_t reg);
 void nf_ct_set(struct nf_rule *r, uint32_t key, uint32_t reg);
 void nf_fib(struct nf_rule *r, uint32_t result, uint32_t flags, uint32_t reg);
 void nf_payload(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size, uint32_t reg);
+void nf_payload_set(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size, uint32_t reg);
 void nf_value(struct nf_rule *r, uint32_t reg, const void *value, size_t size);
 void nf_mask(struct nf_rule *r, uint32_t reg, const void *bits, size_t size);
 void nf_compare(struct nf_rule *r, enum nft_cmp_ops op, uint32_t reg, const void *value,

@@ -16,6 +16,7 @@
 #include "net/coexist.h"
 #include "net/flow.h"
 #include "net/internal.h"
+#include "net/trunk.h"
 #include "net/watch.h"
 
 #define VXLAN_ID        4226
@@ -144,7 +145,7 @@ int net_forward(struct net *net, bool v6, struct err *e)
 /* IPv6 is forwarded from the first task on that has an address of it. */
 static bool wants_forwarding(const struct net *net, bool v6)
 {
-	for (size_t i = 0; v6 && i < net->endpoint_count; i++)
+	for (size_t i = 0; v6 && !net->no_ipv6_forwarding && i < net->endpoint_count; i++)
 		if (net->endpoints[i].own[1].length)
 			return true;
 	return !v6;
@@ -175,6 +176,9 @@ int net_settle_host(struct net *net, struct err *e)
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
 		if (!forwarding[v6] && host_set_forwarding(v6, true, e) < 0)
 			return -e->code;
+	/* Its link may be down or gone: a warning, and the rest of the host goes on. */
+	net->trunk_failure = (struct err){0};
+	(void)trunk_settle(net, NULL, NULL, &net->trunk_failure);
 	return coexist_settle(&net->netfilter, &net->name, e);
 }
 
@@ -204,6 +208,17 @@ static void secure_again(struct net *net)
 				policy_add_local(&net->policy, &net->endpoints[i].own[v6]);
 }
 
+/* Do tasks in mode bridge get addresses of it? */
+static void look_for_ipv6(struct net *net)
+{
+	bool forwarding = !net->no_ipv6_forwarding;
+	struct err ignored;
+
+	if (!forwarding && net->has_ipv6)
+		(void)host_forwarding(true, &forwarding, &ignored);
+	net->bridge_has_ipv6 = net->has_ipv6 && forwarding && host_has_ipv6();
+}
+
 static int read_peer_options(const struct net_options *o, struct peers *ret, struct err *e)
 {
 	ret->transport = o->transport;
@@ -230,6 +245,9 @@ static int open_net(struct net *net, const struct net_options *options, struct e
 
 	if (read_peer_options(options, &net->peers, e) < 0)
 		return -e->code;
+	if (options->trunk && strlen(options->trunk) >= IFNAMSIZ)
+		return err_set(e, EINVAL, "trunk '%.60s' is no link's name", options->trunk);
+	(void)snprintf(net->trunk, sizeof(net->trunk), "%s", options->trunk ? options->trunk : "");
 	if (options->bridge_cidr && block_parse(options->bridge_cidr, &wanted, e) < 0)
 		return -e->code;
 	if (open_parts(net, options, e) < 0 ||
@@ -238,7 +256,8 @@ static int open_net(struct net *net, const struct net_options *options, struct e
 	fill_ipam(net);
 	secure_again(net);
 	net->has_ipv6 = access(IPV6_FILE, F_OK) == 0;
-	net->bridge_has_ipv6 = net->has_ipv6 && host_has_ipv6();
+	net->no_ipv6_forwarding = options->no_ipv6_forwarding;
+	look_for_ipv6(net);
 	if (fill_resting(net, e) < 0 || peers_load(net, e) < 0 || net_settle_host(net, e) < 0 ||
 	    host_uplink_mtu(&host, &net->uplink_mtu, e) < 0)
 		return -e->code;
@@ -382,7 +401,7 @@ static struct block *blocks_in_use(const struct net *net, size_t *ret_count)
 	*ret_count = 1;
 	for (size_t i = 0; i < net->endpoint_count; i++) {
 		const struct block vpc = block_of_vpc(&net->endpoints[i].vpc[0]);
-		bool known = !vpc.prefix;
+		bool known = !vpc.prefix || net->endpoints[i].trunk.subnet.length;
 
 		for (size_t n = 0; n < *ret_count; n++)
 			known |= same_block(&blocks[n], &vpc);
@@ -422,10 +441,12 @@ int net_settle_public(struct net *net, const struct endpoint *more, struct err *
 
 int net_sweep(struct net *net, const char *const *live_ids, size_t count, struct err *e)
 {
-	net->bridge_has_ipv6 = net->has_ipv6 && host_has_ipv6();
+	look_for_ipv6(net);
+	if (net->host.forwarding[1].is_ours && host_keep_advertisements(true, e) < 0)
+		return -e->code;
 	if (take_down_dead(net, live_ids, count, e) < 0 || settle_blocks(net, e) < 0 ||
 	    net_settle_public(net, NULL, e) < 0 || net_settle_host(net, e) < 0 ||
-	    sweep_links(net, e) < 0)
+	    sweep_links(net, e) < 0 || trunk_sweep(net, e) < 0)
 		return -e->code;
 	return peers_settle_all(net, e);
 }
@@ -477,7 +498,7 @@ int net_destroy(struct net *net, struct err *e)
 
 	for (size_t i = 0; i < net->endpoint_count; i++)
 		conntrack_forget_endpoint(&net->conntrack, &net->endpoints[i]);
-	if (coexist_leave(&net->netfilter, &net->name, e) < 0 ||
+	if (trunk_destroy(net, e) < 0 || coexist_leave(&net->netfilter, &net->name, e) < 0 ||
 	    firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
 	    peers_destroy(net, e) < 0 || host_set_public(&host, NULL, 0, e) < 0 ||
 	    host_release(&host, NULL, 0, e) < 0 || restore_forwarding(net, false, e) < 0 ||

@@ -27,6 +27,7 @@ struct rule {
 struct group {
 	char *id;
 	bool known; /* told by net_group_set(), not only named by a member */
+	bool cut;   /* connections that its rules do not allow are to go */
 	struct rule *rules;
 	size_t rule_count;
 };
@@ -303,6 +304,7 @@ int policy_set_group(struct policy *p, const struct net_group *group, struct err
 		return -e->code;
 	g = group_of(p, group->id);
 	g->known = true;
+	g->cut |= group->cut;
 	take_rules(g, group);
 	keep_only(p, g, &group->members);
 	p->stale = true;
@@ -363,7 +365,13 @@ void policy_remove_local(struct policy *p, const struct ip_prefix *address)
 		count_local(p, m->identity, -1);
 }
 
-/* ---- compiled ---- */
+bool policy_is_local(const struct policy *p, const struct ip_prefix *address)
+{
+	char text[IP_TEXT_MAX];
+
+	ip_address_format(address, text);
+	return map_find(&p->locals, text) != NULL;
+}
 
 /* What the ports of a rule are in packets: of ICMP, type and code. */
 static struct box box_of(const struct net_rule *r)
@@ -391,6 +399,78 @@ static bool is_in(const struct identity *i, const char *group_id)
 			return true;
 	return false;
 }
+
+/* ---- asked ---- */
+
+static const struct member *find_member(const struct policy *p, const struct ip_prefix *address)
+{
+	char text[IP_TEXT_MAX];
+
+	ip_address_format(address, text);
+	return map_find(&p->members, text);
+}
+
+static bool holds(const struct span *s, uint32_t n)
+{
+	return s->first <= n && n <= s->last;
+}
+
+static bool rule_allows(const struct rule *rule, const struct member *other,
+			const struct ip_prefix *address, uint8_t protocol, uint16_t port)
+{
+	const struct box b = box_of(&rule->r);
+
+	if (!holds(&b.protocol, protocol) || !holds(&b.port, port))
+		return false;
+	if (*rule->group)
+		return other && other->identity && is_in(other->identity, rule->group);
+	return rule->r.prefix.v6 == address->v6 && ip_prefix_holds(&rule->r.prefix, address);
+}
+
+bool policy_allows(const struct policy *p, const struct ip_prefix *own,
+		   const struct ip_prefix *other, bool egress, uint8_t protocol, uint16_t port)
+{
+	const struct member *m = find_member(p, own), *o = find_member(p, other);
+
+	for (size_t g = 0; m && g < m->count; g++)
+		for (size_t i = 0; i < m->groups[g]->rule_count; i++) {
+			const struct rule *rule = &m->groups[g]->rules[i];
+
+			if (rule->r.egress == egress && rule_allows(rule, o, other, protocol, port))
+				return true;
+		}
+	return false;
+}
+
+bool policy_has_cuts(const struct policy *p)
+{
+	struct group *g;
+
+	for (size_t i = 0; map_next(&p->groups, &i, &g);)
+		if (g->cut)
+			return true;
+	return false;
+}
+
+bool policy_is_cut(const struct policy *p, const struct ip_prefix *address)
+{
+	const struct member *m = find_member(p, address);
+
+	for (size_t i = 0; m && i < m->count; i++)
+		if (m->groups[i]->cut && is_local(p, m))
+			return true;
+	return false;
+}
+
+void policy_forget_cuts(struct policy *p)
+{
+	struct group *g;
+
+	for (size_t i = 0; map_next(&p->groups, &i, &g);)
+		g->cut = false;
+}
+
+/* ---- elements ---- */
 
 /* Boxes become elements whose keys begin with these numbers. */
 struct writing {

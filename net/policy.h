@@ -46,6 +46,19 @@ void policy_remove_group(struct policy *p, const char *id);
 /* An address of this host: the rules of its groups are compiled. */
 void policy_add_local(struct policy *p, const struct ip_prefix *address);
 void policy_remove_local(struct policy *p, const struct ip_prefix *address);
+/*
+ * Would the rules let a connection begin?  'own' is an address of this host, the one
+ * that sends it if 'egress'; 'port' is as in packets, of ICMP type and code.
+ */
+bool policy_allows(const struct policy *p, const struct ip_prefix *own,
+		   const struct ip_prefix *other, bool egress, uint8_t protocol, uint16_t port);
+
+/* Groups whose changes cut connections: is a local address in one of them? */
+bool policy_has_cuts(const struct policy *p);
+bool policy_is_cut(const struct policy *p, const struct ip_prefix *address);
+void policy_forget_cuts(struct policy *p);
+
+bool policy_is_local(const struct policy *p, const struct ip_prefix *address);
 
 /*
  * Put into the batch what makes the kernel's sets right, which are as they were

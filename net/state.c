@@ -47,6 +47,8 @@ struct endpoint_text {
 	char *mode, *address, *public_address;
 	struct js_strings own, vpc; /* of each family at most one */
 	struct js_list ports;
+	uint32_t vlan;
+	char *subnet, *gateway; /* on the trunk */
 };
 
 static const struct js_field endpoint_fields[] = {
@@ -56,6 +58,9 @@ static const struct js_field endpoint_fields[] = {
 	{"own", JS_STRINGS, offsetof(struct endpoint_text, own), 0, NULL},
 	{"vpc", JS_STRINGS, offsetof(struct endpoint_text, vpc), 0, NULL},
 	{"ports", JS_OBJECTS, offsetof(struct endpoint_text, ports), 0, &port_shape},
+	{"vlan", JS_U32, offsetof(struct endpoint_text, vlan), 0, NULL},
+	{"subnet", JS_STRING, offsetof(struct endpoint_text, subnet), 0, NULL},
+	{"gateway", JS_STRING, offsetof(struct endpoint_text, gateway), 0, NULL},
 };
 static const struct js_shape endpoint_shape = JS_SHAPE("Endpoint", struct endpoint_text,
 						       endpoint_fields);
@@ -136,7 +141,8 @@ char *endpoint_encode(const struct endpoint *ep)
 {
 	auto_arena struct arena a = {0};
 	struct port_text *ports = arena_alloc(&a, (ep->port_count + 1) * sizeof(*ports));
-	char address[NET_ADDRESS_MAX] = "", public_address[IP_TEXT_MAX];
+	char address[NET_ADDRESS_MAX] = "", public_address[IP_TEXT_MAX], subnet[IP_TEXT_MAX],
+	     gateway[IP_TEXT_MAX];
 	struct endpoint_text text = {.mode = arena_strdup(&a, mode_names[ep->mode]),
 				     .own = prefixes_encode(ep->own, &a),
 				     .vpc = prefixes_encode(ep->vpc, &a),
@@ -149,6 +155,13 @@ char *endpoint_encode(const struct endpoint *ep)
 	if (ep->public_address.length) {
 		ip_address_format(&ep->public_address, public_address);
 		text.public_address = public_address;
+	}
+	if (ep->trunk.subnet.length) {
+		ip_prefix_format(&ep->trunk.subnet, subnet);
+		ip_address_format(&ep->trunk.gateway, gateway);
+		text.subnet = subnet;
+		text.gateway = gateway;
+		text.vlan = ep->trunk.vlan;
 	}
 	for (size_t i = 0; i < ep->port_count; i++)
 		ports[i] = (struct port_text){
@@ -176,6 +189,18 @@ static int decode_port(const struct port_text *text, struct net_port *ret, struc
 				 .host_port = (uint16_t)text->host_port,
 				 .count = count,
 				 .protocol = (enum net_protocol)protocol};
+	return 0;
+}
+
+static int decode_trunk(const struct endpoint_text *t, struct net_trunk *ret, struct err *e)
+{
+	if (!t->subnet)
+		return 0;
+	if (!ip_prefix_parse(t->subnet, &ret->subnet) || ret->subnet.v6 || !ret->subnet.length ||
+	    !t->gateway || !ip_address_parse(t->gateway, &ret->gateway) || ret->gateway.v6 ||
+	    t->vlan > UINT16_MAX)
+		return err_set(e, EINVAL, "subnet '%.60s' of VLAN %u", t->subnet, t->vlan);
+	ret->vlan = (uint16_t)t->vlan;
 	return 0;
 }
 
@@ -207,6 +232,10 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 			       : ep.own[0].length || (ep.own[1].length && mode != NET_BRIDGE))
 		return err_set(e, EINVAL, "mode %s with %zu addresses of its own", t.mode,
 			       t.own.count);
+	if (decode_trunk(&t, &ep.trunk, e) < 0)
+		return -e->code;
+	if (ep.trunk.subnet.length && !ep.own[0].length)
+		return err_set(e, EINVAL, "on a trunk without an address");
 	if (t.ports.count > NET_PORTS_MAX || (t.ports.count && mode != NET_BRIDGE))
 		return err_set(e, EINVAL, "%zu ports", t.ports.count);
 

@@ -31,6 +31,7 @@ struct endpoint {
 	 * NET_BRIDGE: of IPv6 what eth0 has, too.
 	 */
 	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES], public_address;
+	struct net_trunk trunk; /* NET_AWSVPC: subnet.length 0: on none */
 	struct net_port *ports;
 	size_t port_count;
 	bool lost; /* not in the file */

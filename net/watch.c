@@ -72,7 +72,8 @@ static void look(const struct nlmsghdr *h, const char *table, bool *ret_ours, bo
 	if (!name || !memchr(nla_data(name), '\0', (size_t)nla_len(name)))
 		return;
 	family = ((const struct nfgenmsg *)nlmsg_data(h))->nfgen_family;
-	*ret_ours |= family == NFPROTO_INET && str_eq(nla_get_string(name), table);
+	*ret_ours |= (family == NFPROTO_INET || family == NFPROTO_NETDEV) &&
+		     str_eq(nla_get_string(name), table);
 	*ret_theirs |= coexist_minds(family, nla_get_string(name));
 }
 

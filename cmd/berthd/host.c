@@ -62,6 +62,8 @@ static const struct conf_key keys[] = {
 	{"node", "user-namespaces", offsetof(struct config, user_namespaces)},
 	{"network", "transport", offsetof(struct config, transport)},
 	{"network", "node-address", offsetof(struct config, node_address)},
+	{"network", "trunk", offsetof(struct config, trunk)},
+	{"network", "ipv6-forwarding", offsetof(struct config, ipv6_forwarding)},
 	{"log", "level", offsetof(struct config, log_level)},
 };
 
@@ -102,6 +104,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .favor_dynmods = arena_strdup(&h->arena, "yes"),
 			     .user_namespaces = arena_strdup(&h->arena, "yes"),
 			     .transport = arena_strdup(&h->arena, "auto"),
+			     .ipv6_forwarding = arena_strdup(&h->arena, "yes"),
 			     .log_level = arena_strdup(&h->arena, "info")};
 	if (conf_read(file ? file : usual, CONF_OURS, keys, ARRAY_COUNT(keys), &h->arena, c, e) <
 		    0 &&

@@ -28,6 +28,8 @@ struct config {
 	char *pull_behavior;                   /* as ECS_IMAGE_PULL_BEHAVIOR */
 	char *favor_dynmods, *user_namespaces; /* yes, no */
 	char *task_cleanup_s, *reserved_memory_mib;
+	char *ipv6_forwarding;          /* yes, no */
+	char *trunk;                    /* link whose VLANs tasks can be on, or NULL */
 	char *transport, *node_address; /* to other hosts; by which they know this one, or NULL */
 	char *log_level;
 };

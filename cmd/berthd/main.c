@@ -219,7 +219,7 @@ static int parse_switch(const char *key, const char *text, bool *ret_off, struct
 {
 	*ret_off = str_eq(text, "no");
 	if (!*ret_off && !str_eq(text, "yes"))
-		return err_set(e, EINVAL, "[node] %s '%s' is neither yes nor no", key, text);
+		return err_set(e, EINVAL, "%s '%s' is neither yes nor no", key, text);
 	return 0;
 }
 
@@ -240,6 +240,7 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 		.cluster = c->node_cluster,
 		.transport = c->transport,
 		.node_address = c->node_address,
+		.trunk = c->trunk,
 		.pull_behavior = c->pull_behavior};
 	if (!parse_i64(c->task_cleanup_s, 0, INT32_MAX, &cleanup_s))
 		return err_set(e, EINVAL, "[node] task-cleanup-seconds '%s' is not a number",
@@ -248,8 +249,12 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 	if (!parse_i64(c->reserved_memory_mib, 0, INT32_MAX, &ret->reserved_memory_mib))
 		return err_set(e, EINVAL, "[node] reserved-memory '%s' is not a number of MiB",
 			       c->reserved_memory_mib);
-	if (parse_switch("favordynmods", c->favor_dynmods, &ret->keep_cgroup_options, e) < 0 ||
-	    parse_switch("user-namespaces", c->user_namespaces, &ret->no_user_namespaces, e) < 0)
+	if (parse_switch("[node] favordynmods", c->favor_dynmods, &ret->keep_cgroup_options, e) <
+		    0 ||
+	    parse_switch("[node] user-namespaces", c->user_namespaces, &ret->no_user_namespaces,
+			 e) < 0 ||
+	    parse_switch("[network] ipv6-forwarding", c->ipv6_forwarding, &ret->no_ipv6_forwarding,
+			 e) < 0)
 		return -e->code;
 	if (parse_blocks(c->public_addresses, ret, e) < 0)
 		return -e->code;

@@ -76,6 +76,11 @@ static const struct {
 	{"CreateFlowLogs", create_flow_logs},
 	{"DescribeFlowLogs", describe_flow_logs},
 	{"DeleteFlowLogs", delete_flow_logs},
+	{"CreateManagedPrefixList", create_managed_prefix_list},
+	{"DescribeManagedPrefixLists", describe_managed_prefix_lists},
+	{"GetManagedPrefixListEntries", get_managed_prefix_list_entries},
+	{"ModifyManagedPrefixList", modify_managed_prefix_list},
+	{"DeleteManagedPrefixList", delete_managed_prefix_list},
 	{"CreateTags", create_tags},
 	{"DeleteTags", delete_tags},
 	{"DescribeTags", describe_tags},
@@ -228,6 +233,7 @@ struct core *core_new(const struct core_options *o)
 
 static void free_networks(struct core *c)
 {
+	struct map *plain[] = {&c->flow_logs, &c->prefix_lists};
 	struct interface *n;
 	struct security_group *g;
 	struct subnet *s;
@@ -242,15 +248,17 @@ static void free_networks(struct core *c)
 		subnet_free(s);
 	for (size_t i = 0; map_next(&c->vpcs, &i, &v);)
 		vpc_free(v);
-	for (size_t i = 0; map_next(&c->flow_logs, &i, &r);) {
-		record_done(r);
-		free(r);
+	for (size_t k = 0; k < ARRAY_COUNT(plain); k++) {
+		for (size_t i = 0; map_next(plain[k], &i, &r);) {
+			record_done(r);
+			free(r);
+		}
+		map_done(plain[k]);
 	}
 	map_done(&c->interfaces);
 	map_done(&c->security_groups);
 	map_done(&c->subnets);
 	map_done(&c->vpcs);
-	map_done(&c->flow_logs);
 }
 
 void core_free(struct core *c)
@@ -298,13 +306,13 @@ static const struct {
 	const char *prefix;
 	int (*load)(struct core *c, json_t *own_doc, struct err *e);
 } kinds[] = {
-	{"account/", account_load},   {"activation/", activation_load},
-	{"cluster/", load_cluster},   {"definition/", definition_load},
-	{"family/", family_load},     {"flow-log/", flow_log_load},
-	{"instance/", instance_load}, {"interface/", interface_load},
-	{"member/", member_load},     {"security-group/", security_group_load},
-	{"subnet/", subnet_load},     {"task/", core_task_load},
-	{"vpc/", vpc_load},
+	{"account/", account_load},         {"activation/", activation_load},
+	{"cluster/", load_cluster},         {"definition/", definition_load},
+	{"family/", family_load},           {"flow-log/", flow_log_load},
+	{"instance/", instance_load},       {"interface/", interface_load},
+	{"member/", member_load},           {"security-group/", security_group_load},
+	{"prefix-list/", prefix_list_load}, {"subnet/", subnet_load},
+	{"task/", core_task_load},          {"vpc/", vpc_load},
 };
 
 static int load(struct core *c, const char *key, json_t *own_doc, struct err *e)

@@ -247,6 +247,21 @@ void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
 
 /* ---- tags ---- */
 
+/* Those that Berth goes by have values that it understands. */
+static bool means_something(const char *key, const char *value)
+{
+	struct ip_prefix address;
+	int64_t number;
+
+	if (str_eq(key, EC2_TAG_VLAN))
+		return value && parse_i64(value, 0, EC2_VLAN_MAX, &number);
+	if (str_eq(key, EC2_TAG_GATEWAY))
+		return value && ip_address_parse(value, &address) && !address.v6;
+	if (str_eq(key, EC2_TAG_CUT))
+		return str_eq(value, "true") || str_eq(value, "false");
+	return true;
+}
+
 static int check_tag(const json_t *tag, struct ecs_fault *f)
 {
 	const char *key = doc_string(tag, "Key"), *value = doc_string(tag, "Value");
@@ -256,6 +271,10 @@ static int check_tag(const json_t *tag, struct ecs_fault *f)
 			f, ECS_FAULT_EC2_INVALID_VALUE,
 			"Tag '%.130s': a key has 1 to %d characters, a value at most %d.",
 			key ? key : "", TAG_KEY_MAX, TAG_VALUE_MAX);
+	if (!means_something(key, value))
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "Tag '%s' cannot have the value '%.100s'.", key,
+				     value ? value : "");
 	if (str_starts(key, "aws:"))
 		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
 				     "Tag keys starting with 'aws:' are reserved for internal use");
@@ -274,6 +293,13 @@ static json_t *tag_with(json_t *tags, const char *key, size_t *ret_index)
 		}
 	}
 	return NULL;
+}
+
+const char *ec2_tag(const json_t *doc, const char *key)
+{
+	size_t i;
+
+	return doc_string(tag_with(json_object_get(doc, "tagSet"), key, &i), "value");
 }
 
 /* Add or replace; the set is the document's own. */
@@ -329,6 +355,7 @@ static struct record *taggable(struct core *c, const char *id, const char **ret_
 		{"sg-", "security-group", &c->security_groups},
 		{"eni-", "network-interface", &c->interfaces},
 		{"fl-", "vpc-flow-log", &c->flow_logs},
+		{"pl-", "prefix-list", &c->prefix_lists},
 	};
 
 	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
@@ -443,5 +470,6 @@ json_t *describe_tags(struct core *c, json_t *request, struct ecs_fault *f)
 	list_tags(c, &c->security_groups, "groupId", docs);
 	list_tags(c, &c->interfaces, "networkInterfaceId", docs);
 	list_tags(c, &c->flow_logs, "flowLogId", docs);
+	list_tags(c, &c->prefix_lists, "prefixListId", docs);
 	return ec2_describe_list(&kind, docs, request, f);
 }

@@ -55,12 +55,14 @@ static const struct ec2_filter filters[] = {
 	{"ip-permission.cidr", "ipPermissions.ipRanges.cidrIp"},
 	{"ip-permission.ipv6-cidr", "ipPermissions.ipv6Ranges.cidrIpv6"},
 	{"ip-permission.group-id", "ipPermissions.groups.groupId"},
+	{"ip-permission.prefix-list-id", "ipPermissions.prefixListIds.prefixListId"},
 	{"ip-permission.protocol", "ipPermissions.ipProtocol"},
 	{"ip-permission.from-port", "ipPermissions.fromPort"},
 	{"ip-permission.to-port", "ipPermissions.toPort"},
 	{"egress.ip-permission.cidr", "ipPermissionsEgress.ipRanges.cidrIp"},
 	{"egress.ip-permission.ipv6-cidr", "ipPermissionsEgress.ipv6Ranges.cidrIpv6"},
 	{"egress.ip-permission.group-id", "ipPermissionsEgress.groups.groupId"},
+	{"egress.ip-permission.prefix-list-id", "ipPermissionsEgress.prefixListIds.prefixListId"},
 	{"egress.ip-permission.protocol", "ipPermissionsEgress.ipProtocol"},
 	{"egress.ip-permission.from-port", "ipPermissionsEgress.fromPort"},
 	{"egress.ip-permission.to-port", "ipPermissionsEgress.toPort"},
@@ -214,22 +216,33 @@ static void describe(struct core *c, const struct security_group *g, const struc
 		     struct arena *a, struct ecs_node_group *ret)
 {
 	json_t *rules = rules_of(g), *rule;
-	struct ecs_node_rule *items = arena_alloc(a, (json_array_size(rules) + 1) * sizeof(*items));
+	struct ecs_node_rule *items;
 	struct interface *n;
-	size_t i;
+	size_t count = 0, i;
 
+	json_array_foreach (rules, i, rule)
+		count += rule_count_for_node(c, rule);
+	items = arena_alloc(a, (count + 1) * sizeof(*items));
 	*ret = (struct ecs_node_group){.group_id = g->id, .rules = {.items = items}};
-	if (w->interfaces)
-		json_array_foreach (rules, i, rule)
-			rule_describe_to_node(rule, &items[ret->rules.count++]);
+	json_array_foreach (w->interfaces ? rules : NULL, i, rule) {
+		rule_describe_to_node(c, rule, &items[ret->rules.count]);
+		ret->rules.count += rule_count_for_node(c, rule);
+	}
 	ret->members.items = arena_alloc(a, (2 * c->interfaces.count + 1) * sizeof(char *));
 	for (i = 0; map_next(&c->interfaces, &i, &n);)
 		if (is_member(n, g))
 			add_addresses(a, n, &ret->members);
 }
 
+/* By a tag: so it can be asked for with what any client of EC2 has. */
+static bool cuts(const struct security_group *g)
+{
+	return str_eq(ec2_tag(g->record.doc, EC2_TAG_CUT), "true");
+}
+
 /* As the watcher should know it now. */
-static void send_group(struct core *c, const struct security_group *g, const struct watcher *w)
+static void send_group(struct core *c, const struct security_group *g, const struct watcher *w,
+		       bool rules_changed)
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_group group = {.group_id = g->id, .gone = true};
@@ -237,6 +250,7 @@ static void send_group(struct core *c, const struct security_group *g, const str
 
 	if (w->interfaces + w->references)
 		describe(c, g, w, &a, &group);
+	group.cut = rules_changed && cuts(g);
 	effect_send(c, w->instance, ECS_NODE_GROUPS, &message);
 }
 
@@ -281,7 +295,7 @@ static void watch(struct core *c, struct security_group *g, struct instance *i, 
 	w->references += (size_t)references;
 	if (!before.interfaces != !w->interfaces ||
 	    !(before.interfaces + before.references) != !(w->interfaces + w->references))
-		send_group(c, g, w);
+		send_group(c, g, w, false);
 	if (!(w->interfaces + w->references))
 		free(map_remove(&g->watchers, i->id));
 }
@@ -345,6 +359,46 @@ void security_groups_send_all(struct core *c, struct instance *i)
 
 /* ---- rules change ---- */
 
+/* Who has interfaces in the group hears of its rules. */
+static void send_rules(struct core *c, const struct security_group *g)
+{
+	struct watcher *w;
+
+	for (size_t i = 0; map_next(&g->watchers, &i, &w);)
+		if (w->interfaces)
+			send_group(c, g, w, true);
+}
+
+static bool names_list(const struct security_group *g, const char *prefix_list_id)
+{
+	json_t *rule;
+	size_t i;
+
+	json_array_foreach (rules_of(g), i, rule)
+		if (str_eq(doc_string(rule, "prefixListId"), prefix_list_id))
+			return true;
+	return false;
+}
+
+void security_groups_send_naming(struct core *c, const char *prefix_list_id)
+{
+	struct security_group *g;
+
+	for (size_t i = 0; map_next(&c->security_groups, &i, &g);)
+		if (names_list(g, prefix_list_id))
+			send_rules(c, g);
+}
+
+const char *security_group_naming(struct core *c, const char *prefix_list_id)
+{
+	struct security_group *g;
+
+	for (size_t i = 0; map_next(&c->security_groups, &i, &g);)
+		if (names_list(g, prefix_list_id))
+			return g->id;
+	return NULL;
+}
+
 /* What 'change' does to the rules is told to who watches the group, or what it names. */
 static void change_rules(struct core *c, struct security_group *g, json_t *new_rules)
 {
@@ -363,9 +417,7 @@ static void change_rules(struct core *c, struct security_group *g, json_t *new_r
 			watch_references(c, g, w->instance, -1);
 	(void)json_object_set(g->record.doc, "_rules", new_rules);
 	json_decref(old_rules);
-	for (size_t i = 0; map_next(&g->watchers, &i, &w);)
-		if (w->interfaces)
-			send_group(c, g, w);
+	send_rules(c, g);
 	record_touch(c, &g->record);
 }
 
@@ -408,24 +460,34 @@ static bool rule_find(const json_t *rules, const json_t *like, size_t *ret_index
 static void rule_text(const json_t *rule, char *ret, size_t size)
 {
 	const char *group = doc_string(json_object_get(rule, "referencedGroupInfo"), "groupId"),
-		   *v4 = doc_string(rule, "cidrIpv4"), *v6 = doc_string(rule, "cidrIpv6");
+		   *v4 = doc_string(rule, "cidrIpv4"), *v6 = doc_string(rule, "cidrIpv6"),
+		   *list = doc_string(rule, "prefixListId");
 
 	(void)snprintf(ret, size, "peer: %s, %s, from port: %lld, to port: %lld, ALLOW",
 		       group ? group
 		       : v4  ? v4
-			     : v6,
+		       : v6  ? v6
+			     : list,
 		       doc_string(rule, "ipProtocol"), (long long)doc_integer(rule, "fromPort", -1),
 		       (long long)doc_integer(rule, "toPort", -1));
 }
 
-static int check_new(const struct security_group *g, const json_t *rules, bool egress,
-		     struct ecs_fault *f)
+/* A prefix list counts as what it may grow to, as on AWS. */
+static size_t counted_as(const struct core *c, const json_t *rule)
 {
-	size_t count = json_array_size(rules), i, at;
+	const char *list = doc_string(rule, "prefixListId");
+
+	return list ? prefix_list_max(c, list) : 1;
+}
+
+static int check_new(const struct core *c, const struct security_group *g, const json_t *rules,
+		     bool egress, struct ecs_fault *f)
+{
+	size_t count = 0, i, at;
 	json_t *rule;
 	char text[400];
 
-	if (!count)
+	if (!json_array_size(rules))
 		return ecs_fault_set(f, ECS_FAULT_EC2_MISSING_PARAMETER,
 				     "The request must contain the parameter ipPermissions");
 	json_array_foreach (rules, i, rule) {
@@ -435,8 +497,10 @@ static int check_new(const struct security_group *g, const json_t *rules, bool e
 					     "the specified rule \"%s\" already exists", text);
 		}
 	}
-	json_array_foreach (rules_of(g), i, rule)
-		count += doc_true(rule, "isEgress") == egress;
+	for (int old = 0; old < 2; old++)
+		json_array_foreach (old ? rules_of(g) : rules, i, rule)
+			if (doc_true(rule, "isEgress") == egress)
+				count += counted_as(c, rule);
 	if (count > RULES_MAX)
 		return ecs_fault_set(f, ECS_FAULT_EC2_RULES_EXCEEDED,
 				     "The maximum number of rules per security group has been "
@@ -465,7 +529,7 @@ static json_t *authorize_rules(struct core *c, const json_t *request, bool egres
 	json_t *rule;
 	size_t i;
 
-	if (!rules || check_new(g, rules, egress, f) < 0 || tag_rules(request, rules, f) < 0)
+	if (!rules || check_new(c, g, rules, egress, f) < 0 || tag_rules(request, rules, f) < 0)
 		return NULL;
 	all = json_copy(rules_of(g));
 	json_array_foreach (rules, i, rule)

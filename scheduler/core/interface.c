@@ -520,6 +520,20 @@ void interface_set_attachment(json_t *task, const char *status)
 		doc_set_string(attachment, "status", status);
 }
 
+/* A subnet is on the hosts' trunk by its tags; its router is its first address if none is named. */
+static void describe_trunk(const struct subnet *s, struct arena *a, struct ecs_node_interface *ret)
+{
+	const char *vlan = ec2_tag(s->record.doc, EC2_TAG_VLAN),
+		   *gateway = ec2_tag(s->record.doc, EC2_TAG_GATEWAY);
+	const struct ip_prefix first = ip_of_v4(ip_v4(&s->cidr) + 1, 32);
+	char text[IP_TEXT_MAX];
+
+	if (!vlan || !parse_i64(vlan, 0, EC2_VLAN_MAX, &ret->vlan))
+		return;
+	ip_address_format(&first, text);
+	ret->gateway = gateway ? (char *)(uintptr_t)gateway : arena_strdup(a, text);
+}
+
 void interface_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
 				struct ecs_node_interface *ret)
 {
@@ -542,6 +556,7 @@ void interface_describe_to_node(struct core *c, const struct interface *n, struc
 		ret->subnet6 = arena_strdup(a, text);
 		ret->vpc6 = (char *)(uintptr_t)vpc_ipv6(v);
 	}
+	describe_trunk(n->subnet, a, ret);
 	flow_logs_describe_to_node(c, n, a, &ret->flow_logs);
 	ret->security_groups.items = arena_alloc(a, (json_array_size(groups) + 1) * sizeof(char *));
 	json_array_foreach (groups, i, group)

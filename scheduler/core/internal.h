@@ -118,7 +118,8 @@ struct core {
 	struct map clusters, families, tokens;
 	struct map activations, members; /* by id */
 	struct record account;           /* its settings; doc NULL: none was ever made */
-	struct map vpcs, subnets, security_groups, interfaces, flow_logs; /* vpc.h; by id */
+	struct map vpcs, subnets, security_groups, interfaces, flow_logs,
+		prefix_lists; /* vpc.h; by id */
 	struct task *first_stopped, *last_stopped;
 	size_t stopped_count;
 	struct record *first_dirty, **last_dirty;
@@ -338,4 +339,6 @@ core_fn authorize_security_group_ingress, authorize_security_group_egress,
 	revoke_security_group_ingress, revoke_security_group_egress;
 core_fn describe_network_interfaces;
 core_fn create_flow_logs, describe_flow_logs, delete_flow_logs;
+core_fn create_managed_prefix_list, describe_managed_prefix_lists, get_managed_prefix_list_entries,
+	modify_managed_prefix_list, delete_managed_prefix_list;
 core_fn create_tags, delete_tags, describe_tags;

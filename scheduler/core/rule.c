@@ -190,6 +190,26 @@ static int add_groups(const struct permission *p, const json_t *pairs, json_t *r
 	return 0;
 }
 
+static int add_lists(const struct permission *p, const json_t *lists, json_t *rules,
+		     struct ecs_fault *f)
+{
+	json_t *list, *rule;
+	size_t i;
+
+	json_array_foreach (lists, i, list) {
+		const char *id = doc_string(list, "PrefixListId");
+
+		if (!ec2_find(&p->c->prefix_lists, &prefix_list_kind, id, f))
+			return -1;
+		rule = new_rule(p, list, f);
+		if (!rule)
+			return -1;
+		doc_set_string(rule, "prefixListId", id);
+		(void)json_array_append_new(rules, rule);
+	}
+	return 0;
+}
+
 static int add_permission(struct core *c, const struct security_group *g, const json_t *doc,
 			  bool egress, json_t *rules, struct ecs_fault *f)
 {
@@ -206,12 +226,13 @@ static int add_permission(struct core *c, const struct security_group *g, const 
 	if (check_ports(&p, doc, number, f) < 0 ||
 	    add_cidrs(&p, json_object_get(doc, "IpRanges"), false, rules, f) < 0 ||
 	    add_cidrs(&p, json_object_get(doc, "Ipv6Ranges"), true, rules, f) < 0 ||
-	    add_groups(&p, json_object_get(doc, "Groups"), rules, f) < 0)
+	    add_groups(&p, json_object_get(doc, "Groups"), rules, f) < 0 ||
+	    add_lists(&p, json_object_get(doc, "PrefixListIds"), rules, f) < 0)
 		return -1;
 	if (json_array_size(rules) == before)
 		return ecs_fault_set(f, ECS_FAULT_EC2_MISSING_PARAMETER,
-				     "The request must contain a CIDR block or a security group "
-				     "for each permission");
+				     "The request must contain a CIDR block, a security group or "
+				     "a prefix list for each permission");
 	return 0;
 }
 
@@ -261,8 +282,8 @@ static const json_t *source_group(const json_t *rule)
 /* All but the description, the tags and the id. */
 bool rule_equals(const json_t *a, const json_t *b)
 {
-	static const char *const members[] = {"isEgress", "ipProtocol", "fromPort",
-					      "toPort",   "cidrIpv4",   "cidrIpv6"};
+	static const char *const members[] = {"isEgress", "ipProtocol", "fromPort",    "toPort",
+					      "cidrIpv4", "cidrIpv6",   "prefixListId"};
 
 	for (size_t i = 0; i < ARRAY_COUNT(members); i++) {
 		const json_t *va = json_object_get(a, members[i]),
@@ -309,7 +330,8 @@ json_t *rules_as_permissions(const json_t *rules, bool egress)
 	size_t i;
 
 	json_array_foreach (rules, i, rule) {
-		const char *v4 = doc_string(rule, "cidrIpv4"), *v6 = doc_string(rule, "cidrIpv6");
+		const char *v4 = doc_string(rule, "cidrIpv4"), *v6 = doc_string(rule, "cidrIpv6"),
+			   *list = doc_string(rule, "prefixListId");
 		json_t *p, *source;
 
 		if (doc_true(rule, "isEgress") != egress)
@@ -319,30 +341,55 @@ json_t *rules_as_permissions(const json_t *rules, bool egress)
 			source = json_pack("{s:s}", "cidrIp", v4);
 		else if (v6)
 			source = json_pack("{s:s}", "cidrIpv6", v6);
+		else if (list)
+			source = json_pack("{s:s}", "prefixListId", list);
 		else
 			source = json_pack("{s:O, s:O}", "groupId", source_group(rule), "userId",
 					   json_object_get(rule, "groupOwnerId"));
 		doc_set_string(source, "description", doc_string(rule, "description"));
-		(void)json_array_append_new(json_object_get(p, v4   ? "ipRanges"
-							       : v6 ? "ipv6Ranges"
-								    : "groups"),
+		(void)json_array_append_new(json_object_get(p, v4     ? "ipRanges"
+							       : v6   ? "ipv6Ranges"
+							       : list ? "prefixListIds"
+								      : "groups"),
 					    source);
 	}
 	return permissions;
 }
 
-void rule_describe_to_node(const json_t *rule, struct ecs_node_rule *ret)
+static struct ecs_node_rule describe_one(const json_t *rule)
 {
 	const char *v4 = doc_string(rule, "cidrIpv4"), *v6 = doc_string(rule, "cidrIpv6");
 	char name[PROTOCOL_SIZE];
 	int number = -1;
 
 	(void)protocol_parse(doc_string(rule, "ipProtocol"), &number, name);
-	*ret = (struct ecs_node_rule){
+	return (struct ecs_node_rule){
 		.egress = doc_true(rule, "isEgress"),
 		.protocol = number,
 		.from_port = doc_integer(rule, "fromPort", -1),
 		.to_port = doc_integer(rule, "toPort", -1),
 		.cidr = (char *)(uintptr_t)(v4 ? v4 : v6),
 		.group = (char *)(uintptr_t)json_string_value(source_group(rule))};
+}
+
+size_t rule_count_for_node(const struct core *c, const json_t *rule)
+{
+	const char *list = doc_string(rule, "prefixListId");
+
+	return list ? json_array_size(prefix_list_entries(c, list)) : 1;
+}
+
+void rule_describe_to_node(const struct core *c, const json_t *rule, struct ecs_node_rule *ret)
+{
+	const char *list = doc_string(rule, "prefixListId");
+	const struct ecs_node_rule one = describe_one(rule);
+	json_t *entry;
+	size_t i;
+
+	if (!list)
+		*ret = one;
+	json_array_foreach (list ? prefix_list_entries(c, list) : NULL, i, entry) {
+		ret[i] = one;
+		ret[i].cidr = (char *)(uintptr_t)doc_string(entry, "cidr");
+	}
 }

@@ -5,7 +5,7 @@
  *   vpc.c        VPCs and zones       subnet.c     subnets and their addresses
  *   group.c      security groups      rule.c       their rules
  *   interface.c  network interfaces of tasks
- *   flow_log.c   flow logs
+ *   flow_log.c   flow logs         prefix_list.c  prefix lists
  *
  * As with the objects of ECS the document is the record; its names are those
  * of EC2's XML.  What refers to another object does so by id, and is looked up
@@ -82,13 +82,20 @@ void *ec2_find(const struct map *objects, const struct ec2_kind *kind, const cha
 /* A new id: "vpc-0123456789abcdef0". */
 void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
 		 char ret[EC2_ID_SIZE]);
+/* Tags that mean something to Berth, in docs/ARCHITECTURE.md; the value of one, NULL: none. */
+#define EC2_TAG_CUT     "berth:cut-established" /* of a security group: "true" */
+#define EC2_TAG_VLAN    "berth:vlan"            /* of a subnet: its number, 0: untagged */
+#define EC2_TAG_GATEWAY "berth:gateway"
+#define EC2_VLAN_MAX    4094
+const char *ec2_tag(const json_t *doc, const char *key);
 /* "tagSet" of a new object of a type, from "TagSpecification"; -1 and the fault. */
 int ec2_take_tags(const json_t *request, const char *resource_type, json_t *doc,
 		  struct ecs_fault *f);
 
 /* ---- vpc.c, subnet.c ---- */
 
-extern const struct ec2_kind vpc_kind, subnet_kind, security_group_kind, interface_kind;
+extern const struct ec2_kind vpc_kind, subnet_kind, security_group_kind, interface_kind,
+	prefix_list_kind;
 
 struct vpc *vpc_default(struct core *c);
 const char *vpc_ipv6(const struct vpc *v); /* its block; NULL: none */
@@ -126,6 +133,10 @@ struct security_group *security_group_default(struct core *c, const char *vpc_id
  */
 void security_group_join(struct core *c, struct security_group *g, const struct interface *n);
 void security_group_leave(struct core *c, struct security_group *g, const struct interface *n);
+/* The prefix list changed: who watches groups whose rules name it hears of them again. */
+void security_groups_send_naming(struct core *c, const char *prefix_list_id);
+/* A group whose rules name the prefix list; NULL: none. */
+const char *security_group_naming(struct core *c, const char *prefix_list_id);
 /* All groups that an instance watches, for a node that says hello. */
 void security_groups_send_all(struct core *c, struct instance *i);
 
@@ -138,8 +149,9 @@ json_t *rules_of_request(struct core *c, const struct security_group *g, const j
 bool rule_equals(const json_t *a, const json_t *b);
 /* "ipPermissions" or "ipPermissionsEgress" of a group's rules. */
 json_t *rules_as_permissions(const json_t *rules, bool egress);
-/* In the words of the node channel. */
-void rule_describe_to_node(const json_t *rule, struct ecs_node_rule *ret);
+/* In the words of the node channel: one for each prefix of a list; how many. */
+size_t rule_count_for_node(const struct core *c, const json_t *rule);
+void rule_describe_to_node(const struct core *c, const json_t *rule, struct ecs_node_rule *ret);
 
 /* ---- interface.c ---- */
 
@@ -181,3 +193,11 @@ int flow_log_load(struct core *c, json_t *own_doc, struct err *e);
 /* Those that cover an interface, in the words of the node channel: ecs_node_flow_log. */
 void flow_logs_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
 				struct js_list *ret);
+
+/* ---- prefix_list.c ---- */
+
+int prefix_list_load(struct core *c, json_t *own_doc, struct err *e);
+/* Its entries, "cidr" of each; NULL: there is no such list. */
+const json_t *prefix_list_entries(const struct core *c, const char *id);
+/* As many rules as it counts for: what it may grow to. */
+size_t prefix_list_max(const struct core *c, const char *id);

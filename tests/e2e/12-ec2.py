@@ -126,6 +126,43 @@ def test_rules_come_go_and_are_shown_both_ways():
     equal(shown["IpPermissionsEgress"], [])
 
 
+def test_prefix_lists_are_kept_in_versions_and_named_by_rules():
+    made = daemon.aws("ec2", "create-managed-prefix-list", "--prefix-list-name", "offices", "--max-entries", "3",
+                      "--address-family", "IPv4", "--entries", "Cidr=192.0.2.9/24,Description=one",
+                      "Cidr=198.51.100.0/24")["PrefixList"]
+    equal((made["State"], made["Version"], made["MaxEntries"], made["AddressFamily"], made["OwnerId"]),
+          ("create-complete", 1, 3, "IPv4", "123456789012"))
+    name = made["PrefixListId"]
+    equal(daemon.aws("ec2", "get-managed-prefix-list-entries", "--prefix-list-id", name)["Entries"],
+          [{"Cidr": "192.0.2.0/24", "Description": "one"}, {"Cidr": "198.51.100.0/24"}])
+    equal([p["PrefixListName"] for p in ec2.describe_managed_prefix_lists(PrefixListIds=[name])["PrefixLists"]], ["offices"])
+    group = ec2.create_security_group(GroupName="listed", Description="d")["GroupId"]
+    rule = dict(IpProtocol="tcp", FromPort=80, ToPort=80, PrefixListIds=[dict(PrefixListId=name, Description="them")])
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    equal(error_of(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[rule])[0], "InvalidPermission.Duplicate")
+    shown = ec2.describe_security_groups(Filters=[dict(Name="ip-permission.prefix-list-id", Values=[name])])["SecurityGroups"]
+    equal([p["PrefixListIds"] for g in shown for p in g["IpPermissions"]], [[{"PrefixListId": name, "Description": "them"}]])
+    equal(error_of(ec2.delete_managed_prefix_list, PrefixListId=name)[0], "DependencyViolation")
+    changed = daemon.aws("ec2", "modify-managed-prefix-list", "--prefix-list-id", name, "--current-version", "1",
+                         "--remove-entries", "Cidr=198.51.100.0/24", "--add-entries", "Cidr=203.0.113.0/24")["PrefixList"]
+    equal((changed["State"], changed["Version"]), ("modify-complete", 2))
+    equal([e["Cidr"] for e in ec2.get_managed_prefix_list_entries(PrefixListId=name)["Entries"]],
+          ["192.0.2.0/24", "203.0.113.0/24"])
+    for code, request in [("PrefixListVersionMismatch", dict(CurrentVersion=1, AddEntries=[dict(Cidr="10.0.0.0/8")])),
+                          ("MissingParameter", dict(AddEntries=[dict(Cidr="10.0.0.0/8")])),
+                          ("InvalidParameterValue", dict(CurrentVersion=2, RemoveEntries=[dict(Cidr="10.0.0.0/8")])),
+                          ("InvalidParameterValue", dict(CurrentVersion=2, AddEntries=[dict(Cidr="fd00::/8")])),
+                          ("PrefixListMaxEntriesExceeded", dict(MaxEntries=1)),
+                          ("PrefixListMaxEntriesExceeded", dict(CurrentVersion=2, AddEntries=[
+                              dict(Cidr="10.1.0.0/16"), dict(Cidr="10.2.0.0/16")]))]:
+        equal((request, error_of(ec2.modify_managed_prefix_list, PrefixListId=name, **request)[0]), (request, code))
+    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    ec2.delete_managed_prefix_list(PrefixListId=name)
+    equal(error_of(ec2.describe_managed_prefix_lists, PrefixListIds=[name])[0], "InvalidPrefixListID.NotFound")
+    equal(error_of(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[rule])[0], "InvalidPrefixListID.NotFound")
+    ec2.delete_security_group(GroupId=group)
+
+
 def test_a_wrong_rule_is_refused_and_changes_nothing():
     group = ec2.create_security_group(GroupName="strict", Description="d")["GroupId"]
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission(**cidr("0.0.0.0/0"))])
@@ -139,7 +176,7 @@ def test_a_wrong_rule_is_refused_and_changes_nothing():
                       (permission(protocol="tpc", **cidr("0.0.0.0/0")), "InvalidPermission.Malformed"),
                       (permission(UserIdGroupPairs=[dict(GroupId="sg-0")]), "InvalidGroup.NotFound"),
                       (permission(), "MissingParameter"),
-                      (permission(PrefixListIds=[dict(PrefixListId="pl-1")]), "UnsupportedOperation")]:
+                      (permission(PrefixListIds=[dict(PrefixListId="pl-1")]), "InvalidPrefixListID.NotFound")]:
         equal((bad, error_of(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[good, bad])[0]),
               (bad, code))
     equal(error_of(ec2.revoke_security_group_ingress, GroupId=group, IpPermissions=[good])[0],

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 
-from netlab import (MADE_AHEAD, SILENCE, Refused, check, elements, inside, namespaces_held, our_links, our_routes, until)
+from netlab import (MADE_AHEAD, SILENCE, Refused, check, family_of, elements, inside, namespaces_held, our_links, our_routes, until)
 
 HOST, CLIENT = "10.99.0.1", "10.99.0.2"
 
@@ -121,26 +121,32 @@ def a_task_cannot_reach_the_hosts_loopback(lab):
         raise AssertionError("the host's loopback was reached")
 
 
+def only_the_true_address_arrives(lab, a, false, servers):
+    """From each false address of a task to all servers; then, and alone, from the true one."""
+    for address in false:
+        add = f"{address}/128 dev eth0 nodad" if ":" in address else f"{address}/32 dev eth0"
+        a.run(f"ip addr add {add}")
+        for _, to in servers:
+            if to[0] == address:
+                continue
+            with inside(a.fd):
+                s = socket.socket(family_of(address), socket.SOCK_DGRAM)
+            with s:
+                s.bind((address, 0))
+                s.sendto(b"false", to)
+        a.run(f"ip addr del {add.removesuffix(' nodad')}")
+    for server, to in servers:
+        assert lab.sends(a, server, to), f"the true address to {to}"
+
+
 def a_task_cannot_take_another_address(lab):
     host, client = lab.host()
     net = lab.net(host)
     a, b = net.attach("a"), net.attach("b")
-    udp, udp_b, udp_host = lab.udp(client, port=53), lab.udp(b, port=53), lab.udp(host, port=54)
-    false = [b.address, HOST, a.gateway, CLIENT, "8.8.8.8", a.address.rsplit(".", 1)[0] + ".250"]
-    for address in false:
-        a.run(f"ip addr add {address}/32 dev eth0")
-        for to in ((CLIENT, 53), (b.address, 53), (HOST, 54)):
-            if to[0] == address:
-                continue
-            with inside(a.fd):
-                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            with s:
-                s.bind((address, 0))
-                s.sendto(b"false", to)
-        a.run(f"ip addr del {address}/32 dev eth0")
-    # What is true arrives after all that was false, and alone.
-    for server, to in ((udp, (CLIENT, 53)), (udp_b, (b.address, 53)), (udp_host, (HOST, 54))):
-        assert lab.sends(a, server, to), f"the true address to {to}"
+    only_the_true_address_arrives(
+        lab, a, [b.address, HOST, a.gateway, CLIENT, "8.8.8.8", a.address.rsplit(".", 1)[0] + ".250"],
+        [(lab.udp(client, port=53), (CLIENT, 53)), (lab.udp(b, port=53), (b.address, 53)),
+         (lab.udp(host, port=54), (HOST, 54))])
 
 
 def a_task_speaks_no_ipv6(lab):
@@ -219,20 +225,9 @@ def a_false_address_of_ipv6_is_dropped(lab):
     host, client = lab.host6()
     net = lab.net(host)
     a, b = net.attach("a"), net.attach("b")
-    udp, udp_b = lab.udp(client, "::", 53), lab.udp(b, "::", 53)
-    for address in (b.address6, "fd99::2", "fd99::77", a.address6[:-1] + "f"):
-        a.run(f"ip -6 addr add {address}/128 dev eth0 nodad")
-        for to in (("fd99::2", 53), (b.address6, 53)):
-            if to[0] == address:
-                continue
-            with inside(a.fd):
-                s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-            with s:
-                s.bind((address, 0))
-                s.sendto(b"false", to)
-        a.run(f"ip -6 addr del {address}/128 dev eth0")
-    for server, to in ((udp, ("fd99::2", 53)), (udp_b, (b.address6, 53))):
-        assert lab.sends(a, server, to), f"the true address to {to}"
+    only_the_true_address_arrives(
+        lab, a, [b.address6, "fd99::2", "fd99::77", a.address6[:-1] + "f"],
+        [(lab.udp(client, "::", 53), ("fd99::2", 53)), (lab.udp(b, "::", 53), (b.address6, 53))])
 
 
 def none_has_a_loopback_only(lab):

@@ -10,7 +10,7 @@ from netlab import TOOL, Refused, check, elements, our_links, our_routes, until
 HOST, CLIENT = "10.99.0.1", "10.99.0.2"
 # The calls by which something outside the process changes.
 CALLS = ("sendmsg", "renameat", "unlinkat", "mkdirat", "bind", "unshare", "write")
-STEPS_MAX = 120
+STEPS_MAX = 250
 
 
 def picture(host, net):
@@ -31,73 +31,74 @@ def run_until_killed(net, lines):
         net.end()
 
 
+def kill_at_each_step(lab, host, settle, lines, look, still_works, options=""):
+    """Killed at each call while it does some lines, it starts again, settles, and all looks as before."""
+    before, kills = look(), 0
+    for call in CALLS:
+        for step in range(1, STEPS_MAX):
+            inject = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+                      "-e", f"inject={call}:signal=KILL:when={step}"]
+            survived = run_until_killed(lab.net(host, wrap=inject, opened=False), lines)
+            again = lab.net(host, options=options)
+            for line in settle:
+                again.say(line)
+            until(lambda: look() == before, f"order after the kill at {call} {step}")
+            assert again.find("live")["lost"] == "0" and again.find("new") is None
+            again.end()
+            if survived:
+                break
+            kills += 1
+        else:
+            raise AssertionError(f"{call}: no end after {STEPS_MAX} steps")
+        assert still_works(), call
+    assert kills > 30, f"only {kills} kills"
+
+
 def killed_at_any_step_of_an_endpoint_the_rest_is_swept(lab):
     host, client = lab.host()
     net = lab.net(host)
     live = net.attach("live", "tcp:80:0", "udp:53:0")
     server = lab.listen(live, 80)
-    before = picture(host, net)
     net.end()
     lines = [f"open berth {net.dir} -", "sweep live", "attach new bridge tcp:80:0 udp:53:0 tcp:81:8081", "detach new"]
-    kills = 0
-    for call in CALLS:
-        for step in range(1, STEPS_MAX):
-            inject = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
-                      "-e", f"inject={call}:signal=KILL:when={step}"]
-            survived = run_until_killed(lab.net(host, wrap=inject, opened=False), lines)
-            again = lab.net(host)
-            again.say("sweep live")
-            until(lambda: picture(host, again) == before, f"order after the kill at {call} {step}")
-            assert again.find("live")["lost"] == "0" and again.find("new") is None
-            again.end()
-            if survived:
-                break
-            kills += 1
-        else:
-            raise AssertionError(f"{call}: no end after {STEPS_MAX} steps")
-        assert lab.connects(client, server, (HOST, live.ports[0])) == CLIENT, call
-    assert kills > 30, f"only {kills} kills"
+    kill_at_each_step(lab, host, ["sweep live"], lines, lambda: picture(host, net),
+                      lambda: lab.connects(client, server, (HOST, live.ports[0])) == CLIENT)
 
 
 GROUPS = ["group sg-live in=tcp,80,80,0.0.0.0/0 in=tcp,1,9,sg-live out=-1,-1,-1,0.0.0.0/0 joined=10.7.0.2", "commit"]
-INTERFACE = "awsvpc own={0} vpc=10.7.0.0/16 own=fd00:7::{1} vpc=fd00:7::/56"
-SETS = ("secured", "secured6", "routed", "identities", "ingress_groups", "ingress_ranges", "egress_ranges")
+SETS = ("secured", "secured6", "routed", "identities", "ingress_groups", "ingress_ranges", "egress_ranges", "within",
+        "trunked")
 
 
-def killed_at_any_step_of_an_interface_the_rest_is_swept(lab):
+def an_interface(lab, more, options, look):
+    """A task in groups lives while another comes, joins, leaves and goes."""
     host, client = lab.host()
-    net = lab.net(host)
-
-    def whole(net):
-        return picture(host, net), [elements(host, s) for s in SETS], host.run("ip -6 route show proto 190")
-    live = net.attach("live", *INTERFACE.format("10.7.0.2", "2").split()[1:], mode="awsvpc")
+    if options:
+        lab.wire(client, "eth2", "10.7.0.9/24", host, "eth1", "10.98.0.1/24")
+    else:
+        client.run("ip route replace 10.7.0.0/16 via 10.99.0.1")
+    net = lab.net(host, options=options)
+    live = net.attach("live", "own=10.7.0.2", "vpc=10.7.0.0/16", *more.format(2).split(), mode="awsvpc")
     for line in GROUPS + ["sweep live"]:
         net.say(line)
     server = lab.listen(live, 80)
-    before = whole(net)
     net.end()
-    lines = [f"open berth {net.dir} -", *GROUPS, "sweep live", "attach new " + INTERFACE.format("10.7.0.3", "3"),
+    lines = [f"open berth {net.dir} - {options}", *GROUPS, "sweep live",
+             "attach new awsvpc own=10.7.0.3 vpc=10.7.0.0/16 " + more.format(3),
              "change sg-live joined=10.7.0.3", "commit", "change sg-live left=10.7.0.3", "commit", "detach new"]
-    kills = 0
-    for call in CALLS:
-        for step in range(1, STEPS_MAX):
-            inject = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
-                      "-e", f"inject={call}:signal=KILL:when={step}"]
-            survived = run_until_killed(lab.net(host, wrap=inject, opened=False), lines)
-            again = lab.net(host)
-            for line in GROUPS + ["sweep live"]:
-                again.say(line)
-            until(lambda: whole(again) == before, f"order after the kill at {call} {step}")
-            assert again.find("live")["lost"] == "0" and again.find("new") is None
-            again.end()
-            if survived:
-                break
-            kills += 1
-        else:
-            raise AssertionError(f"{call}: no end after {STEPS_MAX} steps")
-        client.run("ip route replace 10.7.0.0/16 via 10.99.0.1")
-        assert lab.connects(client, server, ("10.7.0.2", 80)) == CLIENT, call
-    assert kills > 30, f"only {kills} kills"
+    kill_at_each_step(lab, host, GROUPS + ["sweep live"], lines,
+                      lambda: (picture(host, net), [elements(host, s) for s in SETS], host.run(look)),
+                      lambda: lab.connects(client, server, ("10.7.0.2", 80)) in (CLIENT, "10.7.0.9"), options)
+
+
+def killed_at_any_step_of_an_interface_the_rest_is_swept(lab):
+    an_interface(lab, "own=fd00:7::{0} vpc=fd00:7::/56", "", "ip -6 route show proto 190")
+
+
+def killed_at_any_step_of_one_on_a_trunk_the_rest_is_swept(lab):
+    an_interface(lab, "wire=0,10.7.0.0/24,10.7.0.1", "trunk=eth1",
+                 "ip rule; ip route show table 168230912; ip neigh show proxy; nft -s list table netdev berth;"
+                 "bridge fdb show dev eth1 | grep 0a:58")
 
 
 def killed_at_any_step_of_the_first_open_it_opens_again(lab):
@@ -186,6 +187,7 @@ if __name__ == "__main__":
         assert os.path.exists(TOOL)
         check([killed_at_any_step_of_an_endpoint_the_rest_is_swept,
                killed_at_any_step_of_an_interface_the_rest_is_swept,
+               killed_at_any_step_of_one_on_a_trunk_the_rest_is_swept,
                killed_at_any_step_of_the_first_open_it_opens_again,
                killed_at_any_step_of_destroy_it_is_destroyed_the_next_time,
                a_failed_step_leaves_nothing_behind])

@@ -4,11 +4,16 @@
 
 import shutil
 import socket
+import struct
 
-from netlab import SILENCE, check, elements, inside, our_links, our_routes, until
+from netlab import SILENCE, Refused, check, elements, inside, our_links, our_routes, until
 
 HOST, CLIENT = "10.99.0.1", "10.99.0.2"
 TABLE_TEXT = "nft -s -t list table inet berth || true"
+
+
+def forwarding6(host):
+    return host.run("cat /proc/sys/net/ipv6/conf/all/forwarding").strip()
 
 
 def forwarding(host):
@@ -67,6 +72,59 @@ def forwarding_stays_on_for_who_came_later(lab):
     host.run("ip link add later0 type veth peer name later1")
     net.say("destroy")
     assert forwarding(host) == "1"
+
+
+def advertise(client, lifetime_s):
+    """A router advertisement (RFC 4861, 4.2) to all on the link."""
+    with inside(client.fd):
+        s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        with s:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+            s.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, lifetime_s, 0, 0),
+                     ("ff02::1", 0, 0, socket.if_nametoindex("up0")))
+
+
+def the_way_out_that_a_router_told_of_stays(lab):
+    host, client = lab.host()
+    for place in (host, client):
+        until(lambda: "fe80" in place.run("ip -6 addr show up0 scope link") and "tentative" not in place.run("ip -6 addr"),
+              "link-local addresses")
+    host.run("ip -6 addr add fd99::1/64 dev up0 nodad")
+    route = "ip -6 route show default"
+    until(lambda: advertise(client, 1800) or "proto ra" in host.run(route), "a default route")
+    net = lab.net(host)
+    assert forwarding6(host) == "0"
+    net.attach("a")
+    assert forwarding6(host) == "1"
+    assert "proto ra" in host.run(route), host.run("ip -6 route")
+    # It goes on to be heeded: it goes when the router says so, and comes again.
+    until(lambda: advertise(client, 0) or "proto ra" not in host.run(route), "the router resigned")
+    until(lambda: advertise(client, 1800) or "proto ra" in host.run(route), "the router is back")
+    # A link that comes later heeds routers as well, and what others set back is set again.
+    host.run("ip link add later type veth peer name other")
+    accepts = "cat /proc/sys/net/ipv6/conf/{}/accept_ra"
+    assert host.run(accepts.format("later")) == "2\n"
+    host.run("echo 1 >/proc/sys/net/ipv6/conf/up0/accept_ra")
+    net.say("sweep a")
+    assert host.run(accepts.format("up0")) == "2\n"
+    host.run("ip link del later")
+    net.say("destroy")
+    assert forwarding6(host) == "0" and host.run(accepts.format("up0")) == "1\n" and "proto ra" in host.run(route)
+
+
+def forwarding_of_ipv6_can_be_left_alone(lab):
+    host, _ = lab.host6()
+    net = lab.net(host, options="ipv6-forwarding=no")
+    assert net.attach("a").address6 == "" and forwarding6(host) == "0"
+    try:
+        net.attach("b", "own=fd00:7::2", "vpc=fd00:7::/56", mode="awsvpc")
+    except Refused as e:
+        assert "ipv6-forwarding" in str(e), e
+    else:
+        raise AssertionError("it was given an address")
+    host.run("sysctl -qw net.ipv6.conf.all.forwarding=1")
+    net.say("sweep a")
+    assert net.attach("c").address6 != ""
 
 
 def a_firewall_that_drops_is_named(lab):
@@ -287,7 +345,8 @@ def tcp_clients_that_use_their_port_again_find_the_new_task(lab):
 
 if __name__ == "__main__":
     check([a_host_does_not_become_a_router, forwarding_that_was_on_stays,
-           forwarding_stays_on_for_who_came_later, a_firewall_that_drops_is_named,
+           forwarding_stays_on_for_who_came_later, the_way_out_that_a_router_told_of_stays,
+           forwarding_of_ipv6_can_be_left_alone, a_firewall_that_drops_is_named,
            iptables_policies_are_seen, other_tables_are_left_alone, what_others_break_a_sweep_repairs,
            a_sweep_that_has_nothing_to_do_touches_nothing, a_task_without_a_link_is_lost,
            a_task_that_is_detached_is_cut_off, udp_clients_that_never_pause_find_the_new_task, so_do_those_by_ipv6,

@@ -37,6 +37,10 @@ def an_interface_has_its_own_address_and_no_other(lab):
     assert task.address == "10.7.0.9", task.address
     assert "10.7.0.9/32" in task.run("ip addr show eth0") and "0a:58:0a:07:00:09" in task.run("ip link show eth0")
     assert our_routes(host) == ["10.7.0.9"], our_routes(host)
+    disabled = "cat /proc/sys/net/ipv6/conf/{}/disable_ipv6"
+    assert host.run(disabled.format(task.link)) == "1\n"  # nobody there has an address of it
+    assert host.run(disabled.format(attach(net, "b", 10, v6=True).link)) == "0\n"
+    net.detach("b")
     net.detach("a")
     until(lambda: not our_links(host), "links are gone")
     assert our_routes(host) == [] and elements(host, "secured") == []
@@ -198,6 +202,55 @@ def members_come_and_go_and_open_connections_stay(lab):
         s.close()
 
 
+def a_change_that_cuts_ends_what_it_does_not_allow(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    a, b = attach(net, "a", 2), attach(net, "b", 3)
+    group(net, "sg-a", open_egress(), f"in={ALL}0.0.0.0/0", members=[a.address])
+    group(net, "sg-b", open_egress(), "in=tcp,80,81,sg-a", f"in={ALL}10.99.0.0/24", members=[b.address])
+    net.say("commit")
+    talks = {}
+    for name, place, port in [("gone", a, 80), ("stays", a, 81), ("host", host, 82)]:
+        server = lab.listen(b, port)
+        with inside(place.fd):
+            here = socket.create_connection((b.address, port), 5)
+        there, _ = server.accept()
+        talks[name] = (here, there)
+        lab.sockets += [here, there]
+    outside = lab.listen(client, 90)
+    with inside(a.fd):
+        talks["out"] = (socket.create_connection(("10.99.0.2", 90), 5), outside.accept()[0])
+    lab.sockets += talks["out"]
+
+    def talk(name):
+        for one, other in (talks[name], talks[name][::-1]):
+            one.sendall(b"x")
+            other.settimeout(0.5)
+            try:
+                if other.recv(1) != b"x":
+                    return False
+            except TimeoutError:
+                return False
+        return True
+    group(net, "sg-b", "cut", open_egress(), "in=tcp,81,81,sg-a", members=[b.address])
+    net.say("commit")
+    assert not talk("gone") and talk("stays") and talk("host") and talk("out")
+    # Nor does the other side bring it back, whose egress and whose peer's ingress would let it.
+    here, there = talks["gone"]
+    there.sendall(b"y")
+    here.settimeout(0.5)
+    try:
+        raise AssertionError(here.recv(1))
+    except TimeoutError:
+        pass
+    group(net, "sg-a", "out=tcp,81,81,sg-b", members=[a.address])
+    net.say("commit")
+    assert talk("out")  # nobody asked
+    group(net, "sg-a", "cut", "out=tcp,81,81,sg-b", members=[a.address])
+    net.say("commit")
+    assert not talk("out") and talk("stays")
+
+
 def a_task_can_not_take_an_address_that_is_not_its_own(lab):
     host, client = lab.host()
     net = lab.net(host)
@@ -244,6 +297,31 @@ def a_bridge_task_is_a_stranger_like_any_other(lab):
     assert not may(lab, a, other, plain.address, 80)
     client.run("ip route replace 10.7.0.0/16 via 10.99.0.1")
     assert may(lab, client, server, a.address, 80)  # by a route, and its own address is seen
+
+
+def two_vpcs_do_not_reach_each_other(lab):
+    host, client = lab.host()
+    net = lab.net(host)
+    open_door = [f"in={ALL}0.0.0.0/0", f"in={ALL}::/0", open_egress(), open_egress("::/0")]
+    a, a2 = attach(net, "a", 2, v6=True), attach(net, "a2", 3, v6=True)
+    b = net.attach("b", "own=10.8.0.2", "vpc=10.8.0.0/16", "own=fd00:8::2", "vpc=fd00:8::/56", "public=10.99.0.77",
+                   mode="awsvpc")
+    group(net, "sg-a", *open_door, members=[a.address, a.address6, a2.address, a2.address6])
+    group(net, "sg-b", *open_door, members=[b.address, b.address6])
+    net.say("commit")
+    server, server6, near = lab.listen(b, 80), lab.listen(b, 81, "::"), lab.listen(a2, 80, "::")
+    assert not may(lab, a, server, "10.8.0.2", 80) and not may(lab, a, server6, "fd00:8::2", 81)
+    assert may(lab, a, near, "10.7.0.3", 80) and may(lab, a, near, "fd00:7::3", 80)
+    assert may(lab, a, server, "10.99.0.77", 80)  # by its public address, as from anywhere
+    # Nor on another host: what is led to a peer is of the VPC, or not reached.
+    lab.wire(host, "up1", "10.98.0.1/24", client, "up1", "10.98.0.2/24")
+    client.run("ip addr add 10.8.16.2/32 dev lo; ip addr add 10.7.16.2/32 dev lo; ip route add 10.7.0.0/24 via 10.98.0.1")
+    net.say("peer p address=10.98.0.2 prefix=10.8.16.0/20 prefix=10.7.16.0/20")
+    far = lab.listen(client, 80)
+    assert may(lab, a, far, "10.7.16.2", 80) and not may(lab, a, far, "10.8.16.2", 80)
+    assert len(elements(host, "elsewhere")) == 2, elements(host, "elsewhere")
+    net.say("unpeer p")
+    assert elements(host, "elsewhere") == []
 
 
 def rules_that_overlap_are_all_of_them_true(lab):
@@ -346,6 +424,6 @@ if __name__ == "__main__":
            a_vpc_is_claimed_as_long_as_somebody_has_its_addresses,
            nothing_passes_before_the_groups_are_known, who_may_talk_to_whom, ping_is_let_in_by_type_and_code,
            ipv6_has_rules_of_its_own, members_come_and_go_and_open_connections_stay,
-           a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
-           a_bridge_task_is_a_stranger_like_any_other, rules_that_overlap_are_all_of_them_true,
+           a_change_that_cuts_ends_what_it_does_not_allow, a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
+           a_bridge_task_is_a_stranger_like_any_other, two_vpcs_do_not_reach_each_other, rules_that_overlap_are_all_of_them_true,
            a_public_address_stands_for_the_task, what_others_took_away_comes_back, after_a_crash_the_groups_are_told_again])

@@ -18,10 +18,11 @@ BUSYBOX = shutil.which("busybox")
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "600"))
 DISK_MB = 160
 MODULES = ("virtio_pci virtio_blk nf_tables nft_fib_inet nft_ct nft_nat nft_masq nft_chain_nat nft_limit nft_log "
-           "nfnetlink_log nf_log_syslog nf_conntrack_netlink veth vxlan wireguard bridge").split()
+           "nfnetlink_log nf_log_syslog nf_conntrack_netlink veth vxlan wireguard bridge 8021q").split()
 TOOLS = ("/usr/bin/python3.11", "/usr/bin/nsenter", "/usr/bin/unshare", "/usr/bin/mount", "/usr/bin/ip",
          "/usr/sbin/bridge", "/usr/sbin/nft")
 TESTS = (("43-net-wireguard.py", []),
+         ("43-net-trunk.py", []),
          ("44-net-flow.py", []),
          ("43-net-hosts.py", ["share_a_link", "fits", "peers_only", "claim"]))
 LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",

@@ -13,7 +13,8 @@ census = Census()
 registry = Registry().__enter__()
 IMAGE = registry.demo()
 PUBLIC = f"203.0.113.{1 + os.getpid() % 250}"  # documentation's own: nobody's
-daemon = Daemon(config=f"[node]\npublic-addresses = {PUBLIC}\n").start()
+TRUNK = f"tk{os.getpid()}"  # a cable to a network of machines that are a namespace
+daemon = Daemon(config=f"[node]\npublic-addresses = {PUBLIC}\n[network]\ntrunk = {TRUNK}\n").start()
 ec2 = daemon.boto("ec2")
 ecs = daemon.boto("ecs")
 
@@ -223,6 +224,38 @@ def test_many_tasks_have_addresses_of_their_own_and_none_comes_at_once_again():
     again = web(g)
     assert address_of(daemon.wait_status(again, "RUNNING")) not in addresses
     stop(again)
+
+
+def test_a_subnet_can_be_a_physical_network():
+    block = f"100.{64 + os.getpid() % 60}.{os.getpid() % 250}"
+    vpc = ec2.create_vpc(CidrBlock=block + ".0/24")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=block + ".0/24")["Subnet"]["SubnetId"]
+    daemon.aws("ec2", "create-tags", "--resources", subnet, "--tags", "Key=berth:vlan,Value=0")
+    g = ec2.create_security_group(GroupName="lan", Description="d", VpcId=vpc)["GroupId"]
+    refused = daemon.wait_stopped(web(g, subnet=subnet))
+    contains(refused["stoppedReason"], f"there is no link {TRUNK}")
+    machine = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL)
+    inside = ["nsenter", f"--net=/proc/{machine.pid}/ns/net", "sh", "-c"]
+    try:
+        wait_for(lambda: os.readlink(f"/proc/{machine.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+        run("ip", "link", "add", TRUNK, "type", "veth", "peer", "name", "eth0", "netns", str(machine.pid))
+        run("ip", "link", "set", TRUNK, "up")
+        run(*inside, f"ip addr add {block}.9/24 dev eth0; ip link set eth0 up")
+        arn = web(g, subnet=subnet)
+        task = daemon.wait_status(arn, "RUNNING")
+        page = f"exec timeout 2 busybox wget -q -O - http://{address_of(task)}/"
+
+        def answers():
+            return "Hello" in subprocess.run(inside + [page], capture_output=True, text=True).stdout
+        assert not answers()
+        daemon.aws("ec2", "authorize-security-group-ingress", "--group-id", g, "--protocol", "tcp", "--port", "80",
+                   "--cidr", block + ".9/32")
+        wait_for(answers)
+        contains(run(*inside, f"ip neigh show {address_of(task)}").stdout, detail(task, "macAddress"))
+        stop(arn)
+    finally:
+        machine.kill()
+        machine.wait()
 
 
 def test_what_ecs_refuses_is_refused_in_its_words():

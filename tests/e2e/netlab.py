@@ -169,7 +169,7 @@ class Net:
 class Lab:
     def __init__(self):
         self.processes = []
-        self.dir = tempfile.mkdtemp(prefix="berth-net-")
+        self.dir = tempfile.mkdtemp(prefix="berth-net-", dir="/run")  # a tmpfs, as states of networks are on
         self.sockets = []
 
     def __enter__(self):

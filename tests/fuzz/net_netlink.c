@@ -13,6 +13,7 @@
 #include "net/netlink.h"
 #include "net/nf.h"
 #include "net/peer.h"
+#include "net/trunk.h"
 #include "net/watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -64,8 +65,8 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	struct flow_packet packet;
 	struct net_counters counters;
 	struct tunnel tunnel = {.transport = NET_VXLAN};
-	struct ip_prefix prefix;
-	uint32_t metric;
+	struct ip_prefix prefix, to;
+	uint32_t metric, priority;
 
 	(void)arg;
 	(void)e;
@@ -90,6 +91,7 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	(void)counters_parse(h, &counters);
 	(void)tunnel_parse(h, &tunnel);
 	(void)peer_route_parse(h, &prefix, &metric);
+	(void)trunk_rule_parse(h, &prefix, &to, &metric, &priority);
 	(void)route_info_parse(h, &route);
 	(void)nf_elements_parse(h, touch_element, NULL);
 	return 0;

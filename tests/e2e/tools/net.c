@@ -4,16 +4,17 @@
  * Reads one command a line and answers with one line: "ok ..." or
  * "error ERRNO MESSAGE".
  *
- *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [self=ADDRESS ...]
+ *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [self=ADDRESS ...] [trunk=LINK]
+ *        [ipv6-forwarding=no]
  *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
- *          [public=ADDRESS]
+ *          [public=ADDRESS] [wire=VLAN,SUBNET,GATEWAY]
  *                                            ok address=A address6=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
  *   hold ID                                  ok ... held=FD,..; drop closes these too
  *   detach ID        drop ID (close its descriptors)
  *   sweep [ID ...]   warnings    destroy    close
  *   change-seen MS   wait for another's change of nftables, and see to it: ok RESULT
- *   group ID [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
+ *   group ID [cut] [in=PROTOCOL,FROM,TO,WHOM ...] [out=...] [joined=ADDRESS ...]
  *   change ID [joined=ADDRESS ...] [left=ADDRESS ...]
  *   ungroup ID       commit
  *   peer ID address=ADDRESS ... [prefix=PREFIX ...] [key=KEY]    ok routes|vxlan|wireguard
@@ -97,6 +98,10 @@ static size_t read_open_options(char **w, size_t n, struct net_options *ret)
 			w[count++] = w[i];
 		else if (str_starts(w[i], "node="))
 			ret->node_address = value + 1;
+		else if (str_eq(w[i], "ipv6-forwarding=no"))
+			ret->no_ipv6_forwarding = true;
+		else if (str_starts(w[i], "trunk="))
+			ret->trunk = value + 1;
 		else if (str_starts(w[i], "self="))
 			ret->self[strchr(value, ':') != NULL] = value + 1;
 		else
@@ -174,6 +179,17 @@ static enum net_mode mode_of(const char *text)
 	return str_eq(text, "awsvpc") ? NET_AWSVPC : NET_BRIDGE;
 }
 
+/* "42,10.20.0.0/24,10.20.0.1" */
+static void read_wire(char *text, struct net_trunk *ret)
+{
+	char *vlan = strsep(&text, ","), *subnet = strsep(&text, ",");
+
+	ret->vlan = (uint16_t)strtoul(vlan, NULL, 10);
+	if (!subnet || !text || !ip_prefix_parse(subnet, &ret->subnet) ||
+	    !ip_address_parse(text, &ret->gateway))
+		ret->subnet.length = 0;
+}
+
 static int do_attach(char **w, size_t n, struct err *e)
 {
 	struct net_port ports[NET_PORTS_MAX + 1] = {0};
@@ -189,6 +205,8 @@ static int do_attach(char **w, size_t n, struct err *e)
 			r.addresses[a.v6] = a;
 		} else if (str_starts(w[i], "public=") && ip_address_parse(w[i] + 7, &a)) {
 			r.public_address = a;
+		} else if (str_starts(w[i], "wire=")) {
+			read_wire(w[i] + 5, &r.trunk);
 		} else if (str_starts(w[i], "vpc=") && ip_prefix_parse(w[i] + 4, &a)) {
 			r.vpc[a.v6] = a;
 		} else {
@@ -350,6 +368,8 @@ static int do_group(char **w, size_t n, struct err *e)
 			read_rule(w[i] + 3, false, &rules[g.rule_count++]);
 		else if (str_starts(w[i], "out="))
 			read_rule(w[i] + 4, true, &rules[g.rule_count++]);
+		else if (str_eq(w[i], "cut"))
+			g.cut = true;
 		else if (str_starts(w[i], "joined="))
 			joined[g.members.joined_count++] = w[i] + 7;
 		else

@@ -179,7 +179,7 @@ static void a_chain_and_its_policy_are_read_back(void **state)
 	struct nf_chain_info c;
 
 	(void)state;
-	nf_chain_add(&b, "t", &spec);
+	nf_chain_add(&b, "t", &spec, NULL);
 	assert_true(nf_chain_parse((const void *)batch_bytes(&b)->data, &c));
 	assert_string_equal(c.table, "t");
 	assert_string_equal(c.name, "c");

@@ -145,6 +145,46 @@ static void a_group_that_goes_takes_its_rules_and_members_along(void **state)
 	assert_int_equal(policy.identities.count, 0);
 }
 
+static struct ip_prefix address_of(const char *text)
+{
+	struct ip_prefix address;
+
+	assert_true(ip_address_parse(text, &address));
+	return address;
+}
+
+static void a_connection_is_put_to_the_rules(void **state)
+{
+	static const struct net_rule ping = {
+		.protocol = 1, .from_port = 8, .to_port = -1, .group = "sg-web"};
+	const struct net_rule rules[] = {web_from_all, db_from_web, ping};
+	static const char *const web[] = {"10.0.0.2"}, *const db[] = {"10.0.0.4"};
+	const struct ip_prefix own = address_of("10.0.0.4"), in_web = address_of("10.0.0.2"),
+			       stranger = address_of("192.0.2.1"), v6 = address_of("fd00::1");
+	const struct {
+		const struct ip_prefix *other;
+		bool egress;
+		uint8_t protocol;
+		uint16_t port;
+		bool allowed;
+	} cases[] = {
+		{&stranger, false, 6, 80, true},     {&v6, false, 6, 80, false},
+		{&stranger, false, 6, 81, false},    {&stranger, false, 17, 80, false},
+		{&stranger, true, 6, 80, false},     {&in_web, false, 6, 5432, true},
+		{&stranger, false, 6, 5432, false},  {&in_web, false, 1, 8 << 8 | 3, true},
+		{&in_web, false, 1, 13 << 8, false},
+	};
+
+	(void)state;
+	set("sg-web", NULL, 0, web, 1);
+	set("sg-db", rules, 3, db, 1);
+	local("10.0.0.4");
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
+		if (policy_allows(&policy, &own, cases[i].other, cases[i].egress, cases[i].protocol,
+				  cases[i].port) != cases[i].allowed)
+			fail_msg("case %zu", i);
+}
+
 static void what_makes_no_sense_is_refused_and_changes_nothing(void **state)
 {
 	static const char *const bad_member[] = {"10.0.0.2", "10.0.0.300"};
@@ -180,6 +220,7 @@ int main(void)
 		cmocka_unit_test_teardown(rules_are_compiled_for_who_is_here, end),
 		cmocka_unit_test_teardown(a_member_costs_one_element, end),
 		cmocka_unit_test_teardown(a_group_that_goes_takes_its_rules_and_members_along, end),
+		cmocka_unit_test_teardown(a_connection_is_put_to_the_rules, end),
 		cmocka_unit_test_teardown(what_makes_no_sense_is_refused_and_changes_nothing, end),
 	};
 

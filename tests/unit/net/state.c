@@ -45,6 +45,26 @@ static void an_endpoint_is_written_as_the_header_says(void **state)
 			    "\"udp\"}]}");
 }
 
+static void a_place_on_a_trunk_comes_back_as_it_was(void **state)
+{
+	struct endpoint ep = {.id = "t", .mode = NET_AWSVPC, .address = 0xac1c0007}, back = {0};
+	auto_free char *text = NULL;
+	struct err e = {0};
+
+	(void)state;
+	ep.own[0] = ip_of_v4(0x0a140064, 32);
+	ep.vpc[0] = ip_of_v4(0x0a140000, 16);
+	ep.trunk = (struct net_trunk){.vlan = 42,
+				      .subnet = ip_of_v4(0x0a140000, 24),
+				      .gateway = ip_of_v4(0x0a140001, 32)};
+	text = endpoint_encode(&ep);
+	assert_ok(endpoint_decode(text, strlen(text), "t", &back, &e));
+	assert_int_equal(back.trunk.vlan, 42);
+	assert_int_equal(ip_v4(&back.trunk.gateway), 0x0a140001);
+	assert_int_equal(back.trunk.subnet.length, 24);
+	endpoint_done(&back);
+}
+
 static void an_endpoint_comes_back_as_it_was(void **state)
 {
 	struct endpoint *list = NULL;
@@ -189,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_endpoint_is_written_as_the_header_says),
 		cmocka_unit_test(an_endpoint_comes_back_as_it_was),
+		cmocka_unit_test(a_place_on_a_trunk_comes_back_as_it_was),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
 		cmocka_unit_test(broken_files_are_nobodys_and_removed),
 		cmocka_unit_test(an_ended_endpoint_leaves_its_address_to_rest),

@@ -304,6 +304,107 @@ static void a_change_of_rules_reaches_who_watches(void **state)
 	do_call("DeleteSecurityGroup", "{\"GroupId\":\"%s\"}", new);
 }
 
+static void hosts_hear_of_the_prefixes_of_a_list(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_free char *db = make_group("db"), *in_db = xasprintf("\"%s\"", db);
+	auto_json json_t *task = start_in(hosts[0], subnet, in_db);
+	auto_json json_t *list = call("CreateManagedPrefixList",
+				      "{\"PrefixListName\":\"l\",\"MaxEntries\":5,"
+				      "\"AddressFamily\":\"IPv4\",\"Entry\":[{\"Cidr\":"
+				      "\"192.0.2.0/24\"},{\"Cidr\":\"198.51.100.7/32\"}]}");
+	const char *id = text_at(list, "prefixList.prefixListId");
+	char *told;
+
+	(void)state;
+	do_call("AuthorizeSecurityGroupIngress",
+		"{\"GroupId\":\"%s\",\"IpPermissions\":[{\"IpProtocol\":\"-1\","
+		"\"PrefixListIds\":[{\"PrefixListId\":\"%s\"}]}]}",
+		db, id);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"cidr\":\"192.0.2.0/24\""));
+	assert_non_null(strstr(told, "\"cidr\":\"198.51.100.7/32\""));
+	free(told);
+
+	do_call("ModifyManagedPrefixList",
+		"{\"PrefixListId\":\"%s\",\"CurrentVersion\":1,\"RemoveEntry\":[{\"Cidr\":"
+		"\"192.0.2.0/24\"}],\"AddEntry\":[{\"Cidr\":\"203.0.113.0/24\"}]}",
+		id);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"cidr\":\"203.0.113.0/24\""));
+	assert_null(strstr(told, "192.0.2.0"));
+	free(told);
+	restart();
+	hello("a", "r1", hosts[0]);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"cidr\":\"203.0.113.0/24\""));
+	free(told);
+}
+
+static void a_subnet_with_the_tag_is_a_physical_network(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	static const char *const wrong[][2] = {{"berth:vlan", "4095"},
+					       {"berth:vlan", "blue"},
+					       {"berth:gateway", "fd00::1"},
+					       {"berth:cut-established", "maybe"}};
+	json_t *task = start_in(hosts[0], subnet, "");
+	char *told = messages_to(hosts[0]);
+
+	(void)state;
+	assert_null(strstr(told, "\"gateway\""));
+	free(told);
+	json_decref(task);
+	for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+		assert_null(call("CreateTags",
+				 "{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"%s\",\"Value\":"
+				 "\"%s\"}]}",
+				 subnet, wrong[i][0], wrong[i][1]));
+		assert_int_equal(fault.type, ECS_FAULT_EC2_INVALID_VALUE);
+	}
+	do_call("CreateTags",
+		"{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"berth:vlan\",\"Value\":\"42\"}]}",
+		subnet);
+	json_decref(start_in(hosts[0], subnet, ""));
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"gateway\":\"172.31.0.1\""));
+	assert_non_null(strstr(told, "\"vlan\":42"));
+	free(told);
+	do_call("CreateTags",
+		"{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"berth:gateway\",\"Value\":"
+		"\"172.31.9.9\"}]}",
+		subnet);
+	json_decref(start_in(hosts[0], subnet, ""));
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"gateway\":\"172.31.9.9\""));
+	free(told);
+}
+
+static void a_group_with_the_tag_has_its_changes_cut_connections(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_free char *db = make_group("db"), *in_db = xasprintf("\"%s\"", db);
+	auto_json json_t *task = start_in(hosts[0], subnet, in_db);
+	char *told;
+
+	(void)state;
+	let_in(db, db);
+	told = messages_to(hosts[0]);
+	assert_null(strstr(told, "\"cut\":true"));
+	free(told);
+	do_call("CreateTags",
+		"{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"berth:cut-established\","
+		"\"Value\":\"true\"}]}",
+		db);
+	do_call("RevokeSecurityGroupIngress",
+		"{\"GroupId\":\"%s\",\"IpPermissions\":[{\"IpProtocol\":\"tcp\",\"FromPort\":80,"
+		"\"ToPort\":80,\"Groups\":[{\"GroupId\":\"%s\"}]}]}",
+		db, db);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"cut\":true"));
+	free(told);
+}
+
 static void a_task_goes_to_a_host_in_the_zone_of_its_subnet(void **state)
 {
 	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
@@ -373,6 +474,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_host_hears_of_the_groups_that_it_needs_and_no_others, begin, end),
 		cmocka_unit_test_setup_teardown(a_change_of_rules_reaches_who_watches, begin, end),
+		cmocka_unit_test_setup_teardown(hosts_hear_of_the_prefixes_of_a_list, begin, end),
+		cmocka_unit_test_setup_teardown(a_subnet_with_the_tag_is_a_physical_network, begin,
+						end),
+		cmocka_unit_test_setup_teardown(
+			a_group_with_the_tag_has_its_changes_cut_connections, begin, end),
 		cmocka_unit_test_setup_teardown(a_task_goes_to_a_host_in_the_zone_of_its_subnet,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_host_hears_which_flow_logs_cover_its_tasks, begin,
