@@ -104,6 +104,9 @@ static const char
 				"SYS_CHROOT",
 				"SYS_PTRACE",
 				"NET_BIND_SERVICE", /* the parameter ip_unprivileged_port_start does that */
+				"NET_ADMIN", /* their network belongs to them: network.c */
+				"NET_BROADCAST",
+				"NET_RAW",
 };
 
 static bool is_inside(const char *capability)
@@ -294,7 +297,8 @@ static int prepare(struct container *c, struct err *e)
 		t->ids = choose_view(c);
 	if (!t->ids.first_id)
 		return err_set(e, EAGAIN, "all %u ranges of ids are in use", IDS_RANGES);
-	if (ids_open(t->agent, &t->ids, e) < 0 || check_volumes(c, e) < 0)
+	if (ids_open(t->agent, &t->ids, e) < 0 || network_check_rights(c, e) < 0 ||
+	    check_volumes(c, e) < 0)
 		return -e->code;
 	return 0;
 }

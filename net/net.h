@@ -133,6 +133,11 @@ struct net_request {
 	 * the task towards the world; length 0: none.
 	 */
 	struct ip_prefix public_address;
+	/*
+	 * The user namespace that its network namespace belongs to: capabilities of
+	 * the task are then rights over its network.  Borrowed; NULL: the host's.
+	 */
+	const int *userns_fd;
 };
 
 /*
