@@ -145,6 +145,15 @@ int ids_check_user(const struct image_user *u, struct err *e)
 	return 0;
 }
 
+/* They would be shown as nobody's, and could not be changed by root of the container. */
+static int check_image(const struct image *image, struct err *e)
+{
+	if (image->greatest_id >= IDS_COUNT)
+		return err_set(e, ENOTSUP, "files of the image belong to ids up to %u, over %u",
+			       image->greatest_id, IDS_COUNT - 1);
+	return 0;
+}
+
 static int check_volumes(const struct container *c, struct err *e)
 {
 	for (size_t i = 0; i < c->def->mount_points.count; i++) {
@@ -291,7 +300,7 @@ static int prepare(struct container *c, struct err *e)
 {
 	struct task *t = c->task;
 
-	if (check_definition(c, e) < 0)
+	if (check_definition(c, e) < 0 || check_image(c->image, e) < 0)
 		return -e->code;
 	if (!t->ids.first_id)
 		t->ids = choose_view(c);

@@ -349,6 +349,9 @@ def test_what_excludes_it_is_told():
         (dict(user="70000"), {}, "off: user 70000:0 is over 65535"),
         (dict(user="0:65536"), {}, "off: user 0:65536 is over 65535"),
         (dict(user="high", image=named), {}, "off: user 70000:5 is over 65535"),
+        (dict(image=pushed("theirs", ("x", dict(uid=65536)))), {}, "off: files of the image belong to ids up to 65536, over 65535"),
+        (dict(image=pushed("groups", ("y", dict(gid=70000)), ("z", {}))), {},
+         "off: files of the image belong to ids up to 70000, over 65535"),
     ]
     for n, (more, definition, expected) in enumerate(cases):
         out, value = run_sh("cat /proc/self/uid_map; touch /tmp/x", definition=dict(definition, family=f"x{n}"), **more)
