@@ -43,8 +43,6 @@ void runtime_protect_settle(void);
 
 /* Are we another user than the host's root, or root of a user namespace only? */
 bool runtime_is_rootless(void);
-/* For a user without rights: a namespace in which he has them. For others nothing. */
-int runtime_own_namespace(struct err *e);
 
 /* ---- containers ---- */
 
@@ -110,12 +108,12 @@ struct runtime_create {
 	bool start;          /* at once, unless io.console_fd is to be taken first */
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
-	/*
-	 * The init becomes a child of our parent, which reaps it.  (One that joins
-	 * a user namespace is a child of ours, and goes to the nearest subreaper.)
-	 */
+	/* The init is our parent's child; one that joins a user namespace the nearest subreaper's. */
 	bool sibling;
 };
+
+/* First, for who has no rights: a namespace where he has, over ids that newuidmap(1) lets him map. */
+int runtime_own_namespace(const struct runtime_create *spec, struct err *e);
 
 #define RUNTIME_CREATE_INIT                                                                \
 	{                                                                                  \
