@@ -107,7 +107,7 @@ def joined_mount_namespace(h):
             if n["type"] == "mount":
                 n["path"] = "/proc/self/ns/mnt"
     with h.bundle(hosts) as b:
-        expect("is the host's own" in b.fails())
+        expect("mounts: without a mount namespace of its own" in b.fails())
 
 
 def wrong_namespace_path(h):
