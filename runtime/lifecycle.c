@@ -52,8 +52,17 @@ void runtime_free(struct runtime *rt)
 {
 	if (!rt)
 		return;
+	cgroup_host_close(&rt->host);
 	close_fd(&rt->root_fd);
 	free(rt);
+}
+
+void runtime_look_ahead(struct runtime *rt)
+{
+	struct err later; /* who needs it is told */
+
+	if (!rt->host.count && cgroup_host_open(&rt->host, &later) < 0)
+		cgroup_host_close(&rt->host);
 }
 
 /* Directory and state of a container that has got as far as to have one.  RUNTIME_ABSENT. */

@@ -51,6 +51,8 @@ struct runtime;
 /* 'root': the directory of all state, made with mode 0700 when it is not there. */
 int runtime_open(const char *root, struct runtime **ret, struct err *e);
 void runtime_free(struct runtime *rt);
+/* What the first create will look for on the host is looked for now. */
+void runtime_look_ahead(struct runtime *rt);
 /* What goes wrong and stops nothing is told to 'warn'; without it, a missing capability stops. */
 void runtime_on_warning(struct runtime *rt, void (*warn)(const struct err *e));
 
