@@ -104,6 +104,9 @@ static const char
 				"SYS_CHROOT",
 				"SYS_PTRACE",
 				"NET_BIND_SERVICE", /* the parameter ip_unprivileged_port_start does that */
+				"NET_ADMIN", /* their network belongs to them: network.c */
+				"NET_BROADCAST",
+				"NET_RAW",
 };
 
 static bool is_inside(const char *capability)
@@ -139,6 +142,15 @@ int ids_check_user(const struct image_user *u, struct err *e)
 		if (u->groups[i] >= IDS_COUNT)
 			return err_set(e, ENOTSUP, "group %u is over %u", u->groups[i],
 				       IDS_COUNT - 1);
+	return 0;
+}
+
+/* They would be shown as nobody's, and could not be changed by root of the container. */
+static int check_image(const struct image *image, struct err *e)
+{
+	if (image->greatest_id >= IDS_COUNT)
+		return err_set(e, ENOTSUP, "files of the image belong to ids up to %u, over %u",
+			       image->greatest_id, IDS_COUNT - 1);
 	return 0;
 }
 
@@ -288,13 +300,14 @@ static int prepare(struct container *c, struct err *e)
 {
 	struct task *t = c->task;
 
-	if (check_definition(c, e) < 0)
+	if (check_definition(c, e) < 0 || check_image(c->image, e) < 0)
 		return -e->code;
 	if (!t->ids.first_id)
 		t->ids = choose_view(c);
 	if (!t->ids.first_id)
 		return err_set(e, EAGAIN, "all %u ranges of ids are in use", IDS_RANGES);
-	if (ids_open(t->agent, &t->ids, e) < 0 || check_volumes(c, e) < 0)
+	if (ids_open(t->agent, &t->ids, e) < 0 || network_check_rights(c, e) < 0 ||
+	    check_volumes(c, e) < 0)
 		return -e->code;
 	return 0;
 }

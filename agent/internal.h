@@ -307,6 +307,8 @@ struct container_network {
 /* The port mappings of a definition as they stand in it; how many. */
 size_t network_ports(const struct ecs_container_definition *d, struct net_port ret[NET_PORTS_MAX]);
 int network_make(struct container *c, struct container_network *ret, struct err *e);
+/* Would capabilities over its network, if it asks for any, be just that with the task's ids? */
+int network_check_rights(struct container *c, struct err *e);
 /* Nothing of the container, or of the task, needs it any more. */
 int network_remove(const struct container *c, struct err *e);
 int network_remove_task(struct task *t, struct err *e);

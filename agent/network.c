@@ -5,11 +5,18 @@
  * ports.  In awsvpc the task has one, with the address that the server chose;
  * the first container makes it and all of them are in it.  Whoever is in a
  * network keeps it: after a restart it is found through one of them.
+ *
+ * A network is the host's, made ahead, and a task with ids of its own has no
+ * rights over it.  One that asks for rights over its network (NET_ADMIN) gets a
+ * network of its own user namespace, where they are rights over nothing else.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
@@ -25,6 +32,78 @@ static const char *mode_of(const struct task *t)
 static bool is_awsvpc(const struct task *t)
 {
 	return str_eq(mode_of(t), "awsvpc");
+}
+
+/* ---- rights over it ---- */
+
+/* That it asks for; NULL: none. */
+static const char *capability_of(const struct ecs_container_definition *d)
+{
+	static const char *const names[] = {"NET_ADMIN", "NET_BROADCAST", "NET_RAW"};
+	const struct js_strings *add = &d->linux_parameters.capabilities.add;
+
+	for (size_t i = 0; i < add->count; i++)
+		for (size_t k = 0; k < ARRAY_COUNT(names); k++)
+			if (str_eq(add->items[i], names[k]))
+				return names[k];
+	return NULL;
+}
+
+/* The kernel, of one version or another, does not show these in a network that is not the host's. */
+static const char *hidden_parameter(const struct ecs_container_definition *d)
+{
+	static const char *const prefixes[] = {"net.core.", "net.ipv4.neigh.", "net.ipv4.route.",
+					       "net.ipv6.neigh.", "net.ipv6.route."};
+
+	for (size_t i = 0; i < d->system_controls.count; i++) {
+		const char *name = JS_AT(d->system_controls, struct ecs_key_value, i)->name;
+
+		for (size_t k = 0; k < ARRAY_COUNT(prefixes); k++)
+			if (str_starts(name, prefixes[k]))
+				return name;
+	}
+	return NULL;
+}
+
+/* The containers that are in one network with it: itself, in awsvpc all of the task. */
+static size_t sharers(const struct container *c, const struct container **ret_first)
+{
+	*ret_first = is_awsvpc(c->task) ? c->task->containers : c;
+	return is_awsvpc(c->task) ? c->task->count : 1;
+}
+
+static const char *hidden_from_any(const struct container *c)
+{
+	const struct container *first;
+	size_t count = sharers(c, &first);
+	const char *name = NULL;
+
+	for (size_t i = 0; i < count && !name; i++)
+		name = hidden_parameter(first[i].def);
+	return name;
+}
+
+/* The user namespace that its network is to belong to; NULL: the host's. */
+static const int *owner_of(const struct container *c)
+{
+	const struct container *first;
+	size_t count = sharers(c, &first);
+	bool wanted = false;
+
+	for (size_t i = 0; i < count; i++)
+		wanted |= capability_of(first[i].def) != NULL;
+	return wanted && c->task->ids.userns_fd >= 0 && !hidden_from_any(c)
+		       ? &c->task->ids.userns_fd
+		       : NULL;
+}
+
+static bool belongs_to(int netns_fd, int userns_fd)
+{
+	auto_close int owner_fd = ioctl(netns_fd, NS_GET_USERNS);
+	struct stat a, b;
+
+	return owner_fd >= 0 && fstat(owner_fd, &a) == 0 && fstat(userns_fd, &b) == 0 &&
+	       a.st_ino == b.st_ino && a.st_dev == b.st_dev;
 }
 
 /* ---- of a container ---- */
@@ -54,7 +133,8 @@ static int make_own(struct container *c, struct container_network *ret, struct e
 	struct net_request request = {.id = c->id,
 				      .mode = NET_BRIDGE,
 				      .ports = ports,
-				      .port_count = network_ports(c->def, ports)};
+				      .port_count = network_ports(c->def, ports),
+				      .userns_fd = c->mapped ? owner_of(c) : NULL};
 
 	if (str_eq(mode_of(c->task), "none") || c->def->disable_networking)
 		request.mode = NET_NONE;
@@ -110,11 +190,20 @@ static int join_running(const struct task *t)
 	return -1;
 }
 
-static int attach_task(struct task *t, struct err *e)
+/* As the agent has it, or found through a container that is in it; -1: it is to be made. */
+static int find_shared(struct task *t)
 {
+	if (t->netns_fd < 0)
+		t->netns_fd = join_running(t);
+	return t->netns_fd;
+}
+
+static int attach_task(const struct container *c, struct err *e)
+{
+	struct task *t = c->task;
 	const struct ecs_node_interface *n = t->wanted.network_interface;
 	auto_endpoint struct net_endpoint endpoint = NET_ENDPOINT_NONE;
-	struct net_request request = {.id = t->id, .mode = NET_AWSVPC};
+	struct net_request request = {.id = t->id, .mode = NET_AWSVPC, .userns_fd = owner_of(c)};
 
 	if (!n)
 		return err_set(e, EINVAL, "the task came without a network interface");
@@ -129,10 +218,12 @@ static int attach_task(struct task *t, struct err *e)
 	return 0;
 }
 
-static int make_shared(struct task *t, struct container_network *ret, struct err *e)
+static int make_shared(const struct container *c, struct container_network *ret, struct err *e)
 {
-	if (t->netns_fd < 0 && (t->netns_fd = join_running(t)) < 0 &&
-	    (net_detach(t->agent->net, t->id, e) < 0 || attach_task(t, e) < 0))
+	const struct task *t = c->task;
+
+	if (find_shared(c->task) < 0 &&
+	    (net_detach(t->agent->net, t->id, e) < 0 || attach_task(c, e) < 0))
 		return -e->code;
 	if (net_find(t->agent->net, t->id, &ret->endpoint, e) != 0)
 		return err_set(e, ENOENT, "the network of the task is not there");
@@ -146,7 +237,24 @@ int network_make(struct container *c, struct container_network *ret, struct err 
 	if (str_eq(mode_of(c->task), "host"))
 		return 0;
 	ret->has_endpoint = true;
-	return is_awsvpc(c->task) ? make_shared(c->task, ret, e) : make_own(c, ret, e);
+	return is_awsvpc(c->task) ? make_shared(c, ret, e) : make_own(c, ret, e);
+}
+
+int network_check_rights(struct container *c, struct err *e)
+{
+	const char *capability = capability_of(c->def);
+	const char *parameter = hidden_from_any(c);
+	struct task *t = c->task;
+
+	if (!capability)
+		return 0;
+	if (parameter)
+		return err_set(e, ENOTSUP, "capability %s beside systemControls %s", capability,
+			       parameter);
+	if (is_awsvpc(t) && find_shared(t) >= 0 && !belongs_to(t->netns_fd, t->ids.userns_fd))
+		return err_set(e, ENOTSUP, "capability %s over a network that is there already",
+			       capability);
+	return 0;
 }
 
 int network_remove(const struct container *c, struct err *e)

@@ -162,11 +162,18 @@ static int write_opened(int own_fd, const char *path, const void *data, size_t s
 	return 0;
 }
 
+/* Not by O_TRUNC: what that empties, be it empty, ext4 brings to the disk when it is closed. */
 int fs_write(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
 	     struct err *e)
 {
-	int fd = openat(dir_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	int fd = openat(dir_fd, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+	struct stat st;
 
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size && ftruncate(fd, 0) < 0) {
+		(void)err_sys(e, "empty %s", path);
+		(void)close(fd);
+		return -e->code;
+	}
 	return write_opened(fd, path, data, size, mode, FS_QUICK, e);
 }
 

@@ -75,6 +75,7 @@ struct image {
 	int64_t created_ms;      /* when it was made, as it says; 0: it does not say */
 	int64_t pulled_ms;       /* when the name was last pulled; wall clock */
 	uint64_t size;           /* bytes of all layers, unpacked */
+	uint32_t greatest_id;    /* of users and groups that files of its layers belong to */
 
 	struct js_strings entrypoint, cmd, env;
 	char *working_dir, *user, *stop_signal;

@@ -80,6 +80,7 @@ static int unpack(struct stream *s, int root_fd, struct layer *ret, struct err *
 	if (r == 0)
 		r = drain(s, e);
 	ret->bytes = tree_bytes(tree);
+	ret->greatest_id = tree_greatest_id(tree);
 	tar_free(tar);
 	tree_free(tree);
 	return r;

@@ -11,6 +11,7 @@
 struct layer {
 	char diff_id[DIGEST_SIZE]; /* of the tar, to its last byte */
 	uint64_t bytes;            /* of all files */
+	uint32_t greatest_id;      /* of users and groups that they belong to */
 };
 
 /*

@@ -24,16 +24,24 @@ char *store_layer_path(const struct store *s, const char *diff_id, struct arena 
 	return arena_printf(a, "%s/layers/%s/" LAYER_TREE, s->dir, digest_hex(diff_id));
 }
 
-int64_t store_layer_bytes(const struct store *s, const char *diff_id)
+/* "BYTES GREATEST_ID"; earlier versions did not write the second. */
+int64_t store_layer_bytes(const struct store *s, const char *diff_id, uint32_t *ret_greatest_id)
 {
-	char path[80 + sizeof(LAYER_BYTES)];
-	auto_buf struct buf b = BUF_INIT(32);
+	char path[80 + sizeof(LAYER_BYTES)], *blank;
+	auto_buf struct buf b = BUF_INIT(64);
 	struct err ignored;
 	int64_t bytes;
 
+	*ret_greatest_id = 0;
+
 	(void)snprintf(path, sizeof(path), "%s/" LAYER_BYTES, digest_hex(diff_id));
-	if (fs_read(s->layers_fd, path, &b, &ignored) < 0 ||
-	    !parse_i64(buf_str(&b), 0, INT64_MAX, &bytes))
+	if (fs_read(s->layers_fd, path, &b, &ignored) < 0)
+		return -1;
+	blank = strchr(buf_str(&b), ' ');
+	if (blank)
+		*blank = '\0';
+	if (!parse_i64(buf_str(&b), 0, INT64_MAX, &bytes) ||
+	    (blank && !parse_u32(blank + 1, UINT32_MAX, ret_greatest_id)))
 		return -1;
 	return bytes;
 }
@@ -55,7 +63,9 @@ int store_lock(const struct store *s, struct err *e)
 
 bool store_has_layer(const struct store *s, const char *diff_id)
 {
-	return store_layer_bytes(s, diff_id) >= 0;
+	uint32_t ignored;
+
+	return store_layer_bytes(s, diff_id, &ignored) >= 0;
 }
 
 int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], int *ret_tree_fd,

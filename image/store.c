@@ -223,7 +223,8 @@ static int add_layers(const struct store *s, const struct record *r, struct imag
 	list->count = 0;
 	image->size = 0;
 	for (size_t i = 0; i < r->layer_count; i++) {
-		int64_t bytes = store_layer_bytes(s, r->layers[i].diff_id);
+		uint32_t greatest_id;
+		int64_t bytes = store_layer_bytes(s, r->layers[i].diff_id, &greatest_id);
 		bool repeats = false;
 
 		if (bytes < 0)
@@ -235,6 +236,8 @@ static int add_layers(const struct store *s, const struct record *r, struct imag
 								      &image->arena);
 		if (!has_layer_before(r, i))
 			image->size += (uint64_t)bytes;
+		if (greatest_id > image->greatest_id)
+			image->greatest_id = greatest_id;
 	}
 	return 0;
 }

@@ -102,5 +102,5 @@ bool store_is_key(const char *text);
 /* 0 or IMAGE_ABSENT. */
 int store_read_record(const struct store *s, const char *key, struct record **ret, struct err *e);
 char *store_layer_path(const struct store *s, const char *diff_id, struct arena *a);
-/* How many bytes its files have; -1: the layer is not there. */
-int64_t store_layer_bytes(const struct store *s, const char *diff_id);
+/* How many bytes its files have, and the greatest of their owners' ids; -1: the layer is not there. */
+int64_t store_layer_bytes(const struct store *s, const char *diff_id, uint32_t *ret_greatest_id);

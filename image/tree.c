@@ -33,6 +33,7 @@ struct tree {
 	int file_fd;               /* -1: none; what tree_write() writes to */
 	int64_t file_end;
 	uint64_t bytes;
+	uint32_t greatest_id;
 	struct directory *directories;
 	size_t directory_count, directory_capacity, directories_bytes;
 };
@@ -77,6 +78,19 @@ void tree_free(struct tree *t)
 uint64_t tree_bytes(const struct tree *t)
 {
 	return t->bytes;
+}
+
+uint32_t tree_greatest_id(const struct tree *t)
+{
+	return t->greatest_id;
+}
+
+static void note_ids(struct tree *t, const struct tar_entry *entry)
+{
+	if (entry->uid > t->greatest_id)
+		t->greatest_id = entry->uid;
+	if (entry->gid > t->greatest_id)
+		t->greatest_id = entry->gid;
 }
 
 /* ---- what is there ---- */
@@ -496,6 +510,7 @@ int tree_add(struct tree *t, const struct tar_entry *entry, struct err *e)
 
 	if (find_parent(t, entry->path, &parent_fd, &name, e) < 0)
 		return -e->code;
+	note_ids(t, entry);
 	return adders[entry->kind](t, parent_fd, name, entry, e);
 }
 

@@ -43,4 +43,5 @@ int tree_end_file(struct tree *t, const struct tar_entry *entry, struct err *e);
 /* After the last entry. */
 int tree_finish(struct tree *t, struct err *e);
 
-uint64_t tree_bytes(const struct tree *t); /* of all files */
+uint64_t tree_bytes(const struct tree *t);       /* of all files */
+uint32_t tree_greatest_id(const struct tree *t); /* of users and groups */

@@ -17,10 +17,10 @@
 #include "image/wire.h"
 #include "image/worker.h"
 
-static int write_bytes(uint64_t bytes, struct err *e)
+static int write_facts(const struct layer *l, struct err *e)
 {
-	char text[24];
-	int len = snprintf(text, sizeof(text), "%" PRIu64, bytes);
+	char text[40];
+	int len = snprintf(text, sizeof(text), "%" PRIu64 " %u", l->bytes, l->greatest_id);
 	int r = write_all(UNPACKER_BYTES, text, (size_t)len);
 
 	if (r < 0) {
@@ -40,7 +40,7 @@ static int unpack(struct layer *ret, struct err *e)
 	root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
 		return os_fail(e, "open the layer's directory");
-	if (layer_unpack(UNPACKER_IN, root_fd, ret, e) < 0 || write_bytes(ret->bytes, e) < 0)
+	if (layer_unpack(UNPACKER_IN, root_fd, ret, e) < 0 || write_facts(ret, e) < 0)
 		return -e->code;
 	if (syncfs(root_fd) < 0)
 		return os_fail(e, "sync the layer");

@@ -62,10 +62,11 @@ static int start_step(struct server *s, struct row *row, struct err *e)
 	enum keeper_command step = row->wanted;
 
 	row->wanted = 0;
-	if (worker_start(row, step, &s->nofile, &s->keepsakes, e) < 0)
+	if (worker_start(row, step, &s->nofile, &s->keepsakes, &s->spare, e) < 0)
 		return -e->code;
 	s->worker_count++;
 	if (step == KEEPER_CREATE) {
+		want_spare(s, row->runtime_root);
 		close_fd(&row->rootfs_fd); /* the worker has them */
 		close_fd(&row->userns_fd);
 		watch_outputs(s, row);

@@ -13,6 +13,7 @@
 #include <linux/types.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -23,10 +24,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "keeper/server.h"
 
 #define RETRY_MS   250  /* after a full disk */
 #define DRAIN_MS   2000 /* how long the end of a container waits for its output */
+#define REST_MS    50   /* after a container was made, until the next worker waits */
 #define GIVE_UP_MS 2000 /* and for whoever reaps what is not our child */
 
 /* linux/pidfd.h since 6.13 and 6.15; Debian 12 has an older one. */
@@ -277,6 +280,8 @@ static void worker_ended(struct server *s, struct row *row, int status)
 
 void child_ended(struct server *s, pid_t pid, int status)
 {
+	if (pid == s->spare.pid)
+		spare_drop(&s->spare);
 	if (exec_ended(s, pid, status))
 		return;
 	for (size_t i = 0; i < s->row_count; i++) {
@@ -338,10 +343,10 @@ void adopted_ended(struct server *s, struct row *row, uint32_t events)
 
 /* ---- time ---- */
 
-static void earlier(int64_t *next_ms, int64_t at_ms)
+/* Of two times, 0 being never. */
+static int64_t sooner(int64_t a_ms, int64_t b_ms)
 {
-	if (at_ms && (!*next_ms || at_ms < *next_ms))
-		*next_ms = at_ms;
+	return !a_ms || (b_ms && b_ms < a_ms) ? b_ms : a_ms;
 }
 
 static void do_due(struct server *s, struct row *row, int64_t now_ms, int64_t *next_ms)
@@ -351,7 +356,7 @@ static void do_due(struct server *s, struct row *row, int64_t now_ms, int64_t *n
 
 		if (o->retry_ms && o->retry_ms <= now_ms)
 			take_piece(s, row, i);
-		earlier(next_ms, o->retry_ms);
+		*next_ms = sooner(*next_ms, o->retry_ms);
 	}
 	if (row->give_up_ms && row->give_up_ms <= now_ms) {
 		struct keeper_exit how = unknown_exit();
@@ -359,22 +364,46 @@ static void do_due(struct server *s, struct row *row, int64_t now_ms, int64_t *n
 		(void)exit_by_pidfd(row->pidfd, &how);
 		row_ended(s, row, &how);
 	}
-	earlier(next_ms, row->give_up_ms);
+	*next_ms = sooner(*next_ms, row->give_up_ms);
 	settle_row(s, row);
 	if (row->phase == KEEPER_ENDED && !row->exit_told && !row->worker.pid)
-		earlier(next_ms, row->drained_by_ms);
+		*next_ms = sooner(*next_ms, row->drained_by_ms);
+}
+
+void want_spare(struct server *s, const char *runtime_root)
+{
+	if (!str_eq(s->spare_root, runtime_root)) {
+		free(s->spare_root);
+		s->spare_root = xstrdup(runtime_root);
+		spare_drop(&s->spare);
+	}
+	s->spare_at_ms = clock_mono_ms() + REST_MS;
+}
+
+static void make_spare(struct server *s)
+{
+	struct err e;
+
+	s->spare_at_ms = 0;
+	if (!s->spare.pid && !s->next_program &&
+	    spare_start(&s->spare, s->spare_root, &s->nofile, &s->keepsakes, &e) < 0)
+		log_debug("spare worker: %s", e.msg); /* the next one is forked when it is needed */
 }
 
 int due(struct server *s, int64_t now_ms)
 {
 	int64_t next_ms = 0;
 
+	if (s->spare_at_ms && s->spare_at_ms <= now_ms)
+		make_spare(s);
+
 	if (s->due_ms && s->due_ms <= now_ms) {
 		for (size_t i = 0; i < s->row_count; i++)
 			do_due(s, s->rows[i], now_ms, &next_ms);
 		s->due_ms = next_ms;
 	}
-	if (!s->due_ms)
+	next_ms = sooner(s->due_ms, s->spare_at_ms);
+	if (!next_ms)
 		return -1;
-	return s->due_ms <= now_ms ? 0 : (int)(s->due_ms - now_ms);
+	return next_ms <= now_ms ? 0 : (int)(next_ms - now_ms);
 }

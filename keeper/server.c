@@ -213,6 +213,7 @@ static void become_next_program(struct server *s)
 	struct err e;
 
 	proc_notify("RELOADING=1");
+	spare_drop(&s->spare); /* it is of this program */
 	exec_break_off(s);
 	if (resume_exec(s, &e) < 0) {
 		log_error("upgrade: %s", e.msg);
@@ -434,6 +435,8 @@ static void finish(struct server *s)
 	close_fd(&s->rows_fd);
 	close_fd(&s->run_fd);
 	close_fd(&s->lock_fd);
+	spare_drop(&s->spare);
+	free(s->spare_root);
 	free(s->rows);
 	free(s->strangers);
 	free(s->run_dir);
@@ -450,6 +453,7 @@ int keeper_serve(const struct keeper_serve *o, struct err *e)
 			   .signal_fd = -1,
 			   .epoll_fd = -1,
 			   .keepsakes = {-1, -1},
+			   .spare = {.fd = -1},
 			   .listen_watch = {.kind = WATCH_LISTEN},
 			   .signal_watch = {.kind = WATCH_SIGNALS}};
 	int r;

@@ -39,6 +39,9 @@ struct exec {
 struct server {
 	int run_fd, rows_fd, lock_fd, listen_fd, signal_fd, epoll_fd;
 	struct keepsakes keepsakes;
+	struct spare spare;
+	char *spare_root; /* of the last container that was made */
+	int64_t spare_at_ms; /* when the next spare worker is made; 0: there is one, or none is needed */
 	char *run_dir;
 	char *program; /* what SIGHUP executes */
 	struct rlimit nofile;
@@ -111,6 +114,8 @@ void row_ended(struct server *s, struct row *row, const struct keeper_exit *how)
 void wait_for_output(struct server *s, struct row *row);
 void watch_outputs(struct server *s, struct row *row);
 void pipe_ready(struct server *s, struct row *row, int stream);
+/* A container is made: more may be, and a worker is to wait for them. */
+void want_spare(struct server *s, const char *runtime_root);
 /* Do what is due; milliseconds until more is, or -1. */
 int due(struct server *s, int64_t now_ms);
 /* Tell its end if all before that was told. */

@@ -1,5 +1,9 @@
 /* keeper/worker.c - steps of a container's life, each in a process of its own
  * SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker is forked for its step.  For the next container one waits ready made
+ * (the spare): forked, ordinary, with nothing open but its socket, and it has
+ * looked at the host.  It is told what to make in one message.
  */
 #include "keeper/worker.h"
 
@@ -7,8 +11,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,6 +61,8 @@ static int take_places(struct places *p)
 			(void)close(i);
 		else if (dup3(p->fd[i], i, O_CLOEXEC) < 0)
 			return -1;
+		else
+			p->fd[i] = i;
 	}
 	proc_close_from(WORKER_END);
 	return 0;
@@ -108,14 +117,14 @@ static int create(const struct row *row, struct runtime *rt, const struct places
 	c.sibling = true;
 	c.cgroups = RUNTIME_CGROUPS_NEEDED;
 	c.start = row->start;
-	c.rootfs_fd = p->fd[WORKER_ROOTFS] >= 0 ? WORKER_ROOTFS : -1;
-	c.netns_fd = p->fd[WORKER_NETNS] >= 0 ? WORKER_NETNS : -1;
-	c.userns_fd = p->fd[WORKER_USERNS] >= 0 ? WORKER_USERNS : -1;
-	c.template_fd = p->fd[WORKER_TEMPLATE] >= 0 ? WORKER_TEMPLATE : -1;
-	c.proc_fd = p->fd[WORKER_PROC] >= 0 ? WORKER_PROC : -1;
+	c.rootfs_fd = p->fd[WORKER_ROOTFS];
+	c.netns_fd = p->fd[WORKER_NETNS];
+	c.userns_fd = p->fd[WORKER_USERNS];
+	c.template_fd = p->fd[WORKER_TEMPLATE];
+	c.proc_fd = p->fd[WORKER_PROC];
 	c.io.stdio_fd[0] = STDIN_FILENO;
-	c.io.stdio_fd[1] = WORKER_STDOUT;
-	c.io.stdio_fd[2] = WORKER_STDERR;
+	c.io.stdio_fd[1] = p->fd[WORKER_STDOUT];
+	c.io.stdio_fd[2] = p->fd[WORKER_STDERR];
 	r = runtime_create(rt, &c, ret_pid, e);
 	return r == RUNTIME_EXISTS
 		       ? err_set(e, EEXIST, "the runtime has a container %s already", row->id)
@@ -140,13 +149,9 @@ static int remove_all(const struct row *row, struct runtime *rt, struct err *e)
 	return r < 0 ? r : 0; /* absent: nothing to do */
 }
 
-static int run(const struct row *row, enum keeper_command step, const struct places *p,
-	       pid_t *ret_pid, struct err *e)
+static int run(const struct row *row, enum keeper_command step, struct runtime *rt,
+	       const struct places *p, pid_t *ret_pid, struct err *e)
 {
-	struct runtime *rt = NULL;
-
-	if (runtime_open(row->runtime_root, &rt, e) < 0)
-		return -e->code;
 	switch (step) {
 	case KEEPER_CREATE:
 		return create(row, rt, p, ret_pid, e);
@@ -170,22 +175,21 @@ static int wait_for_end(pid_t pid)
 	return status;
 }
 
-static int execute(const struct row *row, const struct places *p, struct worker_report *ret)
+static int execute(const struct row *row, struct runtime *rt, const struct places *p,
+		   struct worker_report *ret)
 {
 	auto_buf struct buf process = BUF_INIT(KEEPER_PROCESS_MAX);
 	struct runtime_exec x = RUNTIME_EXEC_INIT;
-	struct runtime *rt = NULL;
 	int r;
 
-	(void)lseek(WORKER_PROCESS, 0, SEEK_SET);
-	if (fs_read_fd(WORKER_PROCESS, &process, &ret->err) < 0 ||
-	    runtime_open(row->runtime_root, &rt, &ret->err) < 0)
+	(void)lseek(p->fd[WORKER_PROCESS], 0, SEEK_SET);
+	if (fs_read_fd(p->fd[WORKER_PROCESS], &process, &ret->err) < 0)
 		return -ret->err.code;
 	x.id = row->id;
 	x.process = buf_str(&process);
 	x.io.stdio_fd[0] = STDIN_FILENO;
-	x.io.stdio_fd[1] = p->fd[WORKER_STDOUT] >= 0 ? WORKER_STDOUT : STDIN_FILENO;
-	x.io.stdio_fd[2] = p->fd[WORKER_STDERR] >= 0 ? WORKER_STDERR : STDIN_FILENO;
+	x.io.stdio_fd[1] = p->fd[WORKER_STDOUT] >= 0 ? p->fd[WORKER_STDOUT] : STDIN_FILENO;
+	x.io.stdio_fd[2] = p->fd[WORKER_STDERR] >= 0 ? p->fd[WORKER_STDERR] : STDIN_FILENO;
 	r = runtime_exec(rt, &x, &ret->pid, &ret->err);
 	if (r > 0)
 		r = err_set(&ret->err, ESRCH, "container %s does not run", row->id);
@@ -195,19 +199,66 @@ static int execute(const struct row *row, const struct places *p, struct worker_
 	return 0;
 }
 
-/* Context: the child after fork, in a process that has one thread. */
-static _Noreturn void work(const struct row *row, enum keeper_command step, struct places *p,
-			   pid_t parent, const struct rlimit *limit)
+static _Noreturn void work(const struct row *row, enum keeper_command step, struct runtime *rt,
+			   const struct places *p)
 {
 	struct worker_report report = {0};
 
+	if (!rt)
+		report.result = runtime_open(row->runtime_root, &rt, &report.err);
+	if (report.result == 0)
+		report.result = step == KEEPER_EXEC
+					? execute(row, rt, p, &report)
+					: run(row, step, rt, p, &report.pid, &report.err);
+	(void)write_all(p->fd[WORKER_REPORT], &report, sizeof(report));
+	_exit(0);
+}
+
+/* Context: the child after fork, in a process that has one thread. */
+static void begin(enum keeper_command step, struct places *p, pid_t parent,
+		  const struct rlimit *limit)
+{
 	if (!proc_die_with(parent) || take_places(p) < 0 || open_null() < 0)
 		_exit(1);
 	be_ordinary(step, limit);
-	report.result = step == KEEPER_EXEC ? execute(row, p, &report)
-					    : run(row, step, p, &report.pid, &report.err);
-	(void)write_all(WORKER_REPORT, &report, sizeof(report));
-	_exit(0);
+}
+
+/* What a spare worker is told; the descriptors that come with it are those of 'given', in order. */
+struct order {
+	char id[KEEPER_ID_MAX + 1], bundle[KEEPER_PATH_MAX + 1];
+	bool start, given[WORKER_END];
+};
+
+static void hear_order(struct order *ret, struct places *p)
+{
+	int fds[WORKER_END];
+	size_t count = 0, next = 0;
+	ssize_t n = fs_recv(p->fd[WORKER_REPORT], ret, sizeof(*ret), fds, WORKER_END, &count, 0);
+
+	if (n != (ssize_t)sizeof(*ret))
+		_exit(0);                /* the keeper needs us no more */
+	close_fd(&p->fd[WORKER_REPORT]); /* a socket until now */
+	for (int i = 0; i < WORKER_END; i++)
+		if (ret->given[i] && next < count)
+			p->fd[i] = fds[next++];
+}
+
+/* Context: as work(). */
+static _Noreturn void wait_for_order(const char *runtime_root, struct places *p)
+{
+	struct row row = {0};
+	struct order order;
+	struct runtime *rt = NULL;
+	struct err later;
+
+	if (runtime_open(runtime_root, &rt, &later) < 0)
+		_exit(1);
+	runtime_look_ahead(rt);
+	hear_order(&order, p);
+	(void)snprintf(row.id, sizeof(row.id), "%s", order.id);
+	row.bundle = order.bundle;
+	row.start = order.start;
+	work(&row, KEEPER_CREATE, rt, p);
 }
 
 /* ---- in the keeper ---- */
@@ -223,8 +274,70 @@ static int make_pipe(int *ret_read, int *ret_write, struct err *e)
 	return 0;
 }
 
+int spare_start(struct spare *s, const char *runtime_root, const struct rlimit *limit,
+		const struct keepsakes *keepsakes, struct err *e)
+{
+	auto_close int ours = -1, theirs = -1;
+	struct places p = NOWHERE;
+	pid_t parent = getpid(), pid;
+	int pair[2];
+
+	assert(!s->pid);
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "socketpair");
+	ours = pair[0];
+	theirs = pair[1];
+	p.fd[WORKER_REPORT] = theirs;
+	p.fd[WORKER_TEMPLATE] = keepsakes->template_fd;
+	p.fd[WORKER_PROC] = keepsakes->proc_fd;
+	pid = fork();
+	if (pid < 0)
+		return err_sys(e, "fork");
+	if (pid == 0) {
+		begin(KEEPER_CREATE, &p, parent, limit);
+		wait_for_order(runtime_root, &p);
+	}
+	s->pid = pid;
+	s->fd = take_fd(ours);
+	s->runtime_root = xstrdup(runtime_root);
+	return 0;
+}
+
+void spare_drop(struct spare *s)
+{
+	if (!s->pid)
+		return;
+	close_fd(&s->fd);
+	free(s->runtime_root);
+	*s = (struct spare){.fd = -1};
+}
+
+/* Its pid, or 0: it is not there, or not for this. */
+static pid_t order_spare(struct spare *s, const struct row *row, const struct places *p)
+{
+	struct order order = {.start = row->start};
+	int fds[WORKER_END];
+	size_t count = 0;
+	pid_t pid = s->pid;
+
+	if (!pid || strcmp(s->runtime_root, row->runtime_root) != 0)
+		return 0;
+	(void)snprintf(order.id, sizeof(order.id), "%s", row->id);
+	(void)snprintf(order.bundle, sizeof(order.bundle), "%s", row->bundle);
+	for (int i = WORKER_REPORT; i < WORKER_END; i++) {
+		order.given[i] = p->fd[i] >= 0 && i != WORKER_TEMPLATE && i != WORKER_PROC;
+		if (order.given[i])
+			fds[count++] = p->fd[i];
+	}
+	if (fs_send(s->fd, &order, sizeof(order), fds, count) < 0)
+		pid = 0; /* it has been killed, and will be reaped */
+	spare_drop(s);
+	return pid;
+}
+
 int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
-		 const struct keepsakes *keepsakes, struct err *e)
+		 const struct keepsakes *keepsakes, struct spare *spare, struct err *e)
 {
 	auto_close int report_r = -1, report_w = -1, out_w = -1, err_w = -1;
 	struct places p = NOWHERE;
@@ -248,11 +361,15 @@ int worker_start(struct row *row, enum keeper_command step, const struct rlimit 
 		p.fd[WORKER_STDERR] = err_w;
 	}
 
-	pid = fork();
+	pid = step == KEEPER_CREATE ? order_spare(spare, row, &p) : 0;
+	if (!pid)
+		pid = fork();
 	if (pid < 0)
 		return err_sys(e, "fork");
-	if (pid == 0)
-		work(row, step, &p, parent, limit);
+	if (pid == 0) {
+		begin(step, &p, parent, limit);
+		work(row, step, NULL, &p);
+	}
 	row->worker = (struct worker){.pid = pid, .report_fd = take_fd(report_r), .step = step};
 	return 0;
 }
@@ -273,8 +390,10 @@ int worker_exec(struct worker *w, const struct row *row, const int fds[3],
 	pid = fork();
 	if (pid < 0)
 		return err_sys(e, "fork");
-	if (pid == 0)
-		work(row, KEEPER_EXEC, &p, parent, limit);
+	if (pid == 0) {
+		begin(KEEPER_EXEC, &p, parent, limit);
+		work(row, KEEPER_EXEC, NULL, &p);
+	}
 	*w = (struct worker){.pid = pid, .report_fd = take_fd(report_r), .step = KEEPER_EXEC};
 	return 0;
 }

@@ -26,13 +26,24 @@ struct keepsakes {
 	int proc_fd;     /* of runtime_proc_open() */
 };
 
+/* A worker that waits for the next container to be made; it ends when it is dropped. */
+struct spare {
+	pid_t pid; /* 0: none */
+	int fd;
+	char *runtime_root; /* of the containers that it can make */
+};
+
+int spare_start(struct spare *s, const char *runtime_root, const struct rlimit *limit,
+		const struct keepsakes *keepsakes, struct err *e);
+void spare_drop(struct spare *s); /* none is fine; also when it has ended */
+
 /*
- * Fork the worker for KEEPER_CREATE, KEEPER_START or KEEPER_REMOVE.  For CREATE
- * the pipes are made, and their read ends are the row's.
+ * The worker for KEEPER_CREATE, KEEPER_START or KEEPER_REMOVE: the spare one or
+ * a new one.  For CREATE the pipes are made, and their read ends are the row's.
  * 'limit': what RLIMIT_NOFILE was before the keeper raised it for itself.
  */
 int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
-		 const struct keepsakes *keepsakes, struct err *e);
+		 const struct keepsakes *keepsakes, struct spare *spare, struct err *e);
 
 /*
  * The same for one more process, which the worker waits for; SIGTERM to the

@@ -276,15 +276,16 @@ static int take_address(struct net *net, struct endpoint *ep, struct err *e)
 }
 
 /* The namespace with its link; nothing is left in the host when that fails. */
-static int make_network(struct net *net, const struct endpoint *ep, int *ret_netns_fd,
-			struct err *e)
+static int make_network(struct net *net, const struct endpoint *ep, const int *userns_fd,
+			int *ret_netns_fd, struct err *e)
 {
 	const struct link link = net_link(net, ep);
 	auto_netlink struct netlink inside = NETLINK_NONE;
 	auto_batch struct batch b = BATCH_INIT;
 	auto_close int netns_fd = -1;
 
-	if (netns_make(net->namespaces, &netns_fd, &inside, e) < 0)
+	if (userns_fd ? netns_make_owned(*userns_fd, &netns_fd, &inside, e) < 0
+		      : netns_make(net->namespaces, &netns_fd, &inside, e) < 0)
 		return -e->code;
 	if (ep->mode != NET_NONE) {
 		link_create(&b, &link, netns_fd);
@@ -407,13 +408,14 @@ static int claim_vpc(struct net *net, const struct endpoint *ep, struct err *e)
 	return 0;
 }
 
-static int build(struct net *net, const struct endpoint *ep, int *ret_netns_fd, struct err *e)
+static int build(struct net *net, const struct endpoint *ep, const int *userns_fd,
+		 int *ret_netns_fd, struct err *e)
 {
 	const struct firewall firewall = net_firewall(net);
 
 	if (state_write_endpoint(&net->state, ep, e) < 0 || claim_vpc(net, ep, e) < 0 ||
 	    forward_ipv6(net, ep, e) < 0 || (ep->mode == NET_AWSVPC && secure(net, ep, e) < 0) ||
-	    make_network(net, ep, ret_netns_fd, e) < 0 ||
+	    make_network(net, ep, userns_fd, ret_netns_fd, e) < 0 ||
 	    (ep->port_count && firewall_add(&firewall, ep, e) < 0) || trunk_join(net, ep, e) < 0)
 		return -e->code;
 	conntrack_forget_udp_ports(&net->conntrack, ep);
@@ -421,7 +423,8 @@ static int build(struct net *net, const struct endpoint *ep, int *ret_netns_fd, 
 }
 
 /* With one address; -EEXIST: its link is still in the way. */
-static int attach_once(struct net *net, struct endpoint *ep, int *ret_netns_fd, struct err *e)
+static int attach_once(struct net *net, struct endpoint *ep, const int *userns_fd,
+		       int *ret_netns_fd, struct err *e)
 {
 	struct err ignored = {0};
 	int r;
@@ -430,7 +433,7 @@ static int attach_once(struct net *net, struct endpoint *ep, int *ret_netns_fd, 
 		return -e->code;
 	if (ep->mode == NET_BRIDGE && net->bridge_has_ipv6)
 		ep->own[1] = name_address6(&net->name, ep->address);
-	r = build(net, ep, ret_netns_fd, e);
+	r = build(net, ep, userns_fd, ret_netns_fd, e);
 	if (r < 0) {
 		close_fd(ret_netns_fd);
 		(void)undo(net, ep, &ignored); /* the first error is the one to tell */
@@ -463,7 +466,7 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 		ep.trunk = request->trunk;
 	}
 	for (int i = 0; r == -EEXIST && i < ADDRESS_TRIES_MAX; i++)
-		r = attach_once(net, &ep, &out.netns_fd, e);
+		r = attach_once(net, &ep, request->userns_fd, &out.netns_fd, e);
 	if (r < 0)
 		return err_wrap(e, "network of %s", request->id);
 

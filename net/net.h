@@ -152,6 +152,11 @@ struct net_request {
 	 * host has no such link; -EOPNOTSUPP: its kernel has no VLANs.
 	 */
 	struct net_trunk trunk;
+	/*
+	 * The user namespace that its network namespace belongs to: capabilities of
+	 * the task are then rights over its network.  Borrowed; NULL: the host's.
+	 */
+	const int *userns_fd;
 };
 
 /*

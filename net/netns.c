@@ -15,31 +15,79 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "base/auto.h"
 #include "base/mem.h"
 
 #define STACK_BYTES (128 << 10)
+#define BIRTH_STACK 8192
 #define POOL_SIZE   4
 #define REST_MS     50
 
 struct work {
+	int userns_fd; /* that it belongs to; -1: ours */
 	int fd;
 	struct netlink inside;
 	int result;
 	struct err err;
 };
 
-static int enter_and_open(struct work *w)
+struct birth {
+	int userns_fd, fd, errnum;
+};
+
+/* Context: a process with our memory and descriptors, while the thread that made it waits. */
+static int be_born_in(void *arg)
 {
-	auto_close int fd = -1;
+	struct birth *b = arg;
+
+	if (setns(b->userns_fd, CLONE_NEWUSER) == 0 && unshare(CLONE_NEWNET) == 0)
+		b->fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	b->errnum = errno;
+	return 0;
+}
+
+/* No thread can enter a user namespace: a process does, for as long as it takes. */
+static int make_in(int userns_fd, struct err *e)
+{
+	struct birth b = {.userns_fd = userns_fd, .fd = -1};
+	_Alignas(16) char stack[BIRTH_STACK];
+	sigset_t all, before;
+	pid_t pid;
+
+	sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before); /* no handler of ours runs in it */
+	pid = clone(be_born_in, stack + sizeof(stack), CLONE_VM | CLONE_FILES | CLONE_VFORK, &b);
+	if (pid < 0)
+		b.errnum = errno;
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (pid > 0)
+		(void)waitpid(pid, NULL, __WALL);
+	errno = b.errnum;
+	return b.fd < 0 ? err_sys(e, "new network namespace of a user namespace") : b.fd;
+}
+
+static int make_here(struct err *e)
+{
+	int fd;
 
 	if (unshare(CLONE_NEWNET) < 0)
-		return err_sys(&w->err, "new network namespace");
+		return err_sys(e, "new network namespace");
 	fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "open network namespace") : fd;
+}
+
+static int enter_and_open(struct work *w)
+{
+	auto_close int fd = w->userns_fd < 0 ? make_here(&w->err) : make_in(w->userns_fd, &w->err);
+
 	if (fd < 0)
-		return err_sys(&w->err, "open network namespace");
+		return fd;
+	if (w->userns_fd >= 0 && setns(fd, CLONE_NEWNET) < 0)
+		return err_sys(&w->err, "enter network namespace");
 	if (netlink_open(NETLINK_ROUTE, &w->inside, &w->err) < 0)
 		return -w->err.code;
 	w->fd = take_fd(fd);
@@ -69,9 +117,9 @@ static int start_thread(void *(*fn)(void *), void *arg, pthread_t *ret, struct e
 	return err_sys(e, "thread for a network namespace");
 }
 
-static int make_now(int *ret_fd, struct netlink *ret_inside, struct err *e)
+int netns_make_owned(int userns_fd, int *ret_fd, struct netlink *ret_inside, struct err *e)
 {
-	struct work w = {.fd = -1, .inside = NETLINK_NONE};
+	struct work w = {.userns_fd = userns_fd, .fd = -1, .inside = NETLINK_NONE};
 	pthread_t thread;
 
 	if (start_thread(run, &w, &thread, e) < 0)
@@ -149,7 +197,7 @@ static int make_and_return(struct work *w, int home_fd)
 /* Unlocked while it makes one.  False: that failed, and who needs the next will hear why. */
 static bool add_one(struct netns_pool *p, int home_fd)
 {
-	struct work w = {.fd = -1, .inside = NETLINK_NONE};
+	struct work w = {.userns_fd = -1, .fd = -1, .inside = NETLINK_NONE};
 	bool made;
 
 	(void)pthread_mutex_unlock(&p->lock);
@@ -219,7 +267,7 @@ int netns_make(struct netns_pool *p, int *ret_fd, struct netlink *ret_inside, st
 	struct work w;
 
 	if (!p || !take(p, &w))
-		return make_now(ret_fd, ret_inside, e);
+		return netns_make_owned(-1, ret_fd, ret_inside, e);
 	*ret_fd = w.fd;
 	*ret_inside = w.inside;
 	return 0;

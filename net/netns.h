@@ -18,3 +18,5 @@ void netns_pool_free(struct netns_pool *p);
  * when that is empty or NULL.  The caller's thread stays where it is.
  */
 int netns_make(struct netns_pool *p, int *ret_fd, struct netlink *ret_inside, struct err *e);
+/* The same, never from the pool: it belongs to a user namespace (-1: ours), whose root rules it. */
+int netns_make_owned(int userns_fd, int *ret_fd, struct netlink *ret_inside, struct err *e);

@@ -11,7 +11,8 @@
  *    above has it in cgroup.subtree_control; it is written on the way down.  A
  *    directory that refuses (processes of its own) is passed over: if a limit
  *    then needs the controller, writing the limit says so.
- * 4. On v1, cpuset must have cpus and mems before a process may enter.
+ * 4. On v1, cpuset must have cpus and mems before a process may enter.  Those
+ *    above ours that we make have the kernel hand theirs down.
  */
 #include "runtime/cgroup.h"
 
@@ -347,6 +348,15 @@ static int make_level(const struct cgroup_hierarchy *h, int parent_fd, const cha
 		     : r;
 }
 
+/* The kernel fills what is made below it; one that it cannot fill is filled by fill_cpuset(). */
+static void let_inherit_cpuset(const struct cgroup_hierarchy *h, int fd)
+{
+	struct err ignored;
+
+	if (!h->v2 && strstr(h->controllers, "cpuset"))
+		(void)fs_write_at(fd, "cgroup.clone_children", "1", &ignored);
+}
+
 static int make_levels(const struct cgroup_hierarchy *h, const char *path, const char *extra,
 		       int *ret_fd, struct err *e)
 {
@@ -363,6 +373,8 @@ static int make_levels(const struct cgroup_hierarchy *h, const char *path, const
 		close_fd(&fd);
 		fd = next;
 		path += len;
+		if (*path)
+			let_inherit_cpuset(h, fd);
 	}
 	*ret_fd = take_fd(fd);
 	return 0;

@@ -232,7 +232,7 @@ struct config_root {
 
 struct config {
 	char *oci_version;
-	struct config_process *process;
+	struct config_process *process; /* its args are empty: there is none, and no start */
 	struct config_root *root;
 	char *hostname, *domainname;
 	struct js_list mounts; /* struct config_mount */
@@ -275,3 +275,5 @@ int config_parse(const char *text, size_t size, json_t **ret, struct err *e);
 /* config_check.c: what the tables cannot say. */
 int config_check(struct config *c, struct arena *a, struct err *e);
 int config_check_process(struct config_process *p, struct arena *a, struct err *e);
+/* Does it ask for what takes mounts?  For one that would make them for others, too. */
+int config_check_in_place(const struct config *c, struct err *e);

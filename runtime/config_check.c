@@ -137,6 +137,30 @@ static int check_id_maps(const struct js_list *maps, const char *member, struct 
 	return 0;
 }
 
+int config_check_in_place(const struct config *c, struct err *e)
+{
+	const struct config_linux *l = &c->linux_;
+	const struct {
+		const char *member;
+		bool given;
+	} rows[] = {
+		{"mounts", c->mounts.count},
+		{"root.readonly", c->root->readonly},
+		{"process.terminal", c->process->terminal},
+		{"linux.maskedPaths", l->masked_paths.count},
+		{"linux.readonlyPaths", l->readonly_paths.count},
+		{"linux.rootfsPropagation", l->rootfs_propagation && l->rootfs_propagation[0]},
+		{"linux.mountLabel", l->mount_label && l->mount_label[0]},
+		{"linux.namespaces: user", c->ns[NS_USER].wanted}, /* its devices are mounts */
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+		if (rows[i].given)
+			return err_set(e, EINVAL, "%s: without a mount namespace of its own",
+				       rows[i].member);
+	return 0;
+}
+
 static int check_namespaces(struct config *c, struct err *e)
 {
 	const struct ns_wish *user = &c->ns[NS_USER];
@@ -147,10 +171,8 @@ static int check_namespaces(struct config *c, struct err *e)
 			return err_set(e, EINVAL,
 				       "linux.namespaces: %s: '%s' is not an absolute path",
 				       ns_types[i].name, c->ns[i].path);
-	if (!c->ns[NS_MOUNT].wanted)
-		return err_set(e, ENOTSUP,
-			       "linux.namespaces: a container without a mount namespace "
-			       "is not supported");
+	if (!c->ns[NS_MOUNT].wanted && config_check_in_place(c, e) < 0)
+		return -e->code;
 	if (maps && !user->wanted)
 		return err_set(e, EINVAL, "linux.uidMappings: without a user namespace");
 	/* podman writes down those of the namespace that is joined, which has them already. */
@@ -388,18 +410,29 @@ static int check_domainname(const struct config *c, struct err *e)
 	return 0;
 }
 
+/* Of the spec: a container can be created without one, and not started. */
+static struct config_process *no_process(struct arena *a)
+{
+	struct config_process *p = arena_alloc(a, sizeof(*p));
+
+	*p = (struct config_process){.cwd = arena_strdup(a, "/")};
+	return p;
+}
+
 int config_check(struct config *c, struct arena *a, struct err *e)
 {
 	if (!str_starts(c->oci_version, "1."))
 		return err_set(e, ENOTSUP, "ociVersion: '%s' is not 1.x", c->oci_version);
 	if (!c->process)
-		return err_set(e, EINVAL, "process: missing");
-	if (config_check_process(c->process, a, e) < 0 || check_root(c, e) < 0 ||
-	    check_namespaces(c, e) < 0 || check_names(c, e) < 0 || check_mounts(c, e) < 0 ||
-	    check_devices(&c->linux_.devices, e) < 0 || check_sysctls(c, e) < 0 ||
-	    check_domainname(c, e) < 0 || check_all_hooks(&c->hooks, e) < 0 ||
-	    priority_check_linux(&c->linux_, e) < 0 || check_net_devices(c, e) < 0 ||
-	    check_listener(&c->linux_.listener, e) < 0 || rdt_check(c->linux_.rdt, e) < 0)
+		c->process = no_process(a);
+	else if (config_check_process(c->process, a, e) < 0)
+		return -e->code;
+	if (check_root(c, e) < 0 || check_namespaces(c, e) < 0 || check_names(c, e) < 0 ||
+	    check_mounts(c, e) < 0 || check_devices(&c->linux_.devices, e) < 0 ||
+	    check_sysctls(c, e) < 0 || check_domainname(c, e) < 0 ||
+	    check_all_hooks(&c->hooks, e) < 0 || priority_check_linux(&c->linux_, e) < 0 ||
+	    check_net_devices(c, e) < 0 || check_listener(&c->linux_.listener, e) < 0 ||
+	    rdt_check(c->linux_.rdt, e) < 0)
 		return -e->code;
 	return cgroup_check_config(&c->linux_, e);
 }

@@ -277,6 +277,15 @@ static int make_links(int dev_fd, struct err *e)
 	return 0;
 }
 
+/* Whose root is "/" has the host's nodes: they are left as they are. */
+static bool dev_is_the_hosts(int dev_fd)
+{
+	struct stat a, b;
+
+	return stat("/dev", &a) == 0 && fstat(dev_fd, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
 /* Somebody else's /dev is left as it is. */
 static bool dev_is_bound(const struct config *c)
 {
@@ -304,6 +313,8 @@ int devices_make(struct mount_plan *p, const struct config *c, struct err *e)
 		errno = -dev_fd;
 		return err_sys(e, "open /dev of the root");
 	}
+	if (dev_is_the_hosts(dev_fd))
+		return 0;
 	if (for_each_node(c, put_node, &nodes, e) < 0)
 		return -e->code;
 	return make_links(dev_fd, e);

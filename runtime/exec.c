@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/proc.h"
 #include "base/text.h"
 #include "runtime/console.h"
 #include "runtime/container.h"
@@ -278,19 +279,48 @@ static _Noreturn void process_main(struct exec *x, struct console *console)
 
 /* ---- the helper ---- */
 
+/* Without a mount namespace of its own the init has nothing but its root. */
+static int open_inits_root(const struct exec *x, int proc_fd, int *ret_fd, struct err *e)
+{
+	auto_close int fd = -1;
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "%d/root", (int)x->state.state.pid);
+	fd = openat(proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open the container's root");
+	if (proc_pidfd_kill(x->init_pidfd, 0) < 0) /* the number may have been another's */
+		return err_set(e, ESRCH, "the container's init has ended");
+	*ret_fd = take_fd(fd);
+	return 0;
+}
+
+static int change_root(int root_fd, struct err *e)
+{
+	if (fchdir(root_fd) < 0 || chroot(".") < 0)
+		return err_sys(e, "enter the container's root");
+	return 0;
+}
+
 static int enter(struct exec *x, struct console *console, struct err *e)
 {
+	bool in_place = !(x->namespaces & CLONE_NEWNS);
 	auto_close int proc_fd = -1, root_fd = -1;
 
-	if (lsm_wanted(&x->config) && procfs_open(&proc_fd, e) < 0)
+	if ((in_place || lsm_wanted(&x->config)) && procfs_open(&proc_fd, e) < 0)
+		return -e->code;
+	if (in_place && open_inits_root(x, proc_fd, &root_fd, e) < 0)
 		return -e->code;
 	if ((x->namespaces & CLONE_NEWUSER) && rlimits_raise(&x->config.rlimits, e) < 0)
 		return -e->code; /* there it takes rights that nobody has */
-	if (setns(x->init_pidfd, x->namespaces) < 0)
+	if (x->namespaces && setns(x->init_pidfd, x->namespaces) < 0)
 		return err_sys(e, "join the container's namespaces");
 	if ((x->namespaces & CLONE_NEWUSER) && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
 		return err_sys(e, "become root of the user namespace");
+	if (in_place && change_root(root_fd, e) < 0)
+		return -e->code;
 	if (x->config.terminal) {
+		close_fd(&root_fd);
 		root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (root_fd < 0)
 			return err_sys(e, "open the container's root");

@@ -53,10 +53,10 @@ int idmap_write(int proc_fd, pid_t pid, const struct js_list *uids, const struct
 {
 	if (write_map(proc_fd, pid, "uid_map", uids, e) < 0 ||
 	    write_map(proc_fd, pid, "gid_map", gids, e) < 0)
-		return err_wrap(e, e->code == EPERM && runtime_is_rootless()
-					   ? "map ids that are not yours here (alone you have one "
-					     "user and one group; podman unshare gives more)"
-					   : "map ids");
+		return err_wrap(
+			e, e->code == EPERM && runtime_is_rootless()
+				   ? "map ids that are not yours here (podman unshare gives more)"
+				   : "map ids");
 	return 0;
 }
 

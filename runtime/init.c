@@ -207,8 +207,11 @@ static int make_for(const struct config *c, struct err *e)
 
 static int mount_all(struct container *c, struct err *e)
 {
-	int r = template_fits(c) ? template_enter(c, e) : rootfs_isolate(c->config, e);
+	int r;
 
+	if (c->mounts.in_place)
+		return devices_make(&c->mounts, c->config, e);
+	r = template_fits(c) ? template_enter(c, e) : rootfs_isolate(c->config, e);
 	if (r < 0 || rootfs_attach(&c->mounts, c->config, e) < 0 ||
 	    mounts_apply(&c->mounts, c->config, &c->host, e) < 0 ||
 	    devices_make(&c->mounts, c->config, e) < 0)
@@ -247,6 +250,12 @@ static void make_cwd(struct container *c)
 	(void)fd;
 }
 
+/* pivot_root(2) would do it to others, to an empty namespace for nothing, or not at all. */
+static bool changes_root_only(const struct container *c)
+{
+	return c->mounts.in_place || c->spec->no_pivot || template_fits(c);
+}
+
 static int make_ready(struct container *c, struct err *e)
 {
 	auto_close int proc_fd = -1;
@@ -274,7 +283,7 @@ static int make_ready(struct container *c, struct err *e)
 		return -e->code;
 	make_cwd(c);
 	if (let_hooks_run(c, e) < 0 ||
-	    rootfs_pivot(&c->mounts, c->config, c->spec->no_pivot || template_fits(c), e) < 0 ||
+	    rootfs_pivot(&c->mounts, c->config, changes_root_only(c), e) < 0 ||
 	    rootfs_restrict(&c->mounts, c->config, e) < 0)
 		return -e->code;
 	mounts_close(&c->mounts, c->config);

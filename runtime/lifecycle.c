@@ -52,8 +52,17 @@ void runtime_free(struct runtime *rt)
 {
 	if (!rt)
 		return;
+	cgroup_host_close(&rt->host);
 	close_fd(&rt->root_fd);
 	free(rt);
+}
+
+void runtime_look_ahead(struct runtime *rt)
+{
+	struct err later; /* who needs it is told */
+
+	if (!rt->host.count && cgroup_host_open(&rt->host, &later) < 0)
+		cgroup_host_close(&rt->host);
 }
 
 /* Directory and state of a container that has got as far as to have one.  RUNTIME_ABSENT. */
@@ -145,6 +154,9 @@ int runtime_start(struct runtime *rt, const char *id, struct err *e)
 
 	if (r != 0)
 		return r;
+	if (!doc.state.process)
+		return err_set(e, EINVAL,
+			       "cannot start a container whose config.json has no process");
 	if (check_startable(state_status(dir_fd, &doc.state), e) < 0 ||
 	    config_decode_linux(doc.state.linux_, &doc.arena, &linux_, e) < 0 ||
 	    listener_connect(&linux_.listener, &agent_fd, e) < 0)

@@ -37,6 +37,8 @@ int look_at_config(struct container *c, struct err *e)
 		return err_wrap(e, "bundle %s", c->spec->bundle);
 	if (config_decode(buf_str(&text), text.size, &c->doc, e) < 0)
 		return err_wrap(e, "%s", name);
+	if (c->spec->start && !c->config->process->args.count)
+		return err_set(e, EINVAL, "%s: process: missing", name);
 	memcpy(c->ns, c->config->ns, sizeof(c->ns));
 	return 0;
 }
@@ -52,12 +54,9 @@ static int check_shared(struct container *c, struct err *e)
 	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
 		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
 			return err_wrap(e, "linux.sysctl");
-	if (!c->ns[NS_MOUNT].wanted)
-		return err_set(
-			e, ENOTSUP,
-			"linux.namespaces: mount: %s is the host's own, where nothing is to be "
-			"mounted",
-			c->config->ns[NS_MOUNT].path);
+	c->mounts.in_place = !c->ns[NS_MOUNT].wanted;
+	if (c->mounts.in_place && config_check_in_place(c->config, e) < 0)
+		return -e->code;
 	if (!c->ns[NS_UTS].wanted && c->config->hostname && c->config->hostname[0])
 		return err_set(e, EINVAL, "hostname: the uts namespace is the host's");
 	return 0;

@@ -130,6 +130,13 @@ void mounts_close(struct mount_plan *p, const struct config *c)
 	mounts_init(p);
 }
 
+static int open_directory(int dir_fd, const char *path, struct err *e)
+{
+	int fd = openat(dir_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? err_sys(e, "open %.200s", path) : fd;
+}
+
 static int open_root(struct mount_plan *p, const struct config *c, int bundle_fd, int rootfs_fd,
 		     struct err *e)
 {
@@ -142,7 +149,8 @@ static int open_root(struct mount_plan *p, const struct config *c, int bundle_fd
 		if (p->root_fd < 0)
 			return err_sys(e, "rootfs descriptor");
 	} else {
-		p->root_fd = mount_clone(bundle_fd, c->root->path, true, e);
+		p->root_fd = p->in_place ? open_directory(bundle_fd, c->root->path, e)
+					 : mount_clone(bundle_fd, c->root->path, true, e);
 		if (p->root_fd == -EPERM)
 			return err_set(
 				e, EPERM,
@@ -155,6 +163,8 @@ static int open_root(struct mount_plan *p, const struct config *c, int bundle_fd
 		return err_sys(e, "root.path");
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, ENOTDIR, "root.path: %s is not a directory", c->root->path);
+	if (p->in_place)
+		return 0;
 	mount_first_propagation(c, &type, &recursive);
 	if (mount_set_propagation(p->root_fd, type, true, e) < 0)
 		return -e->code;
@@ -227,7 +237,11 @@ int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs
 	for (size_t i = 0; i < c->mounts.count; i++)
 		p->tree_fds[i] = -1;
 
-	if (open_root(p, c, bundle_fd, rootfs_fd, e) < 0 || open_null(p, e) < 0)
+	if (open_root(p, c, bundle_fd, rootfs_fd, e) < 0)
+		return -e->code;
+	if (p->in_place)
+		return 0;
+	if (open_null(p, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < c->mounts.count; i++) {
 		const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);

@@ -33,7 +33,9 @@ int place_name(struct container *c, struct err *e)
 				  : path[0] == '/'  ? arena_strdup(a, path)
 						    : arena_printf(a, "/%s", path);
 	}
-	if (cgroup_host_open(&c->host, e) < 0)
+	c->host = c->rt->host;
+	c->rt->host.count = 0;
+	if (!c->host.count && cgroup_host_open(&c->host, e) < 0)
 		return -e->code;
 	if (c->spec->cgroups == RUNTIME_CGROUPS_NEEDED)
 		cgroup_host_narrow(&c->host, &c->config->linux_.resources);

@@ -322,6 +322,8 @@ int process_prepare(struct process *x, int proc_fd, struct err *e)
 	if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, "set no_new_privs");
 	(void)umask(p->user.umask ? (mode_t)*p->user.umask : DEFAULT_UMASK);
+	if (!p->args.count)
+		return 0; /* nobody will start it */
 	return process_find_program(p->args.items[0], &p->env, &x->arena, &x->program, e);
 }
 

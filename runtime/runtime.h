@@ -43,8 +43,6 @@ void runtime_protect_settle(void);
 
 /* Are we another user than the host's root, or root of a user namespace only? */
 bool runtime_is_rootless(void);
-/* For a user without rights: a namespace in which he has them. For others nothing. */
-int runtime_own_namespace(struct err *e);
 
 /* ---- containers ---- */
 
@@ -53,6 +51,8 @@ struct runtime;
 /* 'root': the directory of all state, made with mode 0700 when it is not there. */
 int runtime_open(const char *root, struct runtime **ret, struct err *e);
 void runtime_free(struct runtime *rt);
+/* What the first create will look for on the host is looked for now. */
+void runtime_look_ahead(struct runtime *rt);
 /* What goes wrong and stops nothing is told to 'warn'; without it, a missing capability stops. */
 void runtime_on_warning(struct runtime *rt, void (*warn)(const struct err *e));
 
@@ -110,12 +110,12 @@ struct runtime_create {
 	bool start;          /* at once, unless io.console_fd is to be taken first */
 	bool no_pivot;       /* chroot on a moved mount: for an initramfs, where pivot_root fails */
 	bool no_new_keyring; /* keep the caller's session keyring */
-	/*
-	 * The init becomes a child of our parent, which reaps it.  (One that joins
-	 * a user namespace is a child of ours, and goes to the nearest subreaper.)
-	 */
+	/* The init is our parent's child; one that joins a user namespace the nearest subreaper's. */
 	bool sibling;
 };
+
+/* First, for who has no rights: a namespace where he has, over ids that newuidmap(1) lets him map. */
+int runtime_own_namespace(const struct runtime_create *spec, struct err *e);
 
 #define RUNTIME_CREATE_INIT                                                                \
 	{                                                                                  \

@@ -70,7 +70,7 @@ int command_create(struct runtime *rt, const struct arguments *a, struct err *e)
 	struct runtime_create spec = command_create_spec(a);
 	pid_t pid;
 
-	if (runtime_own_namespace(e) < 0)
+	if (runtime_own_namespace(&spec, e) < 0)
 		return -e->code;
 	return command_outcome(runtime_create(rt, &spec, &pid, e), spec.id, e);
 }
@@ -91,7 +91,7 @@ static int run_in(struct runtime *rt, const struct arguments *a, struct runtime_
 
 	spec->io.console_fd = f->console[0];
 	spec->start = true;
-	if (runtime_own_namespace(e) < 0)
+	if (runtime_own_namespace(spec, e) < 0)
 		return -e->code;
 	r = command_outcome(runtime_create(rt, spec, &pid, e), spec->id, e);
 	if (r < 0)

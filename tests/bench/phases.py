@@ -109,16 +109,16 @@ def steps_of(events, agent, keeper):
     exec_ms = first(0, lambda e: e[2] == "sched_process_exec")
     agent_ms = first(0, lambda e: e[1] == agent)
     command = first(0, lambda e: e[1] == agent and e[2] == "sendmsg" and e[3] > COMMAND_SIZE)
-    fork = first(command, lambda e: e[1] == keeper and e[2] == "sched_process_fork")
-    worker = next(e for e in events if e[0] == fork and e[1] == keeper)
-    worker = int(re.search(r"child_pid=(\d+)", worker[3])[1])
-    clone = first(fork, lambda e: e[1] == worker and e[2] == "sched_process_fork")
+    # A worker waits, and is told; or one is forked.
+    told = first(command, lambda e: e[1] == keeper and e[2] in ("sendmsg", "sched_process_fork"))
+    clone = first(told, lambda e: e[2] == "sched_process_fork" and "comm=keeper-worker" in e[3])
+    worker = next(e[1] for e in events if e[0] == clone)
     init = next(int(re.search(r"child_pid=(\d+)", e[3])[1]) for e in events if e[0] == clone and e[1] == worker)
     filtered = first(clone, lambda e: e[1] == init and e[2] == "seccomp")
     # Ready is said by the last message before the filter; who started it was heard after that.
     said = [e[0] for e in events if e[1] == init and e[2] == "sendto" and e[0] < filtered]
     return [("server: request to the node", agent_ms), ("agent: records, cgroup, root, network, bundle", command),
-            ("keeper: the command heard, a worker forked", fork), ("worker: up to the clone", clone),
+            ("keeper: the command heard, a worker told", told), ("worker: up to the clone", clone),
             ("init: mounts, cgroup, user", said[-1]), ("recorded, told to start", filtered),
             ("init: filter, execve", exec_ms)]
 
@@ -184,6 +184,11 @@ class MemoryDaemon(Daemon):
         shutil.rmtree(self.memory)
 
 
+def waiting_worker(keeper):
+    """The keeper's worker that the next container is made by."""
+    return open(f"/proc/{keeper}/task/{keeper}/children").read().split()
+
+
 def main(build):
     names, trace = call_names(), Trace()
     try:
@@ -198,9 +203,9 @@ def main(build):
                     daemon.wait_status(daemon.ecs("RunTask", taskDefinition=td)["tasks"][0]["taskArn"], "STOPPED")
                 agent, keeper = daemon.process.pid, wait_for(lambda: keeper_of(daemon), 10, "the keeper")
                 print(f"network mode {mode}, state on {DISK}")
-                trace.follow([agent, keeper], [n for n, name in names.items() if name in STEP_CALLS])
+                trace.follow([agent, keeper, *wait_for(lambda: waiting_worker(keeper), 10, "a worker")], [n for n, name in names.items() if name in STEP_CALLS])
                 show_steps([measure(daemon, trace, td, names, agent, keeper) for _ in range(ROUNDS)])
-                trace.follow([agent, keeper])
+                trace.follow([agent, keeper, *wait_for(lambda: waiting_worker(keeper), 10, "a worker")])
                 show_calls([measure(daemon, trace, td, names, agent, keeper) for _ in range(FULL_ROUNDS)])
     finally:
         trace.close()

@@ -34,6 +34,29 @@ def new_namespaces(h):
             equal(inside[kind], ours[kind], kind)
 
 
+def no_mount_namespace(h):
+    """Without a mount namespace the root is entered, exec finds it, and nothing is mounted for the host"""
+    def change(c):
+        c.update(mounts=[], linux={"namespaces": change.namespaces, "cgroupsPath": c["linux"]["cgroupsPath"]})
+        c.pop("hostname")
+    for change.namespaces in ([], [{"type": "pid"}], [{"type": "mount", "path": "/proc/self/ns/mnt"}]):
+        with h.bundle(change, own_rootfs=True) as b:
+            b.args("/bin/probe", "stay").begin()
+            inside = {f: os.readlink(f"/proc/{b.pid()}/ns/{f}") for f in NAMESPACES.values()}
+            different = {"pid"} if change.namespaces == [{"type": "pid"}] else set()
+            equal({f for f, ns in own_namespaces().items() if inside[f] != ns}, different)
+            equal(os.readlink(f"/proc/{b.pid()}/root"), b.rootfs)
+            said = b.exec(b.id, "/bin/sh", "-c", "ls /; pwd; echo x > /tmp/here; cat /dev/null; cd ../..; pwd").stdout
+            equal(said.split(), sorted(os.listdir(b.rootfs)) + ["/", "/"])
+            equal(open(b.rootfs + "/tmp/here").read(), "x\n")
+            expect(b.rootfs not in open("/proc/self/mountinfo").read(), "mounted")
+    with h.bundle(change) as b:
+        b.config["root"]["path"] = "/"
+        ptmx = os.lstat("/dev/ptmx").st_ino
+        equal(b.args("/bin/true").run().returncode, 0)
+        equal(os.lstat("/dev/ptmx").st_ino, ptmx, "the host's /dev/ptmx")
+
+
 def joined_namespaces(h):
     """Namespaces are joined by path: of another container, and the host's"""
     with h.bundle() as first:
@@ -84,7 +107,7 @@ def joined_mount_namespace(h):
             if n["type"] == "mount":
                 n["path"] = "/proc/self/ns/mnt"
     with h.bundle(hosts) as b:
-        expect("is the host's own" in b.fails())
+        expect("mounts: without a mount namespace of its own" in b.fails())
 
 
 def wrong_namespace_path(h):
@@ -676,7 +699,7 @@ def signals_reset(h):
         equal(json.loads(p.stdout)["ignored_signals"], [])
 
 
-sys.exit(main([new_namespaces, joined_namespaces, joined_mount_namespace, wrong_namespace_path, names, loopback, user, capabilities,
+sys.exit(main([new_namespaces, no_mount_namespace, joined_namespaces, joined_mount_namespace, wrong_namespace_path, names, loopback, user, capabilities,
                capabilities_we_lack, no_new_privileges, rlimits, oom_score, standard_mounts, devices, device_access,
                all_devices, masked_paths, readonly_root, bind_mounts, new_filesystems, propagation, sysctls,
                cgroup_view, cgroups_below, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,

@@ -54,6 +54,22 @@ def nothing_runs_before_start(h):
         until(lambda: os.path.exists(b.rootfs + "/ran"), "the file that it makes")
 
 
+def no_process(h):
+    """A container without a process can be created, joined and deleted, and not be started"""
+    with h.bundle(lambda c: c.pop("process")) as b:
+        expect("process: missing" in b.fails(command="run"))
+        b.create()
+        b.wait_status("created")
+        expect("no process" in h.oci("start", b.id, check=False).stderr)
+        b.wait_status("created")
+        expect("no process" in b.exec(b.id, "/bin/true", check=False).stderr)
+        path = os.path.join(b.path, "process.json")
+        with open(path, "w") as f:
+            json.dump({"args": ["/bin/hostname"], "cwd": "/"}, f)
+        equal(b.exec("--process", path, b.id).stdout, "berth\n")
+        h.oci("delete", b.id)
+
+
 def exit_codes(h):
     """run gives the exit code of the program, 128 + n for signal n"""
     with h.bundle() as b:
@@ -811,7 +827,7 @@ def many_at_once(h):
         os.rmdir(root + h.cgroup)
 
 
-sys.exit(main([life_cycle, nothing_runs_before_start, exit_codes, signals_by_any_name, bad_signals,
+sys.exit(main([life_cycle, nothing_runs_before_start, no_process, exit_codes, signals_by_any_name, bad_signals,
                second_start, ids, delete_running, delete_created, delete_leftovers, kill_all, pid_file, pidfd_socket,
                listing, exec_basic, exec_exit_codes, exec_options, exec_places, exec_process_file, exec_detached,
                console_socket, console_rules, exec_terminal, foreground_terminal,

@@ -44,7 +44,6 @@ def missing_and_wrong(h):
     refused(h, [
         ("ociVersion", None, "ociVersion: missing"),
         ("ociVersion", "2.0.0", "ociVersion: '2.0.0'"),
-        ("process", None, "process: missing"),
         ("process.args", [], "process.args: empty"),
         ("process.args", [""], "process.args: empty"),
         ("process.args", "x", "process.args: expected a list"),

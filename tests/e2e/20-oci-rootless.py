@@ -222,9 +222,22 @@ def plain(h):
     equal(said[:3], ["0", "3", "two"])
     equal(said[4:], ["refused", ""])
 
-    def others(config):
-        config["linux"]["uidMappings"].append({"containerID": 1, "hostID": FIRST, "size": 10})
-    for change, says in ((others, "podman unshare"),
+    def others(config, first=FIRST, size=COUNT):
+        for kind in ("uidMappings", "gidMappings"):
+            config["linux"][kind] = config["linux"][kind][:1] + [{"containerID": 1, "hostID": first, "size": size}]
+    b = user.bundle(lambda c: (as_himself(c), others(c), c["process"].update(
+        args=["/bin/probe", "report"], user={"uid": 1000, "gid": 100, "additionalGids": [7]})))
+    r = json.loads(user.sh(user.oci, "run", "-b", b, "one").stdout)
+    equal(r["uid_map"].split(), ["0", str(UID), "1", "1", str(FIRST), str(COUNT)])
+    equal((r["uid"][0], status_of(r)["Gid"].split()[0], status_of(r)["Groups"].split()), (1000, "100", ["7"]))
+    b = user.bundle(lambda c: (as_himself(c), others(c), c["process"].update(args=["/bin/probe", "signal"])))
+    said = user.sh("sh", "-c", f"""set -e; oci={user.oci}
+        $oci create -b {b} two </dev/null >/dev/null 2>&1; $oci start two
+        $oci exec --user 5:6 two /bin/id -u; cat /proc/$($oci state two | sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p')/gid_map
+        $oci delete --force two""").stdout.split()
+    equal(said, ["5", "0", str(UID), "1", "1", str(FIRST), str(COUNT)])
+    for change, says in ((lambda c: others(c, FIRST - 1), "newuidmap: uid range"),
+                         (lambda c: others(c, FIRST, COUNT + 1), "newuidmap: uid range"),
                          (lambda c: c["process"]["user"].update(additionalGids=[7]), "group"),
                          (lambda c: c["linux"].update(namespaces=[n for n in c["linux"]["namespaces"]
                                                                   if n["type"] != "user"]), "")):

@@ -54,6 +54,34 @@ def a_container_is_started_with_its_creation(lab):
     assert not os.path.exists(os.path.join(lab.runtime, "b"))
 
 
+def a_worker_waits_for_the_next_container(lab):
+    c = lab.client()
+    assert lab.workers() == [], "nothing was made yet"
+    lab.create(c, "a", "")
+    spare = until(lab.workers, "a spare worker")
+    open_there = [os.readlink(f"/proc/{spare[0]}/fd/{n}") for n in os.listdir(f"/proc/{spare[0]}/fd") if int(n) > 2]
+    assert not [p for p in open_there if p.startswith("pipe:") or lab.dir in p and p != lab.runtime], open_there
+    lab.create(c, "b", "echo out", "start")
+    c.see("started", "b")
+    until(lambda: lab.output(c, "b")[0] == b"out\n", "its output")
+    until(lambda: lab.workers() not in ([], spare), "the next one")
+    os.kill(lab.workers()[0], signal.SIGKILL)  # then one is made when it is needed
+    lab.create(c, "d", "")
+    other = lab.runtime + "-2"  # it has looked at another place
+    until(lab.workers, "a spare worker")
+    c.say(f"create e {lab.bundle('e', '')} {other} {lab.log('e')}")
+    c.see("created", "e")
+    assert os.listdir(other) == ["e"]
+    for id in "abde":
+        lab.remove(c, id)
+    os.kill(lab.keeper_pid(), signal.SIGHUP)
+    c.see("resumed")
+    until(lambda: lab.workers() == [], "it goes with its program")
+    lab.create(c, "f", "")
+    lab.remove(c, "f")
+    shutil.rmtree(other)
+
+
 def nothing_lies_outside_of_its_root(lab):
     """Whether its mount namespace began empty or, with CAP_SYS_ADMIN, as a copy of the host's."""
     c = lab.client()
@@ -197,10 +225,13 @@ def two_hundred_leave_nothing(lab):
     def picture():
         return (len(os.listdir(f"/proc/{keeper}/fd")), os.listdir(os.path.join(lab.run, "keeper")),
                 os.listdir(lab.runtime) if os.path.isdir(lab.runtime) else [],
-                [p for p in subprocess.run(["ps", "-o", "pid=", "--ppid", str(keeper)], stdout=subprocess.PIPE,
-                                           text=True).stdout.split()],
+                len(subprocess.run(["ps", "-o", "pid=", "--ppid", str(keeper)], stdout=subprocess.PIPE,
+                                   text=True).stdout.split()),
                 [d for d in lab.cgroups() if "/t" in d], open("/proc/self/mounts", encoding="ascii").read())
 
+    lab.create(c, "first", "")
+    lab.remove(c, "first")
+    until(lab.workers, "a spare worker")
     before = picture()
     for round_ in range(10):
         ids = [f"t{round_}-{i}" for i in range(20)]
@@ -406,6 +437,7 @@ if __name__ == "__main__":
     check([more_processes_run_in_a_container, many_processes_run_at_once_and_their_number_has_a_limit,
            a_process_that_cannot_be_is_refused_with_a_reason, an_upgrade_ends_processes_that_run_beside,
            a_container_is_made_started_and_ends, a_container_is_started_with_its_creation,
+           a_worker_waits_for_the_next_container,
            nothing_lies_outside_of_its_root, signals_reach_it_and_its_death_by_one_is_told,
            what_cannot_be_is_refused_with_a_reason, a_bad_client_is_sent_away_and_others_stay,
            only_our_own_user_is_heard, the_newest_of_many_clients_is_served, a_second_keeper_is_refused,

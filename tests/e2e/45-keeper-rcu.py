@@ -12,12 +12,13 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 
 from berth import CgroupOptions
-from keeperlab import Lab
+from keeperlab import Lab, until
 
 STARTS = int(os.environ.get("STARTS", "50"))
 # synchronize_rcu() in its forms, and the writer of a percpu_rw_semaphore that waits for it.
@@ -59,9 +60,9 @@ class Recorder:
         os.rmdir(self.dir)
 
 
-def sleeps(text, keeper):
+def sleeps(text, ours):
     """The stacks of all sleeps of ours until a program was executed, and how many were."""
-    ours, asleep, stacks, executed, stack = {keeper}, set(), [], 0, None
+    asleep, stacks, executed, stack = set(), [], 0, None
     for line in text.splitlines():
         m = LINE.match(line)
         if m:
@@ -114,11 +115,16 @@ def record(lab, client, recorder, count, privileged):
     stacks, executed = [], 0
     for i in range(count):
         id = f"{'p' if privileged else 'c'}{i}"
+        spare = until(lab.workers, "a worker that waits for it")
+        if i % 4 == 0:  # for each fourth one is forked
+            os.kill(spare[0], signal.SIGKILL)
+            until(lambda: lab.workers() == [], "its end")
+        ours = {recorder.keeper, *lab.workers()}
         recorder.take()
         recorder.set("tracing_on", "1")
         start(lab, client, id, privileged)
         recorder.set("tracing_on", "0")
-        found, n = sleeps(recorder.take(), recorder.keeper)
+        found, n = sleeps(recorder.take(), ours)
         stacks += found
         executed += n
         client.see("exited", id)

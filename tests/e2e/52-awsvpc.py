@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import subprocess
 import urllib.request
 
@@ -145,6 +146,35 @@ def test_containers_of_a_task_share_its_network():
     contains(out, "ip-" + address.replace(".", "-") + ".ec2.internal")
     equal({c["networkInterfaces"][0]["privateIpv4Address"] for c in task["containers"]}, {address})
     stop(arn)
+
+
+def test_a_container_may_have_rights_over_the_network_of_its_task():
+    g = group("rights")
+    sleep = dict(entryPoint=["/bin/sleep", "600"])
+    admin = dict(sleep, name="admin", linuxParameters=dict(capabilities=dict(add=["NET_ADMIN"])))
+    mtu = "busybox ip link set eth0 mtu 1300 && cat /sys/class/net/eth0/mtu"
+
+    def ids(task):
+        return next(a["value"] for a in task["attributes"] if a["name"] == "berth.user-namespace")
+
+    def does(arn, index, script):
+        return run(os.path.join(BUILD, "berth-oci"), "--root", daemon.root + "/run/berth/oci", "exec",
+                   f"{arn.split('/')[-1]}-{index}", "/bin/sh", "-c", script, check=False)
+    arn = start([dict(sleep, name="plain"), admin], g)
+    assert ids(daemon.wait_status(arn, "RUNNING")).isdigit()
+    contains(does(arn, 0, mtu).stderr, "not permitted")
+    equal(does(arn, 1, mtu).stdout, "1300\n")
+    stop(arn)
+    # Whichever is made first makes the network, with ids of the task's or before it has any.
+    above, told = dict(sleep, name="above", privileged=True), set()
+    for n, containers in enumerate(([above, admin], [admin, above])):
+        arn = start(containers, g)
+        told.add(re.sub(r"\d{2,}", "N", ids(daemon.wait_status(arn, "RUNNING"))))
+        equal(does(arn, 1 - n, mtu).stdout, "1300\n")
+        stop(arn)
+    late = "off for admin: capability NET_ADMIN over a network that is there already"
+    equal(len(told), 2)
+    equal({t.replace("N; ", "").replace(late, "").strip("; ") for t in told}, {"off for above: privileged"})
 
 
 def test_groups_say_who_may_talk_to_whom_and_change_while_tasks_run():

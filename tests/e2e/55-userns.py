@@ -301,6 +301,33 @@ def test_low_ports_ping_and_parameters_need_no_capability():
         assert value.isdigit()
 
 
+def pings(pid):
+    """How many have come."""
+    names, values = [l.split() for l in open(f"/proc/{pid}/net/snmp") if l.startswith("Icmp:")]
+    return int(values[names.index("InEchos")])
+
+
+def test_rights_over_its_network_are_rights_over_nothing_else():
+    rights = dict(linuxParameters=dict(capabilities=dict(add=["NET_ADMIN", "NET_RAW"])))
+    to, other = long_task(), long_task()
+    arn, task = long_task(sh("sleep 600", systemControls=[dict(namespace="net.ipv4.ip_default_ttl", value="42")], **rights))
+    assert shown(task).isdigit()
+    equal(uid_of(pid_of(task)), int(shown(task)))
+    go = lambda script, t=task: oci(t, "exec", "ID", "/bin/sh", "-ec", script).stdout
+    theirs, others = (re.search(r"inet ([0-9.]+)", go("ip -4 addr show dev eth0", t[1]))[1] for t in (to, other))
+    ping = f"ping -c 1 -W 1 {theirs}"
+    equal(go("cat /proc/sys/net/ipv4/ip_default_ttl"), "42\n")
+    contains(go("ip link set lo mtu 1000; ip addr add 192.0.2.1/32 dev lo; ip addr show dev lo"), "192.0.2.1/32")
+    contains(oci(to[1], "exec", "ID", "/bin/busybox", "ip", "link", "set", "lo", "mtu", "1000", check=False).stderr,
+             "not permitted")
+    contains(go(ping), "1 packets received")
+    contains(go(f"ip addr add {others}/32 dev eth0; {ping} -I {others} || true"), "0 packets received")
+    contains(go(f"ip addr del {others}/32 dev eth0; {ping}"), "1 packets received")
+    equal(pings(pid_of(to[1])), 2)
+    for a in (arn, to[0], other[0]):
+        end(a)
+
+
 def test_limits_are_as_without():
     script = "ulimit -n; ulimit -Hn; ulimit -Hc; cat /proc/self/oom_score_adj; grep -E 'Cap|NoNew|Seccomp:' /proc/self/status"
     with Daemon(config="[node]\nuser-namespaces = no\n") as d:
@@ -317,17 +344,23 @@ def test_what_excludes_it_is_told():
         (dict(privileged=True), {}, "off: privileged"),
         ({}, dict(networkMode="host"), "off: networkMode host"),
         (caps("SYS_ADMIN"), {}, "off: capability SYS_ADMIN"),
-        (caps("SYS_PTRACE", "NET_ADMIN"), {}, "off: capability NET_ADMIN"),
+        (caps("NET_ADMIN", "SYS_NICE"), {}, "off: capability SYS_NICE"),
         (caps("ALL"), {}, "off: capability ALL"),
         (dict(user="70000"), {}, "off: user 70000:0 is over 65535"),
         (dict(user="0:65536"), {}, "off: user 0:65536 is over 65535"),
         (dict(user="high", image=named), {}, "off: user 70000:5 is over 65535"),
+        (dict(image=pushed("theirs", ("x", dict(uid=65536)))), {}, "off: files of the image belong to ids up to 65536, over 65535"),
+        (dict(image=pushed("groups", ("y", dict(gid=70000)), ("z", {}))), {},
+         "off: files of the image belong to ids up to 70000, over 65535"),
     ]
     for n, (more, definition, expected) in enumerate(cases):
         out, value = run_sh("cat /proc/self/uid_map; touch /tmp/x", definition=dict(definition, family=f"x{n}"), **more)
         equal((value, out.split()), (expected, NO_MAP))
         contains(daemon.logged(), f"no user namespace: {expected[5:]}")
     assert run_sh("true", **caps("SYS_PTRACE", "DAC_READ_SEARCH"))[1].isdigit()
+    out, value = run_sh("cat /proc/sys/net/core/somaxconn", **caps("NET_RAW"),
+                        systemControls=[dict(namespace="net.core.somaxconn", value="77")])
+    equal((out, value), ("77\n", "off: capability NET_RAW beside systemControls net.core.somaxconn"))
 
 
 def test_it_can_be_switched_off():

@@ -173,6 +173,15 @@ class Lab:
             with contextlib.suppress(OSError):
                 os.rmdir(d)
 
+    def workers(self):
+        """Pids of the keeper's workers; when nothing is asked of it that is the spare one, if any."""
+        keeper, found = self.keeper_pid(), []
+        for pid in open(f"/proc/{keeper}/task/{keeper}/children", encoding="ascii").read().split():
+            with contextlib.suppress(OSError):
+                if open(f"/proc/{pid}/comm", encoding="ascii").read() == "keeper-worker\n":
+                    found.append(int(pid))
+        return found
+
     def keeper_pid(self):
         """The process that has the lock open; its workers have not."""
         lock = os.path.join(os.path.realpath(self.run), "keeper.lock")

@@ -113,6 +113,19 @@ static void every_part_arrives_in_its_place(void **state)
 	assert_string_equal(c->annotations.items[0].key, "k");
 }
 
+static void namespaces_and_the_process_may_be_left_out(void **state)
+{
+	auto_config struct config_doc d = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(decode(HEAD ROOT "}", &d, &e));
+	assert_int_equal(d.config.process->args.count, 0);
+	assert_string_equal(d.config.process->cwd, "/");
+	for (unsigned i = 0; i < NS_COUNT; i++)
+		assert_false(d.config.ns[i].wanted);
+}
+
 static void what_is_wrong_is_named(void **state)
 {
 	static const struct {
@@ -120,9 +133,13 @@ static void what_is_wrong_is_named(void **state)
 	} rows[] = {
 		{"{}", "ociVersion: missing"},
 		{"{\"ociVersion\":\"2.0\"," PROCESS "," ROOT "," LINUX "}", "ociVersion: '2.0'"},
-		{HEAD ROOT "," LINUX "}", "process: missing"},
 		{HEAD PROCESS "," LINUX "}", "root.path: missing"},
-		{HEAD PROCESS "," ROOT "}", "without a mount namespace"},
+		{HEAD PROCESS "," ROOT ",\"mounts\":[{\"destination\":\"/a\",\"type\":\"tmpfs\"}]}",
+		 "mounts: without a mount namespace"},
+		{HEAD PROCESS "," ROOT ",\"linux\":{\"maskedPaths\":[\"/a\"]}}",
+		 "linux.maskedPaths: without a mount namespace"},
+		{HEAD PROCESS ",\"root\":{\"path\":\"/r\",\"readonly\":true}}",
+		 "root.readonly: without a mount namespace"},
 		{HEAD "\"process\":{\"args\":[\"x\"]}," ROOT "," LINUX "}", "process.cwd: missing"},
 		{HEAD "\"process\":{\"args\":[\"x\"],\"cwd\":\"\"}," ROOT "," LINUX "}",
 		 "process.cwd: ''"},
@@ -227,6 +244,7 @@ int main(void)
 		cmocka_unit_test(our_own_example_is_taken),
 		cmocka_unit_test(the_default_filter_is_taken_with_it),
 		cmocka_unit_test(every_part_arrives_in_its_place),
+		cmocka_unit_test(namespaces_and_the_process_may_be_left_out),
 		cmocka_unit_test(what_is_wrong_is_named),
 		cmocka_unit_test(a_process_alone_is_checked_like_one_in_a_config),
 		cmocka_unit_test(namespaces_are_found_by_the_names_of_the_spec),
