@@ -207,6 +207,12 @@ $(B)/tests/sim/sim: $(SIM_SRC:%.c=$(B)/%.o) $(call archives,$(SIM_USES))
 	$(Q)$(CC) $(VLINK) -pie -Wl,--as-needed -o $@ $(SIM_SRC:%.c=$(B)/%.o) $(call archives,$(SIM_USES)) \
 		$(call pkglibs,$(call libs_of,$(SIM_USES))) -lpthread -lm
 
+# The core alone, for tests/bench/core.py.
+$(B)/tests/bench/core: $(B)/tests/bench/core.o $(call archives,$(SIM_USES))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(VLINK) -pie -Wl,--as-needed -o $@ $< $(call archives,$(SIM_USES)) \
+		$(call pkglibs,$(call libs_of,$(SIM_USES))) -lpthread
+
 SEEDS ?= 1000
 .PHONY: sim
 sim: $(B)/tests/sim/sim
@@ -267,7 +273,7 @@ fuzz:
 	$(Q)sh tests/fuzz/driver/fuzz.sh '$(T)' '$(TIME)' $(call fuzz_uses,$(T))
 
 .PHONY: bench
-bench: all $(PROBE_BIN)
+bench: all $(PROBE_BIN) $(B)/tests/bench/core
 	$(Q)$(PYTHON) tests/bench/run.py --build $(B) $(ONLY)
 
 .PHONY: lint

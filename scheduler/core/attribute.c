@@ -40,6 +40,26 @@ static bool find_named(const json_t *attributes, const char *name, size_t *ret_p
 	return false;
 }
 
+void attributes_index(struct instance *i)
+{
+	json_t *attribute;
+	size_t n;
+
+	map_done(&i->attributes);
+	i->attributes = (struct map){0};
+	json_array_foreach (json_object_get(i->record.doc, "attributes"), n, attribute) {
+		const char *value = doc_string(attribute, "value");
+
+		(void)map_put(&i->attributes, doc_string(attribute, "name"),
+			      (char *)(uintptr_t)(value ? value : ""));
+	}
+}
+
+const char *attribute_of(const struct instance *i, const char *name)
+{
+	return map_find(&i->attributes, name);
+}
+
 void attributes_merge(struct instance *i)
 {
 	json_t *all = json_object_get(i->record.doc, "attributes"), *attribute;
@@ -50,6 +70,7 @@ void attributes_merge(struct instance *i)
 			(void)json_array_remove(all, place);
 		(void)json_array_append(all, attribute);
 	}
+	attributes_index(i);
 }
 
 /* ---- checks ---- */
@@ -149,6 +170,7 @@ static void set(struct core *c, struct instance *i, const json_t *a, bool put)
 			(void)json_array_append_new(
 				lists[n], json_pack("{s:s, s:s*}", "name", name, "value", value));
 	}
+	attributes_index(i);
 	record_touch(c, &i->record);
 }
 

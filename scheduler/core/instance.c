@@ -16,6 +16,8 @@ void instance_free(struct instance *i)
 {
 	record_done(&i->record);
 	map_done(&i->vpcs);
+	map_done(&i->groups);
+	map_done(&i->attributes);
 	free(i->ports[0]);
 	free(i->ports[1]);
 	free(i->id);
@@ -33,6 +35,7 @@ static struct instance *add_instance(struct cluster *cl, const char *id, json_t 
 	i->report = doc_integer(own_doc, "_report", 0);
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
+	attributes_index(i);
 	(void)map_put(&cl->instances, id, i);
 	return i;
 }
@@ -92,13 +95,7 @@ struct instance *instance_by_id(struct core *c, const char *id)
 
 const char *instance_zone(const struct instance *i)
 {
-	json_t *attribute;
-	size_t n;
-
-	json_array_foreach (json_object_get(i->record.doc, "attributes"), n, attribute)
-		if (str_eq(doc_string(attribute, "name"), "ecs.availability-zone"))
-			return doc_string(attribute, "value");
-	return NULL;
+	return attribute_of(i, "ecs.availability-zone");
 }
 
 void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1])
@@ -156,8 +153,9 @@ static void take_place(struct core *c, struct instance *i, const struct ecs_node
 {
 	json_t *doc = i->record.doc, *addresses = list_of(&h->addresses);
 
-	if (!json_equal(addresses, json_object_get(doc, "_addresses")) ||
-	    (h->public_key && !str_eq(h->public_key, doc_string(doc, "_publicKey"))))
+	if (i->vpcs.count &&
+	    (!json_equal(addresses, json_object_get(doc, "_addresses")) ||
+	     (h->public_key && !str_eq(h->public_key, doc_string(doc, "_publicKey")))))
 		peers_changed(c, i);
 	(void)json_object_set_new(doc, "_addresses", addresses);
 	doc_set_string(doc, "_publicKey", h->public_key);

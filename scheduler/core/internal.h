@@ -61,9 +61,11 @@ struct instance {
 	int64_t cpu_used, memory_used;
 	uint64_t *ports[2]; /* static host ports in use: tcp, udp */
 	size_t running, pending;
-	int64_t report;  /* the last one taken */
-	struct map vpcs; /* by id: how many blocks of addresses it has there, as a number */
-	bool peer_dirty; /* others are to hear of it */
+	struct map groups; /* of its tasks that are not STOPPED, by name: how many, as a number */
+	struct map attributes; /* name to value, "" where it has none; borrowed from the document */
+	int64_t report;        /* the last one taken */
+	struct map vpcs;       /* by id: how many blocks of addresses it has there, as a number */
+	bool peer_dirty;       /* others are to hear of it */
 	struct instance *next_dirty;
 };
 
@@ -261,6 +263,9 @@ void peers_forget(struct core *c, struct instance *i); /* it goes */
 
 /* What callers have put is among the attributes that the node has just told. */
 void attributes_merge(struct instance *i);
+/* "attributes" of the document have changed: they are found by name. */
+void attributes_index(struct instance *i);
+const char *attribute_of(const struct instance *i, const char *name); /* NULL: absent */
 
 /* ---- drain.c ---- */
 
@@ -289,6 +294,8 @@ struct task *core_task_find(struct core *c, const json_t *request, const char *t
 int core_task_load(struct core *c, json_t *own_doc, struct err *e);
 void core_task_free(struct task *t);
 void core_task_set_status(struct task *t, enum task_status status);
+void core_task_count(struct task *t,
+		     int by); /* a task of this status more, or less, on its instance */
 /* Its node is told to end it, unless it was told before. */
 void core_task_stop(struct core *c, struct task *t, const char *code, const char *reason);
 void core_task_stopped(struct core *c, struct task *t); /* the accounts are closed */

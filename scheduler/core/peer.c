@@ -160,10 +160,15 @@ void peers_send_all(struct core *c, const struct instance *to)
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_peers message = {.full = true};
-	struct ecs_node_peer *items = arena_alloc(&a, (instance_count(c) + 1) * sizeof(*items));
+	struct ecs_node_peer *items;
 	struct cluster *cl;
 	struct instance *i;
 
+	if (!to->vpcs.count) { /* it has no use of any */
+		effect_send(c, to, ECS_NODE_PEERS, &message);
+		return;
+	}
+	items = arena_alloc(&a, (instance_count(c) + 1) * sizeof(*items));
 	message.peers.items = items;
 	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
 		for (size_t k = 0; map_next(&cl->instances, &k, &i);)
@@ -190,7 +195,7 @@ static void tell(struct core *c, struct instance *i)
 
 	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
 		for (size_t k = 0; map_next(&cl->instances, &k, &to);)
-			if (to != i && to->connected)
+			if (to != i && to->connected && to->vpcs.count)
 				send_one(c, i, to);
 	if (i->connected)
 		peers_send_all(c, i);

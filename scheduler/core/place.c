@@ -61,13 +61,9 @@ static const struct ecs_port_mapping *next_static_port(const struct definition *
 
 static bool has_attribute(const struct instance *i, const char *name, const char *value)
 {
-	json_t *attribute;
-	size_t n;
+	const char *has = attribute_of(i, name);
 
-	json_array_foreach (json_object_get(i->record.doc, "attributes"), n, attribute)
-		if (str_eq(doc_string(attribute, "name"), name))
-			return !value || str_eq(doc_string(attribute, "value"), value);
-	return false;
+	return has && (!value || strcmp(has, value) == 0);
 }
 
 static bool attributes_fit(const struct instance *i, const struct definition *d)

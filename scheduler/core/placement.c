@@ -56,13 +56,12 @@ int placement_add_constraints(struct placement *p, const json_t *constraints, st
 	return 0;
 }
 
+/* Each group that has tasks there, once. */
 static void each_group(const struct instance *i, expression_see *fn, void *ctx)
 {
-	struct task *t;
-
-	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);)
-		if (t->instance == i && t->last_status != TASK_STOPPED)
-			fn(ctx, doc_string(t->record.doc, "group"));
+	for (size_t n = 0; n < i->groups.used; n++)
+		if (i->groups.entries[n].key)
+			fn(ctx, i->groups.entries[n].key);
 }
 
 /* Values of a subject of the query language, of an instance. */
@@ -71,13 +70,12 @@ static void each_value(const void *object, const char *subject, expression_see *
 	const struct instance *i = object;
 	const json_t *doc = i->record.doc;
 	char text[40];
-	json_t *a;
-	size_t n;
 
 	if (str_starts(subject, ATTRIBUTE)) {
-		json_array_foreach (json_object_get(doc, "attributes"), n, a)
-			if (str_eq(doc_string(a, "name"), subject + strlen(ATTRIBUTE)))
-				fn(ctx, doc_string(a, "value") ? doc_string(a, "value") : "");
+		const char *value = attribute_of(i, subject + strlen(ATTRIBUTE));
+
+		if (value)
+			fn(ctx, value);
 	} else if (str_eq(subject, "task:group")) {
 		each_group(i, fn, ctx);
 	} else if (str_eq(subject, "agentConnected")) {
@@ -103,25 +101,10 @@ bool placement_matches(const struct expression *x, const struct instance *i)
 	return expression_holds(x, each_value, i);
 }
 
-struct same_group {
-	const char *group;
-	size_t count;
-};
-
-static void count_same(void *ctx, const char *group)
-{
-	struct same_group *s = ctx;
-
-	s->count += str_eq(s->group, group);
-}
-
 /* Tasks of the group on an instance. */
 static size_t count_group(const struct instance *i, const char *group)
 {
-	struct same_group s = {.group = group};
-
-	each_group(i, count_same, &s);
-	return s.count;
+	return (uintptr_t)map_find(&i->groups, group);
 }
 
 const char *placement_refusal(const struct placement *p, const struct instance *i)
@@ -168,52 +151,39 @@ int placement_check_strategies(const json_t *strategies, struct ecs_fault *f)
 	return 0;
 }
 
-struct first_value {
-	char text[256];
-	bool found;
-};
-
-static void take_first(void *ctx, const char *value)
-{
-	struct first_value *v = ctx;
-
-	if (!v->found)
-		(void)snprintf(v->text, sizeof(v->text), "%s", value);
-	v->found = true;
-}
-
 /* What the instance is told apart by. */
-static struct first_value value_of(const struct instance *i, const char *field)
+static const char *value_of(const struct instance *i, const char *field)
 {
-	struct first_value v = {.text = ""};
+	const char *value = str_starts(field, ATTRIBUTE)
+				    ? attribute_of(i, field + strlen(ATTRIBUTE))
+				    : i->id;
 
-	if (str_starts(field, ATTRIBUTE))
-		each_value(i, field, take_first, &v);
-	else
-		take_first(&v, i->id);
-	return v;
+	return value ? value : "";
 }
 
-/* Tasks of the group on all instances of the cluster with this value. */
-static size_t count_spread(const struct placement *p, const struct instance *of, const char *field)
+/* By value: tasks of the group on all instances of the cluster that have it, as a number. */
+static struct map count_spread(const struct placement *p, const struct cluster *cl,
+			       const char *field)
 {
-	const struct first_value value = value_of(of, field);
+	struct map sums = {0};
 	struct instance *i;
-	size_t count = 0;
 
-	for (size_t n = 0; map_next(&of->cluster->instances, &n, &i);)
-		if (strcmp(value_of(i, field).text, value.text) == 0)
-			count += count_group(i, p->group);
-	return count;
+	for (size_t n = 0; map_next(&cl->instances, &n, &i);) {
+		uintptr_t tasks = count_group(i, p->group);
+		const char *value = value_of(i, field);
+
+		if (tasks)
+			(void)map_put(&sums, value,
+				      (void *)((uintptr_t)map_find(&sums, value) + tasks));
+	}
+	return sums;
 }
 
 /* The less the better. */
-static int64_t cost_of(const struct placement *p, const struct instance *i, const json_t *strategy)
+static int64_t cost_of(const struct instance *i, const char *field, const struct map *sums)
 {
-	const char *field = doc_string(strategy, "field");
-
-	if (str_eq(doc_string(strategy, "type"), "spread"))
-		return (int64_t)count_spread(p, i, field);
+	if (sums)
+		return (int64_t)(uintptr_t)map_find(sums, value_of(i, field));
 	return strcasecmp(field, "cpu") == 0 ? i->cpu_units - i->cpu_used
 					     : i->memory_mib - i->memory_used;
 }
@@ -222,11 +192,16 @@ static int64_t cost_of(const struct placement *p, const struct instance *i, cons
 static size_t narrow(const struct placement *p, const json_t *strategy, struct instance **list,
 		     size_t count)
 {
+	const char *field = doc_string(strategy, "field");
+	bool spread = str_eq(doc_string(strategy, "type"), "spread");
+	struct map sums = {0};
 	int64_t best = INT64_MAX;
 	size_t kept = 0;
 
+	if (spread)
+		sums = count_spread(p, list[0]->cluster, field);
 	for (size_t i = 0; i < count; i++) {
-		int64_t cost = cost_of(p, list[i], strategy);
+		int64_t cost = cost_of(list[i], field, spread ? &sums : NULL);
 
 		if (cost > best)
 			continue;
@@ -235,6 +210,7 @@ static size_t narrow(const struct placement *p, const json_t *strategy, struct i
 		best = cost;
 		list[kept++] = list[i];
 	}
+	map_done(&sums);
 	return kept;
 }
 

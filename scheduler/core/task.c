@@ -39,11 +39,24 @@ void core_task_changed(struct core *c, struct task *t)
 	record_touch(c, &t->record);
 }
 
+static void count_group(struct instance *i, const char *group, int by)
+{
+	uintptr_t count = (uintptr_t)map_find(&i->groups, group ? group : "") +
+			  (uintptr_t)(intptr_t)by;
+
+	if (count)
+		(void)map_put(&i->groups, group ? group : "", (void *)count);
+	else
+		(void)map_remove(&i->groups, group ? group : "");
+}
+
 /* The counters that DescribeClusters and DescribeContainerInstances show. */
-static void count(struct task *t, int by)
+void core_task_count(struct task *t, int by)
 {
 	if (!t->instance)
 		return;
+	if (t->last_status != TASK_STOPPED)
+		count_group(t->instance, doc_string(t->record.doc, "group"), by);
 	if (t->last_status < TASK_RUNNING)
 		t->instance->pending += (size_t)by;
 	else if (t->last_status == TASK_RUNNING)
@@ -52,9 +65,9 @@ static void count(struct task *t, int by)
 
 void core_task_set_status(struct task *t, enum task_status status)
 {
-	count(t, -1);
+	core_task_count(t, -1);
 	t->last_status = status;
-	count(t, 1);
+	core_task_count(t, 1);
 	doc_set_string(t->record.doc, "lastStatus", status_names[status]);
 }
 
@@ -173,7 +186,7 @@ int core_task_load(struct core *c, json_t *own_doc, struct err *e)
 	(void)map_put(&cl->tasks, id, t);
 
 	t->last_status = (enum task_status)status;
-	count(t, 1);
+	core_task_count(t, 1);
 	t->held = doc_true(own_doc, "_held");
 	if (t->last_status == TASK_STOPPED) {
 		keep_stopped(c, t); /* it holds nothing: a port may be another's by now */

@@ -337,7 +337,7 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	record_init(&t->record, doc, "task/%s/%s", l->cluster->name, id);
 	(void)map_put(&l->cluster->tasks, id, t);
 
-	i->pending++;
+	core_task_count(t, 1);
 	l->definition->tasks++;
 	place_take(i, l->definition, &l->demand);
 	record_touch(l->c, &t->record);
@@ -383,27 +383,29 @@ static struct instance *usual(struct instance **candidates, size_t count)
 	return best;
 }
 
+/* Why it is none of them: each has its reason. */
+static void say_refusals(const struct launch *l, json_t *failures)
+{
+	struct instance *i;
+
+	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);)
+		(void)json_array_append_new(
+			failures, doc_failure(doc_string(i->record.doc, "containerInstanceArn"),
+					      refusal_of(l, i)));
+}
+
 static struct instance *choose(const struct launch *l, json_t *failures)
 {
 	auto_free struct instance **candidates = xcalloc(l->cluster->instances.count + 1,
 							 sizeof(struct instance *));
-	auto_json json_t *refusals = json_array();
 	struct instance *i;
 	size_t count = 0;
 
-	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);) {
-		const char *refusal = refusal_of(l, i);
-
-		if (refusal)
-			(void)json_array_append_new(
-				refusals,
-				doc_failure(doc_string(i->record.doc, "containerInstanceArn"),
-					    refusal));
-		else
+	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);)
+		if (!refusal_of(l, i))
 			candidates[count++] = i;
-	}
 	if (!count) {
-		(void)json_array_extend(failures, refusals);
+		say_refusals(l, failures);
 		return NULL;
 	}
 	return json_array_size(l->placement.strategies)
