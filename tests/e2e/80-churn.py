@@ -72,8 +72,8 @@ def test_200_starts_and_stops_leave_nothing():
                 now["cgroups"] = [c for c in now["cgroups"] if daemon.name in c]
                 return dict(now, fds=[len(os.listdir(f"/proc/{p}/fd")) for p in pids],
                             processes=len(pids),
-                            elements=subprocess.run(["nft", "-s", "list", "ruleset"], stdout=subprocess.PIPE,
-                                                    text=True).stdout,
+                            elements=subprocess.run(["nft", "-s", "list", "table", "inet", daemon.name],
+                                                    stdout=subprocess.PIPE, text=True).stdout,
                             files=tree_size(os.path.join(daemon.root, "var/lib/berth/tasks"))[1]
                             + tree_size(os.path.join(daemon.root, "run/berth"))[1])
 
