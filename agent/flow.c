@@ -11,16 +11,17 @@
  *
  * 1. What could not be told is said: a window in which something was lost has a
  *    record SKIPDATA.  Lost are: what the kernel had to drop, what is over the
- *    limits below, and what was not yet sent when the agent was killed.
+ *    limits below, and what happened while no agent ran or since it last wrote its file.
  * 2. A line's position is its window's end and its place there, so positions
  *    grow over restarts too, and the server takes a line that is sent twice once.
+ *    An agent that ends in peace, or is killed, goes on with what is in its file.
  * 3. An interface whose task has ended stays until its connections have been
  *    told and its lines are acknowledged.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/internal.h"
+#include "agent/flow_internal.h"
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,49 +34,7 @@
 #define TICK_MS        60000
 #define POSITION_SHIFT 20 /* lines of one window: more than FLOWS_MAX */
 
-static const int64_t intervals_s[] = {60, 600};
-
-struct counted {
-	uint64_t packets, bytes;
-	int64_t first_ms, last_ms;
-	bool accepted;
-	char text[]; /* "srcaddr dstaddr srcport dstport protocol" */
-};
-
-struct window {
-	int64_t start_ms;
-	struct map flows; /* counted, by action and text */
-	bool lost;
-};
-
-/* One flow log of one interface: a log stream. */
-struct flow_log {
-	struct flow_log *next;
-	char *source, *group, *stream;
-	size_t window; /* which */
-	bool accepted, rejected;
-	struct ecs_log_event *events; /* that wait; messages are ours */
-	size_t count, capacity, in_flight;
-	int64_t position; /* of the last line */
-	bool wanted;
-};
-
-struct flow_interface {
-	char *id;
-	char address[NET_FAMILIES][IP_TEXT_MAX];
-	struct window windows[ARRAY_COUNT(intervals_s)];
-	struct flow_log *logs;
-	bool ending, over; /* its task has ended; and all was told */
-};
-
-struct flows {
-	struct agent *agent;
-	struct net_flows *net; /* NULL: not open */
-	struct loop_fd *watch;
-	struct loop_timer *tick, *end;
-	struct map interfaces, addresses, logs; /* by id, address, source */
-	size_t flow_count, line_count;
-};
+static const int64_t intervals_s[FLOW_WINDOWS] = {60, 600};
 
 /* ---- lines ---- */
 
@@ -393,6 +352,8 @@ static void on_tick(void *ctx)
 		for (struct flow_log *l = n->logs; l; l = l->next)
 			send_lines(f, l); /* what was refused, once more */
 	}
+	flows_forget_saved(f);
+	flows_save(f);
 	wait_for_tick(f);
 }
 
@@ -458,6 +419,8 @@ static void want_log(struct flows *f, struct flow_interface *n, const struct ecs
 		l->window = w->interval_s > intervals_s[0];
 		if (!has_log(n, l->window))
 			clear_window(f, &n->windows[l->window], clock_wall_ms());
+		if (flows_take_lines(f, l))
+			send_lines(f, l);
 		l->next = n->logs;
 		n->logs = l;
 		(void)map_put(&f->logs, source, l);
@@ -490,8 +453,10 @@ void flows_take(struct task *t, bool resumed)
 	for (size_t k = 0; k < i->flow_logs.count; k++)
 		want_log(f, n, JS_AT(i->flow_logs, struct ecs_node_flow_log, k));
 	drop_unwanted(f, n);
-	for (size_t w = 0; resumed && w < ARRAY_COUNT(intervals_s); w++)
-		n->windows[w].lost = true;
+	for (size_t w = 0; resumed && w < ARRAY_COUNT(intervals_s); w++) {
+		(void)flows_take_window(f, n, w);
+		n->windows[w].lost = true; /* nobody listened for a while */
+	}
 	free_if_over(f, n);
 }
 
@@ -588,6 +553,7 @@ struct flows *flows_new(struct agent *a)
 	f->agent = a;
 	f->tick = loop_timer_new(a->loop, on_tick, f);
 	f->end = loop_timer_new(a->loop, on_end, f);
+	flows_load(f);
 	return f;
 }
 
@@ -598,6 +564,10 @@ void flows_free(struct flows *f)
 
 	if (!f)
 		return;
+	if (f->net)
+		sample(f);
+	flows_save(f);
+	flows_forget_saved(f);
 	loop_unwatch(take_ptr(f->watch));
 	net_flows_close(take_ptr(f->net));
 	for (size_t i = 0; map_next(&f->interfaces, &i, &n);)
