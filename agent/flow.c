@@ -239,11 +239,13 @@ static void on_readable(void *ctx, int events)
 	}
 }
 
+static void on_sampled(void *ctx);
+
 /* ---- open and closed ---- */
 
 static void open_net(struct flows *f)
 {
-	const struct net_flow_options o = {is_logged, on_flow, on_loss, f};
+	const struct net_flow_options o = {is_logged, on_flow, on_loss, on_sampled, f};
 	struct err e = {0};
 
 	if (net_flows_open(f->agent->net, &o, &f->net, &e) < 0 ||
@@ -270,20 +272,42 @@ static void wait_for_tick(struct flows *f)
 	loop_timer_set(f->tick, TICK_MS - clock_wall_ms() % TICK_MS);
 }
 
-/* All that was seen until now is counted. */
+/* Each address that is logged; malloc'ed. */
+static struct ip_prefix *list_addresses(const struct flows *f, size_t *ret_count)
+{
+	struct ip_prefix *list = xcalloc(f->addresses.count + 1, sizeof(*list));
+	struct flow_interface *n;
+
+	*ret_count = 0;
+	for (size_t i = 0; map_next(&f->interfaces, &i, &n);)
+		for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+			if (map_find(&f->addresses, n->address[v6]) == n &&
+			    ip_address_parse(n->address[v6], &list[*ret_count]))
+				(*ret_count)++;
+	return list;
+}
+
+/* When all that was seen until now is counted, on_sampled() goes on, perhaps at once. */
 static void sample(struct flows *f)
 {
+	auto_free struct ip_prefix *addresses = NULL;
 	struct err e = {0};
+	size_t count;
 
 	if (!f->net) {
 		open_net(f);
 		on_loss(f);
+		on_sampled(f);
 		return;
 	}
 	on_readable(f, LOOP_READ);
-	if (net_flows_sample(f->net, &e) < 0) {
+	if (!f->net) /* a sample was over, and nothing is logged any more */
+		return;
+	addresses = list_addresses(f, &count);
+	if (net_flows_sample(f->net, addresses, count, &e) < 0) {
 		log_error("flow logs: %s", e.msg);
 		on_loss(f);
+		on_sampled(f);
 	}
 }
 
@@ -335,13 +359,10 @@ static void free_if_over(struct flows *f, struct flow_interface *n)
 		free_interface(f, n);
 }
 
-static void on_tick(void *ctx)
+static void end_minute(struct flows *f, int64_t now_ms)
 {
-	struct flows *f = ctx;
-	int64_t now_ms = clock_wall_ms();
 	struct flow_interface *n;
 
-	sample(f);
 	for (size_t i = 0; map_next(&f->interfaces, &i, &n);) {
 		for (size_t w = 0; w < ARRAY_COUNT(intervals_s); w++) {
 			int64_t length_ms = intervals_s[w] * 1000;
@@ -354,16 +375,12 @@ static void on_tick(void *ctx)
 	}
 	flows_forget_saved(f);
 	flows_save(f);
-	wait_for_tick(f);
 }
 
-static void on_end(void *ctx)
+static void end_tasks(struct flows *f, int64_t now_ms)
 {
-	struct flows *f = ctx;
-	int64_t now_ms = clock_wall_ms();
 	struct flow_interface *n;
 
-	sample(f);
 	for (size_t i = 0; map_next(&f->interfaces, &i, &n);) {
 		if (!n->ending || n->over)
 			continue;
@@ -374,6 +391,35 @@ static void on_end(void *ctx)
 		forget_addresses(f, n);
 		free_if_over(f, n);
 	}
+}
+
+static void on_sampled(void *ctx)
+{
+	struct flows *f = ctx;
+	int64_t now_ms = clock_wall_ms();
+
+	if (f->minute_ended)
+		end_minute(f, now_ms);
+	if (f->tasks_ended)
+		end_tasks(f, now_ms);
+	f->minute_ended = f->tasks_ended = false;
+}
+
+static void on_tick(void *ctx)
+{
+	struct flows *f = ctx;
+
+	f->minute_ended = true;
+	sample(f);
+	wait_for_tick(f);
+}
+
+static void on_end(void *ctx)
+{
+	struct flows *f = ctx;
+
+	f->tasks_ended = true;
+	sample(f);
 }
 
 static struct flow_interface *interface_of(struct flows *f, const struct ecs_node_interface *i)
@@ -564,8 +610,10 @@ void flows_free(struct flows *f)
 
 	if (!f)
 		return;
-	if (f->net)
+	if (f->net) {
 		sample(f);
+		(void)net_flows_wait(f->net, &(struct err){0}); /* what it did not see is lost */
+	}
 	flows_save(f);
 	flows_forget_saved(f);
 	loop_unwatch(take_ptr(f->watch));

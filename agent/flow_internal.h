@@ -47,6 +47,7 @@ struct flows {
 	struct loop_timer *tick, *end;
 	struct map interfaces, addresses, logs; /* by id, address, source */
 	size_t flow_count, line_count;
+	bool minute_ended, tasks_ended; /* what waits for a sample */
 	/* Of the file, until they are asked for: windows by "INTERFACE N", flow logs by source. */
 	struct map saved_windows, saved_logs;
 };
