@@ -11,16 +11,17 @@
  *
  * 1. What could not be told is said: a window in which something was lost has a
  *    record SKIPDATA.  Lost are: what the kernel had to drop, what is over the
- *    limits below, and what was not yet sent when the agent was killed.
+ *    limits below, and what happened while no agent ran or since it last wrote its file.
  * 2. A line's position is its window's end and its place there, so positions
  *    grow over restarts too, and the server takes a line that is sent twice once.
+ *    An agent that ends in peace, or is killed, goes on with what is in its file.
  * 3. An interface whose task has ended stays until its connections have been
  *    told and its lines are acknowledged.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/internal.h"
+#include "agent/flow_internal.h"
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,49 +34,7 @@
 #define TICK_MS        60000
 #define POSITION_SHIFT 20 /* lines of one window: more than FLOWS_MAX */
 
-static const int64_t intervals_s[] = {60, 600};
-
-struct counted {
-	uint64_t packets, bytes;
-	int64_t first_ms, last_ms;
-	bool accepted;
-	char text[]; /* "srcaddr dstaddr srcport dstport protocol" */
-};
-
-struct window {
-	int64_t start_ms;
-	struct map flows; /* counted, by action and text */
-	bool lost;
-};
-
-/* One flow log of one interface: a log stream. */
-struct flow_log {
-	struct flow_log *next;
-	char *source, *group, *stream;
-	size_t window; /* which */
-	bool accepted, rejected;
-	struct ecs_log_event *events; /* that wait; messages are ours */
-	size_t count, capacity, in_flight;
-	int64_t position; /* of the last line */
-	bool wanted;
-};
-
-struct flow_interface {
-	char *id;
-	char address[NET_FAMILIES][IP_TEXT_MAX];
-	struct window windows[ARRAY_COUNT(intervals_s)];
-	struct flow_log *logs;
-	bool ending, over; /* its task has ended; and all was told */
-};
-
-struct flows {
-	struct agent *agent;
-	struct net_flows *net; /* NULL: not open */
-	struct loop_fd *watch;
-	struct loop_timer *tick, *end;
-	struct map interfaces, addresses, logs; /* by id, address, source */
-	size_t flow_count, line_count;
-};
+static const int64_t intervals_s[FLOW_WINDOWS] = {60, 600};
 
 /* ---- lines ---- */
 
@@ -280,11 +239,13 @@ static void on_readable(void *ctx, int events)
 	}
 }
 
+static void on_sampled(void *ctx);
+
 /* ---- open and closed ---- */
 
 static void open_net(struct flows *f)
 {
-	const struct net_flow_options o = {is_logged, on_flow, on_loss, f};
+	const struct net_flow_options o = {is_logged, on_flow, on_loss, on_sampled, f};
 	struct err e = {0};
 
 	if (net_flows_open(f->agent->net, &o, &f->net, &e) < 0 ||
@@ -311,20 +272,42 @@ static void wait_for_tick(struct flows *f)
 	loop_timer_set(f->tick, TICK_MS - clock_wall_ms() % TICK_MS);
 }
 
-/* All that was seen until now is counted. */
+/* Each address that is logged; malloc'ed. */
+static struct ip_prefix *list_addresses(const struct flows *f, size_t *ret_count)
+{
+	struct ip_prefix *list = xcalloc(f->addresses.count + 1, sizeof(*list));
+	struct flow_interface *n;
+
+	*ret_count = 0;
+	for (size_t i = 0; map_next(&f->interfaces, &i, &n);)
+		for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+			if (map_find(&f->addresses, n->address[v6]) == n &&
+			    ip_address_parse(n->address[v6], &list[*ret_count]))
+				(*ret_count)++;
+	return list;
+}
+
+/* When all that was seen until now is counted, on_sampled() goes on, perhaps at once. */
 static void sample(struct flows *f)
 {
+	auto_free struct ip_prefix *addresses = NULL;
 	struct err e = {0};
+	size_t count;
 
 	if (!f->net) {
 		open_net(f);
 		on_loss(f);
+		on_sampled(f);
 		return;
 	}
 	on_readable(f, LOOP_READ);
-	if (net_flows_sample(f->net, &e) < 0) {
+	if (!f->net) /* a sample was over, and nothing is logged any more */
+		return;
+	addresses = list_addresses(f, &count);
+	if (net_flows_sample(f->net, addresses, count, &e) < 0) {
 		log_error("flow logs: %s", e.msg);
 		on_loss(f);
+		on_sampled(f);
 	}
 }
 
@@ -376,13 +359,10 @@ static void free_if_over(struct flows *f, struct flow_interface *n)
 		free_interface(f, n);
 }
 
-static void on_tick(void *ctx)
+static void end_minute(struct flows *f, int64_t now_ms)
 {
-	struct flows *f = ctx;
-	int64_t now_ms = clock_wall_ms();
 	struct flow_interface *n;
 
-	sample(f);
 	for (size_t i = 0; map_next(&f->interfaces, &i, &n);) {
 		for (size_t w = 0; w < ARRAY_COUNT(intervals_s); w++) {
 			int64_t length_ms = intervals_s[w] * 1000;
@@ -393,16 +373,14 @@ static void on_tick(void *ctx)
 		for (struct flow_log *l = n->logs; l; l = l->next)
 			send_lines(f, l); /* what was refused, once more */
 	}
-	wait_for_tick(f);
+	flows_forget_saved(f);
+	flows_save(f);
 }
 
-static void on_end(void *ctx)
+static void end_tasks(struct flows *f, int64_t now_ms)
 {
-	struct flows *f = ctx;
-	int64_t now_ms = clock_wall_ms();
 	struct flow_interface *n;
 
-	sample(f);
 	for (size_t i = 0; map_next(&f->interfaces, &i, &n);) {
 		if (!n->ending || n->over)
 			continue;
@@ -413,6 +391,35 @@ static void on_end(void *ctx)
 		forget_addresses(f, n);
 		free_if_over(f, n);
 	}
+}
+
+static void on_sampled(void *ctx)
+{
+	struct flows *f = ctx;
+	int64_t now_ms = clock_wall_ms();
+
+	if (f->minute_ended)
+		end_minute(f, now_ms);
+	if (f->tasks_ended)
+		end_tasks(f, now_ms);
+	f->minute_ended = f->tasks_ended = false;
+}
+
+static void on_tick(void *ctx)
+{
+	struct flows *f = ctx;
+
+	f->minute_ended = true;
+	sample(f);
+	wait_for_tick(f);
+}
+
+static void on_end(void *ctx)
+{
+	struct flows *f = ctx;
+
+	f->tasks_ended = true;
+	sample(f);
 }
 
 static struct flow_interface *interface_of(struct flows *f, const struct ecs_node_interface *i)
@@ -458,6 +465,8 @@ static void want_log(struct flows *f, struct flow_interface *n, const struct ecs
 		l->window = w->interval_s > intervals_s[0];
 		if (!has_log(n, l->window))
 			clear_window(f, &n->windows[l->window], clock_wall_ms());
+		if (flows_take_lines(f, l))
+			send_lines(f, l);
 		l->next = n->logs;
 		n->logs = l;
 		(void)map_put(&f->logs, source, l);
@@ -490,8 +499,10 @@ void flows_take(struct task *t, bool resumed)
 	for (size_t k = 0; k < i->flow_logs.count; k++)
 		want_log(f, n, JS_AT(i->flow_logs, struct ecs_node_flow_log, k));
 	drop_unwanted(f, n);
-	for (size_t w = 0; resumed && w < ARRAY_COUNT(intervals_s); w++)
-		n->windows[w].lost = true;
+	for (size_t w = 0; resumed && w < ARRAY_COUNT(intervals_s); w++) {
+		(void)flows_take_window(f, n, w);
+		n->windows[w].lost = true; /* nobody listened for a while */
+	}
 	free_if_over(f, n);
 }
 
@@ -588,6 +599,7 @@ struct flows *flows_new(struct agent *a)
 	f->agent = a;
 	f->tick = loop_timer_new(a->loop, on_tick, f);
 	f->end = loop_timer_new(a->loop, on_end, f);
+	flows_load(f);
 	return f;
 }
 
@@ -598,6 +610,12 @@ void flows_free(struct flows *f)
 
 	if (!f)
 		return;
+	if (f->net) {
+		sample(f);
+		(void)net_flows_wait(f->net, &(struct err){0}); /* what it did not see is lost */
+	}
+	flows_save(f);
+	flows_forget_saved(f);
 	loop_unwatch(take_ptr(f->watch));
 	net_flows_close(take_ptr(f->net));
 	for (size_t i = 0; map_next(&f->interfaces, &i, &n);)

@@ -38,23 +38,23 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "net/flow_sample.h"
 #include "net/internal.h"
 
-#define SETTINGS_DIR   "/proc/sys/net/netfilter"
-#define SETTINGS_FILE  "flow-settings"
-#define SETTINGS_MAX   256 /* bytes of the file */
-#define DATAGRAM_SIZE  65536
-#define DATAGRAMS_MAX  256   /* read in one go */
-#define NFLOG_BUFFER   65536 /* the kernel gathers so much */
-#define NFLOG_TIMEOUT  10    /* hundredths of a second, at most */
-#define NFLOG_PACKETS  64    /* or so many packets */
-#define ASKS_PER_BATCH 512
-#define OPEN_FLOWS_MAX 262144 /* looked at in one sample */
+#define SETTINGS_DIR  "/proc/sys/net/netfilter"
+#define SETTINGS_FILE "flow-settings"
+#define SETTINGS_MAX  256 /* bytes of the file */
+#define DATAGRAM_SIZE 65536
+#define DATAGRAMS_MAX 256   /* read in one go */
+#define NFLOG_BUFFER  65536 /* the kernel gathers so much */
+#define NFLOG_TIMEOUT 10    /* hundredths of a second, at most */
+#define NFLOG_PACKETS 64    /* or so many packets */
 
 struct net_flows {
 	struct net *net;
 	struct net_flow_options o;
 	struct netlink events, refusals, ask;
+	struct flow_sample *sample; /* under way; NULL: none */
 	int epoll_fd;
 };
 
@@ -378,108 +378,64 @@ static int read_socket(struct net_flows *f, int fd, struct err *e)
 	return 0; /* the rest at the next turn */
 }
 
-int net_flows_read(struct net_flows *f, struct err *e)
-{
-	if (read_socket(f, f->events.fd, e) < 0)
-		return -e->code;
-	return read_socket(f, f->refusals.fd, e);
-}
-
 /* ---- open connections ---- */
 
-struct sample {
-	struct net_flows *flows;
-	struct batch *asks;
-	size_t seen;
-	int code;
-	struct err why;
-};
-
-static void put_copy(struct batch *b, struct nlattr *attr)
+int net_flows_sample(struct net_flows *f, const struct ip_prefix *addresses, size_t count,
+		     struct err *e)
 {
-	if (attr)
-		batch_put(b, attr->nla_type, nla_data(attr), (size_t)nla_len(attr));
-}
+	struct epoll_event event = {.events = EPOLLIN};
+	struct flow_sample *s;
+	bool lost;
 
-static int see_open(const struct nlmsghdr *h, void *arg, struct err *e)
-{
-	struct sample *s = arg;
-	const struct net_flow_options *o = &s->flows->o;
-	struct flow_report r;
-	struct nfgenmsg nf = {.version = NFNETLINK_V0};
-
-	(void)e;
-	if (!flow_report_parse(h, &r) || r.original.packets + r.reply.packets == 0 ||
-	    (!o->is_logged(o->ctx, &r.original.source) && !o->is_logged(o->ctx, &r.reply.source)))
-		return 0;
-	if (s->seen++ >= OPEN_FLOWS_MAX) {
-		o->on_loss(o->ctx);
-		return 0;
-	}
-	nf.nfgen_family = r.original.source.v6 ? AF_INET6 : AF_INET;
-	batch_add(s->asks, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_CTRZERO, 0, &nf,
-		  sizeof(nf), "count a flow");
-	put_copy(s->asks, r.tuple);
-	put_copy(s->asks, r.id);
-	put_copy(s->asks, r.zone);
-	return 0;
-}
-
-static void see_again(void *arg)
-{
-	(void)arg; /* one that is asked for twice has counted nothing since */
-}
-
-static int see_counted(const struct nlmsghdr *h, void *arg, struct err *e)
-{
-	struct flow_report r;
-
-	(void)e;
-	if (flow_report_parse(h, &r))
-		tell_connection(arg, &r);
-	return 0;
-}
-
-/* Some at a time, so that the answers have room in the socket.  Those that ended meanwhile tell it. */
-static int ask_counted(struct net_flows *f, struct batch *asks, struct err *e)
-{
-	const struct netlink_dump answers = {see_counted, NULL, f};
-	const struct buf *all = batch_bytes(asks);
-	size_t at = 0;
-
-	while (at < all->size) {
-		auto_batch struct batch some = BATCH_INIT;
-		struct err why = {0};
-
-		for (int i = 0; i < ASKS_PER_BATCH && at < all->size; i++) {
-			const struct nlmsghdr *h = (const void *)(all->data + at);
-			size_t skip = NLMSG_LENGTH(sizeof(struct nfgenmsg));
-
-			batch_add(&some, h->nlmsg_type, 0, NLMSG_DATA(h), sizeof(struct nfgenmsg),
-				  "count a flow");
-			batch_header(&some, (const char *)h + skip, h->nlmsg_len - skip);
-			at += NLMSG_ALIGN(h->nlmsg_len);
-		}
-		if (netlink_ask(&f->ask, &some, &answers, &why) < 0 && why.code != ENOENT) {
-			*e = why;
-			return -e->code;
-		}
-	}
-	return 0;
-}
-
-int net_flows_sample(struct net_flows *f, struct err *e)
-{
-	const struct nfgenmsg any = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0};
-	auto_batch struct batch b = BATCH_INIT, asks = {.bytes = BUF_INIT(128u << 20)};
-	struct sample s = {.flows = f, .asks = &asks};
-	const struct netlink_dump dump = {see_open, see_again, &s};
-
-	batch_add(&b, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, 0, &any, sizeof(any),
-		  "list flows");
-	if (netlink_dump(&f->ask, &b, &dump, e) < 0)
+	if (f->sample)
+		return NET_FLOWS_BUSY;
+	if (flow_sample_begin(&f->ask, addresses, count, &s, e) < 0)
 		return -e->code;
-	return ask_counted(f, &asks, e);
+	if (epoll_ctl(f->epoll_fd, EPOLL_CTL_ADD, flow_sample_fd(s), &event) < 0) {
+		(void)err_sys(e, "wait for a sample of flows");
+		(void)flow_sample_end(s, NULL, NULL, &lost, &(struct err){0});
+		return -e->code;
+	}
+	f->sample = s;
+	return 0;
+}
+
+static void tell_open(void *ctx, const struct flow_report *r)
+{
+	tell_connection(ctx, r);
+}
+
+int net_flows_wait(struct net_flows *f, struct err *e)
+{
+	struct flow_sample *s = take_ptr(f->sample);
+	bool lost;
+	int r;
+
+	if (!s)
+		return 0;
+	r = flow_sample_end(s, tell_open, f, &lost, e);
+	if (lost)
+		f->o.on_loss(f->o.ctx);
+	if (f->o.on_sampled)
+		f->o.on_sampled(f->o.ctx);
+	return r;
+}
+
+/* If it is over. */
+static int end_sample(struct net_flows *f, struct err *e)
+{
+	uint64_t count;
+
+	if (!f->sample || read(flow_sample_fd(f->sample), &count, sizeof(count)) < 0)
+		return 0;
+	return net_flows_wait(f, e);
+}
+
+int net_flows_read(struct net_flows *f, struct err *e)
+{
+	if (read_socket(f, f->events.fd, e) < 0 || read_socket(f, f->refusals.fd, e) < 0)
+		return -e->code;
+	return end_sample(f, e);
 }
 
 /* ---- life ---- */
@@ -565,8 +521,12 @@ int net_flows_fd(const struct net_flows *f)
 
 void net_flows_close(struct net_flows *f)
 {
+	bool lost;
+
 	if (!f)
 		return;
+	if (f->sample)
+		(void)flow_sample_end(f->sample, NULL, NULL, &lost, &(struct err){0});
 	close_fd(&f->epoll_fd);
 	netlink_close(&f->events);
 	netlink_close(&f->refusals);

@@ -49,7 +49,8 @@ static void add_host_settings(struct batch *b, uint32_t index, const struct link
 
 	batch_add(b, RTM_SETLINK, 0, &link, sizeof(link), "settings of a task's link");
 	batch_u32(b, IFLA_GROUP, l->name->group);
-	batch_text(b, IFLA_IFALIAS, l->alias);
+	if (l->alias)
+		batch_text(b, IFLA_IFALIAS, l->alias);
 	families = batch_nest(b, IFLA_AF_SPEC);
 	family = batch_nest(b, AF_INET);
 	inet = batch_nest(b, IFLA_INET_CONF);
@@ -191,16 +192,22 @@ static struct route task_route(const struct link *l, const struct ip_prefix *add
 		.to = *address, .source = address->v6 ? 0 : l->gateway, .index = l->index};
 }
 
-void link_spare_ipv6(const struct link *l)
+void link_set_ipv6(const struct link *l, bool on)
 {
 	char name[IFNAMSIZ], file[64];
 	struct err ignored; /* it is slower with it, and does the same */
 
-	if (!l->has_ipv6 || l->address6.length)
+	if (!l->has_ipv6)
 		return;
 	name_link(l->name, l->host_part, name);
 	(void)snprintf(file, sizeof(file), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
-	(void)fs_write_at(AT_FDCWD, file, "1", &ignored);
+	(void)fs_write_at(AT_FDCWD, file, on ? "0" : "1", &ignored);
+}
+
+void link_prepare_host_side(struct batch *b, const struct link *l)
+{
+	add_host_settings(b, l->index, l);
+	add_up(b, l->index, "a task's link up");
 }
 
 void link_settle(struct batch *b, const struct link *l)
@@ -210,8 +217,7 @@ void link_settle(struct batch *b, const struct link *l)
 	uint8_t mac[6];
 
 	link_mac(l, mac);
-	add_host_settings(b, l->index, l);
-	add_up(b, l->index, "a task's link up");
+	link_prepare_host_side(b, l);
 	addresses_of(l, &count, addresses);
 	for (size_t i = 0; i < count; i++) {
 		const struct route route = task_route(l, &addresses[i]);
@@ -247,15 +253,40 @@ static struct ip_prefix gateway_of(const struct link *l, bool v6)
 	return (struct ip_prefix){.v6 = true, .length = 128, .address = {0xfe, 0x80, [15] = 1}};
 }
 
-void link_task_side(struct batch *b, const struct link *l)
+void link_prepare_task_side(struct batch *b, const struct link *l)
 {
-	struct ip_prefix addresses[2];
-	size_t count;
-
 	link_loopback(b);
 	if (l->has_ipv6)
 		add_task_settings(b);
 	add_up(b, TASK_INDEX, "eth0 up");
+}
+
+/* Its MAC is that of its address. */
+static void add_mac(struct batch *b, const struct link *l, const struct link *made)
+{
+	const struct ifinfomsg link = {.ifi_index = TASK_INDEX};
+	uint8_t mac[6], other[6];
+
+	link_mac(l, mac);
+	link_mac(made, other);
+	if (memcmp(mac, other, sizeof(mac)) == 0)
+		return;
+	batch_add(b, RTM_SETLINK, 0, &link, sizeof(link), "MAC of eth0");
+	batch_put(b, IFLA_ADDRESS, mac, sizeof(mac));
+}
+
+void link_task_side(struct batch *b, const struct link *l)
+{
+	link_prepare_task_side(b, l);
+	link_finish_task_side(b, l, l);
+}
+
+void link_finish_task_side(struct batch *b, const struct link *l, const struct link *made)
+{
+	struct ip_prefix addresses[2];
+	size_t count;
+
+	add_mac(b, l, made);
 	addresses_of(l, &count, addresses);
 	for (size_t i = 0; i < count; i++) {
 		const struct ip_prefix via = gateway_of(l, addresses[i].v6);

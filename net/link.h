@@ -47,15 +47,22 @@ void link_mac(const struct link *l, uint8_t ret[6]);
 /* In the host: the pair, its other end in the namespace. */
 void link_create(struct batch *b, const struct link *l, int netns_fd);
 /*
- * In the host, before the link is up: who has no address of IPv6 needs no IPv6 there.
- * The kernel would keep a route for multicast of each link, all of them in one list
- * that it walks whenever a link comes.
+ * In the host: who has no address of IPv6 needs no IPv6 there.  The kernel would keep
+ * a route for multicast of each link, all of them in one list that it walks whenever
+ * a link comes.  Off is for before the link is up.
  */
-void link_spare_ipv6(const struct link *l);
+void link_set_ipv6(const struct link *l, bool on);
 /* In the host: settings, neighbour, route.  Idempotent. */
 void link_settle(struct batch *b, const struct link *l);
-/* In the namespace: everything. */
+/*
+ * In the namespace: everything; what of it does not depend on who has the link; the
+ * rest, of one that was made for 'made'.
+ */
 void link_task_side(struct batch *b, const struct link *l);
+void link_prepare_task_side(struct batch *b, const struct link *l);
+void link_finish_task_side(struct batch *b, const struct link *l, const struct link *made);
+/* In the host: what does not depend on that. */
+void link_prepare_host_side(struct batch *b, const struct link *l);
 /* In the namespace, when both ends are up: wait until it sends. */
 int link_wait(struct netlink *inside, struct err *e);
 /* In a namespace of its own: the loopback, and that is all. */

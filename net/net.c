@@ -29,6 +29,7 @@
 #include "net/netns.h"
 #include "net/trunk.h"
 
+#define READY_FREE_MIN    32 /* addresses of a block that are left to who comes */
 #define ADDRESS_TRIES_MAX 16 /* links of dead namespaces that are still in the way */
 
 struct host net_host(struct net *net)
@@ -275,36 +276,46 @@ static int take_address(struct net *net, struct endpoint *ep, struct err *e)
 	return err_set(e, EADDRNOTAVAIL, "no address of block %s is left", block);
 }
 
-/* The namespace with its link; nothing is left in the host when that fails. */
-static int make_network(struct net *net, const struct endpoint *ep, const int *userns_fd,
-			int *ret_netns_fd, struct err *e)
+/* One that waited: it only has to be told whose it is. */
+static int finish_network(struct net *net, const struct endpoint *ep, struct network *n,
+			  struct err *e)
 {
 	const struct link link = net_link(net, ep);
-	auto_netlink struct netlink inside = NETLINK_NONE;
 	auto_batch struct batch b = BATCH_INIT;
-	auto_close int netns_fd = -1;
 
-	if (userns_fd ? netns_make_owned(*userns_fd, &netns_fd, &inside, e) < 0
-		      : netns_make(net->namespaces, &netns_fd, &inside, e) < 0)
+	if (link.address6.length)
+		link_set_ipv6(&link, true);
+	link_finish_task_side(&b, &link, &n->link);
+	if (netlink_commit(&n->inside, &b, 0, e) < 0)
 		return -e->code;
-	if (ep->mode != NET_NONE) {
-		link_create(&b, &link, netns_fd);
-		if (netlink_commit(&net->route, &b, 0, e) < 0)
-			return -e->code;
-		link_spare_ipv6(&link);
-		link_task_side(&b, &link);
-	} else {
+	link_settle(&b, &link);
+	return netlink_commit(&net->route, &b, 0, e);
+}
+
+/* The namespace with its link; nothing is left in the host when that fails. */
+static int make_network(struct net *net, const struct endpoint *ep, struct network *n,
+			struct err *e)
+{
+	const struct link link = net_link(net, ep);
+	auto_batch struct batch b = BATCH_INIT;
+
+	if (netns_make(n->userns_fd, n, e) < 0)
+		return -e->code;
+	if (ep->mode == NET_NONE) {
 		link_loopback(&b);
+		return netlink_commit(&n->inside, &b, 0, e);
 	}
-	if (netlink_commit(&inside, &b, 0, e) < 0)
+	link_create(&b, &link, n->fd);
+	if (netlink_commit(&net->route, &b, 0, e) < 0)
 		return -e->code;
-	if (ep->mode != NET_NONE) {
-		link_settle(&b, &link);
-		if (netlink_commit(&net->route, &b, 0, e) < 0 || link_wait(&inside, e) < 0)
-			return -e->code;
-	}
-	*ret_netns_fd = take_fd(netns_fd);
-	return 0;
+	link_set_ipv6(&link, link.address6.length != 0);
+	link_task_side(&b, &link);
+	if (netlink_commit(&n->inside, &b, 0, e) < 0)
+		return -e->code;
+	link_settle(&b, &link);
+	if (netlink_commit(&net->route, &b, 0, e) < 0)
+		return -e->code;
+	return link_wait(&n->inside, e);
 }
 
 /* Is there anything of it in the firewall's sets? */
@@ -408,37 +419,76 @@ static int claim_vpc(struct net *net, const struct endpoint *ep, struct err *e)
 	return 0;
 }
 
-static int build(struct net *net, const struct endpoint *ep, const int *userns_fd,
-		 int *ret_netns_fd, struct err *e)
+static int build(struct net *net, const struct endpoint *ep, struct network *n, struct err *e)
 {
 	const struct firewall firewall = net_firewall(net);
 
 	if (state_write_endpoint(&net->state, ep, e) < 0 || claim_vpc(net, ep, e) < 0 ||
 	    forward_ipv6(net, ep, e) < 0 || (ep->mode == NET_AWSVPC && secure(net, ep, e) < 0) ||
-	    make_network(net, ep, userns_fd, ret_netns_fd, e) < 0 ||
+	    (n->fd >= 0 ? finish_network : make_network)(net, ep, n, e) < 0 ||
 	    (ep->port_count && firewall_add(&firewall, ep, e) < 0) || trunk_join(net, ep, e) < 0)
 		return -e->code;
 	conntrack_forget_udp_ports(&net->conntrack, ep);
 	return 0;
 }
 
+/* One that waits, with its address; false: none does. */
+static bool take_ready(struct net *net, struct endpoint *ep, struct network *ret)
+{
+	if (!netns_pool_take(net->namespaces, ret))
+		return false;
+	if (ret->link.mtu == net->mtu) {
+		ep->address = ret->address;
+		return true;
+	}
+	ipam_release(&net->ipam, ret->address, clock_mono_ms()); /* it is of before a change */
+	network_done(ret);
+	return false;
+}
+
+/* Addresses for those that are to wait, where there are plenty. */
+static void offer_addresses(struct net *net)
+{
+	uint32_t address;
+	size_t room;
+
+	while (netns_pool_failed(net->namespaces, &address))
+		ipam_release(&net->ipam, address, clock_mono_ms());
+	room = netns_pool_room(net->namespaces);
+
+	while (room-- && net->ipam.free > READY_FREE_MIN && ipam_take(&net->ipam, &address)) {
+		const struct endpoint nobody = {.mode = NET_BRIDGE, .address = address};
+		struct link link = net_link(net, &nobody);
+
+		link.alias = NULL;
+		netns_pool_offer(net->namespaces, address, &link);
+	}
+}
+
 /* With one address; -EEXIST: its link is still in the way. */
 static int attach_once(struct net *net, struct endpoint *ep, const int *userns_fd,
 		       int *ret_netns_fd, struct err *e)
 {
+	auto_network struct network n = NETWORK_INIT;
 	struct err ignored = {0};
 	int r;
 
-	if (ep->mode != NET_NONE && take_address(net, ep, e) < 0)
+	/* What waits is the host's. */
+	if (ep->mode != NET_NONE && (userns_fd || !take_ready(net, ep, &n)) &&
+	    take_address(net, ep, e) < 0)
 		return -e->code;
+	if (userns_fd)
+		n.userns_fd = *userns_fd;
 	if (ep->mode == NET_BRIDGE && net->bridge_has_ipv6)
 		ep->own[1] = name_address6(&net->name, ep->address);
-	r = build(net, ep, userns_fd, ret_netns_fd, e);
+	r = build(net, ep, &n, e);
 	if (r < 0) {
-		close_fd(ret_netns_fd);
+		network_done(&n);
 		(void)undo(net, ep, &ignored); /* the first error is the one to tell */
+		return r;
 	}
-	return r;
+	*ret_netns_fd = take_fd(n.fd);
+	return 0;
 }
 
 static void keep(struct net *net, struct endpoint *ep)
@@ -472,6 +522,7 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 
 	describe(net, &ep, &out);
 	keep(net, &ep);
+	offer_addresses(net);
 	*ret = out;
 	out = (struct net_endpoint)NET_ENDPOINT_NONE;
 	return 0;

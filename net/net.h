@@ -13,8 +13,9 @@
  * whose first one, the gateway, sits on `lo` under a label of ours; the links
  * whose names begin with its prefix; one nftables table of its name; and, where
  * another firewall drops what is forwarded, two rules in it that let those links
- * pass (net/coexist.h).  Nothing
- * else on the host is touched but net.ipv4.ip_forward, which must be on.  Two
+ * pass (net/coexist.h); with tasks on a trunk, VLANs, rules and routes of their
+ * subnets (net/trunk.h).  Nothing else on the host is touched but the forwarding
+ * of IPv4 and, where tasks have addresses of it, of IPv6, which must be on.  Two
  * Berths of other names on one host never meet: a block is taken only when no
  * address or route of the host overlaps it, and taking it is an address add
  * that the kernel grants once.

@@ -1,21 +1,26 @@
-/* net/netns.c - network namespaces without names
+/* net/netns.c - network namespaces without names, and networks that wait for tasks
  * SPDX-License-Identifier: Apache-2.0
  *
  * A thread of its own enters the new namespace and opens what leads there:
  * whatever fails on its way, no other thread was ever moved.
  *
- * The thread of the pool does so for several, one after the other.  It makes
- * new ones only when none was taken for REST_MS, so that it never contends for
- * the kernel's lock of all links with who takes one.  It begins when the first
- * is asked for: an agent without tasks has none.
+ * The thread of the pool does so for several, one after the other, and makes
+ * each its link, up on both ends.  It makes new ones only when none was taken
+ * for REST_MS, so that it never contends for the kernel's lock of all links with
+ * who takes one.  It begins with the first offer: an agent without tasks has none.
+ *
+ * What waits has no route and no address, so nothing passes; of IPv6 it knows
+ * nothing until its task has an address of that.
  */
 #include "net/netns.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -27,10 +32,16 @@
 #define POOL_SIZE   4
 #define REST_MS     50
 
+void network_done(struct network *n)
+{
+	close_fd(&n->fd);
+	netlink_close(&n->inside);
+	n->address = 0;
+}
+
 struct work {
 	int userns_fd; /* that it belongs to; -1: ours */
-	int fd;
-	struct netlink inside;
+	struct network network;
 	int result;
 	struct err err;
 };
@@ -80,17 +91,17 @@ static int make_here(struct err *e)
 	return fd < 0 ? err_sys(e, "open network namespace") : fd;
 }
 
-static int enter_and_open(struct work *w)
+static int enter_and_open(int userns_fd, struct network *n, struct err *e)
 {
-	auto_close int fd = w->userns_fd < 0 ? make_here(&w->err) : make_in(w->userns_fd, &w->err);
+	auto_close int fd = userns_fd < 0 ? make_here(e) : make_in(userns_fd, e);
 
 	if (fd < 0)
 		return fd;
-	if (w->userns_fd >= 0 && setns(fd, CLONE_NEWNET) < 0)
-		return err_sys(&w->err, "enter network namespace");
-	if (netlink_open(NETLINK_ROUTE, &w->inside, &w->err) < 0)
-		return -w->err.code;
-	w->fd = take_fd(fd);
+	if (userns_fd >= 0 && setns(fd, CLONE_NEWNET) < 0)
+		return err_sys(e, "enter network namespace");
+	if (netlink_open(NETLINK_ROUTE, &n->inside, e) < 0)
+		return -e->code;
+	n->fd = take_fd(fd);
 	return 0;
 }
 
@@ -98,7 +109,7 @@ static void *run(void *arg)
 {
 	struct work *w = arg;
 
-	w->result = enter_and_open(w);
+	w->result = enter_and_open(w->userns_fd, &w->network, &w->err);
 	return NULL;
 }
 
@@ -117,9 +128,9 @@ static int start_thread(void *(*fn)(void *), void *arg, pthread_t *ret, struct e
 	return err_sys(e, "thread for a network namespace");
 }
 
-int netns_make_owned(int userns_fd, int *ret_fd, struct netlink *ret_inside, struct err *e)
+int netns_make(int userns_fd, struct network *ret, struct err *e)
 {
-	struct work w = {.userns_fd = userns_fd, .fd = -1, .inside = NETLINK_NONE};
+	struct work w = {.userns_fd = userns_fd, .network = NETWORK_INIT};
 	pthread_t thread;
 
 	if (start_thread(run, &w, &thread, e) < 0)
@@ -129,8 +140,7 @@ int netns_make_owned(int userns_fd, int *ret_fd, struct netlink *ret_inside, str
 		*e = w.err;
 		return w.result;
 	}
-	*ret_fd = w.fd;
-	*ret_inside = w.inside;
+	*ret = w.network;
 	return 0;
 }
 
@@ -139,8 +149,12 @@ int netns_make_owned(int userns_fd, int *ret_fd, struct netlink *ret_inside, str
 struct netns_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	struct work ready[POOL_SIZE];
-	unsigned count;
+	struct network offered[POOL_SIZE]; /* only address and link */
+	struct network ready[POOL_SIZE];
+	unsigned offer_count, count;
+	uint32_t failed[POOL_SIZE]; /* addresses of which none was made */
+	unsigned fail_count;
+	uint32_t making; /* the index of the link that is being made; 0: none */
 	bool started, ending;
 	unsigned taken; /* how many ever were */
 	pthread_t thread;
@@ -176,51 +190,71 @@ static void wait_for_rest(struct netns_pool *p)
 	}
 }
 
-static void work_done(struct work *w)
+static int make_link(struct network *n, struct netlink *home, struct err *e)
 {
-	close_fd(&w->fd);
-	netlink_close(&w->inside);
+	auto_batch struct batch b = BATCH_INIT;
+
+	link_create(&b, &n->link, n->fd);
+	if (netlink_commit(home, &b, 0, e) < 0)
+		return -e->code;
+	link_set_ipv6(&n->link, false);
+	link_prepare_task_side(&b, &n->link);
+	if (netlink_commit(&n->inside, &b, 0, e) < 0)
+		return -e->code;
+	link_prepare_host_side(&b, &n->link);
+	if (netlink_commit(home, &b, 0, e) < 0)
+		return -e->code;
+	return link_wait(&n->inside, e);
 }
 
 /* A thread that stays in a namespace would keep it when its task has ended. */
-static int make_and_return(struct work *w, int home_fd)
+static int make_and_return(struct network *n, int home_fd, struct netlink *home)
 {
-	int r = enter_and_open(w);
+	struct err ignored; /* who needs the next makes it himself, and hears why not */
 
-	if (r == 0 && setns(home_fd, CLONE_NEWNET) < 0) {
-		work_done(w);
+	if (enter_and_open(-1, n, &ignored) < 0)
+		return -1;
+	if (setns(home_fd, CLONE_NEWNET) < 0 || make_link(n, home, &ignored) < 0) {
+		close_fd(&n->fd);
+		netlink_close(&n->inside);
 		return -1;
 	}
-	return r;
+	return 0;
 }
 
-/* Unlocked while it makes one.  False: that failed, and who needs the next will hear why. */
-static bool add_one(struct netns_pool *p, int home_fd)
+/* Unlocked while it makes one. */
+static void add_one(struct netns_pool *p, int home_fd, struct netlink *home)
 {
-	struct work w = {.userns_fd = -1, .fd = -1, .inside = NETLINK_NONE};
+	struct network n = p->offered[--p->offer_count];
 	bool made;
 
+	p->making = n.link.index;
 	(void)pthread_mutex_unlock(&p->lock);
-	made = make_and_return(&w, home_fd) == 0;
+	made = make_and_return(&n, home_fd, home) == 0;
 	(void)pthread_mutex_lock(&p->lock);
+	p->making = 0;
 	if (made)
-		p->ready[p->count++] = w; /* nobody else adds */
-	return made;
+		p->ready[p->count++] = n; /* nobody else adds */
+	else
+		p->failed[p->fail_count++] =
+			n.address; /* as many as were offered since it was asked */
 }
 
 /* The thread ends with the pool, or when it cannot do its work. */
 static void *fill(void *arg)
 {
 	auto_close int home_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	auto_netlink struct netlink home = NETLINK_NONE;
 	struct netns_pool *p = arg;
-	bool works = home_fd >= 0;
+	struct err ignored;
+	bool works = home_fd >= 0 && netlink_open(NETLINK_ROUTE, &home, &ignored) == 0;
 
 	(void)pthread_mutex_lock(&p->lock);
 	while (works && !p->ending) {
 		wait_for_rest(p);
-		while (works && !p->ending && p->count < POOL_SIZE)
-			works = add_one(p, home_fd);
-		if (works && !p->ending && p->count == POOL_SIZE)
+		while (!p->ending && p->offer_count)
+			add_one(p, home_fd, &home);
+		if (!p->ending && !p->offer_count)
 			(void)pthread_cond_wait(&p->changed, &p->lock);
 	}
 	(void)pthread_mutex_unlock(&p->lock);
@@ -238,16 +272,52 @@ void netns_pool_free(struct netns_pool *p)
 	if (p->started)
 		(void)pthread_join(p->thread, NULL);
 	while (p->count)
-		work_done(&p->ready[--p->count]);
+		network_done(&p->ready[--p->count]);
 	(void)pthread_cond_destroy(&p->changed);
 	(void)pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
-/* False: it has none. */
-static bool take(struct netns_pool *p, struct work *ret)
+size_t netns_pool_room(struct netns_pool *p)
 {
+	size_t room;
+
+	(void)pthread_mutex_lock(&p->lock);
+	room = POOL_SIZE - p->count - p->offer_count - p->fail_count - (p->making ? 1 : 0);
+	(void)pthread_mutex_unlock(&p->lock);
+	return room;
+}
+
+void netns_pool_offer(struct netns_pool *p, uint32_t address, const struct link *l)
+{
+	struct network n = NETWORK_INIT;
 	struct err ignored;
+
+	n.address = address;
+	n.link = *l;
+	(void)pthread_mutex_lock(&p->lock);
+	assert(p->offer_count < POOL_SIZE);
+	p->offered[p->offer_count++] = n;
+	if (!p->started)
+		p->started = start_thread(fill, p, &p->thread, &ignored) == 0;
+	(void)pthread_cond_signal(&p->changed);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+bool netns_pool_failed(struct netns_pool *p, uint32_t *ret)
+{
+	bool some;
+
+	(void)pthread_mutex_lock(&p->lock);
+	some = p->fail_count > 0;
+	if (some)
+		*ret = p->failed[--p->fail_count];
+	(void)pthread_mutex_unlock(&p->lock);
+	return some;
+}
+
+bool netns_pool_take(struct netns_pool *p, struct network *ret)
+{
 	bool found;
 
 	(void)pthread_mutex_lock(&p->lock);
@@ -255,20 +325,19 @@ static bool take(struct netns_pool *p, struct work *ret)
 	if (found)
 		*ret = p->ready[--p->count];
 	p->taken++;
-	if (!p->started)
-		p->started = start_thread(fill, p, &p->thread, &ignored) == 0;
 	(void)pthread_cond_signal(&p->changed);
 	(void)pthread_mutex_unlock(&p->lock);
 	return found;
 }
 
-int netns_make(struct netns_pool *p, int *ret_fd, struct netlink *ret_inside, struct err *e)
+bool netns_pool_has(struct netns_pool *p, uint32_t link_index)
 {
-	struct work w;
+	bool found;
 
-	if (!p || !take(p, &w))
-		return netns_make_owned(-1, ret_fd, ret_inside, e);
-	*ret_fd = w.fd;
-	*ret_inside = w.inside;
-	return 0;
+	(void)pthread_mutex_lock(&p->lock);
+	found = p->making == link_index;
+	for (unsigned i = 0; i < p->count; i++)
+		found |= p->ready[i].link.index == link_index;
+	(void)pthread_mutex_unlock(&p->lock);
+	return found;
 }

@@ -1,22 +1,47 @@
-/* net/netns.h - network namespaces without names
+/* net/netns.h - network namespaces without names, and networks that wait for tasks
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 
+#include "net/link.h"
 #include "net/netlink.h"
 
+/* A namespace, a route socket inside it, and, from the pool, its link with an address of the block. */
+struct network {
+	int userns_fd; /* that it is to belong to, borrowed; -1: ours */
+	int fd;
+	struct netlink inside;
+	uint32_t address; /* 0: no link yet */
+	struct link link; /* as it was made: all but who will have it */
+};
+#define NETWORK_INIT                                             \
+	{                                                        \
+		.userns_fd = -1, .fd = -1, .inside = {.fd = -1 } \
+	}
+#define auto_network __attribute__((cleanup(network_done)))
+void network_done(struct network *n);
+
 /*
- * A few namespaces wait ready made: making one takes the kernel a millisecond
- * and more.  They are made by a thread of the pool's own.
+ * A new one without a link.  It belongs to a user namespace (-1: ours), whose root
+ * rules it.  The caller's thread stays where it is.
+ */
+int netns_make(int userns_fd, struct network *ret, struct err *e);
+
+/*
+ * A few networks wait ready made: a namespace and a veth pair take the kernel a
+ * millisecond.  They are made by a thread of the pool's own, of addresses that it
+ * is offered, and go with the process.
  */
 struct netns_pool;
 struct netns_pool *netns_pool_new(void);
 void netns_pool_free(struct netns_pool *p);
 
-/*
- * A new namespace, and a route socket inside it; from the pool, or made now
- * when that is empty or NULL.  The caller's thread stays where it is.
- */
-int netns_make(struct netns_pool *p, int *ret_fd, struct netlink *ret_inside, struct err *e);
-/* The same, never from the pool: it belongs to a user namespace (-1: ours), whose root rules it. */
-int netns_make_owned(int userns_fd, int *ret_fd, struct netlink *ret_inside, struct err *e);
+/* How many more addresses it can use; one of them, and the link that it is to make of it. */
+size_t netns_pool_room(struct netns_pool *p);
+void netns_pool_offer(struct netns_pool *p, uint32_t address, const struct link *l);
+/* An address of which it could make none, the caller's again; false: no such. */
+bool netns_pool_failed(struct netns_pool *p, uint32_t *ret);
+/* False: none is ready. */
+bool netns_pool_take(struct netns_pool *p, struct network *ret);
+/* Does a link of the host belong to one that waits, or is being made? */
+bool netns_pool_has(struct netns_pool *p, uint32_t link_index);

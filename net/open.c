@@ -381,7 +381,8 @@ static int sweep_links(struct net *net, struct err *e)
 
 			ep->lost = false;
 			link_settle(&b, &link);
-		} else if (is_our_link(net, &links[i])) {
+		} else if (is_our_link(net, &links[i]) &&
+			   !netns_pool_has(net->namespaces, links[i].index)) {
 			links[orphans++] = links[i];
 		}
 		/* ENODEV: it went meanwhile; the next sweep sees that. */
@@ -498,6 +499,7 @@ int net_destroy(struct net *net, struct err *e)
 
 	for (size_t i = 0; i < net->endpoint_count; i++)
 		conntrack_forget_endpoint(&net->conntrack, &net->endpoints[i]);
+	netns_pool_free(take_ptr(net->namespaces));
 	if (trunk_destroy(net, e) < 0 || coexist_leave(&net->netfilter, &net->name, e) < 0 ||
 	    firewall_destroy(&firewall, e) < 0 || delete_links(net, e) < 0 ||
 	    peers_destroy(net, e) < 0 || host_set_public(&host, NULL, 0, e) < 0 ||

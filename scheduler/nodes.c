@@ -339,6 +339,9 @@ static void on_logged(void *ctx, const char *source, int64_t position, const cha
 				       .position = position,
 				       .error = (char *)(uintptr_t)error};
 
+	if (core_flow_log_delivered(ledger_core(r->nodes->o.ledger), source, error,
+				    clock_wall_ms()))
+		ledger_commit(r->nodes->o.ledger);
 	if (s)
 		send_message(s, ECS_NODE_LOG_ACK, &ack);
 	free(r->instance);

@@ -73,6 +73,12 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms);
 void core_node_report(struct core *c, const char *instance, const struct ecs_node_report *r,
 		      int64_t now_ms);
 
+/*
+ * Lines of a flow log, from a source "flow/LOG/INTERFACE", were stored, or not and why:
+ * DescribeFlowLogs shows it.  False: that is as before.
+ */
+bool core_flow_log_delivered(struct core *c, const char *source, const char *error, int64_t now_ms);
+
 /* Do what is due; forget what has been kept long enough.  Call about every minute, and at core_wake_ms(). */
 void core_tick(struct core *c, int64_t now_ms);
 int64_t core_wake_ms(const struct core *c); /* 0: at any time */

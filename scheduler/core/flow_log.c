@@ -30,6 +30,7 @@ static const struct ec2_filter filters[] = {
 	{"resource-id", "resourceId"},
 	{"traffic-type", "trafficType"},
 	{"deliver-log-status", "deliverLogsStatus"},
+	{"deliver-logs-error-message", "deliverLogsErrorMessage"},
 	{"log-destination-type", "logDestinationType"},
 	{NULL, NULL},
 };
@@ -207,6 +208,25 @@ json_t *delete_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
 		free(r);
 	}
 	return json_pack("{s:[]}", "unsuccessful");
+}
+
+bool core_flow_log_delivered(struct core *c, const char *source, const char *error, int64_t now_ms)
+{
+	auto_free char *id = str_starts(source, "flow/")
+				     ? xstrndup(source + 5, strcspn(source + 5, "/"))
+				     : NULL;
+	const char *status = error ? "FAILED" : "SUCCESS";
+	struct record *r = id ? map_find(&c->flow_logs, id) : NULL;
+
+	if (!r || (str_eq(doc_string(r->doc, "deliverLogsStatus"), status) &&
+		   (!error || str_eq(doc_string(r->doc, "deliverLogsErrorMessage"), error))))
+		return false;
+	c->now_ms = now_ms;
+	doc_set_string(r->doc, "deliverLogsStatus", status);
+	(void)json_object_del(r->doc, "deliverLogsErrorMessage");
+	doc_set_string(r->doc, "deliverLogsErrorMessage", error);
+	record_touch(c, r);
+	return true;
 }
 
 void flow_logs_describe_to_node(struct core *c, const struct interface *n, struct arena *a,

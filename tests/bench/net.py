@@ -355,7 +355,7 @@ def one_among_many():
             cold = [int(x.split("/")[0]) for x in net.say("bench 200").split()[100:]]
             ready = []
             for _ in range(25):
-                time.sleep(0.05)
+                time.sleep(0.1)  # the pool fills when none was taken for half of that
                 ready.append(int(net.say("bench 1").split("/")[0]))
             p50[when] = statistics.median(cold) / 1000, statistics.median(ready) / 1000
         look("none")

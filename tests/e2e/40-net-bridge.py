@@ -156,7 +156,7 @@ def a_task_speaks_no_ipv6(lab):
     net = lab.net(host)
     a = net.attach("a")
     host.run("ip -6 addr add fd99::1/128 dev lo; sysctl -qw net.ipv6.conf.all.forwarding=1")
-    host.run(f"ip -6 route add fd99::2/128 dev {a.link}")
+    host.run(f"sysctl -qw net.ipv6.conf.{a.link}.disable_ipv6=0; ip -6 route add fd99::2/128 dev {a.link}")
     assert "inet6" not in a.run("ip -6 addr show dev eth0"), "an address was made"
     a.run("ip -6 addr add fd99::2/128 dev eth0 nodad; ip -6 route add fd99::1/128 dev eth0;"
           "ip -6 neigh add fd99::1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent")

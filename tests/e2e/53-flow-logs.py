@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-from berth import BUILD, Census, Daemon, Registry, equal, main, run, wait_for
+from berth import BUILD, Census, Daemon, Registry, contains, equal, main, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -165,6 +165,23 @@ def test_running_tasks_are_logged_each_interval_and_over_restarts_of_both_halves
     equal([(r.interface_id, r.srcaddr, r.bytes, r.action) for r in seen], [(b.eni, "-", "-", "-")])
     equal(len([r for r in records("minutes", b.eni) if r.dstport == "80"]), 2)
     equal(len(set(records("minutes", b.eni))), len(records("minutes", b.eni)))
+    end(ids)
+
+
+def test_what_was_added_up_outlives_the_agent():
+    ids = flow_log("kept", SUBNET)  # ten minutes
+    a, b = Task(), Task()
+    assert a.fetch(b)
+    daemon.stop()
+    contains(open(daemon.root + "/run/berth/flows").read(), f"{a.address} {b.address}")
+    daemon.start()
+    a.stop()
+    b.stop()
+    for task in (a, b):
+        seen = wait_for(lambda: records("kept", task.eni), 30, "records")
+        there = [r for r in seen if r.dstport == "80"]
+        equal([(r.srcaddr, r.dstaddr, r.action) for r in there], [(a.address, b.address, "ACCEPT")])
+        assert int(there[0].packets) >= 4, there
     end(ids)
 
 

@@ -431,7 +431,7 @@ static void on_loss(void *ctx)
 
 static int do_flows(char **w, size_t n, struct err *e)
 {
-	const struct net_flow_options o = {is_logged, on_flow, on_loss, NULL};
+	const struct net_flow_options o = {is_logged, on_flow, on_loss, NULL, NULL};
 
 	logged_count = 0;
 	for (size_t i = 1; i < n; i++)
@@ -443,7 +443,9 @@ static int do_flows(char **w, size_t n, struct err *e)
 static int do_flows_read(char **w, size_t n, struct err *e)
 {
 	(void)w;
-	if ((n > 1 && net_flows_sample(flows, e) < 0) || net_flows_read(flows, e) < 0)
+	if (net_flows_read(flows, e) < 0 ||
+	    (n > 1 && (net_flows_sample(flows, logged, logged_count, e) < 0 ||
+		       net_flows_wait(flows, e) < 0)))
 		return -e->code;
 	printf("ok%s\n", buf_str(&flow_text));
 	buf_reset(&flow_text);

@@ -418,6 +418,32 @@ static void a_task_goes_to_a_host_in_the_zone_of_its_subnet(void **state)
 	assert_string_equal(text_at(reply, "failures[0].reason"), "LOCATION");
 }
 
+static void whether_lines_of_a_flow_log_arrive_is_shown(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	auto_json json_t *made = call("CreateFlowLogs",
+				      "{\"ResourceId\":[\"%s\"],\"ResourceType\":\"Subnet\","
+				      "\"LogGroupName\":\"g\"}",
+				      subnet);
+	auto_free char *source = xasprintf("flow/%s/eni-1", text_at(made, "flowLogIdSet[0]"));
+	auto_json json_t *failed = NULL, *again = NULL;
+
+	(void)state;
+	assert_false(core_flow_log_delivered(core, source, NULL, now_ms)); /* as it began */
+	assert_false(core_flow_log_delivered(core, "task/1", "disk full", now_ms));
+	assert_false(core_flow_log_delivered(core, "flow/fl-0/eni-1", "disk full", now_ms));
+	assert_true(core_flow_log_delivered(core, source, "disk full", now_ms));
+	assert_false(core_flow_log_delivered(core, source, "disk full", now_ms));
+	failed = call("DescribeFlowLogs", "{\"Filter\":[{\"Name\":\"deliver-log-status\",\"Value\":"
+					  "[\"FAILED\"]}]}");
+	assert_string_equal(text_at(failed, "flowLogSet[0].deliverLogsErrorMessage"), "disk full");
+	assert_true(core_flow_log_delivered(core, source, NULL, now_ms));
+	again = call("DescribeFlowLogs", "{}");
+	assert_string_equal(text_at(again, "flowLogSet[0].deliverLogsStatus"), "SUCCESS");
+	assert_null(json_object_get(json_array_get(json_object_get(again, "flowLogSet"), 0),
+				    "deliverLogsErrorMessage"));
+}
+
 static void a_host_hears_which_flow_logs_cover_its_tasks(void **state)
 {
 	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
@@ -481,6 +507,8 @@ int main(void)
 			a_group_with_the_tag_has_its_changes_cut_connections, begin, end),
 		cmocka_unit_test_setup_teardown(a_task_goes_to_a_host_in_the_zone_of_its_subnet,
 						begin, end),
+		cmocka_unit_test_setup_teardown(whether_lines_of_a_flow_log_arrive_is_shown, begin,
+						end),
 		cmocka_unit_test_setup_teardown(a_host_hears_which_flow_logs_cover_its_tasks, begin,
 						end),
 	};
