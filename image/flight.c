@@ -64,20 +64,35 @@ static int send_layer_order(const struct pull *owner, unsigned layer, int pipe_f
 	return 0;
 }
 
+static int start_reader(struct flight *f, const struct ingest *i, int pipe_fd, struct err *e)
+{
+	const struct proc_fd unpacker[] = {
+		{pipe_fd, UNPACKER_IN}, {i->sums_fd, UNPACKER_SUMS}, {i->tree_fd, UNPACKER_TREE}};
+	const struct proc_fd lister[] = {{pipe_fd, UNPACKER_IN},
+					 {i->sums_fd, UNPACKER_SUMS},
+					 {i->tar_fd, LISTER_TAR},
+					 {i->table_fd, LISTER_TABLE},
+					 {i->sparse_fd, LISTER_SPARSE}};
+
+	if (i->tree_fd >= 0)
+		return worker_start(SELF, "unpack", NULL, unpacker, ARRAY_COUNT(unpacker), true,
+				    &f->unpacker, e);
+	return worker_start(SELF, "list", NULL, lister, ARRAY_COUNT(lister), true, &f->unpacker, e);
+}
+
 static int start(struct puller *p, struct flight *f, struct err *e)
 {
-	auto_close int tree_fd = -1, bytes_fd = -1, read_fd = -1, write_fd = -1;
+	auto_close int read_fd = -1, write_fd = -1;
+	struct ingest ingest;
+	int r;
 
-	if (store_ingest(&p->store, f->ingest, &tree_fd, &bytes_fd, e) < 0 ||
-	    make_pipe(&read_fd, &write_fd, e) < 0)
+	if (store_ingest(&p->store, f->ingest, &ingest, e) < 0)
 		return -e->code;
-
-	const struct proc_fd fds[] = {
-		{read_fd, UNPACKER_IN}, {tree_fd, UNPACKER_TREE}, {bytes_fd, UNPACKER_BYTES}};
-
-	if (worker_start(SELF, "unpack", NULL, fds, ARRAY_COUNT(fds), true, &f->unpacker, e) < 0)
-		return -e->code;
-	return send_layer_order(f->owner, f->layer, write_fd, e);
+	r = make_pipe(&read_fd, &write_fd, e);
+	if (r == 0)
+		r = start_reader(f, &ingest, read_fd, e);
+	ingest_close(&ingest);
+	return r < 0 ? r : send_layer_order(f->owner, f->layer, write_fd, e);
 }
 
 int flight_begin(struct puller *p, struct pull *owner, unsigned layer, struct err *e)

@@ -8,10 +8,11 @@
  * what both of them say is right.
  *
  * A pull is one caller's order and has a fetcher.  A flight is one layer on its
- * way in: it belongs to the pull whose fetcher brings it, and has an unpacker.
+ * way in: it belongs to the pull whose fetcher brings it, and has an unpacker, or a
+ * lister, as the store's form is.  A pull that has all its layers has an indexer.
  * Other pulls that want the layer wait for the flight.
  *
- *   pull:    ordered ─ resolved (a record) ─ all layers there ─ published ─ ended
+ *   pull:    ordered ─ resolved (a record) ─ all layers there ─ indexed ─ published ─ ended
  *   flight:  blob good + unpacked ─ published ─ over
  *
  * Events only change these structures; then reconcile() looks at all of them
@@ -44,6 +45,9 @@ struct pull {
 	int record_fd;         /* the memory file that the fetcher writes the record to */
 	struct record *record; /* NULL: not resolved yet */
 	enum image_pull_phase phases[IMAGE_LAYERS_MAX]; /* DONE and EXISTS: it is there */
+
+	struct worker indexer; /* when all layers are there and the index is not */
+	char index_ingest[INGEST_SIZE];
 
 	bool ended;         /* .last is to be sent, and is all that is left to do */
 	struct report last; /* REPORT_DONE or REPORT_FAILED */
@@ -84,6 +88,12 @@ struct puller {
 void pull_end(struct puller *p, struct pull *pull, const struct err *e);
 /* Tell the caller about a layer; not if it is slow to listen. */
 void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase, uint64_t bytes);
+
+/* ---- the index (indexing.c) ---- */
+
+/* Begin to make it, unless that goes on.  1: it is there. */
+int pull_index(struct puller *p, struct pull *pull, struct err *e);
+void pull_hear_indexer(struct puller *p, struct pull *pull);
 
 /* ---- flights (flight.c) ---- */
 

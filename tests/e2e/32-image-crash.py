@@ -19,6 +19,7 @@ import imagelab as lab
 from berth import equal, wait_for
 
 SEED = int(os.environ.get("SEED", random.randrange(1 << 30)))
+ROLES = ("pull", "fetch", "unpack", "list", "index")
 ROUNDS = int(os.environ.get("ROUNDS", "25"))
 
 
@@ -40,19 +41,25 @@ def workers(store, role):
                 parent = int(f.read().rsplit(")", 1)[1].split()[1])
         except OSError:
             continue
-        if argv[:2] == [b"berth-worker", b"pull"] and argv[2].decode() == store.dir:
+        if argv[0] == b"berth-worker" and argv[1] in (b"pull", b"pull-unpacked") and argv[2].decode() == store.dir:
             pullers.add(int(pid))
         if argv[0] == b"berth-worker":
-            found.append((int(pid), parent, argv[1].decode()))
+            found.append((int(pid), parent, argv[1].decode().replace("-unpacked", "")))
     return [pid for pid, parent, r in found
             if r == role and (pid in pullers if role == "pull" else parent in pullers)]
 
 
 def check_whole(store, reference, expected):
     """Every layer that is there is one that an image may be made of; the image is right once it is pulled."""
-    for name in store.content()["layers"]:
-        size = open(os.path.join(store.dir, "layers", name, "bytes")).read()
-        assert re.fullmatch(r"\d+ \d+", size), (name, size)
+    for form, files in (("layers", {"fs", "bytes"}), ("tars", {"tar", "table", "sparse", "bytes"})):
+        for name in os.listdir(os.path.join(store.dir, form)):
+            directory = os.path.join(store.dir, form, name)
+            equal(set(os.listdir(directory)), files)
+            size = open(os.path.join(directory, "bytes")).read()
+            assert re.match(r"\d+ \d+$", size), (name, size)
+            if form == "tars":
+                with open(os.path.join(directory, "tar"), "rb") as f:
+                    equal(lab.digest(f.read()), "sha256:" + name)
     store.pull(reference)
     with store.mounted(reference) as root:
         lab.same_trees(lab.tree(root), expected)
@@ -72,7 +79,7 @@ def test_any_process_may_be_killed_at_any_time():
             expected = lab.tree(root)
         for round_ in range(ROUNDS):
             shutil.rmtree(store.dir)
-            victim = rng.choice(["caller", "pull", "fetch", "unpack"])
+            victim = rng.choice(["caller", "pull", "fetch", "list", "index"])
             process = store.start("pull", reference)
             time.sleep(rng.uniform(0, whole))
             pids = [process.pid] if victim == "caller" else workers(store, victim)
@@ -84,7 +91,7 @@ def test_any_process_may_be_killed_at_any_time():
             out = process.communicate(timeout=60)[0]
             if victim != "caller" and process.returncode:
                 assert " failed other|" in out, (round_, victim, out)
-            wait_for(lambda: not any(workers(store, r) for r in ("pull", "fetch", "unpack")), 20,
+            wait_for(lambda: not any(workers(store, r) for r in ROLES), 20,
                      "the end of all workers")
             check_whole(store, reference, expected)
 
@@ -127,7 +134,7 @@ def test_a_cancelled_pull_ends_at_once():
         wait_for(lambda: not workers(store, "pull"), 20, "the puller's end")
         stop.append(True)
         store.settled()
-        equal(store.content(), {"names": [], "images": [], "layers": []})
+        assert not any(store.content().values()), store.content()
 
 
 def fill_up(make, sizes, reason_words, enough):
@@ -220,7 +227,7 @@ def test_death_at_each_system_call_that_writes():
                 p = subprocess.run(["strace", "-f", "-qq", "-o", log, "-e", f"trace={call}", "-e",
                                     f"inject={call}:signal=KILL:when={n}", lab.TOOL, store.dir, lab.WORKER, "pull",
                                     reference], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
-                wait_for(lambda: not any(workers(store, r) for r in ("pull", "fetch", "unpack")), 20,
+                wait_for(lambda: not any(workers(store, r) for r in ROLES), 20,
                          "the end of all workers")
                 counts = collections.Counter(line.split()[0] for line in open(log) if f" {call}(" in line)
                 killed = max(counts.values(), default=0) >= n  # each process has its own N

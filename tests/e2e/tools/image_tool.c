@@ -8,7 +8,10 @@
  *   image_tool STORE WORKER list
  *   image_tool STORE WORKER mount REFERENCE SCRATCH TARGET   attached at TARGET
  *   image_tool STORE WORKER user REFERENCE SCRATCH USER
+ *   image_tool STORE WORKER form                  "index", or "unpacked: " and why
  *   image_tool - - root SCRATCH TARGET [ro] [volatile] LAYER...   lowest first; attached at TARGET
+ *
+ * The store's form is that of the environment's FORM (index, unpacked), or what the kernel can.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +22,7 @@
 #include <sys/mount.h>
 
 #include "base/auto.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "image/image.h"
@@ -152,6 +156,7 @@ static int find(struct image_store *s, int argc, char **argv)
 	print_list("cmd", &image->cmd);
 	print_list("env", &image->env);
 	print_list("port", &image->ports);
+	printf("form %s\nids %u\n", image->index ? "index" : "unpacked", image->greatest_id);
 	printf("signal %s\nuser %s\ndirectory %s\n", image->stop_signal ? image->stop_signal : "",
 	       image->user ? image->user : "", image->working_dir ? image->working_dir : "");
 	print_list("layer", &image->layers);
@@ -192,6 +197,7 @@ static int mount_image(struct image_store *s, const char *reference, const char 
 		       struct err *e)
 {
 	struct image *image;
+	auto_close int index_fd = -1;
 	struct rootfs_spec spec = {.scratch = scratch};
 	int r = image_find(s, reference, &image, e);
 
@@ -199,7 +205,13 @@ static int mount_image(struct image_store *s, const char *reference, const char 
 		return r < 0 ? r : err_set(e, ENOENT, "absent");
 	spec.layers = image->layers.items;
 	spec.layer_count = image->layers.count;
-	r = rootfs_scratch_create(scratch, e);
+	if (image->index) {
+		r = rootfs_open_index(image->index, image->layers.items, image->layers.count,
+				      &index_fd, e);
+		spec.index_fd = &index_fd;
+	}
+	if (r == 0)
+		r = rootfs_scratch_create(scratch, e);
 	if (r == 0)
 		r = rootfs_mount(&spec, ret, e);
 	image_free(image);
@@ -261,6 +273,42 @@ static int root(int argc, char **argv)
 	return attach(fd, argv[1]);
 }
 
+/* ---- the form ---- */
+
+static int try_form(const char *dir, struct err *e)
+{
+	auto_free char *index = xasprintf("%s/index", dir);
+	auto_free char *device = xasprintf("%s/device", dir);
+	auto_free char *scratch = xasprintf("%s/scratch", dir);
+	auto_close int fd = -1;
+	char block[512] = "berth";
+
+	if (fs_write(AT_FDCWD, device, block, sizeof(block), 0600, e) < 0)
+		return -e->code;
+	fd = open(index, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(e, "create %s", index);
+	if (image_write_probe(fd, e) < 0)
+		return -e->code;
+	return rootfs_try_index(index, device, scratch, e);
+}
+
+static enum image_form find_form(const char *store, struct err *e)
+{
+	auto_free char *dir = xasprintf("%s.probe%d", store, getpid());
+	const char *form = getenv("FORM");
+	struct err ignored;
+	int r;
+
+	if (form)
+		return str_eq(form, "index") ? IMAGE_INDEXED : IMAGE_UNPACKED;
+	if (fs_mkdirs(AT_FDCWD, dir, 0700, e) < 0)
+		return IMAGE_UNPACKED;
+	r = try_form(dir, e);
+	(void)fs_remove_tree(AT_FDCWD, dir, &ignored);
+	return r < 0 ? IMAGE_UNPACKED : IMAGE_INDEXED;
+}
+
 static const struct {
 	const char *verb;
 	int (*run)(struct image_store *s, int argc, char **argv);
@@ -282,6 +330,11 @@ int main(int argc, char **argv)
 		return argc < 7 ? 2 : root(argc - 4, argv + 4);
 	o.dir = argv[1];
 	o.worker = argv[2];
+	o.form = find_form(argv[1], &e);
+	if (str_eq(argv[3], "form")) {
+		printf("%s%s\n", o.form == IMAGE_INDEXED ? "index" : "unpacked: ", e.msg);
+		return 0;
+	}
 	if (image_store_open(&o, &s, &e) < 0)
 		return complain(&e);
 	for (size_t i = 0; i < ARRAY_COUNT(verbs); i++)
