@@ -288,7 +288,7 @@ static int check_rows(const struct table *t, const uint64_t device_bytes[TABLE_D
 		    r->flags & ~(OUTLINE_OPAQUE | OUTLINE_IMPLIED) ||
 		    (r->flags && (r->kind != TABLE_INODE || r->link != i || !S_ISDIR(r->mode))))
 			return bad(e, i, "kind, link or flags");
-		if (i == 0 ? r->kind != TABLE_INODE || r->name_len || !S_ISDIR(r->mode)
+		if (i == 0 ? r->kind != TABLE_INODE || r->parent || r->name_len || !S_ISDIR(r->mode)
 			   : check_position(rows, i, name, last, depths, e) < 0)
 			return i == 0 ? bad(e, i, "the root") : -e->code;
 		if (r->kind == TABLE_INODE && r->link == i) {

@@ -364,6 +364,8 @@ int tar_next(struct tar *t, const struct tar_entry **ret, struct err *e)
 		return -e->code;
 	archive_clear_error(t->archive);
 	r = archive_read_next_header(t->archive, &in);
+	if (r == ARCHIVE_EOF && archive_filter_bytes(t->archive, 0) < t->next_header)
+		return malformed(e, "content of another size than was said", t->entry.path);
 	if (r == ARCHIVE_EOF)
 		return TAR_END;
 	if (r != ARCHIVE_OK && !(r == ARCHIVE_WARN && only_about_charset(t->archive)))
