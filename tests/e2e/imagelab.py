@@ -385,7 +385,8 @@ def tree(root, times=True):
     found = {}
     inodes = {}
     for base, dirs, files in os.walk(root):
-        for name in dirs + files:
+        dirs.sort()  # the first name of an inode is the same in like trees
+        for name in sorted(dirs + files):
             path = os.path.join(base, name)
             st = os.lstat(path)
             what = [stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid]
