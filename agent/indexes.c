@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
@@ -76,13 +77,16 @@ static void close_at(struct indexes *x, size_t i)
 int indexes_open(struct agent *a, const struct image *image, int *ret_fd, struct err *e)
 {
 	struct indexes *x = &a->indexes;
-	struct open_index found = {NULL, -1};
+	struct open_index found = {NULL, 0, -1};
+	struct stat st;
 
 	*ret_fd = -1;
 	if (!image->index)
 		return 0;
+	if (stat(image->index, &st) < 0)
+		return err_sys(e, "index of %s", image->digest);
 	for (size_t i = 0; i < x->count && found.fd < 0; i++) {
-		if (strcmp(x->items[i].path, image->index) != 0)
+		if (strcmp(x->items[i].path, image->index) != 0 || x->items[i].inode != st.st_ino)
 			continue;
 		found = x->items[i];
 		memmove(&x->items[i], &x->items[i + 1], (--x->count - i) * sizeof(found));
@@ -92,6 +96,7 @@ int indexes_open(struct agent *a, const struct image *image, int *ret_fd, struct
 				      &found.fd, e) < 0)
 			return -e->code;
 		found.path = xstrdup(image->index);
+		found.inode = st.st_ino;
 		if (x->count == INDEXES_OPEN)
 			close_at(x, 0);
 	}

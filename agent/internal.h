@@ -89,6 +89,7 @@ struct roots {
 struct indexes {
 	struct open_index {
 		char *path;
+		ino_t inode; /* of the file: a check of the store may make it anew */
 		int fd;
 	} items[INDEXES_OPEN];
 	size_t count;

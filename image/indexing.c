@@ -11,35 +11,37 @@
 
 #define SELF "/proc/self/exe"
 
-static int send_order(const struct puller *p, const struct pull *pull, struct err *e)
+static int send_order(const struct store *s, const struct record *r, const struct worker *w,
+		      struct err *e)
 {
-	int tables[IMAGE_LAYERS_MAX], r;
+	int tables[IMAGE_LAYERS_MAX], sent;
 	struct index_order order;
 
-	if (store_index_order(&p->store, pull->record, &order, tables, e) < 0)
+	if (store_index_order(s, r, &order, tables, e) < 0)
 		return -e->code;
-	r = fs_send(pull->indexer.sock, &order, sizeof(order), tables, order.layer_count);
+	sent = fs_send(w->sock, &order, sizeof(order), tables, order.layer_count);
 	for (uint32_t i = 0; i < order.layer_count; i++)
 		close_fd(&tables[i]);
-	if (r < 0) {
-		errno = -r;
+	if (sent < 0) {
+		errno = -sent;
 		return err_sys(e, "order an index");
 	}
 	return 0;
 }
 
-static int start(struct puller *p, struct pull *pull, struct err *e)
+int indexer_start(const struct store *s, const struct record *r, char ret_ingest[INGEST_SIZE],
+		  struct worker *ret, struct err *e)
 {
 	auto_close int out_fd = -1;
 
-	if (store_ingest_index(&p->store, pull->index_ingest, &out_fd, e) < 0)
+	if (store_ingest_index(s, ret_ingest, &out_fd, e) < 0)
 		return -e->code;
 
 	const struct proc_fd fds[] = {{out_fd, INDEXER_OUT}};
 
-	if (worker_start(SELF, "index", NULL, fds, ARRAY_COUNT(fds), true, &pull->indexer, e) < 0)
+	if (worker_start(SELF, "index", NULL, fds, ARRAY_COUNT(fds), true, ret, e) < 0)
 		return -e->code;
-	return send_order(p, pull, e);
+	return send_order(s, r, ret, e);
 }
 
 int pull_index(struct puller *p, struct pull *pull, struct err *e)
@@ -48,7 +50,9 @@ int pull_index(struct puller *p, struct pull *pull, struct err *e)
 		return 1;
 	if (pull->indexer.sock >= 0)
 		return 0;
-	return start(p, pull, e) < 0 ? image_class_os(e) : 0;
+	if (indexer_start(&p->store, pull->record, pull->index_ingest, &pull->indexer, e) < 0)
+		return image_class_os(e);
+	return 0;
 }
 
 static void publish(struct puller *p, struct pull *pull)

@@ -85,7 +85,7 @@ static size_t distinct_layers(const struct record *r, const struct record_layer 
 	return count;
 }
 
-static void index_name(const struct record *r, char ret[SHA256_HEX])
+void store_index_name(const struct record *r, char ret[SHA256_HEX])
 {
 	const struct record_layer *layers[IMAGE_LAYERS_MAX];
 	size_t count = distinct_layers(r, layers);
@@ -101,7 +101,7 @@ bool store_has_index(const struct store *s, const struct record *r)
 {
 	char name[SHA256_HEX];
 
-	index_name(r, name);
+	store_index_name(r, name);
 	return faccessat(s->indexes_fd, name, F_OK, 0) == 0;
 }
 
@@ -174,7 +174,7 @@ int store_add_layers(const struct store *s, const struct record *r, struct image
 	image->index = NULL;
 	if (s->form == IMAGE_INDEXED && store_has_index(s, r) &&
 	    add_layers(s, IMAGE_INDEXED, r, image) == 0) {
-		index_name(r, name);
+		store_index_name(r, name);
 		image->index = arena_printf(&image->arena, "%s/indexes/%s", s->dir, name);
 		return 0;
 	}
@@ -316,7 +316,7 @@ int store_put_index(const struct store *s, const char *ingest, const struct reco
 {
 	char name[SHA256_HEX];
 
-	index_name(r, name);
+	store_index_name(r, name);
 	if (renameat(s->ingest_fd, ingest, s->indexes_fd, name) < 0)
 		return err_sys(e, "image store: publish index %.16s", name);
 	return store_sync(s->indexes_fd, "indexes", e);
@@ -361,7 +361,7 @@ static int find_needed(const struct store *s, struct needed *ret, struct err *e)
 		if (r) {
 			char index[SHA256_HEX];
 
-			index_name(r, index);
+			store_index_name(r, index);
 			need(ret, index);
 		}
 	}

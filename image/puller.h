@@ -91,6 +91,10 @@ void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase,
 
 /* ---- the index (indexing.c) ---- */
 
+/* Start an indexer that fills a new file in ingest/; what is there after a failure is the caller's. */
+int indexer_start(const struct store *s, const struct record *r, char ret_ingest[INGEST_SIZE],
+		  struct worker *ret, struct err *e);
+
 /* Begin to make it, unless that goes on.  1: it is there. */
 int pull_index(struct puller *p, struct pull *pull, struct err *e);
 void pull_hear_indexer(struct puller *p, struct pull *pull);

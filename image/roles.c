@@ -18,7 +18,7 @@ static const struct {
 } roles[] = {
 	{"pull", puller_main},     {"pull-unpacked", puller_main}, {"fetch", fetcher_main},
 	{"unpack", unpacker_main}, {"list", lister_main},          {"index", indexer_main},
-	{"user", reader_main},
+	{"fsck", fsck_main},       {"user", reader_main},
 };
 
 int image_worker_main(int argc, char **argv)

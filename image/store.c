@@ -409,6 +409,50 @@ void image_list_done(struct image_list *l)
 	*l = (struct image_list){NULL, 0};
 }
 
+int store_list_broken(const struct store *s, struct js_strings *ret, struct err *e)
+{
+	struct names names = {NULL, 0, 0};
+	struct js_strings broken = {NULL, 0};
+	size_t capacity = 0;
+	int r = read_names(s, &names, e);
+
+	for (size_t i = 0; r == 0 && i < names.count; i++) {
+		struct err ignored;
+		struct image *image;
+
+		if (load_image(s, names.items[i].key, NULL, 0, &image, &ignored) == 0) {
+			image_free(image);
+			continue;
+		}
+		broken.items = xgrow(broken.items, broken.count, &capacity, sizeof(char *));
+		broken.items[broken.count++] = xstrdup(names.items[i].reference);
+	}
+	names_done(&names);
+	*ret = broken;
+	return r;
+}
+
+int store_each_record(const struct store *s,
+		      int (*on_record)(void *ctx, const struct record *r, struct err *e), void *ctx,
+		      struct err *e)
+{
+	auto_closedir DIR *dir = NULL;
+	const char *key;
+
+	if (store_open_list(s->images_fd, &dir, e) < 0)
+		return -e->code;
+	while ((key = store_next(dir))) {
+		auto_record struct record *r = NULL;
+		struct err ignored;
+
+		if (!store_is_key(key) || store_read_record(s, key, &r, &ignored) != 0)
+			continue;
+		if (on_record(ctx, r, e) < 0)
+			return -e->code;
+	}
+	return 0;
+}
+
 /* ---- removal ---- */
 
 struct users { /* of images: what the caller says is in use */

@@ -40,6 +40,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "image/image.h"
 #include "image/record.h"
 #include "image/reference.h"
@@ -64,6 +65,12 @@ void store_done(struct store *s);
 int store_find(const struct store *s, const struct reference *name, struct image **ret,
 	       struct err *e);
 int store_list(const struct store *s, struct image_list *ret, struct err *e);
+/* Names whose image is not whole, malloc'ed. */
+int store_list_broken(const struct store *s, struct js_strings *ret, struct err *e);
+/* Call for each record that can be read; a negative answer ends it. */
+int store_each_record(const struct store *s,
+		      int (*on_record)(void *ctx, const struct record *r, struct err *e), void *ctx,
+		      struct err *e);
 /* image_remove() but for the sweep. */
 int store_remove(const struct store *s, const char *reference, const char *const *in_use,
 		 size_t in_use_count, struct err *e);
@@ -95,8 +102,22 @@ void ingest_close(struct ingest *i);
 /* Make the ingest a layer: all of it is on disk already.  One that is there already stays. */
 int store_put_layer(const struct store *s, const char *ingest, const char *diff_id, struct err *e);
 
+/* Calls for each layer that is held as a tar. */
+int store_each_tar(const struct store *s,
+		   int (*on_tar)(void *ctx, const char *diff_id, struct err *e), void *ctx,
+		   struct err *e);
+/* Its tar, or -errno. */
+int store_open_tar(const struct store *s, const char *diff_id);
+/* Put what was made anew (in an ingest) where it differs from what is held.  1: it did. */
+int store_renew_layer(const struct store *s, const char *ingest, const char *diff_id,
+		      struct err *e);
+/* Out of the way: into ingest/. */
+int store_drop_tar(const struct store *s, const char *diff_id, struct err *e);
+
 /* ---- indexes: for the puller, too ---- */
 
+/* Of the file in indexes/. */
+void store_index_name(const struct record *r, char ret[SHA256_HEX]);
 bool store_has_index(const struct store *s, const struct record *r);
 
 /* An order for the record's index: sizes, and the layers' tables, which are the caller's. */
@@ -108,6 +129,9 @@ int store_ingest_index(const struct store *s, char ret_name[INGEST_SIZE], int *r
 		       struct err *e);
 int store_put_index(const struct store *s, const char *ingest, const struct record *r,
 		    struct err *e);
+/* The same, if it differs from what is held.  1: it did. */
+int store_renew_index(const struct store *s, const char *ingest, const struct record *r,
+		      struct err *e);
 
 /* ---- the rest ---- */
 

@@ -51,26 +51,28 @@ static int unpack(struct layer *ret, struct err *e)
 	return 0;
 }
 
-static int sync_files(struct err *e)
+static int sync_files(int tar_fd, struct err *e)
 {
-	static const int fds[] = {LISTER_TAR, LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
+	const int fds[] = {tar_fd, LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
 
 	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
-		if (fdatasync(fds[i]) < 0)
+		if (fds[i] >= 0 && fdatasync(fds[i]) < 0)
 			return os_fail(e, "sync the layer");
 	return 0;
 }
 
+/* A tar that is held already is only read. */
 static int list(struct layer *ret, struct err *e)
 {
+	const int tar_fd = fcntl(LISTER_TAR, F_GETFD) < 0 ? -1 : LISTER_TAR;
 	struct intake *s;
 
 	if (jail_lister(e) < 0)
 		return image_class(e, IMAGE_REASON_OTHER);
-	if (intake_new(UNPACKER_IN, LISTER_TAR, &s, e) < 0 ||
+	if (intake_new(UNPACKER_IN, tar_fd, &s, e) < 0 ||
 	    layer_list(s, LISTER_TABLE, LISTER_SPARSE, ret, e) < 0 || write_sums(ret, e) < 0)
 		return -e->code;
-	return sync_files(e);
+	return sync_files(tar_fd, e);
 }
 
 /* The stream's thread may wait for bytes that never come, so the process just ends. */

@@ -16,6 +16,7 @@
 /* fetcher: [WORKER_SOCK] order and reports, [FETCHER_RECORD] a memory file for the record */
 /* unpacker, lister: [WORKER_SOCK] reports, and below */
 /* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
+/* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
 /* reader: [WORKER_SOCK] the answer, [READER_ROOT] a root; argv[2] is the user */
 enum {
 	WORKER_SOCK = 3,
@@ -35,6 +36,7 @@ int fetcher_main(int argc, char **argv);
 int unpacker_main(int argc, char **argv);
 int lister_main(int argc, char **argv);
 int indexer_main(int argc, char **argv);
+int fsck_main(int argc, char **argv);
 int reader_main(int argc, char **argv);
 
 /* ---- starting one ---- */
