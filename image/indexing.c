@@ -1,5 +1,8 @@
 /* image/indexing.c - a pull that has all its layers gets an index
  * SPDX-License-Identifier: Apache-2.0
+ *
+ * The indexer is started with the first layer, because loading its program takes
+ * longer than what it has to do, and waits for its order.
  */
 #include <errno.h>
 #include <string.h>
@@ -11,8 +14,8 @@
 
 #define SELF "/proc/self/exe"
 
-static int send_order(const struct store *s, const struct record *r, const struct worker *w,
-		      struct err *e)
+int indexer_order(const struct store *s, const struct record *r, const struct worker *w,
+		  struct err *e)
 {
 	int tables[IMAGE_LAYERS_MAX], sent;
 	struct index_order order;
@@ -29,8 +32,8 @@ static int send_order(const struct store *s, const struct record *r, const struc
 	return 0;
 }
 
-int indexer_start(const struct store *s, const struct record *r, char ret_ingest[INGEST_SIZE],
-		  struct worker *ret, struct err *e)
+int indexer_start(const struct store *s, char ret_ingest[INGEST_SIZE], struct worker *ret,
+		  struct err *e)
 {
 	auto_close int out_fd = -1;
 
@@ -39,19 +42,28 @@ int indexer_start(const struct store *s, const struct record *r, char ret_ingest
 
 	const struct proc_fd fds[] = {{out_fd, INDEXER_OUT}};
 
-	if (worker_start(SELF, "index", NULL, fds, ARRAY_COUNT(fds), true, ret, e) < 0)
-		return -e->code;
-	return send_order(s, r, ret, e);
+	return worker_start(SELF, "index", NULL, fds, ARRAY_COUNT(fds), true, ret, e);
+}
+
+int pull_prepare_index(struct puller *p, struct pull *pull, struct err *e)
+{
+	if (p->store.form != IMAGE_INDEXED || pull->indexer.sock >= 0)
+		return 0;
+	if (indexer_start(&p->store, pull->index_ingest, &pull->indexer, e) < 0)
+		return image_class_os(e);
+	return 0;
 }
 
 int pull_index(struct puller *p, struct pull *pull, struct err *e)
 {
 	if (store_has_index(&p->store, pull->record))
 		return 1;
-	if (pull->indexer.sock >= 0)
+	if (pull->index_ordered)
 		return 0;
-	if (indexer_start(&p->store, pull->record, pull->index_ingest, &pull->indexer, e) < 0)
+	if (pull_prepare_index(p, pull, e) < 0 ||
+	    indexer_order(&p->store, pull->record, &pull->indexer, e) < 0)
 		return image_class_os(e);
+	pull->index_ordered = true;
 	return 0;
 }
 
@@ -76,7 +88,7 @@ void pull_hear_indexer(struct puller *p, struct pull *pull)
 
 	if (result == REPORT_AGAIN)
 		return;
-	if (result == 0 && r.kind == REPORT_INDEXED) {
+	if (result == 0 && r.kind == REPORT_INDEXED && pull->index_ordered) {
 		publish(p, pull);
 		return;
 	}

@@ -38,9 +38,11 @@ static int find_below(struct merge *m, struct table *layer, struct err *e)
 		path[row.text_len] = '\0';
 		n = outline_walk(m->image, path);
 		if (!n || outline_is_directory(n))
-			return image_fail(e, IMAGE_REASON_MALFORMED,
-					  "hard link '%.*s' to '%.200s', which no layer has",
-					  (int)row.name_len, row.name, path);
+			return image_fail(
+				e, IMAGE_REASON_MALFORMED,
+				"hard link '%.*s' to '%.200s', which this layer does not have, "
+				"nor one below",
+				(int)row.name_len, row.name, path);
 		m->inodes[i] = n->inode;
 	}
 	table_rewind(layer);

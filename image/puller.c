@@ -246,7 +246,8 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 			continue;
 		if (flight_count(p) >= FLIGHTS_MAX)
 			break;
-		if (check_space(p, pull, e) < 0 || flight_begin(p, pull, i, e) < 0)
+		if (check_space(p, pull, e) < 0 || flight_begin(p, pull, i, e) < 0 ||
+		    pull_prepare_index(p, pull, e) < 0)
 			return -e->code;
 	}
 	return missing;

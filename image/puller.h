@@ -46,8 +46,9 @@ struct pull {
 	struct record *record; /* NULL: not resolved yet */
 	enum image_pull_phase phases[IMAGE_LAYERS_MAX]; /* DONE and EXISTS: it is there */
 
-	struct worker indexer; /* when all layers are there and the index is not */
+	struct worker indexer; /* from the first layer that comes, until the index is there */
 	char index_ingest[INGEST_SIZE];
+	bool index_ordered;
 
 	bool ended;         /* .last is to be sent, and is all that is left to do */
 	struct report last; /* REPORT_DONE or REPORT_FAILED */
@@ -92,10 +93,15 @@ void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase,
 /* ---- the index (indexing.c) ---- */
 
 /* Start an indexer that fills a new file in ingest/; what is there after a failure is the caller's. */
-int indexer_start(const struct store *s, const struct record *r, char ret_ingest[INGEST_SIZE],
-		  struct worker *ret, struct err *e);
+int indexer_start(const struct store *s, char ret_ingest[INGEST_SIZE], struct worker *ret,
+		  struct err *e);
+/* All layers are there: it may begin. */
+int indexer_order(const struct store *s, const struct record *r, const struct worker *w,
+		  struct err *e);
 
-/* Begin to make it, unless that goes on.  1: it is there. */
+/* Have an indexer wait, where one will be needed. */
+int pull_prepare_index(struct puller *p, struct pull *pull, struct err *e);
+/* Order the index, unless that is done.  1: it is there. */
 int pull_index(struct puller *p, struct pull *pull, struct err *e);
 void pull_hear_indexer(struct puller *p, struct pull *pull);
 

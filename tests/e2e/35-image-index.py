@@ -185,7 +185,7 @@ def test_hard_links_reach_into_lower_layers():
         bad = registry.add(lab.Image(layers[0], lab.tar(("b", {"type": LNK, "link": "no"}))))
         out = store.tool("pull", bad)
         equal(out.reason, "malformed")
-        contains(out.says, "layer 1: hard link 'b' to 'no', which no layer has")
+        contains(out.says, "layer 1: hard link 'b' to 'no', which this layer does not have, nor one below")
         berth.wait_for(lambda: not any(store.content().values()), 20, "an empty store")
 
 
