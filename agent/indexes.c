@@ -43,6 +43,19 @@ static int try_index(const char *dir, struct err *e)
 	return rootfs_try_index(index, device, scratch, e);
 }
 
+/* In the log, and where `berth doctor` finds it. */
+static void tell(const struct agent *a, const char *what, const char *why)
+{
+	auto_free char *path = xasprintf("%s/doctor", a->o->run_dir);
+	auto_free char *text = xasprintf("images: %s%s\n", what, why);
+	struct err e;
+
+	log_info("images: %s%s", what, why);
+	if (fs_mkdirs(AT_FDCWD, a->o->run_dir, 0755, &e) < 0 ||
+	    fs_replace(AT_FDCWD, path, text, strlen(text), 0644, FS_QUICK, &e) < 0)
+		log_warn("doctor: %s", e.msg);
+}
+
 enum image_form indexes_choose(const struct agent *a)
 {
 	auto_free char *dir = xasprintf("%s/probe", a->o->state_dir);
@@ -50,18 +63,17 @@ enum image_form indexes_choose(const struct agent *a)
 	int r;
 
 	if (a->o->no_image_index) {
-		log_info("images: layers are unpacked, as berth.conf wants it");
+		tell(a, "layers are unpacked, as berth.conf wants it", "");
 		return IMAGE_UNPACKED;
 	}
 	(void)fs_remove_tree(AT_FDCWD, dir, &ignored); /* what a crash left */
 	r = try_index(dir, &e);
 	(void)fs_remove_tree(AT_FDCWD, dir, &ignored);
 	if (r < 0) {
-		log_info("images: layers are unpacked, because this host mounts no index: %s",
-			 e.msg);
+		tell(a, "layers are unpacked, because this host mounts no index: ", e.msg);
 		return IMAGE_UNPACKED;
 	}
-	log_info("images: layers are mounted as they are (EROFS)");
+	tell(a, "layers are mounted as they are (EROFS)", "");
 	return IMAGE_INDEXED;
 }
 
