@@ -62,6 +62,7 @@ struct flight {
 	char diff_id[DIGEST_SIZE];
 	char ingest[INGEST_SIZE];
 	struct worker unpacker;
+	bool held; /* it comes from a tar of the store, not from the registry */
 	bool blob_good, unpacked;
 	struct err unpack_err; /* code 0: none; it waits for what the fetcher says of the blob */
 	bool over;

@@ -293,6 +293,35 @@ def test_unpacked_layers_stay_good_when_the_kernel_learns_more():
         equal(store.find(reference)["form"], ["unpacked"])
 
 
+def test_tars_are_unpacked_when_the_kernel_forgets():
+    """A store of tars, opened by a berth that makes directories: what is held is not fetched again."""
+    indexed()
+    image = lab.Image(lab.tar(("x", {"data": b"1"})), lab.tar(("y", {"data": b"2"})))
+    with lab.Lab() as registry, lab.Store(form="index") as store:
+        reference = registry.add(image)
+        store.pull(reference)
+        again = lab.Store(directory=store.dir, form="unpacked")
+        equal(again.find(reference), None)
+        again.pull(reference)
+        equal(again.find(reference)["form"], ["unpacked"])
+        with again.mounted(reference) as root:
+            equal(sorted(os.listdir(root)), ["x", "y"])
+        for layer in image.layers:
+            equal(len(registry.gets("blobs", lab.digest(layer))), 1)
+    with lab.Lab() as registry, lab.Store(form="index") as store:  # unless it is damaged
+        reference = registry.add(image)
+        store.pull(reference)
+        path = os.path.join(store.dir, "tars", lab.digest(image.tars[0])[7:], "tar")
+        with open(path, "r+b") as f:
+            f.seek(512)
+            f.write(b"3")
+        again = lab.Store(directory=store.dir, form="unpacked")
+        again.pull(reference)
+        with again.mounted(reference) as root:
+            equal(open(root + "/x").read(), "1")
+        equal([len(registry.gets("blobs", lab.digest(layer))) for layer in image.layers], [2, 1])
+
+
 if __name__ == "__main__":
     lab.private_mounts()
     berth.main()
