@@ -257,19 +257,31 @@ int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], struct inges
 	return 0;
 }
 
+static int rename_layer(const struct store *s, const char *ingest, const char *hex)
+{
+	return renameat(s->ingest_fd, ingest, layers_of(s, s->form), hex);
+}
+
 int store_put_layer(const struct store *s, const char *ingest, const char *diff_id, struct err *e)
 {
+	char away[INGEST_SIZE];
 	auto_close int fd = openat(s->ingest_fd, ingest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
 		return err_sys(e, "image store: open ingest/%s", ingest);
 	if (store_sync(fd, "ingest", e) < 0) /* the names; what is in the files is there already */
 		return -e->code;
-	if (renameat(s->ingest_fd, ingest, layers_of(s, s->form), digest_hex(diff_id)) < 0) {
-		if (errno == EEXIST || errno == ENOTEMPTY)
-			return store_drop_ingest(s, ingest, e);
+	if (rename_layer(s, ingest, digest_hex(diff_id)) == 0)
+		return store_sync(layers_of(s, s->form), "layers", e);
+	if (errno != EEXIST && errno != ENOTEMPTY)
 		return err_sys(e, "image store: publish layer %.16s", digest_hex(diff_id));
-	}
+	if (store_has_layer(s, diff_id))
+		return store_drop_ingest(s, ingest, e);
+	/* What is there is none: somebody has had a hand in it. */
+	random_hex(away, sizeof(away) - 1);
+	if (renameat(layers_of(s, s->form), digest_hex(diff_id), s->ingest_fd, away) < 0 ||
+	    rename_layer(s, ingest, digest_hex(diff_id)) < 0)
+		return err_sys(e, "image store: replace layer %.16s", digest_hex(diff_id));
 	return store_sync(layers_of(s, s->form), "layers", e);
 }
 

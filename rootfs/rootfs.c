@@ -185,8 +185,9 @@ static int open_scratch(const struct rootfs_spec *spec, struct overlay *o, struc
 static int take_index(const struct rootfs_spec *spec, struct overlay *o, struct err *e)
 {
 	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP};
-	int fd = open_tree(*spec->index_fd, "",
-			   AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int fd = spec->ids ? open_tree(*spec->index_fd, "",
+				       AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+			   : fcntl(*spec->index_fd, F_DUPFD_CLOEXEC, 3);
 
 	if (fd < 0)
 		return err_sys(e, "a view of the index");

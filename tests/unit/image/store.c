@@ -464,6 +464,21 @@ static void a_relative_path_is_refused(void **state)
 	assert_fails(store_init(&s, "images", IMAGE_INDEXED, &e), EINVAL);
 }
 
+static void what_is_no_layer_gives_way_to_one(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	for (int form = IMAGE_INDEXED; form <= IMAGE_UNPACKED; form++) {
+		store.form = (enum image_form)form;
+		put_layer('1', "not a number");
+		assert_false(store_has_layer(&store, digest('1')));
+		put_layer('1', "100");
+		assert_true(store_has_layer(&store, digest('1')));
+	}
+	assert_ok(store_sweep(&store, &e));
+}
+
 int main(void)
 {
 #define IN_A_STORE(test) cmocka_unit_test_setup_teardown(test, make_store, drop_store)
@@ -485,6 +500,7 @@ int main(void)
 		IN_A_STORE(unpacked_layers_do_until_the_image_is_pulled_again),
 		IN_A_STORE(a_sweep_takes_indexes_that_no_image_needs),
 		IN_A_STORE(a_layer_put_twice_is_there_once),
+		IN_A_STORE(what_is_no_layer_gives_way_to_one),
 		IN_A_STORE(a_relative_path_is_refused),
 	};
 
