@@ -304,7 +304,7 @@ static int open_parts(struct agent *a, struct err *e)
 	auto_free char *worker = xasprintf("%s/berth-worker", a->o->libexec_dir);
 	auto_free char *records = xasprintf("%s/agent.db", a->o->state_dir);
 	auto_free char *net = xasprintf("%s/net", a->o->run_dir);
-	const struct image_store_options image_options = {.dir = images, .worker = worker};
+	struct image_store_options image_options = {.dir = images, .worker = worker};
 	struct net_options net_options = {.name = a->o->name,
 					  .state_dir = net,
 					  .bridge_cidr = a->o->bridge_cidr,
@@ -328,6 +328,7 @@ static int open_parts(struct agent *a, struct err *e)
 	a->runtime_root = xasprintf("%s/oci", a->o->run_dir);
 	a->bundles_dir = xasprintf("%s/bundles", a->o->run_dir);
 	a->filters_dir = xasprintf("%s/filters", a->o->run_dir);
+	image_options.form = indexes_choose(a);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
 	    fs_remove_tree(AT_FDCWD, a->ready_dir, e) < 0 ||
 	    fs_mkdirs(AT_FDCWD, a->filters_dir, 0700, e) < 0 ||
@@ -412,6 +413,7 @@ static void finish(struct agent *a)
 	identity_close(a->identity);
 	loop_free(a->loop);
 	roots_done(a);
+	indexes_forget(a);
 	ids_pool_done(a);
 	free(a->tasks_dir);
 	free(a->ready_dir);

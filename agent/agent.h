@@ -29,6 +29,7 @@ struct agent_options {
 	int64_t task_cleanup_ms;     /* how long what is left of a stopped task (its log) is kept */
 	int64_t reserved_memory_mib; /* of the host, not for tasks */
 	bool no_user_namespaces;     /* containers' users are the host's */
+	bool no_image_index;         /* unpack layers, whatever the kernel could mount */
 	bool keep_cgroup_options;    /* do not set favordynmods, see runtime.h */
 
 	/*

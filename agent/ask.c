@@ -86,6 +86,7 @@ static int remove_image(struct agent *a, const json_t *request, bool late, json_
 		if (c->image_digest && c->phase < PHASE_CLEAN)
 			in_use[count++] = c->image_digest;
 	roots_forget(a);
+	indexes_forget(a);
 	r = image_remove(a->images, name, in_use, count, e);
 	if (r == IMAGE_ABSENT)
 		return err_set(e, ENOENT, "no image %s: not found", name);

@@ -227,16 +227,20 @@ static int make_root(struct making *m, struct err *e)
 	const struct rootfs_ids ids = {.userns_fd = t->ids.userns_fd,
 				       .layers_dir = m->agent->layers_dir,
 				       .layers_fd = t->ids.layers_fd};
-	const struct rootfs_spec spec = {.layers = image->layers.items,
-					 .layer_count = image->layers.count,
-					 .ids = m->c->mapped ? &ids : NULL,
-					 .scratch = m->scratch,
-					 .volatile_upper = true};
+	auto_close int index_fd = -1;
+	struct rootfs_spec spec = {.layers = image->layers.items,
+				   .layer_count = image->layers.count,
+				   .ids = m->c->mapped ? &ids : NULL,
+				   .scratch = m->scratch,
+				   .volatile_upper = true};
 
 	if (m->rootfs_fd >= 0)
 		return 0; /* it was ready */
-	if (rootfs_scratch_remove(m->scratch, e) < 0 || rootfs_scratch_create(m->scratch, e) < 0)
+	if (rootfs_scratch_remove(m->scratch, e) < 0 || rootfs_scratch_create(m->scratch, e) < 0 ||
+	    indexes_open(m->agent, image, &index_fd, e) < 0)
 		return -e->code;
+	if (index_fd >= 0)
+		spec.index_fd = &index_fd;
 	m->unmappable = true;
 	if (rootfs_mount(&spec, &m->rootfs_fd, e) < 0)
 		return -e->code;

@@ -70,6 +70,7 @@ struct ready_root {
 	struct image *image;
 	struct id_view ids;
 	char *dir;     /* becomes that of the container */
+	int index_fd;  /* of the image; -1: it has none */
 	int rootfs_fd; /* -1: not made */
 	bool making;   /* a thread has it */
 	bool unwanted; /* it goes when it is made */
@@ -81,6 +82,17 @@ struct roots {
 	struct ready_root *items[ROOTS_READY]; /* used last at the end */
 	size_t count;
 	struct loop_timer *rest;
+};
+
+/* Mounted indexes of images, used last at the end. */
+#define INDEXES_OPEN 32
+struct indexes {
+	struct open_index {
+		char *path;
+		ino_t inode; /* of the file: a check of the store may make it anew */
+		int fd;
+	} items[INDEXES_OPEN];
+	size_t count;
 };
 
 struct agent {
@@ -107,6 +119,7 @@ struct agent {
 	struct id_ranges ranges;
 	struct id_pool id_pool;
 	struct roots roots;
+	struct indexes indexes;
 	char *tasks_dir;   /* state_dir/tasks */
 	char *ready_dir;   /* state_dir/ready: of roots */
 	char *layers_dir;  /* of all images */
@@ -368,6 +381,14 @@ void ids_close(struct id_view *v);
 /* Make views ahead, a while after one was taken. */
 void ids_pool_start(struct agent *a);
 void ids_pool_done(struct agent *a); /* when no thread works any more */
+
+/* ---- indexes.c ---- */
+
+/* In which form this host holds layers; logs why. */
+enum image_form indexes_choose(const struct agent *a);
+/* The image's index, mounted: *ret_fd is the caller's; -1 when the image has none. */
+int indexes_open(struct agent *a, const struct image *image, int *ret_fd, struct err *e);
+void indexes_forget(struct agent *a); /* all: images are to be removed */
 
 /* ---- roots.c ---- */
 

@@ -39,6 +39,7 @@ static void take_apart(void *ctx)
 	struct err ignored; /* what stays goes when the agent starts again */
 
 	close_fd(&r->rootfs_fd);
+	close_fd(&r->index_fd);
 	ids_close(&r->ids);
 	(void)fs_remove_tree(AT_FDCWD, r->dir, &ignored);
 }
@@ -117,7 +118,8 @@ static int make(struct ready_root *r, struct err *e)
 	auto_free char *etc = xasprintf("%s/etc", r->dir);
 	auto_free char *scratch = xasprintf("%s/root", r->dir);
 	struct rootfs_ids ids = {.layers_dir = r->agent->layers_dir};
-	const struct rootfs_spec spec = {.layers = r->image->layers.items,
+	const struct rootfs_spec spec = {.index_fd = r->index_fd < 0 ? NULL : &r->index_fd,
+					 .layers = r->image->layers.items,
 					 .layer_count = r->image->layers.count,
 					 .ids = &ids,
 					 .scratch = scratch,
@@ -131,6 +133,7 @@ static int make(struct ready_root *r, struct err *e)
 	ids.layers_fd = r->ids.layers_fd;
 	if (rootfs_mount(&spec, &r->rootfs_fd, e) < 0)
 		return -e->code;
+	close_fd(&r->index_fd);
 	make_places(r);
 	return 0;
 }
@@ -161,15 +164,20 @@ static void is_made(void *ctx)
 static void make_more(void *ctx)
 {
 	struct agent *a = ctx;
+	struct err ignored;
 
 	for (size_t i = 0; i < a->roots.count; i++) {
 		struct ready_root *r = a->roots.items[i];
 
 		if (r->making || r->rootfs_fd >= 0)
 			continue;
+		if (indexes_open(a, r->image, &r->index_fd, &ignored) < 0)
+			continue; /* whoever wants a root will hear why */
 		r->ids = ids_take_view(a);
-		if (!r->ids.first_id)
+		if (!r->ids.first_id) {
+			close_fd(&r->index_fd);
 			break;
+		}
 		r->making = true;
 		loop_work(a->loop, make_in_thread, is_made, r);
 	}
@@ -210,6 +218,7 @@ void roots_want(struct agent *a, struct image *own_image)
 	*r = (struct ready_root){.agent = a,
 				 .image = own_image,
 				 .ids = ID_VIEW_NONE,
+				 .index_fd = -1,
 				 .rootfs_fd = -1,
 				 .dir = xasprintf("%s/%s", a->ready_dir, name)};
 	roots->items[roots->count++] = r;

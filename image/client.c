@@ -36,7 +36,8 @@ int client_start_puller(struct image_store *s, struct err *e)
 		close_fd(&s->puller.sock); /* somebody killed it; its pulls see that, too */
 	if (s->puller.sock >= 0)
 		return 0;
-	return worker_start(s->worker, "pull", s->store.dir, NULL, 0, false, &s->puller, e);
+	return worker_start(s->worker, s->store.form == IMAGE_INDEXED ? "pull" : "pull-unpacked",
+			    s->store.dir, NULL, 0, false, &s->puller, e);
 }
 
 void client_end_puller(struct image_store *s)
@@ -70,7 +71,7 @@ int image_store_open(const struct image_store_options *o, struct image_store **r
 	struct image_store *s = xcalloc(1, sizeof(*s));
 
 	s->puller = (struct worker)WORKER_NONE;
-	if (store_init(&s->store, o->dir, e) < 0) {
+	if (store_init(&s->store, o->dir, o->form, e) < 0) {
 		free(s);
 		return -e->code;
 	}

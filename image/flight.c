@@ -64,19 +64,44 @@ static int send_layer_order(const struct pull *owner, unsigned layer, int pipe_f
 	return 0;
 }
 
+static int start_reader(struct flight *f, const struct ingest *i, int pipe_fd, struct err *e)
+{
+	const struct proc_fd unpacker[] = {
+		{pipe_fd, UNPACKER_IN}, {i->sums_fd, UNPACKER_SUMS}, {i->tree_fd, UNPACKER_TREE}};
+	const struct proc_fd lister[] = {{pipe_fd, UNPACKER_IN},
+					 {i->sums_fd, UNPACKER_SUMS},
+					 {i->tar_fd, LISTER_TAR},
+					 {i->table_fd, LISTER_TABLE},
+					 {i->sparse_fd, LISTER_SPARSE}};
+
+	if (i->tree_fd >= 0)
+		return worker_start(SELF, "unpack", NULL, unpacker, ARRAY_COUNT(unpacker), true,
+				    &f->unpacker, e);
+	return worker_start(SELF, "list", NULL, lister, ARRAY_COUNT(lister), true, &f->unpacker, e);
+}
+
+/* A store of directories may have the layer's tar from when it was one of tars: that needs no fetching. */
+static int open_held_tar(const struct puller *p, const struct flight *f)
+{
+	return p->store.form == IMAGE_UNPACKED ? store_open_tar(&p->store, f->diff_id) : -ENOENT;
+}
+
 static int start(struct puller *p, struct flight *f, struct err *e)
 {
-	auto_close int tree_fd = -1, bytes_fd = -1, read_fd = -1, write_fd = -1;
+	auto_close int read_fd = open_held_tar(p, f), write_fd = -1;
+	struct ingest ingest;
+	int r = 0;
 
-	if (store_ingest(&p->store, f->ingest, &tree_fd, &bytes_fd, e) < 0 ||
-	    make_pipe(&read_fd, &write_fd, e) < 0)
+	if (store_ingest(&p->store, f->ingest, &ingest, e) < 0)
 		return -e->code;
-
-	const struct proc_fd fds[] = {
-		{read_fd, UNPACKER_IN}, {tree_fd, UNPACKER_TREE}, {bytes_fd, UNPACKER_BYTES}};
-
-	if (worker_start(SELF, "unpack", NULL, fds, ARRAY_COUNT(fds), true, &f->unpacker, e) < 0)
-		return -e->code;
+	f->held = f->blob_good = read_fd >= 0; /* its diff-id will tell */
+	if (read_fd < 0)
+		r = make_pipe(&read_fd, &write_fd, e);
+	if (r == 0)
+		r = start_reader(f, &ingest, read_fd, e);
+	ingest_close(&ingest);
+	if (r < 0 || f->blob_good)
+		return r;
 	return send_layer_order(f->owner, f->layer, write_fd, e);
 }
 
@@ -125,11 +150,25 @@ void flight_progress(struct puller *p, struct flight *f, uint64_t bytes)
 
 /* ---- ending ---- */
 
+/* A tar of ours that is damaged goes; the next flight fetches the layer. */
+static bool give_up_held(struct puller *p, const struct flight *f, const struct err *why)
+{
+	enum image_reason reason = image_reason_of(why);
+	struct err ignored;
+
+	return f->held &&
+	       (reason == IMAGE_REASON_DIGEST_MISMATCH || reason == IMAGE_REASON_MALFORMED ||
+		reason == IMAGE_REASON_TRUNCATED) &&
+	       store_drop_tar(&p->store, f->diff_id, &ignored) == 0;
+}
+
 static void fail(struct puller *p, struct flight *f, const struct err *why)
 {
 	struct err e = *why;
 
 	f->over = true;
+	if (give_up_held(p, f, why))
+		return;
 	(void)err_wrap(&e, "layer %u", f->layer);
 	pull_end(p, f->owner, &e);
 }

@@ -5,7 +5,10 @@
  * talks to no network.  `berth-worker` does, in children of few rights:
  *
  *   caller ── puller ─┬─ fetcher    one per pull: registry, manifest, configuration
- *                     └─ unpacker   one per layer: decompression, tar, files
+ *                     ├─ lister     one per layer: decompression, tar, what is in it
+ *                     └─ indexer    one per image: the file system that shows its layers
+ *
+ * or, for a store of unpacked layers, an unpacker for each layer instead of both.
  *
  * They hand over checked and bounded records; the store keeps those in a
  * format of its own.
@@ -46,10 +49,24 @@ int image_name_of(const char *reference, char ret_host[IMAGE_HOST_SIZE],
 
 struct image_store;
 
-struct image_store_options {
-	const char *dir;    /* made when absent, mode 0700; its parent exists */
-	const char *worker; /* path of the program berth-worker */
+/* How layers are held. */
+enum image_form {
+	IMAGE_INDEXED,  /* as tars, which an index of the image shows in place: EROFS */
+	IMAGE_UNPACKED, /* as directories, for overlay */
 };
+
+struct image_store_options {
+	const char *dir;      /* made when absent, mode 0700; its parent exists */
+	const char *worker;   /* path of the program berth-worker */
+	enum image_form form; /* of what is pulled from now on; what is there stays as it is */
+};
+
+/*
+ * Write a small index for trying whether the kernel mounts what it is given in
+ * the form IMAGE_INDEXED: one file, "probe", that has the first 512 bytes of the
+ * one device.
+ */
+int image_write_probe(int fd, struct err *e);
 
 /*
  * Open a store.  What pulls that died have left is dropped.  The store is on
@@ -84,9 +101,11 @@ struct image {
 	struct js_map labels;
 
 	/*
-	 * Absolute paths of the layers' directories in the store, lowest first,
-	 * each once: what rootfs_mount() takes.
+	 * Absolute paths of what shows the image: what rootfs/ takes.  Either an
+	 * index, and the files it points into in the order of its devices; or .index
+	 * is NULL and they are directories of layers, lowest first, each once.
 	 */
+	char *index;
 	struct js_strings layers;
 
 	struct arena arena; /* owns all of the above */

@@ -16,7 +16,6 @@
 #include "image/reason.h"
 
 #define IN_SIZE      (256 << 10)
-#define OUT_SIZE     (1 << 20)
 #define MAGIC_SIZE   6
 #define ZSTD_LOG_MAX 27 /* 128 MiB of window: what zstd itself takes without being asked */
 
@@ -29,7 +28,9 @@ struct inflate {
 	bool between; /* no member or frame is half read */
 	struct inflate_state gzip;
 	ZSTD_DCtx *zstd;
-	unsigned char in[IN_SIZE], out[OUT_SIZE];
+	unsigned char *out; /* borrowed for a call */
+	size_t out_size;
+	unsigned char in[IN_SIZE];
 };
 
 /* Unpack from 'in' to 'out' as much as goes; how much came out, or an error. */
@@ -52,8 +53,10 @@ static ssize_t plain_step(struct inflate *z, struct err *e)
 	size_t size = z->filled - z->at;
 
 	(void)e;
+	if (size > z->out_size)
+		size = z->out_size;
 	memcpy(z->out, z->in + z->at, size);
-	z->at = z->filled;
+	z->at += size;
 	return (ssize_t)size;
 }
 
@@ -85,13 +88,13 @@ static ssize_t gzip_step(struct inflate *z, struct err *e)
 	z->gzip.next_in = z->in + z->at;
 	z->gzip.avail_in = (uint32_t)(z->filled - z->at);
 	z->gzip.next_out = z->out;
-	z->gzip.avail_out = OUT_SIZE;
+	z->gzip.avail_out = (uint32_t)z->out_size;
 	code = isal_inflate(&z->gzip);
 	if (code < 0)
 		return damaged(z, gzip_problem(code), e);
 	z->at = z->filled - z->gzip.avail_in;
 	z->between = z->gzip.block_state == ISAL_BLOCK_FINISH;
-	return OUT_SIZE - (ssize_t)z->gzip.avail_out;
+	return (ssize_t)z->out_size - (ssize_t)z->gzip.avail_out;
 }
 
 /* ---- zstd ---- */
@@ -99,7 +102,7 @@ static ssize_t gzip_step(struct inflate *z, struct err *e)
 static ssize_t zstd_step(struct inflate *z, struct err *e)
 {
 	ZSTD_inBuffer in = {z->in, z->filled, z->at};
-	ZSTD_outBuffer out = {z->out, OUT_SIZE, 0};
+	ZSTD_outBuffer out = {z->out, z->out_size, 0};
 	size_t code;
 
 	if (!z->zstd) {
@@ -193,8 +196,10 @@ static int check_limits(const struct inflate *z, struct err *e)
 	return 0;
 }
 
-int inflate_next(struct inflate *z, const void **ret, size_t *ret_size, struct err *e)
+int inflate_next(struct inflate *z, void *out, size_t size, size_t *ret_size, struct err *e)
 {
+	z->out = out;
+	z->out_size = size;
 	if (!z->method && find_method(z, e) < 0)
 		return -e->code;
 	for (;;) {
@@ -212,7 +217,6 @@ int inflate_next(struct inflate *z, const void **ret, size_t *ret_size, struct e
 			return (int)n;
 		if (n > 0) {
 			z->bytes_out += (uint64_t)n;
-			*ret = z->out;
 			*ret_size = (size_t)n;
 			return check_limits(z, e);
 		}

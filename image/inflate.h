@@ -23,8 +23,8 @@ struct inflate;
 struct inflate *inflate_new(int fd);
 void inflate_free(struct inflate *z); /* NULL is fine */
 
-/* Some bytes, valid until the next call; *ret_size is 0 at the end. */
-int inflate_next(struct inflate *z, const void **ret, size_t *ret_size, struct err *e);
+/* Up to 'size' bytes into 'out', at least one; *ret_size is 0 at the end. */
+int inflate_next(struct inflate *z, void *out, size_t size, size_t *ret_size, struct err *e);
 
 uint64_t inflate_bytes_in(const struct inflate *z);
 uint64_t inflate_bytes_out(const struct inflate *z);

@@ -24,6 +24,7 @@
 #include <sys/xattr.h>
 
 #include "base/auto.h"
+#include "image/inflate.h"
 
 /*
  * Not the user `berth`: the control plane runs as that one and keeps secrets.
@@ -35,6 +36,7 @@
 #define MEMORY_MAX       (1ULL << 30) /* of addresses: threads reserve much and use little */
 #define FILES_MAX        1024
 #define FETCHER_FILE_MAX (2 << 20) /* it writes one small record */
+#define INDEX_SIZE_MAX   (4ULL << 30)
 
 #if defined(__x86_64__)
 #define ARCHITECTURE AUDIT_ARCH_X86_64
@@ -66,6 +68,13 @@ static_assert(ARCHITECTURE, "the system calls of this architecture are not known
 		SYS_rseq, SYS_set_robust_list, SYS_sendmsg
 
 static const int reader_calls[] = {CALLS_COMMON};
+
+static const int indexer_calls[] = {CALLS_COMMON, SYS_newfstatat, SYS_fdatasync};
+
+static const int lister_calls[] = {
+	CALLS_COMMON,        SYS_pwrite64, SYS_ftruncate, SYS_fdatasync,
+	SYS_sync_file_range, SYS_clone,    SYS_clone3,
+};
 
 static const int unpacker_calls[] = {
 	CALLS_COMMON,  SYS_pwrite64,   SYS_openat,   SYS_openat2,  SYS_newfstatat, SYS_statx,
@@ -324,6 +333,22 @@ int jail_unpacker(int tree_fd, struct err *e)
 	if (enter_tree(tree_fd, e) < 0 || keep_capabilities(keep, e) < 0 ||
 	    allow_calls(unpacker_calls, ARRAY_COUNT(unpacker_calls), false, e) < 0)
 		return err_wrap(e, "confine the unpacker");
+	return 0;
+}
+
+int jail_lister(struct err *e)
+{
+	if (begin(e) < 0 || limit(RLIMIT_FSIZE, INFLATE_BYTES_MAX, e) < 0 || become_nobody(e) < 0 ||
+	    allow_calls(lister_calls, ARRAY_COUNT(lister_calls), false, e) < 0)
+		return err_wrap(e, "confine the lister");
+	return 0;
+}
+
+int jail_indexer(struct err *e)
+{
+	if (begin(e) < 0 || limit(RLIMIT_FSIZE, INDEX_SIZE_MAX, e) < 0 || become_nobody(e) < 0 ||
+	    allow_calls(indexer_calls, ARRAY_COUNT(indexer_calls), false, e) < 0)
+		return err_wrap(e, "confine the indexer");
 	return 0;
 }
 

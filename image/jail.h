@@ -11,7 +11,9 @@
  *   unpacker   root of nothing but the layer's directory, which is nodev, nosuid,
  *              noexec to it; network and IPC namespaces of its own, empty; the
  *              capabilities that making files takes
- *   reader     an id of its own, no capability, no file to open
+ *   lister     an id of its own, no capability, no file to open; writes to those it has
+ *   indexer    the same
+ *   reader     the same, and writes to none
  *
  * Under sanitizers the lists of calls and the limit on memory are left out,
  * because their run-time does as it likes.
@@ -25,4 +27,6 @@ int jail_fetcher(struct err *e);
 /* On success the working directory and root is the tree of 'tree_fd', which may be closed. */
 int jail_unpacker(int tree_fd, struct err *e);
 
+int jail_lister(struct err *e);
+int jail_indexer(struct err *e);
 int jail_reader(struct err *e);

@@ -1,30 +1,19 @@
-/* image/layer.c - one layer, from the bytes of a blob to a tree of files
+/* image/layer.c - one layer, from the bytes of a blob to what is held of it
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "image/layer.h"
 
-#include <stdio.h>
+#include <errno.h>
+#include <unistd.h>
 
 #include "base/auto.h"
-#include "base/hash.h"
-#include "image/inflate.h"
+#include "image/listing.h"
+#include "image/reason.h"
+#include "image/table.h"
 #include "image/tar.h"
 #include "image/tree.h"
 
-struct stream {
-	struct inflate *inflate;
-	struct sha256 *hash;
-};
-
-static int next_piece(void *ctx, const void **ret, size_t *ret_size, struct err *e)
-{
-	struct stream *s = ctx;
-
-	if (inflate_next(s->inflate, ret, ret_size, e) < 0)
-		return -e->code;
-	sha256_add(s->hash, *ret, *ret_size);
-	return 0;
-}
+/* ---- as files ---- */
 
 static int write_file(struct tar *tar, struct tree *tree, const struct tar_entry *entry,
 		      struct err *e)
@@ -54,48 +43,108 @@ static int write_entries(struct tar *tar, struct tree *tree, struct err *e)
 	return r < 0 ? r : tree_finish(tree, e);
 }
 
-/* What stands behind the end of the tar counts for its digest, and for nothing else. */
-static int drain(struct stream *s, struct err *e)
+int layer_unpack(struct intake *s, int root_fd, struct layer *ret, struct err *e)
 {
-	const void *data;
-	size_t size;
-	int r;
-
-	while ((r = next_piece(s, &data, &size, e)) == 0 && size > 0)
-		;
-	return r;
-}
-
-static int unpack(struct stream *s, int root_fd, struct layer *ret, struct err *e)
-{
-	struct tar *tar = NULL;
+	struct tar *tar;
 	struct tree *tree = NULL;
 	int r;
 
+	*ret = (struct layer){.bytes = 0};
 	r = tree_new(root_fd, &tree, e);
 	if (r < 0)
 		return r;
-	tar = tar_new(next_piece, s);
+	tar = tar_new(intake_next, s);
 	r = write_entries(tar, tree, e);
 	if (r == 0)
-		r = drain(s, e);
+		r = intake_finish(s, ret->diff_id, e);
 	ret->bytes = tree_bytes(tree);
-	ret->greatest_id = tree_greatest_id(tree);
+	ret->max_id = tree_greatest_id(tree);
 	tar_free(tar);
 	tree_free(tree);
 	return r;
 }
 
-int layer_unpack(int in_fd, int root_fd, struct layer *ret, struct err *e)
+/* ---- as a table ---- */
+
+#define PLACE_ALIGN 512
+
+struct lister {
+	struct tar *tar;
+	struct outline *outline;
+	int sparse_fd;
+	uint64_t sparse_bytes;
+};
+
+/* The pieces of a file that has holes, with holes where nothing is. */
+static int copy_sparse(struct lister *l, const struct tar_entry *entry, struct outline_inode *inode,
+		       struct err *e)
 {
-	struct stream s = {inflate_new(in_fd), sha256_new()};
-	char hex[SHA256_HEX];
+	const void *data;
+	int64_t offset;
+	size_t size;
 	int r;
 
-	r = unpack(&s, root_fd, ret, e);
-	sha256_hex(s.hash, hex);
-	(void)snprintf(ret->diff_id, sizeof(ret->diff_id), "sha256:%s", hex);
-	inflate_free(s.inflate);
-	sha256_free(s.hash);
+	inode->device = TABLE_SPARSE;
+	inode->where = l->sparse_bytes;
+	while ((r = tar_data(l->tar, &data, &size, &offset, e)) == 0) {
+		for (const char *p = data; size;) {
+			ssize_t n = pwrite(l->sparse_fd, p, size,
+					   (off_t)l->sparse_bytes + (off_t)offset);
+
+			if (n < 0 && errno != EINTR)
+				return os_fail(e, "write '%.200s'", entry->path);
+			if (n <= 0)
+				continue;
+			p += n;
+			size -= (size_t)n;
+			offset += n;
+		}
+	}
+	if (r < 0)
+		return r;
+	l->sparse_bytes += inode->size + -inode->size % PLACE_ALIGN;
+	if (ftruncate(l->sparse_fd, (off_t)l->sparse_bytes) < 0)
+		return os_fail(e, "size of '%.200s'", entry->path);
+	return 0;
+}
+
+static int list_entries(struct lister *l, struct err *e)
+{
+	const struct tar_entry *entry;
+	struct outline_inode *file;
+	int r;
+
+	while ((r = tar_next(l->tar, &entry, e)) == 0) {
+		if (listing_add(l->outline, entry, &file, e) < 0)
+			return -e->code;
+		if (!file)
+			continue;
+		file->where = (uint64_t)entry->offset;
+		if (entry->sparse && copy_sparse(l, entry, file, e) < 0)
+			return -e->code;
+	}
+	return r < 0 ? r : 0;
+}
+
+int layer_list(struct intake *s, int table_fd, int sparse_fd, struct layer *ret, struct err *e)
+{
+	struct lister l = {.sparse_fd = sparse_fd};
+	struct table_sums sums;
+	int r;
+
+	*ret = (struct layer){.bytes = 0};
+	l.outline = outline_new();
+	l.tar = tar_new(intake_next, s);
+	r = list_entries(&l, e);
+	if (r == 0)
+		r = intake_finish(s, ret->diff_id, e);
+	if (r == 0) {
+		sums = (struct table_sums){.device_bytes = {intake_bytes(s), l.sparse_bytes}};
+		r = table_write(l.outline, &sums, table_fd, e);
+		ret->bytes = sums.file_bytes;
+		ret->max_id = sums.max_id;
+	}
+	tar_free(l.tar);
+	outline_free(l.outline);
 	return r;
 }

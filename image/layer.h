@@ -1,4 +1,4 @@
-/* image/layer.h - one layer, from the bytes of a blob to a tree of files
+/* image/layer.h - one layer, from the bytes of a blob to what is held of it
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
@@ -6,17 +6,24 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "image/intake.h"
 #include "image/reference.h"
 
 struct layer {
 	char diff_id[DIGEST_SIZE]; /* of the tar, to its last byte */
 	uint64_t bytes;            /* of all files */
-	uint32_t greatest_id;      /* of users and groups that they belong to */
+	uint32_t max_id;           /* the greatest uid or gid */
 };
 
 /*
- * Read a packed tar from 'in_fd' to its end and make its files below 'root_fd',
- * an empty directory.  Nothing is synced.  Whether the tar was the right one is
- * for the caller to see by its diff-id.
+ * Take the stream to its end and make the layer's files below 'root_fd', an
+ * empty directory.  Nothing is synced.  Whether the tar was the right one is for
+ * the caller to see by its diff-id.
  */
-int layer_unpack(int in_fd, int root_fd, struct layer *ret, struct err *e);
+int layer_unpack(struct intake *s, int root_fd, struct layer *ret, struct err *e);
+
+/*
+ * The same, but the tar is what is kept (by the stream): write its table, and
+ * what files with holes have in them to 'sparse_fd'.
+ */
+int layer_list(struct intake *s, int table_fd, int sparse_fd, struct layer *ret, struct err *e);

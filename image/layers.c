@@ -16,35 +16,172 @@
 #include "base/text.h"
 #include "image/store.h"
 
-#define LAYER_TREE  "fs"
-#define LAYER_BYTES "bytes"
+#define TREE   "fs"
+#define TAR    "tar"
+#define TABLE  "table"
+#define SPARSE "sparse"
+#define SUMS   "bytes" /* of all files, a blank, the greatest id, which older stores do not have */
 
-char *store_layer_path(const struct store *s, const char *diff_id, struct arena *a)
+#define LAYER_PATH_SIZE (SHA256_HEX + 16)
+
+/* ---- where things are ---- */
+
+static int layers_of(const struct store *s, enum image_form form)
 {
-	return arena_printf(a, "%s/layers/%s/" LAYER_TREE, s->dir, digest_hex(diff_id));
+	return form == IMAGE_INDEXED ? s->tars_fd : s->layers_fd;
 }
 
-/* "BYTES GREATEST_ID"; earlier versions did not write the second. */
-int64_t store_layer_bytes(const struct store *s, const char *diff_id, uint32_t *ret_greatest_id)
+static void layer_path(const char *diff_id, const char *file, char ret[LAYER_PATH_SIZE])
 {
-	char path[80 + sizeof(LAYER_BYTES)], *blank;
+	(void)snprintf(ret, LAYER_PATH_SIZE, "%s/%s", digest_hex(diff_id), file);
+}
+
+struct sums {
+	uint64_t bytes;
+	uint32_t max_id;
+};
+
+/* False: the layer is not there. */
+static bool read_sums(const struct store *s, enum image_form form, const char *diff_id,
+		      struct sums *ret)
+{
 	auto_buf struct buf b = BUF_INIT(64);
+	char path[LAYER_PATH_SIZE], *rest, *bytes;
 	struct err ignored;
-	int64_t bytes;
 
-	*ret_greatest_id = 0;
-
-	(void)snprintf(path, sizeof(path), "%s/" LAYER_BYTES, digest_hex(diff_id));
-	if (fs_read(s->layers_fd, path, &b, &ignored) < 0)
-		return -1;
-	blank = strchr(buf_str(&b), ' ');
-	if (blank)
-		*blank = '\0';
-	if (!parse_i64(buf_str(&b), 0, INT64_MAX, &bytes) ||
-	    (blank && !parse_u32(blank + 1, UINT32_MAX, ret_greatest_id)))
-		return -1;
-	return bytes;
+	layer_path(diff_id, SUMS, path);
+	if (fs_read(layers_of(s, form), path, &b, &ignored) < 0 || !b.size)
+		return false;
+	rest = b.data;
+	bytes = strsep(&rest, " ");
+	ret->max_id = 0;
+	return parse_u64(bytes, INT64_MAX, &ret->bytes) &&
+	       (!rest || parse_u32(rest, UINT32_MAX, &ret->max_id));
 }
+
+bool store_has_layer(const struct store *s, const char *diff_id)
+{
+	struct sums ignored;
+
+	return read_sums(s, s->form, diff_id, &ignored);
+}
+
+/*
+ * The record's layers, each once: of one that repeats the highest counts,
+ * because it hides all of the lower.
+ */
+static size_t distinct_layers(const struct record *r, const struct record_layer **ret)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < r->layer_count; i++) {
+		bool repeats = false;
+
+		for (size_t j = i + 1; j < r->layer_count; j++)
+			repeats |= str_eq(r->layers[i].diff_id, r->layers[j].diff_id);
+		if (!repeats)
+			ret[count++] = &r->layers[i];
+	}
+	return count;
+}
+
+void store_index_name(const struct record *r, char ret[SHA256_HEX])
+{
+	const struct record_layer *layers[IMAGE_LAYERS_MAX];
+	size_t count = distinct_layers(r, layers);
+	struct sha256 *h = sha256_new();
+
+	for (size_t i = 0; i < count; i++)
+		sha256_add(h, layers[i]->diff_id, strlen(layers[i]->diff_id) + 1);
+	sha256_hex(h, ret);
+	sha256_free(h);
+}
+
+bool store_has_index(const struct store *s, const struct record *r)
+{
+	char name[SHA256_HEX];
+
+	store_index_name(r, name);
+	return faccessat(s->indexes_fd, name, F_OK, 0) == 0;
+}
+
+/* ---- what shows an image ---- */
+
+/* Bytes of one of the layer's files; 0: absent, or empty, and no device. */
+static uint64_t file_bytes(const struct store *s, const char *diff_id, const char *file)
+{
+	char path[LAYER_PATH_SIZE];
+	struct stat st;
+
+	layer_path(diff_id, file, path);
+	return fstatat(s->tars_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode)
+		       ? 0
+		       : (uint64_t)st.st_size;
+}
+
+static const char *const device_files[TABLE_DEVICES] = {
+	[TABLE_TAR] = TAR,
+	[TABLE_SPARSE] = SPARSE,
+};
+
+static void add_path(const struct store *s, enum image_form form, const char *diff_id,
+		     const char *file, struct image *image)
+{
+	image->layers.items[image->layers.count++] =
+		arena_printf(&image->arena, "%s/%s/%s/%s", s->dir,
+			     form == IMAGE_INDEXED ? "tars" : "layers", digest_hex(diff_id), file);
+}
+
+/* The devices in the order in which the indexer counts them. */
+static void add_devices(const struct store *s, const char *diff_id, struct image *image)
+{
+	for (size_t i = 0; i < TABLE_DEVICES; i++)
+		if (file_bytes(s, diff_id, device_files[i]))
+			add_path(s, IMAGE_INDEXED, diff_id, device_files[i], image);
+}
+
+static int add_layers(const struct store *s, enum image_form form, const struct record *r,
+		      struct image *image)
+{
+	const struct record_layer *layers[IMAGE_LAYERS_MAX];
+	size_t count = distinct_layers(r, layers);
+
+	image->layers.items = arena_alloc(&image->arena,
+					  (count * TABLE_DEVICES + 1) * sizeof(char *));
+	image->layers.count = 0;
+	image->size = 0;
+	image->greatest_id = 0;
+	for (size_t i = 0; i < count; i++) {
+		struct sums sums;
+
+		if (!read_sums(s, form, layers[i]->diff_id, &sums))
+			return IMAGE_ABSENT;
+		image->size += sums.bytes;
+		if (sums.max_id > image->greatest_id)
+			image->greatest_id = sums.max_id;
+		if (form == IMAGE_INDEXED)
+			add_devices(s, layers[i]->diff_id, image);
+		else
+			add_path(s, form, layers[i]->diff_id, TREE, image);
+	}
+	return 0;
+}
+
+int store_add_layers(const struct store *s, const struct record *r, struct image *image)
+{
+	char name[SHA256_HEX];
+
+	image->index = NULL;
+	if (s->form == IMAGE_INDEXED && store_has_index(s, r) &&
+	    add_layers(s, IMAGE_INDEXED, r, image) == 0) {
+		store_index_name(r, name);
+		image->index = arena_printf(&image->arena, "%s/indexes/%s", s->dir, name);
+		return 0;
+	}
+	return add_layers(s, IMAGE_UNPACKED, r, image);
+}
+
+/* ---- layers on their way in ---- */
 
 int store_lock(const struct store *s, struct err *e)
 {
@@ -61,47 +198,145 @@ int store_lock(const struct store *s, struct err *e)
 	return take_fd(fd);
 }
 
-bool store_has_layer(const struct store *s, const char *diff_id)
+void ingest_close(struct ingest *i)
 {
-	uint32_t ignored;
-
-	return store_layer_bytes(s, diff_id, &ignored) >= 0;
+	close_fd(&i->sums_fd);
+	close_fd(&i->tree_fd);
+	close_fd(&i->tar_fd);
+	close_fd(&i->table_fd);
+	close_fd(&i->sparse_fd);
 }
 
-int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], int *ret_tree_fd,
-		 int *ret_bytes_fd, struct err *e)
+static int create(const struct store *s, const char *name, const char *file, int *ret,
+		  struct err *e)
 {
-	char name[INGEST_SIZE], path[INGEST_SIZE + 16];
-	auto_close int tree_fd = -1, bytes_fd = -1;
+	char path[INGEST_SIZE + 16];
 
-	random_hex(name, INGEST_SIZE - 1);
-	(void)snprintf(path, sizeof(path), "%s/" LAYER_TREE, name);
-	if (mkdirat(s->ingest_fd, name, 0700) < 0 || mkdirat(s->ingest_fd, path, 0755) < 0)
-		return err_sys(e, "image store: make ingest/%s", name);
-	tree_fd = openat(s->ingest_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (tree_fd < 0 || fchmod(tree_fd, 0755) < 0) /* whatever the umask */
+	(void)snprintf(path, sizeof(path), "%s/%s", name, file);
+	*ret = openat(s->ingest_fd, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return *ret < 0 ? err_sys(e, "image store: create ingest/%s", path) : 0;
+}
+
+static int create_tree(const struct store *s, const char *name, int *ret, struct err *e)
+{
+	char path[INGEST_SIZE + 16];
+
+	(void)snprintf(path, sizeof(path), "%s/" TREE, name);
+	if (mkdirat(s->ingest_fd, path, 0755) < 0)
+		return err_sys(e, "image store: make ingest/%s", path);
+	*ret = openat(s->ingest_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*ret < 0 || fchmod(*ret, 0755) < 0) /* whatever the umask */
 		return err_sys(e, "image store: open ingest/%s", path);
-	(void)snprintf(path, sizeof(path), "%s/" LAYER_BYTES, name);
-	bytes_fd = openat(s->ingest_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (bytes_fd < 0)
-		return err_sys(e, "image store: create ingest/%s", path);
-	memcpy(ret_name, name, sizeof(name));
-	*ret_tree_fd = take_fd(tree_fd);
-	*ret_bytes_fd = take_fd(bytes_fd);
 	return 0;
+}
+
+int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], struct ingest *ret,
+		 struct err *e)
+{
+	struct ingest i = {-1, -1, -1, -1, -1};
+	int r;
+
+	random_hex(ret_name, INGEST_SIZE - 1);
+	if (mkdirat(s->ingest_fd, ret_name, 0700) < 0) {
+		ret_name[0] = '\0';
+		return err_sys(e, "image store: make a directory in ingest");
+	}
+	r = create(s, ret_name, SUMS, &i.sums_fd, e);
+	if (r == 0 && s->form == IMAGE_UNPACKED)
+		r = create_tree(s, ret_name, &i.tree_fd, e);
+	if (r == 0 && s->form == IMAGE_INDEXED &&
+	    (create(s, ret_name, TAR, &i.tar_fd, e) < 0 ||
+	     create(s, ret_name, TABLE, &i.table_fd, e) < 0 ||
+	     create(s, ret_name, SPARSE, &i.sparse_fd, e) < 0))
+		r = -e->code;
+	if (r < 0) {
+		ingest_close(&i);
+		return r;
+	}
+	*ret = i;
+	return 0;
+}
+
+static int rename_layer(const struct store *s, const char *ingest, const char *hex)
+{
+	return renameat(s->ingest_fd, ingest, layers_of(s, s->form), hex);
 }
 
 int store_put_layer(const struct store *s, const char *ingest, const char *diff_id, struct err *e)
 {
-	if (renameat(s->ingest_fd, ingest, s->layers_fd, digest_hex(diff_id)) < 0) {
-		if (errno == EEXIST || errno == ENOTEMPTY)
-			return store_drop_ingest(s, ingest, e);
-		return err_sys(e, "image store: rename to layers/%.16s", digest_hex(diff_id));
-	}
-	return store_sync(s->layers_fd, "layers", e);
+	char away[INGEST_SIZE];
+	auto_close int fd = openat(s->ingest_fd, ingest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(e, "image store: open ingest/%s", ingest);
+	if (store_sync(fd, "ingest", e) < 0) /* the names; what is in the files is there already */
+		return -e->code;
+	if (rename_layer(s, ingest, digest_hex(diff_id)) == 0)
+		return store_sync(layers_of(s, s->form), "layers", e);
+	if (errno != EEXIST && errno != ENOTEMPTY)
+		return err_sys(e, "image store: publish layer %.16s", digest_hex(diff_id));
+	if (store_has_layer(s, diff_id))
+		return store_drop_ingest(s, ingest, e);
+	/* What is there is none: somebody has had a hand in it. */
+	random_hex(away, sizeof(away) - 1);
+	if (renameat(layers_of(s, s->form), digest_hex(diff_id), s->ingest_fd, away) < 0 ||
+	    rename_layer(s, ingest, digest_hex(diff_id)) < 0)
+		return err_sys(e, "image store: replace layer %.16s", digest_hex(diff_id));
+	return store_sync(layers_of(s, s->form), "layers", e);
 }
 
-/* The layers that images need, sorted; each as often as it is needed. */
+/* ---- indexes on their way in ---- */
+
+int store_index_order(const struct store *s, const struct record *r, struct index_order *ret,
+		      int ret_tables[IMAGE_LAYERS_MAX], struct err *e)
+{
+	const struct record_layer *layers[IMAGE_LAYERS_MAX];
+	size_t count = distinct_layers(r, layers);
+	char path[LAYER_PATH_SIZE];
+
+	memset(ret, 0, sizeof(*ret));
+	for (size_t i = 0; i < count; i++) {
+		layer_path(layers[i]->diff_id, TABLE, path);
+		ret_tables[i] = openat(s->tars_fd, path, O_RDONLY | O_CLOEXEC);
+		if (ret_tables[i] < 0) {
+			(void)err_sys(e, "image store: open tars/%s", path);
+			while (i-- > 0)
+				close_fd(&ret_tables[i]);
+			return -e->code;
+		}
+		for (size_t d = 0; d < TABLE_DEVICES; d++)
+			ret->device_bytes[i][d] = file_bytes(s, layers[i]->diff_id,
+							     device_files[d]);
+	}
+	ret->layer_count = (uint32_t)count;
+	return 0;
+}
+
+int store_ingest_index(const struct store *s, char ret_name[INGEST_SIZE], int *ret_fd,
+		       struct err *e)
+{
+	random_hex(ret_name, INGEST_SIZE - 1);
+	*ret_fd = openat(s->ingest_fd, ret_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (*ret_fd >= 0)
+		return 0;
+	ret_name[0] = '\0';
+	return err_sys(e, "image store: create a file in ingest");
+}
+
+int store_put_index(const struct store *s, const char *ingest, const struct record *r,
+		    struct err *e)
+{
+	char name[SHA256_HEX];
+
+	store_index_name(r, name);
+	if (renameat(s->ingest_fd, ingest, s->indexes_fd, name) < 0)
+		return err_sys(e, "image store: publish index %.16s", name);
+	return store_sync(s->indexes_fd, "indexes", e);
+}
+
+/* ---- sweeping ---- */
+
+/* The layers and indexes that images need, sorted; each as often as it is needed. */
 struct needed {
 	char (*items)[SHA256_HEX];
 	size_t count, capacity;
@@ -110,6 +345,12 @@ struct needed {
 static int compare_hex(const void *a, const void *b)
 {
 	return memcmp(a, b, SHA256_HEX);
+}
+
+static void need(struct needed *n, const char *name)
+{
+	n->items = xgrow(n->items, n->count, &n->capacity, SHA256_HEX);
+	memcpy(n->items[n->count++], name, SHA256_HEX);
 }
 
 /* Any doubt keeps all: a record that cannot be read fails the sweep. */
@@ -127,10 +368,13 @@ static int find_needed(const struct store *s, struct needed *ret, struct err *e)
 			continue;
 		if (store_read_record(s, key, &r, e) < 0)
 			return -e->code;
-		for (size_t i = 0; r && i < r->layer_count; i++) {
-			ret->items = xgrow(ret->items, ret->count, &ret->capacity, SHA256_HEX);
-			memcpy(ret->items[ret->count++], digest_hex(r->layers[i].diff_id),
-			       SHA256_HEX);
+		for (size_t i = 0; r && i < r->layer_count; i++)
+			need(ret, digest_hex(r->layers[i].diff_id));
+		if (r) {
+			char index[SHA256_HEX];
+
+			store_index_name(r, index);
+			need(ret, index);
 		}
 	}
 	if (ret->count)
@@ -148,12 +392,13 @@ static bool is_needed(const struct needed *needed, const char *name)
 	return needed->count && bsearch(hex, needed->items, needed->count, SHA256_HEX, compare_hex);
 }
 
-static int sweep_layers(const struct store *s, const struct needed *needed, struct err *e)
+static int sweep_directory(const struct store *s, int dir_fd, const char *what,
+			   const struct needed *needed, struct err *e)
 {
 	auto_closedir DIR *dir = NULL;
 	const char *hex;
 
-	if (store_open_list(s->layers_fd, &dir, e) < 0)
+	if (store_open_list(dir_fd, &dir, e) < 0)
 		return -e->code;
 	while ((hex = store_next(dir))) {
 		char name[INGEST_SIZE];
@@ -161,10 +406,10 @@ static int sweep_layers(const struct store *s, const struct needed *needed, stru
 		if (is_needed(needed, hex))
 			continue;
 		random_hex(name, INGEST_SIZE - 1);
-		if (renameat(s->layers_fd, hex, s->ingest_fd, name) < 0)
-			return err_sys(e, "image store: move layers/%.16s away", hex);
+		if (renameat(dir_fd, hex, s->ingest_fd, name) < 0)
+			return err_sys(e, "image store: move %s/%.16s away", what, hex);
 	}
-	return store_sync(s->layers_fd, "layers", e);
+	return store_sync(dir_fd, what, e);
 }
 
 /* What fs_replace() did not come to rename. */
@@ -188,7 +433,11 @@ int store_sweep(const struct store *s, struct err *e)
 
 	r = find_needed(s, &needed, e);
 	if (r == 0)
-		r = sweep_layers(s, &needed, e);
+		r = sweep_directory(s, s->indexes_fd, "indexes", &needed, e);
+	if (r == 0)
+		r = sweep_directory(s, s->tars_fd, "tars", &needed, e);
+	if (r == 0)
+		r = sweep_directory(s, s->layers_fd, "layers", &needed, e);
 	free(needed.items);
 	if (r == 0)
 		r = sweep_temporary(s->names_fd, e);

@@ -53,6 +53,7 @@ void pull_end(struct puller *p, struct pull *pull, const struct err *e)
 		return;
 	pull->ended = true;
 	ending_add(p, &pull->fetcher, NULL);
+	ending_add(p, &pull->indexer, pull->index_ingest[0] ? pull->index_ingest : NULL);
 	pull->last = (struct report){.kind = REPORT_DONE};
 	if (!e)
 		return;
@@ -112,7 +113,7 @@ static void begin_pull(struct puller *p, const struct order *order, int own_call
 
 	pull->caller_fd = own_caller_fd;
 	pull->record_fd = -1;
-	pull->fetcher = (struct worker)WORKER_NONE;
+	pull->fetcher = pull->indexer = (struct worker)WORKER_NONE;
 	pull->next = p->pulls;
 	p->pulls = pull;
 	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s", order->reference);
@@ -245,7 +246,8 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 			continue;
 		if (flight_count(p) >= FLIGHTS_MAX)
 			break;
-		if (check_space(p, pull, e) < 0 || flight_begin(p, pull, i, e) < 0)
+		if (check_space(p, pull, e) < 0 || flight_begin(p, pull, i, e) < 0 ||
+		    pull_prepare_index(p, pull, e) < 0)
 			return -e->code;
 	}
 	return missing;
@@ -254,12 +256,16 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 static void advance(struct puller *p, struct pull *pull)
 {
 	struct err e = {0};
-	int missing = gather(p, pull, &e);
+	int missing = gather(p, pull, &e), r = 1;
 
-	if (missing < 0)
-		pull_end(p, pull, &e);
-	else if (missing > 0)
+	if (missing > 0)
 		return;
+	if (missing == 0 && p->store.form == IMAGE_INDEXED)
+		r = pull_index(p, pull, &e);
+	if (r == 0)
+		return;
+	if (missing < 0 || r < 0)
+		pull_end(p, pull, &e);
 	else if (store_put_image(&p->store, &pull->name, pull->record, clock_wall_ms(), &e) < 0)
 		end_by_us(p, pull, &e);
 	else
@@ -352,6 +358,7 @@ static void watch_all(const struct puller *p, struct polls *polls)
 	for (const struct pull *pull = p->pulls; pull; pull = pull->next) {
 		watch(polls, pull->caller_fd, pull->ended ? POLLIN | POLLOUT : POLLIN);
 		watch(polls, pull->fetcher.sock, POLLIN);
+		watch(polls, pull->indexer.sock, POLLIN);
 	}
 	for (const struct flight *f = p->flights; f; f = f->next)
 		watch(polls, f->unpacker.sock, POLLIN);
@@ -364,10 +371,12 @@ static void hear_all(struct puller *p, const struct polls *polls)
 	const struct pollfd *next = polls->items;
 	bool ordered = next++->revents;
 
-	for (struct pull *pull = p->pulls; pull; pull = pull->next, next += 2) {
+	for (struct pull *pull = p->pulls; pull; pull = pull->next, next += 3) {
 		hear_caller(p, pull, next[0].revents);
 		if (next[1].revents && !pull->ended)
 			hear_fetcher(p, pull);
+		if (next[2].revents && !pull->ended)
+			pull_hear_indexer(p, pull);
 	}
 	for (struct flight *f = p->flights; f; f = f->next, next++)
 		if (next->revents && !f->over && !f->owner->ended)
@@ -416,7 +425,9 @@ int puller_main(int argc, char **argv)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)prctl(PR_SET_DUMPABLE, 0); /* it sees passwords */
-	r = argc > 2 ? store_init(&p.store, argv[2], &e) : err_set(&e, EINVAL, "no store is named");
+	r = argc > 2 ? store_init(&p.store, argv[2],
+				  str_eq(argv[1], "pull") ? IMAGE_INDEXED : IMAGE_UNPACKED, &e)
+		     : err_set(&e, EINVAL, "no store is named");
 	if (r == 0) {
 		r = pull_all(&p, &e);
 		store_done(&p.store);

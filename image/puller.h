@@ -8,10 +8,11 @@
  * what both of them say is right.
  *
  * A pull is one caller's order and has a fetcher.  A flight is one layer on its
- * way in: it belongs to the pull whose fetcher brings it, and has an unpacker.
+ * way in: it belongs to the pull whose fetcher brings it, and has an unpacker, or a
+ * lister, as the store's form is.  A pull that has all its layers has an indexer.
  * Other pulls that want the layer wait for the flight.
  *
- *   pull:    ordered ─ resolved (a record) ─ all layers there ─ published ─ ended
+ *   pull:    ordered ─ resolved (a record) ─ all layers there ─ indexed ─ published ─ ended
  *   flight:  blob good + unpacked ─ published ─ over
  *
  * Events only change these structures; then reconcile() looks at all of them
@@ -45,6 +46,10 @@ struct pull {
 	struct record *record; /* NULL: not resolved yet */
 	enum image_pull_phase phases[IMAGE_LAYERS_MAX]; /* DONE and EXISTS: it is there */
 
+	struct worker indexer; /* from the first layer that comes, until the index is there */
+	char index_ingest[INGEST_SIZE];
+	bool index_ordered;
+
 	bool ended;         /* .last is to be sent, and is all that is left to do */
 	struct report last; /* REPORT_DONE or REPORT_FAILED */
 	bool caller_gone;   /* or has got it */
@@ -57,6 +62,7 @@ struct flight {
 	char diff_id[DIGEST_SIZE];
 	char ingest[INGEST_SIZE];
 	struct worker unpacker;
+	bool held; /* it comes from a tar of the store, not from the registry */
 	bool blob_good, unpacked;
 	struct err unpack_err; /* code 0: none; it waits for what the fetcher says of the blob */
 	bool over;
@@ -84,6 +90,21 @@ struct puller {
 void pull_end(struct puller *p, struct pull *pull, const struct err *e);
 /* Tell the caller about a layer; not if it is slow to listen. */
 void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase, uint64_t bytes);
+
+/* ---- the index (indexing.c) ---- */
+
+/* Start an indexer that fills a new file in ingest/; what is there after a failure is the caller's. */
+int indexer_start(const struct store *s, char ret_ingest[INGEST_SIZE], struct worker *ret,
+		  struct err *e);
+/* All layers are there: it may begin. */
+int indexer_order(const struct store *s, const struct record *r, const struct worker *w,
+		  struct err *e);
+
+/* Have an indexer wait, where one will be needed. */
+int pull_prepare_index(struct puller *p, struct pull *pull, struct err *e);
+/* Order the index, unless that is done.  1: it is there. */
+int pull_index(struct puller *p, struct pull *pull, struct err *e);
+void pull_hear_indexer(struct puller *p, struct pull *pull);
 
 /* ---- flights (flight.c) ---- */
 

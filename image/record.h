@@ -33,7 +33,7 @@ struct record_layer {
 };
 
 struct record {
-	/* .reference, .pulled_ms, .size and .layers belong to the store and are empty here. */
+	/* .reference, .pulled_ms, .size, .greatest_id, .index and .layers belong to the store and are empty here. */
 	struct image image;
 	struct record_layer layers[IMAGE_LAYERS_MAX];
 	size_t layer_count;

@@ -20,16 +20,15 @@
 
 /* ---- the directories ---- */
 
-int store_init(struct store *s, const char *dir, struct err *e)
+int store_init(struct store *s, const char *dir, enum image_form form, struct err *e)
 {
-	struct store n = {NULL, -1, -1, -1, -1, -1};
+	struct store n = {NULL, form, -1, -1, -1, -1, -1, -1, -1};
 	const struct {
 		const char *name;
 		int *fd;
-	} parts[] = {{"names", &n.names_fd},
-		     {"images", &n.images_fd},
-		     {"layers", &n.layers_fd},
-		     {"ingest", &n.ingest_fd}};
+	} parts[] = {{"names", &n.names_fd},   {"images", &n.images_fd},
+		     {"tars", &n.tars_fd},     {"indexes", &n.indexes_fd},
+		     {"layers", &n.layers_fd}, {"ingest", &n.ingest_fd}};
 	int r;
 
 	if (dir[0] != '/')
@@ -53,6 +52,8 @@ void store_done(struct store *s)
 	close_fd(&s->dir_fd);
 	close_fd(&s->names_fd);
 	close_fd(&s->images_fd);
+	close_fd(&s->tars_fd);
+	close_fd(&s->indexes_fd);
 	close_fd(&s->layers_fd);
 	close_fd(&s->ingest_fd);
 	free(s->dir);
@@ -203,45 +204,6 @@ static int read_names(const struct store *s, struct names *ret, struct err *e)
 
 /* ---- images ---- */
 
-static bool has_layer_before(const struct record *r, size_t i)
-{
-	for (size_t j = 0; j < i; j++)
-		if (str_eq(r->layers[j].diff_id, r->layers[i].diff_id))
-			return true;
-	return false;
-}
-
-/*
- * The layers' paths, each once: overlay refuses the same directory twice.  Of
- * one that repeats, the highest counts, because it hides all of the lower.
- */
-static int add_layers(const struct store *s, const struct record *r, struct image *image)
-{
-	struct js_strings *list = &image->layers;
-
-	list->items = arena_alloc(&image->arena, (r->layer_count + 1) * sizeof(char *));
-	list->count = 0;
-	image->size = 0;
-	for (size_t i = 0; i < r->layer_count; i++) {
-		uint32_t greatest_id;
-		int64_t bytes = store_layer_bytes(s, r->layers[i].diff_id, &greatest_id);
-		bool repeats = false;
-
-		if (bytes < 0)
-			return IMAGE_ABSENT;
-		for (size_t j = i + 1; j < r->layer_count; j++)
-			repeats |= str_eq(r->layers[i].diff_id, r->layers[j].diff_id);
-		if (!repeats)
-			list->items[list->count++] = store_layer_path(s, r->layers[i].diff_id,
-								      &image->arena);
-		if (!has_layer_before(r, i))
-			image->size += (uint64_t)bytes;
-		if (greatest_id > image->greatest_id)
-			image->greatest_id = greatest_id;
-	}
-	return 0;
-}
-
 int store_read_record(const struct store *s, const char *key, struct record **ret, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT(RECORD_SIZE_MAX);
@@ -268,7 +230,7 @@ static int load_image(const struct store *s, const char *key, const char *refere
 	result = store_read_record(s, key, &r, e);
 	if (result != 0)
 		return result;
-	if (add_layers(s, r, &r->image) == IMAGE_ABSENT)
+	if (store_add_layers(s, r, &r->image) == IMAGE_ABSENT)
 		return IMAGE_ABSENT;
 
 	image = xcalloc(1, sizeof(*image));
@@ -445,6 +407,50 @@ void image_list_done(struct image_list *l)
 		image_free(l->items[i]);
 	free(l->items);
 	*l = (struct image_list){NULL, 0};
+}
+
+int store_list_broken(const struct store *s, struct js_strings *ret, struct err *e)
+{
+	struct names names = {NULL, 0, 0};
+	struct js_strings broken = {NULL, 0};
+	size_t capacity = 0;
+	int r = read_names(s, &names, e);
+
+	for (size_t i = 0; r == 0 && i < names.count; i++) {
+		struct err ignored;
+		struct image *image;
+
+		if (load_image(s, names.items[i].key, NULL, 0, &image, &ignored) == 0) {
+			image_free(image);
+			continue;
+		}
+		broken.items = xgrow(broken.items, broken.count, &capacity, sizeof(char *));
+		broken.items[broken.count++] = xstrdup(names.items[i].reference);
+	}
+	names_done(&names);
+	*ret = broken;
+	return r;
+}
+
+int store_each_record(const struct store *s,
+		      int (*on_record)(void *ctx, const struct record *r, struct err *e), void *ctx,
+		      struct err *e)
+{
+	auto_closedir DIR *dir = NULL;
+	const char *key;
+
+	if (store_open_list(s->images_fd, &dir, e) < 0)
+		return -e->code;
+	while ((key = store_next(dir))) {
+		auto_record struct record *r = NULL;
+		struct err ignored;
+
+		if (!store_is_key(key) || store_read_record(s, key, &r, &ignored) != 0)
+			continue;
+		if (on_record(ctx, r, e) < 0)
+			return -e->code;
+	}
+	return 0;
 }
 
 /* ---- removal ---- */

@@ -5,21 +5,30 @@
  *
  *   names/HASH         one per name: which image it stands for, and since when
  *   images/KEY         one per image: its record (image/record.h)
- *   layers/DIFF-ID/    one per layer: fs/ is its tree in overlay form, bytes its size
- *   ingest/RANDOM/     what is on its way in or out, worth nothing
+ *   tars/DIFF-ID/      a layer as it came: tar, its table (image/table.h), the
+ *                      content of files with holes (sparse), what it comes to (bytes)
+ *   indexes/LAYERS     one per list of layers: the file system that shows them
+ *   layers/DIFF-ID/    a layer unpacked: fs/ is its tree in overlay form, and bytes
+ *   ingest/RANDOM      what is on its way in or out, worth nothing
  *   lock               held by the one puller that may add and drop layers
  *
  * HASH is the SHA-256 of the whole name.  KEY is the digest that the name stood
  * for, a dash, and the digest of the platform's manifest: an index gives
- * several images.  Everything is content-addressed, so nothing is ever changed
- * in place; only names move.
+ * several images.  LAYERS is the SHA-256 of the diff-ids.  Everything is content-
+ * addressed, so nothing is ever changed in place; only names move.
  *
- * 1. What is in layers/ is whole, verified, and on disk: it is synced in ingest/
- *    and renamed.
- * 2. An image is written when all its layers are there, a name when its image
- *    is; each by a temporary file, a sync and a rename.
- * 3. Things go in the opposite order.  Layers go only by store_sweep(), which
- *    looks at all images first, under the lock and with no pull going on.
+ * A store that makes indexes (IMAGE_INDEXED) shows an image by its index when it
+ * has all that this takes, else by unpacked layers when it has those; a store
+ * that does not, by unpacked layers only.  So a host whose kernel changes loses
+ * nothing: what the other form lacks, the next pull brings.
+ *
+ * 1. What is in tars/, layers/ and indexes/ is whole, verified, and on disk: it is
+ *    synced in ingest/ and renamed.
+ * 2. An index is made when all its layers are there, an image is written when its
+ *    index is, a name when its image is; each by a temporary file, a sync and a
+ *    rename.
+ * 3. Things go in the opposite order.  Layers and indexes go only by store_sweep(),
+ *    which looks at all images first, under the lock and with no pull going on.
  * 4. So after a crash there are at worst layers that no image needs, images
  *    without a name, and ingest: the next sweep takes the first and the last.
  */
@@ -31,20 +40,23 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "image/image.h"
 #include "image/record.h"
 #include "image/reference.h"
+#include "image/wire.h"
 
 #define IMAGE_KEY_SIZE (64 + 1 + 64 + 1)
 #define INGEST_SIZE    17
 
 struct store {
 	char *dir;
-	int dir_fd, names_fd, images_fd, layers_fd, ingest_fd;
+	enum image_form form;
+	int dir_fd, names_fd, images_fd, tars_fd, indexes_fd, layers_fd, ingest_fd;
 };
 
 /* Make what is missing.  On failure there is nothing to undo. */
-int store_init(struct store *s, const char *dir, struct err *e);
+int store_init(struct store *s, const char *dir, enum image_form form, struct err *e);
 void store_done(struct store *s);
 
 /* ---- images ---- */
@@ -53,6 +65,12 @@ void store_done(struct store *s);
 int store_find(const struct store *s, const struct reference *name, struct image **ret,
 	       struct err *e);
 int store_list(const struct store *s, struct image_list *ret, struct err *e);
+/* Names whose image is not whole, malloc'ed. */
+int store_list_broken(const struct store *s, struct js_strings *ret, struct err *e);
+/* Call for each record that can be read; a negative answer ends it. */
+int store_each_record(const struct store *s,
+		      int (*on_record)(void *ctx, const struct record *r, struct err *e), void *ctx,
+		      struct err *e);
 /* image_remove() but for the sweep. */
 int store_remove(const struct store *s, const char *reference, const char *const *in_use,
 		 size_t in_use_count, struct err *e);
@@ -66,18 +84,56 @@ int store_put_image(const struct store *s, const struct reference *name, const s
 /* Waits for whoever has it; -1 or the descriptor that is the lock. */
 int store_lock(const struct store *s, struct err *e);
 
+/* In the store's form. */
 bool store_has_layer(const struct store *s, const char *diff_id);
 
-/*
- * A new directory in ingest/: *ret_tree_fd is its fs/, for the layer's files;
- * into *ret_bytes_fd goes the sum of their sizes, in decimal.  Both are the
- * caller's.
- */
-int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], int *ret_tree_fd,
-		 int *ret_bytes_fd, struct err *e);
+/* What a worker fills of a layer, and whoever has it closes; -1: not in this form. */
+struct ingest {
+	int sums_fd;
+	int tree_fd;                     /* IMAGE_UNPACKED */
+	int tar_fd, table_fd, sparse_fd; /* IMAGE_INDEXED */
+};
+
+/* A new directory in ingest/, with what a layer has in the store's form. */
+int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], struct ingest *ret,
+		 struct err *e);
+void ingest_close(struct ingest *i);
 
 /* Make the ingest a layer: all of it is on disk already.  One that is there already stays. */
 int store_put_layer(const struct store *s, const char *ingest, const char *diff_id, struct err *e);
+
+/* Calls for each layer that is held as a tar. */
+int store_each_tar(const struct store *s,
+		   int (*on_tar)(void *ctx, const char *diff_id, struct err *e), void *ctx,
+		   struct err *e);
+/* Its tar, or -errno. */
+int store_open_tar(const struct store *s, const char *diff_id);
+/* Put what was made anew (in an ingest) where it differs from what is held.  1: it did. */
+int store_renew_layer(const struct store *s, const char *ingest, const char *diff_id,
+		      struct err *e);
+/* Out of the way: into ingest/. */
+int store_drop_tar(const struct store *s, const char *diff_id, struct err *e);
+
+/* ---- indexes: for the puller, too ---- */
+
+/* Of the file in indexes/. */
+void store_index_name(const struct record *r, char ret[SHA256_HEX]);
+bool store_has_index(const struct store *s, const struct record *r);
+
+/* An order for the record's index: sizes, and the layers' tables, which are the caller's. */
+int store_index_order(const struct store *s, const struct record *r, struct index_order *ret,
+		      int ret_tables[IMAGE_LAYERS_MAX], struct err *e);
+
+/* A new file in ingest/, then what it becomes. */
+int store_ingest_index(const struct store *s, char ret_name[INGEST_SIZE], int *ret_fd,
+		       struct err *e);
+int store_put_index(const struct store *s, const char *ingest, const struct record *r,
+		    struct err *e);
+/* The same, if it differs from what is held.  1: it did. */
+int store_renew_index(const struct store *s, const char *ingest, const struct record *r,
+		      struct err *e);
+
+/* ---- the rest ---- */
 
 /* Move the layers that no image needs to ingest/, and remove what crashes left behind. */
 int store_sweep(const struct store *s, struct err *e);
@@ -101,6 +157,5 @@ int store_sync(int dir_fd, const char *what, struct err *e);
 bool store_is_key(const char *text);
 /* 0 or IMAGE_ABSENT. */
 int store_read_record(const struct store *s, const char *key, struct record **ret, struct err *e);
-char *store_layer_path(const struct store *s, const char *diff_id, struct arena *a);
-/* How many bytes its files have, and the greatest of their owners' ids; -1: the layer is not there. */
-int64_t store_layer_bytes(const struct store *s, const char *diff_id, uint32_t *ret_greatest_id);
+/* What shows the image, in the best form that is there: 0 or IMAGE_ABSENT. */
+int store_add_layers(const struct store *s, const struct record *r, struct image *image);

@@ -18,6 +18,7 @@
 #define WHITEOUT ".wh."
 #define OPAQUE   ".wh..wh..opq"
 
+#define BLOCK     512
 #define MAJOR_MAX 4095
 #define MINOR_MAX 1048575
 
@@ -30,6 +31,7 @@ struct tar {
 	bool is_open;
 	uint32_t entries;
 	int64_t files_bytes;
+	int64_t next_header; /* where the next one begins at the earliest; -1: unknown */
 };
 
 static la_ssize_t read_source(struct archive *a, void *ctx, const void **ret)
@@ -51,6 +53,7 @@ struct tar *tar_new(tar_source_fn *source, void *ctx)
 
 	t->source = source;
 	t->ctx = ctx;
+	t->next_header = -1;
 	t->archive = archive_read_new();
 	assert(t->archive);
 	r = archive_read_support_format_tar(t->archive);
@@ -233,6 +236,29 @@ static int read_file(struct tar *t, struct archive_entry *in, struct err *e)
 	return 0;
 }
 
+/*
+ * Files are read where they lie in the tar, so where that is must be known for
+ * certain: the next header has to begin behind the content, and nowhere else.
+ */
+static int read_place(struct tar *t, struct archive_entry *in, struct err *e)
+{
+	struct tar_entry *entry = &t->entry;
+	int64_t header = archive_read_header_position(t->archive);
+
+	if (t->next_header >= 0 && header != t->next_header)
+		return malformed(e, "content of another size than was said before", entry->path);
+	t->next_header = -1;
+	if (entry->kind != TAR_FILE)
+		return 0;
+	entry->offset = archive_filter_bytes(t->archive, 0);
+	entry->sparse = archive_entry_sparse_count(in) > 0;
+	if (!entry->sparse)
+		t->next_header = entry->offset + (entry->size + BLOCK - 1) / BLOCK * BLOCK;
+	if (entry->offset % BLOCK)
+		return malformed(e, "content that is not at the begin of a block", entry->path);
+	return 0;
+}
+
 static int read_hard_link(struct tar_entry *entry, struct archive_entry *in, struct err *e)
 {
 	entry->kind = TAR_HARD_LINK;
@@ -291,7 +317,8 @@ static int read_entry(struct tar *t, struct archive_entry *in, struct err *e)
 	if (!path)
 		return malformed(e, "entry without a name", "");
 	if (tar_clean_path(path, entry->path, e) < 0 || read_owner(entry, in, e) < 0 ||
-	    read_kind(t, in, e) < 0 || read_attributes(entry, in, e) < 0)
+	    read_kind(t, in, e) < 0 || read_place(t, in, e) < 0 ||
+	    read_attributes(entry, in, e) < 0)
 		return -e->code;
 	if (entry->kind != TAR_FILE && archive_entry_size(in) > 0)
 		return malformed(e, "data behind what is no file", entry->path);
@@ -337,6 +364,8 @@ int tar_next(struct tar *t, const struct tar_entry **ret, struct err *e)
 		return -e->code;
 	archive_clear_error(t->archive);
 	r = archive_read_next_header(t->archive, &in);
+	if (r == ARCHIVE_EOF && archive_filter_bytes(t->archive, 0) < t->next_header)
+		return malformed(e, "content of another size than was said", t->entry.path);
 	if (r == ARCHIVE_EOF)
 		return TAR_END;
 	if (r != ARCHIVE_OK && !(r == ARCHIVE_WARN && only_about_charset(t->archive)))

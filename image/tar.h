@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -58,7 +59,9 @@ struct tar_entry {
 	uid_t uid;
 	gid_t gid;
 	dev_t device;
-	int64_t size; /* of a file */
+	int64_t size;   /* of a file */
+	int64_t offset; /* in the tar: of a file's content, in one piece unless .sparse */
+	bool sparse;    /* its content is pieces, of which only tar_data() tells */
 	struct timespec mtime;
 	struct tar_attribute attributes[TAR_ATTRIBUTES_MAX];
 	size_t attribute_count;

@@ -1,5 +1,7 @@
-/* image/unpacker.c - the worker that makes files of one layer
+/* image/unpacker.c - the workers that read one layer's tar
  * SPDX-License-Identifier: Apache-2.0
+ *
+ * The unpacker makes files of it, the lister keeps the tar and says what is in it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,11 +19,11 @@
 #include "image/wire.h"
 #include "image/worker.h"
 
-static int write_facts(const struct layer *l, struct err *e)
+static int write_sums(const struct layer *layer, struct err *e)
 {
-	char text[40];
-	int len = snprintf(text, sizeof(text), "%" PRIu64 " %u", l->bytes, l->greatest_id);
-	int r = write_all(UNPACKER_BYTES, text, (size_t)len);
+	char text[48];
+	int len = snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu32, layer->bytes, layer->max_id);
+	int r = write_all(UNPACKER_SUMS, text, (size_t)len);
 
 	if (r < 0) {
 		errno = -r;
@@ -33,6 +35,7 @@ static int write_facts(const struct layer *l, struct err *e)
 static int unpack(struct layer *ret, struct err *e)
 {
 	auto_close int root_fd = -1;
+	struct intake *s;
 
 	if (jail_unpacker(UNPACKER_TREE, e) < 0)
 		return image_class(e, IMAGE_REASON_OTHER);
@@ -40,23 +43,47 @@ static int unpack(struct layer *ret, struct err *e)
 	root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
 		return os_fail(e, "open the layer's directory");
-	if (layer_unpack(UNPACKER_IN, root_fd, ret, e) < 0 || write_facts(ret, e) < 0)
+	if (intake_new(UNPACKER_IN, -1, &s, e) < 0 || layer_unpack(s, root_fd, ret, e) < 0 ||
+	    write_sums(ret, e) < 0)
 		return -e->code;
 	if (syncfs(root_fd) < 0)
 		return os_fail(e, "sync the layer");
 	return 0;
 }
 
-int unpacker_main(int argc, char **argv)
+static int sync_files(int tar_fd, struct err *e)
+{
+	const int fds[] = {tar_fd, LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
+
+	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
+		if (fds[i] >= 0 && fdatasync(fds[i]) < 0)
+			return os_fail(e, "sync the layer");
+	return 0;
+}
+
+/* A tar that is held already is only read. */
+static int list(struct layer *ret, struct err *e)
+{
+	const int tar_fd = fcntl(LISTER_TAR, F_GETFD) < 0 ? -1 : LISTER_TAR;
+	struct intake *s;
+
+	if (jail_lister(e) < 0)
+		return image_class(e, IMAGE_REASON_OTHER);
+	if (intake_new(UNPACKER_IN, tar_fd, &s, e) < 0 ||
+	    layer_list(s, LISTER_TABLE, LISTER_SPARSE, ret, e) < 0 || write_sums(ret, e) < 0)
+		return -e->code;
+	return sync_files(tar_fd, e);
+}
+
+/* The stream's thread may wait for bytes that never come, so the process just ends. */
+static _Noreturn void run(int (*read_layer)(struct layer *ret, struct err *e))
 {
 	struct layer layer;
 	struct err e = {0};
 	int r;
 
-	(void)argc;
-	(void)argv;
 	(void)umask(0);
-	r = unpack(&layer, &e);
+	r = read_layer(&layer, &e);
 	if (r < 0) {
 		r = report_failure(WORKER_SOCK, 0, &e);
 	} else {
@@ -66,4 +93,18 @@ int unpacker_main(int argc, char **argv)
 		r = report_send(WORKER_SOCK, &report);
 	}
 	_exit(r < 0 ? 1 : 0); /* at-exit handlers expect files that are not there */
+}
+
+int unpacker_main(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	run(unpack);
+}
+
+int lister_main(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	run(list);
 }

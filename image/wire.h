@@ -5,11 +5,13 @@
  *   puller  -> caller    report
  *   puller  -> fetcher   order; then for each layer its number and a pipe for its bytes
  *   fetcher -> puller    report; the image's record goes into a memory file
- *   unpacker -> puller   report
+ *   unpacker -> puller   report; so does the lister
+ *   puller  -> indexer   index_order, with the layers' tables
+ *   indexer -> puller    report
  *   reader   -> caller   reader_answer
  *
  * One message is one packet of a unix socket (SOCK_SEQPACKET): a struct of
- * fixed size.  Fetcher and unpacker may be in foreign hands, so whoever takes a
+ * fixed size.  Fetcher, unpacker and lister may be in foreign hands, so whoever takes a
  * report checks every member of it.
  */
 #pragma once
@@ -22,6 +24,7 @@
 #include "image/image.h"
 #include "image/manifest.h"
 #include "image/reference.h"
+#include "image/table.h"
 
 #define USERNAME_SIZE 256
 #define PASSWORD_SIZE 16384 /* tokens of cloud registries have a few thousand characters */
@@ -38,11 +41,18 @@ struct layer_order {
 	uint32_t layer;
 };
 
+/* Layers from the lowest on; with it come their tables. */
+struct index_order {
+	uint32_t layer_count;
+	uint64_t device_bytes[IMAGE_LAYERS_MAX][TABLE_DEVICES]; /* of each layer's files */
+};
+
 enum report_kind {
 	REPORT_RESOLVED = 1, /* .digest; the fetcher has written the record */
 	REPORT_LAYER,        /* .layer .phase .bytes .total_bytes, and .digest of the blob */
 	REPORT_BLOB,         /* fetcher: all of .layer's blob has come and is the right one */
 	REPORT_UNPACKED,     /* unpacker: .digest is the diff-id, .bytes the size of the files */
+	REPORT_INDEXED,      /* indexer: the index is written */
 	REPORT_DONE,         /* puller: the image is in the store */
 	REPORT_FAILED,       /* .code and .text; of .layer, or of all: REPORT_NO_LAYER */
 };

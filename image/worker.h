@@ -12,22 +12,31 @@
 #include "base/err.h"
 #include "base/proc.h"
 
-/* puller: [WORKER_SOCK] orders from the caller; argv[2] is the store's directory */
+/* puller: [WORKER_SOCK] orders from the caller; argv[1] tells the form, argv[2] the store's directory */
 /* fetcher: [WORKER_SOCK] order and reports, [FETCHER_RECORD] a memory file for the record */
-/* unpacker: [WORKER_SOCK] reports, and below */
+/* unpacker, lister: [WORKER_SOCK] reports, and below */
+/* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
+/* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
 /* reader: [WORKER_SOCK] the answer, [READER_ROOT] a root; argv[2] is the user */
 enum {
 	WORKER_SOCK = 3,
 	FETCHER_RECORD = 4,
-	UNPACKER_IN = 4,    /* a pipe: the layer's bytes */
-	UNPACKER_TREE = 5,  /* the directory to fill */
-	UNPACKER_BYTES = 6, /* file for the sum of sizes */
+	UNPACKER_IN = 4,   /* a pipe: the layer's bytes */
+	UNPACKER_SUMS = 5, /* file for what the layer comes to */
+	UNPACKER_TREE = 6, /* the directory to fill */
+	LISTER_TAR = 6,    /* files to fill */
+	LISTER_TABLE = 7,
+	LISTER_SPARSE = 8,
+	INDEXER_OUT = 4,
 	READER_ROOT = 4,
 };
 
 int puller_main(int argc, char **argv);
 int fetcher_main(int argc, char **argv);
 int unpacker_main(int argc, char **argv);
+int lister_main(int argc, char **argv);
+int indexer_main(int argc, char **argv);
+int fsck_main(int argc, char **argv);
 int reader_main(int argc, char **argv);
 
 /* ---- starting one ---- */

@@ -22,86 +22,39 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/fs.h"
+#include "rootfs/context.h"
 
-#define FD_PATH_SIZE 32
-#define OPTIONS_MAX  4095 /* mount(2) takes one page */
-#define LOG_SIZE     256
+#define OPTIONS_MAX 4095 /* mount(2) takes one page */
 
 /* ---- the new way: fsopen(2) ---- */
-
-/* What the kernel says about it, behind errno's text.  6.5 and later say something. */
-static int fs_failed(int fs_fd, const char *what, struct err *e)
-{
-	int errnum = errno;
-	char log[LOG_SIZE];
-	ssize_t n = read(fs_fd, log, sizeof(log) - 1);
-	size_t len;
-
-	errno = errnum;
-	(void)err_sys(e, "overlay: %s", what);
-	if (n > 2) {
-		log[n] = '\0';
-		log[strcspn(log, "\n")] = '\0';
-		len = strlen(e->msg);
-		(void)snprintf(e->msg + len, sizeof(e->msg) - len, " (%s)", log + 2);
-	}
-	return -e->code;
-}
-
-static int set_string(int fs_fd, const char *key, const char *value, struct err *e)
-{
-	if (fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value, 0) < 0)
-		return fs_failed(fs_fd, key, e);
-	return 0;
-}
-
-static int set_directory(int fs_fd, const char *key, int dir_fd, struct err *e)
-{
-	char path[FD_PATH_SIZE];
-
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", dir_fd);
-	return set_string(fs_fd, key, path, e);
-}
-
-static int set_flag(int fs_fd, const char *key, struct err *e)
-{
-	if (fsconfig(fs_fd, FSCONFIG_SET_FLAG, key, NULL, 0) < 0)
-		return fs_failed(fs_fd, key, e);
-	return 0;
-}
 
 /* Index off: it would tie a scratch to one set of layers for ever. */
 static int set_options(int fs_fd, const struct overlay *o, struct err *e)
 {
-	if (set_string(fs_fd, "source", "overlay", e) < 0 ||
-	    set_directory(fs_fd, "upperdir", o->upper_fd, e) < 0 ||
-	    set_directory(fs_fd, "workdir", o->work_fd, e) < 0 ||
-	    set_string(fs_fd, "index", "off", e) < 0)
+	if (fs_context_string(fs_fd, "source", "overlay", e) < 0 ||
+	    fs_context_file(fs_fd, "upperdir", o->upper_fd, e) < 0 ||
+	    fs_context_file(fs_fd, "workdir", o->work_fd, e) < 0 ||
+	    fs_context_string(fs_fd, "index", "off", e) < 0)
 		return -e->code;
-	if (o->user_attributes && set_flag(fs_fd, "userxattr", e) < 0)
+	if (o->user_attributes && fs_context_flag(fs_fd, "userxattr", e) < 0)
 		return -e->code;
-	return o->volatile_upper ? set_flag(fs_fd, "volatile", e) : 0;
+	return o->volatile_upper ? fs_context_flag(fs_fd, "volatile", e) : 0;
 }
 
 static int mount_new(const struct overlay *o, int *ret_mount_fd, struct err *e)
 {
 	auto_close int fs_fd = fsopen("overlay", FSOPEN_CLOEXEC);
-	int fd;
+	int r = 0;
 
 	if (fs_fd < 0)
 		return err_sys(e, "overlay");
-	for (size_t i = 0; i < o->lower_count; i++)
-		if (set_directory(fs_fd, "lowerdir+", o->lower_fds[i], e) < 0)
-			return -e->code;
-	if (set_options(fs_fd, o, e) < 0)
-		return -e->code;
-	if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return fs_failed(fs_fd, "create", e);
-	fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, o->read_only ? MOUNT_ATTR_RDONLY : 0);
-	if (fd < 0)
-		return fs_failed(fs_fd, "mount", e);
-	*ret_mount_fd = fd;
-	return 0;
+	for (size_t i = 0; r == 0 && i < o->lower_count; i++)
+		r = fs_context_file(fs_fd, "lowerdir+", o->lower_fds[i], e);
+	if (r == 0)
+		r = set_options(fs_fd, o, e);
+	if (r == 0)
+		r = fs_context_mount(fs_fd, o->read_only ? MOUNT_ATTR_RDONLY : 0, ret_mount_fd, e);
+	return r < 0 ? err_wrap(e, "overlay") : 0;
 }
 
 /* ---- the old way: mount(2), where nobody sees it ---- */
@@ -248,6 +201,7 @@ bool overlay_kernel_is(unsigned major, unsigned minor)
 
 int overlay_mount(const struct overlay *o, int *ret_mount_fd, struct err *e)
 {
-	return overlay_kernel_is(6, o->ids ? 15 : 7) ? mount_new(o, ret_mount_fd, e)
-						     : mount_old(o, ret_mount_fd, e);
+	if (o->nowhere || overlay_kernel_is(6, o->ids ? 15 : 7))
+		return mount_new(o, ret_mount_fd, e);
+	return mount_old(o, ret_mount_fd, e);
 }

@@ -17,6 +17,7 @@ struct overlay {
 	int upper_fd, work_fd;
 	const char *upper_path, *work_path,
 		*target;      /* the last: a directory to mount over, unseen */
+	bool nowhere;         /* what is below is no part of any mount namespace: an index */
 	bool user_attributes; /* marks are user.overlay.*, not trusted.overlay.* */
 	bool read_only, volatile_upper;
 };

@@ -181,6 +181,27 @@ static int open_scratch(const struct rootfs_spec *spec, struct overlay *o, struc
 	return o->work_fd < 0 ? err_sys(e, "open " WORK) : 0;
 }
 
+/* The index alone is what is below; with ids, a view of it that only this root has. */
+static int take_index(const struct rootfs_spec *spec, struct overlay *o, struct err *e)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP};
+	int fd = spec->ids ? open_tree(*spec->index_fd, "",
+				       AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+			   : fcntl(*spec->index_fd, F_DUPFD_CLOEXEC, 3);
+
+	if (fd < 0)
+		return err_sys(e, "a view of the index");
+	o->lower_fds[o->lower_count++] = fd;
+	o->nowhere = true;
+	o->user_attributes = has_user_attributes(fd);
+	if (!spec->ids)
+		return 0;
+	attr.userns_fd = (uint64_t)spec->ids->userns_fd;
+	if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return err_sys(e, "map ids of the index");
+	return 0;
+}
+
 static int mount_overlay(const struct rootfs_spec *spec, struct overlay *o, int *ret_mount_fd,
 			 struct err *e)
 {
@@ -189,7 +210,7 @@ static int mount_overlay(const struct rootfs_spec *spec, struct overlay *o, int 
 
 	o->upper_path = upper;
 	o->work_path = work;
-	if (open_layers(spec, o, e) < 0)
+	if ((spec->index_fd ? take_index(spec, o, e) : open_layers(spec, o, e)) < 0)
 		return -e->code;
 	if (open_scratch(spec, o, e) < 0)
 		return err_wrap(e, "scratch %s", spec->scratch);
@@ -222,7 +243,7 @@ int rootfs_mount(const struct rootfs_spec *spec, int *ret_mount_fd, struct err *
 	};
 	int r;
 
-	if (spec->layer_count < 1 || spec->layer_count > ROOTFS_LAYERS_MAX)
+	if (!spec->index_fd && (spec->layer_count < 1 || spec->layer_count > ROOTFS_LAYERS_MAX))
 		return err_set(e, EINVAL, "%zu layers: 1 to %d make a root", spec->layer_count,
 			       ROOTFS_LAYERS_MAX);
 	if (spec->scratch[0] != '/')

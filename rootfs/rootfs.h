@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A root is an overlay mount: the layers of an image below, never written, and
- * a scratch directory of its own above.  It comes as a detached mount: a
+ * a scratch directory of its own above.  Below is either an index, one file
+ * system that shows all layers as they lie in their tars, or a directory for each.  It comes as a detached mount: a
  * descriptor, in no mount table, that move_mount(2) attaches where a container
  * wants it and that disappears with its last user.  So there is nothing to
  * unmount and nothing that a crash could leave behind.
@@ -35,6 +36,23 @@ int rootfs_scratch_create(const char *dir, struct err *e);
 int rootfs_scratch_remove(const char *dir, struct err *e);
 
 /*
+ * Mount an index (EROFS) from its file; 'devices' are the files that it points
+ * into, in its order.  *ret_fd is a detached mount that any number of roots
+ * share; who keeps it open has further roots for nothing.  The index must be of
+ * our own making: the kernel believes it.
+ */
+int rootfs_open_index(const char *index, char *const *devices, size_t device_count, int *ret_fd,
+		      struct err *e);
+
+/*
+ * Whether roots can be made of indexes here, by making one: of an index that
+ * shows the file "probe", the 512 bytes that 'device' has.  'scratch' must not
+ * be there.  It takes Linux 6.15 (6.12 mounts an index, but takes no copy of a
+ * mount that is nowhere), EROFS, and a file system that is no overlay.
+ */
+int rootfs_try_index(const char *index, const char *device, const char *scratch, struct err *e);
+
+/*
  * Ids of a user namespace.  In a root that is mounted with them, files of the
  * layers belong to whom the image says, as the namespace numbers them, and so
  * does what is written; in the scratch directory the host's numbers are.
@@ -42,7 +60,7 @@ int rootfs_scratch_remove(const char *dir, struct err *e);
 struct rootfs_ids {
 	int userns_fd;          /* borrowed */
 	const char *layers_dir; /* all layers lie in it, at any depth; absolute */
-	int layers_fd;          /* rootfs_map_layers() of it; borrowed */
+	int layers_fd;          /* rootfs_map_layers() of it; borrowed; not for an index */
 };
 
 /*
@@ -53,6 +71,8 @@ struct rootfs_ids {
 int rootfs_map_layers(const char *layers_dir, int userns_fd, int *ret_fd, struct err *e);
 
 struct rootfs_spec {
+	const int *index_fd; /* of rootfs_open_index(), borrowed; NULL: layers */
+
 	/* Absolute paths, lowest first (struct image .layers); 1 to ROOTFS_LAYERS_MAX. */
 	char *const *layers;
 	size_t layer_count;

@@ -68,8 +68,8 @@ struct command {
 };
 
 extern const struct command command_run, command_ps, command_logs, command_stop, command_inspect,
-	command_images, command_pull, command_capture, command_nodes, command_node, command_events,
-	command_login, command_logout, command_version;
+	command_images, command_pull, command_image, command_doctor, command_capture, command_nodes,
+	command_node, command_events, command_login, command_logout, command_version;
 
 /* ---- telling ---- */
 

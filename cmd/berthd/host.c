@@ -60,6 +60,7 @@ static const struct conf_key keys[] = {
 	{"node", "reserved-memory", offsetof(struct config, reserved_memory_mib)},
 	{"node", "favordynmods", offsetof(struct config, favor_dynmods)},
 	{"node", "user-namespaces", offsetof(struct config, user_namespaces)},
+	{"node", "image-index", offsetof(struct config, image_index)},
 	{"network", "transport", offsetof(struct config, transport)},
 	{"network", "node-address", offsetof(struct config, node_address)},
 	{"network", "trunk", offsetof(struct config, trunk)},
@@ -103,6 +104,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .reserved_memory_mib = arena_strdup(&h->arena, "0"),
 			     .favor_dynmods = arena_strdup(&h->arena, "yes"),
 			     .user_namespaces = arena_strdup(&h->arena, "yes"),
+			     .image_index = arena_strdup(&h->arena, "yes"),
 			     .transport = arena_strdup(&h->arena, "auto"),
 			     .ipv6_forwarding = arena_strdup(&h->arena, "yes"),
 			     .log_level = arena_strdup(&h->arena, "info")};

@@ -21,12 +21,12 @@ struct config {
 	char *node_heartbeat_s, *node_certificate_s, *node_lost_s;
 	char *node_server, *node_cluster; /* of a node: HOST:PORT; where it joins; NULL */
 	char *region, *account, *vpc_cidr;
-	char *user;                            /* of the server's process */
-	char *bridge_cidr;                     /* NULL: chosen */
-	char *public_addresses;                /* NULL: none */
-	char *dynamic_ports;                   /* "FIRST-LAST"; NULL: the host's ephemeral range */
-	char *pull_behavior;                   /* as ECS_IMAGE_PULL_BEHAVIOR */
-	char *favor_dynmods, *user_namespaces; /* yes, no */
+	char *user;             /* of the server's process */
+	char *bridge_cidr;      /* NULL: chosen */
+	char *public_addresses; /* NULL: none */
+	char *dynamic_ports;    /* "FIRST-LAST"; NULL: the host's ephemeral range */
+	char *pull_behavior;    /* as ECS_IMAGE_PULL_BEHAVIOR */
+	char *favor_dynmods, *user_namespaces, *image_index; /* yes, no */
 	char *task_cleanup_s, *reserved_memory_mib;
 	char *ipv6_forwarding;          /* yes, no */
 	char *trunk;                    /* link whose VLANs tasks can be on, or NULL */

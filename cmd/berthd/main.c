@@ -254,7 +254,8 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 	    parse_switch("[node] user-namespaces", c->user_namespaces, &ret->no_user_namespaces,
 			 e) < 0 ||
 	    parse_switch("[network] ipv6-forwarding", c->ipv6_forwarding, &ret->no_ipv6_forwarding,
-			 e) < 0)
+			 e) < 0 ||
+	    parse_switch("[node] image-index", c->image_index, &ret->no_image_index, e) < 0)
 		return -e->code;
 	if (parse_blocks(c->public_addresses, ret, e) < 0)
 		return -e->code;

@@ -150,15 +150,19 @@ def test_trees_equal_umocis():
                     ("new/file", {"data": b"1", "uid": 7}))
     directory = lab.scratch()
     try:
-        with berth.Registry() as registry, lab.Lab() as source, lab.Store() as store:
+        with berth.Registry() as registry, lab.Lab() as source:
             reference = source.add(lab.Image(first, second, third))
             berth.run("skopeo", "copy", "-q", "--insecure-policy", "--src-tls-verify=false", f"docker://{reference}",
                       f"oci:{directory}/layout:1")
             berth.run("umoci", "unpack", "--image", f"{directory}/layout:1", f"{directory}/bundle")
             pushed = registry.push(f"{directory}/layout:1", "tree:1")
-            store.pull(pushed)
-            with store.mounted(pushed) as root:
-                lab.same_trees(lab.tree(root), lab.tree(f"{directory}/bundle/rootfs"))
+            for form in lab.forms():
+                with lab.Store(form=form) as store:
+                    store.pull(pushed)
+                    equal(store.find(pushed)["form"], [form])
+                    equal(store.find(pushed)["ids"], ["4294967294"])
+                    with store.mounted(pushed) as root:
+                        lab.same_trees(lab.tree(root), lab.tree(f"{directory}/bundle/rootfs"))
     finally:
         shutil.rmtree(directory)
 
@@ -355,7 +359,7 @@ def test_an_image_and_its_layers_go():
         with store.mounted(b) as root:
             assert os.path.exists(os.path.join(root, "b"))
         contains(store.tool("remove", store.find(b)["digest"][0]).text, "removed")
-        wait_for(lambda: store.content() == {"names": [], "images": [], "layers": []}, 10, "an empty store")
+        wait_for(lambda: not any(store.content().values()), 10, "an empty store")
         contains(store.tool("remove", b).text, "absent")
 
 
@@ -408,12 +412,36 @@ def test_users_are_looked_up_below_the_root_only():
 
 # ---- the processes ----
 
+def has_no_rights(status):
+    equal(status["Uid"].split(), ["65534"] * 4)
+    equal(status["Groups"].strip(), "")
+    for caps in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+        equal(status[caps], "0000000000000000")
+    equal(status["NoNewPrivs"], "1")
+
+
+def has_rights_over_its_tree(pid, status):
+    six = sum(1 << c for c in (0, 1, 3, 4, 27, 31))  # chown dac_override fowner fsetid mknod setfcap
+    equal(int(status["CapEff"], 16), six)
+    equal(int(status["CapBnd"], 16), six)
+    equal(status["NoNewPrivs"], "1")
+    root = os.stat(f"/proc/{pid}/root")
+    assert root.st_ino != os.stat("/").st_ino or root.st_dev != os.stat("/").st_dev
+    for namespace in ("net", "ipc"):
+        assert os.readlink(f"/proc/{pid}/ns/{namespace}") != os.readlink(f"/proc/self/ns/{namespace}")
+
+
 def test_workers_have_few_rights():
     """What each of them may do, told by the kernel while a slow pull goes on."""
     if "/san" in berth.BUILD:
         raise berth.Skip("sanitizers leave the filter of system calls out")
+    for form in lab.forms():
+        check_rights(form)
+
+
+def check_rights(form):
     go_on = threading.Event()
-    with lab.Lab() as registry, lab.Store() as store:
+    with lab.Lab() as registry, lab.Store(form=form) as store:
         image = lab.Image(lab.tar(("big", {"data": os.urandom(1 << 20)})), packing="plain")
         reference = registry.add(image)
 
@@ -445,20 +473,13 @@ def test_workers_have_few_rights():
             return None
         try:
             fetcher, status = wait_for(lambda: role("fetch"), 20, "a confined fetcher")
-            equal(status["Uid"].split(), ["65534"] * 4)
-            equal(status["Groups"].strip(), "")
-            for caps in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
-                equal(status[caps], "0000000000000000")
-            equal(status["NoNewPrivs"], "1")
-            unpacker, status = wait_for(lambda: role("unpack"), 20, "a confined unpacker")
-            six = sum(1 << c for c in (0, 1, 3, 4, 27, 31))  # chown dac_override fowner fsetid mknod setfcap
-            equal(int(status["CapEff"], 16), six)
-            equal(int(status["CapBnd"], 16), six)
-            equal(status["NoNewPrivs"], "1")
-            root = os.stat(f"/proc/{unpacker}/root")
-            assert root.st_ino != os.stat("/").st_ino or root.st_dev != os.stat("/").st_dev
-            for namespace in ("net", "ipc"):
-                assert os.readlink(f"/proc/{unpacker}/ns/{namespace}") != os.readlink(f"/proc/self/ns/{namespace}")
+            has_no_rights(status)
+            unpacker, status = wait_for(lambda: role("list" if form == "index" else "unpack"), 20,
+                                        "a confined worker for the layer")
+            if form == "index":
+                has_no_rights(status)
+            else:
+                has_rights_over_its_tree(unpacker, status)
             for pid in (fetcher, unpacker):
                 names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
                 assert not any(n.endswith("/lock") for n in names), names

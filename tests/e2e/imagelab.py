@@ -282,13 +282,20 @@ class Outcome:
         self.reason, self.says = found.groups() if found else (None, None)
 
 
+def forms():
+    """In which forms a store may hold layers here."""
+    with Store() as store:
+        return ["unpacked", "index"] if store.tool("form").text.startswith("index") else ["unpacked"]
+
+
 class Store:
     """An image store in a directory of its own, driven by image_tool."""
 
-    def __init__(self, directory=None, worker=WORKER):
+    def __init__(self, directory=None, worker=WORKER, form=None):
         self.dir = directory or os.path.join(scratch("s"), "images")
         self.own = directory is None
         self.worker = worker
+        self.env = dict(os.environ, FORM=form) if form else None
 
     def __enter__(self):
         return self
@@ -299,12 +306,13 @@ class Store:
 
     def tool(self, *argv, timeout=120, **kw):
         p = subprocess.run([TOOL, self.dir, self.worker, *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           stdin=subprocess.DEVNULL, text=True, errors="replace", timeout=timeout, **kw)
+                           stdin=subprocess.DEVNULL, text=True, errors="replace", timeout=timeout, env=self.env,
+                           **kw)
         return Outcome(p)
 
     def start(self, *argv):
         return subprocess.Popen([TOOL, self.dir, self.worker, *argv], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True)
+                                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, env=self.env)
 
     def pull(self, *argv, **kw):
         out = self.tool("pull", *argv, **kw)
@@ -328,8 +336,12 @@ class Store:
                        "an empty ingest/")
 
     def content(self):
-        return {part: sorted(os.listdir(os.path.join(self.dir, part)))
-                if os.path.exists(os.path.join(self.dir, part)) else [] for part in ("names", "images", "layers")}
+        """What is held; layers in either form."""
+        found = {part: sorted(os.listdir(os.path.join(self.dir, part)))
+                 if os.path.exists(os.path.join(self.dir, part)) else []
+                 for part in ("names", "images", "indexes", "tars", "layers")}
+        found["layers"] += found.pop("tars")
+        return found
 
     def find(self, reference):
         out = self.tool("find", reference)
@@ -373,7 +385,8 @@ def tree(root, times=True):
     found = {}
     inodes = {}
     for base, dirs, files in os.walk(root):
-        for name in dirs + files:
+        dirs.sort()  # the first name of an inode is the same in like trees
+        for name in sorted(dirs + files):
             path = os.path.join(base, name)
             st = os.lstat(path)
             what = [stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid]

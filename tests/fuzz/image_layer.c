@@ -40,6 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char path[] = "/tmp/berth-fuzz-XXXXXX";
 	auto_close int in_fd = memfd_create("layer", MFD_CLOEXEC);
 	auto_close int dir_fd = -1, tree_fd = -1;
+	struct intake *intake = NULL;
 	struct layer layer;
 	struct err e = {0};
 
@@ -49,9 +50,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(fs_replace(dir_fd, "canary", "safe", 4, 0600, FS_QUICK, &e) == 0);
 	assert(fs_open_dir(dir_fd, "tree", 0755, &tree_fd, &e) == 0);
 
-	if (layer_unpack(in_fd, tree_fd, &layer, &e) < 0)
+	assert(intake_new(in_fd, -1, &intake, &e) == 0);
+	if (layer_unpack(intake, tree_fd, &layer, &e) < 0)
 		assert(e.code && e.msg[0]);
-	assert(digest_valid(layer.diff_id));
+	else
+		assert(digest_valid(layer.diff_id));
+	intake_free(intake);
 	check_outside(dir_fd);
 	assert(fs_remove_tree(AT_FDCWD, path, &e) == 0);
 	return 0;

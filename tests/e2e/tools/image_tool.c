@@ -8,20 +8,30 @@
  *   image_tool STORE WORKER list
  *   image_tool STORE WORKER mount REFERENCE SCRATCH TARGET   attached at TARGET
  *   image_tool STORE WORKER user REFERENCE SCRATCH USER
+ *   image_tool STORE WORKER form                  "index", or "unpacked: " and why
+ *   image_tool STORE WORKER roots REFERENCE SCRATCH COUNT   how long a further root takes
+ *   image_tool - - floor                          a packed layer on standard input: both its digests
  *   image_tool - - root SCRATCH TARGET [ro] [volatile] LAYER...   lowest first; attached at TARGET
+ *
+ * The store's form is that of the environment's FORM (index, unpacked), or what the kernel can.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <time.h>
 
 #include "base/auto.h"
+#include "base/fs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "image/image.h"
+#include "image/intake.h"
 #include "rootfs/rootfs.h"
 
 #define PULLS_MAX 64
@@ -152,6 +162,7 @@ static int find(struct image_store *s, int argc, char **argv)
 	print_list("cmd", &image->cmd);
 	print_list("env", &image->env);
 	print_list("port", &image->ports);
+	printf("form %s\nids %u\n", image->index ? "index" : "unpacked", image->greatest_id);
 	printf("signal %s\nuser %s\ndirectory %s\n", image->stop_signal ? image->stop_signal : "",
 	       image->user ? image->user : "", image->working_dir ? image->working_dir : "");
 	print_list("layer", &image->layers);
@@ -192,6 +203,7 @@ static int mount_image(struct image_store *s, const char *reference, const char 
 		       struct err *e)
 {
 	struct image *image;
+	auto_close int index_fd = -1;
 	struct rootfs_spec spec = {.scratch = scratch};
 	int r = image_find(s, reference, &image, e);
 
@@ -199,7 +211,13 @@ static int mount_image(struct image_store *s, const char *reference, const char 
 		return r < 0 ? r : err_set(e, ENOENT, "absent");
 	spec.layers = image->layers.items;
 	spec.layer_count = image->layers.count;
-	r = rootfs_scratch_create(scratch, e);
+	if (image->index) {
+		r = rootfs_open_index(image->index, image->layers.items, image->layers.count,
+				      &index_fd, e);
+		spec.index_fd = &index_fd;
+	}
+	if (r == 0)
+		r = rootfs_scratch_create(scratch, e);
 	if (r == 0)
 		r = rootfs_mount(&spec, ret, e);
 	image_free(image);
@@ -261,12 +279,145 @@ static int root(int argc, char **argv)
 	return attach(fd, argv[1]);
 }
 
+/* ---- measuring ---- */
+
+static int64_t now_us(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const int64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Of one open index, in scratch directories that are there. */
+static int roots(struct image_store *s, int argc, char **argv)
+{
+	auto_close int index_fd = -1;
+	struct rootfs_spec spec = {.index_fd = &index_fd, .volatile_upper = true};
+	struct image *image;
+	struct err e = {0};
+	uint32_t count;
+	int64_t *took;
+
+	if (argc != 3 || !parse_u32(argv[2], 10000, &count) || count == 0)
+		return 2;
+	took = xcalloc(count, sizeof(*took));
+	if (image_find(s, argv[0], &image, &e) != 0 || !image->index ||
+	    rootfs_open_index(image->index, image->layers.items, image->layers.count, &index_fd,
+			      &e) < 0)
+		return complain(&e);
+	for (uint32_t i = 0; i < count; i++) {
+		auto_free char *scratch = xasprintf("%s%u", argv[1], i);
+		auto_close int fd = -1;
+		int64_t begin;
+
+		if (rootfs_scratch_create(scratch, &e) < 0)
+			return complain(&e);
+		spec.scratch = scratch;
+		begin = now_us();
+		if (rootfs_mount(&spec, &fd, &e) < 0)
+			return complain(&e);
+		took[i] = now_us() - begin;
+	}
+	qsort(took, count, sizeof(*took), by_number);
+	printf("median %lld us, 95 of 100 under %lld us\n", (long long)took[count / 2],
+	       (long long)took[count * 95 / 100]);
+	free(took);
+	image_free(image);
+	return 0;
+}
+
+struct relay {
+	int out_fd;
+	struct sha256 *hash;
+};
+
+static void *relay_input(void *ctx)
+{
+	struct relay *r = ctx;
+	static char bytes[256 << 10];
+	ssize_t n;
+
+	while ((n = read(STDIN_FILENO, bytes, sizeof(bytes))) > 0) {
+		sha256_add(r->hash, bytes, (size_t)n);
+		if (write_all(r->out_fd, bytes, (size_t)n) < 0)
+			break;
+	}
+	(void)close(r->out_fd);
+	return NULL;
+}
+
+static int find_floor(void)
+{
+	struct relay relay = {.hash = sha256_new()};
+	char diff_id[DIGEST_SIZE], hex[SHA256_HEX];
+	struct intake *intake;
+	struct err e = {0};
+	pthread_t thread;
+	int fds[2];
+
+	if (pipe(fds) < 0)
+		return 1;
+	(void)fcntl(fds[1], F_SETPIPE_SZ, 1 << 20);
+	relay.out_fd = fds[1];
+	if (pthread_create(&thread, NULL, relay_input, &relay) != 0 ||
+	    intake_new(fds[0], -1, &intake, &e) < 0 || intake_finish(intake, diff_id, &e) < 0)
+		return complain(&e);
+	(void)pthread_join(thread, NULL);
+	sha256_hex(relay.hash, hex);
+	printf("sha256:%s %s\n", hex, diff_id);
+	return 0;
+}
+
+/* ---- the form ---- */
+
+static int try_form(const char *dir, struct err *e)
+{
+	auto_free char *index = xasprintf("%s/index", dir);
+	auto_free char *device = xasprintf("%s/device", dir);
+	auto_free char *scratch = xasprintf("%s/scratch", dir);
+	auto_close int fd = -1;
+	char block[512] = "berth";
+
+	if (fs_write(AT_FDCWD, device, block, sizeof(block), 0600, e) < 0)
+		return -e->code;
+	fd = open(index, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(e, "create %s", index);
+	if (image_write_probe(fd, e) < 0)
+		return -e->code;
+	return rootfs_try_index(index, device, scratch, e);
+}
+
+static enum image_form find_form(const char *store, struct err *e)
+{
+	auto_free char *dir = xasprintf("%s.probe%d", store, getpid());
+	const char *form = getenv("FORM");
+	struct err ignored;
+	int r;
+
+	if (form)
+		return str_eq(form, "index") ? IMAGE_INDEXED : IMAGE_UNPACKED;
+	if (fs_mkdirs(AT_FDCWD, dir, 0700, e) < 0)
+		return IMAGE_UNPACKED;
+	r = try_form(dir, e);
+	(void)fs_remove_tree(AT_FDCWD, dir, &ignored);
+	return r < 0 ? IMAGE_UNPACKED : IMAGE_INDEXED;
+}
+
 static const struct {
 	const char *verb;
 	int (*run)(struct image_store *s, int argc, char **argv);
 } verbs[] = {
-	{"pull", pull},           {"find", find},      {"list", list},
-	{"remove", remove_image}, {"mount", mount_at}, {"user", user},
+	{"pull", pull},      {"find", find}, {"list", list},   {"remove", remove_image},
+	{"mount", mount_at}, {"user", user}, {"roots", roots},
 };
 
 int main(int argc, char **argv)
@@ -278,10 +429,17 @@ int main(int argc, char **argv)
 
 	if (argc < 4)
 		return 2;
+	if (str_eq(argv[3], "floor"))
+		return find_floor();
 	if (str_eq(argv[3], "root"))
 		return argc < 7 ? 2 : root(argc - 4, argv + 4);
 	o.dir = argv[1];
 	o.worker = argv[2];
+	o.form = find_form(argv[1], &e);
+	if (str_eq(argv[3], "form")) {
+		printf("%s%s\n", o.form == IMAGE_INDEXED ? "index" : "unpacked: ", e.msg);
+		return 0;
+	}
 	if (image_store_open(&o, &s, &e) < 0)
 		return complain(&e);
 	for (size_t i = 0; i < ARRAY_COUNT(verbs); i++)

@@ -22,7 +22,7 @@ static int make_store(void **state)
 
 	(void)state;
 	memcpy(dir_path + sizeof(dir_path) - 7, "XXXXXX", 6);
-	return mkdtemp(dir_path) ? store_init(&store, dir_path, &e) : -1;
+	return mkdtemp(dir_path) ? store_init(&store, dir_path, IMAGE_UNPACKED, &e) : -1;
 }
 
 static int drop_store(void **state)
@@ -47,17 +47,31 @@ static const char *digest(char digit)
 
 static void put_layer(char diff_id, const char *bytes)
 {
-	auto_close int tree_fd = -1, bytes_fd = -1;
 	char ingest[INGEST_SIZE];
+	struct ingest i;
 	struct err e = {0};
 
-	assert_ok(store_ingest(&store, ingest, &tree_fd, &bytes_fd, &e));
-	assert_ok(fs_replace(tree_fd, "file", &diff_id, 1, 0644, FS_QUICK, &e));
-	assert_int_equal(write_all(bytes_fd, bytes, strlen(bytes)), 0);
+	assert_ok(store_ingest(&store, ingest, &i, &e));
+	if (i.tree_fd >= 0)
+		assert_ok(fs_replace(i.tree_fd, "file", &diff_id, 1, 0644, FS_QUICK, &e));
+	else
+		assert_int_equal(write_all(i.tar_fd, bytes, strlen(bytes)), 0);
+	assert_int_equal(write_all(i.sums_fd, bytes, strlen(bytes)), 0);
+	ingest_close(&i);
 	assert_ok(store_put_layer(&store, ingest, digest(diff_id), &e));
 }
 
 /* Each character of 'layers' is a layer. */
+static void write_record(char image, char manifest, const char *layers, struct buf *text)
+{
+	buf_printf(text,
+		   "berth image 1\ndigest %s\nmanifest %s\nos linux\narchitecture amd64\n"
+		   "env A=b\n",
+		   digest(image), digest(manifest));
+	for (; *layers; layers++)
+		buf_printf(text, "layer %s %s 5\n", digest(*layers), digest('f'));
+}
+
 static void put_image(const char *reference, char image, char manifest, const char *layers,
 		      int64_t now_ms)
 {
@@ -66,12 +80,7 @@ static void put_image(const char *reference, char image, char manifest, const ch
 	struct reference name;
 	struct err e = {0};
 
-	buf_printf(&text,
-		   "berth image 1\ndigest %s\nmanifest %s\nos linux\narchitecture amd64\n"
-		   "env A=b\n",
-		   digest(image), digest(manifest));
-	for (; *layers; layers++)
-		buf_printf(&text, "layer %s %s 5\n", digest(*layers), digest('f'));
+	write_record(image, manifest, layers, &text);
 	assert_ok(record_read(text.data, text.size, &r, &e));
 	assert_ok(reference_parse(reference, &name, &e));
 	assert_ok(store_put_image(&store, &name, r, now_ms, &e));
@@ -108,7 +117,8 @@ static int remove_unused(const char *reference)
 
 static void a_store_is_for_its_owner_only(void **state)
 {
-	static const char *const parts[] = {".", "names", "images", "layers", "ingest"};
+	static const char *const parts[] = {".",       "names",  "images", "tars",
+					    "indexes", "layers", "ingest"};
 	struct stat st;
 
 	(void)state;
@@ -126,7 +136,7 @@ static void a_store_that_was_open_to_others_is_closed(void **state)
 
 	(void)state;
 	assert_int_equal(chmod(dir_path, 0755), 0);
-	assert_ok(store_init(&again, dir_path, &e));
+	assert_ok(store_init(&again, dir_path, IMAGE_UNPACKED, &e));
 	store_done(&again);
 	assert_int_equal(stat(dir_path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
@@ -153,6 +163,7 @@ static void an_image_is_found_by_its_name(void **state)
 	assert_true(str_ends(image->layers.items[0], "/fs"));
 	assert_int_equal(access(image->layers.items[0], F_OK), 0);
 	assert_null(image->layers.items[2]);
+	assert_null(image->index);
 	image_free(image);
 
 	assert_false(is_held("busybox:1.0"));
@@ -354,6 +365,87 @@ static void a_damaged_name_is_an_error_that_names_it(void **state)
 	assert_says("names/");
 }
 
+static void put_index(const char *layers)
+{
+	auto_buf struct buf text = BUF_INIT(RECORD_SIZE_MAX);
+	auto_record struct record *r = NULL;
+	char ingest[INGEST_SIZE];
+	struct err e = {0};
+	int fd;
+
+	write_record('a', 'b', layers, &text);
+	assert_ok(record_read(text.data, text.size, &r, &e));
+	assert_false(store_has_index(&store, r));
+	assert_ok(store_ingest_index(&store, ingest, &fd, &e));
+	(void)close(fd);
+	assert_ok(store_put_index(&store, ingest, r, &e));
+	assert_true(store_has_index(&store, r));
+}
+
+static void an_indexed_image_names_the_index_and_what_it_points_into(void **state)
+{
+	struct image *image;
+
+	(void)state;
+	store.form = IMAGE_INDEXED;
+	put_layer('1', "100 7");
+	put_layer('2', "20 3000000000");
+	put_image("busybox", 'a', 'b', "121", 77);
+	assert_false(is_held("busybox"));
+	put_index("121");
+
+	assert_int_equal(find("busybox", &image), 0);
+	assert_true(str_starts(image->index, dir_path));
+	assert_int_equal(access(image->index, F_OK), 0);
+	assert_int_equal(image->layers.count, 2);
+	assert_non_null(strstr(image->layers.items[0], digest_hex(digest('2'))));
+	assert_true(str_ends(image->layers.items[0], "/tar"));
+	assert_int_equal(access(image->layers.items[1], F_OK), 0);
+	assert_int_equal(image->size, 120);
+	assert_int_equal(image->greatest_id, 3000000000);
+	image_free(image);
+
+	store.form = IMAGE_UNPACKED;
+	assert_false(is_held("busybox"));
+}
+
+static void unpacked_layers_do_until_the_image_is_pulled_again(void **state)
+{
+	struct image *image;
+
+	(void)state;
+	put_layer('1', "100");
+	put_image("busybox", 'a', 'b', "1", 77);
+	store.form = IMAGE_INDEXED;
+	assert_int_equal(find("busybox", &image), 0);
+	assert_null(image->index);
+	image_free(image);
+	assert_false(store_has_layer(&store, digest('1')));
+	put_layer('1', "100");
+	put_index("1");
+	assert_int_equal(find("busybox", &image), 0);
+	assert_non_null(image->index);
+	image_free(image);
+}
+
+static void a_sweep_takes_indexes_that_no_image_needs(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	store.form = IMAGE_INDEXED;
+	put_layer('1', "100");
+	put_layer('2', "100");
+	put_image("busybox", 'a', 'b', "1", 1);
+	put_index("1");
+	put_index("12");
+	assert_ok(store_sweep(&store, &e));
+	assert_true(is_held("busybox"));
+	assert_false(store_has_layer(&store, digest('2')));
+	assert_true(store_has_ingest(&store));
+	put_index("12"); /* it was gone */
+}
+
 static void a_layer_put_twice_is_there_once(void **state)
 {
 	(void)state;
@@ -369,7 +461,22 @@ static void a_relative_path_is_refused(void **state)
 	struct err e = {0};
 
 	(void)state;
-	assert_fails(store_init(&s, "images", &e), EINVAL);
+	assert_fails(store_init(&s, "images", IMAGE_INDEXED, &e), EINVAL);
+}
+
+static void what_is_no_layer_gives_way_to_one(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	for (int form = IMAGE_INDEXED; form <= IMAGE_UNPACKED; form++) {
+		store.form = (enum image_form)form;
+		put_layer('1', "not a number");
+		assert_false(store_has_layer(&store, digest('1')));
+		put_layer('1', "100");
+		assert_true(store_has_layer(&store, digest('1')));
+	}
+	assert_ok(store_sweep(&store, &e));
 }
 
 int main(void)
@@ -389,7 +496,11 @@ int main(void)
 		IN_A_STORE(the_sweep_takes_what_no_image_needs),
 		IN_A_STORE(a_damaged_record_stops_the_sweep),
 		IN_A_STORE(a_damaged_name_is_an_error_that_names_it),
+		IN_A_STORE(an_indexed_image_names_the_index_and_what_it_points_into),
+		IN_A_STORE(unpacked_layers_do_until_the_image_is_pulled_again),
+		IN_A_STORE(a_sweep_takes_indexes_that_no_image_needs),
 		IN_A_STORE(a_layer_put_twice_is_there_once),
+		IN_A_STORE(what_is_no_layer_gives_way_to_one),
 		IN_A_STORE(a_relative_path_is_refused),
 	};
 

@@ -1,0 +1,199 @@
+/* image/intake.c - a layer's bytes, unpacked by a thread, hashed and kept
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A ring of pieces: the thread fills the one at 'filled' unless all are full,
+ * the taker has the one at 'taken' until its next call.
+ */
+#include "image/intake.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "image/inflate.h"
+#include "image/reason.h"
+
+#define PIECES     6
+#define PIECE_SIZE (256 << 10)
+#define FLUSH_SIZE (8 << 20) /* the disk begins to write while we go on */
+
+struct piece {
+	size_t size; /* 0: the end */
+	struct err err;
+	unsigned char bytes[PIECE_SIZE];
+};
+
+struct intake {
+	struct inflate *inflate; /* the thread's */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned long filled, taken; /* pieces so far */
+	bool stop;
+
+	bool holding; /* the taker has a piece */
+	int tar_fd;
+	struct sha256 *hash;
+	uint64_t bytes, flushed;
+	struct piece pieces[PIECES];
+};
+
+/* ---- the thread ---- */
+
+/* NULL: it is to stop. */
+static struct piece *wait_for_room(struct intake *s)
+{
+	bool stop;
+
+	(void)pthread_mutex_lock(&s->lock);
+	while (!s->stop && s->filled - s->taken == PIECES)
+		(void)pthread_cond_wait(&s->changed, &s->lock);
+	stop = s->stop;
+	(void)pthread_mutex_unlock(&s->lock);
+	return stop ? NULL : &s->pieces[s->filled % PIECES];
+}
+
+static void hand_over(struct intake *s)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	s->filled++;
+	(void)pthread_cond_broadcast(&s->changed);
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+static void *fill_pieces(void *ctx)
+{
+	struct intake *s = ctx;
+	struct piece *p;
+	bool last = false;
+
+	while (!last && (p = wait_for_room(s))) {
+		p->size = 0;
+		p->err.code = 0;
+		last = inflate_next(s->inflate, p->bytes, PIECE_SIZE, &p->size, &p->err) < 0 ||
+		       p->size == 0;
+		hand_over(s);
+	}
+	return NULL;
+}
+
+/* ---- the taker ---- */
+
+int intake_new(int in_fd, int tar_fd, struct intake **ret, struct err *e)
+{
+	struct intake *s = xcalloc(1, sizeof(*s));
+	int r;
+
+	s->inflate = inflate_new(in_fd);
+	s->tar_fd = tar_fd;
+	s->hash = sha256_new();
+	(void)pthread_mutex_init(&s->lock, NULL);
+	(void)pthread_cond_init(&s->changed, NULL);
+	r = pthread_create(&s->thread, NULL, fill_pieces, s);
+	if (r != 0) {
+		inflate_free(s->inflate);
+		sha256_free(s->hash);
+		free(s);
+		errno = r;
+		return os_fail(e, "thread");
+	}
+	*ret = s;
+	return 0;
+}
+
+void intake_free(struct intake *s)
+{
+	if (!s)
+		return;
+	(void)pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	(void)pthread_cond_broadcast(&s->changed);
+	(void)pthread_mutex_unlock(&s->lock);
+	(void)pthread_join(s->thread, NULL);
+	(void)pthread_cond_destroy(&s->changed);
+	(void)pthread_mutex_destroy(&s->lock);
+	inflate_free(s->inflate);
+	sha256_free(s->hash);
+	free(s);
+}
+
+static struct piece *take_piece(struct intake *s)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	if (s->holding) {
+		s->taken++;
+		(void)pthread_cond_broadcast(&s->changed);
+	}
+	while (s->filled == s->taken)
+		(void)pthread_cond_wait(&s->changed, &s->lock);
+	(void)pthread_mutex_unlock(&s->lock);
+	s->holding = true;
+	return &s->pieces[s->taken % PIECES];
+}
+
+static int keep(struct intake *s, const struct piece *p, struct err *e)
+{
+	int r = s->tar_fd < 0 ? 0 : write_all(s->tar_fd, p->bytes, p->size);
+
+	if (r < 0) {
+		errno = -r;
+		return os_fail(e, "write the layer's tar");
+	}
+	s->bytes += p->size;
+	if (s->tar_fd >= 0 && s->bytes - s->flushed >= FLUSH_SIZE) {
+		(void)sync_file_range(s->tar_fd, (off_t)s->flushed, (off_t)(s->bytes - s->flushed),
+				      SYNC_FILE_RANGE_WRITE);
+		s->flushed = s->bytes;
+	}
+	return 0;
+}
+
+int intake_next(void *intake, const void **ret, size_t *ret_size, struct err *e)
+{
+	struct intake *s = intake;
+	struct piece *p = NULL;
+
+	/* The end and an error are the last piece: they stay where they are. */
+	if (s->holding && s->pieces[s->taken % PIECES].size == 0)
+		p = &s->pieces[s->taken % PIECES];
+	else
+		p = take_piece(s);
+	if (p->err.code) {
+		*e = p->err;
+		p->size = 0;
+		return -e->code;
+	}
+	if (p->size && keep(s, p, e) < 0)
+		return -e->code;
+	sha256_add(s->hash, p->bytes, p->size);
+	*ret = p->bytes;
+	*ret_size = p->size;
+	return 0;
+}
+
+int intake_finish(struct intake *s, char ret_digest[DIGEST_SIZE], struct err *e)
+{
+	char hex[SHA256_HEX];
+	const void *data;
+	size_t size;
+
+	do
+		if (intake_next(s, &data, &size, e) < 0)
+			return -e->code;
+	while (size > 0);
+	sha256_hex(s->hash, hex);
+	(void)snprintf(ret_digest, DIGEST_SIZE, "sha256:%s", hex);
+	return 0;
+}
+
+uint64_t intake_bytes(const struct intake *s)
+{
+	return s->bytes;
+}

@@ -1,0 +1,31 @@
+/* image/intake.h - a layer's bytes, unpacked by a thread, hashed and kept
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Inflating is what a pull waits for longest, so a thread does nothing else and
+ * is a few pieces ahead.  Whoever takes the pieces hashes them, and writes them
+ * to where the tar is kept, if it is.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "image/reference.h"
+
+struct intake;
+
+/* Reads from 'in_fd', writes to 'tar_fd' (-1: nowhere); both are borrowed. */
+int intake_new(int in_fd, int tar_fd, struct intake **ret, struct err *e);
+
+/* Waits for the thread, which goes on until it has something to hand over: not in a worker. */
+void intake_free(struct intake *s);
+
+/* A tar_source_fn: the next piece, until the next call; *ret_size is 0 at the end. */
+int intake_next(void *intake, const void **ret, size_t *ret_size, struct err *e);
+
+/* Take what is left, which counts for the digest only, then tell it. */
+int intake_finish(struct intake *s, char ret_digest[DIGEST_SIZE], struct err *e);
+
+/* Bytes taken so far. */
+uint64_t intake_bytes(const struct intake *s);

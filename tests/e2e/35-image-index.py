@@ -1,0 +1,327 @@
+#!/usr/bin/env python3
+# tests/e2e/35-image-index.py - what the kernel shows of an index is what the layers say
+# SPDX-License-Identifier: Apache-2.0
+#
+# Trees come from seeds; umoci's unpacking is what is expected, of both forms.
+
+import os
+import random
+import shutil
+import stat
+
+import berth
+import imagelab as lab
+from berth import contains, equal
+
+SEED = int(os.environ.get("SEED", random.randrange(1 << 30)))
+TREES = int(os.environ.get("TREES", "6"))
+SYM, LNK, CHR, BLK, FIFO = (lab.tarfile.SYMTYPE, lab.tarfile.LNKTYPE, lab.tarfile.CHRTYPE, lab.tarfile.BLKTYPE,
+                            lab.tarfile.FIFOTYPE)
+
+
+def indexed():
+    if "index" not in lab.forms():
+        raise berth.Skip("this kernel mounts no index")
+
+
+def without_links(tree):
+    """Overlay counts the names of a layer's inode, those that higher layers hide among them."""
+    return {path: what[:6] + what[7:] if what[0] == stat.S_IFREG else what for path, what in tree.items()}
+
+
+def check(layers, *forms, ignore=lambda path: False, umoci=True):
+    """Each form shows what umoci unpacks; the last tree."""
+    directory = lab.scratch()
+    try:
+        with lab.Lab() as registry:
+            reference = registry.add(lab.Image(*layers))
+            berth.run("skopeo", "copy", "-q", "--insecure-policy", "--src-tls-verify=false", f"docker://{reference}",
+                      f"oci:{directory}/layout:1")
+            berth.run("umoci", "unpack", "--image", f"{directory}/layout:1", f"{directory}/bundle")
+            expected = lab.tree(f"{directory}/bundle/rootfs")
+            for form in forms or ("index", "unpacked"):
+                with lab.Store(form=form) as store:
+                    store.pull(reference)
+                    equal(store.find(reference)["form"], [form])
+                    with store.mounted(reference) as root:
+                        found = lab.tree(root)
+                    try:
+                        like = (lambda tree: tree) if form == "index" else without_links
+                        lab.same_trees(like(found), like(expected), ignore)
+                    except AssertionError as error:
+                        raise AssertionError(f"{form}: {error}") from None
+        return found
+    finally:
+        shutil.rmtree(directory)
+
+
+# ---- trees from seeds ----
+
+class Trees:
+    """Layers that make, change, hide and link what is there; each path at most once in a layer."""
+
+    def __init__(self, seed):
+        self.r = random.Random(seed)
+        self.held = {"": "d"}  # path to kind, of all layers
+
+    def name(self):
+        r = self.r
+        letters = r.choice(["ab", "ab.-_", "abcdefgh", "\u00e9x\u0301"])
+        return "".join(r.choice(letters) for _ in range(r.choice([1, 2, 3, 8, 60, 80]))).strip(".") or "x"
+
+    def attributes(self, how):
+        r = self.r
+        how.update(uid=r.choice([0, 1000, 65534, 70000, 3000000000]), gid=r.choice([0, 5, 100000]),
+                   mtime=r.choice([0, 1, 1700000000, 1700000000.123456789, 2 ** 33]))
+        if r.random() < .1:
+            how["pax"] = {f"SCHILY.xattr.user.{'n' * r.choice([1, 100])}": "v" * r.choice([1, 3, 600])}
+        return how
+
+    def remove(self, path):
+        for other in [p for p in self.held if p == path or p.startswith(path + "/")]:
+            del self.held[other]
+
+    def layer(self):
+        r, entries, mine = self.r, [], {""}
+        old = set(self.held)
+
+        def parent_of(path):
+            """Directories are mentioned before what is in them."""
+            for i, c in enumerate(path + "/"):
+                part = path[:i]
+                if c == "/" and part and part not in mine:
+                    entries.append((part + "/", self.attributes({"mode": r.choice([0o755, 0o700, 0o2775])})))
+                    mine.add(part)
+
+        for _ in range(r.randrange(5, 60)):
+            directories = [p for p, kind in self.held.items() if kind == "d"]
+            base = r.choice(directories)
+            path = (base + "/" if base else "") + self.name()
+            if path in mine or any(m.startswith(path + "/") for m in mine):
+                continue
+            kind = r.choice("fffffffddslnpwo")
+            if kind == "w":
+                victims = [p for p in old if p and p in self.held and p not in mine and
+                           not any(m.startswith(p + "/") for m in mine)]
+                if not victims:
+                    continue
+                path = r.choice(victims)
+                base, _, leaf = path.rpartition("/")
+                parent_of(base)
+                entries.append(((base + "/" if base else "") + ".wh." + leaf, {}))
+                mine.add(path)
+                self.remove(path)
+                continue
+            if kind == "o":
+                if not base or base in mine or any(m.startswith(base + "/") for m in mine):
+                    continue
+                parent_of(base)
+                entries.append((base + "/.wh..wh..opq", {}))
+                for p in [p for p in self.held if p.startswith(base + "/")]:
+                    self.remove(p)
+                old = {p for p in old if not p.startswith(base + "/")}
+                continue
+            parent_of(base)
+            if path in self.held and self.held[path] == "d" and kind != "d":
+                self.remove(path)
+            elif path in self.held and self.held[path] != "d":
+                self.remove(path)
+            how = self.attributes({"mode": r.choice([0o644, 0o600, 0o4755, 0o1777])})
+            if kind == "f":
+                how["data"] = r.randbytes(r.choice([0, 1, 511, 512, 513, 5000, 70000]))
+            elif kind == "s":
+                how.update(type=SYM, link=r.choice(["x", "../y", "/etc/passwd", "l" * 3000]))
+                how.pop("pax", None)
+            elif kind == "n":
+                how.update(type=r.choice([CHR, BLK]), dev=(r.randrange(1, 200), r.randrange(300)))
+                how.pop("pax", None)
+            elif kind == "p":
+                how["type"] = FIFO
+                how.pop("pax", None)
+            elif kind == "l":
+                files = [p for p in mine if self.held.get(p) == "f"]
+                if not files:
+                    continue
+                how = {"type": LNK, "link": r.choice(sorted(files)), "mode": 0o644}
+                kind = "f"
+            entries.append((path + "/" if kind == "d" else path, how))
+            mine.add(path)
+            self.held[path] = kind
+        return lab.tar(("./", {"mode": 0o755, "mtime": 3}), *entries)
+
+
+
+
+def test_trees_from_seeds():
+    indexed()
+    print(f"  seed {SEED}")
+    for i in range(TREES):
+        trees = Trees(SEED + i)
+        layers = [trees.layer() for _ in range(trees.r.randrange(1, 7))]
+        try:
+            check(layers)
+        except AssertionError as error:
+            raise AssertionError(f"seed {SEED + i}: {error}") from None
+
+
+# ---- what is worth a name ----
+
+def test_a_directory_of_many_names():
+    indexed()
+    names = [f"d/{'n' * (i % 230)}{i}" for i in range(3000)] + ["d/!", "d/-", "d/...", "d/.a", "d/..a"]
+    equal(len(check([lab.tar("d/", *[(n, {"data": n.encode()}) for n in names])], "index")), 3006)
+
+
+def test_hard_links_reach_into_lower_layers():
+    """As in umoci, which unpacks layer upon layer; directories of layers cannot, and say so."""
+    indexed()
+    layers = [lab.tar(("a", {"data": b"x", "mode": 0o4711}), "d/", ("d/gone", {"data": b"y"})),
+              lab.tar(("b", {"type": LNK, "link": "a"}), ("c", {"type": LNK, "link": "d/gone"}), "d/", ("d/.wh.gone", {}))]
+    found = check(layers, "index")
+    equal((found["a"][6], found["b"][7]), (2, "a"))
+    with lab.Lab() as registry, lab.Store(form="unpacked") as store:
+        store.refuses("malformed", "which this layer does not have", registry.add(lab.Image(*layers)))
+    with lab.Lab() as registry, lab.Store() as store:
+        bad = registry.add(lab.Image(layers[0], lab.tar(("b", {"type": LNK, "link": "no"}))))
+        out = store.tool("pull", bad)
+        equal(out.reason, "malformed")
+        contains(out.says, "layer 1: hard link 'b' to 'no', which this layer does not have, nor one below")
+        berth.wait_for(lambda: not any(store.content().values()), 20, "an empty store")
+
+
+def test_files_with_holes():
+    """GNU tar's three formats and old GNU's; content is not in one piece in those."""
+    indexed()
+    directory = lab.scratch()
+    try:
+        with open(f"{directory}/holes", "wb") as f:
+            f.truncate(5 << 20)
+            for at in (0, 1 << 20, (3 << 20) + 4096):
+                f.seek(at)
+                f.write(os.urandom(5000))
+        with open(f"{directory}/empty", "wb") as f:
+            f.truncate(1 << 20)
+        with open(f"{directory}/plain", "wb") as f:
+            f.write(b"plain" * 999)
+        for how in (["--format=gnu"], ["--format=pax", "--sparse-version=0.0"], ["--format=pax", "--sparse-version=0.1"],
+                    ["--format=pax", "--sparse-version=1.0"]):
+            berth.run("tar", "-C", directory, "-S", *how, "-cf", f"{directory}/tar", "holes", "empty", "plain")
+            with open(f"{directory}/tar", "rb") as f, lab.Lab() as registry, lab.Store(form="index") as store:
+                reference = registry.add(lab.Image(f.read()))
+                store.pull(reference)
+                with store.mounted(reference) as root:
+                    for name in ("holes", "empty", "plain"):
+                        with open(f"{directory}/{name}", "rb") as a, open(f"{root}/{name}", "rb") as b:
+                            assert a.read() == b.read(), (how, name)
+    finally:
+        shutil.rmtree(directory)
+
+
+def test_file_capabilities_and_acls_are_kept():
+    indexed()
+    capability = "\x01\0\0\x02\0\x20" + "\0" * 14  # cap_net_raw=ep
+    found = check([lab.tar(("ping", {"data": b"x", "pax": {"SCHILY.xattr.security.capability": capability}}))], "index")
+    equal(found["ping"][-1], [("security.capability", capability.encode())])
+
+
+def test_a_layer_may_leave_its_parents_out():
+    """What lower layers say of a directory stays, as if the layer were unpacked upon them."""
+    indexed()
+    found = check([lab.tar(("d/", {"mode": 0o711, "uid": 7, "mtime": 5}), ("d/e/", {"mode": 0o700})),
+                   lab.tar(("d/e/f", {"data": b"1"}), ("new/file", {"data": b"2"}))], "index",
+                  ignore=lambda path: path in ("d", "d/e", "new"))
+    equal(found["d"][:4], [stat.S_IFDIR, 0o711, 7, 0])
+    equal(found["d/e"][1], 0o700)
+    equal(found["new"][1], 0o755)
+
+
+def test_an_image_without_any_file():
+    indexed()
+    equal(check([lab.tar()], "index"), {})
+
+
+def test_127_layers():
+    indexed()
+    layers = [lab.tar(("same", {"data": b"%d" % i}), (f"f{i}", {"data": b"%d" % i})) for i in range(127)]
+    with lab.Lab() as registry, lab.Store(form="index") as store:
+        reference = registry.add(lab.Image(*layers))
+        store.pull(reference)
+        with store.mounted(reference) as root:
+            equal(len(os.listdir(root)), 128)
+            for i in (0, 63, 126):
+                equal(open(f"{root}/f{i}").read(), str(i))
+            equal(open(f"{root}/same").read(), "126")
+
+
+def test_the_kernel_is_given_nothing_that_a_tar_brings():
+    """An image that holds a file system image is a file to us."""
+    indexed()
+    directory = lab.scratch()
+    try:
+        with lab.Lab() as registry, lab.Store(form="index") as store:
+            reference = registry.add(lab.Image(lab.tar(("x", {"data": b"1"}))))
+            store.pull(reference)
+            index = os.listdir(os.path.join(store.dir, "indexes"))[0]
+            with open(os.path.join(store.dir, "indexes", index), "rb") as f:
+                data = f.read()
+            with lab.Store(form="index") as other:
+                reference = registry.add(lab.Image(lab.tar(("erofs", {"data": data}))), "2")
+                other.pull(reference)
+                with other.mounted(reference) as root:
+                    equal(os.listdir(root), ["erofs"])
+    finally:
+        shutil.rmtree(directory)
+
+
+def test_unpacked_layers_stay_good_when_the_kernel_learns_more():
+    """A store of directories, opened by a berth that makes indexes; the next pull brings tars."""
+    indexed()
+    with lab.Lab() as registry, lab.Store(form="unpacked") as store:
+        reference = registry.add(lab.Image(lab.tar(("x", {"data": b"1"}))))
+        store.pull(reference)
+        name = os.listdir(os.path.join(store.dir, "layers"))[0]
+        with open(os.path.join(store.dir, "layers", name, "bytes"), "w") as f:
+            f.write("1")  # as older ones wrote it
+        again = lab.Store(directory=store.dir, form="index")
+        equal(again.find(reference)["form"], ["unpacked"])
+        with again.mounted(reference) as root:
+            equal(os.listdir(root), ["x"])
+        again.pull("-i", reference)
+        equal(again.find(reference)["form"], ["unpacked"])
+        again.pull(reference)
+        equal(again.find(reference)["form"], ["index"])
+        equal(store.find(reference)["form"], ["unpacked"])
+
+
+def test_tars_are_unpacked_when_the_kernel_forgets():
+    """A store of tars, opened by a berth that makes directories: what is held is not fetched again."""
+    indexed()
+    image = lab.Image(lab.tar(("x", {"data": b"1"})), lab.tar(("y", {"data": b"2"})))
+    with lab.Lab() as registry, lab.Store(form="index") as store:
+        reference = registry.add(image)
+        store.pull(reference)
+        again = lab.Store(directory=store.dir, form="unpacked")
+        equal(again.find(reference), None)
+        again.pull(reference)
+        equal(again.find(reference)["form"], ["unpacked"])
+        with again.mounted(reference) as root:
+            equal(sorted(os.listdir(root)), ["x", "y"])
+        for layer in image.layers:
+            equal(len(registry.gets("blobs", lab.digest(layer))), 1)
+    with lab.Lab() as registry, lab.Store(form="index") as store:  # unless it is damaged
+        reference = registry.add(image)
+        store.pull(reference)
+        path = os.path.join(store.dir, "tars", lab.digest(image.tars[0])[7:], "tar")
+        with open(path, "r+b") as f:
+            f.seek(512)
+            f.write(b"3")
+        again = lab.Store(directory=store.dir, form="unpacked")
+        again.pull(reference)
+        with again.mounted(reference) as root:
+            equal(open(root + "/x").read(), "1")
+        equal([len(registry.gets("blobs", lab.digest(layer))) for layer in image.layers], [2, 1])
+
+
+if __name__ == "__main__":
+    lab.private_mounts()
+    berth.main()
