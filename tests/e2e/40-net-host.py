@@ -216,7 +216,7 @@ def what_others_break_a_sweep_repairs(lab):
     def picture():
         return (host.run(TABLE_TEXT), elements(host, "ports"), elements(host, "hairpin"), our_routes(host),
                 host.run("ip -o addr show lo; ip route show type unreachable"),
-                host.run("ip -o link show group 1107296256").replace("LOWERLAYERDOWN", "UP"))
+                host.run(f"ip -o link show {a.link}").replace("LOWERLAYERDOWN", "UP"))  # others wait for tasks
 
     before = picture()
     for harm in (flush_everything, drop_a_rule, drop_elements, add_elements, lead_a_port_elsewhere,

@@ -108,11 +108,11 @@ def big(lab, source, target, address, size=200000):
     with inside(source.fd):
         s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     with s:
-        s.settimeout(5)
+        s.settimeout(30)
         s.connect((address, 5000))
         peer, _ = server.accept()
         with peer:
-            peer.settimeout(5)
+            peer.settimeout(30)
             s.sendall(b"x" * size)
             got = 0
             while got < size:
