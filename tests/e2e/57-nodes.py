@@ -390,6 +390,19 @@ def test_a_removed_node_ends_its_tasks_and_never_comes_back():
     gone(one)
 
 
+def test_the_node_beside_the_server_that_was_removed_is_another_one_then():
+    with Daemon() as both:
+        def names():
+            try:
+                return both.ecs("ListContainerInstances")["containerInstanceArns"]
+            except (OSError, AssertionError):
+                return []  # its server starts again
+        first = names()
+        both.berth("node", "remove", "--force", first[0].split("/")[-1])
+        wait_for(lambda: names() and names() != first, 30, "another name")
+        equal(len(names()), 1)
+
+
 def test_a_node_removed_while_it_was_away_hears_of_it_when_it_comes():
     one = node().start()
     arn = start_on(one, *FOREVER)
