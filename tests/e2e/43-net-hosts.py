@@ -102,26 +102,6 @@ def mtu_of(task):
     return int(re.search(r"mtu (\d+)", task.run("ip link show eth0")).group(1))
 
 
-def big(lab, source, target, address, size=200000):
-    """So many bytes over TCP; they arrive."""
-    server = lab.listen(target, 5000)
-    with inside(source.fd):
-        s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    with s:
-        s.settimeout(30)
-        s.connect((address, 5000))
-        peer, _ = server.accept()
-        with peer:
-            peer.settimeout(30)
-            s.sendall(b"x" * size)
-            got = 0
-            while got < size:
-                got += len(peer.recv(65536))
-            peer.sendall(b"y" * size)
-            while got < 2 * size:
-                got += len(s.recv(65536))
-
-
 def where_hosts_share_a_link_there_are_routes_else_a_vxlan(lab):
     c = Cluster(lab, told=False)
     told = c.tell_all()
@@ -185,9 +165,9 @@ def what_is_sent_fits_whoever_was_made_first(lab):
     late = {h: c.attach(h) for h in HOSTS}
     assert mtu_of(late["a"]) == mtu_of(late["c"]) == 1450
     c.groups(members=[f"10.7.{n}.{k}" for n in (1, 2, 3) for k in (5, 9)])
-    big(lab, early["a"], early["c"], "10.7.3.5")
-    big(lab, late["a"], late["c"], "10.7.3.9")
-    big(lab, early["c"], late["b"], "10.7.2.9")
+    lab.carries(early["a"], lab.listen(early["c"], 5000), ("10.7.3.5", 5000))
+    lab.carries(late["a"], lab.listen(late["c"], 5000), ("10.7.3.9", 5000))
+    lab.carries(early["c"], lab.listen(late["b"], 5000), ("10.7.2.9", 5000))
     # A datagram that does not fit is cut, or refused where it must not be.
     server = lab.udp(early["c"], "0.0.0.0", 53)
     with inside(early["a"].fd):

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -267,6 +268,24 @@ class Lab:
             except OSError:
                 return None
             return seen[0]
+
+    def carries(self, place, server, to, size=300000):
+        """So many bytes there and back over one connection, each end reading while the other writes."""
+        with inside(place.fd):
+            s = socket.socket(family_of(to[0]), socket.SOCK_STREAM)
+        with s:
+            s.settimeout(WAIT)
+            s.connect(to)
+            peer, _ = server.accept()
+            with peer:
+                peer.settimeout(WAIT)
+                for source, target in ((s, peer), (peer, s)):
+                    writer = threading.Thread(target=source.sendall, args=(b"x" * size,))
+                    writer.start()
+                    got = 0
+                    while got < size:
+                        got += len(target.recv(65536))
+                    writer.join()
 
 
 # ---- what is there ----
