@@ -81,7 +81,10 @@ void ledger_wait_task(struct ledger *s, const json_t *request, struct call *own_
 struct core *ledger_core(struct ledger *s);
 /* After an event that went into the core: commit and send what it wants. */
 void ledger_commit(struct ledger *s);
-/* The same; 'then' is called when it is durable, and not at all when it could not be stored. */
+/*
+ * The same; 'then' is called when it is durable, before its messages are sent, and not at all
+ * when it could not be stored.
+ */
 void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx);
 
 /* ---- events.c ---- */

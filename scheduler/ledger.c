@@ -185,11 +185,11 @@ static void send_messages(struct ledger *s, const struct core_effects *fx)
 
 static void finish(struct commit *c)
 {
+	if (c->then)
+		c->then(c->ctx);
 	send_messages(c->ledger, &c->fx);
 	if (c->call)
 		call_reply(c->call, take_ptr(c->reply));
-	if (c->then)
-		c->then(c->ctx);
 	if (c->fx.count) {
 		answer_waiters(c->ledger);
 		if (c->ledger->events)

@@ -26,6 +26,7 @@
 #include "base/cert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/stream.h"
 #include "base/text.h"
@@ -54,6 +55,7 @@ struct session {
 	bool renewing;
 	struct tls_peer peer; /* remote; name "": it has no certificate */
 	char *instance;       /* NULL until hello */
+	bool welcomed;        /* what is sent to the instance goes to this session */
 	int64_t begun_ms, heard_ms;
 	struct ask *asks;
 	int64_t next_ask;
@@ -64,6 +66,7 @@ struct session {
 struct nodes {
 	struct nodes_options o;
 	struct session *sessions;
+	struct map by_instance; /* those that have said hello and are not over */
 	uint64_t next_serial;
 	int listen_fd; /* -1: none */
 	struct loop_fd *listen_watch;
@@ -79,6 +82,20 @@ static void send_message(struct session *s, enum ecs_node_type type, const void 
 	stream_put(s->stream, text, strlen(text));
 }
 
+static void forget(struct session *s)
+{
+	if (s->instance && map_find(&s->nodes->by_instance, s->instance) == s)
+		(void)map_remove(&s->nodes->by_instance, s->instance);
+}
+
+/* The last message was put; nothing more is sent or taken. */
+static void set_over(struct session *s)
+{
+	s->over = true;
+	s->begun_ms = clock_mono_ms();
+	forget(s);
+}
+
 /* The node hangs up when it has read this; if not, we do, after a while. */
 static void refuse(struct session *s, const char *reason, bool removed)
 {
@@ -87,16 +104,15 @@ static void refuse(struct session *s, const char *reason, bool removed)
 
 	log_warn("instance=%s: refused: %s", s->peer.name[0] ? s->peer.name : "-", reason);
 	send_message(s, ECS_NODE_REFUSED, &refused);
-	s->over = true;
-	s->begun_ms = clock_mono_ms();
+	set_over(s);
 }
 
+/* NULL: there is none that was welcomed. */
 static struct session *session_of(struct nodes *n, const char *instance)
 {
-	for (struct session *s = n->sessions; s; s = s->next)
-		if (str_eq(s->instance, instance) && !s->over)
-			return s;
-	return NULL;
+	struct session *s = map_find(&n->by_instance, instance);
+
+	return s && s->welcomed ? s : NULL;
 }
 
 void nodes_send(struct nodes *n, const char *instance, const char *message, bool last)
@@ -106,7 +122,8 @@ void nodes_send(struct nodes *n, const char *instance, const char *message, bool
 	if (!s)
 		return;
 	stream_put(s->stream, message, strlen(message));
-	s->over = last;
+	if (last)
+		set_over(s);
 }
 
 /* ---- questions ---- */
@@ -167,18 +184,25 @@ struct joined {
 	char *instance, *certificate;
 };
 
+static struct session *session_by_serial(struct nodes *n, uint64_t serial)
+{
+	struct session *s = n->sessions;
+
+	while (s && s->serial != serial)
+		s = s->next;
+	return s;
+}
+
 static void on_joined(void *ctx)
 {
 	struct joined *j = ctx;
+	struct session *s = session_by_serial(j->nodes, j->serial);
 	const struct ecs_node_certificate message = {.instance_id = j->instance,
 						     .certificate = j->certificate};
 
-	for (struct session *s = j->nodes->sessions; s; s = s->next) {
-		if (s->serial != j->serial)
-			continue;
+	if (s) {
 		send_message(s, ECS_NODE_CERTIFICATE, &message);
-		s->over = true;
-		s->begun_ms = clock_mono_ms();
+		set_over(s);
 	}
 	free(j->instance);
 	free(j->certificate);
@@ -248,10 +272,10 @@ static int on_request(void *ctx, const void *message, struct err *e)
 
 static void free_session(struct session *s);
 
-/* A node that dials again before we have noticed that it was gone. */
+/* A node that dials again before we have noticed that the session it had is dead. */
 static void replace_older(struct session *s)
 {
-	struct session *older = session_of(s->nodes, s->peer.name);
+	struct session *older = map_find(&s->nodes->by_instance, s->instance);
 
 	if (older) {
 		log_info("instance=%s: dialled again", older->instance);
@@ -279,6 +303,31 @@ static void add_seen_address(const struct session *s, struct ecs_node_hello *h, 
 	h->addresses = (struct js_strings){items, 1};
 }
 
+/* A session that was greeted; it may have ended since. */
+struct greeting {
+	struct nodes *nodes;
+	uint64_t serial;
+};
+
+static void on_greeted(void *ctx)
+{
+	struct greeting *g = ctx;
+	struct session *s = session_by_serial(g->nodes, g->serial);
+
+	if (s)
+		s->welcomed = true;
+	free(g);
+}
+
+/* Messages that were on their way to the session before this one must not come before the welcome. */
+static void welcome(struct session *s)
+{
+	struct greeting *g = xcalloc(1, sizeof(*g));
+
+	*g = (struct greeting){s->nodes, s->serial};
+	ledger_commit_then(s->nodes->o.ledger, on_greeted, g);
+}
+
 static int on_hello(void *ctx, const void *message, struct err *e)
 {
 	struct session *s = ctx;
@@ -299,11 +348,12 @@ static int on_hello(void *ctx, const void *message, struct err *e)
 		refuse(s, e->msg, r == -ENOENT);
 		return 0;
 	}
+	s->instance = xstrdup(instance);
 	if (s->remote)
 		replace_older(s);
-	s->instance = xstrdup(instance);
+	(void)map_put(&n->by_instance, s->instance, s);
 	log_info("instance=%s host=%s: connected", s->instance, hello.hostname);
-	ledger_commit(n->o.ledger);
+	welcome(s);
 	return 0;
 }
 
@@ -405,6 +455,7 @@ static void free_session(struct session *s)
 	while (*p != s)
 		p = &(*p)->next;
 	*p = s->next;
+	forget(s);
 	end_asks(s);
 	stream_free(s->stream);
 	free(s->instance);
@@ -606,6 +657,7 @@ void nodes_free(struct nodes *n)
 		return;
 	while (n->sessions)
 		free_session(n->sessions);
+	map_done(&n->by_instance);
 	loop_unwatch(n->listen_watch);
 	close_fd(&n->listen_fd);
 	loop_timer_free(n->beat);
