@@ -20,9 +20,11 @@
  */
 #include "base/http.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +51,7 @@ struct http_request {
 	struct connection *connection; /* borrowed */
 	struct http_request *next;     /* in the queue */
 	char *method, *target;
+	char caller[INET6_ADDRSTRLEN];
 	struct http_field *headers;
 	size_t header_count, header_capacity;
 	struct buf body;
@@ -145,6 +148,20 @@ static enum MHD_Result refuse(struct MHD_Connection *mhd, unsigned status)
 	return r;
 }
 
+static void read_caller(struct http_request *r)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const struct sockaddr *addr = info ? info->client_addr : NULL;
+
+	if (addr && addr->sa_family == AF_INET)
+		(void)inet_ntop(AF_INET, &((const struct sockaddr_in *)addr)->sin_addr, r->caller,
+				sizeof(r->caller));
+	else if (addr && addr->sa_family == AF_INET6)
+		(void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)addr)->sin6_addr,
+				r->caller, sizeof(r->caller));
+}
+
 static enum MHD_Result begin(struct http_request *r, const char *method)
 {
 	const union MHD_ConnectionInfo *info =
@@ -152,6 +169,7 @@ static enum MHD_Result begin(struct http_request *r, const char *method)
 	const char *length;
 
 	r->method = xstrdup(method);
+	read_caller(r);
 	r->connection = info ? info->socket_context : NULL;
 	(void)MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, add_header, r);
 	if (r->refused)
@@ -296,7 +314,8 @@ int http_server_start(const struct http_options *o, struct http_server **ret, st
 		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access,
 		s, MHD_OPTION_LISTEN_SOCKET, o->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		o->header_bytes + 2048, MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)2048,
-		MHD_OPTION_CONNECTION_LIMIT, o->connections, MHD_OPTION_CONNECTION_TIMEOUT, 120u,
+		MHD_OPTION_CONNECTION_LIMIT, o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+		o->connections_of_one, MHD_OPTION_CONNECTION_TIMEOUT, 120u,
 		MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED,
 		on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
 	if (!s->mhd) {
@@ -330,6 +349,11 @@ void http_server_stop(struct http_server *s)
 const char *http_method(const struct http_request *r)
 {
 	return r->method;
+}
+
+const char *http_caller(const struct http_request *r)
+{
+	return r->caller;
 }
 
 const char *http_target(const struct http_request *r)

@@ -22,12 +22,13 @@ struct http_request;
 typedef void http_fn(void *ctx, struct http_request *r);
 
 struct http_options {
-	int listen_fd;        /* TCP or unix, listening; ours from now on */
-	struct loop *loop;    /* borrowed */
-	size_t body_bytes;    /* largest body */
-	size_t header_bytes;  /* largest request line and headers together */
-	unsigned connections; /* more are not accepted until one ends */
-	int64_t request_ms;   /* a request must be whole in this time */
+	int listen_fd;               /* TCP or unix, listening; ours from now on */
+	struct loop *loop;           /* borrowed */
+	size_t body_bytes;           /* largest body */
+	size_t header_bytes;         /* largest request line and headers together */
+	unsigned connections;        /* more are not accepted until one ends */
+	unsigned connections_of_one; /* of one address: more are closed; 0: as above */
+	int64_t request_ms;          /* a request must be whole in this time */
 	http_fn *on_request;
 	void *ctx;
 };
@@ -39,6 +40,7 @@ void http_server_stop(struct http_server *s);
 
 /* Valid until http_reply(). */
 const char *http_method(const struct http_request *r);
+const char *http_caller(const struct http_request *r); /* its address; "": not of a network */
 const char *http_target(const struct http_request *r); /* raw: path and query as they came */
 const char *http_header(const struct http_request *r, const char *name); /* NULL: absent */
 const char *http_body(const struct http_request *r, size_t *ret_size);

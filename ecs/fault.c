@@ -66,6 +66,7 @@ static const struct {
 	[ECS_FAULT_EC2_ID_NOT_FOUND] = {"InvalidID", 400},
 	[ECS_FAULT_EC2_TAGS_EXCEEDED] = {"TagLimitExceeded", 400},
 	[ECS_FAULT_EC2_LIMIT] = {"ResourceCountExceeded", 400},
+	[ECS_FAULT_EC2_THROTTLING] = {"RequestLimitExceeded", 503},
 };
 
 int ecs_fault_set(struct ecs_fault *f, enum ecs_fault_type type, const char *fmt, ...)

@@ -68,6 +68,7 @@ enum ecs_fault_type {
 	ECS_FAULT_EC2_ID_NOT_FOUND,
 	ECS_FAULT_EC2_TAGS_EXCEEDED,
 	ECS_FAULT_EC2_LIMIT,
+	ECS_FAULT_EC2_THROTTLING,
 };
 
 struct ecs_fault {

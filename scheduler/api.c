@@ -21,6 +21,7 @@
 #define BODY_BYTES   (2 << 20) /* PutLogEvents has at most 1 MiB of text, escaped */
 #define HEADER_BYTES (16 << 10)
 #define CONNECTIONS  1024
+#define OF_ONE       768 /* of them: one address cannot have them all */
 #define REQUEST_MS   20000
 #define JSON_DEPTH   32
 
@@ -28,13 +29,14 @@
 
 struct listener {
 	struct api *api;
-	bool trusted; /* no signature needed */
+	bool trusted; /* it is root who calls */
 	struct http_server *server;
 };
 
 struct api {
 	struct api_options o;
 	struct listener tcp, local;
+	struct admission *admission;
 };
 
 /* ---- replies ---- */
@@ -263,14 +265,14 @@ static int parse_body(struct http_request *http, json_t **ret, struct ecs_fault 
 }
 
 /* What a request is for: the service, or NULL and the fault. */
-static const struct service *take_json(const struct listener *l, struct call *call,
+static const struct service *take_json(const struct api *api, struct call *call,
 				       json_t **ret_request, struct ecs_fault *f)
 {
 	const char *target = http_header(call->http, "X-Amz-Target");
 	const struct ecs_operation *operation = NULL;
 	const struct service *service = service_of(target, &operation);
 
-	if (!l->trusted && authenticate(l->api, call->http, service, f) < 0)
+	if (!call->trusted && authenticate(api, call->http, service, f) < 0)
 		return NULL;
 	if (!service || strcmp(http_method(call->http), "POST") != 0) {
 		(void)ecs_fault_set(f, ECS_FAULT_UNKNOWN_OPERATION,
@@ -285,7 +287,7 @@ static const struct service *take_json(const struct listener *l, struct call *ca
 	return service;
 }
 
-static const struct service *take_query(const struct listener *l, struct call *call,
+static const struct service *take_query(const struct api *api, struct call *call,
 					json_t **ret_request, struct ecs_fault *f)
 {
 	size_t size;
@@ -293,7 +295,7 @@ static const struct service *take_query(const struct listener *l, struct call *c
 	const struct ecs_operation *operation;
 	auto_json json_t *tree = NULL;
 
-	if ((!l->trusted && authenticate(l->api, call->http, &ec2, f) < 0) ||
+	if ((!call->trusted && authenticate(api, call->http, &ec2, f) < 0) ||
 	    ecs_query_parse(body, size, &tree, f) < 0)
 		return NULL;
 	action = json_string_value(json_object_get(tree, "Action"));
@@ -324,22 +326,40 @@ static bool is_form(struct http_request *http)
 	       !http_header(http, "X-Amz-Target");
 }
 
-static void on_request(void *ctx, struct http_request *http)
+static void serve(void *ctx, struct call *call)
 {
-	const struct listener *l = ctx;
-	struct call *call = xcalloc(1, sizeof(*call));
+	struct api *api = ctx;
 	const struct service *service;
 	auto_json json_t *request = NULL;
 	struct ecs_fault f = {.message = ""};
 
-	call->http = http;
-	call->query = is_form(http);
-	random_uuid(call->request_id);
-	service = (call->query ? take_query : take_json)(l, call, &request, &f);
+	service = (call->query ? take_query : take_json)(api, call, &request, &f);
 	if (service)
-		service->dispatch(l->api, call->operation, request, call);
+		service->dispatch(api, call->operation, request, call);
 	else
 		call_fault(call, &f);
+}
+
+static void turn_away(void *ctx, struct call *call)
+{
+	struct ecs_fault f;
+
+	(void)ctx;
+	(void)ecs_fault_set(&f, call->query ? ECS_FAULT_EC2_THROTTLING : ECS_FAULT_THROTTLING,
+			    call->query ? "Request limit exceeded." : "Rate exceeded");
+	call_fault(call, &f);
+}
+
+static void on_request(void *ctx, struct http_request *http)
+{
+	const struct listener *l = ctx;
+	struct call *call = xcalloc(1, sizeof(*call));
+
+	call->http = http;
+	call->trusted = l->trusted;
+	call->query = is_form(http);
+	random_uuid(call->request_id);
+	admission_put(l->api->admission, http_caller(http), call);
 }
 
 /* ---- life ---- */
@@ -351,6 +371,7 @@ static int listen_on(struct api *api, struct listener *l, int fd, bool trusted, 
 				       .body_bytes = BODY_BYTES,
 				       .header_bytes = HEADER_BYTES,
 				       .connections = CONNECTIONS,
+				       .connections_of_one = OF_ONE,
 				       .request_ms = REQUEST_MS,
 				       .on_request = on_request,
 				       .ctx = l};
@@ -363,8 +384,14 @@ static int listen_on(struct api *api, struct listener *l, int fd, bool trusted, 
 int api_start(const struct api_options *o, int tcp_fd, int unix_fd, struct api **ret, struct err *e)
 {
 	struct api *api = xcalloc(1, sizeof(*api));
+	const struct admission_options admission = {.loop = o->loop,
+						    .rate = o->caller_rate,
+						    .serve = serve,
+						    .turn_away = turn_away,
+						    .ctx = api};
 
 	api->o = *o;
+	api->admission = admission_new(&admission);
 	if (listen_on(api, &api->tcp, tcp_fd, false, e) < 0 ||
 	    listen_on(api, &api->local, unix_fd, true, e) < 0) {
 		api_stop(api);
@@ -378,6 +405,7 @@ void api_stop(struct api *api)
 {
 	if (!api)
 		return;
+	admission_free(api->admission);
 	http_server_stop(api->tcp.server);
 	http_server_stop(api->local.server);
 	free(api);

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  *   api.c       requests: signature, model, dispatch, replies
+ *   admission.c which call is next, and which is told to come again later
  *   ledger.c    the core and its documents: nothing is said before it is durable
  *   events.c    what happened, in order
  *   nodes.c     the channels to nodes
@@ -23,6 +24,7 @@
 #include "scheduler/scheduler.h"
 #include "scheduler/writer.h"
 
+struct admission;
 struct api;
 struct authority;
 struct events;
@@ -33,6 +35,9 @@ struct ledger;
 /* ---- a request of a caller, on its way ---- */
 
 struct call {
+	struct call *next; /* of the same caller, waiting */
+	int64_t since_ms;  /* it waits */
+	bool trusted;      /* no signature is needed */
 	struct http_request *http;
 	char request_id[37];
 	bool query;            /* the query protocol: it is answered in XML */
@@ -52,13 +57,32 @@ struct api_options {
 	struct nodes *nodes;
 	struct events *events;
 	const char *region, *access_key, *secret_key; /* borrowed */
+	double caller_rate;                           /* see admission_options */
 };
 
 int api_start(const struct api_options *o, int tcp_fd, int unix_fd, struct api **ret,
 	      struct err *e);
 void api_stop(struct api *api);
 
-/* ---- ledger.c---- */
+/* ---- admission.c ---- */
+
+struct admission_options {
+	struct loop *loop;
+	double rate; /* calls a second for each caller; 0: any */
+	void (*serve)(void *ctx, struct call *own_call);     /* now */
+	void (*turn_away)(void *ctx, struct call *own_call); /* it is not */
+	void *ctx;
+};
+
+struct admission *admission_new(const struct admission_options *o);
+/*
+ * The call waits until it is its turn, which is never within this function.
+ * Caller "" is root of this machine, and without a rate.
+ */
+void admission_put(struct admission *a, const char *caller, struct call *own_call);
+void admission_free(struct admission *a); /* what waits is turned away */
+
+/* ---- ledger.c ---- */
 
 #define STATE_VERSION 1 /* of state.db */
 

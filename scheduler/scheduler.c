@@ -13,9 +13,6 @@
 #include "base/random.h"
 #include "scheduler/internal.h"
 
-#define STOPPED_KEEP_MS  (24 * 3600 * 1000LL)
-#define STOPPED_KEEP_MAX 20000
-
 struct scheduler {
 	struct ecs_identity identity; /* lent to the parts below */
 	struct loop *loop;
@@ -49,8 +46,8 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 	struct core_options core = {.identity = s->identity,
 				    .vpc_cidr = o->vpc_cidr,
 				    .lost_ms = o->lost_ms,
-				    .stopped_keep_ms = STOPPED_KEEP_MS,
-				    .stopped_keep_max = STOPPED_KEEP_MAX};
+				    .stopped_keep_ms = o->stopped_ms,
+				    .stopped_keep_max = o->stopped_max};
 	struct nodes_options nodes;
 	struct api_options api;
 
@@ -85,6 +82,7 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 				   .nodes = s->nodes,
 				   .events = s->events,
 				   .region = o->region,
+				   .caller_rate = o->caller_rate,
 				   .access_key = o->access_key,
 				   .secret_key = o->secret_key};
 	return api_start(&api, o->tcp_fd, o->unix_fd, &s->api, e);

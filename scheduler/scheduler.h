@@ -17,6 +17,9 @@ struct scheduler_options {
 	int64_t heartbeat_ms;   /* of nodes elsewhere: between two */
 	int64_t certificate_ms; /* how long a node's is good */
 	int64_t lost_ms;        /* see core_options */
+	int64_t stopped_ms;     /* how long a stopped task can be described */
+	size_t stopped_max;     /* and how many of them */
+	double caller_rate;     /* requests a second that one caller may send; 0: any number */
 	const char *state_dir;
 	const char *region, *account;
 	const char

@@ -19,6 +19,7 @@ struct config {
 	char *listen;      /* ADDR:PORT */
 	char *node_listen; /* ADDR:PORT; NULL: nodes elsewhere are not taken */
 	char *node_heartbeat_s, *node_certificate_s, *node_lost_s;
+	char *stopped_task_s, *stopped_tasks_max, *caller_rate;
 	char *node_server, *node_cluster; /* of a node: HOST:PORT; where it joins; NULL */
 	char *region, *account, *vpc_cidr;
 	char *user;             /* of the server's process */

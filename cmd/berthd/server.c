@@ -32,11 +32,14 @@ enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD, LOCK_FD, NODE_LISTEN_
 #define OPTIONS_BYTES 16384
 #define READY_MS      10000
 #define SECONDS_MAX   (100LL * 365 * 24 * 3600)
+#define COUNT_MAX     1000000000LL
 
 struct child_options {
 	char *state_dir, *region, *account, *vpc_cidr, *access_key, *secret_key;
 	int64_t uid, gid;
 	int64_t heartbeat_ms, certificate_ms, lost_ms;
+	int64_t stopped_ms, stopped_max;
+	int64_t caller_rate;
 	bool takes_nodes; /* NODE_LISTEN_FD is there */
 };
 
@@ -52,6 +55,9 @@ static const struct js_field option_fields[] = {
 	{"heartbeat", JS_I64, offsetof(struct child_options, heartbeat_ms), JS_REQUIRED, NULL},
 	{"certificate", JS_I64, offsetof(struct child_options, certificate_ms), JS_REQUIRED, NULL},
 	{"lost", JS_I64, offsetof(struct child_options, lost_ms), 0, NULL},
+	{"stopped", JS_I64, offsetof(struct child_options, stopped_ms), 0, NULL},
+	{"stoppedMax", JS_I64, offsetof(struct child_options, stopped_max), 0, NULL},
+	{"callerRate", JS_I64, offsetof(struct child_options, caller_rate), 0, NULL},
 	{"takesNodes", JS_BOOL, offsetof(struct child_options, takes_nodes), 0, NULL},
 };
 static const struct js_shape option_shape = JS_SHAPE("options", struct child_options,
@@ -69,12 +75,38 @@ static int make_state_dir(const struct host *h, char **ret, struct err *e)
 	return 0;
 }
 
-static int read_seconds(const char *key, const char *text, int64_t least, int64_t *ret_ms,
-			struct err *e)
+/* Numbers of the configuration, as the child wants them. */
+static const struct {
+	const char *key;
+	size_t text; /* in struct config */
+	int64_t least, most, scale;
+	size_t to; /* in struct child_options */
+} numbers[] = {
+	{"node-heartbeat-seconds", offsetof(struct config, node_heartbeat_s), 1, SECONDS_MAX, 1000,
+	 offsetof(struct child_options, heartbeat_ms)},
+	{"node-lost-seconds", offsetof(struct config, node_lost_s), 0, SECONDS_MAX, 1000,
+	 offsetof(struct child_options, lost_ms)},
+	{"node-certificate-seconds", offsetof(struct config, node_certificate_s), 1, SECONDS_MAX,
+	 1000, offsetof(struct child_options, certificate_ms)},
+	{"stopped-task-seconds", offsetof(struct config, stopped_task_s), 0, SECONDS_MAX, 1000,
+	 offsetof(struct child_options, stopped_ms)},
+	{"stopped-tasks-max", offsetof(struct config, stopped_tasks_max), 0, COUNT_MAX, 1,
+	 offsetof(struct child_options, stopped_max)},
+	{"caller-requests-per-second", offsetof(struct config, caller_rate), 0, COUNT_MAX, 1,
+	 offsetof(struct child_options, caller_rate)},
+};
+
+static int read_numbers(const struct config *c, struct child_options *ret, struct err *e)
 {
-	if (!parse_i64(text, least, SECONDS_MAX, ret_ms))
-		return err_set(e, EINVAL, "[server] %s '%s' is not a number of seconds", key, text);
-	*ret_ms *= 1000;
+	for (size_t i = 0; i < ARRAY_COUNT(numbers); i++) {
+		const char *text = *(char *const *)((const char *)c + numbers[i].text);
+		int64_t *to = (int64_t *)((char *)ret + numbers[i].to);
+
+		if (!parse_i64(text, numbers[i].least, numbers[i].most, to))
+			return err_set(e, EINVAL, "[server] %s '%s' is not a number from %lld on",
+				       numbers[i].key, text, (long long)numbers[i].least);
+		*to *= numbers[i].scale;
+	}
 	return 0;
 }
 
@@ -92,12 +124,7 @@ static int fill_options(const struct server *s, const char *dir, struct child_op
 				      .uid = h->uid,
 				      .gid = h->gid,
 				      .takes_nodes = s->node_listen_fd >= 0};
-	if (read_seconds("node-heartbeat-seconds", h->config.node_heartbeat_s, 1,
-			 &ret->heartbeat_ms, e) < 0 ||
-	    read_seconds("node-lost-seconds", h->config.node_lost_s, 0, &ret->lost_ms, e) < 0)
-		return -e->code;
-	return read_seconds("node-certificate-seconds", h->config.node_certificate_s, 1,
-			    &ret->certificate_ms, e);
+	return read_numbers(&h->config, ret, e);
 }
 
 /* ---- the parent ---- */
@@ -230,6 +257,9 @@ static int run_scheduler(const struct child_options *o, int tcp_fd, int unix_fd,
 						  .heartbeat_ms = o->heartbeat_ms,
 						  .certificate_ms = o->certificate_ms,
 						  .lost_ms = o->lost_ms,
+						  .stopped_ms = o->stopped_ms,
+						  .stopped_max = (size_t)o->stopped_max,
+						  .caller_rate = (double)o->caller_rate,
 						  .region = o->region,
 						  .account = o->account,
 						  .vpc_cidr = o->vpc_cidr,

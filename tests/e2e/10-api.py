@@ -203,16 +203,16 @@ def test_aws_logs_tail_shows_what_was_put():
 # ---- signatures ----
 
 def signed_with(key=None, secret=None, region="us-east-1", service="ecs", age=0, change=None, body=b"{}",
-                target="AmazonEC2ContainerServiceV20141113.ListClusters"):
+                target="AmazonEC2ContainerServiceV20141113.ListClusters", of=None):
     """A request signed by botocore, changed afterwards; status, type and message of the answer."""
     import http.client
     import botocore.auth
     import botocore.awsrequest
     import botocore.credentials
-    fields = dict(l.split(" = ") for l in open(daemon.root + "/etc/berth/credentials").read().split("\n") if "=" in l)
+    fields = dict(l.split(" = ") for l in open((of or daemon).root + "/etc/berth/credentials").read().split("\n") if "=" in l)
     credentials = botocore.credentials.Credentials(key or fields["aws_access_key_id"],
                                                    secret or fields["aws_secret_access_key"])
-    request = botocore.awsrequest.AWSRequest("POST", daemon.endpoint + "/", data=body, headers={
+    request = botocore.awsrequest.AWSRequest("POST", (of or daemon).endpoint + "/", data=body, headers={
         "Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target})
     auth = botocore.auth.SigV4Auth(credentials, service, region)
     real = datetime.datetime
@@ -229,7 +229,7 @@ def signed_with(key=None, secret=None, region="us-east-1", service="ecs", age=0,
     prepared = request.prepare()
     headers = dict(prepared.headers)
     sent = change(headers) if change else None
-    host = daemon.endpoint.split("//")[1]
+    host = (of or daemon).endpoint.split("//")[1]
     connection = http.client.HTTPConnection(host, timeout=30)
     connection.request("POST", "/", body=sent if sent is not None else body, headers=headers)
     answer = connection.getresponse()
@@ -265,6 +265,19 @@ def test_signatures_are_checked_in_every_part():
 
 
 # ---- what is not a request ----
+
+def test_a_caller_over_his_rate_is_told_so_and_root_is_not():
+    """Two calls at once for one a second: six in a row are more than that."""
+    limited = Daemon(role="server", config="[server]\ncaller-requests-per-second = 1\n").start()
+    try:
+        ours = [signed_with(of=limited) for _ in range(6)]
+        equal(ours[0][0], 200)
+        contains(ours, (400, "ThrottlingException", "Rate exceeded"))
+        for _ in range(6):
+            limited.ecs("ListClusters")
+    finally:
+        limited.destroy()
+
 
 def raw(data, half_close=False):
     """Bytes to the TCP port; the answer until the server hangs up or a second of silence."""
