@@ -207,8 +207,10 @@ $(B)/tests/sim/sim: $(SIM_SRC:%.c=$(B)/%.o) $(call archives,$(SIM_USES))
 	$(Q)$(CC) $(VLINK) -pie -Wl,--as-needed -o $@ $(SIM_SRC:%.c=$(B)/%.o) $(call archives,$(SIM_USES)) \
 		$(call pkglibs,$(call libs_of,$(SIM_USES))) -lpthread -lm
 
-# The core alone, for tests/bench/core.py.
-$(B)/tests/bench/core: $(B)/tests/bench/core.o $(call archives,$(SIM_USES))
+# The core alone and the whole control plane, for tests/bench/core.py and api.py.
+BENCH_SRC := $(wildcard tests/bench/*.c)
+BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
+$(BENCH_BIN): $(B)/tests/bench/%: $(B)/tests/bench/%.o $(call archives,$(SIM_USES))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(VLINK) -pie -Wl,--as-needed -o $@ $< $(call archives,$(SIM_USES)) \
 		$(call pkglibs,$(call libs_of,$(SIM_USES))) -lpthread
@@ -273,7 +275,7 @@ fuzz:
 	$(Q)sh tests/fuzz/driver/fuzz.sh '$(T)' '$(TIME)' $(call fuzz_uses,$(T))
 
 .PHONY: bench
-bench: all $(PROBE_BIN) $(B)/tests/bench/core
+bench: all $(PROBE_BIN) $(BENCH_BIN)
 	$(Q)$(PYTHON) tests/bench/run.py --build $(B) $(ONLY)
 
 .PHONY: lint
