@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/ip.h"
+#include "ecs/node.h"
 
 struct agent_options {
 	const char *name;         /* of kernel objects: "berth", "berth-1a2b3c" */
@@ -23,6 +24,8 @@ struct agent_options {
 	const char *trunk;        /* link whose VLANs tasks can be on; NULL: none */
 	const struct ip_prefix *public_blocks; /* led to this host, for assignPublicIp */
 	size_t public_block_count;
+	const struct ecs_attribute *attributes; /* of the node, beside those that it finds itself */
+	size_t attribute_count;
 	uint16_t port_first, port_last; /* dynamic host ports; 0: the host's ephemeral range */
 	const char *
 		pull_behavior; /* default, always, once, prefer-cached: as ECS_IMAGE_PULL_BEHAVIOR */

@@ -60,10 +60,12 @@ static int64_t memory_mib(void)
 	return (int64_t)((uint64_t)info.totalram * info.mem_unit >> 20);
 }
 
-static void fill_attributes(struct arena *arena, const struct utsname *u, struct js_list *ret)
+static void fill_attributes(const struct agent *a, struct arena *arena, const struct utsname *u,
+			    struct js_list *ret)
 {
+	size_t count = ARRAY_COUNT(capabilities) + 1;
 	struct ecs_attribute *items = arena_alloc(arena,
-						  (ARRAY_COUNT(capabilities) + 1) * sizeof(*items));
+						  (count + a->o->attribute_count) * sizeof(*items));
 
 	for (size_t i = 0; i < ARRAY_COUNT(capabilities); i++) {
 		items[i].name = arena_strdup(arena, capabilities[i].name);
@@ -74,7 +76,9 @@ static void fill_attributes(struct arena *arena, const struct utsname *u, struct
 		.name = arena_strdup(arena, "ecs.cpu-architecture"),
 		.value = arena_strdup(arena,
 				      strcmp(u->machine, "aarch64") == 0 ? "arm64" : u->machine)};
-	*ret = (struct js_list){items, ARRAY_COUNT(capabilities) + 1};
+	if (a->o->attribute_count)
+		memcpy(items + count, a->o->attributes, a->o->attribute_count * sizeof(*items));
+	*ret = (struct js_list){items, count + a->o->attribute_count};
 }
 
 static void fill_public(const struct agent *a, struct arena *arena, struct js_strings *ret)
@@ -140,7 +144,7 @@ int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_he
 	if (ret->memory_mib <= 0)
 		return err_set(e, EINVAL, "reserved memory of %lld MiB leaves nothing for tasks",
 			       (long long)a->o->reserved_memory_mib);
-	fill_attributes(arena, &u, &ret->attributes);
+	fill_attributes(a, arena, &u, &ret->attributes);
 	fill_public(a, arena, &ret->public_addresses);
 	fill_place(a, arena, ret);
 	return 0;

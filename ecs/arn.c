@@ -14,6 +14,7 @@ static const char *const resources[] = {
 	[ECS_RESOURCE_INSTANCE] = "container-instance",
 	[ECS_RESOURCE_CONTAINER] = "container",
 	[ECS_RESOURCE_TASK_DEFINITION] = "task-definition",
+	[ECS_RESOURCE_CAPACITY_PROVIDER] = "capacity-provider",
 };
 
 void ecs_arn_cluster(const struct ecs_identity *id, const char *cluster, char ret[ECS_ARN_SIZE])
@@ -48,6 +49,13 @@ void ecs_arn_task_definition(const struct ecs_identity *id, const char *family, 
 {
 	(void)snprintf(ret, ECS_ARN_SIZE, "arn:aws:ecs:%s:%s:task-definition/%s:%u", id->region,
 		       id->account, family, revision);
+}
+
+void ecs_arn_capacity_provider(const struct ecs_identity *id, const char *name,
+			       char ret[ECS_ARN_SIZE])
+{
+	(void)snprintf(ret, ECS_ARN_SIZE, "arn:aws:ecs:%s:%s:capacity-provider/%s", id->region,
+		       id->account, name);
 }
 
 void ecs_arn_log_group(const struct ecs_identity *id, const char *group, char ret[ECS_ARN_SIZE])
@@ -111,7 +119,8 @@ static bool parse_name(enum ecs_resource resource, const char *text, bool is_arn
 		       struct ecs_name *ret)
 {
 	bool in_cluster = resource != ECS_RESOURCE_CLUSTER &&
-			  resource != ECS_RESOURCE_TASK_DEFINITION;
+			  resource != ECS_RESOURCE_TASK_DEFINITION &&
+			  resource != ECS_RESOURCE_CAPACITY_PROVIDER;
 	const char *rest = text;
 
 	if (resource == ECS_RESOURCE_TASK_DEFINITION) {

@@ -6,6 +6,7 @@
  *                              container-instance/CLUSTER/ID
  *                              container/CLUSTER/TASK-ID/UUID
  *                              task-definition/FAMILY:REVISION
+ *                              capacity-provider/NAME
  *   arn:aws:logs:REGION:ACCOUNT:log-group:GROUP:log-stream:STREAM
  */
 #pragma once
@@ -15,7 +16,7 @@
 
 #include "ecs/fault.h"
 
-#define ECS_NAME_MAX 255 /* clusters, families, services */
+#define ECS_NAME_MAX 255 /* clusters, families, services, capacity providers */
 #define ECS_ID_LEN   32  /* tasks and container instances: hexadecimal digits */
 #define ECS_ARN_SIZE 1024
 
@@ -33,6 +34,8 @@ void ecs_arn_container(const struct ecs_identity *id, const char *cluster, const
 		       const char *uuid, char ret[ECS_ARN_SIZE]);
 void ecs_arn_task_definition(const struct ecs_identity *id, const char *family, uint32_t revision,
 			     char ret[ECS_ARN_SIZE]);
+void ecs_arn_capacity_provider(const struct ecs_identity *id, const char *name,
+			       char ret[ECS_ARN_SIZE]);
 void ecs_arn_log_group(const struct ecs_identity *id, const char *group, char ret[ECS_ARN_SIZE]);
 
 enum ecs_resource {
@@ -41,6 +44,7 @@ enum ecs_resource {
 	ECS_RESOURCE_INSTANCE,
 	ECS_RESOURCE_CONTAINER,
 	ECS_RESOURCE_TASK_DEFINITION,
+	ECS_RESOURCE_CAPACITY_PROVIDER,
 };
 
 /* A name that a caller gave, taken apart. */

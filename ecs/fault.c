@@ -28,6 +28,7 @@ static const struct {
 	[ECS_FAULT_UNSUPPORTED_FEATURE] = {"UnsupportedFeatureException", 400},
 	[ECS_FAULT_RESOURCE_NOT_FOUND] = {"ResourceNotFoundException", 400},
 	[ECS_FAULT_CONFLICT] = {"ConflictException", 400},
+	[ECS_FAULT_RESOURCE_IN_USE] = {"ResourceInUseException", 400},
 	[ECS_FAULT_LIMIT_EXCEEDED] = {"LimitExceededException", 400},
 	[ECS_FAULT_TARGET_NOT_FOUND] = {"TargetNotFoundException", 400},
 	[ECS_FAULT_ATTRIBUTE_LIMIT] = {"AttributeLimitExceededException", 400},

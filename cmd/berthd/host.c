@@ -57,6 +57,7 @@ static const struct conf_key keys[] = {
 	{"node", "cluster", offsetof(struct config, node_cluster)},
 	{"node", "bridge-cidr", offsetof(struct config, bridge_cidr)},
 	{"node", "public-addresses", offsetof(struct config, public_addresses)},
+	{"node", "attributes", offsetof(struct config, attributes)},
 	{"node", "dynamic-ports", offsetof(struct config, dynamic_ports)},
 	{"node", "image-pull-behavior", offsetof(struct config, pull_behavior)},
 	{"node", "task-cleanup-seconds", offsetof(struct config, task_cleanup_s)},

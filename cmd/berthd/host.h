@@ -25,6 +25,7 @@ struct config {
 	char *user;             /* of the server's process */
 	char *bridge_cidr;      /* NULL: chosen */
 	char *public_addresses; /* NULL: none */
+	char *attributes;       /* "NAME=VALUE, NAME"; NULL: none */
 	char *dynamic_ports;    /* "FIRST-LAST"; NULL: the host's ephemeral range */
 	char *pull_behavior;    /* as ECS_IMAGE_PULL_BEHAVIOR */
 	char *favor_dynmods, *user_namespaces, *image_index; /* yes, no */

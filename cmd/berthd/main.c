@@ -18,6 +18,8 @@
 #include "cmd/berthd/server.h"
 
 #define PUBLIC_BLOCKS_MAX 32
+#define ATTRIBUTES_MAX    32
+#define ATTRIBUTE_LEN     128
 #define PUBLIC_LENGTH_MIN 20
 
 enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_JOIN, ROLE_DESTROY };
@@ -215,6 +217,52 @@ static int parse_blocks(const char *text, struct agent_options *ret, struct err 
 	return 0;
 }
 
+/* Those of ECS that only the operator can know. */
+static bool is_of_place(const char *name)
+{
+	return str_eq(name, "ecs.availability-zone") || str_eq(name, "ecs.outpost-arn");
+}
+
+static bool may_be_attribute(const char *name, const char *value)
+{
+	static const char signs[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
+
+	if (is_of_place(name))
+		return value && *value && strlen(value) <= ATTRIBUTE_LEN;
+	return *name && strlen(name) <= ATTRIBUTE_LEN && strspn(name, signs) == strlen(name) &&
+	       !str_starts(name, "ecs.") && !str_starts(name, "com.amazonaws.") &&
+	       (!value || strlen(value) <= ATTRIBUTE_LEN);
+}
+
+/* "rack=r1, ssd", as PutAttributes takes them. */
+static int parse_attributes(struct host *h, struct agent_options *ret, struct err *e)
+{
+	struct ecs_attribute *items = arena_alloc(&h->arena, ATTRIBUTES_MAX * sizeof(*items));
+	char *rest = h->config.attributes, *word;
+	size_t count = 0;
+
+	while (rest && (word = strsep(&rest, ", "))) {
+		char *name = strsep(&word, "=");
+
+		if (!*name && !word)
+			continue;
+		if (!may_be_attribute(name, word))
+			return err_set(
+				e, EINVAL,
+				"[node] attributes: '%s' is not a name of at most %d letters, "
+				"digits and -_./ that is not reserved, with a value or none",
+				name, ATTRIBUTE_LEN);
+		if (count == ATTRIBUTES_MAX)
+			return err_set(e, EINVAL, "[node] attributes has more than %d",
+				       ATTRIBUTES_MAX);
+		items[count++] = (struct ecs_attribute){.name = name, .value = word};
+	}
+	ret->attributes = items;
+	ret->attribute_count = count;
+	return 0;
+}
+
 static int parse_switch(const char *key, const char *text, bool *ret_off, struct err *e)
 {
 	*ret_off = str_eq(text, "no");
@@ -257,7 +305,7 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 			 e) < 0 ||
 	    parse_switch("[node] image-index", c->image_index, &ret->no_image_index, e) < 0)
 		return -e->code;
-	if (parse_blocks(c->public_addresses, ret, e) < 0)
+	if (parse_blocks(c->public_addresses, ret, e) < 0 || parse_attributes(h, ret, e) < 0)
 		return -e->code;
 	return parse_ports(c->dynamic_ports, ret, e);
 }

@@ -61,7 +61,7 @@ struct cluster *cluster_of(struct core *c, const json_t *request, struct ecs_fau
 }
 
 /* As DescribeClusters shows it. */
-static json_t *show(const struct cluster *cl, const json_t *request)
+json_t *cluster_show(const struct cluster *cl, const json_t *request)
 {
 	json_t *doc = doc_public(cl->record.doc, doc_includes(request, "TAGS"));
 	size_t running = 0, pending = 0;
@@ -77,8 +77,10 @@ static json_t *show(const struct cluster *cl, const json_t *request)
 	(void)json_object_set_new(doc, "pendingTasksCount", json_integer((json_int_t)pending));
 	(void)json_object_set_new(doc, "activeServicesCount", json_integer(0));
 	(void)json_object_set_new(doc, "statistics", json_array());
-	(void)json_object_set_new(doc, "capacityProviders", json_array());
-	(void)json_object_set_new(doc, "defaultCapacityProviderStrategy", json_array());
+	if (!json_object_get(doc, "capacityProviders")) { /* none was ever set */
+		(void)json_object_set_new(doc, "capacityProviders", json_array());
+		(void)json_object_set_new(doc, "defaultCapacityProviderStrategy", json_array());
+	}
 	if (!doc_includes(request, "SETTINGS"))
 		(void)json_object_set_new(doc, "settings", json_array());
 	return doc;
@@ -115,7 +117,7 @@ json_t *create_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 	if (check_settings(request, f) < 0 || tags_check(json_object_get(request, "tags"), f) < 0)
 		return NULL;
 	if (cl && is_active(cl))
-		return json_pack("{s:o}", "cluster", show(cl, request));
+		return json_pack("{s:o}", "cluster", cluster_show(cl, request));
 
 	ecs_arn_cluster(&c->o.identity, name, arn);
 	doc = json_pack("{s:s, s:s, s:s, s:O*, s:O*}", "clusterArn", arn, "clusterName", name,
@@ -125,6 +127,10 @@ json_t *create_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 		(void)json_object_set_new(doc, "settings",
 					  json_pack("[{s:s, s:s}]", "name", "containerInsights",
 						    "value", "disabled"));
+	if (provider_set(c, doc, request, f) < 0) {
+		json_decref(doc);
+		return NULL;
+	}
 	if (cl) {
 		json_decref(cl->record.doc);
 		cl->record.doc = doc;
@@ -132,7 +138,7 @@ json_t *create_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 		cl = cluster_make(c, name, doc);
 	}
 	record_touch(c, &cl->record);
-	return json_pack("{s:o}", "cluster", show(cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(cl, request));
 }
 
 /* UpdateCluster, and UpdateClusterSettings, which is a part of it. */
@@ -147,7 +153,7 @@ json_t *update_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 		(void)json_object_set(cl->record.doc, "settings", settings);
 		record_touch(c, &cl->record);
 	}
-	return json_pack("{s:o}", "cluster", show(cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(cl, request));
 }
 
 json_t *describe_clusters(struct core *c, json_t *request, struct ecs_fault *f)
@@ -177,7 +183,7 @@ json_t *describe_clusters(struct core *c, json_t *request, struct ecs_fault *f)
 			(void)snprintf(arn, sizeof(arn), "%s", text);
 		}
 		if (cl)
-			(void)json_array_append_new(clusters, show(cl, request));
+			(void)json_array_append_new(clusters, cluster_show(cl, request));
 		else
 			(void)json_array_append_new(failures, doc_failure(arn, "MISSING"));
 	}
@@ -219,5 +225,5 @@ json_t *delete_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 	}
 	doc_set_string(cl->record.doc, "status", "INACTIVE");
 	record_touch(c, &cl->record);
-	return json_pack("{s:o}", "cluster", show(cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(cl, request));
 }

@@ -25,6 +25,11 @@ static const struct {
 	{"DeleteCluster", delete_cluster},
 	{"UpdateCluster", update_cluster},
 	{"UpdateClusterSettings", update_cluster},
+	{"CreateCapacityProvider", create_capacity_provider},
+	{"UpdateCapacityProvider", update_capacity_provider},
+	{"DeleteCapacityProvider", delete_capacity_provider},
+	{"DescribeCapacityProviders", describe_capacity_providers},
+	{"PutClusterCapacityProviders", put_cluster_capacity_providers},
 	{"PutAccountSetting", put_account_setting},
 	{"PutAccountSettingDefault", put_account_setting},
 	{"DeleteAccountSetting", delete_account_setting},
@@ -231,9 +236,9 @@ struct core *core_new(const struct core_options *o)
 	return c;
 }
 
-static void free_networks(struct core *c)
+static void free_objects(struct core *c)
 {
-	struct map *plain[] = {&c->flow_logs, &c->prefix_lists};
+	struct map *plain[] = {&c->flow_logs, &c->prefix_lists, &c->providers};
 	struct interface *n;
 	struct security_group *g;
 	struct subnet *s;
@@ -282,7 +287,7 @@ void core_free(struct core *c)
 	for (size_t i = 0; map_next(&c->members, &i, &member);)
 		member_free(member);
 	record_done(&c->account);
-	free_networks(c);
+	free_objects(c);
 	map_done(&c->activations);
 	map_done(&c->members);
 	map_done(&c->clusters);
@@ -306,13 +311,21 @@ static const struct {
 	const char *prefix;
 	int (*load)(struct core *c, json_t *own_doc, struct err *e);
 } kinds[] = {
-	{"account/", account_load},         {"activation/", activation_load},
-	{"cluster/", load_cluster},         {"definition/", definition_load},
-	{"family/", family_load},           {"flow-log/", flow_log_load},
-	{"instance/", instance_load},       {"interface/", interface_load},
-	{"member/", member_load},           {"security-group/", security_group_load},
-	{"prefix-list/", prefix_list_load}, {"subnet/", subnet_load},
-	{"task/", core_task_load},          {"vpc/", vpc_load},
+	{"account/", account_load},
+	{"activation/", activation_load},
+	{"capacity-provider/", provider_load},
+	{"cluster/", load_cluster},
+	{"definition/", definition_load},
+	{"family/", family_load},
+	{"flow-log/", flow_log_load},
+	{"instance/", instance_load},
+	{"interface/", interface_load},
+	{"member/", member_load},
+	{"security-group/", security_group_load},
+	{"prefix-list/", prefix_list_load},
+	{"subnet/", subnet_load},
+	{"task/", core_task_load},
+	{"vpc/", vpc_load},
 };
 
 static int load(struct core *c, const char *key, json_t *own_doc, struct err *e)

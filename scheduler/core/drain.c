@@ -59,7 +59,7 @@ json_t *update_container_instances_state(struct core *c, json_t *request, struct
 			continue;
 		}
 		set_status(c, i, status, 0);
-		(void)json_array_append_new(changed, instance_show(i, request));
+		(void)json_array_append_new(changed, instance_show(c, i, request));
 	}
 	return json_pack("{s:o, s:o}", "containerInstances", changed, "failures", failures);
 }
@@ -77,7 +77,7 @@ json_t *drain_container_instance(struct core *c, json_t *request, struct ecs_fau
 	set_status(c, i, status,
 		   deadline_s >= 0 && str_eq(status, "DRAINING") ? c->now_ms + deadline_s * 1000
 								 : 0);
-	return json_pack("{s:o}", "containerInstance", instance_show(i, request));
+	return json_pack("{s:o}", "containerInstance", instance_show(c, i, request));
 }
 
 static void stop_rest(struct core *c, const struct instance *i)

@@ -33,19 +33,20 @@ static void rewrite_times(json_t *doc)
 				time_text((int64_t)(json_real_value(value) * 1000 + 0.5)));
 }
 
-static json_t *show_task(const struct record *r)
+static json_t *show_task(const struct core *c, const struct record *r)
 {
+	(void)c;
 	return doc_public(r->doc, true);
 }
 
-static json_t *show_instance(const struct record *r)
+static json_t *show_instance(const struct core *c, const struct record *r)
 {
-	return instance_show((const struct instance *)r, NULL);
+	return instance_show(c, (const struct instance *)r, NULL);
 }
 
 static const struct {
 	const char *prefix, *type, *arn;
-	json_t *(*show)(const struct record *r);
+	json_t *(*show)(const struct core *c, const struct record *r);
 } kinds[] = {
 	{"task/", "ECS Task State Change", "taskArn", show_task},
 	{"instance/", "ECS Container Instance State Change", "containerInstanceArn", show_instance},
@@ -64,7 +65,7 @@ json_t *event_of(struct core *c, struct record *r)
 		if (version <= doc_integer(r->doc, "_told", 0))
 			return NULL;
 		(void)json_object_set_new(r->doc, "_told", json_integer(version));
-		detail = kinds[i].show(r);
+		detail = kinds[i].show(c, r);
 		doc_set_time(detail, "updatedAt", c->now_ms);
 		rewrite_times(detail);
 		core_random_uuid(c, id);

@@ -10,6 +10,7 @@
 #include "scheduler/core/vpc.h"
 
 #define DESCRIBE_MAX  100
+#define ZONE          "ecs.availability-zone"
 #define RESERVED_PORT 22 /* sshd: no task may have it */
 
 void instance_free(struct instance *i)
@@ -95,7 +96,7 @@ struct instance *instance_by_id(struct core *c, const char *id)
 
 const char *instance_zone(const struct instance *i)
 {
-	return attribute_of(i, "ecs.availability-zone");
+	return attribute_of(i, ZONE);
 }
 
 void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1])
@@ -121,13 +122,22 @@ static struct instance *register_instance(struct core *c, struct cluster *cl, co
 	return add_instance(cl, id, doc);
 }
 
+static bool names_its_zone(const struct ecs_node_hello *h)
+{
+	for (size_t i = 0; i < h->attributes.count; i++)
+		if (str_eq(JS_AT(h->attributes, struct ecs_attribute, i)->name, ZONE))
+			return true;
+	return false;
+}
+
 static json_t *attributes_of(const struct core *c, const struct ecs_node_hello *h)
 {
 	json_t *list = json_array();
 
-	(void)json_array_append_new(list,
-				    json_pack("{s:s, s:o}", "name", "ecs.availability-zone",
-					      "value", json_sprintf("%sa", c->o.identity.region)));
+	if (!names_its_zone(h))
+		(void)json_array_append_new(list,
+					    json_pack("{s:s, s:o}", "name", ZONE, "value",
+						      json_sprintf("%sa", c->o.identity.region)));
 	(void)json_array_append_new(
 		list, json_pack("{s:s, s:s}", "name", "berth.hostname", "value", h->hostname));
 	for (size_t i = 0; i < h->attributes.count; i++) {
@@ -181,6 +191,7 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 				  json_pack("{s:s}", "agentVersion", h->version));
 	(void)json_object_set_new(doc, "attributes", attributes_of(c, h));
 	attributes_merge(i);
+	vpc_add_zone(c, instance_zone(i));
 	(void)json_object_set_new(doc, "_publicAddresses", list_of(&h->public_addresses));
 	take_place(c, i, h);
 	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
@@ -311,7 +322,7 @@ static json_t *port_resource(const struct instance *i, int protocol, bool used)
 			 "stringSetValue", ports);
 }
 
-json_t *instance_show(const struct instance *i, const json_t *request)
+json_t *instance_show(const struct core *c, const struct instance *i, const json_t *request)
 {
 	json_t *doc = doc_public(i->record.doc, doc_includes(request, "TAGS"));
 
@@ -325,6 +336,7 @@ json_t *instance_show(const struct instance *i, const json_t *request)
 		json_pack("[o, o, o, o]", integer_resource("CPU", i->cpu_units - i->cpu_used),
 			  integer_resource("MEMORY", i->memory_mib - i->memory_used),
 			  port_resource(i, 0, true), port_resource(i, 1, true)));
+	doc_set_string(doc, "capacityProviderName", provider_of(c, i));
 	(void)json_object_set_new(doc, "agentConnected", json_boolean(i->connected));
 	(void)json_object_set_new(doc, "runningTasksCount", json_integer((json_int_t)i->running));
 	(void)json_object_set_new(doc, "pendingTasksCount", json_integer((json_int_t)i->pending));
@@ -374,7 +386,7 @@ json_t *describe_container_instances(struct core *c, json_t *request, struct ecs
 		char arn[ECS_ARN_SIZE];
 
 		if (i) {
-			(void)json_array_append_new(found, instance_show(i, request));
+			(void)json_array_append_new(found, instance_show(c, i, request));
 			continue;
 		}
 		if (str_starts(text, "arn:"))

@@ -119,6 +119,7 @@ struct core {
 	int64_t wake_ms; /* when core_tick() is wanted; 0: whenever */
 	struct map clusters, families, tokens;
 	struct map activations, members; /* by id */
+	struct map providers;            /* records, by name */
 	struct record account;           /* its settings; doc NULL: none was ever made */
 	struct map vpcs, subnets, security_groups, interfaces, flow_logs,
 		prefix_lists; /* vpc.h; by id */
@@ -205,6 +206,7 @@ struct cluster *cluster_of(struct core *c, const json_t *request, struct ecs_fau
 struct cluster *cluster_by_name(struct core *c, const char *text, struct ecs_fault *f);
 struct cluster *cluster_make(struct core *c, const char *name, json_t *own_doc);
 void cluster_free(struct cluster *cl);
+json_t *cluster_show(const struct cluster *cl, const json_t *request);
 
 /* ---- definition.c ---- */
 
@@ -227,7 +229,7 @@ const char *instance_zone(const struct instance *i);
 int instance_load(struct core *c, json_t *own_doc, struct err *e);
 void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1]); /* that none has */
 void instance_free(struct instance *i);
-json_t *instance_show(const struct instance *i, const json_t *request);
+json_t *instance_show(const struct core *c, const struct instance *i, const json_t *request);
 
 /* ---- account.c ---- */
 
@@ -278,6 +280,24 @@ void lost_loaded(struct core *c);
 /* STOPPED, whatever its node says; the accounts are the caller's to settle. */
 void core_task_give_up(struct core *c, struct task *t, const char *code, const char *reason);
 
+/* ---- provider.c: capacity providers, which are groups of nodes ---- */
+
+#define PROVIDER_ATTRIBUTE "berth.node-group" /* of a node: the name of its group */
+
+int provider_load(struct core *c, json_t *own_doc, struct err *e);
+struct record *provider_by_name(struct core *c, const char *text); /* or ARN; NULL: absent */
+const char *provider_group(struct core *c, const char *provider);
+/* The one among those of its cluster that the node belongs to; NULL: to none. */
+const char *provider_of(const struct core *c, const struct instance *i);
+/* Is it a strategy of these providers? */
+int provider_check_strategy(struct core *c, const json_t *strategy, const json_t *names,
+			    struct ecs_fault *f);
+/* "capacityProviders" and the default strategy of a cluster, as a request wants them. */
+int provider_set(struct core *c, json_t *cluster_doc, const json_t *request, struct ecs_fault *f);
+/* Which provider of a checked strategy gets the next task of a group. */
+const char *provider_next(struct core *c, const struct cluster *cl, const json_t *strategy,
+			  const char *group);
+
 /* ---- place.c ---- */
 
 /* May the task go there?  NULL: yes; otherwise ECS's reason. */
@@ -327,6 +347,8 @@ void tokens_tick(struct core *c);
 typedef json_t *core_fn(struct core *c, json_t *request, struct ecs_fault *f);
 
 core_fn create_cluster, describe_clusters, list_clusters, delete_cluster, update_cluster;
+core_fn create_capacity_provider, update_capacity_provider, delete_capacity_provider,
+	describe_capacity_providers, put_cluster_capacity_providers;
 core_fn put_account_setting, delete_account_setting, list_account_settings;
 core_fn register_task_definition, describe_task_definition, list_task_definitions,
 	list_task_definition_families, deregister_task_definition, delete_task_definitions;

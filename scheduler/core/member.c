@@ -177,7 +177,7 @@ json_t *deregister_container_instance(struct core *c, json_t *request, struct ec
 	effect_refuse(c, i, &refused);
 	i->connected = false;
 	doc_set_string(i->record.doc, "status", "INACTIVE");
-	reply = json_pack("{s:o}", "containerInstance", instance_show(i, request));
+	reply = json_pack("{s:o}", "containerInstance", instance_show(c, i, request));
 	forget(c, i);
 	return reply;
 }

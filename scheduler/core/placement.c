@@ -22,6 +22,15 @@ void placement_done(struct placement *p)
 
 /* ---- constraints ---- */
 
+int placement_add_expression(struct placement *p, const char *expression, struct ecs_fault *f)
+{
+	p->members[p->member_count] = expression_parse(expression, f);
+	if (!p->members[p->member_count])
+		return -1;
+	p->member_count++;
+	return 0;
+}
+
 int placement_add_constraints(struct placement *p, const json_t *constraints, struct ecs_fault *f)
 {
 	json_t *constraint;
@@ -48,10 +57,8 @@ int placement_add_constraints(struct placement *p, const json_t *constraints, st
 			return ecs_fault_set(
 				f, ECS_FAULT_INVALID_PARAMETER,
 				"A memberOf placement constraint needs an expression.");
-		p->members[p->member_count] = expression_parse(expression, f);
-		if (!p->members[p->member_count])
+		if (placement_add_expression(p, expression, f) < 0)
 			return -1;
-		p->member_count++;
 	}
 	return 0;
 }

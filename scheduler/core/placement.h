@@ -10,7 +10,7 @@
 #include "scheduler/core/expression.h"
 #include "scheduler/core/internal.h"
 
-#define PLACEMENT_CONSTRAINTS_MAX 20 /* ten of a request, ten of its definition */
+#define PLACEMENT_CONSTRAINTS_MAX 21 /* ten of a request, ten of its definition, a provider */
 #define PLACEMENT_STRATEGIES_MAX  5
 
 struct placement {
@@ -25,6 +25,7 @@ void placement_done(struct placement *p);
 
 /* "placementConstraints" of a document, which are those of a definition or of a request. */
 int placement_add_constraints(struct placement *p, const json_t *constraints, struct ecs_fault *f);
+int placement_add_expression(struct placement *p, const char *expression, struct ecs_fault *f);
 int placement_check_strategies(const json_t *strategies, struct ecs_fault *f);
 
 /* Why the constraints rule the instance out; NULL: they do not. */

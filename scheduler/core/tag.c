@@ -82,6 +82,7 @@ static struct record *resource(struct core *c, const json_t *request, struct ecs
 	struct definition *d;
 	struct task *t;
 	struct instance *i;
+	struct record *provider;
 
 	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_CLUSTER, arn, &name, &ignored) == 0 &&
 	    (cl = map_find(&c->clusters, name.name)))
@@ -95,6 +96,8 @@ static struct record *resource(struct core *c, const json_t *request, struct ecs
 	    (cl = map_find(&c->clusters, name.cluster)) &&
 	    (i = map_find(&cl->instances, name.name)))
 		return &i->record;
+	if (str_starts(arn, "arn:") && (provider = provider_by_name(c, arn)))
+		return provider;
 	(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 			    "The specified resource was not found: '%.300s'", arn);
 	return NULL;

@@ -26,6 +26,8 @@ struct launch {
 	struct ecs_demand demand;
 	json_t *overrides; /* as the task shows them */
 	char *group;
+	const json_t *strategy; /* of capacity providers; NULL: none */
+	const char *provider;   /* whom the placement is constrained to; NULL: nobody */
 	struct placement placement;
 };
 
@@ -174,18 +176,66 @@ static char *group_of(const struct launch *l)
 	return group ? xstrdup(group) : xasprintf("family:%s", l->definition->family->name);
 }
 
+/* A task of a capacity provider goes to nodes of its group. */
+static int add_provider(struct launch *l, struct ecs_fault *f)
+{
+	auto_free char *expression = NULL;
+
+	if (!l->provider)
+		return 0;
+	expression = xasprintf("attribute:" PROVIDER_ATTRIBUTE " == %s",
+			       provider_group(l->c, l->provider));
+	return placement_add_expression(&l->placement, expression, f);
+}
+
 static int prepare_placement(struct launch *l, struct ecs_fault *f)
 {
 	const json_t *definition = l->definition->record.doc;
+
+	placement_done(&l->placement);
 
 	l->placement = (struct placement){
 		.group = l->group, .strategies = json_object_get(l->request, "placementStrategy")};
 	if (placement_check_strategies(l->placement.strategies, f) < 0 ||
 	    placement_add_constraints(&l->placement,
-				      json_object_get(definition, "placementConstraints"), f) < 0)
+				      json_object_get(definition, "placementConstraints"), f) < 0 ||
+	    add_provider(l, f) < 0)
 		return -1;
 	return placement_add_constraints(&l->placement,
 					 json_object_get(l->request, "placementConstraints"), f);
+}
+
+/* The strategy of the request, or that of the cluster where nothing else is said. */
+static int find_strategy(struct launch *l, struct ecs_fault *f)
+{
+	const json_t *given = json_object_get(l->request, "capacityProviderStrategy"),
+		     *cluster = l->cluster->record.doc;
+	bool launch_type = doc_string(l->request, "launchType") != NULL;
+
+	if (json_array_size(given) && launch_type)
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "Specifying both a launch type and capacity provider strategy "
+				     "is not supported. Remove one and try again.");
+	if (!json_array_size(given))
+		given = launch_type ? NULL
+				    : json_object_get(cluster, "defaultCapacityProviderStrategy");
+	if (!json_array_size(given))
+		return 0;
+	l->strategy = given;
+	return provider_check_strategy(l->c, given, json_object_get(cluster, "capacityProviders"),
+				       f);
+}
+
+/* The provider that the next task is for. */
+static int turn_to_provider(struct launch *l, struct ecs_fault *f)
+{
+	const char *next = l->strategy ? provider_next(l->c, l->cluster, l->strategy, l->group)
+				       : NULL;
+
+	if (next == l->provider || str_eq(next, l->provider))
+		return 0;
+	l->provider = next;
+	return prepare_placement(l, f);
 }
 
 static int launch_prepare(struct launch *l, struct core *c, const json_t *request,
@@ -284,12 +334,12 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 				  json_sprintf("%lld", (long long)l->demand.memory_mib));
 	doc_set_string(doc, "group", l->group);
 	doc_set_string(doc, "launchType", launch_type ? launch_type : "EC2");
+	doc_set_string(doc, "capacityProviderName", l->provider);
 	doc_set_string(doc, "startedBy", doc_string(l->request, "startedBy"));
 	doc_set_string(doc, "healthStatus", "UNKNOWN");
 	doc_set_time(doc, "createdAt", l->c->now_ms);
 	doc_set_time(doc, "connectivityAt", l->c->now_ms);
-	(void)json_object_set_new(doc, "availabilityZone",
-				  json_sprintf("%sa", l->c->o.identity.region));
+	doc_set_string(doc, "availabilityZone", instance_zone(i));
 	(void)json_object_set_new(doc, "enableExecuteCommand", json_false());
 	(void)json_object_set_new(doc, "inferenceAccelerators", json_array());
 	(void)json_object_set_new(doc, "version", json_integer(1));
@@ -449,6 +499,8 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 	again = token_find(c, l.cluster, request, f);
 	if (again || f->message[0])
 		return again ? show_again(l.cluster, again) : NULL;
+	if (find_strategy(&l, f) < 0 || turn_to_provider(&l, f) < 0)
+		return NULL;
 	if (!l.cluster->instances.count) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				    "No Container Instances were found in your cluster.");
@@ -458,7 +510,7 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 	tasks = json_array();
 	failures = json_array();
 	ids = json_array();
-	while (count-- && (i = choose(&l, failures)))
+	while (count-- && turn_to_provider(&l, f) == 0 && (i = choose(&l, failures)))
 		add_task(&l, i, tasks, failures, ids);
 	if (json_array_size(ids))
 		token_keep(c, l.cluster, request, ids);

@@ -323,6 +323,36 @@ def test_a_certificate_that_has_expired_is_refused_and_told():
         n.destroy()
 
 
+def test_capacity_providers_are_groups_of_nodes():
+    aws = server.aws
+    edge = node(config="[node]\nattributes = berth.node-group=edge, ssd, ecs.availability-zone=cellar\n").start()
+    plain = node().start()
+    made = aws("ecs", "create-capacity-provider", "--name", "at-the-edge", "--auto-scaling-group-provider",
+               "autoScalingGroupArn=edge")["capacityProvider"]
+    equal((made["status"], made["autoScalingGroupProvider"]["managedScaling"]), ("ACTIVE", {"status": "DISABLED"}))
+    cluster = aws("ecs", "put-cluster-capacity-providers", "--cluster", "default", "--capacity-providers",
+                  "at-the-edge", "--default-capacity-provider-strategy", "capacityProvider=at-the-edge,weight=1")
+    equal(cluster["cluster"]["capacityProviders"], ["at-the-edge"])
+    equal((instance(edge)["capacityProviderName"], instance(plain).get("capacityProviderName")),
+          ("at-the-edge", None))
+    contains(instance(edge)["attributes"], {"name": "ssd"})
+    contains([z["ZoneName"] for z in aws("ec2", "describe-availability-zones")["AvailabilityZones"]], "cellar")
+    server.ecs("RegisterTaskDefinition", family="cp", containerDefinitions=[
+        dict(name="c", image=IMAGE, memory=32, command=["true"])])
+    for _ in range(3):
+        task = aws("ecs", "run-task", "--task-definition", "cp")["tasks"][0]
+        equal((task["capacityProviderName"], task["availabilityZone"]), ("at-the-edge", "cellar"))
+        equal(server.wait_stopped(task["taskArn"])["containers"][0]["exitCode"], 0)
+    contains(aws("ecs", "delete-capacity-provider", "--capacity-provider", "at-the-edge", check=False).stderr,
+             "associated with cluster: default")
+    aws("ecs", "put-cluster-capacity-providers", "--cluster", "default", "--capacity-providers", "[]",
+        "--default-capacity-provider-strategy", "[]")
+    aws("ecs", "delete-capacity-provider", "--capacity-provider", "at-the-edge")
+    equal(aws("ecs", "describe-capacity-providers")["capacityProviders"], [])
+    gone(edge)
+    gone(plain)
+
+
 def test_a_drain_takes_nothing_new_and_ends_what_is_there_at_its_deadline():
     one = node().start()
     arn = start_on(one, *FOREVER)
