@@ -69,7 +69,8 @@ struct command {
 
 extern const struct command command_run, command_ps, command_logs, command_stop, command_inspect,
 	command_images, command_pull, command_image, command_doctor, command_capture, command_nodes,
-	command_node, command_events, command_login, command_logout, command_version;
+	command_node, command_describe, command_top, command_events, command_login, command_logout,
+	command_version;
 
 /* ---- telling ---- */
 
@@ -79,6 +80,10 @@ int fail_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Print a document, indented. */
 void print_json(const json_t *doc);
+
+/* A member of a document; "" and 0 where it is not there. */
+const char *text_of(const json_t *doc, const char *member);
+long long number_of(const json_t *doc, const char *member);
 
 /* Columns as wide as they need be; every cell is a malloc'ed string. */
 struct table {
@@ -93,6 +98,17 @@ void table_print(struct table *t); /* and let go of it */
 /* "3 minutes", "2 hours" since then. */
 char *age_of(const json_t *timestamp);
 
+/* ---- nodes ---- */
+
+/* Documents of all container instances of the cluster, appended to 'nodes'. */
+int nodes_list(struct context *c, json_t *nodes, struct err *e);
+/* By ARN, id, the beginning of an id that only one has, or host name; the caller's. */
+int node_resolve(struct context *c, const char *name, json_t **ret, struct err *e);
+const char *node_attribute(const json_t *node, const char *name); /* "": it has none */
+/* Of "CPU" or "MEMORY" in "registeredResources" or "remainingResources". */
+long long node_resource(const json_t *node, const char *list, const char *name);
+char *node_status(const json_t *node); /* "ACTIVE (disconnected)"; malloc'ed */
+
 /* ---- tasks ---- */
 
 /* A request with the cluster in it, if one was named. */
@@ -106,5 +122,7 @@ int task_describe(struct context *c, const char *arn, json_t **ret, struct err *
  * name (family) of one that runs; else of the one that was started last.
  */
 int task_resolve(struct context *c, const char *name, char **ret_arn, struct err *e);
+/* "0.0.0.0:32768->80/tcp", all of a container; malloc'ed; "-": none. */
+char *ports_of(const json_t *container);
 /* What is behind the last slash. */
 const char *short_name(const char *arn);

@@ -22,25 +22,19 @@ static const struct option_row events_rows[] = {
 	 "only what came behind it (default: all that is kept)"},
 };
 
-static const char *text(const json_t *doc, const char *member)
-{
-	const char *value = json_string_value(json_object_get(doc, member));
-
-	return value ? value : "";
-}
-
 /* One line: when, what, which one, how it is now and why. */
 static void print_event(const json_t *event)
 {
 	const json_t *detail = json_object_get(event, "detail");
-	bool task = str_eq(text(event, "detail-type"), "ECS Task State Change");
-	const char *arn = text(detail, task ? "taskArn" : "containerInstanceArn");
+	bool task = str_eq(text_of(event, "detail-type"), "ECS Task State Change");
+	const char *arn = text_of(detail, task ? "taskArn" : "containerInstanceArn");
 	bool connected = json_is_true(json_object_get(detail, "agentConnected"));
 
-	(void)printf("%s  %-8s  %.12s  %s%s%s%s\n", text(event, "time"), task ? "task" : "node",
-		     short_name(arn), text(detail, task ? "lastStatus" : "status"),
+	(void)printf("%s  %-8s  %.12s  %s%s%s%s\n", text_of(event, "time"), task ? "task" : "node",
+		     short_name(arn), text_of(detail, task ? "lastStatus" : "status"),
 		     task || connected ? "" : " (disconnected)",
-		     *text(detail, "stoppedReason") ? ": " : "", text(detail, "stoppedReason"));
+		     *text_of(detail, "stoppedReason") ? ": " : "",
+		     text_of(detail, "stoppedReason"));
 }
 
 static void print_page(const struct context *c, const json_t *reply)
@@ -80,7 +74,7 @@ static int events(struct context *c, const void *options, char **words, int coun
 		print_page(c, reply);
 		got = json_array_size(json_object_get(reply, "events"));
 		free(cursor);
-		cursor = xstrdup(text(reply, "cursor"));
+		cursor = xstrdup(text_of(reply, "cursor"));
 	} while (got == PAGE || o->follow);
 	(void)fprintf(stderr, "berth: go on with --since %s\n", cursor);
 	return EXIT_OK;

@@ -13,21 +13,14 @@
 #include "base/text.h"
 #include "cmd/berth/command.h"
 
-static const char *text(const json_t *doc, const char *member)
-{
-	const char *value = json_string_value(json_object_get(doc, member));
-
-	return value ? value : "";
-}
-
-static const char *attribute(const json_t *node, const char *name)
+const char *node_attribute(const json_t *node, const char *name)
 {
 	json_t *a;
 	size_t i;
 
 	json_array_foreach (json_object_get(node, "attributes"), i, a)
-		if (str_eq(text(a, "name"), name))
-			return text(a, "value");
+		if (str_eq(text_of(a, "name"), name))
+			return text_of(a, "value");
 	return "";
 }
 
@@ -50,7 +43,7 @@ static int describe_page(struct context *c, json_t *arns, json_t *nodes, struct 
 	return 0;
 }
 
-static int list_nodes(struct context *c, json_t *nodes, struct err *e)
+int nodes_list(struct context *c, json_t *nodes, struct err *e)
 {
 	auto_json json_t *next = NULL;
 
@@ -71,19 +64,19 @@ static int list_nodes(struct context *c, json_t *nodes, struct err *e)
 }
 
 /* The caller's reference. */
-static int resolve(struct context *c, const char *name, json_t **ret, struct err *e)
+int node_resolve(struct context *c, const char *name, json_t **ret, struct err *e)
 {
 	auto_json json_t *nodes = json_array();
 	json_t *node, *found = NULL;
 	size_t i, count = 0;
 
-	if (list_nodes(c, nodes, e) < 0)
+	if (nodes_list(c, nodes, e) < 0)
 		return -e->code;
 	json_array_foreach (nodes, i, node) {
-		const char *arn = text(node, "containerInstanceArn");
+		const char *arn = text_of(node, "containerInstanceArn");
 
 		if (!str_eq(arn, name) && !str_starts(short_name(arn), name) &&
-		    !str_eq(attribute(node, "berth.hostname"), name))
+		    !str_eq(node_attribute(node, "berth.hostname"), name))
 			continue;
 		found = node;
 		count++;
@@ -98,41 +91,40 @@ static int resolve(struct context *c, const char *name, json_t **ret, struct err
 
 /* ---- shown ---- */
 
-static long long resource(const json_t *node, const char *list, const char *name)
+long long node_resource(const json_t *node, const char *list, const char *name)
 {
 	json_t *r;
 	size_t i;
 
 	json_array_foreach (json_object_get(node, list), i, r)
-		if (str_eq(text(r, "name"), name))
+		if (str_eq(text_of(r, "name"), name))
 			return (long long)json_integer_value(json_object_get(r, "integerValue"));
 	return 0;
 }
 
 static char *free_of(const json_t *node, const char *name)
 {
-	return xasprintf("%lld/%lld", resource(node, "remainingResources", name),
-			 resource(node, "registeredResources", name));
+	return xasprintf("%lld/%lld", node_resource(node, "remainingResources", name),
+			 node_resource(node, "registeredResources", name));
 }
 
-static char *status_of(const json_t *node)
+char *node_status(const json_t *node)
 {
 	bool connected = json_is_true(json_object_get(node, "agentConnected"));
 
-	return xasprintf("%s%s", text(node, "status"), connected ? "" : " (disconnected)");
+	return xasprintf("%s%s", text_of(node, "status"), connected ? "" : " (disconnected)");
 }
 
 static void add_node(struct table *t, const json_t *node)
 {
-	table_add(t, xasprintf("%.12s", short_name(text(node, "containerInstanceArn"))));
-	table_add(t, xstrdup(attribute(node, "berth.hostname")));
-	table_add(t, status_of(node));
-	table_add(t, xstrdup(attribute(node, "ecs.availability-zone")));
-	table_add(t, xasprintf("%lld", (long long)json_integer_value(
-					       json_object_get(node, "runningTasksCount"))));
+	table_add(t, xasprintf("%.12s", short_name(text_of(node, "containerInstanceArn"))));
+	table_add(t, xstrdup(node_attribute(node, "berth.hostname")));
+	table_add(t, node_status(node));
+	table_add(t, xstrdup(node_attribute(node, "ecs.availability-zone")));
+	table_add(t, xasprintf("%lld", number_of(node, "runningTasksCount")));
 	table_add(t, free_of(node, "CPU"));
 	table_add(t, free_of(node, "MEMORY"));
-	table_add(t, xstrdup(text(json_object_get(node, "versionInfo"), "agentVersion")));
+	table_add(t, xstrdup(text_of(json_object_get(node, "versionInfo"), "agentVersion")));
 }
 
 static int nodes(struct context *c, const void *options, char **words, int count)
@@ -148,7 +140,7 @@ static int nodes(struct context *c, const void *options, char **words, int count
 	(void)options;
 	(void)words;
 	(void)count;
-	if (list_nodes(c, list, &e) < 0)
+	if (nodes_list(c, list, &e) < 0)
 		return fail(&e);
 	if (c->output == OUTPUT_JSON) {
 		print_json(list);
@@ -219,7 +211,7 @@ static int token(struct context *c, const struct node_options *o, char **words, 
 	}
 	(void)puts("On the new node, with the place where this server takes nodes:\n"
 		   "  berthd agent --server HOST:PORT --token TOKEN");
-	(void)puts(text(reply, "token"));
+	(void)puts(text_of(reply, "token"));
 	return 0;
 }
 
@@ -232,7 +224,7 @@ static int inspect(struct context *c, const struct node_options *o, char **words
 	for (int i = 0; i < count; i++) {
 		json_t *node = NULL;
 
-		if (resolve(c, words[i], &node, e) < 0)
+		if (node_resolve(c, words[i], &node, e) < 0)
 			return -e->code;
 		(void)json_array_append_new(list, node);
 	}
@@ -246,7 +238,7 @@ static int call(struct context *c, enum client_service service, const char *oper
 {
 	auto_json json_t *node = NULL, *reply = NULL, *request = own_request;
 
-	if (resolve(c, name, &node, e) < 0)
+	if (node_resolve(c, name, &node, e) < 0)
 		return -e->code;
 	(void)json_object_set(request, "containerInstance",
 			      json_object_get(node, "containerInstanceArn"));
@@ -273,9 +265,8 @@ static int drain(struct context *c, const struct node_options *o, char **words, 
 		if (call(c, CLIENT_BERTH, "DrainContainerInstance", words[i], request, &node, e) <
 		    0)
 			return -e->code;
-		(void)printf(
-			"%s: %s, %lld tasks running\n", words[i], text(node, "status"),
-			(long long)json_integer_value(json_object_get(node, "runningTasksCount")));
+		(void)printf("%s: %s, %lld tasks running\n", words[i], text_of(node, "status"),
+			     number_of(node, "runningTasksCount"));
 	}
 	return 0;
 }
@@ -306,7 +297,7 @@ static int label(struct context *c, const struct node_options *o, char **words, 
 	(void)o;
 	(void)json_object_set_new(put, "attributes", puts_list);
 	(void)json_object_set_new(drop, "attributes", drops);
-	if (resolve(c, words[0], &node, e) < 0)
+	if (node_resolve(c, words[0], &node, e) < 0)
 		return -e->code;
 	for (int i = 1; i < count; i++) {
 		size_t len = strcspn(words[i], "=");

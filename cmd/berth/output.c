@@ -17,6 +17,18 @@ void print_json(const json_t *doc)
 	(void)putchar('\n');
 }
 
+const char *text_of(const json_t *doc, const char *member)
+{
+	const char *value = json_string_value(json_object_get(doc, member));
+
+	return value ? value : "";
+}
+
+long long number_of(const json_t *doc, const char *member)
+{
+	return (long long)json_integer_value(json_object_get(doc, member));
+}
+
 void table_add(struct table *t, char *own_cell)
 {
 	t->cells = xgrow(t->cells, t->count, &t->capacity, sizeof(*t->cells));

@@ -18,14 +18,6 @@ static const struct option_row ps_rows[] = {
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct ps_options, quiet), NULL, "ids only"},
 };
 
-static const char *text(const json_t *doc, const char *member)
-{
-	const char *value = json_string_value(json_object_get(doc, member));
-
-	return value ? value : "";
-}
-
-/* "0.0.0.0:32768->80/tcp", all of them. */
 static void add_ports(const json_t *container, struct buf *b)
 {
 	json_t *binding;
@@ -35,12 +27,12 @@ static void add_ports(const json_t *container, struct buf *b)
 		buf_printf(b, "%s%lld->%lld/%s", b->size ? ", " : "",
 			   (long long)json_integer_value(json_object_get(binding, "hostPort")),
 			   (long long)json_integer_value(json_object_get(binding, "containerPort")),
-			   text(binding, "protocol"));
+			   text_of(binding, "protocol"));
 }
 
 static char *status_of(const json_t *task)
 {
-	const char *status = text(task, "lastStatus");
+	const char *status = text_of(task, "lastStatus");
 	json_t *container;
 	size_t i;
 
@@ -55,7 +47,28 @@ static char *status_of(const json_t *task)
 	return xstrdup("STOPPED");
 }
 
-static void add_task(struct table *t, const json_t *task)
+char *ports_of(const json_t *container)
+{
+	auto_buf struct buf ports = BUF_INIT(4096);
+
+	add_ports(container, &ports);
+	return xstrdup(ports.size ? buf_str(&ports) : "-");
+}
+
+/* The host that the task is on. */
+static const char *host_of(const json_t *nodes, const json_t *task)
+{
+	const char *arn = text_of(task, "containerInstanceArn");
+	json_t *node;
+	size_t i;
+
+	json_array_foreach ((json_t *)(uintptr_t)nodes, i, node)
+		if (str_eq(text_of(node, "containerInstanceArn"), arn))
+			return node_attribute(node, "berth.hostname");
+	return "-";
+}
+
+static void add_task(struct table *t, const json_t *task, const json_t *nodes)
 {
 	const json_t *containers = json_object_get(task, "containers");
 	const json_t *first = json_array_get(containers, 0);
@@ -65,27 +78,34 @@ static void add_task(struct table *t, const json_t *task)
 
 	json_array_foreach ((json_t *)(uintptr_t)containers, i, container)
 		add_ports(container, &ports);
-	table_add(t, xasprintf("%.12s", short_name(text(task, "taskArn"))));
-	table_add(t, xstrdup(short_name(text(task, "taskDefinitionArn"))));
-	table_add(t, json_array_size(containers) > 1 ? xasprintf("%s +%zu", text(first, "image"),
+	table_add(t, xasprintf("%.12s", short_name(text_of(task, "taskArn"))));
+	table_add(t, xstrdup(short_name(text_of(task, "taskDefinitionArn"))));
+	table_add(t, json_array_size(containers) > 1 ? xasprintf("%s +%zu", text_of(first, "image"),
 								 json_array_size(containers) - 1)
-						     : xstrdup(text(first, "image")));
+						     : xstrdup(text_of(first, "image")));
 	table_add(t, status_of(task));
+	if (nodes)
+		table_add(t, xstrdup(host_of(nodes, task)));
 	table_add(t, age_of(json_object_get(task, "createdAt")));
 	table_add(t, xstrdup(ports.size ? buf_str(&ports) : "-"));
 }
 
-static void print_tasks(const struct context *c, const struct ps_options *o, const json_t *tasks)
+/* 'nodes': NULL where there is only one, and nobody has to be told which. */
+static void print_tasks(const struct context *c, const struct ps_options *o, const json_t *tasks,
+			const json_t *nodes)
 {
-	static const char *const headers[] = {"TASK",   "DEFINITION", "IMAGE",
-					      "STATUS", "AGE",        "PORTS"};
-	struct table t = {.headers = headers, .columns = ARRAY_COUNT(headers)};
+	static const char *const alone[] = {"TASK",   "DEFINITION", "IMAGE",
+					    "STATUS", "AGE",        "PORTS"},
+				 *const among[] = {"TASK", "DEFINITION", "IMAGE", "STATUS",
+						   "HOST", "AGE",        "PORTS"};
+	struct table t = {.headers = nodes ? among : alone,
+			  .columns = nodes ? ARRAY_COUNT(among) : ARRAY_COUNT(alone)};
 	json_t *task;
 	size_t i;
 
 	if (o->quiet) {
 		json_array_foreach ((json_t *)(uintptr_t)tasks, i, task)
-			(void)puts(short_name(text(task, "taskArn")));
+			(void)puts(short_name(text_of(task, "taskArn")));
 		return;
 	}
 	if (c->output == OUTPUT_JSON) {
@@ -93,22 +113,22 @@ static void print_tasks(const struct context *c, const struct ps_options *o, con
 		return;
 	}
 	json_array_foreach ((json_t *)(uintptr_t)tasks, i, task)
-		add_task(&t, task);
+		add_task(&t, task, nodes);
 	table_print(&t);
 }
 
 static int ps(struct context *c, const void *options, char **words, int count)
 {
 	const struct ps_options *o = options;
-	auto_json json_t *tasks = json_array();
+	auto_json json_t *tasks = json_array(), *nodes = json_array();
 	struct err e = {0};
 
 	(void)words;
 	(void)count;
-	if (tasks_list(c, "RUNNING", tasks, &e) < 0 ||
+	if (nodes_list(c, nodes, &e) < 0 || tasks_list(c, "RUNNING", tasks, &e) < 0 ||
 	    (o->all && tasks_list(c, "STOPPED", tasks, &e) < 0))
 		return fail(&e);
-	print_tasks(c, o, tasks);
+	print_tasks(c, o, tasks, json_array_size(nodes) > 1 ? nodes : NULL);
 	return EXIT_OK;
 }
 

@@ -1,12 +1,11 @@
-/* cmd/berth/run.c - run: a task from a command line
+/* cmd/berth/run.c - run: tasks from a command line
  * SPDX-License-Identifier: Apache-2.0
  *
  * The options become a task definition of one container, registered under the
- * name, and one task of it.  Attached, we show its output and end with its
+ * name, and tasks of it.  Attached to one, we show its output and end with its
  * exit code; Ctrl-C stops the task.
  */
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,18 +14,13 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/text.h"
 #include "cmd/berth/command.h"
 #include "cmd/berth/logs.h"
-#include "ecs/arn.h"
+#include "cmd/berth/run.h"
 
-#define MEMORY_RESERVATION_MIB 16 /* where no limit is asked for; ECS wants a number */
-
-struct run_options {
-	bool detach, read_only, privileged;
-	struct strings publish, env, volume;
-	const char *cpu, *memory, *network, *name, *user, *workdir, *entrypoint;
-};
+#define CALL_COUNT 10 /* tasks that one RunTask makes */
 
 static const struct option_row run_rows[] = {
 	{"detach", 'd', OPTION_FLAG, offsetof(struct run_options, detach), NULL,
@@ -55,175 +49,74 @@ static const struct option_row run_rows[] = {
 	 "the root file system is read-only"},
 	{"privileged", 0, OPTION_FLAG, offsetof(struct run_options, privileged), NULL,
 	 "all capabilities and devices"},
+	{"count", 0, OPTION_STRING, offsetof(struct run_options, count), "N",
+	 "so many tasks, detached"},
+	{"constraint", 0, OPTION_LIST, offsetof(struct run_options, constraint), "EXPRESSION",
+	 "only on nodes that it holds for: \"attribute:rack == r1\""},
+	{"distinct", 0, OPTION_FLAG, offsetof(struct run_options, distinct), NULL,
+	 "on each node at most one of these tasks"},
+	{"strategy", 0, OPTION_LIST, offsetof(struct run_options, strategy), "TYPE[:FIELD]",
+	 "spread:attribute:rack, spread:instanceId, binpack:memory, binpack:cpu, random"},
+	{"capacity-provider", 0, OPTION_LIST, offsetof(struct run_options, provider),
+	 "NAME[:WEIGHT]", "on the nodes of its group"},
 };
-
-/* ---- from options to a definition ---- */
-
-static int add_port(json_t *ports, const char *text, struct err *e)
-{
-	auto_free char *copy = xstrdup(text);
-	char *slash = strchr(copy, '/'), *colon;
-	const char *protocol = "tcp";
-	int64_t host = 0, container;
-
-	if (slash) {
-		*slash = '\0';
-		protocol = slash + 1;
-	}
-	colon = strchr(copy, ':');
-	if (colon)
-		*colon = '\0';
-	if ((colon && !parse_i64(copy, 0, UINT16_MAX, &host)) ||
-	    !parse_i64(colon ? colon + 1 : copy, 1, UINT16_MAX, &container) ||
-	    (strcmp(protocol, "tcp") != 0 && strcmp(protocol, "udp") != 0))
-		return err_set(e, EINVAL,
-			       "--publish '%s' is not PORT, HOST:PORT or one of them with /udp",
-			       text);
-	(void)json_array_append_new(ports, json_pack("{s:I, s:I, s:s}", "containerPort",
-						     (json_int_t)container, "hostPort",
-						     (json_int_t)host, "protocol", protocol));
-	return 0;
-}
-
-static int add_variable(json_t *environment, const char *text, struct err *e)
-{
-	size_t len = strcspn(text, "=");
-	auto_free char *name = xstrndup(text, len);
-	const char *value = text[len] ? text + len + 1 : getenv(name);
-
-	if (!len)
-		return err_set(e, EINVAL, "--env '%s' has no name", text);
-	if (value)
-		(void)json_array_append_new(environment,
-					    json_pack("{s:s, s:s}", "name", name, "value", value));
-	return 0;
-}
-
-static int add_volume(json_t *volumes, json_t *points, const char *text, struct err *e)
-{
-	auto_free char *copy = xstrdup(text), *name = xasprintf("v%zu", json_array_size(volumes)),
-		       *real = NULL;
-	char *destination = strchr(copy, ':'), *mode;
-
-	if (!destination || destination == copy)
-		return err_set(e, EINVAL, "--volume '%s' is not SRC:DST or SRC:DST:ro", text);
-	*destination++ = '\0';
-	mode = strchr(destination, ':');
-	if (mode)
-		*mode++ = '\0';
-	if (mode && strcmp(mode, "ro") != 0 && strcmp(mode, "rw") != 0)
-		return err_set(e, EINVAL, "--volume '%s': '%s' is neither ro nor rw", text, mode);
-	real = copy[0] == '/' ? xstrdup(copy) : realpath(copy, NULL);
-	if (!real)
-		return err_set(e, ENOENT, "--volume '%s': no directory %s", text, copy);
-	(void)json_array_append_new(
-		volumes, json_pack("{s:s, s:{s:s}}", "name", name, "host", "sourcePath", real));
-	(void)json_array_append_new(points, json_pack("{s:s, s:s, s:b}", "sourceVolume", name,
-						      "containerPath", destination, "readOnly",
-						      mode && strcmp(mode, "ro") == 0));
-	return 0;
-}
-
-/* "127.0.0.1:5000/team/web:1" to "web". */
-static char *name_of(const char *image)
-{
-	const char *slash = strrchr(image, '/');
-	auto_free char *name = xstrdup(slash ? slash + 1 : image);
-
-	name[strcspn(name, ":@")] = '\0';
-	for (char *c = name; *c; c++)
-		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", *c))
-			*c = '-';
-	return xstrdup(*name ? name : "task");
-}
-
-static int add_number(json_t *container, const char *member, const char *option, const char *text,
-		      struct err *e)
-{
-	int64_t value;
-
-	if (!text)
-		return 0;
-	if (!parse_i64(text, 0, INT32_MAX, &value))
-		return err_set(e, EINVAL, "--%s '%s' is not a number", option, text);
-	(void)json_object_set_new(container, member, json_integer(value));
-	return 0;
-}
-
-static int add_lists(const struct run_options *o, json_t *ports, json_t *environment,
-		     json_t *volumes, json_t *points, struct err *e)
-{
-	for (size_t i = 0; i < o->publish.count; i++)
-		if (add_port(ports, o->publish.items[i], e) < 0)
-			return -e->code;
-	for (size_t i = 0; i < o->env.count; i++)
-		if (add_variable(environment, o->env.items[i], e) < 0)
-			return -e->code;
-	for (size_t i = 0; i < o->volume.count; i++)
-		if (add_volume(volumes, points, o->volume.items[i], e) < 0)
-			return -e->code;
-	return 0;
-}
-
-static int make_definition(const struct run_options *o, char **words, int count, json_t **ret,
-			   struct err *e)
-{
-	auto_free char *derived = name_of(words[0]);
-	const char *name = o->name ? o->name : derived;
-	json_t *ports = json_array(), *environment = json_array(), *volumes = json_array(),
-	       *points = json_array(), *command = json_array(), *container;
-	auto_json json_t *doc = NULL;
-
-	container = json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:s*, s:s*}", "name", name,
-			      "image", words[0], "portMappings", ports, "environment", environment,
-			      "mountPoints", points, "readonlyRootFilesystem", o->read_only,
-			      "privileged", o->privileged, "user", o->user, "workingDirectory",
-			      o->workdir);
-	doc = json_pack("{s:s, s:s, s:[o], s:o}", "family", name, "networkMode",
-			o->network ? o->network : "bridge", "containerDefinitions", container,
-			"volumes", volumes);
-	for (int i = 1; i < count; i++)
-		(void)json_array_append_new(command, js_string(words[i], strlen(words[i])));
-	if (json_array_size(command))
-		(void)json_object_set(container, "command", command);
-	json_decref(command);
-	if (o->entrypoint)
-		(void)json_object_set_new(container, "entryPoint", json_pack("[s]", o->entrypoint));
-	if (!o->memory)
-		(void)json_object_set_new(container, "memoryReservation",
-					  json_integer(MEMORY_RESERVATION_MIB));
-	if (add_number(container, "cpu", "cpu", o->cpu, e) < 0 ||
-	    add_number(container, "memory", "memory", o->memory, e) < 0 ||
-	    add_lists(o, ports, environment, volumes, points, e) < 0)
-		return -e->code;
-	*ret = json_incref(doc);
-	return 0;
-}
 
 /* ---- the task ---- */
 
-static int start(struct context *c, json_t *definition, char **ret_arn, struct err *e)
+static int make_request(struct context *c, const struct run_options *o, json_t *definition,
+			json_t **ret, struct err *e)
 {
-	auto_json json_t *registered = NULL, *reply = NULL;
-	json_t *request, *failure;
-	const char *arn;
+	auto_json json_t *registered = NULL, *request = request_new(c);
 
-	if (client_call(c->client, CLIENT_ECS, "RegisterTaskDefinition", json_incref(definition),
+	if (run_placement(o, request, e) < 0 ||
+	    client_call(c->client, CLIENT_ECS, "RegisterTaskDefinition", json_incref(definition),
 			&registered, e) < 0)
 		return -e->code;
-	request = request_new(c);
 	(void)json_object_set(request, "taskDefinition",
 			      json_object_get(json_object_get(registered, "taskDefinition"),
 					      "taskDefinitionArn"));
-	if (client_call(c->client, CLIENT_ECS, "RunTask", request, &reply, e) < 0)
+	*ret = json_incref(request);
+	return 0;
+}
+
+/* "RESOURCE:MEMORY on 3, AGENT on 1 of 4 nodes" */
+static int tell_failures(const json_t *failures, struct err *e)
+{
+	auto_json json_t *counts = json_object();
+	auto_buf struct buf b = BUF_INIT(sizeof(e->msg));
+	const char *reason;
+	json_t *failure, *count;
+	size_t i;
+
+	json_array_foreach ((json_t *)(uintptr_t)failures, i, failure) {
+		reason = text_of(failure, "reason");
+		(void)json_object_set_new(counts, reason,
+					  json_integer(number_of(counts, reason) + 1));
+	}
+	json_object_foreach (counts, reason, count) {
+		buf_printf(&b, "%s%s on %lld", b.size ? ", " : "", reason,
+			   (long long)json_integer_value(count));
+	}
+	return err_set(e, EREMOTEIO, "no node takes the task: %s of %zu", buf_str(&b),
+		       json_array_size(failures));
+}
+
+/* As many tasks as fit into one call; their ARNs are appended. */
+static int start_some(struct context *c, json_t *request, int64_t count, json_t *arns,
+		      struct err *e)
+{
+	auto_json json_t *reply = NULL;
+	json_t *task;
+	size_t i;
+
+	(void)json_object_set_new(request, "count",
+				  json_integer(count < CALL_COUNT ? count : CALL_COUNT));
+	if (client_call(c->client, CLIENT_ECS, "RunTask", json_incref(request), &reply, e) < 0)
 		return -e->code;
-	failure = json_array_get(json_object_get(reply, "failures"), 0);
-	if (failure)
-		return err_set(e, EREMOTEIO, "no container instance takes the task: %s",
-			       json_string_value(json_object_get(failure, "reason")));
-	arn = json_string_value(
-		json_object_get(json_array_get(json_object_get(reply, "tasks"), 0), "taskArn"));
-	*ret_arn = xstrdup(arn);
+	json_array_foreach (json_object_get(reply, "tasks"), i, task)
+		(void)json_array_append(arns, json_object_get(task, "taskArn"));
+	if (json_array_size(json_object_get(reply, "failures")))
+		return tell_failures(json_object_get(reply, "failures"), e);
 	return 0;
 }
 
@@ -300,24 +193,40 @@ static int attach(struct context *c, const char *arn, struct err *e)
 	return r < 0 ? r : 0;
 }
 
+static void print_lines(const json_t *strings)
+{
+	json_t *string;
+	size_t i;
+
+	json_array_foreach ((json_t *)(uintptr_t)strings, i, string)
+		(void)puts(json_string_value(string));
+}
+
 static int run(struct context *c, const void *options, char **words, int count)
 {
 	const struct run_options *o = options;
-	auto_json json_t *definition = NULL, *task = NULL;
-	auto_free char *arn = NULL;
+	auto_json json_t *definition = NULL, *task = NULL, *request = NULL, *arns = json_array();
+	const char *arn;
+	int64_t tasks = 1;
 	struct err e = {0};
 	int r;
 
-	if (make_definition(o, words, count, &definition, &e) < 0)
+	if (run_definition(o, words, count, &definition, &e) < 0)
 		return fail_usage("%s", e.msg);
-	if (start(c, definition, &arn, &e) < 0) {
+	if (o->count && !parse_i64(o->count, 1, INT32_MAX, &tasks))
+		return fail_usage("--count '%s' is not a number", o->count);
+	r = make_request(c, o, definition, &request, &e);
+	while (r == 0 && (int64_t)json_array_size(arns) < tasks)
+		r = start_some(c, request, tasks - (int64_t)json_array_size(arns), arns, &e);
+	if (o->detach || o->count)
+		print_lines(arns);
+	if (r < 0) {
 		r = fail(&e);
 		return r == EXIT_FAILED ? EXIT_RUN_FAILED : r;
 	}
-	if (o->detach) {
-		(void)puts(arn);
+	if (o->detach || o->count)
 		return EXIT_OK;
-	}
+	arn = json_string_value(json_array_get(arns, 0));
 	if (attach(c, arn, &e) < 0 || task_describe(c, arn, &task, &e) < 0) {
 		r = fail(&e);
 		return r == EXIT_FAILED ? EXIT_RUN_FAILED : r;

@@ -69,17 +69,10 @@ int task_describe(struct context *c, const char *arn, json_t **ret, struct err *
 	return 0;
 }
 
-static const char *text(const json_t *doc, const char *member)
-{
-	const char *value = json_string_value(json_object_get(doc, member));
-
-	return value ? value : "";
-}
-
 /* "web" of ".../task-definition/web:3" */
 static bool has_family(const json_t *task, const char *name)
 {
-	const char *definition = short_name(text(task, "taskDefinitionArn"));
+	const char *definition = short_name(text_of(task, "taskDefinitionArn"));
 	size_t len = strlen(name);
 
 	return strncmp(definition, name, len) == 0 && definition[len] == ':';
@@ -93,13 +86,13 @@ static int match_id(const json_t *tasks, const char *name, const json_t **ret, s
 	json_t *task;
 
 	json_array_foreach ((json_t *)(uintptr_t)tasks, i, task) {
-		if (!str_starts(short_name(text(task, "taskArn")), name))
+		if (!str_starts(short_name(text_of(task, "taskArn")), name))
 			continue;
 		*ret = task;
 		found++;
 		if (len < sizeof(list) - 40)
 			len += (size_t)snprintf(list + len, sizeof(list) - len, " %.32s",
-						short_name(text(task, "taskArn")));
+						short_name(text_of(task, "taskArn")));
 	}
 	return found > 1 ? err_set(e, EINVAL, "'%s' could be any of%s", name, list) : 0;
 }
@@ -110,8 +103,8 @@ static void match_family(const json_t *tasks, const char *name, const json_t **r
 	size_t i;
 
 	json_array_foreach ((json_t *)(uintptr_t)tasks, i, task) {
-		bool runs = str_eq(text(task, "desiredStatus"), "RUNNING");
-		bool best_runs = *ret && str_eq(text(*ret, "desiredStatus"), "RUNNING");
+		bool runs = str_eq(text_of(task, "desiredStatus"), "RUNNING");
+		bool best_runs = *ret && str_eq(text_of(*ret, "desiredStatus"), "RUNNING");
 		double created = json_number_value(json_object_get(task, "createdAt"));
 
 		if (!has_family(task, name))
@@ -140,6 +133,6 @@ int task_resolve(struct context *c, const char *name, char **ret_arn, struct err
 		return -e->code;
 	if (!found)
 		return err_set(e, ENOENT, "no task '%s'", name);
-	*ret_arn = xstrdup(text(found, "taskArn"));
+	*ret_arn = xstrdup(text_of(found, "taskArn"));
 	return 0;
 }

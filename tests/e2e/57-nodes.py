@@ -353,6 +353,46 @@ def test_capacity_providers_are_groups_of_nodes():
     gone(plain)
 
 
+def test_the_command_looks_over_the_whole_cluster():
+    one = node(config="[node]\nattributes = rack=r1\n").start()
+    two = node(config="[node]\nattributes = rack=r2\n").start()
+    berth = server.berth
+    made = berth("run", "--name", "wide", "--memory", "32", "--count", "12", "--strategy", "spread:attribute:rack",
+                 IMAGE, *FOREVER).stdout.split()
+    equal(len(set(made)), 12)
+    racks = [server.wait_status(t, "RUNNING")["containerInstanceArn"].split("/")[-1] for t in made]
+    equal((racks.count(one.instance), racks.count(two.instance)), (6, 6))
+    lines = berth("ps").stdout.splitlines()
+    contains(lines[0], "HOST")
+    equal(sum(os.uname().nodename in l for l in lines), 12)
+    only = berth("run", "-d", "--name", "narrow", "--memory", "32", "--constraint", "attribute:rack == r2", IMAGE,
+                 *FOREVER).stdout.strip()
+    equal(server.task(only)["containerInstanceArn"].split("/")[-1], two.instance)
+    refused = berth("run", "--memory", "999999", IMAGE, check=False)
+    equal(refused.returncode, 125)
+    contains(refused.stderr, "berth: no node takes the task: ")  # nodes of earlier tests are gone: AGENT
+    contains(refused.stderr, "RESOURCE:MEMORY on 2")
+    refused = berth("run", "--constraint", "attribute:rack ==", IMAGE, check=False)
+    equal(refused.returncode, 125)
+    contains(refused.stderr, "xpression")
+    top = berth("top", "-1").stdout
+    for n in (one, two):
+        contains(top, n.instance[:12])
+    contains(top, "all that take tasks")
+    told = berth("describe", only.split("/")[-1], one.instance).stdout
+    for part in ("Definition:         narrow:1", "Status:             RUNNING, RUNNING is wanted",
+                 "Group:              family:narrow", "Host:               " + os.uname().nodename, "rack=r1",
+                 "Tasks:              6 running, 0 pending"):
+        contains(told, part)
+    equal(berth("describe", "nobody", check=False).returncode, 3)
+    for t in [*made, only]:
+        server.ecs("StopTask", task=t)
+    for t in [*made, only]:
+        server.wait_stopped(t)
+    gone(one)
+    gone(two)
+
+
 def test_a_drain_takes_nothing_new_and_ends_what_is_there_at_its_deadline():
     one = node().start()
     arn = start_on(one, *FOREVER)
