@@ -77,7 +77,7 @@ class Machine(Daemon):
         self.guest = self.failed = None
 
     def boot(self):
-        self.guest = vmlab.Guest(self.make_disk(), (API, PAGE))
+        self.guest = vmlab.debian_guest(self.make_disk(), (API, PAGE))
         self.sh = self.guest.sh
         self.endpoint = f"http://127.0.0.1:{self.guest.ports[API]}"
         self.sh(REGISTRY_UP)

@@ -260,23 +260,18 @@ def free_port():
 
 
 class Guest:
-    """A running Debian. Nothing that it writes to its disk stays; its ports are reached by self.ports."""
+    """A running machine with a channel into it, like CHANNEL; 'inside': words that start QEMU in another namespace."""
 
-    def __init__(self, extra_disk, ports=(), append="", memory=1024):
-        vmlinuz, initrd, disk = debian()
+    def __init__(self, vmlinuz, initrd, *devices, append="", memory=1024, inside=()):
+        os.makedirs(VM, exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix="guest-", dir=VM)
         self.log = os.path.join(self.dir, "console")
         path = os.path.join(self.dir, "channel")
-        self.ports = {port: free_port() for port in ports}
-        forward = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in self.ports.items())
         self.process = subprocess.Popen(
-            qemu(vmlinuz, initrd, self.log,
-                 "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe,snapshot=on",
-                 "-drive", f"file={extra_disk},if=virtio,format=raw,cache=unsafe,read-only=on",
-                 "-device", "virtio-serial-pci", "-chardev", f"socket,id=c,path={path},server=on,wait=off",
-                 "-device", "virtserialport,chardev=c,name=channel", "-device", "virtio-rng-pci",
-                 "-netdev", "user,id=n,restrict=on" + forward, "-device", "virtio-net-pci,netdev=n",
-                 append=f"net.ifnames=0 {append}", memory=memory),
+            [*inside, *qemu(vmlinuz, initrd, self.log,  # the channel is first: vport0p1
+                            "-device", "virtio-serial-pci", "-chardev", f"socket,id=c,path={path},server=on,wait=off",
+                            "-device", "virtserialport,chardev=c,name=channel", "-device", "virtio-rng-pci", *devices,
+                            append=f"net.ifnames=0 {append}", memory=memory)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env=dict(os.environ, TMPDIR=self.dir))
         self.channel = socket.socket(socket.AF_UNIX)
@@ -328,3 +323,15 @@ class Guest:
         self.process.wait()
         self.channel.close()
         shutil.rmtree(self.dir)
+
+
+def debian_guest(extra_disk, ports=()):
+    """A Debian. Nothing that it writes to its disk stays; its ports are reached by self.ports."""
+    vmlinuz, initrd, disk = debian()
+    here = {port: free_port() for port in ports}
+    forward = "".join(f",hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for inner, outer in here.items())
+    guest = Guest(vmlinuz, initrd, "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe,snapshot=on",
+                  "-drive", f"file={extra_disk},if=virtio,format=raw,cache=unsafe,read-only=on",
+                  "-netdev", "user,id=n,restrict=on" + forward, "-device", "virtio-net-pci,netdev=n")
+    guest.ports = here
+    return guest
