@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
@@ -60,6 +61,39 @@ struct cluster *cluster_of(struct core *c, const json_t *request, struct ecs_fau
 	return cluster_by_name(c, doc_string(request, "cluster"), f);
 }
 
+/* Tasks by launch type; services come with what runs them. */
+static json_t *statistics(const struct cluster *cl)
+{
+	static const char *const states[] = {"running", "pending"},
+				 *const types[] = {"EC2", "Fargate", "External"},
+				 *const services[] = {"activeEC2ServiceCount",
+						      "activeFargateServiceCount",
+						      "activeExternalServiceCount",
+						      "drainingEC2ServiceCount",
+						      "drainingFargateServiceCount",
+						      "drainingExternalServiceCount"};
+	size_t counts[ARRAY_COUNT(states)][ARRAY_COUNT(types)] = {{0}};
+	json_t *list = json_array();
+	struct task *t;
+
+	for (size_t n = 0; map_next(&cl->tasks, &n, &t);) {
+		const char *type = doc_string(t->record.doc, "launchType");
+
+		if (t->last_status < TASK_DEACTIVATING)
+			counts[t->last_status != TASK_RUNNING][str_eq(type, "EXTERNAL") ? 2 : 0]++;
+	}
+	for (size_t s = 0; s < ARRAY_COUNT(states); s++)
+		for (size_t k = 0; k < ARRAY_COUNT(types); k++)
+			(void)json_array_append_new(
+				list, json_pack("{s:o, s:o}", "name",
+						json_sprintf("%s%sTasksCount", states[s], types[k]),
+						"value", json_sprintf("%zu", counts[s][k])));
+	for (size_t k = 0; k < ARRAY_COUNT(services); k++)
+		(void)json_array_append_new(
+			list, json_pack("{s:s, s:s}", "name", services[k], "value", "0"));
+	return list;
+}
+
 /* As DescribeClusters shows it. */
 json_t *cluster_show(const struct cluster *cl, const json_t *request)
 {
@@ -76,7 +110,9 @@ json_t *cluster_show(const struct cluster *cl, const json_t *request)
 	(void)json_object_set_new(doc, "runningTasksCount", json_integer((json_int_t)running));
 	(void)json_object_set_new(doc, "pendingTasksCount", json_integer((json_int_t)pending));
 	(void)json_object_set_new(doc, "activeServicesCount", json_integer(0));
-	(void)json_object_set_new(doc, "statistics", json_array());
+	(void)json_object_set_new(doc, "statistics",
+				  doc_includes(request, "STATISTICS") ? statistics(cl)
+								      : json_array());
 	if (!json_object_get(doc, "capacityProviders")) { /* none was ever set */
 		(void)json_object_set_new(doc, "capacityProviders", json_array());
 		(void)json_object_set_new(doc, "defaultCapacityProviderStrategy", json_array());

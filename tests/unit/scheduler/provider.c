@@ -105,6 +105,27 @@ static void the_cluster_has_a_strategy_for_who_names_none(void **state)
 				    "capacityProviderName"));
 }
 
+static void a_cluster_counts_its_tasks_by_launch_type(void **state)
+{
+	auto_json json_t *reply = NULL, *counts = json_object();
+	json_t *pair;
+	size_t i;
+
+	(void)state;
+	(void)run(1, 3, STRATEGY("\"weight\":1", "\"weight\":1"));
+	do_call("RunTask", "{\"taskDefinition\":\"web\",\"launchType\":\"EXTERNAL\"}");
+	reply = call("DescribeClusters", "{\"include\":[\"STATISTICS\"]}");
+	json_array_foreach (json_object_get(json_array_get(json_object_get(reply, "clusters"), 0),
+					    "statistics"),
+			    i, pair)
+		(void)json_object_set(counts, text_at(pair, "name"),
+				      json_object_get(pair, "value"));
+	assert_string_equal(text_at(counts, "pendingEC2TasksCount"), "3");
+	assert_string_equal(text_at(counts, "pendingExternalTasksCount"), "1");
+	assert_string_equal(text_at(counts, "runningEC2TasksCount"), "0");
+	assert_string_equal(text_at(counts, "activeEC2ServiceCount"), "0");
+}
+
 static void a_node_shows_its_provider(void **state)
 {
 	auto_json json_t *reply = call("DescribeContainerInstances",
@@ -195,6 +216,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_cluster_has_a_strategy_for_who_names_none,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_node_shows_its_provider, begin, end),
+		cmocka_unit_test_setup_teardown(a_cluster_counts_its_tasks_by_launch_type, begin,
+						end),
 		cmocka_unit_test_setup_teardown(wrong_ones_are_refused_by_name, begin, end),
 		cmocka_unit_test_setup_teardown(one_that_has_tasks_stays_and_all_of_it_survives,
 						begin, end),
