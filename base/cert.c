@@ -287,6 +287,21 @@ const char *cert_authority_certificate(const struct cert_authority *a)
 	return a->pem;
 }
 
+/* The key of a request and nothing else: what it says of itself is nobody's word but its own. */
+static int take_key(gnutls_x509_crt_t crt, gnutls_x509_crq_t crq)
+{
+	gnutls_pubkey_t key;
+	int r = gnutls_pubkey_init(&key);
+
+	if (r < 0)
+		return r;
+	r = gnutls_pubkey_import_x509_crq(key, crq, 0);
+	if (r == 0)
+		r = gnutls_x509_crt_set_pubkey(crt, key);
+	gnutls_pubkey_deinit(key);
+	return r;
+}
+
 int cert_authority_sign(const struct cert_authority *a, const char *request_pem, const char *name,
 			enum cert_purpose purpose, int64_t now_ms, int64_t until_ms, char **ret_pem,
 			struct err *e)
@@ -301,7 +316,7 @@ int cert_authority_sign(const struct cert_authority *a, const char *request_pem,
 		return -e->code;
 	r = gnutls_x509_crt_init(&crt);
 	if (r == 0)
-		r = gnutls_x509_crt_set_crq(crt, crq);
+		r = take_key(crt, crq);
 	if (r == 0)
 		r = fill(crt, name, now_ms / 1000 - DAY_S, until_ms / 1000);
 	if (r == 0)

@@ -52,6 +52,13 @@ static ssize_t receive_some(struct stream *s, void *ret, size_t size)
 	return n < 0 ? -errno : n;
 }
 
+/* Most streams are idle most of the time, and a server has thousands of them. */
+static void release_if_empty(struct buf *b)
+{
+	if (!b->size)
+		buf_done(b);
+}
+
 static void write_out(struct stream *s)
 {
 	if (s->handshaking)
@@ -66,6 +73,7 @@ static void write_out(struct stream *s)
 	if (s->sent >= s->out.size / 2) {
 		buf_consume(&s->out, s->sent);
 		s->sent = 0;
+		release_if_empty(&s->out);
 	}
 	loop_want(s->watch, s->out.size ? LOOP_READ | LOOP_WRITE : LOOP_READ);
 }
@@ -126,8 +134,10 @@ static bool read_some(struct stream *s)
 	void *room = buf_reserve(&s->in, READ_SIZE);
 	ssize_t n = room ? receive_some(s, room, READ_SIZE) : -ENOMEM;
 
-	if (n == -EAGAIN)
+	if (n == -EAGAIN) {
+		release_if_empty(&s->in);
 		return false;
+	}
 	if (n <= 0) {
 		const char *alert = s->tls ? tls_alert(s->tls) : NULL;
 
@@ -137,7 +147,10 @@ static bool read_some(struct stream *s)
 		return false;
 	}
 	buf_commit(&s->in, (size_t)n);
-	return read_frames(s);
+	if (!read_frames(s))
+		return false;
+	release_if_empty(&s->in);
+	return true;
 }
 
 static void on_ready(void *ctx, int events)

@@ -9,13 +9,11 @@ import re
 import shutil
 import signal
 import socket
-import ssl
-import struct
 import subprocess
 import tempfile
 import threading
 
-from berth import BUILD, Census, Daemon, Node, Registry, contains, equal, main, run, wait_for
+from berth import BUILD, Census, Daemon, Node, Registry, Wire, contains, equal, hello, main, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -161,62 +159,24 @@ def test_a_join_whose_answer_was_lost_is_the_same_node():
     gone(one)
 
 
-class Wire:
-    """The node channel, spoken by hand."""
-
-    def __init__(self, identity):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        if identity:
-            context.load_cert_chain(os.path.join(identity, "certificate.pem"), os.path.join(identity, "key.pem"))
-        host, port = server.node_address.rsplit(":", 1)
-        self.socket = context.wrap_socket(socket.create_connection((host, int(port)), 30))
-
-    def say(self, message):
-        data = message if isinstance(message, bytes) else json.dumps(message).encode()
-        self.socket.sendall(struct.pack(">I", len(data)) + data)
-
-    def hear(self):
-        """The next message; None: it has hung up."""
-        try:
-            head = self.take(4)
-            return json.loads(self.take(struct.unpack(">I", head)[0]))
-        except (EOFError, OSError):
-            return None
-
-    def take(self, size):
-        data = b""
-        while len(data) < size:
-            more = self.socket.recv(size - len(data))
-            if not more:
-                raise EOFError
-            data += more
-        return data
-
-
-def hello(name):
-    return dict(type="hello", protocol=1, instanceId=name, hostname="h", bootId="b", version="1", cpu=1024, memory=64)
-
-
 def test_a_node_is_who_its_certificate_says_and_nobody_else():
     one, two = node().start(), node().start()
     identity = os.path.join(one.root, "var/lib/berth/node")
     one.stop()
     wait_for(lambda: not connected(one), 30, "disconnected")
     for claimed in (two.instance, "0" * 32, "nonsense"):
-        w = Wire(identity)
+        w = Wire(server.node_address, identity)
         w.say(hello(claimed))
         equal(w.hear(), {"type": "refused", "reason": "the certificate is for another node than hello says"})
-    w = Wire(identity)
+    w = Wire(server.node_address, identity)
     w.say(hello(one.instance))
     equal(w.hear()["type"], "welcome")
     # without a certificate: joining, and nothing else
     for message in (hello(two.instance), dict(type="report", number=1), dict(type="request", request="x"), b"{"):
-        w = Wire(None)
+        w = Wire(server.node_address)
         w.say(message)
         equal(w.hear(), None)
-    w = Wire(identity)
+    w = Wire(server.node_address, identity)
     w.say(dict(type="report", number=1))  # before hello
     equal(w.hear(), None)
     assert connected(two)
@@ -449,7 +409,7 @@ def test_a_removed_node_ends_its_tasks_and_never_comes_back():
     equal(server.ecs("DescribeContainerInstances", containerInstances=[one.instance])["failures"][0]["reason"],
           "MISSING")
     # its certificate is worth nothing any more
-    w = Wire(kept)
+    w = Wire(server.node_address, kept)
     w.say(hello(one.instance))
     equal(w.hear(), {"type": "refused", "reason": "this node is none of the cluster any more", "removed": True})
     contains(one.fails(), "used by 1 of 1")

@@ -12,6 +12,8 @@ import re
 import shutil
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -277,6 +279,46 @@ class Node(Daemon):
                            timeout=60)
         equal(p.returncode, 1)
         return p.stdout
+
+
+class Wire:
+    """The node channel, spoken by hand."""
+
+    def __init__(self, address, identity=None):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        if identity:
+            context.load_cert_chain(os.path.join(identity, "certificate.pem"), os.path.join(identity, "key.pem"))
+        host, port = address.rsplit(":", 1)
+        plain = socket.create_connection((host, int(port)), 30)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = context.wrap_socket(plain)
+
+    def say(self, message):
+        data = message if isinstance(message, bytes) else json.dumps(message).encode()
+        self.socket.sendall(struct.pack(">I", len(data)) + data)
+
+    def hear(self):
+        """The next message; None: it has hung up."""
+        try:
+            head = self.take(4)
+            return json.loads(self.take(struct.unpack(">I", head)[0]))
+        except (EOFError, OSError):
+            return None
+
+    def take(self, size):
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+
+def hello(name):
+    return dict(type="hello", protocol=1, instanceId=name, hostname="h", bootId="b", version="1", cpu=1024, memory=64)
 
 
 # ---- a registry of our own ----

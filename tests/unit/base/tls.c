@@ -132,6 +132,42 @@ static void both_know_each_other_and_talk(void **state)
 	cert_authority_free(a.ca);
 }
 
+/* A key, and a request for it whose subject is CN=somebody else. */
+static const char odd_key[] = "-----BEGIN PRIVATE KEY-----\n"
+			      "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgKageER+omrH9CsnK\n"
+			      "dKFlQqC6rBgA9bFn/cr1esBwJi2hRANCAATfuIOBdz+PRkpVE6nBKFmhzJeYyflJ\n"
+			      "8PXKMAfEK+x56gFrWknvteQLGDOAyRgntd+n40tsHlOEkiAMTFviWjrQ\n"
+			      "-----END PRIVATE KEY-----\n";
+static const char odd_request[] =
+	"-----BEGIN CERTIFICATE REQUEST-----\n"
+	"MIHTMHoCAQAwGDEWMBQGA1UEAwwNc29tZWJvZHkgZWxzZTBZMBMGByqGSM49AgEG\n"
+	"CCqGSM49AwEHA0IABN+4g4F3P49GSlUTqcEoWaHMl5jJ+Unw9cowB8Qr7HnqAWta\n"
+	"Se+15AsYM4DJGCe136fjS2weU4SSIAxMW+JaOtCgADAKBggqhkjOPQQDAgNJADBG\n"
+	"AiEAzqH62IRBU7ttkT1gc9QBRXwm0xrgLV3IgN4ZlLstnLYCIQClm9drY7MaO2lA\n"
+	"1ABiC+x0GCcIJTG5xYvdK4BqFtW4cg==\n"
+	"-----END CERTIFICATE REQUEST-----\n";
+
+static void a_request_does_not_choose_its_name(void **state)
+{
+	struct authority a;
+	struct party server = {0}, client = {.key = xstrdup(odd_key)};
+	struct err e = {0}, each[2] = {0};
+	int r[2];
+
+	(void)state;
+	make_authority(&a);
+	certify(&a, TLS_SERVER_NAME, CERT_SERVER, clock_wall_ms() + HOUR_MS, &server);
+	assert_ok(cert_authority_sign(a.ca, odd_request, "node-1", CERT_CLIENT, clock_wall_ms(),
+				      clock_wall_ms() + HOUR_MS, &client.certificate, &e));
+	connect_both(&server, a.pin, &client, a.pin);
+	shake_hands(&server, &client, r, each);
+	assert_int_equal(r[0], 0);
+	assert_string_equal(tls_peer(server.tls)->name, "node-1");
+	party_done(&client);
+	party_done(&server);
+	cert_authority_free(a.ca);
+}
+
 static void a_client_without_a_certificate_has_no_name(void **state)
 {
 	struct authority a;
@@ -242,6 +278,7 @@ static void a_changed_request_is_noticed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_request_does_not_choose_its_name),
 		cmocka_unit_test(both_know_each_other_and_talk),
 		cmocka_unit_test(a_client_without_a_certificate_has_no_name),
 		cmocka_unit_test(who_is_not_of_the_authority_is_refused),
