@@ -327,7 +327,7 @@ def test_the_command_looks_over_the_whole_cluster():
     equal(sum(os.uname().nodename in l for l in lines), 12)
     only = berth("run", "-d", "--name", "narrow", "--memory", "32", "--constraint", "attribute:rack == r2", IMAGE,
                  *FOREVER).stdout.strip()
-    equal(server.task(only)["containerInstanceArn"].split("/")[-1], two.instance)
+    equal(server.wait_status(only, "RUNNING")["containerInstanceArn"].split("/")[-1], two.instance)
     refused = berth("run", "--memory", "999999", IMAGE, check=False)
     equal(refused.returncode, 125)
     contains(refused.stderr, "berth: no node takes the task: ")  # nodes of earlier tests are gone: AGENT
