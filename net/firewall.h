@@ -73,5 +73,5 @@ int firewall_reconcile(const struct firewall *f, const struct endpoint *endpoint
 /* Absent is fine. */
 int firewall_destroy(const struct firewall *f, struct err *e);
 
-/* Requests that make table, sets, chains and rules; for tests. */
-void firewall_define(const struct firewall *f, const char *comment, struct batch *b);
+/* Requests that make table, sets, chains and rules; how many rules. */
+size_t firewall_define(const struct firewall *f, const char *comment, struct batch *b);

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 
 import vmlab
-from berth import Skip, run
+from berth import Skip
 from oci import BUSYBOX, OCI, PROBE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -22,9 +22,6 @@ MODULES = ("virtio_pci virtio_blk overlay nf_tables veth tun unix_diag inet_diag
            "af_packet_diag").split()
 TOOLS = ("/usr/bin/python3.11", "/usr/bin/strace", "/usr/bin/mount", "/usr/bin/umount", "/usr/bin/unshare",
          "/usr/sbin/criu", "/usr/bin/tar", "/usr/bin/ip")
-PYTHON = "/usr/lib/python3.11"
-PYTHON_LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
-                   "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
 SPEC = ["scheduling", "processors", "personality", "memory_policy", "id_mapped", "recursive", "asking", "block_io",
         "huge_pages", "processor_time", "unified", "unlimited"]
 V2 = (("20-oci-isolation.py", []),
@@ -42,15 +39,6 @@ V1 = (("20-oci-isolation.py", ["cgroup", "limits", "device", "cpu_sets", "small"
 
 if os.environ.get("VM_WHOLE"):  # every case of these files, for make check-vm
     V2, V1 = ([(name, []) for name, _ in tests] for tests in (V2, V1))
-
-INIT = """#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sysfs /sys
-/bin/busybox mount -t devtmpfs dev /dev
-for m in MODULES; do /bin/busybox insmod /modules/$m; done
-/bin/busybox mount -t ext4 /dev/vda /root
-exec /bin/busybox switch_root /root /suite
-"""
 
 SUITE = """#!/bin/busybox sh
 export PATH=/usr/bin:/bin:/usr/sbin BERTH_BUILD=/build RACES=RACE_COUNT PYTHONDONTWRITEBYTECODE=1 HOME=/root
@@ -80,15 +68,6 @@ reboot -f
 """
 
 
-def make_initrd(work, release):
-    tree = work + "/initrd"
-    for d in ("bin", "proc", "sys", "dev", "root"):
-        os.makedirs(f"{tree}/{d}")
-    shutil.copy(BUSYBOX, tree + "/bin/busybox")
-    vmlab.write(tree, "init", INIT.replace("MODULES", " ".join(vmlab.add_modules(tree, release, *MODULES))), 0o755)
-    vmlab.make_initrd(tree, work + "/initrd.cpio")
-
-
 def suite():
     def lines(kind, tests):
         return "\n".join(f"echo kind {kind} {n}; python3.11 -B /tests/{n} {' '.join(a)}; echo exit $?" for n, a in tests)
@@ -98,17 +77,12 @@ def suite():
 
 def make_disk(work):
     root = work + "/root"
-    for d in ("bin", "proc", "sys", "dev", "tmp", "run", "root", "tests"):
+    for d in ("proc", "sys", "dev", "tmp", "run", "root", "tests"):
         os.makedirs(f"{root}/{d}")
-    shutil.copy(BUSYBOX, root + "/bin/busybox")
-    for applet in run(BUSYBOX, "--list").stdout.split():
-        if not os.path.lexists(f"{root}/bin/{applet}") and applet not in ("mount", "umount", "unshare", "ip"):
-            os.symlink("busybox", f"{root}/bin/{applet}")
+    vmlab.add_busybox(root, "mount", "umount", "unshare", "ip")
     for tool in TOOLS:
         vmlab.add_program(root, need(tool))
-    shutil.copytree(PYTHON, root + PYTHON, ignore=shutil.ignore_patterns("config-*", "_sysconfig*", *PYTHON_LEFT_OUT))
-    for name in os.listdir(PYTHON + "/lib-dynload"):
-        vmlab.add_program(root, f"{PYTHON}/lib-dynload/{name}")  # for its libraries
+    vmlab.add_python(root)
     vmlab.add_program(root, OCI, "/build/berth-oci")
     vmlab.add_program(root, PROBE, "/build/tests/e2e/root/probe")
     for name in {n for n, _ in V2 + V1} | {"oci.py"}:
@@ -149,13 +123,13 @@ def main():
         if os.geteuid() != 0:
             raise Skip("needs root")
         kernel, release = vmlab.kernel()
-        for path in (OCI, PROBE, BUSYBOX, PYTHON, *TOOLS):
+        for path in (OCI, PROBE, BUSYBOX, vmlab.PYTHON, *TOOLS):
             need(path)
     except Skip as reason:
         print(f"skip vm: {reason}")
         return
     with tempfile.TemporaryDirectory(prefix="berth-vm-") as work:
-        make_initrd(work, release)
+        vmlab.make_disk_initrd(work, release, MODULES, "/suite")
         make_disk(work)
         tell(vmlab.run_disk(work, kernel, TIMEOUT_S))
 

@@ -11,10 +11,9 @@ import shutil
 import tempfile
 
 import vmlab
-from berth import BUILD, Skip, run
+from berth import BUILD, Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BUSYBOX = shutil.which("busybox")
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "600"))
 DISK_MB = 160
 MODULES = ("virtio_pci virtio_blk nf_tables nft_fib_inet nft_ct nft_nat nft_masq nft_chain_nat nft_limit nft_log "
@@ -25,18 +24,6 @@ TESTS = (("43-net-wireguard.py", []),
          ("43-net-trunk.py", []),
          ("44-net-flow.py", []),
          ("43-net-hosts.py", ["share_a_link", "fits", "peers_only", "claim"]))
-LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
-            "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
-
-INIT = """#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sysfs /sys
-/bin/busybox mount -t devtmpfs dev /dev
-for m in MODULES; do /bin/busybox insmod /modules/$m; done
-/bin/busybox mount -t ext4 /dev/vda /root
-exec /bin/busybox switch_root /root /suite
-"""
-
 SUITE = """#!/bin/busybox sh
 export PATH=/usr/bin:/bin:/usr/sbin BERTH_BUILD=/build PYTHONDONTWRITEBYTECODE=1 HOME=/root
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
@@ -50,32 +37,18 @@ reboot -f
 """
 
 
-def make_initrd(work, release):
-    tree = work + "/initrd"
-    for d in ("bin", "proc", "sys", "dev", "root"):
-        os.makedirs(f"{tree}/{d}")
-    shutil.copy(BUSYBOX, tree + "/bin/busybox")
-    vmlab.write(tree, "init", INIT.replace("MODULES", " ".join(vmlab.add_modules(tree, release, *MODULES))), 0o755)
-    vmlab.make_initrd(tree, work + "/initrd.cpio")
-
-
 def make_disk(work):
-    root, python = work + "/root", "/usr/lib/python3.11"
-    for d in ("bin", "proc", "sys", "dev", "tmp", "run", "root", "tests"):
+    root = work + "/root"
+    for d in ("proc", "sys", "dev", "tmp", "run", "root", "tests"):
         os.makedirs(f"{root}/{d}")
-    shutil.copy(BUSYBOX, root + "/bin/busybox")
-    for applet in run(BUSYBOX, "--list").stdout.split():
-        if not os.path.lexists(f"{root}/bin/{applet}") and applet not in ("mount", "unshare", "nsenter", "ip"):
-            os.symlink("busybox", f"{root}/bin/{applet}")
+    vmlab.add_busybox(root, "mount", "unshare", "nsenter", "ip")
     for tool in TOOLS:
         if not os.path.exists(tool):
             raise Skip(f"{tool} is not installed")
         vmlab.add_program(root, tool)
     os.unlink(root + "/bin/sh")  # busybox's would take its own ip
     vmlab.add_program(root, "/usr/bin/dash", "/bin/sh")
-    shutil.copytree(python, root + python, ignore=shutil.ignore_patterns("config-*", "_sysconfig*", *LEFT_OUT))
-    for name in os.listdir(python + "/lib-dynload"):
-        vmlab.add_program(root, f"{python}/lib-dynload/{name}")  # for its libraries
+    vmlab.add_python(root)
     vmlab.add_program(root, os.path.join(BUILD, "tests/e2e/tools/net"), "/build/tests/e2e/tools/net")
     for name in [n for n, _ in TESTS] + ["netlab.py"]:
         shutil.copy(f"{HERE}/{name}", root + "/tests")
@@ -102,7 +75,7 @@ if __name__ == "__main__":
     try:
         kernel, release = vmlab.kernel()
         with tempfile.TemporaryDirectory(prefix="berth-vm-") as work:
-            make_initrd(work, release)
+            vmlab.make_disk_initrd(work, release, MODULES, "/suite")
             make_disk(work)
             tell(vmlab.run_disk(work, kernel, TIMEOUT_S))
     except Skip as reason:

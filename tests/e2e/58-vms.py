@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import tempfile
 
 import berth
@@ -27,15 +26,6 @@ MODULES = ("virtio_pci virtio_blk virtio_net virtio_console virtio_rng overlay n
            "nft_chain_nat nft_limit nft_log nft_reject_inet nfnetlink_log nf_log_syslog nf_conntrack_netlink veth vxlan "
            "wireguard tun").split()
 DISK_MIB = 256
-
-INIT = """#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sysfs /sys
-/bin/busybox mount -t devtmpfs dev /dev
-for m in MODULES; do /bin/busybox insmod /modules/$m; done
-/bin/busybox mount -t ext4 /dev/vda /root
-exec /bin/busybox switch_root /root /start
-"""
 
 START = """#!/bin/busybox sh
 export PATH=/build:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root
@@ -75,13 +65,9 @@ def wait_for(condition, what):
 
 def make_disk(work):
     tree = os.path.join(work, "root")
-    for name in "bin proc sys dev tmp run root build var etc".split():
+    for name in "proc sys dev tmp run root build var etc".split():
         os.makedirs(os.path.join(tree, name))
-    busybox = shutil.which("busybox")
-    shutil.copy(busybox, os.path.join(tree, "bin/busybox"))
-    for applet in run(busybox, "--list").stdout.split():
-        if not os.path.lexists(f"{tree}/bin/{applet}"):
-            os.symlink("busybox", f"{tree}/bin/{applet}")
+    vmlab.add_busybox(tree)
     for tool in TOOLS:
         vmlab.add_program(tree, tool)
     for name in PROGRAMS:
@@ -97,15 +83,6 @@ def make_disk(work):
     vmlab.make_disk(tree, os.path.join(work, "disk"), DISK_MIB)
 
 
-def make_initrd(work, release):
-    tree = os.path.join(work, "initrd-tree")
-    for name in ("bin", "proc", "sys", "dev", "root"):
-        os.makedirs(os.path.join(tree, name))
-    shutil.copy(shutil.which("busybox"), os.path.join(tree, "bin/busybox"))
-    vmlab.write(tree, "init", INIT.replace("MODULES", " ".join(vmlab.add_modules(tree, release, *MODULES))), 0o755)
-    vmlab.make_initrd(tree, os.path.join(work, "initrd"))
-
-
 class Machine:
     """One of the three; what it writes to its disk stays when its power goes."""
 
@@ -117,7 +94,7 @@ class Machine:
 
     def boot(self):
         self.guest = vmlab.Guest(
-            vmlinuz, os.path.join(work, "initrd"), "-drive", f"file={self.disk},if=virtio,format=raw,cache=unsafe",
+            vmlinuz, os.path.join(work, "initrd.cpio"), "-drive", f"file={self.disk},if=virtio,format=raw,cache=unsafe",
             "-netdev", f"tap,id=n,ifname=t{self.number},script=no,downscript=no",
             "-device", f"virtio-net-pci,netdev=n,mac=52:54:00:00:00:0{self.number}",
             append=f"host={self.number}", memory=512, inside=["nsenter", "--net=" + switch.path])
@@ -212,7 +189,7 @@ lab = netlab.Lab()
 machines, tasks = [], {}
 try:
     make_disk(work)
-    make_initrd(work, release)
+    vmlab.make_disk_initrd(work, release, MODULES, "/start")
     switch = lab.namespace("switch")
     switch.run("ip link set lo up; ip link add br0 type bridge; ip link set br0 up")
     for number in (1, 2, 3):

@@ -14,7 +14,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 
 import packages
@@ -74,6 +73,51 @@ def make_initrd(tree, path):
         find.wait()
 
 
+DISK_INIT = """#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs dev /dev
+for m in MODULES; do /bin/busybox insmod /modules/$m; done
+/bin/busybox mount -t ext4 /dev/vda /root
+LAST
+exec /bin/busybox switch_root /root PROGRAM
+"""
+
+
+def make_disk_initrd(work, release, modules, program, last=":", path=None):
+    """An initial file system that loads modules and hands over to a program of the disk."""
+    tree = os.path.join(work, "initrd-tree")
+    for name in ("bin", "proc", "sys", "dev", "root"):
+        os.makedirs(os.path.join(tree, name))
+    shutil.copy(shutil.which("busybox"), os.path.join(tree, "bin/busybox"))
+    text = DISK_INIT.replace("MODULES", " ".join(add_modules(tree, release, *modules)))
+    write(tree, "init", text.replace("LAST", last).replace("PROGRAM", program), 0o755)
+    make_initrd(tree, path or os.path.join(work, "initrd.cpio"))
+    shutil.rmtree(tree)
+
+
+def add_busybox(tree, *but):
+    """Busybox with all its applets, except some."""
+    busybox = shutil.which("busybox")
+    os.makedirs(os.path.join(tree, "bin"), exist_ok=True)
+    shutil.copy(busybox, os.path.join(tree, "bin/busybox"))
+    for applet in run(busybox, "--list").stdout.split():
+        if not os.path.lexists(f"{tree}/bin/{applet}") and applet not in but:
+            os.symlink("busybox", f"{tree}/bin/{applet}")
+
+
+PYTHON = "/usr/lib/python3.11"
+PYTHON_LEFT_OUT = ("idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo", "unittest",
+                   "dist-packages", "asyncio", "email", "xml", "sqlite3", "test", "wsgiref", "xmlrpc")
+
+
+def add_python(tree):
+    """Its standard library, as far as tests in a machine need it, and the libraries of that."""
+    shutil.copytree(PYTHON, tree + PYTHON, ignore=shutil.ignore_patterns("config-*", "_sysconfig*", *PYTHON_LEFT_OUT))
+    for name in os.listdir(PYTHON + "/lib-dynload"):
+        add_program(tree, f"{PYTHON}/lib-dynload/{name}")
+
+
 def make_disk(tree, path, mib):
     run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, path, f"{mib}M")
 
@@ -125,17 +169,6 @@ MASKED = ("getty@tty1 serial-getty@ttyS0 systemd-logind systemd-pstore systemd-t
           " e2scrub_all.timer dpkg-db-backup.timer apparmor nftables systemd-update-utmp systemd-update-utmp-runlevel"
           " systemd-udevd systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udev-trigger").split()
 DISK_MIB = 640
-
-INIT = """#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sysfs /sys
-/bin/busybox mount -t devtmpfs dev /dev
-for m in MODULES; do /bin/busybox insmod /modules/$m; done
-/bin/busybox mount -t ext4 /dev/vda /root
-/bin/busybox umount /proc /sys
-/bin/busybox mount --move /dev /root/dev
-exec /bin/busybox switch_root /root /sbin/init
-"""
 
 # One line in is one script: how many seconds it has, and base64. Out goes its exit code, the size of what it
 # printed, and that.
@@ -241,13 +274,10 @@ def debian():
         work = tempfile.mkdtemp(prefix="making-", dir=VM)
         make_debian(os.path.join(work, "tree"), release, download(os.path.join(work, "debs")))
         make_disk(os.path.join(work, "tree"), os.path.join(work, "disk"), DISK_MIB)
-        tree = os.path.join(work, "initrd-tree")
-        for name in ("bin", "proc", "sys", "dev", "root"):
-            os.makedirs(os.path.join(tree, name))
-        shutil.copy(shutil.which("busybox"), os.path.join(tree, "bin/busybox"))
-        write(tree, "init", INIT.replace("MODULES", " ".join(add_modules(tree, release, *DRIVERS))), 0o755)
-        make_initrd(tree, os.path.join(work, "initrd"))
-        for name in ("tree", "debs", "initrd-tree"):
+        make_disk_initrd(work, release, DRIVERS, "/sbin/init",  # systemd finds /dev as it is
+                         "/bin/busybox umount /proc /sys; /bin/busybox mount --move /dev /root/dev",
+                         os.path.join(work, "initrd"))
+        for name in ("tree", "debs"):
             shutil.rmtree(os.path.join(work, name))
         os.rename(work, target)
     return vmlinuz, os.path.join(target, "initrd"), os.path.join(target, "disk")
