@@ -171,6 +171,7 @@ static void set(struct core *c, struct instance *i, const json_t *a, bool put)
 				lists[n], json_pack("{s:s, s:s*}", "name", name, "value", value));
 	}
 	attributes_index(i);
+	table_describe(&i->cluster->table, i);
 	record_touch(c, &i->record);
 }
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "scheduler/core/placement.h"
 #include "scheduler/core/vpc.h"
 
 #define DESCRIBE_MAX  100
@@ -17,10 +16,10 @@ void instance_free(struct instance *i)
 {
 	record_done(&i->record);
 	map_done(&i->vpcs);
-	map_done(&i->groups);
 	map_done(&i->attributes);
-	free(i->ports[0]);
-	free(i->ports[1]);
+	for (int k = 0; k < PROTOCOLS; k++)
+		ports_done(&i->ports[k]);
+	free(i->groups);
 	free(i->id);
 	free(i);
 }
@@ -35,9 +34,11 @@ static struct instance *add_instance(struct cluster *cl, const char *id, json_t 
 	i->memory_mib = doc_integer(own_doc, "_memory", 0);
 	i->report = doc_integer(own_doc, "_report", 0);
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
+	i->active = str_eq(doc_string(own_doc, "status"), "ACTIVE");
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
 	attributes_index(i);
 	(void)map_put(&cl->instances, id, i);
+	table_add(&cl->table, i);
 	return i;
 }
 
@@ -194,16 +195,15 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	vpc_add_zone(c, instance_zone(i));
 	(void)json_object_set_new(doc, "_publicAddresses", list_of(&h->public_addresses));
 	take_place(c, i, h);
+	table_describe(&i->cluster->table, i);
 	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
 	record_touch(c, &i->record);
 }
 
 static void set_connectivity(struct core *c, const struct instance *i, const char *connectivity)
 {
-	struct task *t;
-
-	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);) {
-		if (t->instance != i || t->last_status == TASK_STOPPED ||
+	for (struct task *t = i->first_task; t; t = t->next_there) {
+		if (t->last_status == TASK_STOPPED ||
 		    str_eq(doc_string(t->record.doc, "connectivity"), connectivity))
 			continue;
 		doc_set_string(t->record.doc, "connectivity", connectivity);
@@ -233,7 +233,11 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 			       (long long)h->protocol, ECS_NODE_PROTOCOL);
 	if (h->cpu_units <= 0 || h->memory_mib <= 0)
 		return err_set(e, EPROTO, "node %s has no CPU or no memory", h->hostname);
-
+	if (h->cpu_units > PLACE_AMOUNT_MAX || h->memory_mib > PLACE_AMOUNT_MAX)
+		return err_set(e, EPROTO,
+			       "node %s says that it has %lld CPU units and %lld MiB; at most %d",
+			       h->hostname, (long long)h->cpu_units, (long long)h->memory_mib,
+			       PLACE_AMOUNT_MAX);
 	if (!cl)
 		return err_set(e, ENOENT, "this node is none of the cluster any more");
 
@@ -268,6 +272,7 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 	c->now_ms = now_ms;
 	i->connected = false;
 	i->gone_ms = now_ms;
+	table_update(&i->cluster->table, i);
 	(void)json_object_set_new(i->record.doc, "_goneAt", json_integer(now_ms));
 	if (c->o.lost_ms)
 		core_wake_at(c, now_ms + c->o.lost_ms);
@@ -314,9 +319,8 @@ static json_t *port_resource(const struct instance *i, int protocol, bool used)
 
 	if (protocol == 0)
 		(void)json_array_append_new(ports, json_sprintf("%d", RESERVED_PORT));
-	for (int port = 1; used && i->ports[protocol] && port < 65536; port++)
-		if (i->ports[protocol][port / 64] >> (port % 64) & 1)
-			(void)json_array_append_new(ports, json_sprintf("%d", port));
+	for (int port = 0; used && (port = ports_next(&i->ports[protocol], port)) >= 0; port++)
+		(void)json_array_append_new(ports, json_sprintf("%d", port));
 	return json_pack("{s:s, s:s, s:f, s:i, s:i, s:o}", "name", protocol ? "PORTS_UDP" : "PORTS",
 			 "type", "STRINGSET", "doubleValue", 0.0, "longValue", 0, "integerValue", 0,
 			 "stringSetValue", ports);
@@ -355,7 +359,7 @@ json_t *list_container_instances(struct core *c, json_t *request, struct ecs_fau
 		return NULL;
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		if ((!status || str_eq(doc_string(i->record.doc, "status"), status)) &&
-		    (!x || placement_matches(x, i)))
+		    (!x || need_matches(x, i)))
 			page_add(&page, doc_string(i->record.doc, "containerInstanceArn"));
 	expression_free(x);
 	return page_reply(&page, request, false, strcmp, "containerInstanceArns", f);

@@ -13,8 +13,10 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "scheduler/core/core.h"
+#include "scheduler/core/ports.h"
+#include "scheduler/core/table.h"
 
-#define PORT_WORDS (65536 / 64)
+enum protocol { PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOLS };
 
 struct record {
 	char *key;
@@ -29,6 +31,7 @@ struct cluster {
 	struct record record;
 	char *name;
 	struct map instances, tasks; /* by id */
+	struct table table;
 };
 
 struct family {
@@ -48,20 +51,35 @@ struct definition {
 	struct arena arena;
 	struct ecs_task_definition parsed;
 	struct ecs_demand demand;
-	size_t tasks; /* that refer to it and are not STOPPED */
+	size_t tasks;  /* that refer to it and are not STOPPED */
+	char need[33]; /* its part of the key of a need (need.h) */
+	struct host_port {
+		uint16_t port;
+		uint8_t protocol;
+	} * host_ports; /* that its tasks have by number */
+	size_t host_port_count;
 };
 
 struct instance {
 	struct record record;
 	char *id;
 	struct cluster *cluster;
-	bool connected;
+	bool connected, active;        /* active: its status is ACTIVE */
 	int64_t gone_ms;               /* since when it is not; 0: it is */
 	int64_t cpu_units, memory_mib; /* registered */
 	int64_t cpu_used, memory_used;
-	uint64_t *ports[2]; /* static host ports in use: tcp, udp */
+	struct ports ports[PROTOCOLS]; /* static host ports in use */
 	size_t running, pending;
-	struct map groups; /* of its tasks that are not STOPPED, by name: how many, as a number */
+	struct task *first_task, *last_task; /* on it, STOPPED ones too; in order of their coming */
+	size_t task_count;
+	/* of the placement table */
+	uint32_t row;
+	bool listed;
+	int32_t left[FIELDS];       /* as it is listed */
+	uint64_t met;               /* needs */
+	struct task_group **groups; /* that have tasks there */
+	size_t group_count, group_capacity;
+
 	struct map attributes; /* name to value, "" where it has none; borrowed from the document */
 	int64_t report;        /* the last one taken */
 	struct map vpcs;       /* by id: how many blocks of addresses it has there, as a number */
@@ -96,8 +114,9 @@ struct task {
 	struct record record;
 	char *id;
 	struct cluster *cluster;
-	struct definition *definition; /* NULL once it was deleted: STOPPED tasks only */
-	struct instance *instance;     /* NULL once it was deregistered */
+	struct definition *definition;            /* NULL once it was deleted: STOPPED tasks only */
+	struct instance *instance;                /* NULL once it was deregistered */
+	struct task *next_there, *previous_there; /* on the instance */
 	enum task_status last_status;
 	bool stop; /* desiredStatus is STOPPED */
 	bool held; /* STOPPED for us; its node may still run it, and has what it had */
@@ -300,7 +319,15 @@ const char *provider_next(struct core *c, const struct cluster *cl, const json_t
 
 /* ---- place.c ---- */
 
-/* May the task go there?  NULL: yes; otherwise ECS's reason. */
+/* After these a node cannot have more; CPU units, and MiB. */
+#define PLACE_AMOUNT_MAX (INT32_MAX - 1)
+
+void place_name_ports(struct definition *d); /* "host_ports", from the definition */
+bool place_is_open(const struct instance *i);
+void place_left(const struct instance *i, int32_t ret[FIELDS]);
+/* Has it, beside CPU and memory, what the tasks of a definition take?  NULL: yes; or ECS's reason. */
+const char *place_shortage(const struct instance *i, const struct definition *d);
+/* May the task go there?  NULL: yes; otherwise ECS's reason.  Attributes are another matter. */
 const char *place_refusal(const struct instance *i, const struct definition *d,
 			  const struct ecs_demand *demand);
 void place_take(struct instance *i, const struct definition *d, const struct ecs_demand *demand);
@@ -314,8 +341,9 @@ struct task *core_task_find(struct core *c, const json_t *request, const char *t
 int core_task_load(struct core *c, json_t *own_doc, struct err *e);
 void core_task_free(struct task *t);
 void core_task_set_status(struct task *t, enum task_status status);
-void core_task_count(struct task *t,
-		     int by); /* a task of this status more, or less, on its instance */
+/* It is on the instance from now on, or on none, and counted there by its status. */
+void core_task_put_on(struct task *t, struct instance *i);
+void core_task_take_off(struct task *t);
 /* Its node is told to end it, unless it was told before. */
 void core_task_stop(struct core *c, struct task *t, const char *code, const char *reason);
 void core_task_stopped(struct core *c, struct task *t); /* the accounts are closed */

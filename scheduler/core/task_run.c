@@ -36,7 +36,6 @@ static void launch_done(struct launch *l)
 	json_decref(l->effective);
 	json_decref(l->overrides);
 	free(l->group);
-	placement_done(&l->placement);
 }
 #define auto_launch __attribute__((cleanup(launch_done)))
 
@@ -176,33 +175,18 @@ static char *group_of(const struct launch *l)
 	return group ? xstrdup(group) : xasprintf("family:%s", l->definition->family->name);
 }
 
-/* A task of a capacity provider goes to nodes of its group. */
-static int add_provider(struct launch *l, struct ecs_fault *f)
-{
-	auto_free char *expression = NULL;
-
-	if (!l->provider)
-		return 0;
-	expression = xasprintf("attribute:" PROVIDER_ATTRIBUTE " == %s",
-			       provider_group(l->c, l->provider));
-	return placement_add_expression(&l->placement, expression, f);
-}
-
 static int prepare_placement(struct launch *l, struct ecs_fault *f)
 {
-	const json_t *definition = l->definition->record.doc;
-
-	placement_done(&l->placement);
-
-	l->placement = (struct placement){
-		.group = l->group, .strategies = json_object_get(l->request, "placementStrategy")};
-	if (placement_check_strategies(l->placement.strategies, f) < 0 ||
-	    placement_add_constraints(&l->placement,
-				      json_object_get(definition, "placementConstraints"), f) < 0 ||
-	    add_provider(l, f) < 0)
-		return -1;
-	return placement_add_constraints(&l->placement,
-					 json_object_get(l->request, "placementConstraints"), f);
+	l->placement = (struct placement){.core = l->c,
+					  .cluster = l->cluster,
+					  .definition = l->definition,
+					  .demand = l->demand,
+					  .request = l->request,
+					  .group = l->group};
+	/* A task of a capacity provider goes to nodes of its group. */
+	if (l->provider)
+		l->placement.node_group = provider_group(l->c, l->provider);
+	return placement_prepare(&l->placement, f);
 }
 
 /* The strategy of the request, or that of the cluster where nothing else is said. */
@@ -380,14 +364,13 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	t->id = xstrdup(id);
 	t->cluster = l->cluster;
 	t->definition = l->definition;
-	t->instance = i;
 	t->interface = interface;
 	t->demand = l->demand;
 	t->last_status = interface ? TASK_PROVISIONING : TASK_PENDING;
 	record_init(&t->record, doc, "task/%s/%s", l->cluster->name, id);
 	(void)map_put(&l->cluster->tasks, id, t);
 
-	core_task_count(t, 1);
+	core_task_put_on(t, i);
 	l->definition->tasks++;
 	place_take(i, l->definition, &l->demand);
 	record_touch(l->c, &t->record);
@@ -412,27 +395,6 @@ static json_t *show_again(const struct cluster *cl, const json_t *ids)
 	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", json_array());
 }
 
-static const char *refusal_of(const struct launch *l, const struct instance *i)
-{
-	const char *refusal = place_refusal(i, l->definition, &l->demand);
-
-	if (!refusal)
-		refusal = interface_refusal(l->c, l->request, i);
-	return refusal ? refusal : placement_refusal(&l->placement, i);
-}
-
-/* Without strategies: the instance with the least memory left, then the first. */
-static struct instance *usual(struct instance **candidates, size_t count)
-{
-	struct instance *best = candidates[0];
-
-	for (size_t i = 1; i < count; i++)
-		if (candidates[i]->memory_mib - candidates[i]->memory_used <
-		    best->memory_mib - best->memory_used)
-			best = candidates[i];
-	return best;
-}
-
 /* Why it is none of them: each has its reason. */
 static void say_refusals(const struct launch *l, json_t *failures)
 {
@@ -441,26 +403,7 @@ static void say_refusals(const struct launch *l, json_t *failures)
 	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);)
 		(void)json_array_append_new(
 			failures, doc_failure(doc_string(i->record.doc, "containerInstanceArn"),
-					      refusal_of(l, i)));
-}
-
-static struct instance *choose(const struct launch *l, json_t *failures)
-{
-	auto_free struct instance **candidates = xcalloc(l->cluster->instances.count + 1,
-							 sizeof(struct instance *));
-	struct instance *i;
-	size_t count = 0;
-
-	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);)
-		if (!refusal_of(l, i))
-			candidates[count++] = i;
-	if (!count) {
-		say_refusals(l, failures);
-		return NULL;
-	}
-	return json_array_size(l->placement.strategies)
-		       ? placement_choose(l->c, &l->placement, candidates, count)
-		       : usual(candidates, count);
+					      placement_refusal(&l->placement, i)));
 }
 
 static void add_task(struct launch *l, struct instance *i, json_t *tasks, json_t *failures,
@@ -510,8 +453,11 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 	tasks = json_array();
 	failures = json_array();
 	ids = json_array();
-	while (count-- && turn_to_provider(&l, f) == 0 && (i = choose(&l, failures)))
+	for (; count && turn_to_provider(&l, f) == 0 && (i = placement_choose(&l.placement));
+	     count--)
 		add_task(&l, i, tasks, failures, ids);
+	if (count)
+		say_refusals(&l, failures);
 	if (json_array_size(ids))
 		token_keep(c, l.cluster, request, ids);
 	else
@@ -526,7 +472,7 @@ static void start_on(struct launch *l, const char *name, json_t *tasks, json_t *
 {
 	struct ecs_fault ignored;
 	struct instance *i = instance_find(l->cluster, l->c, name, &ignored);
-	const char *refusal = i ? refusal_of(l, i) : "MISSING";
+	const char *refusal = i ? placement_refusal(&l->placement, i) : "MISSING";
 	char arn[ECS_ARN_SIZE];
 
 	if (!refusal) {

@@ -32,7 +32,7 @@ struct host {
 static struct map tasks, hosts, ports, addresses, started; /* the last: token to a count */
 static struct map event_versions;                          /* of a resource */
 static bool reloading;
-static size_t given_up;
+static size_t given_up, events;
 
 static const char *const statuses[] = {"PROVISIONING", "PENDING",  "ACTIVATING",     "RUNNING",
 				       "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"};
@@ -314,9 +314,17 @@ void check_reload(void)
 	reloading = false;
 }
 
+void check_core(struct core *c)
+{
+	struct err e = {0};
+
+	if (++events % (world->nodes + 1) == 0 && core_check(c, &e) < 0)
+		broken("%s", e.msg);
+}
+
 void check_begin(void)
 {
-	given_up = 0;
+	given_up = events = 0;
 	forget();
 }
 

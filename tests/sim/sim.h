@@ -101,5 +101,7 @@ void check_begin(void);
 void check_end(void);
 void check_effects(const struct core_effects *fx);
 void check_reload(void); /* the server has read what was stored */
+/* What the core decides by agrees with its documents; of large clusters now and then. */
+void check_core(struct core *c);
 size_t check_tasks(void);
 size_t check_given_up(void); /* tasks whose node was lost */

@@ -40,8 +40,11 @@ static const struct core_options options = {
 
 static __attribute__((unused)) void take_effects(void)
 {
+	struct err e = {0};
+
 	core_effects_done(&fx);
 	core_take_effects(core, &fx);
+	assert_ok(core_check(core, &e));
 	for (size_t i = 0; i < fx.count; i++) {
 		const struct core_effect *f = &fx.items[i];
 
@@ -107,8 +110,8 @@ static __attribute__((unused)) const char *text_at(json_t *doc, const char *path
 	return json_string_value(doc);
 }
 
-/* A host in a rack, found again by its id, "" at first. */
-static __attribute__((unused)) void hello(const char *name, const char *rack, char id[33])
+static __attribute__((unused)) void hello_with(const char *name, const char *rack, char id[33],
+					       int64_t cpu, int64_t memory)
 {
 	struct ecs_attribute offers[] = {
 		{.name = (char *)(uintptr_t) "ecs.capability.task-eni"},
@@ -120,8 +123,8 @@ static __attribute__((unused)) void hello(const char *name, const char *rack, ch
 					 .boot_id = (char *)(uintptr_t) "b",
 					 .version = (char *)(uintptr_t) "1",
 					 .attributes = {offers, ARRAY_COUNT(offers)},
-					 .cpu_units = 100000,
-					 .memory_mib = 100000};
+					 .cpu_units = cpu,
+					 .memory_mib = memory};
 	struct err e = {0};
 
 	const char *instance;
@@ -129,6 +132,12 @@ static __attribute__((unused)) void hello(const char *name, const char *rack, ch
 	assert_ok(core_node_hello(core, &h, NULL, 0, now_ms, &instance, &e));
 	(void)snprintf(id, 33, "%s", instance);
 	take_effects();
+}
+
+/* A host in a rack, found again by its id, "" at first. */
+static __attribute__((unused)) void hello(const char *name, const char *rack, char id[33])
+{
+	hello_with(name, rack, id, 100000, 100000);
 }
 
 static __attribute__((unused)) void report(const char *host, const char *arn, const char *status)

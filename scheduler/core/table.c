@@ -1,0 +1,439 @@
+/* scheduler/core/table.c - what placement knows of the container instances of a cluster
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "scheduler/core/table.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "scheduler/core/internal.h"
+
+#define PARTS_SPARE 64 /* values of a split that no row has any more, beyond as many as rows */
+
+/* ---- orders ---- */
+
+static struct order_item item_of(const struct instance *i, enum field field)
+{
+	return (struct order_item){
+		.key = i->left[field], .other = i->left[!field], .row = i->row, .met = i->met};
+}
+
+/* All orders that are kept, each with the field that it is sorted by. */
+static bool next_order(struct table *t, const struct instance *i, unsigned *n,
+		       enum field *ret_field, struct order **ret)
+{
+	while (*n < SPLITS_MAX * FIELDS) {
+		struct split *s = t->splits[*n / FIELDS];
+		enum field field = (enum field)((*n)++ % FIELDS);
+
+		if (!s || !s->kept[field])
+			continue;
+		*ret_field = field;
+		*ret = &s->parts[s->value_of[i->row]].by[field];
+		return true;
+	}
+	return false;
+}
+
+static uint64_t needs_met(const struct table *t, const struct instance *i, uint64_t which)
+{
+	uint64_t met = i->met & ~which;
+
+	for (; which; which &= which - 1) {
+		int bit = __builtin_ctzll(which);
+
+		if (t->needs[bit] && need_is_met(t->needs[bit], i))
+			met |= 1ULL << bit;
+	}
+	return met;
+}
+
+static void list(struct table *t, struct instance *i)
+{
+	enum field field;
+	struct order *o;
+
+	i->listed = true;
+	t->listed++;
+	place_left(i, i->left);
+	i->met = needs_met(t, i, UINT64_MAX);
+	for (unsigned n = 0; next_order(t, i, &n, &field, &o);) {
+		const struct order_item x = item_of(i, field);
+
+		order_add(o, &x);
+	}
+}
+
+static void unlist(struct table *t, struct instance *i)
+{
+	enum field field;
+	struct order *o;
+
+	i->listed = false;
+	t->listed--;
+	for (unsigned n = 0; next_order(t, i, &n, &field, &o);) {
+		const struct order_item x = item_of(i, field);
+
+		order_remove(o, &x);
+	}
+}
+
+/* A listed row is different from now on. */
+static void relist(struct table *t, struct instance *i, const int32_t left[FIELDS], uint64_t met)
+{
+	struct order_item old[FIELDS], new[FIELDS];
+	enum field field;
+	struct order *o;
+
+	if (memcmp(i->left, left, sizeof(i->left)) == 0 && i->met == met)
+		return;
+	for (int k = 0; k < FIELDS; k++)
+		old[k] = item_of(i, (enum field)k);
+	memcpy(i->left, left, sizeof(i->left));
+	i->met = met;
+	for (int k = 0; k < FIELDS; k++)
+		new[k] = item_of(i, (enum field)k);
+	for (unsigned n = 0; next_order(t, i, &n, &field, &o);)
+		order_change(o, &old[field], &new[field]);
+}
+
+static void set_needs(struct table *t, struct instance *i, uint64_t which)
+{
+	if (i->listed && which)
+		relist(t, i, i->left, needs_met(t, i, which));
+}
+
+/* ---- splits ---- */
+
+static void split_free(struct split *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->part_count; i++)
+		for (int k = 0; k < FIELDS; k++)
+			order_done(&s->parts[i].by[k]);
+	map_done(&s->values);
+	free(s->parts);
+	free(s->value_of);
+	free(s->attribute);
+	free(s);
+}
+
+static uint32_t value_index(struct split *s, const char *value)
+{
+	uintptr_t found = (uintptr_t)map_find(&s->values, value);
+
+	if (!found) {
+		s->parts = xgrow(s->parts, s->part_count, &s->part_capacity, sizeof(*s->parts));
+		s->parts[s->part_count++] = (struct part){0};
+		found = s->part_count;
+		(void)map_put(&s->values, value, (void *)found);
+	}
+	return (uint32_t)found - 1;
+}
+
+/* The row is not listed. */
+static void set_value(struct table *t, struct split *s, const struct instance *i)
+{
+	const char *value = s->attribute ? attribute_of(i, s->attribute) : NULL;
+	uint32_t index = value_index(s, value ? value : "");
+
+	while (i->row >= s->capacity)
+		s->value_of = xgrow(s->value_of, s->capacity, &s->capacity, sizeof(*s->value_of));
+	if (i->group_count && s->value_of[i->row] != index)
+		s->serial = ++t->clock;
+	s->value_of[i->row] = index;
+}
+
+/* The place of the one that was not asked for longest; never that of the first. */
+static struct split **oldest_split(struct table *t)
+{
+	struct split **oldest = &t->splits[1];
+
+	for (int i = 1; i < SPLITS_MAX; i++) {
+		if (!t->splits[i])
+			return &t->splits[i];
+		if (t->splits[i]->used < (*oldest)->used)
+			oldest = &t->splits[i];
+	}
+	return oldest;
+}
+
+static struct split *new_split(struct table *t, const char *attribute)
+{
+	struct split *s = xcalloc(1, sizeof(*s));
+
+	s->attribute = attribute ? xstrdup(attribute) : NULL;
+	s->serial = ++t->clock;
+	for (size_t row = 0; row < t->row_count; row++)
+		if (t->rows[row])
+			set_value(t, s, t->rows[row]);
+	return s;
+}
+
+static struct split **find_split(struct table *t, const char *attribute)
+{
+	if (!attribute)
+		return &t->splits[0];
+	for (int i = 1; i < SPLITS_MAX; i++)
+		if (t->splits[i] && strcmp(t->splits[i]->attribute, attribute) == 0)
+			return &t->splits[i];
+	return oldest_split(t);
+}
+
+static bool is_good(const struct table *t, const struct split *s, const char *attribute)
+{
+	return s && (!attribute || strcmp(s->attribute, attribute) == 0) &&
+	       s->part_count <= 2 * t->row_count + PARTS_SPARE;
+}
+
+struct split *table_split(struct table *t, const char *attribute)
+{
+	struct split **place = find_split(t, attribute);
+
+	if (!is_good(t, *place, attribute)) {
+		split_free(*place);
+		*place = new_split(t, attribute);
+	}
+	(*place)->used = ++t->clock;
+	return *place;
+}
+
+static void keep_order(struct table *t, struct split *s, enum field field)
+{
+	s->kept[field] = true;
+	for (size_t row = 0; row < t->row_count; row++) {
+		const struct instance *i = t->rows[row];
+
+		if (i && i->listed) {
+			const struct order_item x = item_of(i, field);
+
+			order_add(&s->parts[s->value_of[row]].by[field], &x);
+		}
+	}
+}
+
+const struct order *table_order(struct table *t, struct split *s, size_t value, enum field field)
+{
+	if (!s->kept[field])
+		keep_order(t, s, field);
+	return value < s->part_count && s->parts[value].by[field].count ? &s->parts[value].by[field]
+									: NULL;
+}
+
+/* ---- rows ---- */
+
+void table_done(struct table *t)
+{
+	struct task_group *g;
+
+	for (int i = 0; i < NEEDS_MAX; i++)
+		need_free(t->needs[i]);
+	for (int i = 0; i < SPLITS_MAX; i++)
+		split_free(t->splits[i]);
+	for (size_t i = 0; map_next(&t->groups, &i, &g);)
+		task_group_free(g);
+	map_done(&t->groups);
+	map_done(&t->needs_by_key);
+	free(t->rows);
+	free(t->free_rows);
+}
+
+static void set_values(struct table *t, const struct instance *i)
+{
+	for (int k = 0; k < SPLITS_MAX; k++)
+		if (t->splits[k])
+			set_value(t, t->splits[k], i);
+}
+
+void table_add(struct table *t, struct instance *i)
+{
+	if (t->free_count) {
+		i->row = t->free_rows[--t->free_count];
+	} else {
+		t->rows = xgrow(t->rows, t->row_count, &t->row_capacity, sizeof(struct instance *));
+		i->row = (uint32_t)t->row_count++;
+	}
+	t->rows[i->row] = i;
+	set_values(t, i);
+	table_update(t, i);
+}
+
+void table_remove(struct table *t, struct instance *i)
+{
+	assert(!i->group_count);
+	if (i->listed)
+		unlist(t, i);
+	t->rows[i->row] = NULL;
+	t->free_rows = xgrow(t->free_rows, t->free_count, &t->free_capacity, sizeof(*t->free_rows));
+	t->free_rows[t->free_count++] = i->row;
+}
+
+void table_update(struct table *t, struct instance *i)
+{
+	int32_t left[FIELDS];
+
+	if (!place_is_open(i)) {
+		if (i->listed)
+			unlist(t, i);
+	} else if (!i->listed) {
+		list(t, i);
+	} else {
+		place_left(i, left);
+		relist(t, i, left, i->met);
+	}
+}
+
+void table_describe(struct table *t, struct instance *i)
+{
+	if (i->listed)
+		unlist(t, i);
+	set_values(t, i);
+	table_update(t, i);
+}
+
+void table_recount(struct table *t, struct instance *i)
+{
+	set_needs(t, i, t->on_running);
+}
+
+/* ---- groups of tasks ---- */
+
+static void note_group(struct instance *i, struct task_group *g)
+{
+	i->groups = xgrow(i->groups, i->group_count, &i->group_capacity,
+			  sizeof(struct task_group *));
+	i->groups[i->group_count++] = g;
+}
+
+static void forget_group(struct instance *i, const struct task_group *g)
+{
+	size_t n = 0;
+
+	while (i->groups[n] != g)
+		n++;
+	i->groups[n] = i->groups[--i->group_count];
+}
+
+static void count_spreads(struct table *t, struct task_group *g, uint32_t row, int by)
+{
+	for (int k = 0; g->spreads && k < SPLITS_MAX; k++) {
+		const struct split *s = t->splits[k];
+		struct group_spread *spread = &g->spreads[k];
+
+		if (s && spread->serial == s->serial && s->value_of[row] < spread->count)
+			spread->counts[s->value_of[row]] += (uint32_t)by;
+		else
+			spread->serial = 0; /* it is counted again when it is asked for */
+	}
+}
+
+void table_group(struct table *t, struct instance *i, const char *group, int by)
+{
+	struct task_group *g = map_find(&t->groups, group);
+	uint32_t there;
+
+	if (!g) {
+		g = xcalloc(1, sizeof(*g));
+		g->name = xstrdup(group);
+		(void)map_put(&t->groups, group, g);
+	}
+	there = task_group_add(g, i->row, by);
+	count_spreads(t, g, i->row, by);
+	if (by > 0 && there == (uint32_t)by)
+		note_group(i, g);
+	else if (!there)
+		forget_group(i, g);
+	else
+		return; /* it had some before, and has some */
+	set_needs(t, i, t->on_groups);
+	if (!g->tasks) {
+		(void)map_remove(&t->groups, group);
+		task_group_free(g);
+	}
+}
+
+static void count_anew(const struct task_group *g, const struct split *s,
+		       struct group_spread *spread)
+{
+	free(spread->counts);
+	*spread = (struct group_spread){.serial = s->serial, .count = s->part_count};
+	spread->counts = xcalloc(s->part_count + 1, sizeof(*spread->counts));
+	for (uint32_t n = 0; n < g->slot_count; n++)
+		if (g->slots[n].count)
+			spread->counts[s->value_of[g->slots[n].row]] += g->slots[n].count;
+}
+
+const uint32_t *table_spread(struct table *t, struct task_group *g, const struct split *s)
+{
+	int k = 0;
+
+	if (!g)
+		return NULL;
+	if (!g->spreads)
+		g->spreads = xcalloc(SPLITS_MAX, sizeof(*g->spreads));
+	while (t->splits[k] != s)
+		k++;
+	if (g->spreads[k].serial != s->serial || g->spreads[k].count < s->part_count)
+		count_anew(g, s, &g->spreads[k]);
+	return g->spreads[k].counts;
+}
+
+/* ---- needs ---- */
+
+struct need *table_need(struct table *t, const char *key)
+{
+	struct need *n = map_find(&t->needs_by_key, key);
+
+	if (n)
+		n->used = ++t->clock;
+	return n;
+}
+
+static unsigned oldest_need(const struct table *t)
+{
+	unsigned oldest = 0;
+
+	for (unsigned i = 0; i < NEEDS_MAX; i++) {
+		if (!t->needs[i])
+			return i;
+		if (t->needs[i]->used < t->needs[oldest]->used)
+			oldest = i;
+	}
+	return oldest;
+}
+
+static void drop_need(struct table *t, unsigned bit)
+{
+	struct need *n = t->needs[bit];
+
+	if (!n)
+		return;
+	(void)map_remove(&t->needs_by_key, n->key);
+	need_free(n);
+	t->needs[bit] = NULL;
+	t->on_groups &= ~(1ULL << bit);
+	t->on_running &= ~(1ULL << bit);
+}
+
+void table_add_need(struct table *t, struct need *own_need)
+{
+	struct need *n = own_need;
+	uint64_t mask;
+
+	n->bit = oldest_need(t);
+	mask = 1ULL << n->bit;
+	drop_need(t, n->bit);
+	t->needs[n->bit] = n;
+	(void)map_put(&t->needs_by_key, n->key, n);
+	n->used = ++t->clock;
+	if (need_depends_on(n, "task:group"))
+		t->on_groups |= mask;
+	if (need_depends_on(n, "runningTasksCount"))
+		t->on_running |= mask;
+	for (size_t row = 0; row < t->row_count; row++)
+		if (t->rows[row])
+			set_needs(t, t->rows[row], mask);
+}
