@@ -117,6 +117,7 @@ struct task {
 	struct definition *definition;            /* NULL once it was deleted: STOPPED tasks only */
 	struct instance *instance;                /* NULL once it was deregistered */
 	struct task *next_there, *previous_there; /* on the instance */
+	struct task_group *group; /* while it is counted there: until it is STOPPED */
 	enum task_status last_status;
 	bool stop; /* desiredStatus is STOPPED */
 	bool held; /* STOPPED for us; its node may still run it, and has what it had */

@@ -5,6 +5,9 @@
  * the most that any has of the other thing, the needs that any of them meets.  So
  * a search passes over whole branches that cannot have what is wanted.  An entry
  * of a leaf has the same form: what it says of itself.
+ *
+ * The last place is always right.  The most and the needs may be too much for a
+ * while after something was removed: a branch is searched in vain then.
  */
 #include "scheduler/core/order.h"
 
@@ -19,7 +22,7 @@
 #define MANY   (FANOUT * 3 / 4) /* at most so large is what comes of it */
 
 struct entry {
-	int32_t key, other;
+	uint64_t rank; /* key and other, so that it is compared at once */
 	uint32_t row;
 	int32_t other_max;
 	uint64_t met;
@@ -56,32 +59,48 @@ void order_done(struct order *o)
 	*o = (struct order){0};
 }
 
-static struct entry entry_of(const struct order_item *x)
+static uint32_t ordered(int32_t v)
 {
-	return (struct entry){x->key, x->other, x->row, x->other, x->met};
+	return (uint32_t)v ^ 0x80000000u;
 }
 
+static uint64_t rank_of(int32_t key, int32_t other)
+{
+	return (uint64_t)ordered(key) << 32 | ordered(other);
+}
+
+static struct entry entry_of(const struct order_item *x)
+{
+	return (struct entry){rank_of(x->key, x->other), x->row, x->other, x->met};
+}
+
+static struct order_item item_of(const struct entry *leaf)
+{
+	return (struct order_item){.key = (int32_t)ordered((int32_t)(leaf->rank >> 32)),
+				   .other = leaf->other_max,
+				   .row = leaf->row,
+				   .met = leaf->met};
+}
+
+/* Without a branch: which it is cannot be guessed. */
 static bool is_before(const struct entry *a, const struct entry *b)
 {
-	if (a->key != b->key)
-		return a->key < b->key;
-	return a->other != b->other ? a->other < b->other : a->row < b->row;
+	return (a->rank < b->rank) | ((a->rank == b->rank) & (a->row < b->row));
 }
 
 /* The first place that is not before it. */
 static unsigned place_of(const struct order_node *n, const struct entry *x)
 {
-	unsigned low = 0, high = n->count;
+	const struct entry *low = n->entries;
+	unsigned count = n->count;
 
-	while (low < high) {
-		unsigned middle = (low + high) / 2;
+	while (count > 1) {
+		unsigned half = count / 2;
 
-		if (is_before(&n->entries[middle], x))
-			low = middle + 1;
-		else
-			high = middle;
+		low += is_before(&low[half - 1], x) ? half : 0;
+		count -= half;
 	}
-	return low;
+	return (unsigned)(low - n->entries) + (count && is_before(low, x));
 }
 
 static struct entry sum_of(const struct order_node *n)
@@ -132,6 +151,18 @@ static struct order_node *split(struct order_node *n)
 	return upper;
 }
 
+/* The sum of a branch that 'x' was added to. */
+static void include(struct entry *sum, const struct entry *x)
+{
+	if (is_before(sum, x)) {
+		sum->rank = x->rank;
+		sum->row = x->row;
+	}
+	if (x->other_max > sum->other_max)
+		sum->other_max = x->other_max;
+	sum->met |= x->met;
+}
+
 /* What came of 'n' beside it, when it was full; NULL: nothing. */
 static struct order_node *add(struct order_node *n, const struct entry *x)
 {
@@ -150,22 +181,25 @@ static struct order_node *add(struct order_node *n, const struct entry *x)
 	}
 	at -= at == n->count;
 	more = add(n->children[at], x);
-	n->entries[at] = sum_of(n->children[at]);
 	if (more) {
 		const struct entry sum = sum_of(more);
 
+		n->entries[at] = sum_of(n->children[at]);
 		put(n, at + 1, &sum, more);
+	} else {
+		include(&n->entries[at], x);
 	}
 	return upper;
 }
 
-static void add_entry(struct order *o, const struct entry *x)
+void order_add(struct order *o, const struct order_item *x)
 {
+	const struct entry entry = entry_of(x);
 	struct order_node *upper, *root;
 
 	if (!o->root)
 		o->root = new_node(true);
-	upper = add(o->root, x);
+	upper = add(o->root, &entry);
 	if (upper) {
 		const struct entry sums[] = {sum_of(o->root), sum_of(upper)};
 
@@ -175,13 +209,6 @@ static void add_entry(struct order *o, const struct entry *x)
 		o->root = root;
 	}
 	o->count++;
-}
-
-void order_add(struct order *o, const struct order_item *x)
-{
-	const struct entry entry = entry_of(x);
-
-	add_entry(o, &entry);
 }
 
 /* ---- remove ---- */
@@ -222,7 +249,8 @@ static void remove_entry(struct order_node *n, const struct entry *x)
 		drop(n, at);
 		return;
 	}
-	n->entries[at] = sum_of(child);
+	if (n->entries[at].row == x->row || n->entries[at].other_max == x->other_max)
+		n->entries[at] = sum_of(child);
 	if (child->count < FEW) {
 		merge(n, at);
 		if (at)
@@ -251,59 +279,41 @@ void order_remove(struct order *o, const struct order_item *x)
 
 /* ---- change ---- */
 
-/* Where it is, if it stays between its neighbours there. */
-static bool change(struct order_node *n, const struct entry *old, const struct entry *x)
+/* It stays where it is. */
+static void set_met(struct order_node *n, const struct entry *x)
 {
-	unsigned at = place_of(n, old);
+	unsigned at = place_of(n, x);
 
 	assert(at < n->count);
-	if (!n->leaf) {
-		if (!change(n->children[at], old, x))
-			return false;
+	if (n->leaf) {
+		assert(n->entries[at].row == x->row);
+		n->entries[at].met = x->met;
+	} else {
+		set_met(n->children[at], x);
 		n->entries[at] = sum_of(n->children[at]);
-		return true;
 	}
-	assert(n->entries[at].row == old->row);
-	if (is_before(x, old) ? !at || !is_before(&n->entries[at - 1], x)
-			      : is_before(old, x) &&
-					(at + 1 == n->count || !is_before(x, &n->entries[at + 1])))
-		return false;
-	n->entries[at] = *x;
-	return true;
 }
 
 void order_change(struct order *o, const struct order_item *old, const struct order_item *x)
 {
-	const struct entry before = entry_of(old), after = entry_of(x);
+	const struct entry entry = entry_of(x);
 
 	assert(o->root && old->row == x->row);
-	if (change(o->root, &before, &after))
+	if (old->key == x->key && old->other == x->other) {
+		set_met(o->root, &entry);
 		return;
+	}
 	order_remove(o, old);
 	order_add(o, x);
 }
 
 /* ---- find ---- */
 
-/* The first place that has enough to be sorted by. */
-static unsigned first_place(const struct order_node *n, int32_t key)
-{
-	unsigned low = 0, high = n->count;
-
-	while (low < high) {
-		unsigned middle = (low + high) / 2;
-
-		if (n->entries[middle].key < key)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 static bool find(const struct order_node *n, const struct order_query *q, struct order_item *ret)
 {
-	for (unsigned i = first_place(n, q->key); i < n->count; i++) {
+	const struct entry from = {.rank = rank_of(q->key, INT32_MIN)};
+
+	for (unsigned i = place_of(n, &from); i < n->count; i++) {
 		const struct entry *x = &n->entries[i];
 
 		if (x->other_max < q->other || (x->met & q->met) != q->met)
@@ -313,7 +323,7 @@ static bool find(const struct order_node *n, const struct order_query *q, struct
 				return true;
 			continue;
 		}
-		*ret = (struct order_item){x->key, x->other, x->row, x->met};
+		*ret = item_of(x);
 		if (!q->fits || q->fits(q->ctx, ret))
 			return true;
 	}

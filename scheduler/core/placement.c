@@ -417,14 +417,18 @@ static int32_t bounded(int64_t amount)
 	return amount > PLACE_AMOUNT_MAX ? INT32_MAX : (int32_t)amount;
 }
 
-struct instance *placement_choose(const struct placement *p)
+struct instance *placement_choose(struct placement *p)
 {
 	struct table *t = &p->cluster->table;
-	struct search s = {.p = p,
-			   .table = t,
-			   .group = map_find(&t->groups, p->group),
-			   .wanted = {[FIELD_CPU] = bounded(p->demand.cpu_units),
-				      [FIELD_MEMORY] = bounded(p->demand.memory_mib)}};
+	struct search s;
+
+	if (!p->counted)
+		p->counted = map_find(&t->groups, p->group);
+	s = (struct search){.p = p,
+			    .table = t,
+			    .group = p->counted,
+			    .wanted = {[FIELD_CPU] = bounded(p->demand.cpu_units),
+				       [FIELD_MEMORY] = bounded(p->demand.memory_mib)}};
 
 	if (p->plan.one_by_one)
 		return choose_one_by_one(&s);

@@ -32,6 +32,7 @@ struct placement {
 	const char *node_group; /* of the capacity provider; NULL: any */
 	/* made by placement_prepare(), for as long as no other need is asked for */
 	struct need *need;
+	struct task_group *counted; /* of the group; NULL: it has no tasks yet */
 	bool distinct, public_address;
 	struct plan plan;
 };
@@ -43,4 +44,4 @@ int placement_prepare(struct placement *p, struct ecs_fault *f);
 const char *placement_refusal(const struct placement *p, const struct instance *i);
 
 /* NULL: there is none. */
-struct instance *placement_choose(const struct placement *p);
+struct instance *placement_choose(struct placement *p);

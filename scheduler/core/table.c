@@ -330,16 +330,22 @@ static void count_spreads(struct table *t, struct task_group *g, uint32_t row, i
 	}
 }
 
-void table_group(struct table *t, struct instance *i, const char *group, int by)
+struct task_group *table_group(struct table *t, const char *name)
 {
-	struct task_group *g = map_find(&t->groups, group);
+	struct task_group *g = map_find(&t->groups, name);
+
+	if (g)
+		return g;
+	g = xcalloc(1, sizeof(*g));
+	g->name = xstrdup(name);
+	(void)map_put(&t->groups, name, g);
+	return g;
+}
+
+void table_count(struct table *t, struct instance *i, struct task_group *g, int by)
+{
 	uint32_t there;
 
-	if (!g) {
-		g = xcalloc(1, sizeof(*g));
-		g->name = xstrdup(group);
-		(void)map_put(&t->groups, group, g);
-	}
 	there = task_group_add(g, i->row, by);
 	count_spreads(t, g, i->row, by);
 	if (by > 0 && there == (uint32_t)by)
@@ -350,7 +356,7 @@ void table_group(struct table *t, struct instance *i, const char *group, int by)
 		return; /* it had some before, and has some */
 	set_needs(t, i, t->on_groups);
 	if (!g->tasks) {
-		(void)map_remove(&t->groups, group);
+		(void)map_remove(&t->groups, g->name);
 		task_group_free(g);
 	}
 }

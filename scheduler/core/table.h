@@ -71,8 +71,11 @@ void table_update(struct table *t, struct instance *i);
 void table_describe(struct table *t, struct instance *i);
 /* The number of its running tasks is. */
 void table_recount(struct table *t, struct instance *i);
-/* One task of a group more on it, or one less. */
-void table_group(struct table *t, struct instance *i, const char *group, int by);
+
+/* Made if it is not there; it is gone when its last task is. */
+struct task_group *table_group(struct table *t, const char *name);
+/* One of its tasks more is on the instance, or one less. */
+void table_count(struct table *t, struct instance *i, struct task_group *g, int by);
 
 /* NULL: there is none yet. */
 struct need *table_need(struct table *t, const char *key);

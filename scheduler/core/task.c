@@ -54,11 +54,20 @@ static void count_status(const struct task *t, int by)
 	table_recount(&i->cluster->table, i);
 }
 
-static void count_group(const struct task *t, int by)
+/* STOPPED ones are in no group. */
+static void join_group(struct task *t)
 {
 	const char *group = doc_string(t->record.doc, "group");
+	struct table *table = &t->cluster->table;
 
-	table_group(&t->cluster->table, t->instance, group ? group : "", by);
+	t->group = table_group(table, group ? group : "");
+	table_count(table, t->instance, t->group, 1);
+}
+
+static void leave_group(struct task *t)
+{
+	if (t->group)
+		table_count(&t->cluster->table, t->instance, take_ptr(t->group), -1);
 }
 
 void core_task_put_on(struct task *t, struct instance *i)
@@ -73,7 +82,7 @@ void core_task_put_on(struct task *t, struct instance *i)
 	i->task_count++;
 	count_status(t, 1);
 	if (t->last_status != TASK_STOPPED)
-		count_group(t, 1);
+		join_group(t);
 }
 
 void core_task_take_off(struct task *t)
@@ -83,8 +92,7 @@ void core_task_take_off(struct task *t)
 	if (!i)
 		return;
 	count_status(t, -1);
-	if (t->last_status != TASK_STOPPED)
-		count_group(t, -1);
+	leave_group(t);
 	*(t->previous_there ? &t->previous_there->next_there : &i->first_task) = t->next_there;
 	*(t->next_there ? &t->next_there->previous_there : &i->last_task) = t->previous_there;
 	i->task_count--;
@@ -94,15 +102,13 @@ void core_task_take_off(struct task *t)
 
 void core_task_set_status(struct task *t, enum task_status status)
 {
-	bool ends = status == TASK_STOPPED && t->last_status != TASK_STOPPED;
-
 	if (t->instance)
 		count_status(t, -1);
 	t->last_status = status;
 	if (t->instance)
 		count_status(t, 1);
-	if (t->instance && ends)
-		count_group(t, -1);
+	if (status == TASK_STOPPED)
+		leave_group(t);
 	doc_set_string(t->record.doc, "lastStatus", status_names[status]);
 }
 
