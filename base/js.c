@@ -128,14 +128,6 @@ int js_parse_u64(const char *text, size_t size, unsigned depth, json_t **ret, st
 	return js_parse(buf_str(&folded), folded.size, depth, ret, e);
 }
 
-char *js_dump(const json_t *doc)
-{
-	char *text = json_dumps(doc, JSON_COMPACT | JSON_ENCODE_ANY);
-
-	assert(text); /* memory, or an invalid string that jansson would not have let in */
-	return text;
-}
-
 /* ---- decode ---- */
 
 static int decode_object(const json_t *doc, const struct js_shape *shape, struct arena *a,

@@ -202,6 +202,34 @@ static void digits_in_strings_and_fractions_are_left_alone(void **state)
 	assert_true(json_is_real(json_object_get(doc, "a")));
 }
 
+static void a_dump_is_what_jansson_dumps(void **state)
+{
+	static const char *const rows[] = {
+		"{}",
+		"[]",
+		"[[],{},[{}]]",
+		"{\"b\":1,\"a\":-1,\"c\":0,\"min\":-9223372036854775808,\"max\":9223372036854775807}",
+		"[1.0,-0.5,1e300,1e-7,1700000000.123,0.1,123456789012345680000.0]",
+		"[true,false,null]",
+		"[\"\",\"a\\\"b\\\\c/d\",\"\\b\\f\\n\\r\\t\\u0001\\u001f\\u007f\",\"\\u00e4\\ud83d\\ude00\"]",
+		"{\"k\\\"\\n\":\"v\",\"\":[]}",
+	};
+	auto_json json_t *with_nul = json_stringn("a\0b", 3);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		auto_json json_t *doc = json_loads(rows[i], JSON_DECODE_ANY, NULL);
+		auto_free char *dumped = js_dump(doc), *wanted = json_dumps(doc, JSON_COMPACT);
+
+		assert_string_equal(dumped, wanted);
+	}
+	{
+		auto_free char *dumped = js_dump(with_nul);
+
+		assert_string_equal(dumped, "\"a\\u0000b\"");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +240,7 @@ int main(void)
 		cmocka_unit_test(nesting_is_bounded_before_it_recurses),
 		cmocka_unit_test(integers_beyond_int64_keep_their_bits),
 		cmocka_unit_test(digits_in_strings_and_fractions_are_left_alone),
+		cmocka_unit_test(a_dump_is_what_jansson_dumps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
