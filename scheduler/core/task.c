@@ -250,7 +250,7 @@ static void describe_to_node(struct core *c, const struct task *t, struct arena 
 			     struct ecs_node_task *ret)
 {
 	const json_t *doc = t->record.doc, *containers = json_object_get(doc, "containers"),
-		     *container;
+		     *effective = json_object_get(doc, "_effective"), *container;
 	struct ecs_node_container *items;
 	struct err e;
 	size_t i;
@@ -262,9 +262,11 @@ static void describe_to_node(struct core *c, const struct task *t, struct arena 
 		.stop_code = (char *)(uintptr_t)doc_string(doc, "stopCode"),
 		.stopped_reason = (char *)(uintptr_t)doc_string(doc, "stoppedReason"),
 	};
-	/* It was decoded once before it was kept. */
-	(void)ecs_task_definition_decode(json_object_get(doc, "_effective"), a, &ret->definition,
-					 &e);
+	/* With overrides in it, or as it was registered; the former was decoded before it was kept. */
+	if (effective)
+		(void)ecs_task_definition_decode(effective, a, &ret->definition, &e);
+	else if (t->definition)
+		ret->definition = t->definition->parsed;
 
 	if (t->interface) {
 		ret->network_interface = arena_alloc(a, sizeof(*ret->network_interface));

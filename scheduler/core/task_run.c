@@ -22,7 +22,7 @@ struct launch {
 	const json_t *request;
 	struct cluster *cluster;
 	struct definition *definition;
-	json_t *effective; /* the definition with the overrides in it */
+	json_t *effective; /* the definition with the overrides in it; NULL: there are none */
 	struct ecs_demand demand;
 	json_t *overrides; /* as the task shows them */
 	char *group;
@@ -99,6 +99,9 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 	struct err e = {0};
 	size_t i;
 
+	l->demand = l->definition->demand;
+	if (!json_object_size(overrides))
+		return 0;
 	l->effective = js_encode(&ecs_task_definition_shape, &l->definition->parsed);
 	containers = json_object_get(l->effective, "containerDefinitions");
 	json_array_foreach (containers, i, override)
@@ -112,12 +115,18 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 
 	if (ecs_task_definition_decode(l->effective, &a, &t, &e) < 0)
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "%s", e.msg);
-	if (overrides && ecs_task_definition_check(&t, l->c->o.identity.region, f) < 0) {
+	if (ecs_task_definition_check(&t, l->c->o.identity.region, f) < 0) {
 		f->type = ECS_FAULT_INVALID_PARAMETER;
 		return -1;
 	}
 	ecs_task_definition_demand(&t, &l->demand);
 	return 0;
+}
+
+static json_t *containers_of(const struct launch *l)
+{
+	return json_object_get(l->effective ? l->effective : l->definition->record.doc,
+			       "containerDefinitions");
 }
 
 /* "overrides" of a task: every container is named, whether something is overridden or not. */
@@ -132,7 +141,7 @@ static json_t *show_overrides(const struct launch *l)
 		list = json_array();
 		(void)json_object_set_new(shown, "containerOverrides", list);
 	}
-	json_array_foreach (json_object_get(l->effective, "containerDefinitions"), i, container)
+	json_array_foreach (containers_of(l), i, container)
 		if (!container_named(list, doc_string(container, "name")))
 			(void)json_array_append_new(
 				list,
@@ -262,10 +271,10 @@ static json_t *make_container(struct launch *l, const char *task_id, const char 
 			json_object_get(definition, "image"), "lastStatus", "PENDING",
 			"networkBindings", json_array(), "networkInterfaces", json_array(), "cpu",
 			json_sprintf("%lld", (long long)doc_integer(definition, "cpu", 0)));
-	if (memory)
+	if (json_is_integer(memory))
 		(void)json_object_set_new(
 			doc, "memory", json_sprintf("%lld", (long long)json_integer_value(memory)));
-	if (reservation)
+	if (json_is_integer(reservation))
 		(void)json_object_set_new(
 			doc, "memoryReservation",
 			json_sprintf("%lld", (long long)json_integer_value(reservation)));
@@ -301,7 +310,7 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 	size_t n;
 
 	ecs_arn_task(&l->c->o.identity, l->cluster->name, id, arn);
-	json_array_foreach (json_object_get(l->effective, "containerDefinitions"), n, container)
+	json_array_foreach (containers_of(l), n, container)
 		(void)json_array_append_new(containers, make_container(l, id, arn, container));
 
 	doc = json_pack(
@@ -359,7 +368,8 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	doc_set_string(doc, "_instance", i->id);
 	(void)json_object_set_new(doc, "_cpu", json_integer(l->demand.cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(l->demand.memory_mib));
-	(void)json_object_set(doc, "_effective", l->effective);
+	if (l->effective)
+		(void)json_object_set(doc, "_effective", l->effective);
 
 	t->id = xstrdup(id);
 	t->cluster = l->cluster;

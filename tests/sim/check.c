@@ -30,6 +30,7 @@ struct host {
 };
 
 static struct map tasks, hosts, ports, addresses, started; /* the last: token to a count */
+static struct map definitions;                             /* by "family:revision", read */
 static struct map event_versions;                          /* of a resource */
 static bool reloading;
 static size_t given_up, events;
@@ -112,16 +113,32 @@ static void let_go(struct map *m, char **what)
 	*what = NULL;
 }
 
+/* As it was registered: nobody overrides anything. */
+static const json_t *definition_of(const char *name)
+{
+	json_t *doc = map_find(&definitions, name);
+	auto_free char *family = xstrdup(name), *key = NULL;
+
+	if (doc)
+		return doc;
+	*strrchr(family, ':') = '\0';
+	key = xasprintf("definition/%s:%010ld", family, strtol(strrchr(name, ':') + 1, NULL, 10));
+	if (!shell_stored(key))
+		broken("%s is not stored", key);
+	doc = json_loads(shell_stored(key), 0, NULL);
+	(void)map_put(&definitions, name, doc);
+	return doc;
+}
+
 static void take_ports(struct seen *s, const json_t *doc, const char *key)
 {
+	const json_t *definition = definition_of(text(doc, "_definition"));
 	json_t *container, *port;
 	size_t i, k, count = 0;
 
-	if (str_eq(text(json_object_get(doc, "_effective"), "networkMode"), "awsvpc"))
+	if (str_eq(text(definition, "networkMode"), "awsvpc"))
 		return;
-	json_array_foreach (
-		json_object_get(json_object_get(doc, "_effective"), "containerDefinitions"), i,
-		container) {
+	json_array_foreach (json_object_get(definition, "containerDefinitions"), i, container) {
 		json_array_foreach (json_object_get(container, "portMappings"), k, port) {
 			if (!integer(port, "hostPort") || count == PORTS_PER_TASK)
 				continue;
@@ -330,5 +347,11 @@ void check_begin(void)
 
 void check_end(void)
 {
+	json_t *doc;
+
 	forget();
+	for (size_t i = 0; map_next(&definitions, &i, &doc);)
+		json_decref(doc);
+	map_done(&definitions);
+	definitions = (struct map){0};
 }
