@@ -40,6 +40,7 @@ static const struct {
 	{"ListTaskDefinitionFamilies", list_task_definition_families},
 	{"DeregisterTaskDefinition", deregister_task_definition},
 	{"DeleteTaskDefinitions", delete_task_definitions},
+	{"ExplainPlacement", explain_placement},
 	{"RunTask", run_task},
 	{"StartTask", start_task},
 	{"StopTask", stop_task},

@@ -381,7 +381,7 @@ core_fn create_capacity_provider, update_capacity_provider, delete_capacity_prov
 core_fn put_account_setting, delete_account_setting, list_account_settings;
 core_fn register_task_definition, describe_task_definition, list_task_definitions,
 	list_task_definition_families, deregister_task_definition, delete_task_definitions;
-core_fn run_task, start_task, stop_task, describe_tasks, list_tasks;
+core_fn explain_placement, run_task, start_task, stop_task, describe_tasks, list_tasks;
 core_fn list_container_instances, describe_container_instances, update_container_instances_state;
 core_fn put_attributes, delete_attributes, list_attributes;
 core_fn deregister_container_instance, drain_container_instance;

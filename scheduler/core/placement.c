@@ -417,20 +417,48 @@ static int32_t bounded(int64_t amount)
 	return amount > PLACE_AMOUNT_MAX ? INT32_MAX : (int32_t)amount;
 }
 
-struct instance *placement_choose(struct placement *p)
+static struct search begin(struct placement *p)
 {
 	struct table *t = &p->cluster->table;
-	struct search s;
 
 	if (!p->counted)
 		p->counted = map_find(&t->groups, p->group);
-	s = (struct search){.p = p,
-			    .table = t,
-			    .group = p->counted,
-			    .wanted = {[FIELD_CPU] = bounded(p->demand.cpu_units),
-				       [FIELD_MEMORY] = bounded(p->demand.memory_mib)}};
+	return (struct search){.p = p,
+			       .table = t,
+			       .group = p->counted,
+			       .wanted = {[FIELD_CPU] = bounded(p->demand.cpu_units),
+					  [FIELD_MEMORY] = bounded(p->demand.memory_mib)}};
+}
+
+struct instance *placement_choose(struct placement *p)
+{
+	struct search s = begin(p);
 
 	if (p->plan.one_by_one)
 		return choose_one_by_one(&s);
 	return p->plan.random ? choose_random(&s) : choose_by_levels(&s);
+}
+
+struct instance **placement_candidates(struct placement *p, size_t *ret_count)
+{
+	struct search s = begin(p);
+
+	find_all(&s);
+	*ret_count = s.count;
+	return s.all;
+}
+
+bool placement_cost(struct placement *p, size_t n, struct instance *i, int64_t *ret)
+{
+	struct search s = begin(p);
+	struct strategy by;
+	struct ecs_fault f;
+
+	if (n >= json_array_size(strategies_of(p)))
+		return false;
+	(void)parse_strategy(json_array_get(strategies_of(p), n), &by, &f);
+	if (by.kind == KIND_RANDOM)
+		return false;
+	*ret = cost_of(&s, &by, i);
+	return true;
 }

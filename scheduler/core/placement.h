@@ -45,3 +45,27 @@ const char *placement_refusal(const struct placement *p, const struct instance *
 
 /* NULL: there is none. */
 struct instance *placement_choose(struct placement *p);
+
+/* All that can have it, with least memory first; the caller's.  *ret_count says how many. */
+struct instance **placement_candidates(struct placement *p, size_t *ret_count);
+/* By the n-th strategy, the less the better; false: it is the last one, or random. */
+bool placement_cost(struct placement *p, size_t n, struct instance *i, int64_t *ret);
+
+/* ---- explain.c ---- */
+
+#define REFUSALS_MAX 16 /* different reasons */
+
+/* How many instances cannot have it, and why; those that matter most come first. */
+struct refusals {
+	struct refusal {
+		const char *reason;
+		size_t count;
+	} items[REFUSALS_MAX];
+	size_t count, instances; /* instances: of the cluster */
+};
+
+void placement_count_refusals(const struct placement *p, struct refusals *ret);
+/* "none of 12 container instances: 9 RESOURCE:MEMORY, 3 AGENT"; the caller's. */
+char *placement_tell_refusals(const struct refusals *r);
+/* The reply of ExplainPlacement. */
+json_t *placement_explain(struct placement *p);

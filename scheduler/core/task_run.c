@@ -15,6 +15,7 @@
 
 #define RUN_COUNT_MAX   10
 #define START_COUNT_MAX 10
+#define FAILURES_MAX    100 /* container instances whose reasons are listed */
 
 /* What RunTask and StartTask have in common, checked. */
 struct launch {
@@ -405,15 +406,22 @@ static json_t *show_again(const struct cluster *cl, const json_t *ids)
 	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", json_array());
 }
 
-/* Why it is none of them: each has its reason. */
+/* Why it is none of them: each has its reason, and the first one says it of all. */
 static void say_refusals(const struct launch *l, json_t *failures)
 {
+	auto_free char *told = NULL;
+	struct refusals refusals;
 	struct instance *i;
+	size_t first = json_array_size(failures);
 
-	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);)
+	placement_count_refusals(&l->placement, &refusals);
+	told = placement_tell_refusals(&refusals);
+	for (size_t n = 0;
+	     json_array_size(failures) < FAILURES_MAX && map_next(&l->cluster->instances, &n, &i);)
 		(void)json_array_append_new(
 			failures, doc_failure(doc_string(i->record.doc, "containerInstanceArn"),
 					      placement_refusal(&l->placement, i)));
+	doc_set_string(json_array_get(failures, first), "detail", told);
 }
 
 static void add_task(struct launch *l, struct instance *i, json_t *tasks, json_t *failures,
@@ -473,6 +481,14 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 	else
 		json_decref(ids); /* nothing was done: a repeated call tries again */
 	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", failures);
+}
+
+/* Where a task of a RunTask would go, and why not elsewhere; nothing is done. */
+json_t *explain_placement(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	auto_launch struct launch l = {0};
+
+	return launch_prepare(&l, c, request, f) < 0 ? NULL : placement_explain(&l.placement);
 }
 
 /* ---- StartTask ---- */

@@ -94,7 +94,7 @@ static __attribute__((unused)) json_t *call(const char *operation, const char *f
 	} while (0)
 
 /* "tasks[0].lastStatus" of a document. */
-static __attribute__((unused)) const char *text_at(json_t *doc, const char *path)
+static __attribute__((unused)) json_t *value_at(json_t *doc, const char *path)
 {
 	auto_free char *copy = xstrdup(path);
 	char *save = NULL;
@@ -105,9 +105,25 @@ static __attribute__((unused)) const char *text_at(json_t *doc, const char *path
 		doc = parse_u32(p, 1000, &i) && json_is_array(doc) ? json_array_get(doc, i)
 								   : json_object_get(doc, p);
 	}
-	if (!json_is_string(doc))
+	return doc;
+}
+
+static __attribute__((unused)) const char *text_at(json_t *doc, const char *path)
+{
+	json_t *value = value_at(doc, path);
+
+	if (!json_is_string(value))
 		fail_msg("no string at %s", path);
-	return json_string_value(doc);
+	return json_string_value(value);
+}
+
+static __attribute__((unused)) int64_t integer_at(json_t *doc, const char *path)
+{
+	json_t *value = value_at(doc, path);
+
+	if (!json_is_integer(value))
+		fail_msg("no integer at %s", path);
+	return json_integer_value(value);
 }
 
 static __attribute__((unused)) void hello_with(const char *name, const char *rack, char id[33],

@@ -312,6 +312,54 @@ static void a_draining_instance_gets_nothing_new(void **state)
 			 "{\"containerInstances\":[\"%s\"],\"status\":\"INACTIVE\"}", hosts[2]));
 }
 
+static void a_refusal_says_how_many_have_which_reason(void **state)
+{
+	auto_json json_t *reply = NULL;
+
+	(void)state;
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"huge\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\","
+		"\"memory\":200000}]}");
+	do_call("UpdateContainerInstancesState",
+		"{\"containerInstances\":[\"%s\"],\"status\":\"DRAINING\"}", hosts[0]);
+	core_node_gone(core, hosts[1], now_ms);
+	reply = call("RunTask", "{\"taskDefinition\":\"huge\"}");
+	assert_int_equal(json_array_size(json_object_get(reply, "failures")), HOSTS);
+	assert_string_equal(
+		text_at(reply, "failures[0].detail"),
+		"none of 4 container instances: 2 RESOURCE:MEMORY, 1 AGENT, 1 INACTIVE");
+}
+
+static void an_explanation_names_what_is_chosen_and_what_is_not(void **state)
+{
+	static const char *const rows[] = {
+		"",
+		",\"placementStrategy\":[{\"type\":\"spread\",\"field\":\"attribute:rack\"}]",
+		",\"placementStrategy\":[{\"type\":\"spread\",\"field\":\"instanceId\"},{\"type\":"
+		"\"binpack\",\"field\":\"cpu\"}]",
+		",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":\"attribute:rack == "
+		"r2\"}],\"placementStrategy\":[{\"type\":\"spread\",\"field\":\"instanceId\"}]",
+	};
+
+	(void)state;
+	for (size_t n = 0; n < 5 * ARRAY_COUNT(rows); n++) {
+		const char *more = rows[n % ARRAY_COUNT(rows)];
+		auto_json json_t *told = call("ExplainPlacement", "{\"taskDefinition\":\"web\"%s}",
+					      more);
+		char reason[100];
+
+		assert_int_equal(fx.count, 0); /* nothing is done */
+		assert_non_null(strstr(text_at(told, "best[0].containerInstanceArn"),
+				       hosts[run_one(more, reason)]));
+		if (strstr(more, "memberOf")) {
+			assert_string_equal(text_at(told, "refusals[0].reason"),
+					    "MemberOf placement constraint unsatisfied.");
+			assert_int_equal(integer_at(told, "refusals[0].count"), 2);
+			assert_int_equal(integer_at(told, "candidates"), 2);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,6 +377,10 @@ int main(void)
 			attributes_are_put_listed_outlive_a_hello_and_are_deleted, begin, end),
 		cmocka_unit_test_setup_teardown(wrong_attributes_are_refused, begin, end),
 		cmocka_unit_test_setup_teardown(a_draining_instance_gets_nothing_new, begin, end),
+		cmocka_unit_test_setup_teardown(a_refusal_says_how_many_have_which_reason, begin,
+						end),
+		cmocka_unit_test_setup_teardown(an_explanation_names_what_is_chosen_and_what_is_not,
+						begin, end),
 	};
 
 	return cmocka_run_group_tests_name("scheduler/placement", tests, NULL, NULL);
