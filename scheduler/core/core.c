@@ -396,6 +396,7 @@ void core_tick(struct core *c, int64_t now_ms)
 	c->wake_ms = 0;
 	drains_tick(c);
 	lost_tick(c);
+	flaps_tick(c);
 	tasks_tick(c);
 	interfaces_tick(c);
 	tokens_tick(c);

@@ -49,7 +49,7 @@ int instance_load(struct core *c, json_t *own_doc, struct err *e)
 
 	if (!cl || !id)
 		return err_set(e, EUCLEAN, "names no cluster of ours");
-	(void)add_instance(cl, id, own_doc);
+	flap_load(c, add_instance(cl, id, own_doc));
 	return 0;
 }
 
@@ -184,6 +184,7 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	i->gone_ms = 0;
 	(void)json_object_del(doc, "_goneAt");
 	(void)json_object_del(doc, "statusReason");
+	flap_back(c, i);
 	(void)json_object_set_new(doc, "_cpu", json_integer(h->cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(h->memory_mib));
 	doc_set_string(doc, "_hostname", h->hostname);
@@ -270,6 +271,7 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 	if (!i)
 		return;
 	c->now_ms = now_ms;
+	flap_gone(c, i);
 	i->connected = false;
 	i->gone_ms = now_ms;
 	table_update(&i->cluster->table, i);

@@ -66,6 +66,9 @@ struct instance {
 	struct cluster *cluster;
 	bool connected, active;        /* active: its status is ACTIVE */
 	int64_t gone_ms;               /* since when it is not; 0: it is */
+	int64_t since_ms;              /* it is connected, in this life of the server */
+	int64_t flaps;                 /* flap.c */
+	int64_t quiet_until_ms;        /* it gets no tasks before; 0: it may have them */
 	int64_t cpu_units, memory_mib; /* registered */
 	int64_t cpu_used, memory_used;
 	struct ports ports[PROTOCOLS]; /* static host ports in use */
@@ -317,6 +320,14 @@ int provider_set(struct core *c, json_t *cluster_doc, const json_t *request, str
 /* Which provider of a checked strategy gets the next task of a group. */
 const char *provider_next(struct core *c, const struct cluster *cl, const json_t *strategy,
 			  const char *group);
+
+/* ---- flap.c ---- */
+
+void flap_load(struct core *c, struct instance *i);
+/* It goes, it is back: the document is changed, and has no statusReason before the latter. */
+void flap_gone(const struct core *c, struct instance *i);
+void flap_back(struct core *c, struct instance *i);
+void flaps_tick(struct core *c);
 
 /* ---- place.c ---- */
 

@@ -45,7 +45,7 @@ void place_name_ports(struct definition *d)
 
 bool place_is_open(const struct instance *i)
 {
-	return i->connected && i->active;
+	return i->connected && i->active && !i->quiet_until_ms;
 }
 
 void place_left(const struct instance *i, int32_t ret[FIELDS])
@@ -73,6 +73,8 @@ const char *place_refusal(const struct instance *i, const struct definition *d,
 		return "AGENT";
 	if (!i->active)
 		return "INACTIVE";
+	if (i->quiet_until_ms)
+		return "AGENT:FLAPPING";
 	if (i->cpu_units - i->cpu_used < demand->cpu_units)
 		return "RESOURCE:CPU";
 	if (i->memory_mib - i->memory_used < demand->memory_mib)

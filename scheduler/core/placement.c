@@ -160,7 +160,7 @@ const char *placement_refusal(const struct placement *p, const struct instance *
 {
 	const char *refusal;
 
-	if (i->connected && i->active && !need_has_attributes(p->need, i))
+	if (place_is_open(i) && !need_has_attributes(p->need, i))
 		return "ATTRIBUTE";
 	refusal = place_refusal(i, p->definition, &p->demand);
 	if (!refusal && lacks_public(p, i))

@@ -24,7 +24,7 @@ struct seen {
 
 struct host {
 	int64_t cpu, memory; /* left */
-	int64_t registered_cpu, registered_memory;
+	int64_t registered_cpu, registered_memory, quiet_until_ms;
 	char status[16];
 	int64_t version;
 };
@@ -88,6 +88,7 @@ static void put_instance(const json_t *doc)
 	h->memory += memory - h->registered_memory;
 	h->registered_cpu = cpu;
 	h->registered_memory = memory;
+	h->quiet_until_ms = integer(doc, "_quietUntil");
 	(void)snprintf(h->status, sizeof(h->status), "%s", text(doc, "status"));
 	if (integer(doc, "version") < h->version)
 		broken("instance %s: version %lld after %lld", text(doc, "_id"),
@@ -195,6 +196,8 @@ static struct seen *begin_task(const json_t *doc, const char *key)
 	if (!reloading && (!str_eq(h->status, "ACTIVE") || !nodes_is_connected(s->instance)))
 		broken("%s: placed on %s, which is %s and %sconnected", key, s->instance, h->status,
 		       nodes_is_connected(s->instance) ? "" : "not ");
+	if (!reloading && h->quiet_until_ms)
+		broken("%s: placed on %s, which is flapping", key, s->instance);
 	s->live = true;
 	h->cpu -= s->cpu;
 	h->memory -= s->memory;
