@@ -325,6 +325,7 @@ static const struct {
 	{"security-group/", security_group_load},
 	{"prefix-list/", prefix_list_load},
 	{"subnet/", subnet_load},
+	{"report/", instance_load_report},
 	{"task/", core_task_load},
 	{"vpc/", vpc_load},
 };

@@ -15,6 +15,7 @@
 void instance_free(struct instance *i)
 {
 	record_done(&i->record);
+	record_done(&i->reported);
 	map_done(&i->vpcs);
 	map_done(&i->attributes);
 	for (int k = 0; k < PROTOCOLS; k++)
@@ -32,7 +33,6 @@ static struct instance *add_instance(struct cluster *cl, const char *id, json_t 
 	i->cluster = cl;
 	i->cpu_units = doc_integer(own_doc, "_cpu", 0);
 	i->memory_mib = doc_integer(own_doc, "_memory", 0);
-	i->report = doc_integer(own_doc, "_report", 0);
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
 	i->active = str_eq(doc_string(own_doc, "status"), "ACTIVE");
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
@@ -51,6 +51,31 @@ int instance_load(struct core *c, json_t *own_doc, struct err *e)
 		return err_set(e, EUCLEAN, "names no cluster of ours");
 	flap_load(c, add_instance(cl, id, own_doc));
 	return 0;
+}
+
+static void keep_report(struct instance *i, json_t *own_doc)
+{
+	i->report = doc_integer(own_doc, "report", 0);
+	record_init(&i->reported, own_doc, "report/%s", i->id);
+}
+
+int instance_load_report(struct core *c, json_t *own_doc, struct err *e)
+{
+	struct instance *i = instance_by_id(c, doc_string(own_doc, "_instance"));
+
+	if (!i)
+		return err_set(e, EUCLEAN, "is of no container instance");
+	keep_report(i, own_doc);
+	return 0;
+}
+
+void instance_set_report(struct core *c, struct instance *i, int64_t number)
+{
+	if (!i->reported.doc)
+		keep_report(i, json_pack("{s:s}", "_instance", i->id));
+	i->report = number;
+	(void)json_object_set_new(i->reported.doc, "report", json_integer(number));
+	record_touch(c, &i->reported);
 }
 
 struct instance *instance_find(struct cluster *cl, const struct core *c, const char *text,

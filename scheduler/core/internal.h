@@ -85,8 +85,9 @@ struct instance {
 
 	struct map attributes; /* name to value, "" where it has none; borrowed from the document */
 	int64_t report;        /* the last one taken */
-	struct map vpcs;       /* by id: how many blocks of addresses it has there, as a number */
-	bool peer_dirty;       /* others are to hear of it */
+	struct record reported; /* its number, by itself: it changes often; doc NULL: none was */
+	struct map vpcs;        /* by id: how many blocks of addresses it has there, as a number */
+	bool peer_dirty;        /* others are to hear of it */
 	struct instance *next_dirty;
 };
 
@@ -253,6 +254,9 @@ int instance_load(struct core *c, json_t *own_doc, struct err *e);
 void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1]); /* that none has */
 void instance_free(struct instance *i);
 json_t *instance_show(const struct core *c, const struct instance *i, const json_t *request);
+/* The number of the last report, which is stored by itself. */
+int instance_load_report(struct core *c, json_t *own_doc, struct err *e);
+void instance_set_report(struct core *c, struct instance *i, int64_t number);
 
 /* ---- account.c ---- */
 

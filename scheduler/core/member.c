@@ -142,6 +142,8 @@ static void forget(struct core *c, struct instance *i)
 	table_remove(&i->cluster->table, i);
 	(void)map_remove(&i->cluster->instances, i->id);
 	record_delete(c, &i->record);
+	if (i->reported.doc)
+		record_delete(c, &i->reported);
 	instance_free(i);
 }
 
