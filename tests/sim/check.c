@@ -4,7 +4,6 @@
  * The checker sees nothing of the core's memory: it reads what the core wants
  * stored, keeps its own accounts of it, and compares.
  */
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,10 +60,40 @@ static int64_t integer(const json_t *doc, const char *name)
 
 static int status_of(const char *name)
 {
+	size_t len = name ? strcspn(name, "\"") : 0;
+
 	for (int i = 0; i < (int)ARRAY_COUNT(statuses); i++)
-		if (str_eq(statuses[i], name))
+		if (strlen(statuses[i]) == len && strncmp(statuses[i], name, len) == 0)
 			return i;
-	broken("no such status: %s", name);
+	broken("no such status: %.20s", name ? name : "none");
+}
+
+/* ---- documents that are read as they were written, because there are many ---- */
+
+/* Behind the last `"name":`, which is that of the document itself; NULL: it has none. */
+static const char *behind(const char *body, const char *name)
+{
+	auto_free char *sign = xasprintf("\"%s\":", name);
+	const char *found = NULL;
+
+	for (const char *at = body; (at = strstr(at, sign)); at = found)
+		found = at + strlen(sign);
+	return found;
+}
+
+static int64_t scan_integer(const char *body, const char *name)
+{
+	const char *at = behind(body, name);
+
+	return at ? strtoll(at, NULL, 10) : 0;
+}
+
+/* Ends with a quote. */
+static const char *scan_text(const char *body, const char *name)
+{
+	const char *at = behind(body, name);
+
+	return at && *at == '"' ? at + 1 : NULL;
 }
 
 /* ---- container instances ---- */
@@ -80,21 +109,23 @@ static struct host *host_of(const char *id)
 	return h;
 }
 
-static void put_instance(const json_t *doc)
+static void put_instance(const char *key, const char *body)
 {
-	struct host *h = host_of(text(doc, "_id"));
-	int64_t cpu = integer(doc, "_cpu"), memory = integer(doc, "_memory");
+	struct host *h = host_of(strrchr(key, '/') + 1);
+	int64_t cpu = scan_integer(body, "_cpu"), memory = scan_integer(body, "_memory"),
+		version = scan_integer(body, "version");
+	const char *status = scan_text(body, "status");
 
 	h->cpu += cpu - h->registered_cpu;
 	h->memory += memory - h->registered_memory;
 	h->registered_cpu = cpu;
 	h->registered_memory = memory;
-	h->quiet_until_ms = integer(doc, "_quietUntil");
-	(void)snprintf(h->status, sizeof(h->status), "%s", text(doc, "status"));
-	if (integer(doc, "version") < h->version)
-		broken("instance %s: version %lld after %lld", text(doc, "_id"),
-		       (long long)integer(doc, "version"), (long long)h->version);
-	h->version = integer(doc, "version");
+	h->quiet_until_ms = scan_integer(body, "_quietUntil");
+	(void)snprintf(h->status, sizeof(h->status), "%.*s", (int)strcspn(status, "\""), status);
+	if (version < h->version)
+		broken("%s: version %lld after %lld", key, (long long)version,
+		       (long long)h->version);
+	h->version = version;
 }
 
 /* ---- tasks ---- */
@@ -180,8 +211,9 @@ static void count_started(const json_t *doc, const char *key)
 	(void)map_put(&started, token, (void *)count);
 }
 
-static struct seen *begin_task(const json_t *doc, const char *key)
+static struct seen *begin_task(const char *body, const char *key)
 {
+	auto_json json_t *doc = json_loads(body, 0, NULL);
 	struct seen *s = xcalloc(1, sizeof(*s));
 	struct host *h;
 
@@ -226,24 +258,25 @@ static void end_task(struct seen *s)
 	let_go(&addresses, &s->address);
 }
 
-static void put_task(const char *key, const json_t *doc)
+static void put_task(const char *key, const char *body)
 {
 	struct seen *s = map_find(&tasks, key);
-	int status = status_of(text(doc, "lastStatus"));
+	int status = status_of(scan_text(body, "lastStatus"));
+	int64_t version = scan_integer(body, "version");
 
 	if (!s)
-		s = begin_task(doc, key);
+		s = begin_task(body, key);
 	if (status < s->status)
 		broken("%s: %s after %s", key, statuses[status], statuses[s->status]);
-	if (integer(doc, "version") < s->version)
-		broken("%s: version %lld after %lld", key, (long long)integer(doc, "version"),
+	if (version < s->version)
+		broken("%s: version %lld after %lld", key, (long long)version,
 		       (long long)s->version);
 	if (status != s->status)
 		trace("%.16s %s on %.8s", key + strlen("task/default/"), statuses[status],
 		      s->instance);
-	given_up += status != s->status && str_eq(text(doc, "stopCode"), "TerminationNotice");
+	given_up += status != s->status && strstr(body, "\"stopCode\":\"TerminationNotice\"");
 	s->status = status;
-	s->version = integer(doc, "version");
+	s->version = version;
 	if (status == (int)ARRAY_COUNT(statuses) - 1)
 		end_task(s);
 }
@@ -258,15 +291,10 @@ static void free_seen(struct seen *s)
 
 static void put(const char *key, const char *body)
 {
-	auto_json json_t *doc = NULL;
-
-	if (!str_starts(key, "task/") && !str_starts(key, "instance/"))
-		return;
-	doc = json_loads(body, 0, NULL);
 	if (str_starts(key, "task/"))
-		put_task(key, doc);
-	else
-		put_instance(doc);
+		put_task(key, body);
+	else if (str_starts(key, "instance/"))
+		put_instance(key, body);
 }
 
 static void drop(const char *key)
@@ -284,18 +312,11 @@ static void drop(const char *key)
 /* Each version of a thing once, in order; some are skipped when one event changes it twice. */
 static void event(const char *body)
 {
-	static const char resources[] = "\"resources\":[\"", member[] = "\"version\":";
-	const char *begin = strstr(body, resources), *at = body;
-	auto_free char *arn = NULL;
-	intptr_t version;
+	static const char resources[] = "\"resources\":[\"";
+	const char *begin = strstr(body, resources) + strlen(resources);
+	auto_free char *arn = xstrndup(begin, strcspn(begin, "\""));
+	intptr_t version = (intptr_t)scan_integer(body, "version");
 
-	/* Read as it was written, because there are many; its own version is in quotes. */
-	do
-		at = strstr(at, member) + strlen(member);
-	while (!isdigit((unsigned char)*at));
-	version = strtol(at, NULL, 10);
-	begin += strlen(resources);
-	arn = xstrndup(begin, strcspn(begin, "\""));
 	if (version <= (intptr_t)map_find(&event_versions, arn))
 		broken("event of %s: version %ld twice, or out of order", arn, (long)version);
 	(void)map_put(&event_versions, arn, (void *)version);
