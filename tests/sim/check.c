@@ -19,7 +19,8 @@ struct seen {
 	int64_t cpu, memory;
 	char *ports[PORTS_PER_TASK]; /* "INSTANCE/tcp/8080" while it holds them */
 	char *address;
-	bool live;
+	char *group; /* "INSTANCE GROUP" until it is STOPPED */
+	bool live;   /* it holds what it was given: STOPPED, and given up, too */
 };
 
 struct host {
@@ -32,6 +33,8 @@ struct host {
 static struct map tasks, hosts, ports, addresses, started; /* the last: token to a count */
 static struct map definitions;                             /* by "family:revision", read */
 static struct map event_versions;                          /* of a resource */
+static struct map groups;                                  /* "INSTANCE GROUP" to a count */
+static int owed; /* events of the versions that were put */
 static bool reloading;
 static size_t given_up, events;
 
@@ -125,6 +128,7 @@ static void put_instance(const char *key, const char *body)
 	if (version < h->version)
 		broken("%s: version %lld after %lld", key, (long long)version,
 		       (long long)h->version);
+	owed += version > h->version && !reloading;
 	h->version = version;
 }
 
@@ -198,9 +202,9 @@ static void take_address(struct seen *s, const json_t *doc, const char *key)
 	}
 }
 
-static void count_started(const json_t *doc, const char *key)
+/* "run-12-3" wants three tasks. */
+static void count_started(const char *token, const char *key)
 {
-	const char *token = text(doc, "startedBy");
 	uintptr_t count = (uintptr_t)map_find(&started, token) + 1;
 	int64_t wanted;
 
@@ -211,34 +215,94 @@ static void count_started(const json_t *doc, const char *key)
 	(void)map_put(&started, token, (void *)count);
 }
 
-static struct seen *begin_task(const char *body, const char *key)
+size_t check_started(const char *token)
+{
+	return (uintptr_t)map_find(&started, token);
+}
+
+static void join_group(struct seen *s, const char *key, const char *group, const char *token)
+{
+	uintptr_t count;
+
+	s->group = xasprintf("%s %s", s->instance, group);
+	count = (uintptr_t)map_find(&groups, s->group);
+	if (!reloading)
+		callers_check_place(token, key, s->instance, count);
+	(void)map_put(&groups, s->group, (void *)(count + 1));
+}
+
+static void leave_group(struct seen *s)
+{
+	uintptr_t count;
+
+	if (!s->group)
+		return;
+	count = (uintptr_t)map_find(&groups, s->group);
+	if (count > 1)
+		(void)map_put(&groups, s->group, (void *)(count - 1));
+	else
+		(void)map_remove(&groups, s->group);
+	free(take_ptr(s->group));
+}
+
+static void check_host(const struct host *h, const char *key, const char *instance)
+{
+	if (!str_eq(h->status, "ACTIVE") || !nodes_is_connected(instance) || h->quiet_until_ms)
+		broken("%s: placed on %s, which is %s, %sconnected%s", key, instance, h->status,
+		       nodes_is_connected(instance) ? "" : "not ",
+		       h->quiet_until_ms ? ", and flapping" : "");
+	if (h->cpu < 0 || h->memory < 0)
+		broken("%s: instance %s has %lld CPU units and %lld MiB left", key, instance,
+		       (long long)h->cpu, (long long)h->memory);
+}
+
+static char *copy_text(const char *body, const char *name)
+{
+	const char *text_at = scan_text(body, name);
+
+	return xstrndup(text_at, strcspn(text_at, "\""));
+}
+
+static bool is_over(const char *body)
+{
+	return status_of(scan_text(body, "lastStatus")) == (int)ARRAY_COUNT(statuses) - 1;
+}
+
+static bool is_held(const char *body)
+{
+	return strstr(body, "\"_held\":true");
+}
+
+static void take(struct seen *s, const char *body, const char *key)
 {
 	auto_json json_t *doc = json_loads(body, 0, NULL);
-	struct seen *s = xcalloc(1, sizeof(*s));
-	struct host *h;
+	struct host *h = host_of(s->instance);
 
-	(void)map_put(&tasks, key, s);
-	(void)snprintf(s->instance, sizeof(s->instance), "%s", text(doc, "_instance"));
-	s->cpu = integer(doc, "_cpu");
-	s->memory = integer(doc, "_memory");
-	s->status = -1;
-	count_started(doc, key);
-	if (status_of(text(doc, "lastStatus")) == (int)ARRAY_COUNT(statuses) - 1)
-		return s;
-	h = host_of(s->instance);
-	if (!reloading && (!str_eq(h->status, "ACTIVE") || !nodes_is_connected(s->instance)))
-		broken("%s: placed on %s, which is %s and %sconnected", key, s->instance, h->status,
-		       nodes_is_connected(s->instance) ? "" : "not ");
-	if (!reloading && h->quiet_until_ms)
-		broken("%s: placed on %s, which is flapping", key, s->instance);
 	s->live = true;
 	h->cpu -= s->cpu;
 	h->memory -= s->memory;
 	take_ports(s, doc, key);
 	take_address(s, doc, key);
-	if (!reloading && (h->cpu < 0 || h->memory < 0))
-		broken("%s: instance %s has %lld CPU units and %lld MiB left", key, s->instance,
-		       (long long)h->cpu, (long long)h->memory);
+	if (!reloading)
+		check_host(h, key, s->instance);
+}
+
+static struct seen *begin_task(const char *body, const char *key)
+{
+	auto_free char *instance = copy_text(body, "_instance"), *group = copy_text(body, "group"),
+		       *token = copy_text(body, "startedBy");
+	struct seen *s = xcalloc(1, sizeof(*s));
+
+	(void)map_put(&tasks, key, s);
+	(void)snprintf(s->instance, sizeof(s->instance), "%s", instance);
+	s->cpu = scan_integer(body, "_cpu");
+	s->memory = scan_integer(body, "_memory");
+	s->status = -1;
+	count_started(token, key);
+	if (!is_over(body))
+		join_group(s, key, group, token);
+	if (!is_over(body) || is_held(body))
+		take(s, body, key);
 	return s;
 }
 
@@ -275,9 +339,12 @@ static void put_task(const char *key, const char *body)
 		trace("%.16s %s on %.8s", key + strlen("task/default/"), statuses[status],
 		      s->instance);
 	given_up += status != s->status && strstr(body, "\"stopCode\":\"TerminationNotice\"");
+	owed += version > s->version && !reloading;
 	s->status = status;
 	s->version = version;
-	if (status == (int)ARRAY_COUNT(statuses) - 1)
+	if (is_over(body))
+		leave_group(s);
+	if (is_over(body) && !is_held(body))
 		end_task(s);
 }
 
@@ -285,6 +352,7 @@ static void put_task(const char *key, const char *body)
 
 static void free_seen(struct seen *s)
 {
+	leave_group(s);
 	end_task(s);
 	free(s);
 }
@@ -319,6 +387,7 @@ static void event(const char *body)
 
 	if (version <= (intptr_t)map_find(&event_versions, arn))
 		broken("event of %s: version %ld twice, or out of order", arn, (long)version);
+	owed--;
 	(void)map_put(&event_versions, arn, (void *)version);
 }
 
@@ -334,6 +403,8 @@ void check_effects(const struct core_effects *fx)
 		else if (f->kind == CORE_EVENT)
 			event(f->text);
 	}
+	if (owed)
+		broken("%d versions have no event", owed);
 }
 
 static void forget(void)
@@ -351,7 +422,8 @@ static void forget(void)
 	map_done(&addresses);
 	map_done(&started);
 	map_done(&event_versions);
-	tasks = hosts = ports = addresses = started = event_versions = (struct map){0};
+	map_done(&groups);
+	tasks = hosts = ports = addresses = started = event_versions = groups = (struct map){0};
 }
 
 /* What was lost with the server is lost: the accounts begin from what is stored. */
@@ -375,6 +447,7 @@ void check_core(struct core *c)
 void check_begin(void)
 {
 	given_up = events = 0;
+	owed = 0;
 	forget();
 }
 
