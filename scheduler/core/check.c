@@ -14,7 +14,7 @@
 
 /* What an instance should have in use, by the documents of its tasks. */
 struct account {
-	int64_t cpu, memory;
+	int64_t cpu, memory, gpus, interfaces;
 	size_t running, pending, tasks;
 	struct ports ports[PROTOCOLS];
 };
@@ -36,6 +36,8 @@ static void add_task(struct account *a, const struct task *t)
 		return;
 	a->cpu += doc_integer(doc, "_cpu", 0);
 	a->memory += doc_integer(doc, "_memory", 0);
+	a->gpus += t->definition->gpus;
+	a->interfaces += t->definition->interfaces;
 	for (size_t k = 0; k < t->definition->host_port_count; k++)
 		ports_set(&a->ports[t->definition->host_ports[k].protocol],
 			  t->definition->host_ports[k].port, true);
@@ -75,6 +77,8 @@ static int compare_account(const struct instance *i, const struct account *a, st
 		{"memory", i->memory_mib, doc_integer(doc, "_memory", 0)},
 		{"CPU in use", i->cpu_used, a->cpu},
 		{"memory in use", i->memory_used, a->memory},
+		{"GPUs in use", i->gpus_used, a->gpus},
+		{"interfaces in use", i->interfaces_used, a->interfaces},
 		{"running", (int64_t)i->running, (int64_t)a->running},
 		{"pending", (int64_t)i->pending, (int64_t)a->pending},
 		{"number of tasks", (int64_t)i->task_count, (int64_t)a->tasks},

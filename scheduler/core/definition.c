@@ -67,7 +67,7 @@ static struct definition *add_definition(struct core *c, json_t *doc, struct err
 						 : DEFINITION_DELETED;
 	ecs_task_definition_demand(&d->parsed, &d->demand);
 	record_init(&d->record, doc, "definition/%s:%010u", d->family->name, d->revision);
-	place_name_ports(d);
+	place_name_demand(d);
 	need_name_definition(d);
 
 	d->family->revisions = xgrow(d->family->revisions, d->family->count, &d->family->capacity,

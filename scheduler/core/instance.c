@@ -33,6 +33,8 @@ static struct instance *add_instance(struct cluster *cl, const char *id, json_t 
 	i->cluster = cl;
 	i->cpu_units = doc_integer(own_doc, "_cpu", 0);
 	i->memory_mib = doc_integer(own_doc, "_memory", 0);
+	i->gpus = doc_integer(own_doc, "_gpus", 0);
+	i->interfaces = doc_integer(own_doc, "_interfaces", 0);
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
 	i->active = str_eq(doc_string(own_doc, "status"), "ACTIVE");
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
@@ -205,6 +207,8 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 
 	i->cpu_units = h->cpu_units;
 	i->memory_mib = h->memory_mib;
+	i->gpus = h->gpus;
+	i->interfaces = h->interfaces;
 	i->connected = true;
 	i->gone_ms = 0;
 	(void)json_object_del(doc, "_goneAt");
@@ -212,6 +216,8 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	flap_back(c, i);
 	(void)json_object_set_new(doc, "_cpu", json_integer(h->cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(h->memory_mib));
+	(void)json_object_set_new(doc, "_gpus", json_integer(h->gpus));
+	(void)json_object_set_new(doc, "_interfaces", json_integer(h->interfaces));
 	doc_set_string(doc, "_hostname", h->hostname);
 	doc_set_string(doc, "_bootId", h->boot_id);
 	(void)json_object_set_new(doc, "versionInfo",
@@ -353,20 +359,27 @@ static json_t *port_resource(const struct instance *i, int protocol, bool used)
 			 "stringSetValue", ports);
 }
 
+/* All that it has, or what of it is left. */
+static json_t *show_resources(const struct instance *i, bool left)
+{
+	const int64_t used = left;
+	json_t *list = json_pack(
+		"[o, o, o, o]", integer_resource("CPU", i->cpu_units - used * i->cpu_used),
+		integer_resource("MEMORY", i->memory_mib - used * i->memory_used),
+		port_resource(i, PROTOCOL_TCP, left), port_resource(i, PROTOCOL_UDP, left));
+
+	if (i->gpus)
+		(void)json_array_append_new(list,
+					    integer_resource("GPU", i->gpus - used * i->gpus_used));
+	return list;
+}
+
 json_t *instance_show(const struct core *c, const struct instance *i, const json_t *request)
 {
 	json_t *doc = doc_public(i->record.doc, doc_includes(request, "TAGS"));
 
-	(void)json_object_set_new(doc, "registeredResources",
-				  json_pack("[o, o, o, o]", integer_resource("CPU", i->cpu_units),
-					    integer_resource("MEMORY", i->memory_mib),
-					    port_resource(i, 0, false),
-					    port_resource(i, 1, false)));
-	(void)json_object_set_new(
-		doc, "remainingResources",
-		json_pack("[o, o, o, o]", integer_resource("CPU", i->cpu_units - i->cpu_used),
-			  integer_resource("MEMORY", i->memory_mib - i->memory_used),
-			  port_resource(i, 0, true), port_resource(i, 1, true)));
+	(void)json_object_set_new(doc, "registeredResources", show_resources(i, false));
+	(void)json_object_set_new(doc, "remainingResources", show_resources(i, true));
 	doc_set_string(doc, "capacityProviderName", provider_of(c, i));
 	(void)json_object_set_new(doc, "agentConnected", json_boolean(i->connected));
 	(void)json_object_set_new(doc, "runningTasksCount", json_integer((json_int_t)i->running));

@@ -58,6 +58,7 @@ struct definition {
 		uint8_t protocol;
 	} * host_ports; /* that its tasks have by number */
 	size_t host_port_count;
+	int64_t gpus, interfaces; /* that a task takes; interfaces: 1 in network mode awsvpc */
 };
 
 struct instance {
@@ -71,7 +72,9 @@ struct instance {
 	int64_t quiet_until_ms;        /* it gets no tasks before; 0: it may have them */
 	int64_t cpu_units, memory_mib; /* registered */
 	int64_t cpu_used, memory_used;
-	struct ports ports[PROTOCOLS]; /* static host ports in use */
+	int64_t gpus, gpus_used;
+	int64_t interfaces, interfaces_used; /* of tasks; the first 0: there is no limit */
+	struct ports ports[PROTOCOLS];       /* static host ports in use */
 	size_t running, pending;
 	struct task *first_task, *last_task; /* on it, STOPPED ones too; in order of their coming */
 	size_t task_count;
@@ -338,7 +341,7 @@ void flaps_tick(struct core *c);
 /* After these a node cannot have more; CPU units, and MiB. */
 #define PLACE_AMOUNT_MAX (INT32_MAX - 1)
 
-void place_name_ports(struct definition *d); /* "host_ports", from the definition */
+void place_name_demand(struct definition *d); /* host ports, GPUs and so on, from its document */
 bool place_is_open(const struct instance *i);
 void place_left(const struct instance *i, int32_t ret[FIELDS]);
 /* Has it, beside CPU and memory, what the tasks of a definition take?  NULL: yes; or ECS's reason. */

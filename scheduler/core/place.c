@@ -10,7 +10,9 @@
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
-/* ---- host ports of a definition ---- */
+#define GPUS_MAX 1000 /* of a container */
+
+/* ---- what a definition takes ---- */
 
 static void add_host_ports(struct definition *d, const struct ecs_container_definition *c,
 			   size_t *capacity)
@@ -29,14 +31,33 @@ static void add_host_ports(struct definition *d, const struct ecs_container_defi
 	}
 }
 
-void place_name_ports(struct definition *d)
+static int64_t gpus_of(const json_t *container)
+{
+	const json_t *list = json_object_get(container, "resourceRequirements");
+	json_t *requirement;
+	int64_t sum = 0, value;
+	size_t i;
+
+	json_array_foreach (list, i, requirement)
+		if (str_eq(doc_string(requirement, "type"), "GPU") &&
+		    parse_i64(doc_string(requirement, "value"), 0, GPUS_MAX, &value))
+			sum += value;
+	return sum;
+}
+
+void place_name_demand(struct definition *d)
 {
 	const struct js_list *containers = &d->parsed.containers;
-	size_t capacity = 0;
+	size_t capacity = 0, i;
+	json_t *container;
 
-	if (str_eq(d->parsed.network_mode, "awsvpc"))
-		return; /* they are ports of the task's own address */
-	for (size_t i = 0; i < containers->count; i++)
+	json_array_foreach (json_object_get(d->record.doc, "containerDefinitions"), i, container)
+		d->gpus += gpus_of(container);
+	if (str_eq(d->parsed.network_mode, "awsvpc")) {
+		d->interfaces = 1;
+		return; /* ports are those of the task's own address */
+	}
+	for (i = 0; i < containers->count; i++)
 		add_host_ports(d, JS_AT(*containers, struct ecs_container_definition, i),
 			       &capacity);
 }
@@ -63,6 +84,10 @@ const char *place_shortage(const struct instance *i, const struct definition *d)
 			return p->protocol == PROTOCOL_UDP ? "RESOURCE:PORTS_UDP"
 							   : "RESOURCE:PORTS";
 	}
+	if (i->gpus - i->gpus_used < d->gpus)
+		return "RESOURCE:GPU";
+	if (i->interfaces && d->interfaces && i->interfaces - i->interfaces_used < d->interfaces)
+		return "RESOURCE:ENI";
 	return NULL;
 }
 
@@ -91,6 +116,8 @@ static void account(struct instance *i, const struct definition *d, const struct
 
 	i->cpu_used += sign * demand->cpu_units;
 	i->memory_used += sign * demand->memory_mib;
+	i->gpus_used += sign * d->gpus;
+	i->interfaces_used += sign * d->interfaces;
 	for (size_t k = 0; k < d->host_port_count; k++)
 		ports_set(&i->ports[d->host_ports[k].protocol], d->host_ports[k].port, take);
 	table_update(&i->cluster->table, i);

@@ -488,7 +488,10 @@ json_t *explain_placement(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	auto_launch struct launch l = {0};
 
-	return launch_prepare(&l, c, request, f) < 0 ? NULL : placement_explain(&l.placement);
+	if (launch_prepare(&l, c, request, f) < 0 || find_strategy(&l, f) < 0 ||
+	    turn_to_provider(&l, f) < 0)
+		return NULL;
+	return placement_explain(&l.placement);
 }
 
 /* ---- StartTask ---- */
