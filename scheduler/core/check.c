@@ -155,7 +155,8 @@ static int check_split(const struct split *s, const struct instance *i, struct e
 	if (index != s->value_of[i->row] + 1)
 		return err_set(e, EUCLEAN, "instance %s: another value of %s", i->id, s->attribute);
 	for (int k = 0; i->listed && k < FIELDS; k++)
-		if (s->kept[k] && check_order(i, &s->parts[index - 1].by[k], (enum field)k, e) < 0)
+		if (s->by[k].kept &&
+		    check_order(i, &s->parts[index - 1].by[k], (enum field)k, e) < 0)
 			return -EUCLEAN;
 	return 0;
 }
@@ -182,12 +183,15 @@ static int check_row(const struct table *t, const struct instance *i, struct err
 static int check_counts(const struct table *t, struct err *e)
 {
 	for (int k = 0; k < SPLITS_MAX; k++) {
+		for (int field = 0; t->splits[k] && field < FIELDS; field++)
+			if (t->splits[k]->by[field].kept) /* as if it was asked for */
+				(void)table_order(t, t->splits[k], 0, (enum field)field);
 		for (int field = 0; t->splits[k] && field < FIELDS; field++) {
 			size_t count = 0;
 
 			for (size_t v = 0; v < t->splits[k]->part_count; v++)
 				count += t->splits[k]->parts[v].by[field].count;
-			if (count != (t->splits[k]->kept[field] ? t->listed : 0))
+			if (count != (t->splits[k]->by[field].kept ? t->listed : 0))
 				return err_set(e, EUCLEAN, "%zu rows in an order, %zu are listed",
 					       count, t->listed);
 		}

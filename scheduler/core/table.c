@@ -12,30 +12,7 @@
 
 #define PARTS_SPARE 64 /* values of a split that no row has any more, beyond as many as rows */
 
-/* ---- orders ---- */
-
-static struct order_item item_of(const struct instance *i, enum field field)
-{
-	return (struct order_item){
-		.key = i->left[field], .other = i->left[!field], .row = i->row, .met = i->met};
-}
-
-/* All orders that are kept, each with the field that it is sorted by. */
-static bool next_order(struct table *t, const struct instance *i, unsigned *n,
-		       enum field *ret_field, struct order **ret)
-{
-	while (*n < SPLITS_MAX * FIELDS) {
-		struct split *s = t->splits[*n / FIELDS];
-		enum field field = (enum field)((*n)++ % FIELDS);
-
-		if (!s || !s->kept[field])
-			continue;
-		*ret_field = field;
-		*ret = &s->parts[s->value_of[i->row]].by[field];
-		return true;
-	}
-	return false;
-}
+/* ---- listed rows ---- */
 
 static uint64_t needs_met(const struct table *t, const struct instance *i, uint64_t which)
 {
@@ -50,53 +27,38 @@ static uint64_t needs_met(const struct table *t, const struct instance *i, uint6
 	return met;
 }
 
+/* Before it changes. */
+static void note(struct table *t, const struct instance *i)
+{
+	for (int k = 0; k < SPLITS_MAX; k++)
+		if (t->splits[k])
+			split_note(t->splits[k], i);
+}
+
 static void list(struct table *t, struct instance *i)
 {
-	enum field field;
-	struct order *o;
-
+	note(t, i);
 	i->listed = true;
 	t->listed++;
 	place_left(i, i->left);
 	i->met = needs_met(t, i, UINT64_MAX);
-	for (unsigned n = 0; next_order(t, i, &n, &field, &o);) {
-		const struct order_item x = item_of(i, field);
-
-		order_add(o, &x);
-	}
 }
 
 static void unlist(struct table *t, struct instance *i)
 {
-	enum field field;
-	struct order *o;
-
+	note(t, i);
 	i->listed = false;
 	t->listed--;
-	for (unsigned n = 0; next_order(t, i, &n, &field, &o);) {
-		const struct order_item x = item_of(i, field);
-
-		order_remove(o, &x);
-	}
 }
 
 /* A listed row is different from now on. */
 static void relist(struct table *t, struct instance *i, const int32_t left[FIELDS], uint64_t met)
 {
-	struct order_item old[FIELDS], new[FIELDS];
-	enum field field;
-	struct order *o;
-
 	if (memcmp(i->left, left, sizeof(i->left)) == 0 && i->met == met)
 		return;
-	for (int k = 0; k < FIELDS; k++)
-		old[k] = item_of(i, (enum field)k);
-	memcpy(i->left, left, sizeof(i->left));
+	note(t, i);
+	memmove(i->left, left, sizeof(i->left));
 	i->met = met;
-	for (int k = 0; k < FIELDS; k++)
-		new[k] = item_of(i, (enum field)k);
-	for (unsigned n = 0; next_order(t, i, &n, &field, &o);)
-		order_change(o, &old[field], &new[field]);
 }
 
 static void set_needs(struct table *t, struct instance *i, uint64_t which)
@@ -107,44 +69,11 @@ static void set_needs(struct table *t, struct instance *i, uint64_t which)
 
 /* ---- splits ---- */
 
-static void split_free(struct split *s)
-{
-	if (!s)
-		return;
-	for (size_t i = 0; i < s->part_count; i++)
-		for (int k = 0; k < FIELDS; k++)
-			order_done(&s->parts[i].by[k]);
-	map_done(&s->values);
-	free(s->parts);
-	free(s->value_of);
-	free(s->attribute);
-	free(s);
-}
-
-static uint32_t value_index(struct split *s, const char *value)
-{
-	uintptr_t found = (uintptr_t)map_find(&s->values, value);
-
-	if (!found) {
-		s->parts = xgrow(s->parts, s->part_count, &s->part_capacity, sizeof(*s->parts));
-		s->parts[s->part_count++] = (struct part){0};
-		found = s->part_count;
-		(void)map_put(&s->values, value, (void *)found);
-	}
-	return (uint32_t)found - 1;
-}
-
 /* The row is not listed. */
 static void set_value(struct table *t, struct split *s, const struct instance *i)
 {
-	const char *value = s->attribute ? attribute_of(i, s->attribute) : NULL;
-	uint32_t index = value_index(s, value ? value : "");
-
-	while (i->row >= s->capacity)
-		s->value_of = xgrow(s->value_of, s->capacity, &s->capacity, sizeof(*s->value_of));
-	if (i->group_count && s->value_of[i->row] != index)
-		s->serial = ++t->clock;
-	s->value_of[i->row] = index;
+	if (split_set_value(s, i) && i->group_count)
+		s->serial = ++t->clock; /* groups have to count it anew */
 }
 
 /* The place of the one that was not asked for longest; never that of the first. */
@@ -163,9 +92,8 @@ static struct split **oldest_split(struct table *t)
 
 static struct split *new_split(struct table *t, const char *attribute)
 {
-	struct split *s = xcalloc(1, sizeof(*s));
+	struct split *s = split_new(attribute);
 
-	s->attribute = attribute ? xstrdup(attribute) : NULL;
 	s->serial = ++t->clock;
 	for (size_t row = 0; row < t->row_count; row++)
 		if (t->rows[row])
@@ -201,26 +129,10 @@ struct split *table_split(struct table *t, const char *attribute)
 	return *place;
 }
 
-static void keep_order(struct table *t, struct split *s, enum field field)
+const struct order *table_order(const struct table *t, struct split *s, size_t value,
+				enum field field)
 {
-	s->kept[field] = true;
-	for (size_t row = 0; row < t->row_count; row++) {
-		const struct instance *i = t->rows[row];
-
-		if (i && i->listed) {
-			const struct order_item x = item_of(i, field);
-
-			order_add(&s->parts[s->value_of[row]].by[field], &x);
-		}
-	}
-}
-
-const struct order *table_order(struct table *t, struct split *s, size_t value, enum field field)
-{
-	if (!s->kept[field])
-		keep_order(t, s, field);
-	return value < s->part_count && s->parts[value].by[field].count ? &s->parts[value].by[field]
-									: NULL;
+	return split_order(s, t->rows, t->row_count, value, field);
 }
 
 /* ---- rows ---- */

@@ -17,7 +17,8 @@
  * right as they change.  The needs and splits that were not asked for longest give
  * way to new ones.
  *
- * 1. A listed row is in each order that is kept, with what it has left now.
+ * 1. A listed row is in each order that is kept, with what it had left when the
+ *    order was last asked for; those that changed since are noted there.
  * 2. The bits of a listed row are right for all needs that are kept.
  * 3. A task group counts each task of it that is not STOPPED, by row; and by value of
  *    a split while it has the split's serial.
@@ -26,27 +27,11 @@
 
 #include "base/map.h"
 #include "scheduler/core/need.h"
-#include "scheduler/core/order.h"
+#include "scheduler/core/split.h"
 #include "scheduler/core/task_group.h"
 
 #define SPLITS_MAX 8
 #define NEEDS_MAX  64 /* a bit each */
-
-enum field { FIELD_MEMORY, FIELD_CPU, FIELDS };
-
-struct split {
-	char *attribute;    /* NULL: all rows have the same value */
-	struct map values;  /* a value to 1 and its index, as a number */
-	uint32_t *value_of; /* by row, listed or not */
-	size_t capacity;
-	struct part {
-		struct order by[FIELDS];
-	} * parts; /* by value */
-	size_t part_count, part_capacity;
-	bool kept[FIELDS];
-	uint64_t serial; /* another one when the value of any row has changed */
-	uint64_t used;   /* when it was last asked for */
-};
 
 struct table {
 	struct instance **rows; /* NULL: free */
@@ -84,6 +69,7 @@ void table_add_need(struct table *t, struct need *own_need);
 /* Valid until the next one is asked for. */
 struct split *table_split(struct table *t, const char *attribute);
 /* NULL: none of that value is listed. */
-const struct order *table_order(struct table *t, struct split *s, size_t value, enum field field);
+const struct order *table_order(const struct table *t, struct split *s, size_t value,
+				enum field field);
 /* Tasks of a group by value of a split, also of those that are not listed; NULL: there are none. */
 const uint32_t *table_spread(struct table *t, struct task_group *g, const struct split *s);

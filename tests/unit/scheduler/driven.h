@@ -25,7 +25,8 @@ static struct core *core;
 static int64_t now_ms;
 static struct ecs_fault fault;
 static struct core_effects fx;
-static struct map stored; /* key to text: what the effects would have left on disk */
+static unsigned check_every = 1, taken; /* events */
+static struct map stored;               /* key to text: what the effects would have left on disk */
 
 static const struct core_options options = {
 	.identity = {.region = "us-east-1", .account = "123456789012"},
@@ -44,7 +45,8 @@ static __attribute__((unused)) void take_effects(void)
 
 	core_effects_done(&fx);
 	core_take_effects(core, &fx);
-	assert_ok(core_check(core, &e));
+	if (++taken % check_every == 0)
+		assert_ok(core_check(core, &e));
 	for (size_t i = 0; i < fx.count; i++) {
 		const struct core_effect *f = &fx.items[i];
 

@@ -382,7 +382,8 @@ static void begin_with(uint64_t seed)
 static void what_the_index_chooses_is_what_a_scan_chooses(void **unused)
 {
 	(void)unused;
-	for (uint64_t seed = 1; seed <= 3; seed++) {
+	check_every = 13; /* a check brings up to date what is late */
+	for (uint64_t seed = 1; seed <= 5; seed++) {
 		begin_with(seed);
 		for (int n = 0; n < STEPS && task_count < ARNS; n++) {
 			uint32_t what = below(20);
