@@ -63,29 +63,29 @@ struct definition {
 
 struct instance {
 	struct record record;
-	char *id;
+	/* what placement looks at, close together */
 	struct cluster *cluster;
+	uint32_t row;                  /* of the placement table */
+	bool listed;                   /* there */
 	bool connected, active;        /* active: its status is ACTIVE */
-	int64_t gone_ms;               /* since when it is not; 0: it is */
-	int64_t since_ms;              /* it is connected, in this life of the server */
-	int64_t flaps;                 /* flap.c */
 	int64_t quiet_until_ms;        /* it gets no tasks before; 0: it may have them */
+	int32_t left[FIELDS];          /* as it is listed */
+	uint64_t met;                  /* needs */
 	int64_t cpu_units, memory_mib; /* registered */
 	int64_t cpu_used, memory_used;
 	int64_t gpus, gpus_used;
 	int64_t interfaces, interfaces_used; /* of tasks; the first 0: there is no limit */
 	struct ports ports[PROTOCOLS];       /* static host ports in use */
+	struct task_group **groups;          /* that have tasks there */
+	size_t group_count, group_capacity;
+
+	char *id;
+	int64_t gone_ms;  /* since when it is not connected; 0: it is */
+	int64_t since_ms; /* it is connected, in this life of the server */
+	int64_t flaps;    /* flap.c */
 	size_t running, pending;
 	struct task *first_task, *last_task; /* on it, STOPPED ones too; in order of their coming */
 	size_t task_count;
-	/* of the placement table */
-	uint32_t row;
-	bool listed;
-	int32_t left[FIELDS];       /* as it is listed */
-	uint64_t met;               /* needs */
-	struct task_group **groups; /* that have tasks there */
-	size_t group_count, group_capacity;
-
 	struct map attributes; /* name to value, "" where it has none; borrowed from the document */
 	int64_t report;        /* the last one taken */
 	struct record reported; /* its number, by itself: it changes often; doc NULL: none was */
