@@ -5,8 +5,9 @@
  *
  * RunTask with ten tasks each, through the facade: the documents and messages that
  * each placement costs are part of it, the disk is not.  Prints tasks a second of
- * CPU time.
+ * CPU time, and bytes of memory for each node and each task.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,13 @@ static double cpu_seconds(void)
 
 	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static size_t memory_in_use(void)
+{
+	const struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
 }
 
 static void drop_effects(struct core *c)
@@ -97,7 +105,8 @@ int main(int argc, char **argv)
 	const char *more = NULL;
 	struct core *c = core_new(&o);
 	auto_free char *request = NULL;
-	double begun;
+	size_t empty, with_nodes, with_tasks;
+	double begun, seconds;
 
 	for (size_t i = 0; argc > 3 && i < ARRAY_COUNT(strategies); i++)
 		if (strcmp(argv[3], strategies[i].name) == 0)
@@ -109,8 +118,10 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	core_loaded(c, NOW);
+	empty = memory_in_use();
 	for (unsigned i = 0; i < nodes; i++)
 		add_node(c, i);
+	with_nodes = memory_in_use();
 	call(c, "RegisterTaskDefinition",
 	     "{\"family\":\"w\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\",\"cpu\":10,"
 	     "\"memory\":10,\"essential\":true}]}");
@@ -118,7 +129,10 @@ int main(int argc, char **argv)
 	begun = cpu_seconds();
 	for (unsigned i = 0; i < tasks / 10; i++)
 		call(c, "RunTask", request);
-	(void)printf("%.0f\n", tasks / (cpu_seconds() - begun));
+	seconds = cpu_seconds() - begun;
+	with_tasks = memory_in_use();
+	(void)printf("%.0f %zu %zu\n", tasks / seconds, (with_nodes - empty) / nodes,
+		     (with_tasks - with_nodes) / tasks);
 	core_free(c);
 	return 0;
 }
