@@ -150,13 +150,14 @@ static int check_order(const struct instance *i, const struct order *o, enum fie
 static int check_split(const struct split *s, const struct instance *i, struct err *e)
 {
 	const char *value = s->attribute ? attribute_of(i, s->attribute) : NULL;
-	size_t index = (uintptr_t)map_find(&s->values, value ? value : "");
+	size_t index = s->group ? task_group_count(s->group, i->row)
+				: (uintptr_t)map_find(&s->values, value ? value : "") - 1;
 
-	if (index != s->value_of[i->row] + 1)
-		return err_set(e, EUCLEAN, "instance %s: another value of %s", i->id, s->attribute);
+	if (index != s->value_of[i->row])
+		return err_set(e, EUCLEAN, "instance %s: another value of %s", i->id,
+			       s->group ? s->group->name : s->attribute);
 	for (int k = 0; i->listed && k < FIELDS; k++)
-		if (s->by[k].kept &&
-		    check_order(i, &s->parts[index - 1].by[k], (enum field)k, e) < 0)
+		if (s->by[k].kept && check_order(i, &s->parts[index].by[k], (enum field)k, e) < 0)
 			return -EUCLEAN;
 	return 0;
 }
@@ -176,26 +177,38 @@ static int check_row(const struct table *t, const struct instance *i, struct err
 	for (int k = 0; k < SPLITS_MAX; k++)
 		if (t->splits[k] && check_split(t->splits[k], i, e) < 0)
 			return -EUCLEAN;
+	for (size_t k = 0; k < t->crowd_count; k++)
+		if (check_split(t->crowds[k], i, e) < 0)
+			return -EUCLEAN;
 	return 0;
 }
 
-/* No order has more rows than are listed. */
-static int check_counts(const struct table *t, struct err *e)
+/* No order has more rows than are listed.  It is brought up to date, as if it was asked for. */
+static int check_counts(const struct table *t, struct split *s, struct err *e)
 {
-	for (int k = 0; k < SPLITS_MAX; k++) {
-		for (int field = 0; t->splits[k] && field < FIELDS; field++)
-			if (t->splits[k]->by[field].kept) /* as if it was asked for */
-				(void)table_order(t, t->splits[k], 0, (enum field)field);
-		for (int field = 0; t->splits[k] && field < FIELDS; field++) {
-			size_t count = 0;
+	for (int field = 0; s && field < FIELDS; field++) {
+		size_t count = 0;
 
-			for (size_t v = 0; v < t->splits[k]->part_count; v++)
-				count += t->splits[k]->parts[v].by[field].count;
-			if (count != (t->splits[k]->by[field].kept ? t->listed : 0))
-				return err_set(e, EUCLEAN, "%zu rows in an order, %zu are listed",
-					       count, t->listed);
-		}
+		if (!s->by[field].kept)
+			continue;
+		(void)table_order(t, s, 0, (enum field)field);
+		for (size_t v = 0; v < s->part_count; v++)
+			count += s->parts[v].by[field].count;
+		if (count != t->listed)
+			return err_set(e, EUCLEAN, "%zu rows in an order, %zu are listed", count,
+				       t->listed);
 	}
+	return 0;
+}
+
+static int check_splits(const struct table *t, struct err *e)
+{
+	for (int k = 0; k < SPLITS_MAX; k++)
+		if (check_counts(t, t->splits[k], e) < 0)
+			return -EUCLEAN;
+	for (size_t k = 0; k < t->crowd_count; k++)
+		if (check_counts(t, t->crowds[k], e) < 0)
+			return -EUCLEAN;
 	return 0;
 }
 
@@ -256,7 +269,7 @@ static int check_cluster(const struct cluster *cl, struct err *e)
 	struct task_group *g;
 	struct instance *i;
 
-	if (check_tasks(cl, e) < 0 || check_counts(&cl->table, e) < 0)
+	if (check_tasks(cl, e) < 0 || check_splits(&cl->table, e) < 0)
 		return -EUCLEAN;
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		if (check_account(i, e) < 0 || check_row(&cl->table, i, e) < 0)

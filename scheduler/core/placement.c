@@ -174,13 +174,22 @@ const char *placement_refusal(const struct placement *p, const struct instance *
 
 /* ---- the search ---- */
 
+static uint32_t count_of(const uint32_t *counts, size_t value)
+{
+	return counts ? counts[value] : 0;
+}
+
 struct search {
 	const struct placement *p;
 	struct table *table;
-	struct task_group *group; /* NULL: it has no tasks */
-	int32_t wanted[FIELDS];   /* of each */
-	bool avoid_group;         /* what has tasks of it does not fit */
-	struct instance **all;    /* NULL, or what fits is listed here and passed over */
+	struct task_group *group;   /* NULL: it has no tasks */
+	int32_t wanted[FIELDS];     /* of each */
+	bool avoid_group;           /* what has tasks of it does not fit */
+	size_t skipped;             /* because of it */
+	const struct split *values; /* only those whose value has 'level' tasks fit; NULL: all do */
+	const uint32_t *counts;
+	uint32_t level;
+	struct instance **all; /* NULL, or what fits is listed here and passed over */
 	size_t count;
 };
 
@@ -189,7 +198,11 @@ static bool fits(void *ctx, const struct order_item *x)
 	struct search *s = ctx;
 	struct instance *i = s->table->rows[x->row];
 
-	if (s->avoid_group && s->group && task_group_count(s->group, x->row))
+	if (s->avoid_group && s->group && task_group_count(s->group, x->row)) {
+		s->skipped++;
+		return false;
+	}
+	if (s->values && count_of(s->counts, s->values->value_of[x->row]) != s->level)
 		return false;
 	if (place_shortage(i, s->p->definition) || lacks_public(s->p, i))
 		return false;
@@ -226,11 +239,6 @@ static struct instance *first_of(struct search *s, const struct order *o,
 
 /* ---- by values ---- */
 
-static uint32_t count_of(const uint32_t *counts, size_t value)
-{
-	return counts ? counts[value] : 0;
-}
-
 /* Of the values that have this many tasks. */
 static struct instance *first_of_level(struct search *s, struct split *split,
 				       const uint32_t *counts, uint32_t level)
@@ -260,6 +268,7 @@ static struct instance *fewest_of_level(struct search *s, const struct split *sp
 	uint32_t fewest = UINT32_MAX;
 	struct instance *best = NULL;
 
+	s->skipped += s->group ? s->group->slot_count : 0;
 	for (uint32_t n = 0; s->group && n < s->group->slot_count; n++) {
 		const struct group_slot *slot = &s->group->slots[n];
 		struct instance *i = slot->count ? s->table->rows[slot->row] : NULL;
@@ -278,12 +287,33 @@ static struct instance *fewest_of_level(struct search *s, const struct split *sp
 	return best;
 }
 
+/* The same of a group that is on many rows: by how many tasks of it they have. */
+static struct instance *first_of_crowd(struct search *s, struct split *crowd, struct split *split,
+				       const uint32_t *counts, uint32_t level)
+{
+	struct order_item item;
+	struct instance *i = NULL;
+
+	if (counts)
+		s->values = split;
+	s->counts = counts;
+	s->level = level;
+	for (size_t n = 0; !i && n < (s->p->distinct ? 1 : crowd->part_count); n++)
+		i = first_of(s, table_order(s->table, crowd, n, s->p->plan.field), &item, NULL);
+	s->values = NULL;
+	return i;
+}
+
 static struct instance *choose_of_level(struct search *s, struct split *split,
 					const uint32_t *counts, uint32_t level)
 {
+	const bool apart = s->p->distinct || s->p->plan.by_instance;
+	struct split *crowd = apart && s->group ? table_crowd(s->table, s->group) : NULL;
 	struct instance *i;
 
-	s->avoid_group = s->p->distinct || s->p->plan.by_instance;
+	if (crowd)
+		return first_of_crowd(s, crowd, split, counts, level);
+	s->avoid_group = apart;
 	i = first_of_level(s, split, counts, level);
 	if (i || s->p->distinct || !s->p->plan.by_instance)
 		return i;
@@ -318,6 +348,8 @@ static struct instance *choose_by_levels(struct search *s)
 
 	for (uint32_t level = 0; !i && next_level(split, counts, &level); level++)
 		i = choose_of_level(s, split, counts, level);
+	if (s->group)
+		s->group->skipped += s->skipped;
 	return i;
 }
 

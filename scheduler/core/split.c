@@ -8,10 +8,11 @@
 
 #include "scheduler/core/internal.h"
 
-struct split *split_new(const char *attribute)
+struct split *split_new(const char *attribute, const struct task_group *group)
 {
 	struct split *s = xcalloc(1, sizeof(*s));
 
+	s->group = group;
 	s->attribute = attribute ? xstrdup(attribute) : NULL;
 	return s;
 }
@@ -35,23 +36,41 @@ void split_free(struct split *s)
 
 /* ---- values ---- */
 
-static uint32_t value_index(struct split *s, const char *value)
+static void add_part(struct split *s)
+{
+	s->parts = xgrow(s->parts, s->part_count, &s->part_capacity, sizeof(*s->parts));
+	s->parts[s->part_count++] = (struct part){0};
+}
+
+static uint32_t index_of_value(struct split *s, const char *value)
 {
 	uintptr_t found = (uintptr_t)map_find(&s->values, value);
 
 	if (!found) {
-		s->parts = xgrow(s->parts, s->part_count, &s->part_capacity, sizeof(*s->parts));
-		s->parts[s->part_count++] = (struct part){0};
+		add_part(s);
 		found = s->part_count;
 		(void)map_put(&s->values, value, (void *)found);
 	}
 	return (uint32_t)found - 1;
 }
 
-bool split_set_value(struct split *s, const struct instance *i)
+static uint32_t index_of(struct split *s, const struct instance *i)
 {
 	const char *value = s->attribute ? attribute_of(i, s->attribute) : NULL;
-	uint32_t index = value_index(s, value ? value : ""), old;
+	uint32_t count;
+
+	if (!s->group)
+		return index_of_value(s, value ? value : "");
+	count = task_group_count(s->group, i->row);
+	while (s->part_count <= count)
+		add_part(s);
+	return count;
+}
+
+bool split_set_value(struct split *s, const struct instance *i)
+{
+	const uint32_t index = index_of(s, i);
+	uint32_t old;
 
 	while (i->row >= s->capacity) {
 		size_t from = s->capacity;

@@ -1,6 +1,7 @@
 /* scheduler/core/split.h - rows of the placement table by the values of an attribute
  * SPDX-License-Identifier: Apache-2.0
  *
+ * Or by how many tasks of a group they have, which is then the index of the value.
  * Each value has its rows in the order of what they have left.  An order that
  * nobody asks for should cost nothing: before a row changes, what it was is noted
  * once, and when the order is wanted the rows that were noted are put right.
@@ -13,6 +14,7 @@
 enum field { FIELD_MEMORY, FIELD_CPU, FIELDS };
 
 struct instance;
+struct task_group;
 
 /* A row as the orders have it. */
 struct late_row {
@@ -23,9 +25,10 @@ struct late_row {
 };
 
 struct split {
-	char *attribute;    /* NULL: all rows have the same value */
-	struct map values;  /* a value to 1 and its index, as a number */
-	uint32_t *value_of; /* by row, listed or not */
+	char *attribute;                /* NULL: all rows have the same value, or it is by group */
+	const struct task_group *group; /* NULL: it is not */
+	struct map values;              /* a value to 1 and its index, as a number */
+	uint32_t *value_of;             /* by row, listed or not */
 	size_t capacity;
 	struct part {
 		struct order by[FIELDS];
@@ -42,12 +45,12 @@ struct split {
 	uint64_t used;   /* when it was last asked for */
 };
 
-struct split *split_new(const char *attribute);
+struct split *split_new(const char *attribute, const struct task_group *group);
 void split_free(struct split *s);
 
 /* Before the row is listed, is not any more, or has something else left. */
 void split_note(struct split *s, const struct instance *i);
-/* The value that the row has now, which was noted; true: it is another one. */
+/* The value that the row has now, which was noted before; true: it is another one. */
 bool split_set_value(struct split *s, const struct instance *i);
 
 /*

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
+#define CROWD_COST  8 /* rows that can be passed over in the time that a split takes for each row */
 #define PARTS_SPARE 64 /* values of a split that no row has any more, beyond as many as rows */
 
 /* ---- listed rows ---- */
@@ -33,6 +34,8 @@ static void note(struct table *t, const struct instance *i)
 	for (int k = 0; k < SPLITS_MAX; k++)
 		if (t->splits[k])
 			split_note(t->splits[k], i);
+	for (size_t k = 0; k < t->crowd_count; k++)
+		split_note(t->crowds[k], i);
 }
 
 static void list(struct table *t, struct instance *i)
@@ -90,9 +93,9 @@ static struct split **oldest_split(struct table *t)
 	return oldest;
 }
 
-static struct split *new_split(struct table *t, const char *attribute)
+static struct split *new_split(struct table *t, const char *attribute, struct task_group *g)
 {
-	struct split *s = split_new(attribute);
+	struct split *s = split_new(attribute, g);
 
 	s->serial = ++t->clock;
 	for (size_t row = 0; row < t->row_count; row++)
@@ -123,10 +126,64 @@ struct split *table_split(struct table *t, const char *attribute)
 
 	if (!is_good(t, *place, attribute)) {
 		split_free(*place);
-		*place = new_split(t, attribute);
+		*place = new_split(t, attribute, NULL);
 	}
 	(*place)->used = ++t->clock;
 	return *place;
+}
+
+static struct split **oldest_crowd(struct table *t)
+{
+	struct split **oldest = &t->crowds[0];
+
+	if (t->crowd_count < CROWDS_MAX)
+		return &t->crowds[t->crowd_count++];
+	for (size_t k = 1; k < t->crowd_count; k++)
+		if (t->crowds[k]->used < (*oldest)->used)
+			oldest = &t->crowds[k];
+	return oldest;
+}
+
+struct split *table_crowd(struct table *t, struct task_group *g)
+{
+	struct split **place = NULL;
+
+	for (size_t k = 0; !place && k < t->crowd_count; k++)
+		if (t->crowds[k]->group == g)
+			place = &t->crowds[k];
+	if (!place && g->skipped <= CROWD_COST * t->listed)
+		return NULL;
+	if (!place) {
+		g->skipped = 0;
+		place = oldest_crowd(t);
+		split_free(*place);
+		*place = new_split(t, NULL, g);
+	}
+	(*place)->used = ++t->clock;
+	return *place;
+}
+
+/* The group is on a row more, or on one less. */
+static void count_crowd(struct table *t, const struct task_group *g, const struct instance *i)
+{
+	for (size_t k = 0; k < t->crowd_count; k++) {
+		if (t->crowds[k]->group != g)
+			continue;
+		split_note(t->crowds[k], i);
+		(void)split_set_value(t->crowds[k], i);
+	}
+}
+
+static void drop_crowd(struct table *t, const struct task_group *g)
+{
+	for (size_t k = 0; k < t->crowd_count; k++) {
+		if (t->crowds[k]->group != g)
+			continue;
+		split_free(t->crowds[k]);
+		t->crowds[k] = t->crowds[--t->crowd_count];
+		t->crowds[t->crowd_count] = NULL;
+		return;
+	}
 }
 
 const struct order *table_order(const struct table *t, struct split *s, size_t value,
@@ -145,6 +202,8 @@ void table_done(struct table *t)
 		need_free(t->needs[i]);
 	for (int i = 0; i < SPLITS_MAX; i++)
 		split_free(t->splits[i]);
+	for (size_t i = 0; i < t->crowd_count; i++)
+		split_free(t->crowds[i]);
 	for (size_t i = 0; map_next(&t->groups, &i, &g);)
 		task_group_free(g);
 	map_done(&t->groups);
@@ -158,6 +217,8 @@ static void set_values(struct table *t, const struct instance *i)
 	for (int k = 0; k < SPLITS_MAX; k++)
 		if (t->splits[k])
 			set_value(t, t->splits[k], i);
+	for (size_t k = 0; k < t->crowd_count; k++)
+		set_value(t, t->crowds[k], i);
 }
 
 void table_add(struct table *t, struct instance *i)
@@ -260,6 +321,7 @@ void table_count(struct table *t, struct instance *i, struct task_group *g, int 
 
 	there = task_group_add(g, i->row, by);
 	count_spreads(t, g, i->row, by);
+	count_crowd(t, g, i);
 	if (by > 0 && there == (uint32_t)by)
 		note_group(i, g);
 	else if (!there)
@@ -268,6 +330,7 @@ void table_count(struct table *t, struct instance *i, struct task_group *g, int 
 		return; /* it had some before, and has some */
 	set_needs(t, i, t->on_groups);
 	if (!g->tasks) {
+		drop_crowd(t, g);
 		(void)map_remove(&t->groups, g->name);
 		task_group_free(g);
 	}

@@ -17,6 +17,9 @@
  * right as they change.  The needs and splits that were not asked for longest give
  * way to new ones.
  *
+ * A group that is on many rows, and spread over them or kept apart, gets a split by
+ * the number of its tasks.
+ *
  * 1. A listed row is in each order that is kept, with what it had left when the
  *    order was last asked for; those that changed since are noted there.
  * 2. The bits of a listed row are right for all needs that are kept.
@@ -31,6 +34,7 @@
 #include "scheduler/core/task_group.h"
 
 #define SPLITS_MAX 8
+#define CROWDS_MAX 16
 #define NEEDS_MAX  64 /* a bit each */
 
 struct table {
@@ -42,6 +46,8 @@ struct table {
 	struct map needs_by_key;
 	uint64_t on_groups, on_running; /* needs that depend on them */
 	struct split *splits[SPLITS_MAX];
+	struct split *crowds[CROWDS_MAX]; /* by group */
+	size_t crowd_count;
 	uint64_t clock; /* counts uses, and serials */
 	struct map groups;
 };
@@ -68,6 +74,11 @@ struct need *table_need(struct table *t, const char *key);
 void table_add_need(struct table *t, struct need *own_need);
 /* Valid until the next one is asked for. */
 struct split *table_split(struct table *t, const char *attribute);
+/*
+ * By how many tasks of the group they have; NULL: it costs more to have it than it
+ * has cost so far to pass over rows that have some.
+ */
+struct split *table_crowd(struct table *t, struct task_group *g);
 /* NULL: none of that value is listed. */
 const struct order *table_order(const struct table *t, struct split *s, size_t value,
 				enum field field);

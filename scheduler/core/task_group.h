@@ -20,6 +20,7 @@ struct task_group {
 	} * slots;                   /* by row, with open addressing */
 	uint32_t slot_count;         /* a power of two */
 	uint32_t rows;               /* that have a task */
+	uint64_t skipped;            /* how often one was passed over since it had a split */
 	struct group_spread {
 		uint64_t serial;  /* of the split when it was counted */
 		uint32_t *counts; /* by value */
