@@ -4,7 +4,8 @@
  * The control plane writes each change of each object as text, twice and more;
  * json_dumps() looks for loops by names of pointers, asks for each character what
  * it is and calls back for each piece, which costs five times as much.  The text
- * is the same, which a test compares.
+ * is the same, which a test compares, but for times: 1700000000.123 is written as
+ * it is and not with seventeen digits.
  */
 #include "base/js.h"
 
@@ -15,9 +16,10 @@
 
 #include "base/mem.h"
 
-#define FIRST_SIZE   512
-#define DIGITS_MAX   24
-#define ESCAPED_SIZE 6 /* \u0001 */
+#define FIRST_SIZE     512
+#define DIGITS_MAX     24
+#define ESCAPED_SIZE   6 /* \u0001 */
+#define REAL_SHORT_MAX 1e12
 
 struct text {
 	char *data;
@@ -96,8 +98,32 @@ static void put_integer(struct text *t, json_int_t v)
 	put(t, p, (size_t)(digits + sizeof(digits) - p));
 }
 
-/* jansson has its own rules for those, which are kept. */
-static void put_real(struct text *t, const json_t *v)
+/* One that has three decimals at most, so that it is read as it was. */
+static bool put_thousandths(struct text *t, double v)
+{
+	json_int_t thousandths;
+	unsigned rest;
+	size_t len = 3;
+	char digits[4];
+
+	if (!(v >= 0 && v < REAL_SHORT_MAX))
+		return false;
+	thousandths = (json_int_t)(v * 1000 + 0.5);
+	if ((double)thousandths / 1000 != v)
+		return false;
+	put_integer(t, thousandths / 1000);
+	rest = (unsigned)(thousandths % 1000);
+	for (size_t i = 3; i; i--, rest /= 10)
+		digits[i - 1] = (char)('0' + rest % 10);
+	while (len > 1 && digits[len - 1] == '0')
+		len--;
+	put_char(t, '.');
+	put(t, digits, len);
+	return true;
+}
+
+/* jansson has its own rules for the others, which are kept. */
+static void put_other_real(struct text *t, const json_t *v)
 {
 	char *p = reserve(t, 0);
 	size_t size = json_dumpb(v, p, t->capacity - t->size, JSON_ENCODE_ANY);
@@ -108,6 +134,12 @@ static void put_real(struct text *t, const json_t *v)
 	}
 	assert(size);
 	t->size += size;
+}
+
+static void put_real(struct text *t, const json_t *v)
+{
+	if (!put_thousandths(t, json_real_value(v)))
+		put_other_real(t, v);
 }
 
 /* ---- values ---- */

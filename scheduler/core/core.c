@@ -110,23 +110,25 @@ static uint64_t next_random(struct core *c)
 
 void core_random_hex(struct core *c, char *ret, size_t len)
 {
-	for (size_t i = 0; i < len; i += 16) {
-		char digits[17];
+	static const char digits[] = "0123456789abcdef";
+	uint64_t bits = 0;
 
-		(void)snprintf(digits, sizeof(digits), "%016llx",
-			       (unsigned long long)next_random(c));
-		memcpy(ret + i, digits, len - i < 16 ? len - i : 16);
+	for (size_t i = 0; i < len; i++, bits <<= 4) {
+		if (i % 16 == 0)
+			bits = next_random(c);
+		ret[i] = digits[bits >> 60];
 	}
 	ret[len] = '\0';
 }
 
 void core_random_uuid(struct core *c, char ret[37])
 {
+	static const char form[] = "xxxxxxxx-xxxx-4xxx-axxx-xxxxxxxxxxxx";
 	char hex[33];
 
 	core_random_hex(c, hex, 32);
-	(void)snprintf(ret, 37, "%.8s-%.4s-4%.3s-a%.3s-%.12s", hex, hex + 8, hex + 13, hex + 17,
-		       hex + 20);
+	for (size_t i = 0, n = 0; i < sizeof(form); i++)
+		ret[i] = form[i] == 'x' ? hex[n++] : form[i];
 }
 
 size_t core_random_below(struct core *c, size_t count)

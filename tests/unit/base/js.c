@@ -209,7 +209,7 @@ static void a_dump_is_what_jansson_dumps(void **state)
 		"[]",
 		"[[],{},[{}]]",
 		"{\"b\":1,\"a\":-1,\"c\":0,\"min\":-9223372036854775808,\"max\":9223372036854775807}",
-		"[1.0,-0.5,1e300,1e-7,1700000000.123,0.1,123456789012345680000.0]",
+		"[1.0,0.0,-0.5,1e300,1e-7,0.5,0.1234,123456789012345680000.0]",
 		"[true,false,null]",
 		"[\"\",\"a\\\"b\\\\c/d\",\"\\b\\f\\n\\r\\t\\u0001\\u001f\\u007f\",\"\\u00e4\\ud83d\\ude00\"]",
 		"{\"k\\\"\\n\":\"v\",\"\":[]}",
@@ -222,6 +222,14 @@ static void a_dump_is_what_jansson_dumps(void **state)
 		auto_free char *dumped = js_dump(doc), *wanted = json_dumps(doc, JSON_COMPACT);
 
 		assert_string_equal(dumped, wanted);
+	}
+	for (int ms = 0; ms < 1000; ms++) { /* times are read as they were */
+		auto_json json_t *time = json_real(1700000000 + ms / 1000.0), *again = NULL;
+		auto_free char *dumped = js_dump(time);
+
+		again = json_loads(dumped, JSON_DECODE_ANY, NULL);
+		assert_true(json_is_real(again) && json_real_value(again) == json_real_value(time));
+		assert_true(strlen(dumped) <= strlen("1700000000.123"));
 	}
 	{
 		auto_free char *dumped = js_dump(with_nul);
