@@ -290,6 +290,7 @@ void core_free(struct core *c)
 	for (size_t i = 0; map_next(&c->members, &i, &member);)
 		member_free(member);
 	record_done(&c->account);
+	attributes_done(c);
 	free_objects(c);
 	map_done(&c->activations);
 	map_done(&c->members);
@@ -400,6 +401,7 @@ void core_tick(struct core *c, int64_t now_ms)
 	drains_tick(c);
 	lost_tick(c);
 	flaps_tick(c);
+	attributes_tick(c);
 	tasks_tick(c);
 	interfaces_tick(c);
 	tokens_tick(c);

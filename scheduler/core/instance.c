@@ -17,7 +17,7 @@ void instance_free(struct instance *i)
 	record_done(&i->record);
 	record_done(&i->reported);
 	map_done(&i->vpcs);
-	map_done(&i->attributes);
+	free(i->attributes);
 	for (int k = 0; k < PROTOCOLS; k++)
 		ports_done(&i->ports[k]);
 	free(i->groups);
@@ -25,7 +25,8 @@ void instance_free(struct instance *i)
 	free(i);
 }
 
-static struct instance *add_instance(struct cluster *cl, const char *id, json_t *own_doc)
+static struct instance *add_instance(struct core *c, struct cluster *cl, const char *id,
+				     json_t *own_doc)
 {
 	struct instance *i = xcalloc(1, sizeof(*i));
 
@@ -38,7 +39,7 @@ static struct instance *add_instance(struct cluster *cl, const char *id, json_t 
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
 	i->active = str_eq(doc_string(own_doc, "status"), "ACTIVE");
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
-	attributes_index(i);
+	attributes_index(c, i);
 	(void)map_put(&cl->instances, id, i);
 	table_add(&cl->table, i);
 	return i;
@@ -51,7 +52,7 @@ int instance_load(struct core *c, json_t *own_doc, struct err *e)
 
 	if (!cl || !id)
 		return err_set(e, EUCLEAN, "names no cluster of ours");
-	flap_load(c, add_instance(cl, id, own_doc));
+	flap_load(c, add_instance(c, cl, id, own_doc));
 	return 0;
 }
 
@@ -147,7 +148,7 @@ static struct instance *register_instance(struct core *c, struct cluster *cl, co
 	doc_set_time(doc, "registeredAt", c->now_ms);
 	if (member_tags(c, id))
 		tags_merge(doc, member_tags(c, id));
-	return add_instance(cl, id, doc);
+	return add_instance(c, cl, id, doc);
 }
 
 static bool names_its_zone(const struct ecs_node_hello *h)
@@ -223,7 +224,7 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	(void)json_object_set_new(doc, "versionInfo",
 				  json_pack("{s:s}", "agentVersion", h->version));
 	(void)json_object_set_new(doc, "attributes", attributes_of(c, h));
-	attributes_merge(i);
+	attributes_merge(c, i);
 	vpc_add_zone(c, instance_zone(i));
 	(void)json_object_set_new(doc, "_publicAddresses", list_of(&h->public_addresses));
 	take_place(c, i, h);

@@ -86,8 +86,11 @@ struct instance {
 	size_t running, pending;
 	struct task *first_task, *last_task; /* on it, STOPPED ones too; in order of their coming */
 	size_t task_count;
-	struct map attributes; /* name to value, "" where it has none; borrowed from the document */
-	int64_t report;        /* the last one taken */
+	struct attribute {
+		const char *name, *value; /* "" where it has none; borrowed from the document */
+	} * attributes;
+	size_t attribute_count;
+	int64_t report;         /* the last one taken */
 	struct record reported; /* its number, by itself: it changes often; doc NULL: none was */
 	struct map vpcs;        /* by id: how many blocks of addresses it has there, as a number */
 	bool peer_dirty;        /* others are to hear of it */
@@ -147,7 +150,8 @@ struct core {
 	struct map clusters, families, tokens;
 	struct map activations, members; /* by id */
 	struct map providers;            /* records, by name */
-	struct record account;           /* its settings; doc NULL: none was ever made */
+	struct map attributes; /* by length, name and value: documents that instances share */
+	struct record account; /* its settings; doc NULL: none was ever made */
 	struct map vpcs, subnets, security_groups, interfaces, flow_logs,
 		prefix_lists; /* vpc.h; by id */
 	struct task *first_stopped, *last_stopped;
@@ -294,9 +298,11 @@ void peers_forget(struct core *c, struct instance *i); /* it goes */
 /* ---- attribute.c ---- */
 
 /* What callers have put is among the attributes that the node has just told. */
-void attributes_merge(struct instance *i);
+void attributes_merge(struct core *c, struct instance *i);
 /* "attributes" of the document have changed: they are found by name. */
-void attributes_index(struct instance *i);
+void attributes_index(struct core *c, struct instance *i);
+void attributes_tick(struct core *c); /* those that no instance has any more are forgotten */
+void attributes_done(struct core *c);
 const char *attribute_of(const struct instance *i, const char *name); /* NULL: absent */
 
 /* ---- drain.c ---- */

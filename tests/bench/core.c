@@ -75,14 +75,21 @@ static void call(struct core *c, const char *operation, const char *text)
 static void add_node(struct core *c, unsigned number)
 {
 	char host[16], rack[8];
-	struct ecs_attribute a[] = {{.name = (char[]){"rack"}, .value = rack}};
+	struct ecs_attribute a[] = {{(char[]){"rack"}, rack},
+				    {(char[]){"ecs.os-type"}, (char[]){"linux"}},
+				    {(char[]){"ecs.os-family"}, (char[]){"LINUX"}},
+				    {(char[]){"ecs.cpu-architecture"}, (char[]){"x86_64"}},
+				    {(char[]){"ecs.capability.external"}, NULL},
+				    {(char[]){"ecs.capability.task-eni"}, NULL},
+				    {(char[]){"ecs.capability.network.container-port-range"}, NULL},
+				    {(char[]){"ecs.capability.privileged-container"}, NULL}};
 	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
 					 .hostname = host,
 					 .boot_id = (char[]){"b"},
 					 .version = (char[]){"1"},
 					 .cpu_units = 1 << 20,
 					 .memory_mib = 1 << 20,
-					 .attributes = {a, 1}};
+					 .attributes = {a, ARRAY_COUNT(a)}};
 	const char *instance;
 	struct err e = {0};
 

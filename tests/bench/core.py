@@ -35,4 +35,4 @@ def main(build):
           lambda n, t, kind: run(build, "decide", n, t, kind)[0])
     table("RunTask, tasks/s", RUNS, STRATEGIES, lambda n, t, s: run(build, "core", n, t, s)[0])
     _, node, task = run(build, "core", 10000, 100000, "none")
-    print(f"memory: {node} bytes a node (three attributes), {task} bytes a task")
+    print(f"memory: {node} bytes a node (ten attributes), {task} bytes a task")
