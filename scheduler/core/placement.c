@@ -462,13 +462,48 @@ static struct search begin(struct placement *p)
 					  [FIELD_MEMORY] = bounded(p->demand.memory_mib)}};
 }
 
+/*
+ * Tasks that are packed one after the other go to the same instance until it is
+ * full: it was the first, those before it still cannot have one, and it has come
+ * no later in the order by what it has taken since.
+ */
+static bool is_still_first(struct search *s)
+{
+	const struct placement *p = s->p;
+	const struct instance *i = p->last;
+	const struct table *t = s->table;
+	const struct order_item x = {.row = i ? i->row : 0};
+
+	if (!i || p->plan.one_by_one || p->plan.random || p->plan.attribute ||
+	    p->plan.by_instance || p->distinct)
+		return false;
+	if (t->changes - p->last_changes > 1 ||
+	    (t->changes != p->last_changes && t->last_changed != i))
+		return false;
+	return i->left[FIELD_CPU] <= p->last_left[FIELD_CPU] &&
+	       i->left[FIELD_MEMORY] <= p->last_left[FIELD_MEMORY] && has_enough(s, i) &&
+	       fits(s, &x);
+}
+
+static struct instance *choose(struct search *s)
+{
+	if (is_still_first(s))
+		return s->p->last;
+	if (s->p->plan.one_by_one)
+		return choose_one_by_one(s);
+	return s->p->plan.random ? choose_random(s) : choose_by_levels(s);
+}
+
 struct instance *placement_choose(struct placement *p)
 {
 	struct search s = begin(p);
+	struct instance *i = choose(&s);
 
-	if (p->plan.one_by_one)
-		return choose_one_by_one(&s);
-	return p->plan.random ? choose_random(&s) : choose_by_levels(&s);
+	p->last = i;
+	p->last_changes = s.table->changes;
+	if (i)
+		memcpy(p->last_left, i->left, sizeof(i->left));
+	return i;
 }
 
 struct instance **placement_candidates(struct placement *p, size_t *ret_count)

@@ -35,6 +35,10 @@ struct placement {
 	struct task_group *counted; /* of the group; NULL: it has no tasks yet */
 	bool distinct, public_address;
 	struct plan plan;
+	/* where the last one went, and what of the table that was decided by */
+	struct instance *last;
+	int32_t last_left[FIELDS];
+	uint64_t last_changes;
 };
 
 /* The rest of *p is filled in; -1 and what is wrong with constraints or strategies. */

@@ -31,6 +31,8 @@ static uint64_t needs_met(const struct table *t, const struct instance *i, uint6
 /* Before it changes. */
 static void note(struct table *t, const struct instance *i)
 {
+	t->changes++;
+	t->last_changed = i;
 	for (int k = 0; k < SPLITS_MAX; k++)
 		if (t->splits[k])
 			split_note(t->splits[k], i);

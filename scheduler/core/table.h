@@ -48,7 +48,9 @@ struct table {
 	struct split *splits[SPLITS_MAX];
 	struct split *crowds[CROWDS_MAX]; /* by group */
 	size_t crowd_count;
-	uint64_t clock; /* counts uses, and serials */
+	uint64_t clock;   /* counts uses, and serials */
+	uint64_t changes; /* of listed rows, and to be listed or not */
+	const struct instance *last_changed;
 	struct map groups;
 };
 

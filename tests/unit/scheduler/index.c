@@ -312,16 +312,6 @@ static void run(void)
 	tasks[task_count++].node = node;
 }
 
-/* ---- what else happens ---- */
-
-static void come(int node)
-{
-	static const char *const racks[] = {"r0", "r1", "r2"};
-
-	hello_with("host", racks[below(3)], nodes[node], 200 + 200 * below(4),
-		   200 + 100 * below(6));
-}
-
 static void move_on(void)
 {
 	const char *status = below(2) ? "RUNNING" : "STOPPED";
@@ -333,6 +323,58 @@ static void move_on(void)
 	report(nodes[tasks[n].node], tasks[n].arn, status);
 	if (strcmp(status, "STOPPED") == 0)
 		tasks[n] = tasks[--task_count];
+}
+
+/* Several in a row for one placement, as a RunTask with a count does. */
+static void run_several(void)
+{
+	struct wanted w = draw_wanted();
+	auto_free char *text = NULL;
+	auto_json json_t *request = NULL;
+	struct placement p;
+
+	while (is_random(&w))
+		draw_strategies(&w);
+	text = request_of(&w);
+	request = parse(text);
+	p = (struct placement){.core = core,
+			       .cluster = cluster(),
+			       .definition = definition_find(core, w.family, &fault),
+			       .request = request,
+			       .group = w.group};
+	p.demand = p.definition->demand;
+	assert_int_equal(placement_prepare(&p, &fault), 0);
+	for (int n = 0; n < 6 && task_count < ARNS; n++) {
+		struct instance *left[NODES];
+		const struct instance *best = plain_choice(left, scan(&w, left));
+		struct instance *chosen = placement_choose(&p);
+		auto_json json_t *reply = NULL;
+
+		if (chosen != best)
+			fail_msg("%s: number %d on %s, and a scan chooses %s", text, n,
+				 chosen ? chosen->id : "none", best ? best->id : "none");
+		if (!chosen)
+			return;
+		reply = call(
+			"StartTask",
+			"{\"taskDefinition\":\"%s\",\"group\":\"%s\",\"containerInstances\":[\"%s\"]}",
+			w.family, w.group, chosen->id);
+		(void)snprintf(tasks[task_count].arn, sizeof(tasks[0].arn), "%s",
+			       text_at(reply, "tasks[0].taskArn"));
+		tasks[task_count++].node = node_of(chosen->id);
+		if (below(4) == 0)
+			move_on(); /* something else happens meanwhile */
+	}
+}
+
+/* ---- what else happens ---- */
+
+static void come(int node)
+{
+	static const char *const racks[] = {"r0", "r1", "r2"};
+
+	hello_with("host", racks[below(3)], nodes[node], 200 + 200 * below(4),
+		   200 + 100 * below(6));
 }
 
 static void change_node(void)
@@ -388,8 +430,10 @@ static void what_the_index_chooses_is_what_a_scan_chooses(void **unused)
 		for (int n = 0; n < STEPS && task_count < ARNS; n++) {
 			uint32_t what = below(20);
 
-			if (what < 12)
+			if (what < 10)
 				run();
+			else if (what < 12)
+				run_several();
 			else if (what < 18)
 				move_on();
 			else
