@@ -60,6 +60,8 @@ static const struct js_field hello_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_hello, "version", JS_STRING, version),
 	FIELD_REQUIRED(struct ecs_node_hello, "cpu", JS_I64, cpu_units),
 	FIELD_REQUIRED(struct ecs_node_hello, "memory", JS_I64, memory_mib),
+	FIELD(struct ecs_node_hello, "gpus", JS_I64, gpus),
+	FIELD(struct ecs_node_hello, "interfaces", JS_I64, interfaces),
 	FIELD_OF(struct ecs_node_hello, "attributes", JS_OBJECTS, attributes, attribute_shape),
 	FIELD(struct ecs_node_hello, "publicAddresses", JS_STRINGS, public_addresses),
 	FIELD(struct ecs_node_hello, "addresses", JS_STRINGS, addresses),

@@ -97,6 +97,8 @@ struct ecs_node_hello {
 	char *instance_id; /* the id of an earlier welcome; NULL at first */
 	char *hostname, *boot_id, *version;
 	int64_t cpu_units, memory_mib;
+	int64_t gpus;
+	int64_t interfaces; /* of tasks in network mode awsvpc, at most; 0: as many as come */
 	struct js_list attributes;          /* ecs_attribute */
 	struct js_strings public_addresses; /* blocks that lead here, for assignPublicIp */
 	struct js_strings

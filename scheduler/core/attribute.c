@@ -3,12 +3,14 @@
  *
  * "attributes" of an instance are what its node says of itself, and behind them
  * what callers have put there; the latter are kept in "_custom" by themselves,
- * because a node says everything anew at each hello.
+ * because a node says everything anew at each hello.  Nodes are much alike: those
+ * that have the same attribute share its document, which nobody changes.
  */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
@@ -40,27 +42,82 @@ static bool find_named(const json_t *attributes, const char *name, size_t *ret_p
 	return false;
 }
 
-void attributes_index(struct instance *i)
+/* ---- shared ---- */
+
+/* The one that all instances with this attribute have; a reference for the caller. */
+static json_t *shared(struct core *c, json_t *attribute)
+{
+	const char *name = doc_string(attribute, "name"), *value = doc_string(attribute, "value");
+	auto_free char *key = xasprintf("%zu %s%s%s", strlen(name), name, value ? "=" : "",
+					value ? value : "");
+	json_t *known = map_find(&c->attributes, key);
+
+	if (!known) {
+		known = json_incref(attribute);
+		(void)map_put(&c->attributes, key, known);
+	}
+	return json_incref(known);
+}
+
+static void share(struct core *c, json_t *list)
 {
 	json_t *attribute;
 	size_t n;
 
-	map_done(&i->attributes);
-	i->attributes = (struct map){0};
-	json_array_foreach (json_object_get(i->record.doc, "attributes"), n, attribute) {
+	json_array_foreach (list, n, attribute)
+		(void)json_array_set_new(list, n, shared(c, attribute));
+}
+
+void attributes_tick(struct core *c)
+{
+	for (size_t i = 0; i < c->attributes.used; i++) {
+		json_t *attribute = c->attributes.entries[i].value;
+
+		if (!attribute || attribute->refcount > 1)
+			continue;
+		(void)map_remove(&c->attributes, c->attributes.entries[i].key);
+		json_decref(attribute);
+	}
+}
+
+void attributes_done(struct core *c)
+{
+	json_t *attribute;
+
+	for (size_t i = 0; map_next(&c->attributes, &i, &attribute);)
+		json_decref(attribute);
+	map_done(&c->attributes);
+}
+
+/* ---- of an instance ---- */
+
+void attributes_index(struct core *c, struct instance *i)
+{
+	json_t *list = json_object_get(i->record.doc, "attributes"), *attribute;
+	size_t n;
+
+	share(c, list);
+	share(c, json_object_get(i->record.doc, "_custom"));
+	free(i->attributes);
+	i->attribute_count = json_array_size(list);
+	i->attributes = xcalloc(i->attribute_count + 1, sizeof(*i->attributes));
+	json_array_foreach (list, n, attribute) {
 		const char *value = doc_string(attribute, "value");
 
-		(void)map_put(&i->attributes, doc_string(attribute, "name"),
-			      (char *)(uintptr_t)(value ? value : ""));
+		i->attributes[n] = (struct attribute){doc_string(attribute, "name"),
+						      value ? value : ""};
 	}
 }
 
 const char *attribute_of(const struct instance *i, const char *name)
 {
-	return map_find(&i->attributes, name);
+	for (size_t n = i->attribute_count; n; n--)
+		if (strcmp(i->attributes[n - 1].name, name) == 0)
+			return i->attributes[n - 1].value;
+	return NULL;
 }
 
-void attributes_merge(struct instance *i)
+void attributes_merge(struct core *c, struct instance *i)
 {
 	json_t *all = json_object_get(i->record.doc, "attributes"), *attribute;
 	size_t n, place;
@@ -70,7 +127,7 @@ void attributes_merge(struct instance *i)
 			(void)json_array_remove(all, place);
 		(void)json_array_append(all, attribute);
 	}
-	attributes_index(i);
+	attributes_index(c, i);
 }
 
 /* ---- checks ---- */
@@ -170,7 +227,8 @@ static void set(struct core *c, struct instance *i, const json_t *a, bool put)
 			(void)json_array_append_new(
 				lists[n], json_pack("{s:s, s:s*}", "name", name, "value", value));
 	}
-	attributes_index(i);
+	attributes_index(c, i);
+	table_describe(&i->cluster->table, i);
 	record_touch(c, &i->record);
 }
 

@@ -29,6 +29,7 @@ void cluster_free(struct cluster *cl)
 		core_task_free(t);
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		instance_free(i);
+	table_done(&cl->table);
 	map_done(&cl->tasks);
 	map_done(&cl->instances);
 	record_done(&cl->record);

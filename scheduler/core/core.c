@@ -40,6 +40,7 @@ static const struct {
 	{"ListTaskDefinitionFamilies", list_task_definition_families},
 	{"DeregisterTaskDefinition", deregister_task_definition},
 	{"DeleteTaskDefinitions", delete_task_definitions},
+	{"ExplainPlacement", explain_placement},
 	{"RunTask", run_task},
 	{"StartTask", start_task},
 	{"StopTask", stop_task},
@@ -109,23 +110,25 @@ static uint64_t next_random(struct core *c)
 
 void core_random_hex(struct core *c, char *ret, size_t len)
 {
-	for (size_t i = 0; i < len; i += 16) {
-		char digits[17];
+	static const char digits[] = "0123456789abcdef";
+	uint64_t bits = 0;
 
-		(void)snprintf(digits, sizeof(digits), "%016llx",
-			       (unsigned long long)next_random(c));
-		memcpy(ret + i, digits, len - i < 16 ? len - i : 16);
+	for (size_t i = 0; i < len; i++, bits <<= 4) {
+		if (i % 16 == 0)
+			bits = next_random(c);
+		ret[i] = digits[bits >> 60];
 	}
 	ret[len] = '\0';
 }
 
 void core_random_uuid(struct core *c, char ret[37])
 {
+	static const char form[] = "xxxxxxxx-xxxx-4xxx-axxx-xxxxxxxxxxxx";
 	char hex[33];
 
 	core_random_hex(c, hex, 32);
-	(void)snprintf(ret, 37, "%.8s-%.4s-4%.3s-a%.3s-%.12s", hex, hex + 8, hex + 13, hex + 17,
-		       hex + 20);
+	for (size_t i = 0, n = 0; i < sizeof(form); i++)
+		ret[i] = form[i] == 'x' ? hex[n++] : form[i];
 }
 
 size_t core_random_below(struct core *c, size_t count)
@@ -287,6 +290,7 @@ void core_free(struct core *c)
 	for (size_t i = 0; map_next(&c->members, &i, &member);)
 		member_free(member);
 	record_done(&c->account);
+	attributes_done(c);
 	free_objects(c);
 	map_done(&c->activations);
 	map_done(&c->members);
@@ -324,6 +328,7 @@ static const struct {
 	{"security-group/", security_group_load},
 	{"prefix-list/", prefix_list_load},
 	{"subnet/", subnet_load},
+	{"report/", instance_load_report},
 	{"task/", core_task_load},
 	{"vpc/", vpc_load},
 };
@@ -395,6 +400,8 @@ void core_tick(struct core *c, int64_t now_ms)
 	c->wake_ms = 0;
 	drains_tick(c);
 	lost_tick(c);
+	flaps_tick(c);
+	attributes_tick(c);
 	tasks_tick(c);
 	interfaces_tick(c);
 	tokens_tick(c);

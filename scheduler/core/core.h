@@ -83,6 +83,12 @@ bool core_flow_log_delivered(struct core *c, const char *source, const char *err
 void core_tick(struct core *c, int64_t now_ms);
 int64_t core_wake_ms(const struct core *c); /* 0: at any time */
 
+/*
+ * For tests: does what the core decides by agree with the documents?  < 0: *e
+ * says what does not.  It looks at everything.
+ */
+int core_check(struct core *c, struct err *e);
+
 /* What the events since the last call want done, in order. */
 enum core_effect_kind {
 	CORE_PUT,    /* key, text: store the document */

@@ -10,7 +10,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/placement.h"
+#include "scheduler/core/internal.h"
 
 #define DELETE_MAX 10
 
@@ -34,6 +34,7 @@ static void definition_free(struct definition *d)
 {
 	record_done(&d->record);
 	arena_done(&d->arena);
+	free(d->host_ports);
 	free(d);
 }
 
@@ -66,6 +67,8 @@ static struct definition *add_definition(struct core *c, json_t *doc, struct err
 						 : DEFINITION_DELETED;
 	ecs_task_definition_demand(&d->parsed, &d->demand);
 	record_init(&d->record, doc, "definition/%s:%010u", d->family->name, d->revision);
+	place_name_demand(d);
+	need_name_definition(d);
 
 	d->family->revisions = xgrow(d->family->revisions, d->family->count, &d->family->capacity,
 				     sizeof(struct definition *));
@@ -154,9 +157,10 @@ static json_t *required_attributes(const struct ecs_task_definition *t)
 
 static int check_placement(const json_t *constraints, struct ecs_fault *f)
 {
-	__attribute__((cleanup(placement_done))) struct placement p = {0};
+	bool distinct;
 
-	if (placement_add_constraints(&p, constraints, f) == 0)
+	if (need_check_constraints(constraints, &distinct, f) == 0 &&
+	    need_check_expressions(constraints, f) == 0)
 		return 0;
 	f->type = ECS_FAULT_CLIENT;
 	return -1;

@@ -86,14 +86,14 @@ static void page_done(struct page *p)
 	free(p->names);
 }
 
-struct order {
+struct sorting {
 	int (*compare)(const char *, const char *);
 	bool descending;
 };
 
 static int compare_names(const void *a, const void *b, void *ctx)
 {
-	const struct order *order = ctx;
+	const struct sorting *order = ctx;
 	int r = order->compare(*(char *const *)a, *(char *const *)b);
 
 	return order->descending ? -r : r;
@@ -121,7 +121,7 @@ static int fill_page(struct page *p, const json_t *request, bool descending,
 		     int (*compare)(const char *, const char *), const char *member, json_t *reply,
 		     struct ecs_fault *f)
 {
-	struct order order = {compare, descending};
+	struct sorting order = {compare, descending};
 	const char *token = doc_string(request, "nextToken");
 	int64_t limit = doc_integer(request, "maxResults", PAGE_MAX);
 	auto_free char *after = NULL;

@@ -16,6 +16,8 @@ static void set_status(struct core *c, struct instance *i, const char *status, i
 	json_t *doc = i->record.doc;
 
 	doc_set_string(doc, "status", status);
+	i->active = str_eq(status, "ACTIVE");
+	table_update(&i->cluster->table, i);
 	(void)json_object_del(doc, "_drainUntil");
 	if (deadline_ms)
 		(void)json_object_set_new(doc, "_drainUntil", json_integer(deadline_ms));
@@ -82,10 +84,8 @@ json_t *drain_container_instance(struct core *c, json_t *request, struct ecs_fau
 
 static void stop_rest(struct core *c, const struct instance *i)
 {
-	struct task *t;
-
-	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);)
-		if (t->instance == i && t->last_status != TASK_STOPPED)
+	for (struct task *t = i->first_task; t; t = t->next_there)
+		if (t->last_status != TASK_STOPPED)
 			core_task_stop(c, t, "UserInitiated",
 				       "Container instance drained: its deadline has passed");
 }

@@ -438,3 +438,15 @@ bool expression_holds(const struct expression *x, expression_each *each, const v
 {
 	return holds(x->root, each, object);
 }
+
+static bool mentions(const struct node *n, const char *subject)
+{
+	return n &&
+	       (n->kind == NODE_TERM ? strcmp(n->subject, subject) == 0
+				     : mentions(n->left, subject) || mentions(n->right, subject));
+}
+
+bool expression_mentions(const struct expression *x, const char *subject)
+{
+	return mentions(x->root, subject);
+}

@@ -33,3 +33,5 @@ typedef void expression_see(void *ctx, const char *value);
 typedef void expression_each(const void *object, const char *subject, expression_see *see,
 			     void *ctx);
 bool expression_holds(const struct expression *x, expression_each *each, const void *object);
+/* Is there a term about the subject? */
+bool expression_mentions(const struct expression *x, const char *subject);

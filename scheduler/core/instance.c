@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "scheduler/core/placement.h"
 #include "scheduler/core/vpc.h"
 
 #define DESCRIBE_MAX  100
@@ -16,16 +15,18 @@
 void instance_free(struct instance *i)
 {
 	record_done(&i->record);
+	record_done(&i->reported);
 	map_done(&i->vpcs);
-	map_done(&i->groups);
-	map_done(&i->attributes);
-	free(i->ports[0]);
-	free(i->ports[1]);
+	free(i->attributes);
+	for (int k = 0; k < PROTOCOLS; k++)
+		ports_done(&i->ports[k]);
+	free(i->groups);
 	free(i->id);
 	free(i);
 }
 
-static struct instance *add_instance(struct cluster *cl, const char *id, json_t *own_doc)
+static struct instance *add_instance(struct core *c, struct cluster *cl, const char *id,
+				     json_t *own_doc)
 {
 	struct instance *i = xcalloc(1, sizeof(*i));
 
@@ -33,11 +34,14 @@ static struct instance *add_instance(struct cluster *cl, const char *id, json_t 
 	i->cluster = cl;
 	i->cpu_units = doc_integer(own_doc, "_cpu", 0);
 	i->memory_mib = doc_integer(own_doc, "_memory", 0);
-	i->report = doc_integer(own_doc, "_report", 0);
+	i->gpus = doc_integer(own_doc, "_gpus", 0);
+	i->interfaces = doc_integer(own_doc, "_interfaces", 0);
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
+	i->active = str_eq(doc_string(own_doc, "status"), "ACTIVE");
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
-	attributes_index(i);
+	attributes_index(c, i);
 	(void)map_put(&cl->instances, id, i);
+	table_add(&cl->table, i);
 	return i;
 }
 
@@ -48,8 +52,33 @@ int instance_load(struct core *c, json_t *own_doc, struct err *e)
 
 	if (!cl || !id)
 		return err_set(e, EUCLEAN, "names no cluster of ours");
-	(void)add_instance(cl, id, own_doc);
+	flap_load(c, add_instance(c, cl, id, own_doc));
 	return 0;
+}
+
+static void keep_report(struct instance *i, json_t *own_doc)
+{
+	i->report = doc_integer(own_doc, "report", 0);
+	record_init(&i->reported, own_doc, "report/%s", i->id);
+}
+
+int instance_load_report(struct core *c, json_t *own_doc, struct err *e)
+{
+	struct instance *i = instance_by_id(c, doc_string(own_doc, "_instance"));
+
+	if (!i)
+		return err_set(e, EUCLEAN, "is of no container instance");
+	keep_report(i, own_doc);
+	return 0;
+}
+
+void instance_set_report(struct core *c, struct instance *i, int64_t number)
+{
+	if (!i->reported.doc)
+		keep_report(i, json_pack("{s:s}", "_instance", i->id));
+	i->report = number;
+	(void)json_object_set_new(i->reported.doc, "report", json_integer(number));
+	record_touch(c, &i->reported);
 }
 
 struct instance *instance_find(struct cluster *cl, const struct core *c, const char *text,
@@ -119,7 +148,7 @@ static struct instance *register_instance(struct core *c, struct cluster *cl, co
 	doc_set_time(doc, "registeredAt", c->now_ms);
 	if (member_tags(c, id))
 		tags_merge(doc, member_tags(c, id));
-	return add_instance(cl, id, doc);
+	return add_instance(c, cl, id, doc);
 }
 
 static bool names_its_zone(const struct ecs_node_hello *h)
@@ -179,31 +208,35 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 
 	i->cpu_units = h->cpu_units;
 	i->memory_mib = h->memory_mib;
+	i->gpus = h->gpus;
+	i->interfaces = h->interfaces;
 	i->connected = true;
 	i->gone_ms = 0;
 	(void)json_object_del(doc, "_goneAt");
 	(void)json_object_del(doc, "statusReason");
+	flap_back(c, i);
 	(void)json_object_set_new(doc, "_cpu", json_integer(h->cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(h->memory_mib));
+	(void)json_object_set_new(doc, "_gpus", json_integer(h->gpus));
+	(void)json_object_set_new(doc, "_interfaces", json_integer(h->interfaces));
 	doc_set_string(doc, "_hostname", h->hostname);
 	doc_set_string(doc, "_bootId", h->boot_id);
 	(void)json_object_set_new(doc, "versionInfo",
 				  json_pack("{s:s}", "agentVersion", h->version));
 	(void)json_object_set_new(doc, "attributes", attributes_of(c, h));
-	attributes_merge(i);
+	attributes_merge(c, i);
 	vpc_add_zone(c, instance_zone(i));
 	(void)json_object_set_new(doc, "_publicAddresses", list_of(&h->public_addresses));
 	take_place(c, i, h);
+	table_describe(&i->cluster->table, i);
 	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
 	record_touch(c, &i->record);
 }
 
 static void set_connectivity(struct core *c, const struct instance *i, const char *connectivity)
 {
-	struct task *t;
-
-	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);) {
-		if (t->instance != i || t->last_status == TASK_STOPPED ||
+	for (struct task *t = i->first_task; t; t = t->next_there) {
+		if (t->last_status == TASK_STOPPED ||
 		    str_eq(doc_string(t->record.doc, "connectivity"), connectivity))
 			continue;
 		doc_set_string(t->record.doc, "connectivity", connectivity);
@@ -233,7 +266,11 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 			       (long long)h->protocol, ECS_NODE_PROTOCOL);
 	if (h->cpu_units <= 0 || h->memory_mib <= 0)
 		return err_set(e, EPROTO, "node %s has no CPU or no memory", h->hostname);
-
+	if (h->cpu_units > PLACE_AMOUNT_MAX || h->memory_mib > PLACE_AMOUNT_MAX)
+		return err_set(e, EPROTO,
+			       "node %s says that it has %lld CPU units and %lld MiB; at most %d",
+			       h->hostname, (long long)h->cpu_units, (long long)h->memory_mib,
+			       PLACE_AMOUNT_MAX);
 	if (!cl)
 		return err_set(e, ENOENT, "this node is none of the cluster any more");
 
@@ -266,8 +303,10 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 	if (!i)
 		return;
 	c->now_ms = now_ms;
+	flap_gone(c, i);
 	i->connected = false;
 	i->gone_ms = now_ms;
+	table_update(&i->cluster->table, i);
 	(void)json_object_set_new(i->record.doc, "_goneAt", json_integer(now_ms));
 	if (c->o.lost_ms)
 		core_wake_at(c, now_ms + c->o.lost_ms);
@@ -314,28 +353,34 @@ static json_t *port_resource(const struct instance *i, int protocol, bool used)
 
 	if (protocol == 0)
 		(void)json_array_append_new(ports, json_sprintf("%d", RESERVED_PORT));
-	for (int port = 1; used && i->ports[protocol] && port < 65536; port++)
-		if (i->ports[protocol][port / 64] >> (port % 64) & 1)
-			(void)json_array_append_new(ports, json_sprintf("%d", port));
+	for (int port = 0; used && (port = ports_next(&i->ports[protocol], port)) >= 0; port++)
+		(void)json_array_append_new(ports, json_sprintf("%d", port));
 	return json_pack("{s:s, s:s, s:f, s:i, s:i, s:o}", "name", protocol ? "PORTS_UDP" : "PORTS",
 			 "type", "STRINGSET", "doubleValue", 0.0, "longValue", 0, "integerValue", 0,
 			 "stringSetValue", ports);
+}
+
+/* All that it has, or what of it is left. */
+static json_t *show_resources(const struct instance *i, bool left)
+{
+	const int64_t used = left;
+	json_t *list = json_pack(
+		"[o, o, o, o]", integer_resource("CPU", i->cpu_units - used * i->cpu_used),
+		integer_resource("MEMORY", i->memory_mib - used * i->memory_used),
+		port_resource(i, PROTOCOL_TCP, left), port_resource(i, PROTOCOL_UDP, left));
+
+	if (i->gpus)
+		(void)json_array_append_new(list,
+					    integer_resource("GPU", i->gpus - used * i->gpus_used));
+	return list;
 }
 
 json_t *instance_show(const struct core *c, const struct instance *i, const json_t *request)
 {
 	json_t *doc = doc_public(i->record.doc, doc_includes(request, "TAGS"));
 
-	(void)json_object_set_new(doc, "registeredResources",
-				  json_pack("[o, o, o, o]", integer_resource("CPU", i->cpu_units),
-					    integer_resource("MEMORY", i->memory_mib),
-					    port_resource(i, 0, false),
-					    port_resource(i, 1, false)));
-	(void)json_object_set_new(
-		doc, "remainingResources",
-		json_pack("[o, o, o, o]", integer_resource("CPU", i->cpu_units - i->cpu_used),
-			  integer_resource("MEMORY", i->memory_mib - i->memory_used),
-			  port_resource(i, 0, true), port_resource(i, 1, true)));
+	(void)json_object_set_new(doc, "registeredResources", show_resources(i, false));
+	(void)json_object_set_new(doc, "remainingResources", show_resources(i, true));
 	doc_set_string(doc, "capacityProviderName", provider_of(c, i));
 	(void)json_object_set_new(doc, "agentConnected", json_boolean(i->connected));
 	(void)json_object_set_new(doc, "runningTasksCount", json_integer((json_int_t)i->running));
@@ -355,7 +400,7 @@ json_t *list_container_instances(struct core *c, json_t *request, struct ecs_fau
 		return NULL;
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		if ((!status || str_eq(doc_string(i->record.doc, "status"), status)) &&
-		    (!x || placement_matches(x, i)))
+		    (!x || need_matches(x, i)))
 			page_add(&page, doc_string(i->record.doc, "containerInstanceArn"));
 	expression_free(x);
 	return page_reply(&page, request, false, strcmp, "containerInstanceArns", f);

@@ -323,24 +323,35 @@ int interface_check(struct core *c, const struct cluster *cl, const json_t *requ
 	return check_groups(c, json_object_get(wanted, "securityGroups"), vpc, f);
 }
 
+bool interface_wants_public(const json_t *request)
+{
+	return wants_public(configuration(request));
+}
+
+bool interface_has_public(struct core *c, const struct instance *i)
+{
+	char address[IP_TEXT_MAX];
+
+	return find_public(c, i, address);
+}
+
+json_t *interface_zones(struct core *c, const json_t *request)
+{
+	const json_t *wanted = configuration(request);
+	json_t *zones = wanted ? json_array() : NULL, *id;
+	size_t n;
+
+	json_array_foreach (json_object_get(wanted, "subnets"), n, id) {
+		const struct subnet *s = map_find(&c->subnets, json_string_value(id));
+
+		(void)json_array_append(zones, json_object_get(s->record.doc, "availabilityZone"));
+	}
+	return zones;
+}
+
 static bool is_in_zone(const struct subnet *s, const struct instance *i)
 {
 	return str_eq(doc_string(s->record.doc, "availabilityZone"), instance_zone(i));
-}
-
-const char *interface_refusal(struct core *c, const json_t *request, const struct instance *i)
-{
-	const json_t *wanted = configuration(request);
-	char address[IP_TEXT_MAX];
-	json_t *id;
-	size_t n;
-
-	if (wants_public(wanted) && !find_public(c, i, address))
-		return "RESOURCE:ENI";
-	json_array_foreach (json_object_get(wanted, "subnets"), n, id)
-		if (is_in_zone(map_find(&c->subnets, json_string_value(id)), i))
-			return NULL;
-	return wanted ? "LOCATION" : NULL;
 }
 
 /* ---- made ---- */

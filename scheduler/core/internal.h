@@ -13,8 +13,10 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "scheduler/core/core.h"
+#include "scheduler/core/ports.h"
+#include "scheduler/core/table.h"
 
-#define PORT_WORDS (65536 / 64)
+enum protocol { PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOLS };
 
 struct record {
 	char *key;
@@ -29,6 +31,7 @@ struct cluster {
 	struct record record;
 	char *name;
 	struct map instances, tasks; /* by id */
+	struct table table;
 };
 
 struct family {
@@ -48,24 +51,49 @@ struct definition {
 	struct arena arena;
 	struct ecs_task_definition parsed;
 	struct ecs_demand demand;
-	size_t tasks; /* that refer to it and are not STOPPED */
+	size_t tasks;  /* that refer to it and are not STOPPED */
+	char need[33]; /* its part of the key of a need (need.h) */
+	struct host_port {
+		uint16_t port;
+		uint8_t protocol;
+	} * host_ports; /* that its tasks have by number */
+	size_t host_port_count;
+	int64_t gpus, interfaces; /* that a task takes; interfaces: 1 in network mode awsvpc */
 };
 
 struct instance {
 	struct record record;
-	char *id;
+	/* what placement looks at, close together */
 	struct cluster *cluster;
-	bool connected;
-	int64_t gone_ms;               /* since when it is not; 0: it is */
+	uint32_t row;                  /* of the placement table */
+	bool listed;                   /* there */
+	bool connected, active;        /* active: its status is ACTIVE */
+	int64_t quiet_until_ms;        /* it gets no tasks before; 0: it may have them */
+	int32_t left[FIELDS];          /* as it is listed */
+	uint64_t met;                  /* needs */
 	int64_t cpu_units, memory_mib; /* registered */
 	int64_t cpu_used, memory_used;
-	uint64_t *ports[2]; /* static host ports in use: tcp, udp */
+	int64_t gpus, gpus_used;
+	int64_t interfaces, interfaces_used; /* of tasks; the first 0: there is no limit */
+	struct ports ports[PROTOCOLS];       /* static host ports in use */
+	struct task_group **groups;          /* that have tasks there */
+	size_t group_count, group_capacity;
+
+	char *id;
+	int64_t gone_ms;  /* since when it is not connected; 0: it is */
+	int64_t since_ms; /* it is connected, in this life of the server */
+	int64_t flaps;    /* flap.c */
 	size_t running, pending;
-	struct map groups; /* of its tasks that are not STOPPED, by name: how many, as a number */
-	struct map attributes; /* name to value, "" where it has none; borrowed from the document */
-	int64_t report;        /* the last one taken */
-	struct map vpcs;       /* by id: how many blocks of addresses it has there, as a number */
-	bool peer_dirty;       /* others are to hear of it */
+	struct task *first_task, *last_task; /* on it, STOPPED ones too; in order of their coming */
+	size_t task_count;
+	struct attribute {
+		const char *name, *value; /* "" where it has none; borrowed from the document */
+	} * attributes;
+	size_t attribute_count;
+	int64_t report;         /* the last one taken */
+	struct record reported; /* its number, by itself: it changes often; doc NULL: none was */
+	struct map vpcs;        /* by id: how many blocks of addresses it has there, as a number */
+	bool peer_dirty;        /* others are to hear of it */
 	struct instance *next_dirty;
 };
 
@@ -96,8 +124,10 @@ struct task {
 	struct record record;
 	char *id;
 	struct cluster *cluster;
-	struct definition *definition; /* NULL once it was deleted: STOPPED tasks only */
-	struct instance *instance;     /* NULL once it was deregistered */
+	struct definition *definition;            /* NULL once it was deleted: STOPPED tasks only */
+	struct instance *instance;                /* NULL once it was deregistered */
+	struct task *next_there, *previous_there; /* on the instance */
+	struct task_group *group; /* while it is counted there: until it is STOPPED */
 	enum task_status last_status;
 	bool stop; /* desiredStatus is STOPPED */
 	bool held; /* STOPPED for us; its node may still run it, and has what it had */
@@ -120,7 +150,8 @@ struct core {
 	struct map clusters, families, tokens;
 	struct map activations, members; /* by id */
 	struct map providers;            /* records, by name */
-	struct record account;           /* its settings; doc NULL: none was ever made */
+	struct map attributes; /* by length, name and value: documents that instances share */
+	struct record account; /* its settings; doc NULL: none was ever made */
 	struct map vpcs, subnets, security_groups, interfaces, flow_logs,
 		prefix_lists; /* vpc.h; by id */
 	struct task *first_stopped, *last_stopped;
@@ -230,6 +261,9 @@ int instance_load(struct core *c, json_t *own_doc, struct err *e);
 void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1]); /* that none has */
 void instance_free(struct instance *i);
 json_t *instance_show(const struct core *c, const struct instance *i, const json_t *request);
+/* The number of the last report, which is stored by itself. */
+int instance_load_report(struct core *c, json_t *own_doc, struct err *e);
+void instance_set_report(struct core *c, struct instance *i, int64_t number);
 
 /* ---- account.c ---- */
 
@@ -264,9 +298,11 @@ void peers_forget(struct core *c, struct instance *i); /* it goes */
 /* ---- attribute.c ---- */
 
 /* What callers have put is among the attributes that the node has just told. */
-void attributes_merge(struct instance *i);
+void attributes_merge(struct core *c, struct instance *i);
 /* "attributes" of the document have changed: they are found by name. */
-void attributes_index(struct instance *i);
+void attributes_index(struct core *c, struct instance *i);
+void attributes_tick(struct core *c); /* those that no instance has any more are forgotten */
+void attributes_done(struct core *c);
 const char *attribute_of(const struct instance *i, const char *name); /* NULL: absent */
 
 /* ---- drain.c ---- */
@@ -298,9 +334,25 @@ int provider_set(struct core *c, json_t *cluster_doc, const json_t *request, str
 const char *provider_next(struct core *c, const struct cluster *cl, const json_t *strategy,
 			  const char *group);
 
+/* ---- flap.c ---- */
+
+void flap_load(struct core *c, struct instance *i);
+/* It goes, it is back: the document is changed, and has no statusReason before the latter. */
+void flap_gone(const struct core *c, struct instance *i);
+void flap_back(struct core *c, struct instance *i);
+void flaps_tick(struct core *c);
+
 /* ---- place.c ---- */
 
-/* May the task go there?  NULL: yes; otherwise ECS's reason. */
+/* After these a node cannot have more; CPU units, and MiB. */
+#define PLACE_AMOUNT_MAX (INT32_MAX - 1)
+
+void place_name_demand(struct definition *d); /* host ports, GPUs and so on, from its document */
+bool place_is_open(const struct instance *i);
+void place_left(const struct instance *i, int32_t ret[FIELDS]);
+/* Has it, beside CPU and memory, what the tasks of a definition take?  NULL: yes; or ECS's reason. */
+const char *place_shortage(const struct instance *i, const struct definition *d);
+/* May the task go there?  NULL: yes; otherwise ECS's reason.  Attributes are another matter. */
 const char *place_refusal(const struct instance *i, const struct definition *d,
 			  const struct ecs_demand *demand);
 void place_take(struct instance *i, const struct definition *d, const struct ecs_demand *demand);
@@ -314,8 +366,9 @@ struct task *core_task_find(struct core *c, const json_t *request, const char *t
 int core_task_load(struct core *c, json_t *own_doc, struct err *e);
 void core_task_free(struct task *t);
 void core_task_set_status(struct task *t, enum task_status status);
-void core_task_count(struct task *t,
-		     int by); /* a task of this status more, or less, on its instance */
+/* It is on the instance from now on, or on none, and counted there by its status. */
+void core_task_put_on(struct task *t, struct instance *i);
+void core_task_take_off(struct task *t);
 /* Its node is told to end it, unless it was told before. */
 void core_task_stop(struct core *c, struct task *t, const char *code, const char *reason);
 void core_task_stopped(struct core *c, struct task *t); /* the accounts are closed */
@@ -352,7 +405,7 @@ core_fn create_capacity_provider, update_capacity_provider, delete_capacity_prov
 core_fn put_account_setting, delete_account_setting, list_account_settings;
 core_fn register_task_definition, describe_task_definition, list_task_definitions,
 	list_task_definition_families, deregister_task_definition, delete_task_definitions;
-core_fn run_task, start_task, stop_task, describe_tasks, list_tasks;
+core_fn explain_placement, run_task, start_task, stop_task, describe_tasks, list_tasks;
 core_fn list_container_instances, describe_container_instances, update_container_instances_state;
 core_fn put_attributes, delete_attributes, list_attributes;
 core_fn deregister_container_instance, drain_container_instance;

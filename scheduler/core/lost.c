@@ -57,10 +57,9 @@ static void give_up(struct core *c, const struct instance *i)
 {
 	auto_free char *reason = xasprintf("Container instance lost: not heard of for %lld seconds",
 					   (long long)(c->o.lost_ms / 1000));
-	struct task *t;
 
-	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);) {
-		if (t->instance != i || t->last_status == TASK_STOPPED)
+	for (struct task *t = i->first_task; t; t = t->next_there) {
+		if (t->last_status == TASK_STOPPED)
 			continue;
 		core_task_give_up(c, t, "TerminationNotice", reason);
 		core_task_hold(c, t);

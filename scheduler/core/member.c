@@ -124,16 +124,14 @@ static void forget(struct core *c, struct instance *i)
 	struct member *m = map_remove(&c->members, i->id);
 	struct task *t;
 
-	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);) {
-		if (t->instance != i)
-			continue;
+	while ((t = i->first_task)) {
 		if (t->last_status != TASK_STOPPED) {
 			core_task_give_up(c, t, "UserInitiated",
 					  "Container instance deregistration forced by user");
 			core_task_stopped(c, t);
 		}
 		core_task_release(c, t);
-		t->instance = NULL;
+		core_task_take_off(t);
 	}
 	interfaces_forget(c, i);
 	peers_forget(c, i);
@@ -141,17 +139,18 @@ static void forget(struct core *c, struct instance *i)
 		record_delete(c, &m->record);
 		member_free(m);
 	}
+	table_remove(&i->cluster->table, i);
 	(void)map_remove(&i->cluster->instances, i->id);
 	record_delete(c, &i->record);
+	if (i->reported.doc)
+		record_delete(c, &i->reported);
 	instance_free(i);
 }
 
 static bool has_tasks(const struct instance *i)
 {
-	struct task *t;
-
-	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);)
-		if (t->instance == i && t->last_status != TASK_STOPPED)
+	for (const struct task *t = i->first_task; t; t = t->next_there)
+		if (t->last_status != TASK_STOPPED)
 			return true;
 	return false;
 }
@@ -175,7 +174,7 @@ json_t *deregister_container_instance(struct core *c, json_t *request, struct ec
 		return NULL;
 	}
 	effect_refuse(c, i, &refused);
-	i->connected = false;
+	i->connected = i->active = false;
 	doc_set_string(i->record.doc, "status", "INACTIVE");
 	reply = json_pack("{s:o}", "containerInstance", instance_show(c, i, request));
 	forget(c, i);

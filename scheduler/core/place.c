@@ -10,109 +10,117 @@
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
-enum { TCP, UDP };
+#define GPUS_MAX 1000 /* of a container */
 
-static int protocol_of(const struct ecs_port_mapping *p)
+/* ---- what a definition takes ---- */
+
+static void add_host_ports(struct definition *d, const struct ecs_container_definition *c,
+			   size_t *capacity)
 {
-	return str_eq(p->protocol, "udp") ? UDP : TCP;
+	for (size_t i = 0; i < c->port_mappings.count; i++) {
+		const struct ecs_port_mapping *p = JS_AT(c->port_mappings, struct ecs_port_mapping,
+							 i);
+
+		if (!p->host_port)
+			continue;
+		d->host_ports = xgrow(d->host_ports, d->host_port_count, capacity,
+				      sizeof(*d->host_ports));
+		d->host_ports[d->host_port_count++] = (struct host_port){
+			.port = (uint16_t)p->host_port,
+			.protocol = str_eq(p->protocol, "udp") ? PROTOCOL_UDP : PROTOCOL_TCP};
+	}
 }
 
-static bool port_is_taken(const struct instance *i, int protocol, int64_t port)
+static int64_t gpus_of(const json_t *container)
 {
-	return i->ports[protocol] && (i->ports[protocol][port / 64] >> (port % 64) & 1);
+	const json_t *list = json_object_get(container, "resourceRequirements");
+	json_t *requirement;
+	int64_t sum = 0, value;
+	size_t i;
+
+	json_array_foreach (list, i, requirement)
+		if (str_eq(doc_string(requirement, "type"), "GPU") &&
+		    parse_i64(doc_string(requirement, "value"), 0, GPUS_MAX, &value))
+			sum += value;
+	return sum;
 }
 
-static void set_port(struct instance *i, int protocol, int64_t port, bool taken)
-{
-	uint64_t bit = 1ULL << (port % 64);
-
-	if (!i->ports[protocol])
-		i->ports[protocol] = xcalloc(PORT_WORDS, sizeof(uint64_t));
-	if (taken)
-		i->ports[protocol][port / 64] |= bit;
-	else
-		i->ports[protocol][port / 64] &= ~bit;
-}
-
-/* One host port after the other that the definition names; NULL after the last. */
-static const struct ecs_port_mapping *next_static_port(const struct definition *d,
-						       size_t *container, size_t *port)
+void place_name_demand(struct definition *d)
 {
 	const struct js_list *containers = &d->parsed.containers;
+	size_t capacity = 0, i;
+	json_t *container;
 
-	if (str_eq(d->parsed.network_mode, "awsvpc"))
-		return NULL; /* they are ports of the task's own address */
-
-	for (; *container < containers->count; (*container)++, *port = 0) {
-		const struct js_list *ports = &JS_AT(*containers, struct ecs_container_definition,
-						     *container)
-						       ->port_mappings;
-
-		while (*port < ports->count) {
-			const struct ecs_port_mapping *p = JS_AT(*ports, struct ecs_port_mapping,
-								 (*port)++);
-
-			if (p->host_port)
-				return p;
-		}
+	json_array_foreach (json_object_get(d->record.doc, "containerDefinitions"), i, container)
+		d->gpus += gpus_of(container);
+	if (str_eq(d->parsed.network_mode, "awsvpc")) {
+		d->interfaces = 1;
+		return; /* ports are those of the task's own address */
 	}
+	for (i = 0; i < containers->count; i++)
+		add_host_ports(d, JS_AT(*containers, struct ecs_container_definition, i),
+			       &capacity);
+}
+
+/* ---- what is left ---- */
+
+bool place_is_open(const struct instance *i)
+{
+	return i->connected && i->active && !i->quiet_until_ms;
+}
+
+void place_left(const struct instance *i, int32_t ret[FIELDS])
+{
+	ret[FIELD_CPU] = (int32_t)(i->cpu_units - i->cpu_used);
+	ret[FIELD_MEMORY] = (int32_t)(i->memory_mib - i->memory_used);
+}
+
+const char *place_shortage(const struct instance *i, const struct definition *d)
+{
+	for (size_t k = 0; k < d->host_port_count; k++) {
+		const struct host_port *p = &d->host_ports[k];
+
+		if (ports_has(&i->ports[p->protocol], p->port))
+			return p->protocol == PROTOCOL_UDP ? "RESOURCE:PORTS_UDP"
+							   : "RESOURCE:PORTS";
+	}
+	if (i->gpus - i->gpus_used < d->gpus)
+		return "RESOURCE:GPU";
+	if (i->interfaces && d->interfaces && i->interfaces - i->interfaces_used < d->interfaces)
+		return "RESOURCE:ENI";
 	return NULL;
-}
-
-static bool has_attribute(const struct instance *i, const char *name, const char *value)
-{
-	const char *has = attribute_of(i, name);
-
-	return has && (!value || strcmp(has, value) == 0);
-}
-
-static bool attributes_fit(const struct instance *i, const struct definition *d)
-{
-	const char *cpu = d->parsed.runtime_platform.cpu_architecture;
-	json_t *required;
-	size_t n;
-
-	if (cpu &&
-	    !has_attribute(i, "ecs.cpu-architecture", str_eq(cpu, "ARM64") ? "arm64" : "x86_64"))
-		return false;
-	json_array_foreach (json_object_get(d->record.doc, "requiresAttributes"), n, required)
-		if (!has_attribute(i, doc_string(required, "name"), doc_string(required, "value")))
-			return false;
-	return true;
 }
 
 const char *place_refusal(const struct instance *i, const struct definition *d,
 			  const struct ecs_demand *demand)
 {
-	const struct ecs_port_mapping *p;
-	size_t container = 0, port = 0;
-
 	if (!i->connected)
 		return "AGENT";
-	if (!str_eq(doc_string(i->record.doc, "status"), "ACTIVE"))
+	if (!i->active)
 		return "INACTIVE";
-	if (!attributes_fit(i, d))
-		return "ATTRIBUTE";
+	if (i->quiet_until_ms)
+		return "AGENT:FLAPPING";
 	if (i->cpu_units - i->cpu_used < demand->cpu_units)
 		return "RESOURCE:CPU";
 	if (i->memory_mib - i->memory_used < demand->memory_mib)
 		return "RESOURCE:MEMORY";
-	while ((p = next_static_port(d, &container, &port)))
-		if (port_is_taken(i, protocol_of(p), p->host_port))
-			return protocol_of(p) == UDP ? "RESOURCE:PORTS_UDP" : "RESOURCE:PORTS";
-	return NULL;
+	return place_shortage(i, d);
 }
+
+/* ---- accounts ---- */
 
 static void account(struct instance *i, const struct definition *d, const struct ecs_demand *demand,
 		    bool take)
 {
-	const struct ecs_port_mapping *p;
-	size_t container = 0, port = 0;
+	const int sign = take ? 1 : -1;
 
-	i->cpu_used += take ? demand->cpu_units : -demand->cpu_units;
-	i->memory_used += take ? demand->memory_mib : -demand->memory_mib;
-	while ((p = next_static_port(d, &container, &port)))
-		set_port(i, protocol_of(p), p->host_port, take);
+	i->cpu_used += sign * demand->cpu_units;
+	i->memory_used += sign * demand->memory_mib;
+	i->gpus_used += sign * d->gpus;
+	i->interfaces_used += sign * d->interfaces;
+	for (size_t k = 0; k < d->host_port_count; k++)
+		ports_set(&i->ports[d->host_ports[k].protocol], d->host_ports[k].port, take);
+	table_update(&i->cluster->table, i);
 }
 
 void place_take(struct instance *i, const struct definition *d, const struct ecs_demand *demand)

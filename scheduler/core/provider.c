@@ -395,12 +395,13 @@ json_t *put_cluster_capacity_providers(struct core *c, json_t *request, struct e
 static int64_t count_tasks(const struct core *c, const struct cluster *cl, const char *provider,
 			   const char *group)
 {
-	struct instance *i;
+	const struct task_group *g = map_find(&cl->table.groups, group);
 	int64_t count = 0;
 
-	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
-		if (str_eq(provider_of(c, i), provider))
-			count += (int64_t)(uintptr_t)map_find(&i->groups, group);
+	for (uint32_t n = 0; g && n < g->slot_count; n++)
+		if (g->slots[n].count &&
+		    str_eq(provider_of(c, cl->table.rows[g->slots[n].row]), provider))
+			count += g->slots[n].count;
 	return count;
 }
 

@@ -39,37 +39,80 @@ void core_task_changed(struct core *c, struct task *t)
 	record_touch(c, &t->record);
 }
 
-static void count_group(struct instance *i, const char *group, int by)
-{
-	uintptr_t count = (uintptr_t)map_find(&i->groups, group ? group : "") +
-			  (uintptr_t)(intptr_t)by;
-
-	if (count)
-		(void)map_put(&i->groups, group ? group : "", (void *)count);
-	else
-		(void)map_remove(&i->groups, group ? group : "");
-}
+/* ---- on an instance ---- */
 
 /* The counters that DescribeClusters and DescribeContainerInstances show. */
-void core_task_count(struct task *t, int by)
+static void count_status(const struct task *t, int by)
 {
-	if (!t->instance)
-		return;
-	if (t->last_status != TASK_STOPPED)
-		count_group(t->instance, doc_string(t->record.doc, "group"), by);
+	struct instance *i = t->instance;
+
 	if (t->last_status < TASK_RUNNING)
-		t->instance->pending += (size_t)by;
-	else if (t->last_status == TASK_RUNNING)
-		t->instance->running += (size_t)by;
+		i->pending += (size_t)by;
+	if (t->last_status != TASK_RUNNING)
+		return;
+	i->running += (size_t)by;
+	table_recount(&i->cluster->table, i);
+}
+
+/* STOPPED ones are in no group. */
+static void join_group(struct task *t)
+{
+	const char *group = doc_string(t->record.doc, "group");
+	struct table *table = &t->cluster->table;
+
+	t->group = table_group(table, group ? group : "");
+	table_count(table, t->instance, t->group, 1);
+}
+
+static void leave_group(struct task *t)
+{
+	if (t->group)
+		table_count(&t->cluster->table, t->instance, take_ptr(t->group), -1);
+}
+
+void core_task_put_on(struct task *t, struct instance *i)
+{
+	t->instance = i;
+	if (!i)
+		return;
+	t->previous_there = i->last_task;
+	t->next_there = NULL;
+	*(i->last_task ? &i->last_task->next_there : &i->first_task) = t;
+	i->last_task = t;
+	i->task_count++;
+	count_status(t, 1);
+	if (t->last_status != TASK_STOPPED)
+		join_group(t);
+}
+
+void core_task_take_off(struct task *t)
+{
+	struct instance *i = t->instance;
+
+	if (!i)
+		return;
+	count_status(t, -1);
+	leave_group(t);
+	*(t->previous_there ? &t->previous_there->next_there : &i->first_task) = t->next_there;
+	*(t->next_there ? &t->next_there->previous_there : &i->last_task) = t->previous_there;
+	i->task_count--;
+	t->next_there = t->previous_there = NULL;
+	t->instance = NULL;
 }
 
 void core_task_set_status(struct task *t, enum task_status status)
 {
-	core_task_count(t, -1);
+	if (t->instance)
+		count_status(t, -1);
 	t->last_status = status;
-	core_task_count(t, 1);
+	if (t->instance)
+		count_status(t, 1);
+	if (status == TASK_STOPPED)
+		leave_group(t);
 	doc_set_string(t->record.doc, "lastStatus", status_names[status]);
 }
+
+/* ---- its end ---- */
 
 void core_task_stop(struct core *c, struct task *t, const char *code, const char *reason)
 {
@@ -152,6 +195,7 @@ void tasks_tick(struct core *c)
 			c->last_stopped = NULL;
 		c->stopped_count--;
 		core_task_release(c, t);
+		core_task_take_off(t);
 		(void)map_remove(&t->cluster->tasks, t->id);
 		record_delete(c, &t->record);
 		free(t->id);
@@ -178,7 +222,6 @@ int core_task_load(struct core *c, json_t *own_doc, struct err *e)
 	t->id = xstrdup(id);
 	t->cluster = cl;
 	t->definition = definition_find(c, definition, &ignored);
-	t->instance = instance ? map_find(&cl->instances, instance) : NULL;
 	t->stop = str_eq(doc_string(own_doc, "desiredStatus"), "STOPPED");
 	t->demand.cpu_units = doc_integer(own_doc, "_cpu", 0);
 	t->demand.memory_mib = doc_integer(own_doc, "_memory", 0);
@@ -186,7 +229,7 @@ int core_task_load(struct core *c, json_t *own_doc, struct err *e)
 	(void)map_put(&cl->tasks, id, t);
 
 	t->last_status = (enum task_status)status;
-	core_task_count(t, 1);
+	core_task_put_on(t, instance ? map_find(&cl->instances, instance) : NULL);
 	t->held = doc_true(own_doc, "_held");
 	if (t->last_status == TASK_STOPPED) {
 		keep_stopped(c, t); /* it holds nothing: a port may be another's by now */
@@ -207,7 +250,7 @@ static void describe_to_node(struct core *c, const struct task *t, struct arena 
 			     struct ecs_node_task *ret)
 {
 	const json_t *doc = t->record.doc, *containers = json_object_get(doc, "containers"),
-		     *container;
+		     *effective = json_object_get(doc, "_effective"), *container;
 	struct ecs_node_container *items;
 	struct err e;
 	size_t i;
@@ -219,9 +262,11 @@ static void describe_to_node(struct core *c, const struct task *t, struct arena 
 		.stop_code = (char *)(uintptr_t)doc_string(doc, "stopCode"),
 		.stopped_reason = (char *)(uintptr_t)doc_string(doc, "stoppedReason"),
 	};
-	/* It was decoded once before it was kept. */
-	(void)ecs_task_definition_decode(json_object_get(doc, "_effective"), a, &ret->definition,
-					 &e);
+	/* With overrides in it, or as it was registered; the former was decoded before it was kept. */
+	if (effective)
+		(void)ecs_task_definition_decode(effective, a, &ret->definition, &e);
+	else if (t->definition)
+		ret->definition = t->definition->parsed;
 
 	if (t->interface) {
 		ret->network_interface = arena_alloc(a, sizeof(*ret->network_interface));
@@ -252,13 +297,11 @@ void core_task_send_all(struct core *c, const struct instance *i)
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_tasks message = {.full = true};
-	struct ecs_node_task *items = arena_alloc(&a,
-						  (i->cluster->tasks.count + 1) * sizeof(*items));
-	struct task *t;
+	struct ecs_node_task *items = arena_alloc(&a, (i->task_count + 1) * sizeof(*items));
 
 	message.tasks.items = items;
-	for (size_t n = 0; map_next(&i->cluster->tasks, &n, &t);)
-		if (t->instance == i && (t->last_status != TASK_STOPPED || t->held))
+	for (const struct task *t = i->first_task; t; t = t->next_there)
+		if (t->last_status != TASK_STOPPED || t->held)
 			describe_to_node(c, t, &a, &items[message.tasks.count++]);
 	effect_send(c, i, ECS_NODE_TASKS, &message);
 }

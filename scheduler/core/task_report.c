@@ -166,9 +166,7 @@ void core_node_report(struct core *c, const char *instance, const struct ecs_nod
 			if (t && t->instance == i)
 				take_task(c, t, s);
 		}
-		i->report = r->number;
-		(void)json_object_set_new(i->record.doc, "_report", json_integer(r->number));
-		record_touch(c, &i->record);
+		instance_set_report(c, i, r->number);
 	}
 	effect_send(c, i, ECS_NODE_ACK, &ack);
 }

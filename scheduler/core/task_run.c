@@ -15,6 +15,7 @@
 
 #define RUN_COUNT_MAX   10
 #define START_COUNT_MAX 10
+#define FAILURES_MAX    100 /* container instances whose reasons are listed */
 
 /* What RunTask and StartTask have in common, checked. */
 struct launch {
@@ -22,7 +23,7 @@ struct launch {
 	const json_t *request;
 	struct cluster *cluster;
 	struct definition *definition;
-	json_t *effective; /* the definition with the overrides in it */
+	json_t *effective; /* the definition with the overrides in it; NULL: there are none */
 	struct ecs_demand demand;
 	json_t *overrides; /* as the task shows them */
 	char *group;
@@ -36,7 +37,6 @@ static void launch_done(struct launch *l)
 	json_decref(l->effective);
 	json_decref(l->overrides);
 	free(l->group);
-	placement_done(&l->placement);
 }
 #define auto_launch __attribute__((cleanup(launch_done)))
 
@@ -100,6 +100,9 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 	struct err e = {0};
 	size_t i;
 
+	l->demand = l->definition->demand;
+	if (!json_object_size(overrides))
+		return 0;
 	l->effective = js_encode(&ecs_task_definition_shape, &l->definition->parsed);
 	containers = json_object_get(l->effective, "containerDefinitions");
 	json_array_foreach (containers, i, override)
@@ -113,12 +116,18 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 
 	if (ecs_task_definition_decode(l->effective, &a, &t, &e) < 0)
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "%s", e.msg);
-	if (overrides && ecs_task_definition_check(&t, l->c->o.identity.region, f) < 0) {
+	if (ecs_task_definition_check(&t, l->c->o.identity.region, f) < 0) {
 		f->type = ECS_FAULT_INVALID_PARAMETER;
 		return -1;
 	}
 	ecs_task_definition_demand(&t, &l->demand);
 	return 0;
+}
+
+static json_t *containers_of(const struct launch *l)
+{
+	return json_object_get(l->effective ? l->effective : l->definition->record.doc,
+			       "containerDefinitions");
 }
 
 /* "overrides" of a task: every container is named, whether something is overridden or not. */
@@ -133,7 +142,7 @@ static json_t *show_overrides(const struct launch *l)
 		list = json_array();
 		(void)json_object_set_new(shown, "containerOverrides", list);
 	}
-	json_array_foreach (json_object_get(l->effective, "containerDefinitions"), i, container)
+	json_array_foreach (containers_of(l), i, container)
 		if (!container_named(list, doc_string(container, "name")))
 			(void)json_array_append_new(
 				list,
@@ -176,33 +185,18 @@ static char *group_of(const struct launch *l)
 	return group ? xstrdup(group) : xasprintf("family:%s", l->definition->family->name);
 }
 
-/* A task of a capacity provider goes to nodes of its group. */
-static int add_provider(struct launch *l, struct ecs_fault *f)
-{
-	auto_free char *expression = NULL;
-
-	if (!l->provider)
-		return 0;
-	expression = xasprintf("attribute:" PROVIDER_ATTRIBUTE " == %s",
-			       provider_group(l->c, l->provider));
-	return placement_add_expression(&l->placement, expression, f);
-}
-
 static int prepare_placement(struct launch *l, struct ecs_fault *f)
 {
-	const json_t *definition = l->definition->record.doc;
-
-	placement_done(&l->placement);
-
-	l->placement = (struct placement){
-		.group = l->group, .strategies = json_object_get(l->request, "placementStrategy")};
-	if (placement_check_strategies(l->placement.strategies, f) < 0 ||
-	    placement_add_constraints(&l->placement,
-				      json_object_get(definition, "placementConstraints"), f) < 0 ||
-	    add_provider(l, f) < 0)
-		return -1;
-	return placement_add_constraints(&l->placement,
-					 json_object_get(l->request, "placementConstraints"), f);
+	l->placement = (struct placement){.core = l->c,
+					  .cluster = l->cluster,
+					  .definition = l->definition,
+					  .demand = l->demand,
+					  .request = l->request,
+					  .group = l->group};
+	/* A task of a capacity provider goes to nodes of its group. */
+	if (l->provider)
+		l->placement.node_group = provider_group(l->c, l->provider);
+	return placement_prepare(&l->placement, f);
 }
 
 /* The strategy of the request, or that of the cluster where nothing else is said. */
@@ -278,10 +272,10 @@ static json_t *make_container(struct launch *l, const char *task_id, const char 
 			json_object_get(definition, "image"), "lastStatus", "PENDING",
 			"networkBindings", json_array(), "networkInterfaces", json_array(), "cpu",
 			json_sprintf("%lld", (long long)doc_integer(definition, "cpu", 0)));
-	if (memory)
+	if (json_is_integer(memory))
 		(void)json_object_set_new(
 			doc, "memory", json_sprintf("%lld", (long long)json_integer_value(memory)));
-	if (reservation)
+	if (json_is_integer(reservation))
 		(void)json_object_set_new(
 			doc, "memoryReservation",
 			json_sprintf("%lld", (long long)json_integer_value(reservation)));
@@ -317,7 +311,7 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 	size_t n;
 
 	ecs_arn_task(&l->c->o.identity, l->cluster->name, id, arn);
-	json_array_foreach (json_object_get(l->effective, "containerDefinitions"), n, container)
+	json_array_foreach (containers_of(l), n, container)
 		(void)json_array_append_new(containers, make_container(l, id, arn, container));
 
 	doc = json_pack(
@@ -375,19 +369,19 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	doc_set_string(doc, "_instance", i->id);
 	(void)json_object_set_new(doc, "_cpu", json_integer(l->demand.cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(l->demand.memory_mib));
-	(void)json_object_set(doc, "_effective", l->effective);
+	if (l->effective)
+		(void)json_object_set(doc, "_effective", l->effective);
 
 	t->id = xstrdup(id);
 	t->cluster = l->cluster;
 	t->definition = l->definition;
-	t->instance = i;
 	t->interface = interface;
 	t->demand = l->demand;
 	t->last_status = interface ? TASK_PROVISIONING : TASK_PENDING;
 	record_init(&t->record, doc, "task/%s/%s", l->cluster->name, id);
 	(void)map_put(&l->cluster->tasks, id, t);
 
-	core_task_count(t, 1);
+	core_task_put_on(t, i);
 	l->definition->tasks++;
 	place_take(i, l->definition, &l->demand);
 	record_touch(l->c, &t->record);
@@ -412,55 +406,22 @@ static json_t *show_again(const struct cluster *cl, const json_t *ids)
 	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", json_array());
 }
 
-static const char *refusal_of(const struct launch *l, const struct instance *i)
-{
-	const char *refusal = place_refusal(i, l->definition, &l->demand);
-
-	if (!refusal)
-		refusal = interface_refusal(l->c, l->request, i);
-	return refusal ? refusal : placement_refusal(&l->placement, i);
-}
-
-/* Without strategies: the instance with the least memory left, then the first. */
-static struct instance *usual(struct instance **candidates, size_t count)
-{
-	struct instance *best = candidates[0];
-
-	for (size_t i = 1; i < count; i++)
-		if (candidates[i]->memory_mib - candidates[i]->memory_used <
-		    best->memory_mib - best->memory_used)
-			best = candidates[i];
-	return best;
-}
-
-/* Why it is none of them: each has its reason. */
+/* Why it is none of them: each has its reason, and the first one says it of all. */
 static void say_refusals(const struct launch *l, json_t *failures)
 {
+	auto_free char *told = NULL;
+	struct refusals refusals;
 	struct instance *i;
+	size_t first = json_array_size(failures);
 
-	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);)
+	placement_count_refusals(&l->placement, &refusals);
+	told = placement_tell_refusals(&refusals);
+	for (size_t n = 0;
+	     json_array_size(failures) < FAILURES_MAX && map_next(&l->cluster->instances, &n, &i);)
 		(void)json_array_append_new(
 			failures, doc_failure(doc_string(i->record.doc, "containerInstanceArn"),
-					      refusal_of(l, i)));
-}
-
-static struct instance *choose(const struct launch *l, json_t *failures)
-{
-	auto_free struct instance **candidates = xcalloc(l->cluster->instances.count + 1,
-							 sizeof(struct instance *));
-	struct instance *i;
-	size_t count = 0;
-
-	for (size_t n = 0; map_next(&l->cluster->instances, &n, &i);)
-		if (!refusal_of(l, i))
-			candidates[count++] = i;
-	if (!count) {
-		say_refusals(l, failures);
-		return NULL;
-	}
-	return json_array_size(l->placement.strategies)
-		       ? placement_choose(l->c, &l->placement, candidates, count)
-		       : usual(candidates, count);
+					      placement_refusal(&l->placement, i)));
+	doc_set_string(json_array_get(failures, first), "detail", told);
 }
 
 static void add_task(struct launch *l, struct instance *i, json_t *tasks, json_t *failures,
@@ -510,13 +471,27 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 	tasks = json_array();
 	failures = json_array();
 	ids = json_array();
-	while (count-- && turn_to_provider(&l, f) == 0 && (i = choose(&l, failures)))
+	for (; count && turn_to_provider(&l, f) == 0 && (i = placement_choose(&l.placement));
+	     count--)
 		add_task(&l, i, tasks, failures, ids);
+	if (count)
+		say_refusals(&l, failures);
 	if (json_array_size(ids))
 		token_keep(c, l.cluster, request, ids);
 	else
 		json_decref(ids); /* nothing was done: a repeated call tries again */
 	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", failures);
+}
+
+/* Where a task of a RunTask would go, and why not elsewhere; nothing is done. */
+json_t *explain_placement(struct core *c, json_t *request, struct ecs_fault *f)
+{
+	auto_launch struct launch l = {0};
+
+	if (launch_prepare(&l, c, request, f) < 0 || find_strategy(&l, f) < 0 ||
+	    turn_to_provider(&l, f) < 0)
+		return NULL;
+	return placement_explain(&l.placement);
 }
 
 /* ---- StartTask ---- */
@@ -526,7 +501,7 @@ static void start_on(struct launch *l, const char *name, json_t *tasks, json_t *
 {
 	struct ecs_fault ignored;
 	struct instance *i = instance_find(l->cluster, l->c, name, &ignored);
-	const char *refusal = i ? refusal_of(l, i) : "MISSING";
+	const char *refusal = i ? placement_refusal(&l->placement, i) : "MISSING";
 	char arn[ECS_ARN_SIZE];
 
 	if (!refusal) {

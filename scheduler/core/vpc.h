@@ -181,11 +181,11 @@ void interface_describe_to_node(struct core *c, const struct interface *n, struc
 bool interface_is_in(const struct interface *n, const char *resource_id);
 /* The nodes of all interfaces in a resource hear of their tasks again. */
 void interfaces_send(struct core *c, const char *resource_id);
-/*
- * Why the instance cannot have the interface, in ECS's words: none of the subnets
- * is in its zone, no public address is left.  NULL: it can, or none is asked for.
- */
-const char *interface_refusal(struct core *c, const json_t *request, const struct instance *i);
+/* The zones that a request allows, by its subnets, as names; the caller's.  NULL: any. */
+json_t *interface_zones(struct core *c, const json_t *request);
+bool interface_wants_public(const json_t *request);
+/* Has the instance a public address left? */
+bool interface_has_public(struct core *c, const struct instance *i);
 
 /* ---- flow_log.c ---- */
 

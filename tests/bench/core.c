@@ -5,8 +5,9 @@
  *
  * RunTask with ten tasks each, through the facade: the documents and messages that
  * each placement costs are part of it, the disk is not.  Prints tasks a second of
- * CPU time.
+ * CPU time, and bytes of memory for each node and each task.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,13 @@ static double cpu_seconds(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static size_t memory_in_use(void)
+{
+	const struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
 static void drop_effects(struct core *c)
 {
 	struct core_effects fx;
@@ -67,14 +75,21 @@ static void call(struct core *c, const char *operation, const char *text)
 static void add_node(struct core *c, unsigned number)
 {
 	char host[16], rack[8];
-	struct ecs_attribute a[] = {{.name = (char[]){"rack"}, .value = rack}};
+	struct ecs_attribute a[] = {{(char[]){"rack"}, rack},
+				    {(char[]){"ecs.os-type"}, (char[]){"linux"}},
+				    {(char[]){"ecs.os-family"}, (char[]){"LINUX"}},
+				    {(char[]){"ecs.cpu-architecture"}, (char[]){"x86_64"}},
+				    {(char[]){"ecs.capability.external"}, NULL},
+				    {(char[]){"ecs.capability.task-eni"}, NULL},
+				    {(char[]){"ecs.capability.network.container-port-range"}, NULL},
+				    {(char[]){"ecs.capability.privileged-container"}, NULL}};
 	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
 					 .hostname = host,
 					 .boot_id = (char[]){"b"},
 					 .version = (char[]){"1"},
 					 .cpu_units = 1 << 20,
 					 .memory_mib = 1 << 20,
-					 .attributes = {a, 1}};
+					 .attributes = {a, ARRAY_COUNT(a)}};
 	const char *instance;
 	struct err e = {0};
 
@@ -97,7 +112,8 @@ int main(int argc, char **argv)
 	const char *more = NULL;
 	struct core *c = core_new(&o);
 	auto_free char *request = NULL;
-	double begun;
+	size_t empty, with_nodes, with_tasks;
+	double begun, seconds;
 
 	for (size_t i = 0; argc > 3 && i < ARRAY_COUNT(strategies); i++)
 		if (strcmp(argv[3], strategies[i].name) == 0)
@@ -109,8 +125,10 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	core_loaded(c, NOW);
+	empty = memory_in_use();
 	for (unsigned i = 0; i < nodes; i++)
 		add_node(c, i);
+	with_nodes = memory_in_use();
 	call(c, "RegisterTaskDefinition",
 	     "{\"family\":\"w\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\",\"cpu\":10,"
 	     "\"memory\":10,\"essential\":true}]}");
@@ -118,7 +136,10 @@ int main(int argc, char **argv)
 	begun = cpu_seconds();
 	for (unsigned i = 0; i < tasks / 10; i++)
 		call(c, "RunTask", request);
-	(void)printf("%.0f\n", tasks / (cpu_seconds() - begun));
+	seconds = cpu_seconds() - begun;
+	with_tasks = memory_in_use();
+	(void)printf("%.0f %zu %zu\n", tasks / seconds, (with_nodes - empty) / nodes,
+		     (with_tasks - with_nodes) / tasks);
 	core_free(c);
 	return 0;
 }

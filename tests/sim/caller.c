@@ -92,6 +92,21 @@ static const char *instance_of(const json_t *task)
 	return strrchr(arn, '/') + 1;
 }
 
+void callers_check_place(const char *token, const char *task, const char *instance, size_t of_group)
+{
+	const struct run *r = map_find(&open_runs, token);
+	const char *rack = nodes_rack(instance);
+
+	if (!r)
+		broken("%s: there is no %s that has no answer", task, token);
+	if (r->rack && (!rack || strcmp(rack, r->rack) != 0))
+		broken("%s: run %u wants rack %s, not %s", task, r->number, r->rack,
+		       rack ? rack : "none");
+	if (r->distinct && of_group)
+		broken("%s: run %u wants an instance of its own, and %zu are on %s", task,
+		       r->number, of_group, instance);
+}
+
 static void check_placed(const struct run *r, json_t *tasks)
 {
 	json_t *a, *b;
@@ -134,6 +149,9 @@ static void on_run(void *ctx, json_t *reply, const struct ecs_fault *f)
 		broken("run %u: %zu tasks and %zu failures for %lld", r->number, placed, failed,
 		       (long long)r->count);
 	check_placed(r, json_object_get(reply, "tasks"));
+	if (reply && !r->tries &&
+	    check_started(json_string_value(json_object_get(r->request, "clientToken"))) != placed)
+		broken("run %u: %zu tasks are told, and there are others", r->number, placed);
 	failed_placements += failed != 0;
 	answered++;
 	(void)map_remove(&open_runs, json_string_value(json_object_get(r->request, "clientToken")));

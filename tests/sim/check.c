@@ -19,20 +19,24 @@ struct seen {
 	int64_t cpu, memory;
 	char *ports[PORTS_PER_TASK]; /* "INSTANCE/tcp/8080" while it holds them */
 	char *address;
-	bool live;
+	char *group; /* "INSTANCE GROUP" until it is STOPPED */
+	bool live;   /* it holds what it was given: STOPPED, and given up, too */
 };
 
 struct host {
 	int64_t cpu, memory; /* left */
-	int64_t registered_cpu, registered_memory;
+	int64_t registered_cpu, registered_memory, quiet_until_ms;
 	char status[16];
 	int64_t version;
 };
 
 static struct map tasks, hosts, ports, addresses, started; /* the last: token to a count */
+static struct map definitions;                             /* by "family:revision", read */
 static struct map event_versions;                          /* of a resource */
+static struct map groups;                                  /* "INSTANCE GROUP" to a count */
+static int owed; /* events of the versions that were put */
 static bool reloading;
-static size_t given_up;
+static size_t given_up, events;
 
 static const char *const statuses[] = {"PROVISIONING", "PENDING",  "ACTIVATING",     "RUNNING",
 				       "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"};
@@ -59,10 +63,40 @@ static int64_t integer(const json_t *doc, const char *name)
 
 static int status_of(const char *name)
 {
+	size_t len = name ? strcspn(name, "\"") : 0;
+
 	for (int i = 0; i < (int)ARRAY_COUNT(statuses); i++)
-		if (str_eq(statuses[i], name))
+		if (strlen(statuses[i]) == len && strncmp(statuses[i], name, len) == 0)
 			return i;
-	broken("no such status: %s", name);
+	broken("no such status: %.20s", name ? name : "none");
+}
+
+/* ---- documents that are read as they were written, because there are many ---- */
+
+/* Behind the last `"name":`, which is that of the document itself; NULL: it has none. */
+static const char *behind(const char *body, const char *name)
+{
+	auto_free char *sign = xasprintf("\"%s\":", name);
+	const char *found = NULL;
+
+	for (const char *at = body; (at = strstr(at, sign)); at = found)
+		found = at + strlen(sign);
+	return found;
+}
+
+static int64_t scan_integer(const char *body, const char *name)
+{
+	const char *at = behind(body, name);
+
+	return at ? strtoll(at, NULL, 10) : 0;
+}
+
+/* Ends with a quote. */
+static const char *scan_text(const char *body, const char *name)
+{
+	const char *at = behind(body, name);
+
+	return at && *at == '"' ? at + 1 : NULL;
 }
 
 /* ---- container instances ---- */
@@ -78,20 +112,24 @@ static struct host *host_of(const char *id)
 	return h;
 }
 
-static void put_instance(const json_t *doc)
+static void put_instance(const char *key, const char *body)
 {
-	struct host *h = host_of(text(doc, "_id"));
-	int64_t cpu = integer(doc, "_cpu"), memory = integer(doc, "_memory");
+	struct host *h = host_of(strrchr(key, '/') + 1);
+	int64_t cpu = scan_integer(body, "_cpu"), memory = scan_integer(body, "_memory"),
+		version = scan_integer(body, "version");
+	const char *status = scan_text(body, "status");
 
 	h->cpu += cpu - h->registered_cpu;
 	h->memory += memory - h->registered_memory;
 	h->registered_cpu = cpu;
 	h->registered_memory = memory;
-	(void)snprintf(h->status, sizeof(h->status), "%s", text(doc, "status"));
-	if (integer(doc, "version") < h->version)
-		broken("instance %s: version %lld after %lld", text(doc, "_id"),
-		       (long long)integer(doc, "version"), (long long)h->version);
-	h->version = integer(doc, "version");
+	h->quiet_until_ms = scan_integer(body, "_quietUntil");
+	(void)snprintf(h->status, sizeof(h->status), "%.*s", (int)strcspn(status, "\""), status);
+	if (version < h->version)
+		broken("%s: version %lld after %lld", key, (long long)version,
+		       (long long)h->version);
+	owed += version > h->version && !reloading;
+	h->version = version;
 }
 
 /* ---- tasks ---- */
@@ -112,16 +150,32 @@ static void let_go(struct map *m, char **what)
 	*what = NULL;
 }
 
-static void take_ports(struct seen *s, const json_t *doc, const char *key)
+/* As it was registered: nobody overrides anything. */
+static const json_t *definition_of(const char *name)
 {
+	json_t *doc = map_find(&definitions, name);
+	auto_free char *family = xstrdup(name), *key = NULL;
+
+	if (doc)
+		return doc;
+	*strrchr(family, ':') = '\0';
+	key = xasprintf("definition/%s:%010ld", family, strtol(strrchr(name, ':') + 1, NULL, 10));
+	if (!shell_stored(key))
+		broken("%s is not stored", key);
+	doc = json_loads(shell_stored(key), 0, NULL);
+	(void)map_put(&definitions, name, doc);
+	return doc;
+}
+
+static void take_ports(struct seen *s, const char *name, const char *key)
+{
+	const json_t *definition = definition_of(name);
 	json_t *container, *port;
 	size_t i, k, count = 0;
 
-	if (str_eq(text(json_object_get(doc, "_effective"), "networkMode"), "awsvpc"))
+	if (str_eq(text(definition, "networkMode"), "awsvpc"))
 		return;
-	json_array_foreach (
-		json_object_get(json_object_get(doc, "_effective"), "containerDefinitions"), i,
-		container) {
+	json_array_foreach (json_object_get(definition, "containerDefinitions"), i, container) {
 		json_array_foreach (json_object_get(container, "portMappings"), k, port) {
 			if (!integer(port, "hostPort") || count == PORTS_PER_TASK)
 				continue;
@@ -133,24 +187,21 @@ static void take_ports(struct seen *s, const json_t *doc, const char *key)
 	}
 }
 
-static void take_address(struct seen *s, const json_t *doc, const char *key)
+static void take_address(struct seen *s, const char *body, const char *key)
 {
-	json_t *attachment, *detail;
-	size_t i, k;
+	static const char sign[] = "\"name\":\"privateIPv4Address\",\"value\":\"";
+	const char *at = strstr(body, sign);
 
-	json_array_foreach (json_object_get(doc, "attachments"), i, attachment) {
-		json_array_foreach (json_object_get(attachment, "details"), k, detail) {
-			if (!str_eq(text(detail, "name"), "privateIPv4Address") || s->address)
-				continue;
-			s->address = xstrdup(text(detail, "value"));
-			hold(&addresses, s->address, key);
-		}
-	}
+	if (!at)
+		return;
+	at += strlen(sign);
+	s->address = xstrndup(at, strcspn(at, "\""));
+	hold(&addresses, s->address, key);
 }
 
-static void count_started(const json_t *doc, const char *key)
+/* "run-12-3" wants three tasks. */
+static void count_started(const char *token, const char *key)
 {
-	const char *token = text(doc, "startedBy");
 	uintptr_t count = (uintptr_t)map_find(&started, token) + 1;
 	int64_t wanted;
 
@@ -161,31 +212,94 @@ static void count_started(const json_t *doc, const char *key)
 	(void)map_put(&started, token, (void *)count);
 }
 
-static struct seen *begin_task(const json_t *doc, const char *key)
+size_t check_started(const char *token)
 {
-	struct seen *s = xcalloc(1, sizeof(*s));
-	struct host *h;
+	return (uintptr_t)map_find(&started, token);
+}
 
-	(void)map_put(&tasks, key, s);
-	(void)snprintf(s->instance, sizeof(s->instance), "%s", text(doc, "_instance"));
-	s->cpu = integer(doc, "_cpu");
-	s->memory = integer(doc, "_memory");
-	s->status = -1;
-	count_started(doc, key);
-	if (status_of(text(doc, "lastStatus")) == (int)ARRAY_COUNT(statuses) - 1)
-		return s;
-	h = host_of(s->instance);
-	if (!reloading && (!str_eq(h->status, "ACTIVE") || !nodes_is_connected(s->instance)))
-		broken("%s: placed on %s, which is %s and %sconnected", key, s->instance, h->status,
-		       nodes_is_connected(s->instance) ? "" : "not ");
+static void join_group(struct seen *s, const char *key, const char *group, const char *token)
+{
+	uintptr_t count;
+
+	s->group = xasprintf("%s %s", s->instance, group);
+	count = (uintptr_t)map_find(&groups, s->group);
+	if (!reloading)
+		callers_check_place(token, key, s->instance, count);
+	(void)map_put(&groups, s->group, (void *)(count + 1));
+}
+
+static void leave_group(struct seen *s)
+{
+	uintptr_t count;
+
+	if (!s->group)
+		return;
+	count = (uintptr_t)map_find(&groups, s->group);
+	if (count > 1)
+		(void)map_put(&groups, s->group, (void *)(count - 1));
+	else
+		(void)map_remove(&groups, s->group);
+	free(take_ptr(s->group));
+}
+
+static void check_host(const struct host *h, const char *key, const char *instance)
+{
+	if (!str_eq(h->status, "ACTIVE") || !nodes_is_connected(instance) || h->quiet_until_ms)
+		broken("%s: placed on %s, which is %s, %sconnected%s", key, instance, h->status,
+		       nodes_is_connected(instance) ? "" : "not ",
+		       h->quiet_until_ms ? ", and flapping" : "");
+	if (h->cpu < 0 || h->memory < 0)
+		broken("%s: instance %s has %lld CPU units and %lld MiB left", key, instance,
+		       (long long)h->cpu, (long long)h->memory);
+}
+
+static char *copy_text(const char *body, const char *name)
+{
+	const char *text_at = scan_text(body, name);
+
+	return xstrndup(text_at, strcspn(text_at, "\""));
+}
+
+static bool is_over(const char *body)
+{
+	return status_of(scan_text(body, "lastStatus")) == (int)ARRAY_COUNT(statuses) - 1;
+}
+
+static bool is_held(const char *body)
+{
+	return strstr(body, "\"_held\":true");
+}
+
+static void take(struct seen *s, const char *body, const char *key)
+{
+	auto_free char *definition = copy_text(body, "_definition");
+	struct host *h = host_of(s->instance);
+
 	s->live = true;
 	h->cpu -= s->cpu;
 	h->memory -= s->memory;
-	take_ports(s, doc, key);
-	take_address(s, doc, key);
-	if (!reloading && (h->cpu < 0 || h->memory < 0))
-		broken("%s: instance %s has %lld CPU units and %lld MiB left", key, s->instance,
-		       (long long)h->cpu, (long long)h->memory);
+	take_ports(s, definition, key);
+	take_address(s, body, key);
+	if (!reloading)
+		check_host(h, key, s->instance);
+}
+
+static struct seen *begin_task(const char *body, const char *key)
+{
+	auto_free char *instance = copy_text(body, "_instance"), *group = copy_text(body, "group"),
+		       *token = copy_text(body, "startedBy");
+	struct seen *s = xcalloc(1, sizeof(*s));
+
+	(void)map_put(&tasks, key, s);
+	(void)snprintf(s->instance, sizeof(s->instance), "%s", instance);
+	s->cpu = scan_integer(body, "_cpu");
+	s->memory = scan_integer(body, "_memory");
+	s->status = -1;
+	count_started(token, key);
+	if (!is_over(body))
+		join_group(s, key, group, token);
+	if (!is_over(body) || is_held(body))
+		take(s, body, key);
 	return s;
 }
 
@@ -205,25 +319,29 @@ static void end_task(struct seen *s)
 	let_go(&addresses, &s->address);
 }
 
-static void put_task(const char *key, const json_t *doc)
+static void put_task(const char *key, const char *body)
 {
 	struct seen *s = map_find(&tasks, key);
-	int status = status_of(text(doc, "lastStatus"));
+	int status = status_of(scan_text(body, "lastStatus"));
+	int64_t version = scan_integer(body, "version");
 
 	if (!s)
-		s = begin_task(doc, key);
+		s = begin_task(body, key);
 	if (status < s->status)
 		broken("%s: %s after %s", key, statuses[status], statuses[s->status]);
-	if (integer(doc, "version") < s->version)
-		broken("%s: version %lld after %lld", key, (long long)integer(doc, "version"),
+	if (version < s->version)
+		broken("%s: version %lld after %lld", key, (long long)version,
 		       (long long)s->version);
 	if (status != s->status)
 		trace("%.16s %s on %.8s", key + strlen("task/default/"), statuses[status],
 		      s->instance);
-	given_up += status != s->status && str_eq(text(doc, "stopCode"), "TerminationNotice");
+	given_up += status != s->status && strstr(body, "\"stopCode\":\"TerminationNotice\"");
+	owed += version > s->version && !reloading;
 	s->status = status;
-	s->version = integer(doc, "version");
-	if (status == (int)ARRAY_COUNT(statuses) - 1)
+	s->version = version;
+	if (is_over(body))
+		leave_group(s);
+	if (is_over(body) && !is_held(body))
 		end_task(s);
 }
 
@@ -231,21 +349,17 @@ static void put_task(const char *key, const json_t *doc)
 
 static void free_seen(struct seen *s)
 {
+	leave_group(s);
 	end_task(s);
 	free(s);
 }
 
 static void put(const char *key, const char *body)
 {
-	auto_json json_t *doc = NULL;
-
-	if (!str_starts(key, "task/") && !str_starts(key, "instance/"))
-		return;
-	doc = json_loads(body, 0, NULL);
 	if (str_starts(key, "task/"))
-		put_task(key, doc);
-	else
-		put_instance(doc);
+		put_task(key, body);
+	else if (str_starts(key, "instance/"))
+		put_instance(key, body);
 }
 
 static void drop(const char *key)
@@ -263,12 +377,14 @@ static void drop(const char *key)
 /* Each version of a thing once, in order; some are skipped when one event changes it twice. */
 static void event(const char *body)
 {
-	auto_json json_t *doc = json_loads(body, 0, NULL);
-	const char *arn = json_string_value(json_array_get(json_object_get(doc, "resources"), 0));
-	intptr_t version = (intptr_t)integer(json_object_get(doc, "detail"), "version");
+	static const char resources[] = "\"resources\":[\"";
+	const char *begin = strstr(body, resources) + strlen(resources);
+	auto_free char *arn = xstrndup(begin, strcspn(begin, "\""));
+	intptr_t version = (intptr_t)scan_integer(body, "version");
 
 	if (version <= (intptr_t)map_find(&event_versions, arn))
 		broken("event of %s: version %ld twice, or out of order", arn, (long)version);
+	owed--;
 	(void)map_put(&event_versions, arn, (void *)version);
 }
 
@@ -284,6 +400,8 @@ void check_effects(const struct core_effects *fx)
 		else if (f->kind == CORE_EVENT)
 			event(f->text);
 	}
+	if (owed)
+		broken("%d versions have no event", owed);
 }
 
 static void forget(void)
@@ -301,7 +419,8 @@ static void forget(void)
 	map_done(&addresses);
 	map_done(&started);
 	map_done(&event_versions);
-	tasks = hosts = ports = addresses = started = event_versions = (struct map){0};
+	map_done(&groups);
+	tasks = hosts = ports = addresses = started = event_versions = groups = (struct map){0};
 }
 
 /* What was lost with the server is lost: the accounts begin from what is stored. */
@@ -314,13 +433,28 @@ void check_reload(void)
 	reloading = false;
 }
 
+void check_core(struct core *c)
+{
+	struct err e = {0};
+
+	if (++events % (2 * world->nodes) == 0 && core_check(c, &e) < 0)
+		broken("%s", e.msg);
+}
+
 void check_begin(void)
 {
-	given_up = 0;
+	given_up = events = 0;
+	owed = 0;
 	forget();
 }
 
 void check_end(void)
 {
+	json_t *doc;
+
 	forget();
+	for (size_t i = 0; map_next(&definitions, &i, &doc);)
+		json_decref(doc);
+	map_done(&definitions);
+	definitions = (struct map){0};
 }

@@ -23,6 +23,8 @@
 #define RETRY_MS       5000
 #define LIFE_MEAN_MS   (10 * 60 * 1000)
 #define BREAK_MEAN_MS  (20 * 60 * 1000)
+#define FLAP_MEAN_MS   (60 * 1000)
+#define FLAPPING       50 /* of a thousand nodes */
 #define KILL_MEAN_MS   (60 * 60 * 1000)
 #define REBOOT_MEAN_MS (4 * 60 * 60 * 1000)
 #define CUT_MEAN_MS    (2 * 60 * 60 * 1000) /* of many at once */
@@ -49,6 +51,7 @@ struct node {
 	bool alive;       /* the agent's process */
 	bool cut;         /* no connection can be made */
 	bool slow;        /* its link */
+	bool flapping;    /* its link breaks all the time */
 	uint64_t session; /* the last that it has begun */
 	bool linked;      /* it has one */
 	bool welcomed, reporting;
@@ -609,11 +612,13 @@ static void kill_agent(struct node *n, const char *what)
 
 static void break_link(void *ctx, uint64_t arg)
 {
+	struct node *n = ctx;
+
 	(void)arg;
 	if (!world_has_faults())
 		return;
-	hang_up(ctx, "link");
-	world_after(about(BREAK_MEAN_MS), break_link, ctx, 0);
+	hang_up(n, "link");
+	world_after(about(n->flapping ? FLAP_MEAN_MS : BREAK_MEAN_MS), break_link, n, 0);
 }
 
 static void kill_node(void *ctx, uint64_t arg)
@@ -712,6 +717,15 @@ const char *nodes_any(void)
 	return NULL;
 }
 
+static void check_stored_instance(const char *key, const char *text)
+{
+	json_t *doc = json_loads(text, 0, NULL);
+
+	if (json_object_get(doc, "_quietUntil"))
+		broken("settled: %s still gets no tasks", key);
+	json_decref(doc);
+}
+
 static void check_stored_task(const char *key, const char *text)
 {
 	json_t *doc = json_loads(text, 0, NULL);
@@ -749,6 +763,7 @@ void nodes_check_settled(void)
 				       j->arn);
 	}
 	shell_each_stored("task/", check_stored_task);
+	shell_each_stored("instance/", check_stored_instance);
 }
 
 /* ---- life ---- */
@@ -762,6 +777,7 @@ void nodes_begin(unsigned count)
 
 		n->index = i;
 		n->alive = true;
+		n->flapping = chance(FLAPPING);
 		(void)snprintf(n->key, sizeof(n->key), "%064x", i + 1);
 		(void)snprintf(n->rack, sizeof(n->rack), "r%u", i % RACKS);
 		(void)snprintf(n->hostname, sizeof(n->hostname), "host%u", i);

@@ -133,6 +133,7 @@ static void commit(reply_fn *fn, void (*then)(void *ctx, bool lost), void *ctx, 
 
 	core_take_effects(core, &c->fx);
 	check_effects(&c->fx);
+	check_core(core);
 	c->fn = fn;
 	c->then = then;
 	c->ctx = ctx;

@@ -93,6 +93,9 @@ void nodes_check_settled(void);
 void callers_begin(void);
 void callers_end(void);
 void callers_check_settled(void);
+/* A task of a run goes there, where its group has so many: is it what was asked for? */
+void callers_check_place(const char *token, const char *task, const char *instance,
+			 size_t of_group);
 size_t callers_runs(void);
 
 /* ---- check.c ---- */
@@ -101,5 +104,8 @@ void check_begin(void);
 void check_end(void);
 void check_effects(const struct core_effects *fx);
 void check_reload(void); /* the server has read what was stored */
+/* What the core decides by agrees with its documents; of large clusters now and then. */
+void check_core(struct core *c);
 size_t check_tasks(void);
-size_t check_given_up(void); /* tasks whose node was lost */
+size_t check_started(const char *token); /* tasks with this "startedBy" */
+size_t check_given_up(void);             /* tasks whose node was lost */

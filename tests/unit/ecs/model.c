@@ -99,7 +99,7 @@ static void what_says_nothing_is_passed_over(void **state)
 	assert_int_equal(
 		check(&ecs_model_ecs, "RunTask",
 		      "{\"taskDefinition\":\"x\",\"enableExecuteCommand\":false,"
-		      "\"capacityProviderStrategy\":[],\"startedBy\":null,\"fromTheFuture\":{\"a\":1}}",
+		      "\"volumeConfigurations\":[],\"startedBy\":null,\"fromTheFuture\":{\"a\":1}}",
 		      &after, &f),
 		0);
 	assert_string_equal(after, "{\"taskDefinition\":\"x\"}");

@@ -25,7 +25,8 @@ static struct core *core;
 static int64_t now_ms;
 static struct ecs_fault fault;
 static struct core_effects fx;
-static struct map stored; /* key to text: what the effects would have left on disk */
+static unsigned check_every = 1, taken; /* events */
+static struct map stored;               /* key to text: what the effects would have left on disk */
 
 static const struct core_options options = {
 	.identity = {.region = "us-east-1", .account = "123456789012"},
@@ -40,8 +41,12 @@ static const struct core_options options = {
 
 static __attribute__((unused)) void take_effects(void)
 {
+	struct err e = {0};
+
 	core_effects_done(&fx);
 	core_take_effects(core, &fx);
+	if (++taken % check_every == 0)
+		assert_ok(core_check(core, &e));
 	for (size_t i = 0; i < fx.count; i++) {
 		const struct core_effect *f = &fx.items[i];
 
@@ -91,7 +96,7 @@ static __attribute__((unused)) json_t *call(const char *operation, const char *f
 	} while (0)
 
 /* "tasks[0].lastStatus" of a document. */
-static __attribute__((unused)) const char *text_at(json_t *doc, const char *path)
+static __attribute__((unused)) json_t *value_at(json_t *doc, const char *path)
 {
 	auto_free char *copy = xstrdup(path);
 	char *save = NULL;
@@ -102,13 +107,29 @@ static __attribute__((unused)) const char *text_at(json_t *doc, const char *path
 		doc = parse_u32(p, 1000, &i) && json_is_array(doc) ? json_array_get(doc, i)
 								   : json_object_get(doc, p);
 	}
-	if (!json_is_string(doc))
-		fail_msg("no string at %s", path);
-	return json_string_value(doc);
+	return doc;
 }
 
-/* A host in a rack, found again by its id, "" at first. */
-static __attribute__((unused)) void hello(const char *name, const char *rack, char id[33])
+static __attribute__((unused)) const char *text_at(json_t *doc, const char *path)
+{
+	json_t *value = value_at(doc, path);
+
+	if (!json_is_string(value))
+		fail_msg("no string at %s", path);
+	return json_string_value(value);
+}
+
+static __attribute__((unused)) int64_t integer_at(json_t *doc, const char *path)
+{
+	json_t *value = value_at(doc, path);
+
+	if (!json_is_integer(value))
+		fail_msg("no integer at %s", path);
+	return json_integer_value(value);
+}
+
+static __attribute__((unused)) void hello_with(const char *name, const char *rack, char id[33],
+					       int64_t cpu, int64_t memory)
 {
 	struct ecs_attribute offers[] = {
 		{.name = (char *)(uintptr_t) "ecs.capability.task-eni"},
@@ -120,8 +141,8 @@ static __attribute__((unused)) void hello(const char *name, const char *rack, ch
 					 .boot_id = (char *)(uintptr_t) "b",
 					 .version = (char *)(uintptr_t) "1",
 					 .attributes = {offers, ARRAY_COUNT(offers)},
-					 .cpu_units = 100000,
-					 .memory_mib = 100000};
+					 .cpu_units = cpu,
+					 .memory_mib = memory};
 	struct err e = {0};
 
 	const char *instance;
@@ -129,6 +150,12 @@ static __attribute__((unused)) void hello(const char *name, const char *rack, ch
 	assert_ok(core_node_hello(core, &h, NULL, 0, now_ms, &instance, &e));
 	(void)snprintf(id, 33, "%s", instance);
 	take_effects();
+}
+
+/* A host in a rack, found again by its id, "" at first. */
+static __attribute__((unused)) void hello(const char *name, const char *rack, char id[33])
+{
+	hello_with(name, rack, id, 100000, 100000);
 }
 
 static __attribute__((unused)) void report(const char *host, const char *arn, const char *status)

@@ -312,6 +312,139 @@ static void a_draining_instance_gets_nothing_new(void **state)
 			 "{\"containerInstances\":[\"%s\"],\"status\":\"INACTIVE\"}", hosts[2]));
 }
 
+/* The first host has two GPUs and room for one network interface of a task. */
+static void hello_with_gpus(void)
+{
+	struct ecs_attribute offers[] = {{(char[]){"ecs.capability.task-eni"}, NULL},
+					 {(char[]){"rack"}, (char[]){"r1"}}};
+	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
+					 .instance_id = hosts[0],
+					 .hostname = (char[]){"host"},
+					 .boot_id = (char[]){"b"},
+					 .version = (char[]){"1"},
+					 .cpu_units = 100000,
+					 .memory_mib = 100000,
+					 .gpus = 2,
+					 .interfaces = 1,
+					 .attributes = {offers, ARRAY_COUNT(offers)}};
+	struct err e = {0};
+	const char *instance;
+
+	assert_ok(core_node_hello(core, &h, NULL, 0, now_ms, &instance, &e));
+	take_effects();
+}
+
+/* On the first host; the task's ARN, or "" and the reason. */
+static void start_there(const char *family, const char *more, char arn[200], char reason[100])
+{
+	auto_json json_t *reply =
+		call("StartTask", "{\"taskDefinition\":\"%s\",\"containerInstances\":[\"%s\"]%s}",
+		     family, hosts[0], more);
+
+	arn[0] = reason[0] = '\0';
+	if (!reply)
+		fail_msg("%s", fault.message);
+	if (json_array_size(json_object_get(reply, "tasks")))
+		(void)snprintf(arn, 200, "%s", text_at(reply, "tasks[0].taskArn"));
+	else
+		(void)snprintf(reason, 100, "%s", text_at(reply, "failures[0].reason"));
+}
+
+static void gpus_are_counted(void **state)
+{
+	char first[200], arn[200], reason[100];
+
+	(void)state;
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"gpu\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":"
+		"10,\"resourceRequirements\":[{\"type\":\"GPU\",\"value\":\"1\"}]}]}");
+	start_there("gpu", "", arn, reason);
+	assert_string_equal(reason, "RESOURCE:GPU");
+	hello_with_gpus();
+	start_there("gpu", "", first, reason);
+	start_there("gpu", "", arn, reason);
+	assert_true(*first && *arn);
+	start_there("gpu", "", arn, reason);
+	assert_string_equal(reason, "RESOURCE:GPU");
+	restart();
+	hello_with_gpus();
+	start_there("gpu", "", arn, reason);
+	assert_string_equal(reason, "RESOURCE:GPU");
+	report(hosts[0], first, "STOPPED");
+	start_there("gpu", "", arn, reason);
+	assert_true(*arn);
+}
+
+static void network_interfaces_are_counted_where_there_is_a_limit(void **state)
+{
+	auto_json json_t *subnets = call("DescribeSubnets", "{}");
+	auto_free char *more = xasprintf(",\"networkConfiguration\":{\"awsvpcConfiguration\":{"
+					 "\"subnets\":[\"%s\"]}}",
+					 text_at(subnets, "subnetSet[0].subnetId"));
+	char first[200], arn[200], reason[100];
+
+	(void)state;
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"eni\",\"networkMode\":\"awsvpc\",\"containerDefinitions\":[{\"name\":\"a\","
+		"\"image\":\"i\",\"memory\":10}]}");
+	hello_with_gpus();
+	start_there("eni", more, first, reason);
+	assert_true(*first);
+	start_there("eni", more, arn, reason);
+	assert_string_equal(reason, "RESOURCE:ENI");
+	report(hosts[0], first, "STOPPED");
+	start_there("eni", more, arn, reason);
+	assert_true(*arn);
+}
+
+static void a_refusal_says_how_many_have_which_reason(void **state)
+{
+	auto_json json_t *reply = NULL;
+
+	(void)state;
+	do_call("RegisterTaskDefinition",
+		"{\"family\":\"huge\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\","
+		"\"memory\":200000}]}");
+	do_call("UpdateContainerInstancesState",
+		"{\"containerInstances\":[\"%s\"],\"status\":\"DRAINING\"}", hosts[0]);
+	core_node_gone(core, hosts[1], now_ms);
+	reply = call("RunTask", "{\"taskDefinition\":\"huge\"}");
+	assert_int_equal(json_array_size(json_object_get(reply, "failures")), HOSTS);
+	assert_string_equal(
+		text_at(reply, "failures[0].detail"),
+		"none of 4 container instances: 2 RESOURCE:MEMORY, 1 AGENT, 1 INACTIVE");
+}
+
+static void an_explanation_names_what_is_chosen_and_what_is_not(void **state)
+{
+	static const char *const rows[] = {
+		"",
+		",\"placementStrategy\":[{\"type\":\"spread\",\"field\":\"attribute:rack\"}]",
+		",\"placementStrategy\":[{\"type\":\"spread\",\"field\":\"instanceId\"},{\"type\":"
+		"\"binpack\",\"field\":\"cpu\"}]",
+		",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":\"attribute:rack == "
+		"r2\"}],\"placementStrategy\":[{\"type\":\"spread\",\"field\":\"instanceId\"}]",
+	};
+
+	(void)state;
+	for (size_t n = 0; n < 5 * ARRAY_COUNT(rows); n++) {
+		const char *more = rows[n % ARRAY_COUNT(rows)];
+		auto_json json_t *told = call("ExplainPlacement", "{\"taskDefinition\":\"web\"%s}",
+					      more);
+		char reason[100];
+
+		assert_int_equal(fx.count, 0); /* nothing is done */
+		assert_non_null(strstr(text_at(told, "best[0].containerInstanceArn"),
+				       hosts[run_one(more, reason)]));
+		if (strstr(more, "memberOf")) {
+			assert_string_equal(text_at(told, "refusals[0].reason"),
+					    "MemberOf placement constraint unsatisfied.");
+			assert_int_equal(integer_at(told, "refusals[0].count"), 2);
+			assert_int_equal(integer_at(told, "candidates"), 2);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,6 +462,13 @@ int main(void)
 			attributes_are_put_listed_outlive_a_hello_and_are_deleted, begin, end),
 		cmocka_unit_test_setup_teardown(wrong_attributes_are_refused, begin, end),
 		cmocka_unit_test_setup_teardown(a_draining_instance_gets_nothing_new, begin, end),
+		cmocka_unit_test_setup_teardown(gpus_are_counted, begin, end),
+		cmocka_unit_test_setup_teardown(
+			network_interfaces_are_counted_where_there_is_a_limit, begin, end),
+		cmocka_unit_test_setup_teardown(a_refusal_says_how_many_have_which_reason, begin,
+						end),
+		cmocka_unit_test_setup_teardown(an_explanation_names_what_is_chosen_and_what_is_not,
+						begin, end),
 	};
 
 	return cmocka_run_group_tests_name("scheduler/placement", tests, NULL, NULL);

@@ -1,0 +1,291 @@
+/* scheduler/core/check.c - does what the core decides by agree with the documents?
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Everything is counted again from the documents, as slowly and plainly as can be.
+ * Tests call it after what they did; the daemon never does.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "scheduler/core/internal.h"
+
+/* What an instance should have in use, by the documents of its tasks. */
+struct account {
+	int64_t cpu, memory, gpus, interfaces;
+	size_t running, pending, tasks;
+	struct ports ports[PROTOCOLS];
+};
+
+static bool holds(const json_t *doc)
+{
+	return !str_eq(doc_string(doc, "lastStatus"), "STOPPED") || doc_true(doc, "_held");
+}
+
+static void add_task(struct account *a, const struct task *t)
+{
+	const json_t *doc = t->record.doc;
+	const int status = core_task_status_parse(doc_string(doc, "lastStatus"));
+
+	a->tasks++;
+	a->running += status == TASK_RUNNING;
+	a->pending += status < TASK_RUNNING;
+	if (!holds(doc) || !t->definition)
+		return;
+	a->cpu += doc_integer(doc, "_cpu", 0);
+	a->memory += doc_integer(doc, "_memory", 0);
+	a->gpus += t->definition->gpus;
+	a->interfaces += t->definition->interfaces;
+	for (size_t k = 0; k < t->definition->host_port_count; k++)
+		ports_set(&a->ports[t->definition->host_ports[k].protocol],
+			  t->definition->host_ports[k].port, true);
+}
+
+static int compare(const struct instance *i, const char *what, int64_t has, int64_t should,
+		   struct err *e)
+{
+	return has == should ? 0
+			     : err_set(e, EUCLEAN, "instance %s: %s is %lld, and %lld by documents",
+				       i->id, what, (long long)has, (long long)should);
+}
+
+static int compare_ports(const struct instance *i, const struct account *a, struct err *e)
+{
+	for (int k = 0; k < PROTOCOLS; k++) {
+		int has = -1, should = -1;
+
+		do {
+			has = ports_next(&i->ports[k], has + 1);
+			should = ports_next(&a->ports[k], should + 1);
+			if (compare(i, "a host port in use", has, should, e) < 0)
+				return -EUCLEAN;
+		} while (has >= 0);
+	}
+	return 0;
+}
+
+static int compare_account(const struct instance *i, const struct account *a, struct err *e)
+{
+	const json_t *doc = i->record.doc;
+	const struct {
+		const char *what;
+		int64_t has, should;
+	} rows[] = {
+		{"CPU", i->cpu_units, doc_integer(doc, "_cpu", 0)},
+		{"memory", i->memory_mib, doc_integer(doc, "_memory", 0)},
+		{"CPU in use", i->cpu_used, a->cpu},
+		{"memory in use", i->memory_used, a->memory},
+		{"GPUs in use", i->gpus_used, a->gpus},
+		{"interfaces in use", i->interfaces_used, a->interfaces},
+		{"running", (int64_t)i->running, (int64_t)a->running},
+		{"pending", (int64_t)i->pending, (int64_t)a->pending},
+		{"number of tasks", (int64_t)i->task_count, (int64_t)a->tasks},
+		{"ACTIVE", i->active, str_eq(doc_string(doc, "status"), "ACTIVE")},
+	};
+
+	for (size_t k = 0; k < ARRAY_COUNT(rows); k++)
+		if (compare(i, rows[k].what, rows[k].has, rows[k].should, e) < 0)
+			return -EUCLEAN;
+	return compare_ports(i, a, e);
+}
+
+static int check_account(const struct instance *i, struct err *e)
+{
+	struct account a = {0};
+	int r;
+
+	for (const struct task *t = i->first_task; t; t = t->next_there)
+		add_task(&a, t);
+	r = compare_account(i, &a, e);
+	for (int k = 0; k < PROTOCOLS; k++)
+		ports_done(&a.ports[k]);
+	return r;
+}
+
+/* Tasks are on the instance that their document names, if it is there. */
+static int check_tasks(const struct cluster *cl, struct err *e)
+{
+	struct task *t;
+
+	for (size_t n = 0; map_next(&cl->tasks, &n, &t);) {
+		const char *id = doc_string(t->record.doc, "_instance");
+
+		if (t->instance != map_find(&cl->instances, id))
+			return err_set(e, EUCLEAN, "task %s is not on %s", t->id, id);
+		if (strcmp(core_task_status_name(t->last_status),
+			   doc_string(t->record.doc, "lastStatus")) != 0)
+			return err_set(e, EUCLEAN, "task %s has another status", t->id);
+	}
+	return 0;
+}
+
+/* ---- the table ---- */
+
+struct one_row {
+	uint32_t row;
+};
+
+static bool is_row(void *ctx, const struct order_item *x)
+{
+	return x->row == ((const struct one_row *)ctx)->row;
+}
+
+static int check_order(const struct instance *i, const struct order *o, enum field field,
+		       struct err *e)
+{
+	struct one_row one = {i->row};
+	const struct order_query q = {
+		i->left[field], i->left[!field], i->met, is_row, &one,
+	};
+	struct order_item found;
+
+	if (!order_first(o, &q, &found) || found.key != i->left[field] ||
+	    found.other != i->left[!field] || found.met != i->met)
+		return err_set(e, EUCLEAN, "instance %s is not in its order", i->id);
+	return 0;
+}
+
+static int check_split(const struct split *s, const struct instance *i, struct err *e)
+{
+	const char *value = s->attribute ? attribute_of(i, s->attribute) : NULL;
+	size_t index = s->group ? task_group_count(s->group, i->row)
+				: (uintptr_t)map_find(&s->values, value ? value : "") - 1;
+
+	if (index != s->value_of[i->row])
+		return err_set(e, EUCLEAN, "instance %s: another value of %s", i->id,
+			       s->group ? s->group->name : s->attribute);
+	for (int k = 0; i->listed && k < FIELDS; k++)
+		if (s->by[k].kept && check_order(i, &s->parts[index].by[k], (enum field)k, e) < 0)
+			return -EUCLEAN;
+	return 0;
+}
+
+static int check_row(const struct table *t, const struct instance *i, struct err *e)
+{
+	int32_t left[FIELDS];
+
+	if (t->rows[i->row] != i || i->listed != place_is_open(i))
+		return err_set(e, EUCLEAN, "instance %s is listed wrongly", i->id);
+	place_left(i, left);
+	if (i->listed && memcmp(left, i->left, sizeof(left)) != 0)
+		return err_set(e, EUCLEAN, "instance %s is listed with another amount", i->id);
+	for (unsigned k = 0; i->listed && k < NEEDS_MAX; k++)
+		if (t->needs[k] && need_is_met(t->needs[k], i) != (i->met >> k & 1))
+			return err_set(e, EUCLEAN, "instance %s: need %s", i->id, t->needs[k]->key);
+	for (int k = 0; k < SPLITS_MAX; k++)
+		if (t->splits[k] && check_split(t->splits[k], i, e) < 0)
+			return -EUCLEAN;
+	for (size_t k = 0; k < t->crowd_count; k++)
+		if (check_split(t->crowds[k], i, e) < 0)
+			return -EUCLEAN;
+	return 0;
+}
+
+/* No order has more rows than are listed.  It is brought up to date, as if it was asked for. */
+static int check_counts(const struct table *t, struct split *s, struct err *e)
+{
+	for (int field = 0; s && field < FIELDS; field++) {
+		size_t count = 0;
+
+		if (!s->by[field].kept)
+			continue;
+		(void)table_order(t, s, 0, (enum field)field);
+		for (size_t v = 0; v < s->part_count; v++)
+			count += s->parts[v].by[field].count;
+		if (count != t->listed)
+			return err_set(e, EUCLEAN, "%zu rows in an order, %zu are listed", count,
+				       t->listed);
+	}
+	return 0;
+}
+
+static int check_splits(const struct table *t, struct err *e)
+{
+	for (int k = 0; k < SPLITS_MAX; k++)
+		if (check_counts(t, t->splits[k], e) < 0)
+			return -EUCLEAN;
+	for (size_t k = 0; k < t->crowd_count; k++)
+		if (check_counts(t, t->crowds[k], e) < 0)
+			return -EUCLEAN;
+	return 0;
+}
+
+/* ---- groups ---- */
+
+static int check_spread(const struct cluster *cl, const struct task_group *g, int k, struct err *e)
+{
+	const struct split *s = cl->table.splits[k];
+	const struct group_spread *spread = &g->spreads[k];
+	size_t sum = 0;
+
+	if (!s || spread->serial != s->serial)
+		return 0;
+	for (size_t v = 0; v < spread->count; v++) {
+		size_t count = 0;
+
+		for (uint32_t n = 0; n < g->slot_count; n++)
+			if (s->value_of[g->slots[n].row] == v)
+				count += g->slots[n].count;
+		if (count != spread->counts[v])
+			return err_set(e, EUCLEAN, "group %s has %zu tasks of a value, not %u",
+				       g->name, count, spread->counts[v]);
+		sum += count;
+	}
+	return sum == g->tasks ? 0 : err_set(e, EUCLEAN, "group %s: a value is missing", g->name);
+}
+
+static int check_group(const struct cluster *cl, const struct task_group *g, struct err *e)
+{
+	size_t count = 0, rows = 0;
+	struct instance *i;
+
+	for (size_t n = 0; map_next(&cl->instances, &n, &i);) {
+		uint32_t there = 0;
+		bool noted = false;
+
+		for (const struct task *t = i->first_task; t; t = t->next_there)
+			there += t->last_status != TASK_STOPPED &&
+				 str_eq(doc_string(t->record.doc, "group"), g->name);
+		for (size_t k = 0; k < i->group_count; k++)
+			noted |= i->groups[k] == g;
+		if (task_group_count(g, i->row) != there || noted != (there > 0))
+			return err_set(e, EUCLEAN, "instance %s has %u tasks of group %s", i->id,
+				       there, g->name);
+		count += there;
+		rows += there > 0;
+	}
+	if (count != g->tasks || rows != g->rows)
+		return err_set(e, EUCLEAN, "group %s has %zu tasks", g->name, count);
+	for (int k = 0; g->spreads && k < SPLITS_MAX; k++)
+		if (check_spread(cl, g, k, e) < 0)
+			return -EUCLEAN;
+	return 0;
+}
+
+static int check_cluster(const struct cluster *cl, struct err *e)
+{
+	struct task_group *g;
+	struct instance *i;
+
+	if (check_tasks(cl, e) < 0 || check_splits(&cl->table, e) < 0)
+		return -EUCLEAN;
+	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
+		if (check_account(i, e) < 0 || check_row(&cl->table, i, e) < 0)
+			return -EUCLEAN;
+	for (size_t n = 0; map_next(&cl->table.groups, &n, &g);)
+		if (check_group(cl, g, e) < 0)
+			return -EUCLEAN;
+	return 0;
+}
+
+int core_check(struct core *c, struct err *e)
+{
+	struct cluster *cl;
+
+	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
+		if (check_cluster(cl, e) < 0)
+			return err_wrap(e, "cluster %s", cl->name);
+	return 0;
+}

@@ -1,0 +1,422 @@
+/* scheduler/core/table.c - what placement knows of the container instances of a cluster
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "scheduler/core/table.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "scheduler/core/internal.h"
+
+#define CROWD_COST  8 /* rows that can be passed over in the time that a split takes for each row */
+#define PARTS_SPARE 64 /* values of a split that no row has any more, beyond as many as rows */
+
+/* ---- listed rows ---- */
+
+static uint64_t needs_met(const struct table *t, const struct instance *i, uint64_t which)
+{
+	uint64_t met = i->met & ~which;
+
+	for (; which; which &= which - 1) {
+		int bit = __builtin_ctzll(which);
+
+		if (t->needs[bit] && need_is_met(t->needs[bit], i))
+			met |= 1ULL << bit;
+	}
+	return met;
+}
+
+/* Before it changes. */
+static void note(struct table *t, const struct instance *i)
+{
+	t->changes++;
+	t->last_changed = i;
+	for (int k = 0; k < SPLITS_MAX; k++)
+		if (t->splits[k])
+			split_note(t->splits[k], i);
+	for (size_t k = 0; k < t->crowd_count; k++)
+		split_note(t->crowds[k], i);
+}
+
+static void list(struct table *t, struct instance *i)
+{
+	note(t, i);
+	i->listed = true;
+	t->listed++;
+	place_left(i, i->left);
+	i->met = needs_met(t, i, UINT64_MAX);
+}
+
+static void unlist(struct table *t, struct instance *i)
+{
+	note(t, i);
+	i->listed = false;
+	t->listed--;
+}
+
+/* A listed row is different from now on. */
+static void relist(struct table *t, struct instance *i, const int32_t left[FIELDS], uint64_t met)
+{
+	if (memcmp(i->left, left, sizeof(i->left)) == 0 && i->met == met)
+		return;
+	note(t, i);
+	memmove(i->left, left, sizeof(i->left));
+	i->met = met;
+}
+
+static void set_needs(struct table *t, struct instance *i, uint64_t which)
+{
+	if (i->listed && which)
+		relist(t, i, i->left, needs_met(t, i, which));
+}
+
+/* ---- splits ---- */
+
+/* The row is not listed. */
+static void set_value(struct table *t, struct split *s, const struct instance *i)
+{
+	if (split_set_value(s, i) && i->group_count)
+		s->serial = ++t->clock; /* groups have to count it anew */
+}
+
+/* The place of the one that was not asked for longest; never that of the first. */
+static struct split **oldest_split(struct table *t)
+{
+	struct split **oldest = &t->splits[1];
+
+	for (int i = 1; i < SPLITS_MAX; i++) {
+		if (!t->splits[i])
+			return &t->splits[i];
+		if (t->splits[i]->used < (*oldest)->used)
+			oldest = &t->splits[i];
+	}
+	return oldest;
+}
+
+static struct split *new_split(struct table *t, const char *attribute, struct task_group *g)
+{
+	struct split *s = split_new(attribute, g);
+
+	s->serial = ++t->clock;
+	for (size_t row = 0; row < t->row_count; row++)
+		if (t->rows[row])
+			set_value(t, s, t->rows[row]);
+	return s;
+}
+
+static struct split **find_split(struct table *t, const char *attribute)
+{
+	if (!attribute)
+		return &t->splits[0];
+	for (int i = 1; i < SPLITS_MAX; i++)
+		if (t->splits[i] && strcmp(t->splits[i]->attribute, attribute) == 0)
+			return &t->splits[i];
+	return oldest_split(t);
+}
+
+static bool is_good(const struct table *t, const struct split *s, const char *attribute)
+{
+	return s && (!attribute || strcmp(s->attribute, attribute) == 0) &&
+	       s->part_count <= 2 * t->row_count + PARTS_SPARE;
+}
+
+struct split *table_split(struct table *t, const char *attribute)
+{
+	struct split **place = find_split(t, attribute);
+
+	if (!is_good(t, *place, attribute)) {
+		split_free(*place);
+		*place = new_split(t, attribute, NULL);
+	}
+	(*place)->used = ++t->clock;
+	return *place;
+}
+
+static struct split **oldest_crowd(struct table *t)
+{
+	struct split **oldest = &t->crowds[0];
+
+	if (t->crowd_count < CROWDS_MAX)
+		return &t->crowds[t->crowd_count++];
+	for (size_t k = 1; k < t->crowd_count; k++)
+		if (t->crowds[k]->used < (*oldest)->used)
+			oldest = &t->crowds[k];
+	return oldest;
+}
+
+struct split *table_crowd(struct table *t, struct task_group *g)
+{
+	struct split **place = NULL;
+
+	for (size_t k = 0; !place && k < t->crowd_count; k++)
+		if (t->crowds[k]->group == g)
+			place = &t->crowds[k];
+	if (!place && g->skipped <= CROWD_COST * t->listed)
+		return NULL;
+	if (!place) {
+		g->skipped = 0;
+		place = oldest_crowd(t);
+		split_free(*place);
+		*place = new_split(t, NULL, g);
+	}
+	(*place)->used = ++t->clock;
+	return *place;
+}
+
+/* The group is on a row more, or on one less. */
+static void count_crowd(struct table *t, const struct task_group *g, const struct instance *i)
+{
+	for (size_t k = 0; k < t->crowd_count; k++) {
+		if (t->crowds[k]->group != g)
+			continue;
+		split_note(t->crowds[k], i);
+		(void)split_set_value(t->crowds[k], i);
+	}
+}
+
+static void drop_crowd(struct table *t, const struct task_group *g)
+{
+	for (size_t k = 0; k < t->crowd_count; k++) {
+		if (t->crowds[k]->group != g)
+			continue;
+		split_free(t->crowds[k]);
+		t->crowds[k] = t->crowds[--t->crowd_count];
+		t->crowds[t->crowd_count] = NULL;
+		return;
+	}
+}
+
+const struct order *table_order(const struct table *t, struct split *s, size_t value,
+				enum field field)
+{
+	return split_order(s, t->rows, t->row_count, value, field);
+}
+
+/* ---- rows ---- */
+
+void table_done(struct table *t)
+{
+	struct task_group *g;
+
+	for (int i = 0; i < NEEDS_MAX; i++)
+		need_free(t->needs[i]);
+	for (int i = 0; i < SPLITS_MAX; i++)
+		split_free(t->splits[i]);
+	for (size_t i = 0; i < t->crowd_count; i++)
+		split_free(t->crowds[i]);
+	for (size_t i = 0; map_next(&t->groups, &i, &g);)
+		task_group_free(g);
+	map_done(&t->groups);
+	map_done(&t->needs_by_key);
+	free(t->rows);
+	free(t->free_rows);
+}
+
+static void set_values(struct table *t, const struct instance *i)
+{
+	for (int k = 0; k < SPLITS_MAX; k++)
+		if (t->splits[k])
+			set_value(t, t->splits[k], i);
+	for (size_t k = 0; k < t->crowd_count; k++)
+		set_value(t, t->crowds[k], i);
+}
+
+void table_add(struct table *t, struct instance *i)
+{
+	if (t->free_count) {
+		i->row = t->free_rows[--t->free_count];
+	} else {
+		t->rows = xgrow(t->rows, t->row_count, &t->row_capacity, sizeof(struct instance *));
+		i->row = (uint32_t)t->row_count++;
+	}
+	t->rows[i->row] = i;
+	set_values(t, i);
+	table_update(t, i);
+}
+
+void table_remove(struct table *t, struct instance *i)
+{
+	assert(!i->group_count);
+	if (i->listed)
+		unlist(t, i);
+	t->rows[i->row] = NULL;
+	t->free_rows = xgrow(t->free_rows, t->free_count, &t->free_capacity, sizeof(*t->free_rows));
+	t->free_rows[t->free_count++] = i->row;
+}
+
+void table_update(struct table *t, struct instance *i)
+{
+	int32_t left[FIELDS];
+
+	if (!place_is_open(i)) {
+		if (i->listed)
+			unlist(t, i);
+	} else if (!i->listed) {
+		list(t, i);
+	} else {
+		place_left(i, left);
+		relist(t, i, left, i->met);
+	}
+}
+
+void table_describe(struct table *t, struct instance *i)
+{
+	if (i->listed)
+		unlist(t, i);
+	set_values(t, i);
+	table_update(t, i);
+}
+
+void table_recount(struct table *t, struct instance *i)
+{
+	set_needs(t, i, t->on_running);
+}
+
+/* ---- groups of tasks ---- */
+
+static void note_group(struct instance *i, struct task_group *g)
+{
+	i->groups = xgrow(i->groups, i->group_count, &i->group_capacity,
+			  sizeof(struct task_group *));
+	i->groups[i->group_count++] = g;
+}
+
+static void forget_group(struct instance *i, const struct task_group *g)
+{
+	size_t n = 0;
+
+	while (i->groups[n] != g)
+		n++;
+	i->groups[n] = i->groups[--i->group_count];
+}
+
+static void count_spreads(struct table *t, struct task_group *g, uint32_t row, int by)
+{
+	for (int k = 0; g->spreads && k < SPLITS_MAX; k++) {
+		const struct split *s = t->splits[k];
+		struct group_spread *spread = &g->spreads[k];
+
+		if (s && spread->serial == s->serial && s->value_of[row] < spread->count)
+			spread->counts[s->value_of[row]] += (uint32_t)by;
+		else
+			spread->serial = 0; /* it is counted again when it is asked for */
+	}
+}
+
+struct task_group *table_group(struct table *t, const char *name)
+{
+	struct task_group *g = map_find(&t->groups, name);
+
+	if (g)
+		return g;
+	g = xcalloc(1, sizeof(*g));
+	g->name = xstrdup(name);
+	(void)map_put(&t->groups, name, g);
+	return g;
+}
+
+void table_count(struct table *t, struct instance *i, struct task_group *g, int by)
+{
+	uint32_t there;
+
+	there = task_group_add(g, i->row, by);
+	count_spreads(t, g, i->row, by);
+	count_crowd(t, g, i);
+	if (by > 0 && there == (uint32_t)by)
+		note_group(i, g);
+	else if (!there)
+		forget_group(i, g);
+	else
+		return; /* it had some before, and has some */
+	set_needs(t, i, t->on_groups);
+	if (!g->tasks) {
+		drop_crowd(t, g);
+		(void)map_remove(&t->groups, g->name);
+		task_group_free(g);
+	}
+}
+
+static void count_anew(const struct task_group *g, const struct split *s,
+		       struct group_spread *spread)
+{
+	free(spread->counts);
+	*spread = (struct group_spread){.serial = s->serial, .count = s->part_count};
+	spread->counts = xcalloc(s->part_count + 1, sizeof(*spread->counts));
+	for (uint32_t n = 0; n < g->slot_count; n++)
+		if (g->slots[n].count)
+			spread->counts[s->value_of[g->slots[n].row]] += g->slots[n].count;
+}
+
+const uint32_t *table_spread(struct table *t, struct task_group *g, const struct split *s)
+{
+	int k = 0;
+
+	if (!g)
+		return NULL;
+	if (!g->spreads)
+		g->spreads = xcalloc(SPLITS_MAX, sizeof(*g->spreads));
+	while (t->splits[k] != s)
+		k++;
+	if (g->spreads[k].serial != s->serial || g->spreads[k].count < s->part_count)
+		count_anew(g, s, &g->spreads[k]);
+	return g->spreads[k].counts;
+}
+
+/* ---- needs ---- */
+
+struct need *table_need(struct table *t, const char *key)
+{
+	struct need *n = map_find(&t->needs_by_key, key);
+
+	if (n)
+		n->used = ++t->clock;
+	return n;
+}
+
+static unsigned oldest_need(const struct table *t)
+{
+	unsigned oldest = 0;
+
+	for (unsigned i = 0; i < NEEDS_MAX; i++) {
+		if (!t->needs[i])
+			return i;
+		if (t->needs[i]->used < t->needs[oldest]->used)
+			oldest = i;
+	}
+	return oldest;
+}
+
+static void drop_need(struct table *t, unsigned bit)
+{
+	struct need *n = t->needs[bit];
+
+	if (!n)
+		return;
+	(void)map_remove(&t->needs_by_key, n->key);
+	need_free(n);
+	t->needs[bit] = NULL;
+	t->on_groups &= ~(1ULL << bit);
+	t->on_running &= ~(1ULL << bit);
+}
+
+void table_add_need(struct table *t, struct need *own_need)
+{
+	struct need *n = own_need;
+	uint64_t mask;
+
+	n->bit = oldest_need(t);
+	mask = 1ULL << n->bit;
+	drop_need(t, n->bit);
+	t->needs[n->bit] = n;
+	(void)map_put(&t->needs_by_key, n->key, n);
+	n->used = ++t->clock;
+	if (need_depends_on(n, "task:group"))
+		t->on_groups |= mask;
+	if (need_depends_on(n, "runningTasksCount"))
+		t->on_running |= mask;
+	for (size_t row = 0; row < t->row_count; row++)
+		if (t->rows[row])
+			set_needs(t, t->rows[row], mask);
+}
