@@ -533,7 +533,7 @@ int nodes_add(struct nodes *n, int fd, void (*on_gone)(void *ctx), void *ctx, st
 
 static bool is_stranger(const struct session *s)
 {
-	return s->remote && (!s->instance || s->over);
+	return s->remote && (!s->welcomed || s->over);
 }
 
 /* NULL: it may stay. */
