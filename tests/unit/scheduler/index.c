@@ -87,7 +87,8 @@ static bool may_be_there(const struct instance *i, const struct wanted *w)
 
 	left_of(i, &cpu, &memory);
 	if (!i->connected || !str_eq(doc_string(i->record.doc, "status"), "ACTIVE") ||
-	    cpu < w->cpu || memory < w->memory || !port_is_free(i, w->port))
+	    json_object_get(i->record.doc, "_quietUntil") || cpu < w->cpu || memory < w->memory ||
+	    !port_is_free(i, w->port))
 		return false;
 	if (w->constrained && !str_eq(rack, w->racks[0]) && !str_eq(rack, w->racks[1]))
 		return false;
@@ -382,7 +383,7 @@ static void change_node(void)
 	const int node = (int)below(NODES);
 	const char *id = nodes[node];
 
-	switch (below(5)) {
+	switch (below(6)) {
 	case 0:
 		core_node_gone(core, id, now_ms);
 		take_effects();
@@ -400,6 +401,11 @@ static void change_node(void)
 	case 3:
 		do_call("DeleteAttributes",
 			"{\"attributes\":[{\"name\":\"disk\",\"targetId\":\"%s\"}]}", id);
+		return;
+	case 4:
+		now_ms += 60000;
+		core_tick(core, now_ms);
+		take_effects();
 		return;
 	default:
 		come(node);
