@@ -34,5 +34,7 @@ def main(build):
     table("decisions/s of CPU time", DECISIONS, KINDS,
           lambda n, t, kind: run(build, "decide", n, t, kind)[0])
     table("RunTask, tasks/s", RUNS, STRATEGIES, lambda n, t, s: run(build, "core", n, t, s)[0])
+    hot = run(build, "decide", 10000, 1000000, "mixed")[3]
     _, node, task = run(build, "core", 10000, 100000, "none")
-    print(f"memory: {node} bytes a node (ten attributes), {task} bytes a task")
+    print(f"memory: {node} bytes a node (ten attributes), {task} bytes a task; "
+          f"{hot} of the table for each task")
