@@ -59,6 +59,15 @@ static void add_constraints(struct run *r)
 			list, json_pack("{s:s, s:o}", "type", "memberOf", "expression",
 					json_sprintf("attribute:rack == %s", r->rack)));
 	}
+	if (chance(100)) {
+		static const char *const moving[] = {
+			"attribute:disk == d1 or attribute:disk !exists", "runningTasksCount < 2",
+			"not task:group == family:big"};
+
+		(void)json_array_append_new(list, json_pack("{s:s, s:s}", "type", "memberOf",
+							    "expression",
+							    moving[below(ARRAY_COUNT(moving))]));
+	}
 	if (chance(150)) {
 		r->distinct = true;
 		(void)json_array_append_new(list, json_pack("{s:s}", "type", "distinctInstance"));
@@ -66,21 +75,24 @@ static void add_constraints(struct run *r)
 	(void)json_object_set_new(r->request, "placementConstraints", list);
 }
 
-static void add_strategy(json_t *request)
+/* None, one, or two that are tried one after the other. */
+static void add_strategies(json_t *request)
 {
 	static const struct {
 		const char *type, *field;
-	} strategies[] = {{"binpack", "memory"},
-			  {"binpack", "cpu"},
-			  {"spread", "instanceId"},
-			  {"spread", "attribute:rack"},
-			  {"random", NULL}};
-	uint64_t i = below(ARRAY_COUNT(strategies) + 1);
+	} strategies[] = {{"binpack", "memory"},        {"binpack", "cpu"},
+			  {"spread", "instanceId"},     {"spread", "attribute:rack"},
+			  {"spread", "attribute:disk"}, {"random", NULL}};
+	json_t *list = json_array();
 
-	if (i < ARRAY_COUNT(strategies))
-		(void)json_object_set_new(request, "placementStrategy",
-					  json_pack("[{s:s, s:s*}]", "type", strategies[i].type,
-						    "field", strategies[i].field));
+	for (uint64_t n = below(3); n; n--) {
+		uint64_t i = below(ARRAY_COUNT(strategies));
+
+		(void)json_array_append_new(list,
+					    json_pack("{s:s, s:s*}", "type", strategies[i].type,
+						      "field", strategies[i].field));
+	}
+	(void)json_object_set_new(request, "placementStrategy", list);
 }
 
 static void send_run(void *ctx, uint64_t arg);
@@ -190,7 +202,7 @@ static void begin_run(void *ctx, uint64_t arg)
 			r->request, "networkConfiguration",
 			json_pack("{s:{s:[s]}}", "awsvpcConfiguration", "subnets", subnet));
 	add_constraints(r);
-	add_strategy(r->request);
+	add_strategies(r->request);
 	(void)map_put(&open_runs, token, r);
 	send_run(r, 0);
 }
@@ -224,6 +236,19 @@ static void stop_one(void)
 		shell_call("StopTask", json_pack("{s:s}", "task", picked), ignore, NULL);
 }
 
+/* What a constraint asks for, and tasks are spread over. */
+static void change_attribute(const char *node)
+{
+	json_t *attribute = json_pack("{s:s, s:s}", "name", "disk", "targetId", node);
+	bool put = chance(700);
+
+	if (put)
+		(void)json_object_set_new(attribute, "value",
+					  json_sprintf("d%u", (unsigned)below(3)));
+	shell_call(put ? "PutAttributes" : "DeleteAttributes",
+		   json_pack("{s:[o]}", "attributes", attribute), ignore, NULL);
+}
+
 static void other(void *ctx, uint64_t arg)
 {
 	const char *node = nodes_any();
@@ -235,6 +260,8 @@ static void other(void *ctx, uint64_t arg)
 	world_after(about(OTHER_MEAN_MS), other, NULL, 0);
 	if (chance(600)) {
 		stop_one();
+	} else if (node && chance(400)) {
+		change_attribute(node);
 	} else if (node && chance(950)) {
 		trace("state of %.8s changes", node);
 		shell_call("UpdateContainerInstancesState",

@@ -11,6 +11,8 @@
 #include "tests/sim/sim.h"
 
 #define PORTS_PER_TASK 4
+#define MANY_PERCENT   30
+#define OVERDUE_MAX_MS 125000 /* two ticks */
 
 struct seen {
 	int64_t version;
@@ -28,6 +30,9 @@ struct host {
 	int64_t registered_cpu, registered_memory, quiet_until_ms;
 	char status[16];
 	int64_t version;
+	int64_t gone_ms;    /* since when it is not heard of; 0: it is */
+	int64_t overdue_ms; /* since when its tasks should have been given up; 0: they should not */
+	size_t tasks;       /* that are not STOPPED */
 };
 
 static struct map tasks, hosts, ports, addresses, started; /* the last: token to a count */
@@ -124,6 +129,7 @@ static void put_instance(const char *key, const char *body)
 	h->registered_cpu = cpu;
 	h->registered_memory = memory;
 	h->quiet_until_ms = scan_integer(body, "_quietUntil");
+	h->gone_ms = scan_integer(body, "_goneAt");
 	(void)snprintf(h->status, sizeof(h->status), "%.*s", (int)strcspn(status, "\""), status);
 	if (version < h->version)
 		broken("%s: version %lld after %lld", key, (long long)version,
@@ -221,6 +227,7 @@ static void join_group(struct seen *s, const char *key, const char *group, const
 {
 	uintptr_t count;
 
+	host_of(s->instance)->tasks++;
 	s->group = xasprintf("%s %s", s->instance, group);
 	count = (uintptr_t)map_find(&groups, s->group);
 	if (!reloading)
@@ -234,6 +241,8 @@ static void leave_group(struct seen *s)
 
 	if (!s->group)
 		return;
+	if (map_find(&hosts, s->instance))
+		host_of(s->instance)->tasks--;
 	count = (uintptr_t)map_find(&groups, s->group);
 	if (count > 1)
 		(void)map_put(&groups, s->group, (void *)(count - 1));
@@ -433,12 +442,37 @@ void check_reload(void)
 	reloading = false;
 }
 
+/* Tasks of a node that is lost are given up, unless many are. */
+static void check_lost(void)
+{
+	const int64_t now_ms = world_now_ms(), lost_ms = world->lost_minutes * 60000LL;
+	size_t gone = 0;
+	struct host *h;
+
+	for (size_t i = 0; map_next(&hosts, &i, &h);)
+		gone += h->gone_ms != 0;
+	for (size_t i = 0; lost_ms && map_next(&hosts, &i, &h);) {
+		const bool few = gone == 1 || gone * 100 <= hosts.count * MANY_PERCENT;
+
+		if (!few || !h->tasks || !h->gone_ms || h->gone_ms + lost_ms > now_ms)
+			h->overdue_ms = 0;
+		else if (!h->overdue_ms)
+			h->overdue_ms = now_ms;
+		else if (now_ms - h->overdue_ms > OVERDUE_MAX_MS)
+			broken("%zu tasks are on a node that is lost since %lld s", h->tasks,
+			       (long long)(now_ms - h->gone_ms) / 1000);
+	}
+}
+
 void check_core(struct core *c)
 {
 	struct err e = {0};
 
-	if (++events % (2 * world->nodes) == 0 && core_check(c, &e) < 0)
+	if (++events % (2 * world->nodes))
+		return;
+	if (core_check(c, &e) < 0)
 		broken("%s", e.msg);
+	check_lost();
 }
 
 void check_begin(void)

@@ -27,6 +27,9 @@
 #define FLAPPING       50 /* of a thousand nodes */
 #define KILL_MEAN_MS   (60 * 60 * 1000)
 #define REBOOT_MEAN_MS (4 * 60 * 60 * 1000)
+#define OUTAGE_MS      60000
+#define LONG_OUTAGE_MS (40 * 60 * 1000)
+#define LONG_OUTAGES   150                  /* of a thousand */
 #define CUT_MEAN_MS    (2 * 60 * 60 * 1000) /* of many at once */
 #define NODES_OF_TOKEN 1000
 
@@ -607,7 +610,7 @@ static void kill_agent(struct node *n, const char *what)
 	trace("node %u: %s", n->index, what);
 	hang_up(n, what);
 	n->alive = false;
-	world_after(between(100, 60000), revive, n, 0);
+	world_after(between(100, chance(LONG_OUTAGES) ? LONG_OUTAGE_MS : OUTAGE_MS), revive, n, 0);
 }
 
 static void break_link(void *ctx, uint64_t arg)
