@@ -8,8 +8,10 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/text.h"
 #include "scheduler/core/placement.h"
 
+#define ATTRIBUTE "attribute:"
 #define BEST_MAX  5 /* candidates that are told of */
 #define TELL_SIZE 2000
 
@@ -98,7 +100,10 @@ static struct candidate *sorted_candidates(struct placement *p, size_t *ret_coun
 	return list;
 }
 
-/* Each strategy with what it saw: tasks of the group, or what is left. */
+/*
+ * Each strategy with what it saw: "value" is the tasks of the group there, or what is
+ * left; of a spread over an attribute "attributeValue" says where.
+ */
 static json_t *show_strategies(struct placement *p, const struct candidate *x)
 {
 	json_t *shown = json_array(), *strategy;
@@ -107,7 +112,12 @@ static json_t *show_strategies(struct placement *p, const struct candidate *x)
 	json_array_foreach (json_object_get(p->request, "placementStrategy"), n, strategy) {
 		json_t *copy = json_copy(strategy);
 
+		const char *field = doc_string(strategy, "field");
+
 		(void)json_object_set_new(copy, "value", json_integer(x->costs[n]));
+		if (field && str_starts(field, ATTRIBUTE))
+			doc_set_string(copy, "attributeValue",
+				       attribute_of(x->instance, field + strlen(ATTRIBUTE)));
 		(void)json_array_append_new(shown, copy);
 	}
 	return shown;

@@ -71,5 +71,10 @@ struct refusals {
 void placement_count_refusals(const struct placement *p, struct refusals *ret);
 /* "none of 12 container instances: 9 RESOURCE:MEMORY, 3 AGENT"; the caller's. */
 char *placement_tell_refusals(const struct refusals *r);
-/* The reply of ExplainPlacement. */
+/*
+ * The reply of ExplainPlacement: "containerInstances" of the cluster, "candidates" of
+ * them, "refusals" [{reason, count}], and of the candidates the "best", in the order
+ * that they would be chosen in: [{containerInstanceArn, hostname, remainingCpu,
+ * remainingMemory, tasksOfGroup, strategies: [{type, field, value, attributeValue}]}].
+ */
 json_t *placement_explain(struct placement *p);

@@ -436,6 +436,9 @@ static void an_explanation_names_what_is_chosen_and_what_is_not(void **state)
 		assert_int_equal(fx.count, 0); /* nothing is done */
 		assert_non_null(strstr(text_at(told, "best[0].containerInstanceArn"),
 				       hosts[run_one(more, reason)]));
+		if (strstr(more, "attribute:rack\""))
+			assert_int_equal(text_at(told, "best[0].strategies[0].attributeValue")[0],
+					 'r');
 		if (strstr(more, "memberOf")) {
 			assert_string_equal(text_at(told, "refusals[0].reason"),
 					    "MemberOf placement constraint unsatisfied.");
