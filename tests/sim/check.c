@@ -449,8 +449,8 @@ static void check_lost(void)
 	size_t gone = 0;
 	struct host *h;
 
-	for (size_t i = 0; map_next(&hosts, &i, &h);)
-		gone += h->gone_ms != 0;
+	for (size_t i = 0; i < hosts.used; i++) /* one that went with the server has no time */
+		gone += hosts.entries[i].key && !nodes_is_connected(hosts.entries[i].key);
 	for (size_t i = 0; lost_ms && map_next(&hosts, &i, &h);) {
 		const bool few = gone == 1 || gone * 100 <= hosts.count * MANY_PERCENT;
 

@@ -59,6 +59,7 @@ struct node {
 	bool linked;      /* it has one */
 	bool welcomed, reporting;
 	uint64_t at_server; /* the session that the server has of it; 0: none */
+	uint64_t ended; /* the last one that the server has ended: what still comes of it is lost */
 	int64_t down_ms,
 		up_ms; /* when the last message each way arrives: a stream keeps its order */
 	int64_t report_number;
@@ -164,7 +165,7 @@ static void arrive_at_server(void *ctx, uint64_t arg)
 	struct err e = {0};
 
 	(void)arg;
-	if (shell_is_up() && n->linked && n->session == l->session &&
+	if (shell_is_up() && n->linked && n->session == l->session && n->ended != l->session &&
 	    ecs_node_dispatch(opened ? server_handlers : server_opening, 1, opened, l, l->text,
 			      strlen(l->text), &e) < 0)
 		broken("node %u: the server cannot read: %s", n->index, e.msg);
@@ -432,8 +433,10 @@ void nodes_deliver(const char *instance, const char *text, bool last)
 	if (!n || !n->at_server)
 		return;
 	post(n, arrival(n, &n->down_ms), arrive_at_node, n->at_server, xstrdup(text));
-	if (last)
+	if (last) {
+		n->ended = n->at_server;
 		n->at_server = 0;
+	}
 }
 
 /* ---- what the node says ---- */
