@@ -157,27 +157,57 @@ static const char *node_for(struct api *api, json_t *request, struct ecs_fault *
 	return instance;
 }
 
+static void dispatch_wait(struct api *api, const char *operation, json_t *request,
+			  struct call *call)
+{
+	(void)operation;
+	ledger_wait_task(api->o.ledger, request, call);
+}
+
+static void dispatch_events(struct api *api, const char *operation, json_t *request,
+			    struct call *call)
+{
+	(void)operation;
+	events_call(api->o.events, request, call);
+}
+
+/* What RunTask would make of its request, which is in this one. */
+static void dispatch_explain(struct api *api, const char *operation, json_t *request,
+			     struct call *call)
+{
+	json_t *run_task = json_object_get(request, "runTask");
+	struct ecs_fault f;
+
+	if (ecs_model_check(ecs_model_find(&ecs_model_ecs, "RunTask")->request, run_task, &f) < 0)
+		call_fault(call, &f);
+	else
+		ledger_call(api->o.ledger, operation, run_task, call);
+}
+
+/* Those of ours that are not for a node. */
+static const struct {
+	const char *operation;
+	void (*dispatch)(struct api *api, const char *operation, json_t *request,
+			 struct call *call);
+} of_server[] = {
+	{"WaitTask", dispatch_wait},
+	{"GetEvents", dispatch_events},
+	{"CreateNodeToken", dispatch_activation},
+	{"DrainContainerInstance", dispatch_ecs},
+	{"ExplainPlacement", dispatch_explain},
+};
+
 static void dispatch_berth(struct api *api, const char *operation, json_t *request,
 			   struct call *call)
 {
 	struct ecs_fault f;
 	const char *instance;
 
-	if (strcmp(operation, "WaitTask") == 0) {
-		ledger_wait_task(api->o.ledger, request, call);
-		return;
-	}
-	if (strcmp(operation, "GetEvents") == 0) {
-		events_call(api->o.events, request, call);
-		return;
-	}
-	if (strcmp(operation, "CreateNodeToken") == 0) {
-		dispatch_activation(api, operation, request, call);
-		return;
-	}
-	if (strcmp(operation, "DrainContainerInstance") == 0) {
-		ledger_call(api->o.ledger, operation, request, call);
-		return;
+	for (size_t i = 0; i < ARRAY_COUNT(of_server); i++) {
+		if (strcmp(of_server[i].operation, operation) == 0) {
+			of_server[i].dispatch(api, operation, request, call);
+			return;
+		}
 	}
 	instance = node_for(api, request, &f);
 	if (instance)

@@ -57,6 +57,8 @@ static const struct option_row run_rows[] = {
 	 "on each node at most one of these tasks"},
 	{"strategy", 0, OPTION_LIST, offsetof(struct run_options, strategy), "TYPE[:FIELD]",
 	 "spread:attribute:rack, spread:instanceId, binpack:memory, binpack:cpu, random"},
+	{"explain", 0, OPTION_FLAG, offsetof(struct run_options, explain), NULL,
+	 "say on standard error which nodes could take it, and why the first is chosen"},
 	{"capacity-provider", 0, OPTION_LIST, offsetof(struct run_options, provider),
 	 "NAME[:WEIGHT]", "on the nodes of its group"},
 };
@@ -99,6 +101,54 @@ static int tell_failures(const json_t *failures, struct err *e)
 	}
 	return err_set(e, EREMOTEIO, "no node takes the task: %s of %zu", buf_str(&b),
 		       json_array_size(failures));
+}
+
+/* "spread:attribute:rack r1=2, binpack:memory=512" */
+static char *costs_of(const json_t *candidate)
+{
+	auto_buf struct buf b = BUF_INIT(4096);
+	json_t *s;
+	size_t i;
+
+	json_array_foreach (json_object_get(candidate, "strategies"), i, s) {
+		const char *field = text_of(s, "field"), *where = text_of(s, "attributeValue");
+
+		buf_printf(&b, "%s%s%s%s%s%s %lld", i ? ", " : "", text_of(s, "type"),
+			   *field ? ":" : "", field, *where ? " " : "", where,
+			   number_of(s, "value"));
+	}
+	return xstrdup(b.size ? buf_str(&b) : "the least memory left, then CPU");
+}
+
+static void print_explanation(const json_t *doc)
+{
+	json_t *row;
+	size_t i;
+
+	(void)fprintf(stderr, "%lld of %lld nodes can take it\n", number_of(doc, "candidates"),
+		      number_of(doc, "containerInstances"));
+	json_array_foreach (json_object_get(doc, "refusals"), i, row)
+		(void)fprintf(stderr, "  %lld not: %s\n", number_of(row, "count"),
+			      text_of(row, "reason"));
+	json_array_foreach (json_object_get(doc, "best"), i, row) {
+		auto_free char *costs = costs_of(row);
+
+		(void)fprintf(stderr, "  %zu. %s %.12s: %s; %lld units, %lld MiB left\n", i + 1,
+			      text_of(row, "hostname"),
+			      short_name(text_of(row, "containerInstanceArn")), costs,
+			      number_of(row, "remainingCpu"), number_of(row, "remainingMemory"));
+	}
+}
+
+static int explain(struct context *c, const json_t *run_task, struct err *e)
+{
+	auto_json json_t *reply = NULL;
+
+	if (client_call(c->client, CLIENT_BERTH, "ExplainPlacement",
+			json_pack("{s:O}", "runTask", run_task), &reply, e) < 0)
+		return -e->code;
+	print_explanation(reply);
+	return 0;
 }
 
 /* As many tasks as fit into one call; their ARNs are appended. */
@@ -216,6 +266,8 @@ static int run(struct context *c, const void *options, char **words, int count)
 	if (o->count && !parse_i64(o->count, 1, INT32_MAX, &tasks))
 		return fail_usage("--count '%s' is not a number", o->count);
 	r = make_request(c, o, definition, &request, &e);
+	if (r == 0 && o->explain)
+		r = explain(c, request, &e);
 	while (r == 0 && (int64_t)json_array_size(arns) < tasks)
 		r = start_some(c, request, tasks - (int64_t)json_array_size(arns), arns, &e);
 	if (o->detach || o->count)

@@ -10,7 +10,7 @@ struct run_options {
 	struct strings publish, env, volume;
 	const char *cpu, *memory, *network, *name, *user, *workdir, *entrypoint;
 	const char *count;
-	bool distinct;
+	bool distinct, explain;
 	struct strings constraint, strategy, provider;
 };
 

@@ -328,6 +328,13 @@ def test_the_command_looks_over_the_whole_cluster():
     only = berth("run", "-d", "--name", "narrow", "--memory", "32", "--constraint", "attribute:rack == r2", IMAGE,
                  *FOREVER).stdout.strip()
     equal(server.wait_status(only, "RUNNING")["containerInstanceArn"].split("/")[-1], two.instance)
+    told = berth("run", "--explain", "--name", "wide", "--memory", "32", "--count", "1", "--strategy",
+                 "spread:attribute:rack", "--constraint", "attribute:rack in [r1, r2]", IMAGE, *FOREVER)
+    made += told.stdout.split()
+    equal(server.wait_status(made[-1], "RUNNING")["containerInstanceArn"].split("/")[-1], one.instance)
+    contains(told.stderr, "2 of ")
+    contains(told.stderr, "1. " + os.uname().nodename)
+    contains(told.stderr, ": spread:attribute:rack r1 6; ")
     refused = berth("run", "--memory", "999999", IMAGE, check=False)
     equal(refused.returncode, 125)
     contains(refused.stderr, "berth: no node takes the task: ")  # nodes of earlier tests are gone: AGENT
@@ -342,7 +349,7 @@ def test_the_command_looks_over_the_whole_cluster():
     told = berth("describe", only.split("/")[-1], one.instance).stdout
     for part in ("Definition:         narrow:1", "Status:             RUNNING, RUNNING is wanted",
                  "Group:              family:narrow", "Host:               " + os.uname().nodename, "rack=r1",
-                 "Tasks:              6 running, 0 pending"):
+                 "Tasks:              7 running, 0 pending"):
         contains(told, part)
     equal(berth("describe", "nobody", check=False).returncode, 3)
     for t in [*made, only]:
