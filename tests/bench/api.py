@@ -17,14 +17,20 @@ ROWS = (("ListClusters, 64 callers", ["load", "ListClusters", "64", "4"]),
         ("a change at a node until it is described", ["changes", "4000"]))
 
 
+def run(api, place, words):
+    return subprocess.run([api, *words], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                          check=True).stdout.splitlines()
+
+
 def main(build):
     api = os.path.join(build, "tests/bench/api")
     print(f"{'':42}{'a second':>9} {'p50 ms':>8} {'p99 ms':>8} {'turned away':>12}")
     with tempfile.TemporaryDirectory(prefix="berth-bench-", dir=os.path.dirname(build)) as place:
         for what, words in ROWS:
-            lines = subprocess.run([api, *words], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                   text=True, check=True).stdout.splitlines()
+            lines = run(api, place, words)
             for line in lines:
                 name, rate, p50, p99, away = line.split()
                 label = "  and one elsewhere who describes" if line is not lines[0] else what
                 print(f"{label:42}{rate:>9} {p50:>8} {p99:>8} {away:>12}", flush=True)
+        _, seconds, tasks, kib = run(api, place, ["restart", "50000"])[0].split()
+        print(f"{tasks} tasks: the server answers {seconds} s after its start and has {int(kib) / int(tasks):.1f} KiB of each")
