@@ -99,6 +99,58 @@ static int compare_names(const void *a, const void *b, void *ctx)
 	return order->descending ? -r : r;
 }
 
+/* ---- the part of many names that one page has ---- */
+
+static void swap_names(char **a, char **b)
+{
+	char *kept = *a;
+
+	*a = *b;
+	*b = kept;
+}
+
+/* Only those behind a name. */
+static void drop_until(struct page *p, char *after, struct sorting *order)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < p->count; i++)
+		if (compare_names(&p->names[i], &after, order) > 0)
+			swap_names(&p->names[kept++], &p->names[i]);
+	for (size_t i = kept; i < p->count; i++)
+		free(p->names[i]);
+	p->count = kept;
+}
+
+/* The last one of a heap is its first element. */
+static void sift(char **heap, size_t count, size_t at, struct sorting *order)
+{
+	for (size_t child; (child = 2 * at + 1) < count; at = child) {
+		if (child + 1 < count && compare_names(&heap[child], &heap[child + 1], order) < 0)
+			child++;
+		if (compare_names(&heap[at], &heap[child], order) >= 0)
+			return;
+		swap_names(&heap[at], &heap[child]);
+	}
+}
+
+/* The first 'limit' of them, sorted, are in front: a page is small, and a cluster may be large. */
+static void sort_first(struct page *p, size_t limit, struct sorting *order)
+{
+	size_t count = p->count < limit ? p->count : limit;
+
+	for (size_t i = count / 2; i; i--)
+		sift(p->names, count, i - 1, order);
+	for (size_t i = count; i < p->count; i++) {
+		if (compare_names(&p->names[i], &p->names[0], order) >= 0)
+			continue;
+		swap_names(&p->names[0], &p->names[i]);
+		sift(p->names, count, 0, order);
+	}
+	if (count)
+		qsort_r(p->names, count, sizeof(*p->names), compare_names, order);
+}
+
 /* The name behind which the page begins, from the caller's token; NULL: not a token of ours. */
 static char *open_token(const char *token)
 {
@@ -126,7 +178,7 @@ static int fill_page(struct page *p, const json_t *request, bool descending,
 	int64_t limit = doc_integer(request, "maxResults", PAGE_MAX);
 	auto_free char *after = NULL;
 	json_t *list = json_array();
-	size_t i = 0;
+	size_t i;
 
 	(void)json_object_set_new(reply, member, list);
 	if (limit < 1 || limit > PAGE_MAX)
@@ -135,11 +187,10 @@ static int fill_page(struct page *p, const json_t *request, bool descending,
 	if (token && !(after = open_token(token)))
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "Invalid token.");
 
-	if (p->count)
-		qsort_r(p->names, p->count, sizeof(*p->names), compare_names, &order);
-	while (after && i < p->count && compare_names(&p->names[i], &after, &order) <= 0)
-		i++;
-	for (; i < p->count && limit; i++, limit--)
+	if (after)
+		drop_until(p, after, &order);
+	sort_first(p, (size_t)limit, &order);
+	for (i = 0; i < p->count && i < (size_t)limit; i++)
 		(void)json_array_append_new(list, json_string(p->names[i]));
 	if (i < p->count) {
 		auto_free char *next = make_token(p->names[i - 1]);

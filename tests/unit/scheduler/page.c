@@ -1,0 +1,74 @@
+/* tests/unit/scheduler/page.c - lists come in pages, whole and in order
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/unit/scheduler/driven.h"
+
+#define FAMILIES 137
+
+static int begin(void **state)
+{
+	(void)state;
+	now_ms = START_MS;
+	core = core_new(&options);
+	core_loaded(core, now_ms);
+	take_effects();
+	for (int i = 0; i < FAMILIES; i++) /* in another order than that of their names */
+		do_call("RegisterTaskDefinition",
+			"{\"family\":\"f%03d\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\","
+			"\"memory\":10}]}",
+			i * 50 % FAMILIES);
+	return 0;
+}
+
+static void pages_have_each_name_once_and_in_order(void **state)
+{
+	static const struct {
+		const char *operation, *member, *more;
+		int direction;
+	} lists[] = {
+		{"ListTaskDefinitionFamilies", "families", "", 1},
+		{"ListTaskDefinitions", "taskDefinitionArns", "", 1},
+		{"ListTaskDefinitions", "taskDefinitionArns", ",\"sort\":\"DESC\"", -1},
+	};
+	static const int sizes[] = {1, 2, 7, 99, 100};
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_COUNT(lists) * ARRAY_COUNT(sizes); k++) {
+		const int size = sizes[k % ARRAY_COUNT(sizes)];
+		const size_t l = k / ARRAY_COUNT(sizes);
+		auto_free char *token = xstrdup(""), *last = xstrdup("");
+		int count = 0;
+
+		do {
+			auto_json json_t *reply = call(lists[l].operation,
+						       "{\"maxResults\":%d%s%s}", size,
+						       lists[l].more, token);
+			const char *next = json_string_value(json_object_get(reply, "nextToken"));
+			json_t *name;
+			size_t i;
+
+			json_array_foreach (json_object_get(reply, lists[l].member), i, name) {
+				if (*last)
+					assert_true(strcmp(json_string_value(name), last) *
+							    lists[l].direction >
+						    0);
+				free(last);
+				last = xstrdup(json_string_value(name));
+				count++;
+			}
+			assert_true(i == (size_t)size || !next);
+			free(token);
+			token = next ? xasprintf(",\"nextToken\":\"%s\"", next) : NULL;
+		} while (token);
+		assert_int_equal(count, FAMILIES);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(pages_have_each_name_once_and_in_order, begin, end),
+	};
+
+	return cmocka_run_group_tests_name("scheduler/page", tests, NULL, NULL);
+}
