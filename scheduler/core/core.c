@@ -294,6 +294,7 @@ void core_free(struct core *c)
 	free_objects(c);
 	map_done(&c->activations);
 	map_done(&c->members);
+	map_done(&c->members_by_key);
 	map_done(&c->clusters);
 	map_done(&c->families);
 	map_done(&c->tokens);

@@ -149,7 +149,8 @@ struct core {
 	int64_t wake_ms; /* when core_tick() is wanted; 0: whenever */
 	struct map clusters, families, tokens;
 	struct map activations, members; /* by id */
-	struct map providers;            /* records, by name */
+	struct map members_by_key;
+	struct map providers;  /* records, by name */
 	struct map attributes; /* by length, name and value: documents that instances share */
 	struct record account; /* its settings; doc NULL: none was ever made */
 	struct map vpcs, subnets, security_groups, interfaces, flow_logs,

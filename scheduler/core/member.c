@@ -32,20 +32,11 @@ int member_load(struct core *c, json_t *own_doc, struct err *e)
 	m->id = xstrdup(id);
 	record_init(&m->record, own_doc, "member/%s", id);
 	(void)map_put(&c->members, id, m);
+	(void)map_put(&c->members_by_key, doc_string(own_doc, "key"), m);
 	return 0;
 }
 
 /* ---- joining ---- */
-
-static struct member *member_of_key(struct core *c, const char *key)
-{
-	struct member *m;
-
-	for (size_t i = 0; map_next(&c->members, &i, &m);)
-		if (str_eq(doc_string(m->record.doc, "key"), key))
-			return m;
-	return NULL;
-}
 
 static struct member *make(struct core *c, const struct cluster *cl, const struct activation *a,
 			   const char *key, const char *hostname)
@@ -68,7 +59,7 @@ int core_node_join(struct core *c, const struct ecs_node_join *j, const char *ke
 		   const char **ret_instance, struct err *e)
 {
 	struct activation *a;
-	const struct member *m = member_of_key(c, key);
+	const struct member *m = map_find(&c->members_by_key, key);
 	const struct cluster *cl;
 	const char *cluster;
 	struct ecs_fault f;
@@ -136,6 +127,7 @@ static void forget(struct core *c, struct instance *i)
 	interfaces_forget(c, i);
 	peers_forget(c, i);
 	if (m) {
+		(void)map_remove(&c->members_by_key, doc_string(m->record.doc, "key"));
 		record_delete(c, &m->record);
 		member_free(m);
 	}
