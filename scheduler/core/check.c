@@ -165,15 +165,23 @@ static int check_split(const struct split *s, const struct instance *i, struct e
 static int check_row(const struct table *t, const struct instance *i, struct err *e)
 {
 	int32_t left[FIELDS];
+	uint64_t bits = 0;
 
 	if (t->rows[i->row] != i || i->listed != place_is_open(i))
 		return err_set(e, EUCLEAN, "instance %s is listed wrongly", i->id);
 	place_left(i, left);
 	if (i->listed && memcmp(left, i->left, sizeof(left)) != 0)
 		return err_set(e, EUCLEAN, "instance %s is listed with another amount", i->id);
-	for (unsigned k = 0; i->listed && k < NEEDS_MAX; k++)
-		if (t->needs[k] && need_is_met(t->needs[k], i) != (i->met >> k & 1))
-			return err_set(e, EUCLEAN, "instance %s: need %s", i->id, t->needs[k]->key);
+	for (size_t k = 0; i->listed && k < t->need_count; k++) {
+		const struct need *n = t->needs[k];
+		const bool met = n && need_is_met(n, i);
+
+		if (n && met != need_has_row(n, i->row))
+			return err_set(e, EUCLEAN, "instance %s: need %s", i->id, n->key);
+		bits |= (uint64_t)met << (k % NEED_BITS);
+	}
+	if (i->listed && bits != i->met)
+		return err_set(e, EUCLEAN, "instance %s: its bits are wrong", i->id);
 	for (int k = 0; k < SPLITS_MAX; k++)
 		if (t->splits[k] && check_split(t->splits[k], i, e) < 0)
 			return -EUCLEAN;

@@ -140,6 +140,14 @@ char *need_key(const struct definition *d, const json_t *constraints, const json
 
 /* ---- life ---- */
 
+static bool mentions(const struct need *n, const char *subject)
+{
+	for (size_t i = 0; i < n->member_count; i++)
+		if (expression_mentions(n->members[i], subject))
+			return true;
+	return false;
+}
+
 struct need *need_new(const char *key, const struct definition *d, const json_t *constraints,
 		      json_t *own_zones, const char *node_group, struct ecs_fault *f)
 {
@@ -151,11 +159,14 @@ struct need *need_new(const char *key, const struct definition *d, const json_t 
 	n->attributes = json_incref(json_object_get(d->record.doc, "requiresAttributes"));
 	n->zones = own_zones;
 	n->node_group = node_group ? xstrdup(node_group) : NULL;
-	if (add_members(n, json_object_get(d->record.doc, "placementConstraints"), f) == 0 &&
-	    add_members(n, constraints, f) == 0)
-		return n;
-	need_free(n);
-	return NULL;
+	if (add_members(n, json_object_get(d->record.doc, "placementConstraints"), f) < 0 ||
+	    add_members(n, constraints, f) < 0) {
+		need_free(n);
+		return NULL;
+	}
+	n->moves = (mentions(n, "task:group") ? NEED_MOVES_GROUPS : 0) |
+		   (mentions(n, "runningTasksCount") ? NEED_MOVES_RUNNING : 0);
+	return n;
 }
 
 void need_free(struct need *n)
@@ -165,6 +176,7 @@ void need_free(struct need *n)
 	free_members(n);
 	json_decref(n->attributes);
 	json_decref(n->zones);
+	free(n->rows);
 	free(n->node_group);
 	free(n->key);
 	free(n);
@@ -258,10 +270,14 @@ bool need_is_met(const struct need *n, const struct instance *i)
 	return need_has_attributes(n, i) && !need_refusal(n, i);
 }
 
-bool need_depends_on(const struct need *n, const char *subject)
+void need_set_row(struct need *n, uint32_t row, bool met)
 {
-	for (size_t i = 0; i < n->member_count; i++)
-		if (expression_mentions(n->members[i], subject))
-			return true;
-	return false;
+	const uint64_t bit = 1ULL << (row % 64);
+	size_t from = n->words;
+
+	while (row / 64 >= n->words)
+		n->rows = xgrow(n->rows, n->words, &n->words, sizeof(*n->rows));
+	if (n->words > from)
+		memset(&n->rows[from], 0, (n->words - from) * sizeof(*n->rows));
+	n->rows[row / 64] = met ? n->rows[row / 64] | bit : n->rows[row / 64] & ~bit;
 }

@@ -19,7 +19,10 @@ struct instance;
 
 struct need {
 	char *key;
-	unsigned bit;       /* in the table */
+	unsigned bit;   /* in the table; others may have the same */
+	uint64_t *rows; /* of the table, a bit each: those that meet it, while they are listed */
+	size_t words;
+	unsigned moves;     /* with what else than attributes: NEED_MOVES_ */
 	uint64_t used;      /* when it was last asked for */
 	const char *cpu;    /* its architecture; NULL: any */
 	json_t *attributes; /* [{name, value}] */
@@ -28,6 +31,8 @@ struct need {
 	struct expression *members[2 * CONSTRAINTS_MAX];
 	size_t member_count;
 };
+
+enum { NEED_MOVES_GROUPS = 1, NEED_MOVES_RUNNING = 2 };
 
 /* "placementConstraints"; *ret_distinct is set when distinctInstance is among them. */
 int need_check_constraints(const json_t *constraints, bool *ret_distinct, struct ecs_fault *f);
@@ -47,7 +52,13 @@ bool need_has_attributes(const struct need *n, const struct instance *i);
 /* ECS's reason; NULL: the constraints are met. */
 const char *need_refusal(const struct need *n, const struct instance *i);
 bool need_is_met(const struct need *n, const struct instance *i);
-bool need_depends_on(const struct need *n, const char *subject);
+
+static inline bool need_has_row(const struct need *n, uint32_t row)
+{
+	return row / 64 < n->words && n->rows[row / 64] >> (row % 64) & 1;
+}
+
+void need_set_row(struct need *n, uint32_t row, bool met);
 
 /* ListContainerInstances' "filter". */
 bool need_matches(const struct expression *x, const struct instance *i);

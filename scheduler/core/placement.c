@@ -198,6 +198,8 @@ static bool fits(void *ctx, const struct order_item *x)
 	struct search *s = ctx;
 	struct instance *i = s->table->rows[x->row];
 
+	if (!need_has_row(s->p->need, x->row))
+		return false; /* it has the bit for another one */
 	if (s->avoid_group && s->group && task_group_count(s->group, x->row)) {
 		s->skipped++;
 		return false;
@@ -256,7 +258,7 @@ static struct instance *first_of_level(struct search *s, struct split *split,
 static bool has_enough(const struct search *s, const struct instance *i)
 {
 	return i->listed && i->left[FIELD_CPU] >= s->wanted[FIELD_CPU] &&
-	       i->left[FIELD_MEMORY] >= s->wanted[FIELD_MEMORY] && i->met >> s->p->need->bit & 1;
+	       i->left[FIELD_MEMORY] >= s->wanted[FIELD_MEMORY] && need_has_row(s->p->need, i->row);
 }
 
 /* The same, of the instances that have tasks of the group: the one that has fewest. */

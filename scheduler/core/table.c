@@ -15,15 +15,22 @@
 
 /* ---- listed rows ---- */
 
-static uint64_t needs_met(const struct table *t, const struct instance *i, uint64_t which)
+static void judge(struct need *n, const struct instance *i)
 {
-	uint64_t met = i->met & ~which;
+	need_set_row(n, i->row, need_is_met(n, i));
+}
 
-	for (; which; which &= which - 1) {
-		int bit = __builtin_ctzll(which);
+/* These bits anew, the others as they were. */
+static uint64_t bits_of(const struct table *t, const struct instance *i, uint64_t bits)
+{
+	uint64_t met = i->met & ~bits;
 
-		if (t->needs[bit] && need_is_met(t->needs[bit], i))
-			met |= 1ULL << bit;
+	for (; bits; bits &= bits - 1) {
+		const unsigned bit = (unsigned)__builtin_ctzll(bits);
+
+		for (size_t k = bit; k < t->need_count && !(met >> bit & 1); k += NEED_BITS)
+			if (t->needs[k] && need_has_row(t->needs[k], i->row))
+				met |= 1ULL << bit;
 	}
 	return met;
 }
@@ -46,7 +53,10 @@ static void list(struct table *t, struct instance *i)
 	i->listed = true;
 	t->listed++;
 	place_left(i, i->left);
-	i->met = needs_met(t, i, UINT64_MAX);
+	for (size_t k = 0; k < t->need_count; k++)
+		if (t->needs[k])
+			judge(t->needs[k], i);
+	i->met = bits_of(t, i, UINT64_MAX);
 }
 
 static void unlist(struct table *t, struct instance *i)
@@ -66,10 +76,20 @@ static void relist(struct table *t, struct instance *i, const int32_t left[FIELD
 	i->met = met;
 }
 
-static void set_needs(struct table *t, struct instance *i, uint64_t which)
+/* Needs that move with something of the row that has changed. */
+static void judge_again(struct table *t, struct instance *i, unsigned moves)
 {
-	if (i->listed && which)
-		relist(t, i, i->left, needs_met(t, i, which));
+	uint64_t bits = 0;
+
+	if (!i->listed || !t->moving)
+		return;
+	for (size_t k = 0; k < t->need_count; k++) {
+		if (!t->needs[k] || !(t->needs[k]->moves & moves))
+			continue;
+		judge(t->needs[k], i);
+		bits |= 1ULL << (k % NEED_BITS);
+	}
+	relist(t, i, i->left, bits_of(t, i, bits));
 }
 
 /* ---- splits ---- */
@@ -200,7 +220,7 @@ void table_done(struct table *t)
 {
 	struct task_group *g;
 
-	for (int i = 0; i < NEEDS_MAX; i++)
+	for (size_t i = 0; i < t->need_count; i++)
 		need_free(t->needs[i]);
 	for (int i = 0; i < SPLITS_MAX; i++)
 		split_free(t->splits[i]);
@@ -271,7 +291,7 @@ void table_describe(struct table *t, struct instance *i)
 
 void table_recount(struct table *t, struct instance *i)
 {
-	set_needs(t, i, t->on_running);
+	judge_again(t, i, NEED_MOVES_RUNNING);
 }
 
 /* ---- groups of tasks ---- */
@@ -330,7 +350,7 @@ void table_count(struct table *t, struct instance *i, struct task_group *g, int 
 		forget_group(i, g);
 	else
 		return; /* it had some before, and has some */
-	set_needs(t, i, t->on_groups);
+	judge_again(t, i, NEED_MOVES_GROUPS);
 	if (!g->tasks) {
 		drop_crowd(t, g);
 		(void)map_remove(&t->groups, g->name);
@@ -375,48 +395,48 @@ struct need *table_need(struct table *t, const char *key)
 	return n;
 }
 
-static unsigned oldest_need(const struct table *t)
+/* A free place, or that of the one that was not asked for longest. */
+static size_t place_for_need(struct table *t)
 {
-	unsigned oldest = 0;
+	size_t oldest = 0;
 
-	for (unsigned i = 0; i < NEEDS_MAX; i++) {
-		if (!t->needs[i])
-			return i;
-		if (t->needs[i]->used < t->needs[oldest]->used)
-			oldest = i;
+	for (size_t k = 0; k < t->need_count; k++) {
+		if (!t->needs[k])
+			return k;
+		if (t->needs[k]->used < t->needs[oldest]->used)
+			oldest = k;
 	}
-	return oldest;
+	return t->need_count < NEEDS_MAX ? t->need_count++ : oldest;
 }
 
-static void drop_need(struct table *t, unsigned bit)
+static void drop_need(struct table *t, size_t place)
 {
-	struct need *n = t->needs[bit];
+	struct need *n = t->needs[place];
 
 	if (!n)
 		return;
 	(void)map_remove(&t->needs_by_key, n->key);
 	need_free(n);
-	t->needs[bit] = NULL;
-	t->on_groups &= ~(1ULL << bit);
-	t->on_running &= ~(1ULL << bit);
+	t->needs[place] = NULL;
 }
 
 void table_add_need(struct table *t, struct need *own_need)
 {
+	const size_t place = place_for_need(t);
 	struct need *n = own_need;
-	uint64_t mask;
 
-	n->bit = oldest_need(t);
-	mask = 1ULL << n->bit;
-	drop_need(t, n->bit);
-	t->needs[n->bit] = n;
+	drop_need(t, place);
+	t->needs[place] = n;
 	(void)map_put(&t->needs_by_key, n->key, n);
+	n->bit = (unsigned)(place % NEED_BITS);
 	n->used = ++t->clock;
-	if (need_depends_on(n, "task:group"))
-		t->on_groups |= mask;
-	if (need_depends_on(n, "runningTasksCount"))
-		t->on_running |= mask;
-	for (size_t row = 0; row < t->row_count; row++)
-		if (t->rows[row])
-			set_needs(t, t->rows[row], mask);
+	t->moving |= n->moves != 0;
+	for (size_t row = 0; row < t->row_count; row++) {
+		struct instance *i = t->rows[row];
+
+		if (!i || !i->listed)
+			continue;
+		judge(n, i);
+		relist(t, i, i->left, bits_of(t, i, 1ULL << n->bit));
+	}
 }

@@ -13,16 +13,17 @@
  * over; the first split has all rows in one.
  *
  * A need (need.h) is what tasks want of an instance but an amount: attributes,
- * constraints.  Each has a bit, which is set for the rows that meet it, and stays
- * right as they change.  The needs and splits that were not asked for longest give
- * way to new ones.
+ * constraints.  Each knows the rows that meet it, which stays right as they change, and
+ * has one of 64 bits, which is set for the rows that meet any of the needs with this
+ * bit: orders are searched by it.  The needs and splits that were not asked for longest
+ * give way to new ones.
  *
  * A group that is on many rows, and spread over them or kept apart, gets a split by
  * the number of its tasks.
  *
  * 1. A listed row is in each order that is kept, with what it had left when the
  *    order was last asked for; those that changed since are noted there.
- * 2. The bits of a listed row are right for all needs that are kept.
+ * 2. Needs and bits are right for all rows that are listed.
  * 3. A task group counts each task of it that is not STOPPED, by row; and by value of
  *    a split while it has the split's serial.
  */
@@ -35,16 +36,18 @@
 
 #define SPLITS_MAX 8
 #define CROWDS_MAX 16
-#define NEEDS_MAX  64 /* a bit each */
+#define NEEDS_MAX  1024
+#define NEED_BITS  64
 
 struct table {
 	struct instance **rows; /* NULL: free */
 	size_t row_count, row_capacity, listed;
 	uint32_t *free_rows;
 	size_t free_count, free_capacity;
-	struct need *needs[NEEDS_MAX]; /* by bit; NULL: free */
+	struct need *needs[NEEDS_MAX]; /* by NEED_BITS and a bit; NULL: free */
+	size_t need_count;             /* those behind are free */
 	struct map needs_by_key;
-	uint64_t on_groups, on_running; /* needs that depend on them */
+	bool moving; /* some move with more than attributes */
 	struct split *splits[SPLITS_MAX];
 	struct split *crowds[CROWDS_MAX]; /* by group */
 	size_t crowd_count;
@@ -72,7 +75,7 @@ void table_count(struct table *t, struct instance *i, struct task_group *g, int 
 
 /* NULL: there is none yet. */
 struct need *table_need(struct table *t, const char *key);
-/* It is the table's from now on, valid until the next one is added. */
+/* It is the table's from now on, valid until the next one is added, at least. */
 void table_add_need(struct table *t, struct need *own_need);
 /* Valid until the next one is asked for. */
 struct split *table_split(struct table *t, const char *attribute);
