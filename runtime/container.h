@@ -38,15 +38,18 @@ struct container {
 	pid_t placeholder;  /* a process of ours that holds the scope until the init does */
 	struct state state; /* strings are the doc's arena's */
 	json_t *linux_kept; /* state.linux_ */
+	json_t *shape;      /* made ahead: what must be the same in whoever gets it */
 	int bundle_fd;
 	int dir_fd;     /* of the state; locked */
 	int start_fd;   /* the init listens on it */
 	int console_fd; /* where the terminal goes */
 	int sync_fd;    /* our side of the talk */
 	int rdt_fd;     /* resctrl, where a class of it is wanted */
+	int proc_fd;    /* init: a procfs of our own; -1: none is needed */
 	int pidfd;
 	pid_t pid;
 	bool rootless; /* we are not the host's root */
+	bool ahead;    /* its init waits to be told whom it is for */
 };
 
 /*
@@ -77,6 +80,21 @@ int spawn_init(struct container *c, struct err *e);
 /* look.c: the config, and all that it wants of the host, opened; nothing is made. */
 int look_at_config(struct container *c, struct err *e);
 int look_at_host(struct container *c, struct err *e);
+
+/* The config's claims on what only its namespaces decide; for one that was made ahead, anew. */
+int look_at_parameters(struct container *c, struct err *e);
+/* Of one that was made ahead: whom it is for, as state.json will have it. */
+void look_again(struct container *c);
+
+/* ahead.c */
+struct runtime_ahead {
+	struct container c;
+	struct config_doc first; /* what it was made by, when it has been given */
+};
+/* Can one like this be made ahead? */
+int ahead_check(struct container *c, struct err *e);
+/* RUNTIME_DIFFERS, or its init has been told whom it is for. */
+int ahead_tell(struct runtime_ahead *a, const struct runtime_create *spec, struct err *e);
 
 /* place.c: its cgroup.  place_settle(): the init is in it. */
 int place_name(struct container *c, struct err *e);

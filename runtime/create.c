@@ -12,6 +12,9 @@
  * 2. The state directory claims the id; state.json then names the cgroup.
  * 3. The init dies with us until its pid is in state.json (SYNC_COMMIT).
  * 4. One that is to start at once is told no more than that, and needs no socket.
+ *
+ * A container may be made ahead (ahead.c): the same steps, but for the claim, which
+ * comes when it is known whom it is for.
  */
 #include <assert.h>
 #include <errno.h>
@@ -43,15 +46,30 @@
 
 /* ---- state ---- */
 
+static int look_at_place(struct container *c, struct err *e)
+{
+	if (c->cgroup.host->count && cgroup_look(&c->cgroup, true, e) < 0)
+		return -e->code;
+	c->state.cgroup_kept = c->cgroup.kept;
+	return 0;
+}
+
+static void name_process(struct container *c)
+{
+	c->state.pid = c->pid;
+	c->state.start_time = (int64_t)proc_start_time(c->pid);
+}
+
 static int claim(struct container *c, struct err *e)
 {
 	int r = state_claim(c->rt->root_fd, c->spec->id, &c->dir_fd, e);
 
 	if (r != 0)
 		return r;
-	if (c->cgroup.host->count && cgroup_look(&c->cgroup, true, e) < 0)
+	if (c->ahead)
+		name_process(c);
+	else if (look_at_place(c, e) < 0)
 		return -e->code;
-	c->state.cgroup_kept = c->cgroup.kept;
 	if (state_write(c->dir_fd, &c->state, e) < 0 ||
 	    (!container_starts(c) && state_listen(c->dir_fd, &c->start_fd, e) < 0))
 		return -e->code;
@@ -202,13 +220,24 @@ static int set_up(struct container *c, struct err *e)
 	return 0;
 }
 
+static int set_up_ahead(struct container *c, struct err *e)
+{
+	return attach(c, e) < 0 || sync_expect(c->sync_fd, SYNC_MADE, NULL, e) < 0 ? explain(c, e)
+										   : 0;
+}
+
+/* It was told whom it is for, and had the time of the claim. */
+static int expect_ready(struct container *c, struct err *e)
+{
+	return sync_expect(c->sync_fd, SYNC_READY, NULL, e) < 0 ? explain(c, e) : 0;
+}
+
 /* ---- record ---- */
 
 static int record(struct container *c, struct err *e)
 {
-	c->state.pid = c->pid;
-	c->state.start_time = (int64_t)proc_start_time(c->pid);
-	if (state_write(c->dir_fd, &c->state, e) < 0 ||
+	name_process(c);
+	if ((!c->ahead && state_write(c->dir_fd, &c->state, e) < 0) ||
 	    io_write_pid(c->spec->io.pid_file, c->pid, e) < 0)
 		return -e->code;
 	return io_send_pidfd(c->spec->io.pidfd_socket, c->pid, e);
@@ -273,8 +302,7 @@ static int record_restored(struct container *c, struct err *e)
 {
 	close_fd(&c->start_fd);
 	(void)unlinkat(c->dir_fd, STATE_SOCKET, 0);
-	c->state.pid = c->pid;
-	c->state.start_time = (int64_t)proc_start_time(c->pid);
+	name_process(c);
 	if (state_write(c->dir_fd, &c->state, e) < 0)
 		return -e->code;
 	return io_write_pid(c->spec->io.pid_file, c->pid, e);
@@ -287,6 +315,12 @@ struct step {
 	void (*drop)(struct container *c); /* also after a make that failed halfway */
 };
 
+struct steps {
+	const struct step *items;
+	size_t count;
+};
+#define STEPS(array) ((const struct steps){array, ARRAY_COUNT(array)})
+
 static const struct step create_steps[] = {
 	{look_at_config, NULL},   {look_at_host, NULL},    {claim, drop_state},
 	{place_make, place_drop}, {spawn_init, kill_init}, {set_up, NULL},
@@ -297,6 +331,39 @@ static const struct step restore_steps[] = {
 	{look_at_config, NULL},   {look_at_host, NULL},      {claim, drop_state},
 	{place_make, place_drop}, {restore_init, kill_init}, {record_restored, drop_pid_file},
 };
+
+static const struct step ahead_steps[] = {
+	{look_at_config, NULL}, {ahead_check, NULL},      {look_at_host, NULL},
+	{look_at_place, NULL},  {place_make, place_drop}, {spawn_init, kill_init},
+	{set_up_ahead, NULL},
+};
+
+static const struct step give_steps[] = {
+	{claim, drop_state},
+	{expect_ready, NULL},
+	{record, drop_pid_file},
+	{start, drop_started},
+};
+
+static void undo(struct container *c, struct steps steps, size_t count)
+{
+	while (count-- > 0)
+		if (steps.items[count].drop)
+			steps.items[count].drop(c);
+}
+
+static int take_steps(struct container *c, struct steps steps, struct err *e)
+{
+	for (size_t i = 0; i < steps.count; i++) {
+		int r = steps.items[i].make(c, e);
+
+		if (r == 0)
+			continue;
+		undo(c, steps, i + 1);
+		return r;
+	}
+	return 0;
+}
 
 static void container_init(struct container *c, struct runtime *rt,
 			   const struct runtime_create *spec)
@@ -309,6 +376,7 @@ static void container_init(struct container *c, struct runtime *rt,
 				.console_fd = -1,
 				.sync_fd = -1,
 				.rdt_fd = -1,
+				.proc_fd = -1,
 				.pidfd = -1};
 	c->config = &c->doc.config;
 	for (unsigned i = 0; i < NS_COUNT; i++)
@@ -334,28 +402,22 @@ static void container_done(struct container *c)
 	close_fd(&c->rdt_fd);
 	close_fd(&c->pidfd);
 	json_decref(c->linux_kept);
+	json_decref(c->shape);
 	config_doc_done(&c->doc);
 }
 
 static int make_container(struct runtime *rt, const struct runtime_create *spec,
 			  const struct runtime_checkpoint *restore, pid_t *ret_pid, struct err *e)
 {
-	const struct step *steps = restore ? restore_steps : create_steps;
-	size_t count = restore ? ARRAY_COUNT(restore_steps) : ARRAY_COUNT(create_steps);
 	struct container c;
-	int r = 0;
+	int r;
 
 	if (state_check_id(spec->id, e) < 0 || protect_check(e) < 0 ||
 	    io_check_preserved(spec->io.preserve_fds, e) < 0)
 		return -e->code;
 	container_init(&c, rt, spec);
 	c.restore = restore;
-	for (size_t i = 0; r == 0 && i < count; i++) {
-		r = steps[i].make(&c, e);
-		for (size_t k = i + 1; r != 0 && k-- > 0;)
-			if (steps[k].drop)
-				steps[k].drop(&c);
-	}
+	r = take_steps(&c, restore ? STEPS(restore_steps) : STEPS(create_steps), e);
 	if (r == 0)
 		*ret_pid = c.pid;
 	container_done(&c);
@@ -376,4 +438,60 @@ int runtime_restore(struct runtime *rt, const struct runtime_create *spec,
 	assert(rt && spec->id && spec->bundle && checkpoint->images);
 
 	return make_container(rt, spec, checkpoint, ret_pid, e);
+}
+
+/* ---- ahead ---- */
+
+int runtime_make_ahead(struct runtime *rt, const struct runtime_create *spec,
+		       struct runtime_ahead **ret, struct err *e)
+{
+	struct runtime_ahead *a;
+	int r;
+
+	assert(rt && spec->id && spec->bundle);
+
+	if (state_check_id(spec->id, e) < 0 || protect_check(e) < 0)
+		return -e->code;
+	a = xcalloc(1, sizeof(*a));
+	container_init(&a->c, rt, spec);
+	a->c.ahead = true;
+	r = take_steps(&a->c, STEPS(ahead_steps), e);
+	if (r != 0) {
+		container_done(&a->c);
+		free(a);
+		return r == RUNTIME_EXISTS ? err_set(e, EEXIST, "container %s", spec->id) : r;
+	}
+	*ret = a;
+	return 0;
+}
+
+void runtime_drop_ahead(struct runtime_ahead *a)
+{
+	if (!a)
+		return;
+	undo(&a->c, STEPS(ahead_steps), ARRAY_COUNT(ahead_steps));
+	container_done(&a->c);
+	config_doc_done(&a->first);
+	free(a);
+}
+
+int runtime_give(struct runtime_ahead *a, const struct runtime_create *spec, pid_t *ret_pid,
+		 struct err *e)
+{
+	int r;
+
+	assert(a && spec->id && spec->bundle);
+
+	if (state_check_id(spec->id, e) < 0)
+		return -e->code;
+	r = ahead_tell(a, spec, e);
+	if (r == 0)
+		r = take_steps(&a->c, STEPS(give_steps), e);
+	if (r != 0)
+		return r;
+	*ret_pid = a->c.pid;
+	container_done(&a->c);
+	config_doc_done(&a->first);
+	free(a);
+	return 0;
 }

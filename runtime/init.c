@@ -9,6 +9,7 @@
  *   apart     nobody can trace it, all descriptors but its own are closed
  *   mounted   the root and all below it are in place
  *   attached  its creator has put it into its cgroup and mapped its ids
+ *   given     it knows whom it is for: it always did, or it was made ahead and waited
  *   ready     it is inside of its root, the user's in all but the last rights,
  *             and knows that its program can be executed; here it enters a user
  *             namespace that owns nothing of the container
@@ -37,6 +38,8 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "runtime/console.h"
 #include "runtime/container.h"
@@ -112,7 +115,7 @@ static int stand_apart(struct container *c, struct err *e)
 	if (io_take_stdio(&c->spec->io, e) < 0)
 		return -e->code;
 	keep_own_fds(c);
-	return c->spec->no_new_keyring ? 0 : join_keyring(c->spec->id, e);
+	return 0;
 }
 
 /* ---- attached ---- */
@@ -161,6 +164,18 @@ static int raise_loopback(const struct container *c, struct err *e)
 	if (fd < 0)
 		return errno == EAFNOSUPPORT ? 0 : err_sys(e, "socket");
 	return ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? err_sys(e, "raise the loopback") : 0;
+}
+
+/*
+ * Parameters are those of our namespaces in any procfs; labels go to our pid in one of
+ * ours, which a user namespace is given only as long as the host's can be seen.
+ */
+static int open_proc(struct container *c, struct err *e)
+{
+	if (!lsm_wanted(c->config->process) &&
+	    !(c->config->linux_.sysctl.count && c->spec->proc_fd < 0))
+		return 0;
+	return procfs_open(&c->proc_fd, e);
 }
 
 static int set_parameters(const struct container *c, int proc_fd, struct err *e)
@@ -256,10 +271,10 @@ static bool changes_root_only(const struct container *c)
 	return c->mounts.in_place || c->spec->no_pivot || template_fits(c);
 }
 
-static int make_ready(struct container *c, struct err *e)
+/* All that does not depend on whom it is for. */
+static int make(struct container *c, struct err *e)
 {
-	auto_close int proc_fd = -1;
-	int early = has_user_namespace(c), r;
+	bool early = has_user_namespace(c);
 
 	if (stand_apart(c, e) < 0)
 		return -e->code;
@@ -270,13 +285,8 @@ static int make_ready(struct container *c, struct err *e)
 		return err_sys(e, "join the mount namespace");
 	if (c->ns_fd[NS_MOUNT] >= 0)
 		(void)close(c->ns_fd[NS_MOUNT]); /* the number still says that we are in there */
-	/* Parameters are those of our namespaces in any procfs; labels go to our pid in one of ours. */
-	if ((lsm_wanted(c->config->process) ||
-	     (c->config->linux_.sysctl.count && c->spec->proc_fd < 0)) &&
-	    procfs_open(&proc_fd, e) < 0)
-		return -e->code;
-	if (set_parameters(c, proc_fd < 0 ? c->spec->proc_fd : proc_fd, e) < 0 ||
-	    (joins_user_last(c) && make_for(c->config, e) < 0) || mount_all(c, e) < 0)
+	if (open_proc(c, e) < 0 || (joins_user_last(c) && make_for(c->config, e) < 0) ||
+	    mount_all(c, e) < 0)
 		return -e->code;
 	/* The creator may spend a grace period of the kernel on our cgroup: mounts did not wait. */
 	if (!early && wait_attached(c, e) < 0)
@@ -287,11 +297,48 @@ static int make_ready(struct container *c, struct err *e)
 	    rootfs_restrict(&c->mounts, c->config, e) < 0)
 		return -e->code;
 	mounts_close(&c->mounts, c->config);
+	return 0;
+}
+
+/* Made ahead: its creator says when it has seen that all of the above is as this config wants it. */
+static int hear_for(struct container *c, struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(CONFIG_SIZE_MAX);
+	struct runtime_io io = RUNTIME_IO_INIT;
+	struct sync_for whom;
+
+	if (sync_say(c->sync_fd, SYNC_MADE, 0, e) < 0 || sync_hear_for(c->sync_fd, &whom, e) < 0)
+		return -e->code;
+	memcpy(io.stdio_fd, whom.fd + SYNC_FOR_STDIO, sizeof(io.stdio_fd));
+	c->doc = (struct config_doc){0}; /* what others have of the old one stays */
+	if (io_take_stdio(&io, e) < 0 || fs_read_fd(whom.fd[SYNC_FOR_CONFIG], &text, e) < 0 ||
+	    config_decode(buf_str(&text), text.size, &c->doc, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < SYNC_FOR_FDS; i++)
+		close_fd(&whom.fd[i]);
+	c->state.id = arena_strdup(&c->doc.arena, whom.id);
+	c->process.config = c->config->process;
+	return sync_expect(c->sync_fd, SYNC_GO, NULL, e);
+}
+
+/* The rest. */
+static int settle(struct container *c, struct err *e)
+{
+	if ((!c->spec->no_new_keyring && join_keyring(c->state.id, e) < 0) ||
+	    set_parameters(c, c->proc_fd < 0 ? c->spec->proc_fd : c->proc_fd, e) < 0)
+		return -e->code;
 	c->process.listen_fds = c->spec->io.listen_fds;
-	r = process_prepare(&c->process, proc_fd, e);
-	if (r < 0)
-		return r;
-	return sync_say(c->sync_fd, SYNC_READY, 0, e);
+	return process_prepare(&c->process, c->proc_fd, e);
+}
+
+static int make_ready(struct container *c, struct err *e)
+{
+	if (make(c, e) < 0 || (c->ahead && hear_for(c, e) < 0) || settle(c, e) < 0)
+		return -e->code;
+	if (sync_say(c->sync_fd, SYNC_READY, 0, e) < 0)
+		return -e->code;
+	close_fd(&c->proc_fd);
+	return 0;
 }
 
 /* ---- started ---- */

@@ -51,12 +51,17 @@ static int check_shared(struct container *c, struct err *e)
 			close_fd(&c->ns_fd[i]);
 			c->ns[i] = (struct ns_wish){0};
 		}
-	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
-		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
-			return err_wrap(e, "linux.sysctl");
 	c->mounts.in_place = !c->ns[NS_MOUNT].wanted;
 	if (c->mounts.in_place && config_check_in_place(c->config, e) < 0)
 		return -e->code;
+	return look_at_parameters(c, e);
+}
+
+int look_at_parameters(struct container *c, struct err *e)
+{
+	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
+		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
+			return err_wrap(e, "linux.sysctl");
 	if (!c->ns[NS_UTS].wanted && c->config->hostname && c->config->hostname[0])
 		return err_set(e, EINVAL, "hostname: the uts namespace is the host's");
 	return 0;
@@ -127,8 +132,10 @@ static void describe(struct container *c)
 	s->annotations = c->config->annotations;
 	s->process = json_object_get(c->doc.doc, "process");
 	s->hooks = json_object_get(c->doc.doc, "hooks");
+	json_decref(c->linux_kept);
 	s->linux_ = c->linux_kept = keep_of_linux(json_object_get(c->doc.doc, "linux"));
 
+	s->namespaces.count = 0;
 	s->namespaces.items = arena_alloc(a, (NS_COUNT + 1) * sizeof(char *));
 	for (unsigned i = 0; i < NS_COUNT; i++)
 		if (c->ns[i].wanted)
@@ -148,15 +155,20 @@ static int look_at_rdt(struct container *c, struct err *e)
 	return 0;
 }
 
+/* Most of the document.  To let go of it when we have forked would copy its pages first. */
+static void forget_profile(struct container *c)
+{
+	c->config->linux_.seccomp = NULL;
+	(void)json_object_del(json_object_get(c->doc.doc, "linux"), "seccomp");
+}
+
 static int make_filter(struct container *c, struct err *e)
 {
 	const struct config_linux *l = &c->config->linux_;
 
 	if (l->seccomp && filter_get(c->rt->root_fd, l->seccomp, &c->filter, e) < 0)
 		return -e->code;
-	/* Most of the document.  To let go of it when we have forked would copy its pages first. */
-	c->config->linux_.seccomp = NULL;
-	(void)json_object_del(json_object_get(c->doc.doc, "linux"), "seccomp");
+	forget_profile(c);
 	if (!listener_wanted(&c->filter)) {
 		(void)json_object_del(c->linux_kept, "seccomp");
 		return 0;
@@ -210,4 +222,11 @@ int look_at_host(struct container *c, struct err *e)
 	if (c->rootless)
 		process_look_at_groups(&c->process, "self");
 	return 0;
+}
+
+void look_again(struct container *c)
+{
+	describe(c);
+	forget_profile(c);
+	(void)json_object_del(c->linux_kept, "seccomp");
 }

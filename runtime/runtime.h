@@ -29,6 +29,7 @@ enum {
 	RUNTIME_EXISTS,     /* a container has this id already */
 	RUNTIME_STOPPED,    /* its process has ended */
 	RUNTIME_RUNNING,    /* it runs, and was to be stopped first */
+	RUNTIME_DIFFERS,    /* what was made ahead is not what is wanted */
 };
 
 /*
@@ -61,10 +62,8 @@ struct runtime_io {            /* what the process gets from outside; for create
 	unsigned preserve_fds; /* 3 .. 3 + n - 1 go to the process too; they must be open */
 	unsigned listen_fds;   /* so many of them are systemd's sockets: create sets LISTEN_FDS */
 	/*
-	 * Where the master side of the terminal goes when process.terminal is
-	 * true: a path to a listening unix socket (an error when it is not), or a
-	 * connected one (not used then).  The receiver gets one message with one
-	 * descriptor, before the call returns.
+	 * Where the master side of the terminal goes when process.terminal is true, in one message
+	 * before the call returns: to a path (an error when it is not), or a connected socket.
 	 */
 	const char *console_socket; /* NULL: none */
 	int console_fd;             /* borrowed; -1: none */
@@ -91,9 +90,8 @@ struct runtime_create {
 	const char *config; /* the file, from there; NULL: config.json */
 	struct runtime_io io;
 	/*
-	 * A detached mount tree (fsmount(2), or open_tree(2) with OPEN_TREE_CLONE)
-	 * that becomes the root instead of root.path, -1: none.  Borrowed, but
-	 * the tree is moved away: the descriptor then names the mounted root.
+	 * A detached mount tree that becomes the root instead of root.path, -1: none.  Borrowed,
+	 * but the tree is moved away: the descriptor then names the mounted root.
 	 */
 	int rootfs_fd;
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */
@@ -101,9 +99,8 @@ struct runtime_create {
 	int template_fd; /* of runtime_template_open(), or -1.  Borrowed */
 	int proc_fd;     /* of runtime_proc_open(), or -1: the init mounts one.  Borrowed */
 	/*
-	 * A user namespace with the mappings of config.json, or -1.  Borrowed.  Its
-	 * process ends up in it; all else is the caller's, so that root can do with
-	 * mounts and namespaces what any user can.  Not without a template.
+	 * A user namespace with the mappings of config.json, or -1; borrowed.  The process ends up
+	 * in it; all else is the caller's: its root has no power there.  Not without a template.
 	 */
 	int userns_fd;
 	enum runtime_cgroups cgroups;
@@ -116,7 +113,6 @@ struct runtime_create {
 
 /* First, for who has no rights: a namespace where he has, over ids that newuidmap(1) lets him map. */
 int runtime_own_namespace(const struct runtime_create *spec, struct err *e);
-
 #define RUNTIME_CREATE_INIT                                                                \
 	{                                                                                  \
 		.io = RUNTIME_IO_INIT, .rootfs_fd = -1, .netns_fd = -1, .template_fd = -1, \
@@ -134,13 +130,27 @@ int runtime_make_place(int root_fd, const char *path, bool directory, uid_t owne
 int runtime_check_map(const char *path, int userns_fd, struct err *e);
 
 /*
- * Make the container; its init waits for runtime_start(), or starts at once.
- * *ret_pid is its pid as the caller sees it.  RUNTIME_EXISTS, or an error that
- * says which member of config.json or which object of the host it comes from; a
- * program that is not there: `exec: "x": executable file not found in $PATH`.
+ * Make the container; its init, *ret_pid, waits for runtime_start(), or starts at once.
+ * RUNTIME_EXISTS, or an error that says which member of config.json or object of the host it comes
+ * from; a program that is not there: `exec: "x": executable file not found in $PATH`.
  */
 int runtime_create(struct runtime *rt, const struct runtime_create *spec, pid_t *ret_pid,
 		   struct err *e);
+
+/*
+ * Make ahead what does not depend on whom a container is for, to give it to whoever wants just that:
+ * the same root, namespaces, mounts (of bind mounts the same files), cgroup, limits, rights, filter.
+ * His are id, bundle, host name, parameters, program, environment, user and rlimits.  Until then it
+ * is no container and ends with us; whoever is killed leaves a cgroup.  'spec' is borrowed as long.
+ * -EINVAL: with hooks, a terminal, a listener or recursive bind mounts, and without 'start'.
+ * _give() takes it unless it fails or returns RUNTIME_DIFFERS: then it is to be dropped.
+ */
+struct runtime_ahead;
+int runtime_make_ahead(struct runtime *rt, const struct runtime_create *spec,
+		       struct runtime_ahead **ret, struct err *e);
+int runtime_give(struct runtime_ahead *a, const struct runtime_create *spec, pid_t *ret_pid,
+		 struct err *e);
+void runtime_drop_ahead(struct runtime_ahead *a); /* NULL is fine; the cgroup goes, too */
 
 /* Returns when the init has executed its program, or could not and is stopped.  RUNTIME_ABSENT. */
 int runtime_start(struct runtime *rt, const char *id, struct err *e);
@@ -178,20 +188,15 @@ void runtime_list_free(struct runtime_state *list, size_t count);
 int runtime_kill(struct runtime *rt, const char *id, int sig, bool all, struct err *e);
 
 /*
- * Remove what is left: processes, cgroup, state; poststop hooks run.  Without
- * 'force' a container whose program runs is left alone: RUNTIME_RUNNING.
- * RUNTIME_ABSENT when there is nothing; twice is fine.  With a root that the
- * caller mounted nothing is left of that mount when this returns.
+ * Remove what is left: processes, cgroup, state, the mount of a root that was given; poststop hooks
+ * run.  Without 'force' one whose program runs is left alone: RUNTIME_RUNNING.  RUNTIME_ABSENT.
  */
 int runtime_delete(struct runtime *rt, const char *id, bool force, struct err *e);
 
 struct runtime_exec {
 	const char *id;
 	struct runtime_io io;
-	/*
-	 * An OCI process object as JSON text.  NULL: the container's own process
-	 * with 'args' instead of its own, and with what else is given here.
-	 */
+	/* An OCI process object as JSON text; NULL: the container's own with what is given here. */
 	const char *process;
 	char *const *args;    /* NULL-terminated */
 	char *const *env;     /* NAME=VALUE added; NULL-terminated, or NULL */
@@ -212,9 +217,8 @@ struct runtime_exec {
 	}
 
 /*
- * Run one more process in a running container, a child of the caller or of the
- * nearest subreaper when that ends; returns when its program has been executed.
- * RUNTIME_ABSENT, RUNTIME_STOPPED.
+ * One more process in a running container, a child of the caller or of the nearest subreaper when
+ * that ends; returns when its program has been executed.  RUNTIME_ABSENT, RUNTIME_STOPPED.
  */
 int runtime_exec(struct runtime *rt, const struct runtime_exec *spec, pid_t *ret_pid,
 		 struct err *e);
@@ -228,9 +232,8 @@ int runtime_update(struct runtime *rt, const char *id, const json_t *resources, 
 /* What it uses, as `events` of runc prints it ("data"); the caller's.  RUNTIME_ABSENT. */
 int runtime_stats_json(struct runtime *rt, const char *id, json_t **ret, struct err *e);
 /*
- * A running container to images and back, by the host's criu; not with a
- * terminal.  What is not left running has still to be deleted.
- * RUNTIME_ABSENT, RUNTIME_STOPPED; RUNTIME_EXISTS.
+ * A running container to images and back, by the host's criu; not with a terminal.  What is not left
+ * running has still to be deleted.  RUNTIME_ABSENT, RUNTIME_STOPPED; RUNTIME_EXISTS.
  */
 struct runtime_checkpoint {
 	const char *images, *work, *parent; /* directories; the last two: NULL, none */
@@ -256,10 +259,7 @@ int runtime_pids(struct runtime *rt, const char *id, pid_t **ret, size_t *ret_co
 
 /* ---- cgroups ---- */
 
-/*
- * A path begins with '/' and where each hierarchy is mounted ("/berth/<task>"): one
- * cgroup in each v1 hierarchy and one in the v2 tree.  Zero means no limit.
- */
+/* A path begins where each hierarchy is mounted ("/berth/<task>"), v1 and v2.  Zero: no limit. */
 struct runtime_limits {
 	uint64_t cpu_shares; /* 1 .. 262144, as v1 counts them: 1024 is the default */
 	uint64_t cpu_quota_us, cpu_period_us;

@@ -110,6 +110,34 @@ int sync_expect(int fd, enum sync_word word, int *ret_value, struct err *e)
 	return 0;
 }
 
+struct for_message {
+	enum sync_word word;
+	char id[RUNTIME_ID_MAX + 1];
+};
+
+int sync_send_for(int fd, const struct sync_for *whom, struct err *e)
+{
+	struct for_message m = {.word = SYNC_FOR};
+	int r;
+
+	memcpy(m.id, whom->id, sizeof(m.id));
+	r = fs_send(fd, &m, sizeof(m), whom->fd, SYNC_FOR_FDS);
+	return r < 0 ? err_set(e, -r, "tell a process that was made ahead") : 0;
+}
+
+int sync_hear_for(int fd, struct sync_for *ret, struct err *e)
+{
+	struct for_message m;
+	size_t count = 0;
+	ssize_t n = fs_recv(fd, &m, sizeof(m), ret->fd, SYNC_FOR_FDS, &count, 0);
+
+	if (n != (ssize_t)sizeof(m) || m.word != SYNC_FOR || count != SYNC_FOR_FDS)
+		return err_set(e, EPIPE, "nobody wants it any more");
+	m.id[sizeof(m.id) - 1] = '\0';
+	memcpy(ret->id, m.id, sizeof(ret->id));
+	return 0;
+}
+
 int sync_expect_end(int fd, int *ret_listener, struct err *e)
 {
 	auto_close int came = -1;
