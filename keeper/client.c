@@ -154,12 +154,40 @@ int keeper_create(struct keeper *k, const struct keeper_create *create, struct e
 	    set_path(&c, COMMAND_LOG_DIR, create->log_dir, e) < 0)
 		return -e->code;
 	c.head.flags = create->start ? MESSAGE_START : 0;
+	c.number = create->ahead;
 	add_fd(&c, MESSAGE_ROOTFS, create->rootfs_fd, fds, &count);
 	add_fd(&c, MESSAGE_NETNS, create->netns_fd, fds, &count);
 	add_fd(&c, MESSAGE_USERNS, create->userns_fd, fds, &count);
 	if (add_held(&c, create->held_fds, create->held_count, fds, &count, e) < 0)
 		return -e->code;
 	return send_command(k, &c, fds, count, e);
+}
+
+int keeper_make_ahead(struct keeper *k, const struct keeper_create *create, struct err *e)
+{
+	struct command c;
+	size_t count = 0;
+	int fds[3];
+
+	if (begin(&c, KEEPER_AHEAD, create->id, e) < 0 ||
+	    set_path(&c, COMMAND_BUNDLE, create->bundle, e) < 0 ||
+	    set_path(&c, COMMAND_RUNTIME_ROOT, create->runtime_root, e) < 0)
+		return -e->code;
+	c.number = create->ahead;
+	add_fd(&c, MESSAGE_ROOTFS, create->rootfs_fd, fds, &count);
+	add_fd(&c, MESSAGE_NETNS, create->netns_fd, fds, &count);
+	add_fd(&c, MESSAGE_USERNS, create->userns_fd, fds, &count);
+	return send_command(k, &c, fds, count, e);
+}
+
+int keeper_forget_ahead(struct keeper *k, uint64_t ahead, struct err *e)
+{
+	struct command c;
+
+	if (begin(&c, KEEPER_FORGET, NULL, e) < 0)
+		return -e->code;
+	c.number = ahead;
+	return send_command(k, &c, NULL, 0, e);
 }
 
 int keeper_adopt(struct keeper *k, const char *id, const int output_fds[2], const int *held_fds,

@@ -60,9 +60,10 @@ static void want_step(struct server *s, struct row *row, enum keeper_command ste
 static int start_step(struct server *s, struct row *row, struct err *e)
 {
 	enum keeper_command step = row->wanted;
+	struct spare *ahead = row->ahead ? ahead_find(s, row->ahead) : NULL;
 
 	row->wanted = 0;
-	if (worker_start(row, step, &s->nofile, &s->keepsakes, &s->spare, e) < 0)
+	if (worker_start(row, step, &s->nofile, &s->keepsakes, ahead ? ahead : &s->spare, e) < 0)
 		return -e->code;
 	s->worker_count++;
 	if (step == KEEPER_CREATE) {
@@ -111,6 +112,7 @@ static int do_create(struct server *s, struct client *c, struct request *q, stru
 	row->runtime_root = xstrdup(in->path[COMMAND_RUNTIME_ROOT]);
 	row->log_dir = xstrdup(in->path[COMMAND_LOG_DIR]);
 	row->start = in->head.flags & MESSAGE_START;
+	row->ahead = in->number;
 	row->rootfs_fd = take_request_fd(q, MESSAGE_ROOTFS);
 	row->netns_fd = take_request_fd(q, MESSAGE_NETNS);
 	row->userns_fd = take_request_fd(q, MESSAGE_USERNS);
@@ -123,6 +125,44 @@ static int do_create(struct server *s, struct client *c, struct request *q, stru
 	}
 	server_add_row(s, row);
 	want_step(s, row, KEEPER_CREATE);
+	return 0;
+}
+
+static int do_ahead(struct server *s, struct client *c, struct request *q, struct err *e)
+{
+	struct row *row = row_new(q->c->id);
+	struct spare *place = ahead_find(s, 0);
+	int r;
+
+	row->bundle = xstrdup(q->c->path[COMMAND_BUNDLE]);
+	row->start = true;
+	row->rootfs_fd = take_request_fd(q, MESSAGE_ROOTFS);
+	row->netns_fd = take_request_fd(q, MESSAGE_NETNS);
+	row->userns_fd = take_request_fd(q, MESSAGE_USERNS);
+	if (!q->c->number || ahead_find(s, q->c->number))
+		r = err_set(e, EINVAL, "container made ahead number %llu",
+			    (unsigned long long)q->c->number);
+	else if (!place || s->next_program)
+		r = err_set(e, EBUSY, "%d containers are made ahead", KEEPER_AHEAD_MAX);
+	else
+		r = spare_start(place, q->c->path[COMMAND_RUNTIME_ROOT], row, &s->nofile,
+				&s->keepsakes, e);
+	if (r == 0) {
+		place->ahead = q->c->number;
+		place->owner = c;
+	}
+	row_free(row);
+	return r;
+}
+
+static int do_forget(struct server *s, struct client *c, struct request *q, struct err *e)
+{
+	struct spare *ahead = q->c->number ? ahead_find(s, q->c->number) : NULL;
+
+	(void)c;
+	(void)e;
+	if (ahead)
+		spare_drop(ahead);
 	return 0;
 }
 
@@ -276,7 +316,8 @@ static int (*const commands[])(struct server *s, struct client *c, struct reques
 	[KEEPER_CREATE] = do_create, [KEEPER_START] = do_start,       [KEEPER_KILL] = do_kill,
 	[KEEPER_REMOVE] = do_remove, [KEEPER_ADOPT] = do_adopt,       [KEEPER_FOLLOW] = do_follow,
 	[KEEPER_LIST] = do_list,     [KEEPER_SHUTDOWN] = do_shutdown, [KEEPER_REEXEC] = do_reexec,
-	[KEEPER_EXEC] = do_exec,     [KEEPER_CANCEL] = do_cancel,
+	[KEEPER_EXEC] = do_exec,     [KEEPER_CANCEL] = do_cancel,     [KEEPER_AHEAD] = do_ahead,
+	[KEEPER_FORGET] = do_forget,
 };
 
 static void obey(struct server *s, struct client *c, struct request *q)

@@ -213,6 +213,7 @@ void client_free(struct server *s, struct client *c)
 		s->client_count--;
 		break;
 	}
+	ahead_drop_of(s, c);
 	close_fd(&c->fd); /* epoll forgets it */
 	free(c->queue);
 	free(c);

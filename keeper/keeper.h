@@ -32,6 +32,7 @@
 #define KEEPER_ID_MAX      127  /* letters, digits, '-', '_', '.', not beginning with '.' */
 #define KEEPER_PATH_MAX    1023 /* characters of each path */
 #define KEEPER_HELD_MAX    240
+#define KEEPER_AHEAD_MAX   8
 #define KEEPER_EXECS_MAX   64        /* at a time, of all containers */
 #define KEEPER_PROCESS_MAX (1 << 20) /* bytes of a process object */
 
@@ -101,6 +102,8 @@ enum keeper_command {
 	KEEPER_REEXEC,
 	KEEPER_EXEC,
 	KEEPER_CANCEL,
+	KEEPER_AHEAD,
+	KEEPER_FORGET,
 };
 
 enum keeper_event_kind {
@@ -171,6 +174,11 @@ struct keeper_create {
 	 * could not be created.
 	 */
 	bool start;
+	/*
+	 * Of keeper_make_ahead(): take that if it is there and just what is wanted.  Else
+	 * the container is made as without it.  0: none.
+	 */
+	uint64_t ahead;
 	int rootfs_fd, netns_fd; /* -1: as config.json says */
 	int userns_fd;           /* the same; see runtime_create */
 	const int *held_fds;     /* are kept until it is removed */
@@ -178,6 +186,15 @@ struct keeper_create {
 };
 int keeper_create(struct keeper *k, const struct keeper_create *c, struct err *e);
 int keeper_start(struct keeper *k, const char *id, struct err *e);
+/*
+ * Make ahead what does not depend on whom a container is for (runtime_make_ahead()):
+ * 'ahead' is the client's name for it, not 0; 'log_dir', 'start' and what is to be held
+ * mean nothing yet, and the root is not to be used by anybody else.  At most
+ * KEEPER_AHEAD_MAX; they are in no list, and end with the client, with the keeper and
+ * when it executes a new program.  Nothing is told unless it fails.
+ */
+int keeper_make_ahead(struct keeper *k, const struct keeper_create *c, struct err *e);
+int keeper_forget_ahead(struct keeper *k, uint64_t ahead, struct err *e); /* absent is fine */
 int keeper_kill(struct keeper *k, const char *id, int sig, struct err *e);
 /* Whatever it does; a step that is under way is broken off. Absent: KEEPER_REMOVED too. */
 int keeper_remove(struct keeper *k, const char *id, struct err *e);

@@ -282,6 +282,9 @@ void child_ended(struct server *s, pid_t pid, int status)
 {
 	if (pid == s->spare.pid)
 		spare_drop(&s->spare);
+	for (size_t i = 0; i < KEEPER_AHEAD_MAX; i++)
+		if (pid == s->ahead[i].pid)
+			spare_drop(&s->ahead[i]);
 	if (exec_ended(s, pid, status))
 		return;
 	for (size_t i = 0; i < s->row_count; i++) {
@@ -386,8 +389,23 @@ static void make_spare(struct server *s)
 
 	s->spare_at_ms = 0;
 	if (!s->spare.pid && !s->next_program &&
-	    spare_start(&s->spare, s->spare_root, &s->nofile, &s->keepsakes, &e) < 0)
+	    spare_start(&s->spare, s->spare_root, NULL, &s->nofile, &s->keepsakes, &e) < 0)
 		log_debug("spare worker: %s", e.msg); /* the next one is forked when it is needed */
+}
+
+struct spare *ahead_find(struct server *s, uint64_t ahead)
+{
+	for (size_t i = 0; i < KEEPER_AHEAD_MAX; i++)
+		if (s->ahead[i].ahead == ahead)
+			return &s->ahead[i];
+	return NULL;
+}
+
+void ahead_drop_of(struct server *s, const struct client *c)
+{
+	for (size_t i = 0; i < KEEPER_AHEAD_MAX; i++)
+		if (!c || s->ahead[i].owner == c)
+			spare_drop(&s->ahead[i]);
 }
 
 int due(struct server *s, int64_t now_ms)

@@ -59,7 +59,14 @@ static const struct command_spec {
 	[KEEPER_CREATE] = {.id = true,
 			   .paths = 3,
 			   .flags = MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_USERNS | MESSAGE_START,
-			   .held = true},
+			   .held = true,
+			   .number = true},
+	[KEEPER_AHEAD] = {.id = true,
+			  .paths = 2,
+			  .flags = MESSAGE_ROOTFS | MESSAGE_NETNS | MESSAGE_USERNS,
+			  .needs = MESSAGE_ROOTFS,
+			  .number = true},
+	[KEEPER_FORGET] = {.number = true},
 	[KEEPER_START] = {.id = true},
 	[KEEPER_KILL] = {.id = true, .sig = true},
 	[KEEPER_REMOVE] = {.id = true},
@@ -128,7 +135,7 @@ int event_check(const struct event *ev, size_t size, size_t fd_count, struct err
 	if (check_head(&ev->head, e) < 0)
 		return -e->code;
 	if (ev->head.kind < KEEPER_HELLO || ev->head.kind > KEEPER_EXECUTED ||
-	    ev->command > KEEPER_CANCEL || ev->phase > KEEPER_ENDED)
+	    ev->command > KEEPER_FORGET || ev->phase > KEEPER_ENDED)
 		return err_set(e, EBADMSG, "event %u", ev->head.kind);
 	if (!is_terminated(ev->id, sizeof(ev->id)) || (ev->id[0] && !keeper_id_ok(ev->id)) ||
 	    !is_terminated(ev->err.msg, sizeof(ev->err.msg)) ||

@@ -14,7 +14,7 @@
 #include "keeper/keeper.h"
 
 #define MESSAGE_MAGIC   0x4b70
-#define MESSAGE_VERSION 2
+#define MESSAGE_VERSION 3
 
 #define COMMAND_SOCKET "keeper.sock"
 
@@ -42,17 +42,17 @@ enum message_flag {
 struct command {
 	struct message_head head;
 	char id[KEEPER_ID_MAX + 1];
-	uint64_t
-		number; /* KEEPER_FOLLOW: tell when data has more bytes; KEEPER_EXEC, _CANCEL: tag */
-	int32_t sig;    /* KEEPER_KILL */
+	uint64_t number; /* KEEPER_FOLLOW: tell when data has more bytes; KEEPER_EXEC, _CANCEL: tag;
+			   KEEPER_CREATE, _AHEAD, _FORGET: keeper_create.ahead */
+	int32_t sig;     /* KEEPER_KILL */
 	uint32_t held_count;
 	char path[3][KEEPER_PATH_MAX + 1]; /* enum command_path */
 };
 
 enum command_path {
-	COMMAND_BUNDLE, /* KEEPER_CREATE */
+	COMMAND_BUNDLE, /* KEEPER_CREATE, KEEPER_AHEAD */
 	COMMAND_RUNTIME_ROOT,
-	COMMAND_LOG_DIR,
+	COMMAND_LOG_DIR,     /* KEEPER_CREATE */
 	COMMAND_PROGRAM = 0, /* KEEPER_REEXEC */
 };
 

@@ -59,6 +59,7 @@ struct row {
 	int64_t give_up_ms; /* when its end was seen but not how: wait until then */
 
 	bool start;               /* with its creation */
+	uint64_t ahead;           /* what may have been made of it; 0: nothing */
 	int rootfs_fd, userns_fd; /* until it is created */
 	int netns_fd;
 	int *held;

@@ -213,7 +213,8 @@ static void become_next_program(struct server *s)
 	struct err e;
 
 	proc_notify("RELOADING=1");
-	spare_drop(&s->spare); /* it is of this program */
+	spare_drop(&s->spare); /* they are of this program */
+	ahead_drop_of(s, NULL);
 	exec_break_off(s);
 	if (resume_exec(s, &e) < 0) {
 		log_error("upgrade: %s", e.msg);
@@ -436,6 +437,7 @@ static void finish(struct server *s)
 	close_fd(&s->run_fd);
 	close_fd(&s->lock_fd);
 	spare_drop(&s->spare);
+	ahead_drop_of(s, NULL);
 	free(s->spare_root);
 	free(s->rows);
 	free(s->strangers);

@@ -40,7 +40,8 @@ struct server {
 	int run_fd, rows_fd, lock_fd, listen_fd, signal_fd, epoll_fd;
 	struct keepsakes keepsakes;
 	struct spare spare;
-	char *spare_root; /* of the last container that was made */
+	struct spare ahead[KEEPER_AHEAD_MAX]; /* free places have no pid */
+	char *spare_root;                     /* of the last container that was made */
 	int64_t spare_at_ms; /* when the next spare worker is made; 0: there is one, or none is needed */
 	char *run_dir;
 	char *program; /* what SIGHUP executes */
@@ -116,6 +117,10 @@ void watch_outputs(struct server *s, struct row *row);
 void pipe_ready(struct server *s, struct row *row, int stream);
 /* A container is made: more may be, and a worker is to wait for them. */
 void want_spare(struct server *s, const char *runtime_root);
+/* The worker that has made it ahead, or NULL; 0: a free place. */
+struct spare *ahead_find(struct server *s, uint64_t ahead);
+/* Those of a client, or all. */
+void ahead_drop_of(struct server *s, const struct client *c);
 /* Do what is due; milliseconds until more is, or -1. */
 int due(struct server *s, int64_t now_ms);
 /* Tell its end if all before that was told. */

@@ -3,7 +3,8 @@
  *
  * A worker is forked for its step.  For the next container one waits ready made
  * (the spare): forked, ordinary, with nothing open but its socket, and it has
- * looked at the host.  It is told what to make in one message.
+ * looked at the host.  It is told what to make in one message.  Others may have made
+ * a container ahead, which they give to whom they are told of.
  */
 #include "keeper/worker.h"
 
@@ -22,6 +23,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/proc.h"
 #include "runtime/runtime.h"
 
@@ -47,6 +49,13 @@ struct places {
 	{                                             \
 		.fd = { [0 ... WORKER_END - 1] = -1 } \
 	}
+
+/* What a worker works with. */
+struct kit {
+	struct runtime *rt;          /* NULL: still to be opened */
+	struct runtime_ahead *ahead; /* NULL: nothing is made */
+	struct places *p;
+};
 
 /* ---- in the worker ---- */
 
@@ -106,11 +115,9 @@ static void be_ordinary(enum keeper_command step, const struct rlimit *limit)
 	(void)prctl(PR_SET_NAME, "keeper-worker");
 }
 
-static int create(const struct row *row, struct runtime *rt, const struct places *p, pid_t *ret_pid,
-		  struct err *e)
+static struct runtime_create create_of(const struct row *row, const struct places *p)
 {
 	struct runtime_create c = RUNTIME_CREATE_INIT;
-	int r;
 
 	c.id = row->id;
 	c.bundle = row->bundle;
@@ -125,7 +132,18 @@ static int create(const struct row *row, struct runtime *rt, const struct places
 	c.io.stdio_fd[0] = STDIN_FILENO;
 	c.io.stdio_fd[1] = p->fd[WORKER_STDOUT];
 	c.io.stdio_fd[2] = p->fd[WORKER_STDERR];
-	r = runtime_create(rt, &c, ret_pid, e);
+	return c;
+}
+
+static int create(const struct row *row, struct kit *kit, pid_t *ret_pid, struct err *e)
+{
+	struct runtime_create c = create_of(row, kit->p);
+	int r = kit->ahead ? runtime_give(kit->ahead, &c, ret_pid, e) : RUNTIME_DIFFERS;
+
+	if (r != 0)
+		runtime_drop_ahead(kit->ahead);
+	if (r == RUNTIME_DIFFERS)
+		r = runtime_create(kit->rt, &c, ret_pid, e);
 	return r == RUNTIME_EXISTS
 		       ? err_set(e, EEXIST, "the runtime has a container %s already", row->id)
 		       : r;
@@ -149,16 +167,16 @@ static int remove_all(const struct row *row, struct runtime *rt, struct err *e)
 	return r < 0 ? r : 0; /* absent: nothing to do */
 }
 
-static int run(const struct row *row, enum keeper_command step, struct runtime *rt,
-	       const struct places *p, pid_t *ret_pid, struct err *e)
+static int run(const struct row *row, enum keeper_command step, struct kit *kit, pid_t *ret_pid,
+	       struct err *e)
 {
 	switch (step) {
 	case KEEPER_CREATE:
-		return create(row, rt, p, ret_pid, e);
+		return create(row, kit, ret_pid, e);
 	case KEEPER_START:
-		return start(row, rt, e);
+		return start(row, kit->rt, e);
 	default:
-		return remove_all(row, rt, e);
+		return remove_all(row, kit->rt, e);
 	}
 }
 
@@ -199,18 +217,16 @@ static int execute(const struct row *row, struct runtime *rt, const struct place
 	return 0;
 }
 
-static _Noreturn void work(const struct row *row, enum keeper_command step, struct runtime *rt,
-			   const struct places *p)
+static _Noreturn void work(const struct row *row, enum keeper_command step, struct kit *kit)
 {
 	struct worker_report report = {0};
 
-	if (!rt)
-		report.result = runtime_open(row->runtime_root, &rt, &report.err);
+	if (!kit->rt)
+		report.result = runtime_open(row->runtime_root, &kit->rt, &report.err);
 	if (report.result == 0)
-		report.result = step == KEEPER_EXEC
-					? execute(row, rt, p, &report)
-					: run(row, step, rt, p, &report.pid, &report.err);
-	(void)write_all(p->fd[WORKER_REPORT], &report, sizeof(report));
+		report.result = step == KEEPER_EXEC ? execute(row, kit->rt, kit->p, &report)
+						    : run(row, step, kit, &report.pid, &report.err);
+	(void)write_all(kit->p->fd[WORKER_REPORT], &report, sizeof(report));
 	_exit(0);
 }
 
@@ -229,36 +245,56 @@ struct order {
 	bool start, given[WORKER_END];
 };
 
-static void hear_order(struct order *ret, struct places *p)
+static void hear_order(struct order *ret, struct kit *kit)
 {
+	struct places *p = kit->p;
 	int fds[WORKER_END];
 	size_t count = 0, next = 0;
 	ssize_t n = fs_recv(p->fd[WORKER_REPORT], ret, sizeof(*ret), fds, WORKER_END, &count, 0);
 
-	if (n != (ssize_t)sizeof(*ret))
-		_exit(0);                /* the keeper needs us no more */
+	if (n != (ssize_t)sizeof(*ret)) {
+		runtime_drop_ahead(kit->ahead);
+		_exit(0); /* the keeper needs us no more */
+	}
 	close_fd(&p->fd[WORKER_REPORT]); /* a socket until now */
 	for (int i = 0; i < WORKER_END; i++)
 		if (ret->given[i] && next < count)
 			p->fd[i] = fds[next++];
 }
 
-/* Context: as work(). */
-static _Noreturn void wait_for_order(const char *runtime_root, struct places *p)
+/* One that cannot be made ahead is made when it is wanted, and will tell why. */
+static void make_ahead(const struct row *row, const struct runtime_create *spec, struct kit *kit)
 {
+	struct err e;
+
+	if (runtime_make_ahead(kit->rt, spec, &kit->ahead, &e) < 0)
+		log_debug("container=%s: not made ahead: %s", row->id, e.msg);
+	for (int i = WORKER_ROOTFS; i <= WORKER_USERNS; i++)
+		close_fd(&kit->p->fd[i]); /* their places are for what the order brings */
+}
+
+/* Context: as work(). */
+static _Noreturn void wait_for_order(const char *runtime_root, const struct row *ahead,
+				     struct places *p)
+{
+	struct kit kit = {.p = p};
+	struct runtime_create spec;
 	struct row row = {0};
 	struct order order;
-	struct runtime *rt = NULL;
 	struct err later;
 
-	if (runtime_open(runtime_root, &rt, &later) < 0)
+	if (runtime_open(runtime_root, &kit.rt, &later) < 0)
 		_exit(1);
-	runtime_look_ahead(rt);
-	hear_order(&order, p);
+	runtime_look_ahead(kit.rt);
+	if (ahead) {
+		spec = create_of(ahead, p);
+		make_ahead(ahead, &spec, &kit);
+	}
+	hear_order(&order, &kit);
 	(void)snprintf(row.id, sizeof(row.id), "%s", order.id);
 	row.bundle = order.bundle;
 	row.start = order.start;
-	work(&row, KEEPER_CREATE, rt, p);
+	work(&row, KEEPER_CREATE, &kit);
 }
 
 /* ---- in the keeper ---- */
@@ -274,8 +310,8 @@ static int make_pipe(int *ret_read, int *ret_write, struct err *e)
 	return 0;
 }
 
-int spare_start(struct spare *s, const char *runtime_root, const struct rlimit *limit,
-		const struct keepsakes *keepsakes, struct err *e)
+int spare_start(struct spare *s, const char *runtime_root, const struct row *ahead,
+		const struct rlimit *limit, const struct keepsakes *keepsakes, struct err *e)
 {
 	auto_close int ours = -1, theirs = -1;
 	struct places p = NOWHERE;
@@ -291,12 +327,17 @@ int spare_start(struct spare *s, const char *runtime_root, const struct rlimit *
 	p.fd[WORKER_REPORT] = theirs;
 	p.fd[WORKER_TEMPLATE] = keepsakes->template_fd;
 	p.fd[WORKER_PROC] = keepsakes->proc_fd;
+	if (ahead) {
+		p.fd[WORKER_ROOTFS] = ahead->rootfs_fd;
+		p.fd[WORKER_NETNS] = ahead->netns_fd;
+		p.fd[WORKER_USERNS] = ahead->userns_fd;
+	}
 	pid = fork();
 	if (pid < 0)
 		return err_sys(e, "fork");
 	if (pid == 0) {
 		begin(KEEPER_CREATE, &p, parent, limit);
-		wait_for_order(runtime_root, &p);
+		wait_for_order(runtime_root, ahead, &p);
 	}
 	s->pid = pid;
 	s->fd = take_fd(ours);
@@ -368,7 +409,7 @@ int worker_start(struct row *row, enum keeper_command step, const struct rlimit 
 		return err_sys(e, "fork");
 	if (pid == 0) {
 		begin(step, &p, parent, limit);
-		work(row, step, NULL, &p);
+		work(row, step, &(struct kit){.p = &p});
 	}
 	row->worker = (struct worker){.pid = pid, .report_fd = take_fd(report_r), .step = step};
 	return 0;
@@ -392,7 +433,7 @@ int worker_exec(struct worker *w, const struct row *row, const int fds[3],
 		return err_sys(e, "fork");
 	if (pid == 0) {
 		begin(KEEPER_EXEC, &p, parent, limit);
-		work(row, KEEPER_EXEC, NULL, &p);
+		work(row, KEEPER_EXEC, &(struct kit){.p = &p});
 	}
 	*w = (struct worker){.pid = pid, .report_fd = take_fd(report_r), .step = KEEPER_EXEC};
 	return 0;

@@ -31,10 +31,13 @@ struct spare {
 	pid_t pid; /* 0: none */
 	int fd;
 	char *runtime_root; /* of the containers that it can make */
+	uint64_t ahead;     /* keeper_create.ahead, of which it has made a part; 0: of none */
+	const void *owner;  /* whose that is */
 };
 
-int spare_start(struct spare *s, const char *runtime_root, const struct rlimit *limit,
-		const struct keepsakes *keepsakes, struct err *e);
+/* 'ahead': what to begin with, or NULL; the row is for its names and descriptors only. */
+int spare_start(struct spare *s, const char *runtime_root, const struct row *ahead,
+		const struct rlimit *limit, const struct keepsakes *keepsakes, struct err *e);
 void spare_drop(struct spare *s); /* none is fine; also when it has ended */
 
 /*

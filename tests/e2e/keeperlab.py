@@ -164,14 +164,18 @@ class Lab:
         found = []
         for top in ["/sys/fs/cgroup"] + [os.path.join("/sys/fs/cgroup", d) for d in os.listdir("/sys/fs/cgroup")]:
             path = top + self.group
-            if os.path.isdir(path):
+            if os.path.exists(path + "/cgroup.procs"):
                 found += [d for d, _, _ in os.walk(path, topdown=False)]
         return found
 
     def remove_cgroups(self):
-        for d in self.cgroups():
-            with contextlib.suppress(OSError):
-                os.rmdir(d)
+        """Those whose last process is just ending are busy for a moment."""
+        def removed():
+            for d in self.cgroups():
+                with contextlib.suppress(OSError):
+                    os.rmdir(d)
+            return not self.cgroups()
+        until(removed, "the cgroups are removed")
 
     def workers(self):
         """Pids of the keeper's workers; when nothing is asked of it that is the spare one, if any."""

@@ -5,7 +5,9 @@
  * Like the agent it keeps duplicates of the output pipes.
  *
  *   spawn PROGRAM RUN_DIR      connect RUN_DIR      disconnect
- *   create ID BUNDLE ROOT LOG_DIR [start] [PORT ...]  (a port is bound and held)
+ *   create ID BUNDLE ROOT LOG_DIR [start] [root=DIR] [netns=FILE] [ahead=NUMBER]
+ *          [PORT ...]  (a port is bound and held)
+ *   ahead NUMBER ID BUNDLE ROOT ROOT_DIR [NETNS_FILE]        forget NUMBER
  *   start ID   kill ID SIGNAL  remove ID   list     follow ID LOG_DIR
  *   adopt ID   shutdown [force]            reexec PROGRAM
  *   exec ID TAG PROCESS_FILE STDOUT_FILE STDERR_FILE         cancel ID TAG
@@ -18,6 +20,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 
 #include "base/auto.h"
@@ -175,6 +179,12 @@ static int hold(const char *port_text, int *ret_fd, struct err *e)
 	return 0;
 }
 
+static int open_root(const char *dir, int *ret_fd, struct err *e)
+{
+	*ret_fd = open_tree(AT_FDCWD, dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	return *ret_fd < 0 ? err_sys(e, "copy the mount at %s", dir) : 0;
+}
+
 static int do_create(char **w, size_t n, struct err *e)
 {
 	int held[KEEPER_HELD_MAX];
@@ -191,17 +201,55 @@ static int do_create(char **w, size_t n, struct err *e)
 	for (size_t i = 5; r == 0 && i < n; i++) {
 		if (str_eq(w[i], "start")) {
 			c.start = true;
-			continue;
+		} else if (str_starts(w[i], "root=")) {
+			r = open_root(w[i] + strlen("root="), &c.rootfs_fd, e);
+		} else if (str_starts(w[i], "netns=")) {
+			c.netns_fd = open(w[i] + strlen("netns="), O_RDONLY | O_CLOEXEC);
+		} else if (str_starts(w[i], "ahead=")) {
+			(void)parse_u64(w[i] + strlen("ahead="), UINT64_MAX, &c.ahead);
+		} else {
+			r = hold(w[i], &held[c.held_count], e);
+			c.held_count += r == 0;
 		}
-		r = hold(w[i], &held[c.held_count], e);
-		c.held_count += r == 0;
 	}
 	created_ns = clock_mono_ns();
 	if (r == 0)
 		r = keeper_create(k, &c, e);
 	while (c.held_count)
 		close_fd(&held[--c.held_count]);
+	close_fd(&c.rootfs_fd);
+	close_fd(&c.netns_fd);
 	return r;
+}
+
+static int do_ahead(char **w, size_t n, struct err *e)
+{
+	struct keeper_create c = {.id = w[2],
+				  .bundle = w[3],
+				  .runtime_root = w[4],
+				  .rootfs_fd = -1,
+				  .netns_fd = -1,
+				  .userns_fd = -1};
+	int r = open_root(w[5], &c.rootfs_fd, e);
+
+	if (n > 6)
+		c.netns_fd = open(w[6], O_RDONLY | O_CLOEXEC);
+	if (r == 0 && !parse_u64(w[1], UINT64_MAX, &c.ahead))
+		r = err_set(e, EINVAL, "ahead");
+	if (r == 0)
+		r = keeper_make_ahead(k, &c, e);
+	close_fd(&c.rootfs_fd);
+	close_fd(&c.netns_fd);
+	return r;
+}
+
+static int do_forget(char **w, size_t n, struct err *e)
+{
+	uint64_t number = 0;
+
+	(void)n;
+	(void)parse_u64(w[1], UINT64_MAX, &number);
+	return keeper_forget_ahead(k, number, e);
 }
 
 static int do_start(char **w, size_t n, struct err *e)
@@ -358,7 +406,8 @@ static const struct {
 	int (*run)(char **w, size_t n, struct err *e);
 } commands[] = {
 	{"spawn", 3, false, do_spawn},  {"connect", 2, false, do_connect},
-	{"create", 5, true, do_create}, {"disconnect", 1, false, do_disconnect},
+	{"create", 5, true, do_create}, {"ahead", 6, true, do_ahead},
+	{"forget", 2, true, do_forget}, {"disconnect", 1, false, do_disconnect},
 	{"start", 2, true, do_start},   {"kill", 3, true, do_kill},
 	{"remove", 2, true, do_remove}, {"list", 1, true, do_list},
 	{"follow", 3, true, do_follow}, {"adopt", 2, true, do_adopt},

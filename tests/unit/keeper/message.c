@@ -40,6 +40,21 @@ static void what_a_client_sends_is_taken(void **state)
 	c.sig = 64;
 	assert_ok(command_check(&c, sizeof(c), 0, &e));
 
+	c = good_create();
+	c.number = 7; /* made ahead */
+	assert_ok(command_check(&c, sizeof(c), 4, &e));
+
+	c = good_create();
+	c.head.kind = KEEPER_AHEAD;
+	c.path[COMMAND_LOG_DIR][0] = '\0';
+	c.held_count = 0;
+	c.number = 7;
+	assert_ok(command_check(&c, sizeof(c), 2, &e));
+
+	c = command_of(KEEPER_FORGET);
+	c.number = 7;
+	assert_ok(command_check(&c, sizeof(c), 0, &e));
+
 	c = command_of(KEEPER_LIST);
 	assert_ok(command_check(&c, sizeof(c), 0, &e));
 
@@ -65,7 +80,7 @@ static void kind_zero(struct command *c)
 
 static void kind_beyond(struct command *c)
 {
-	c->head.kind = KEEPER_CANCEL + 1;
+	c->head.kind = KEEPER_FORGET + 1;
 }
 
 static void id_empty(struct command *c)
@@ -123,18 +138,12 @@ static void signal_given(struct command *c)
 	c->sig = 9;
 }
 
-static void bytes_given(struct command *c)
-{
-	c->number = 1;
-}
-
 static void what_nobody_would_send_is_refused(void **state)
 {
 	static void (*const harms[])(struct command * c) = {
 		magic,        kind_zero,     kind_beyond,         id_empty,      id_climbs,
 		id_hidden,    id_endless,    path_endless,        path_relative, path_missing,
-		flag_unknown, held_too_many, held_more_than_came, signal_given,  bytes_given,
-		version,
+		flag_unknown, held_too_many, held_more_than_came, signal_given,  version,
 	};
 	struct err e = {0};
 
@@ -147,6 +156,33 @@ static void what_nobody_would_send_is_refused(void **state)
 			fail_msg("harm %zu was taken", i);
 		assert_true(e.msg[0]);
 	}
+}
+
+static void what_is_made_ahead_has_a_root_and_holds_nothing(void **state)
+{
+	struct command c = good_create();
+	struct err e = {0};
+
+	(void)state;
+	c.head.kind = KEEPER_AHEAD;
+	c.path[COMMAND_LOG_DIR][0] = '\0';
+	assert_fails(command_check(&c, sizeof(c), 4, &e), EBADMSG);
+	c.held_count = 0;
+	assert_ok(command_check(&c, sizeof(c), 2, &e));
+	c.head.flags = MESSAGE_NETNS;
+	assert_fails(command_check(&c, sizeof(c), 1, &e), EBADMSG);
+}
+
+static void a_number_is_for_those_that_have_one(void **state)
+{
+	struct command c = command_of(KEEPER_KILL);
+	struct err e = {0};
+
+	(void)state;
+	(void)snprintf(c.id, sizeof(c.id), "a");
+	c.sig = 9;
+	c.number = 1;
+	assert_fails(command_check(&c, sizeof(c), 0, &e), EBADMSG);
 }
 
 static void sizes_and_descriptors_must_fit(void **state)
@@ -236,6 +272,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_a_client_sends_is_taken),
 		cmocka_unit_test(what_nobody_would_send_is_refused),
+		cmocka_unit_test(what_is_made_ahead_has_a_root_and_holds_nothing),
+		cmocka_unit_test(a_number_is_for_those_that_have_one),
 		cmocka_unit_test(sizes_and_descriptors_must_fit),
 		cmocka_unit_test(signals_are_those_of_the_kernel),
 		cmocka_unit_test(an_event_is_read_as_it_was_meant),
