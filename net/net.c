@@ -433,9 +433,9 @@ static int build(struct net *net, const struct endpoint *ep, struct network *n, 
 }
 
 /* One that waits, with its address; false: none does. */
-static bool take_ready(struct net *net, struct endpoint *ep, struct network *ret)
+static bool take_ready(struct net *net, struct endpoint *ep, uint32_t reserved, struct network *ret)
 {
-	if (!netns_pool_take(net->namespaces, ret))
+	if (!netns_pool_take(net->namespaces, reserved, ret))
 		return false;
 	if (ret->link.mtu == net->mtu) {
 		ep->address = ret->address;
@@ -466,7 +466,7 @@ static void offer_addresses(struct net *net)
 }
 
 /* With one address; -EEXIST: its link is still in the way. */
-static int attach_once(struct net *net, struct endpoint *ep, const int *userns_fd,
+static int attach_once(struct net *net, struct endpoint *ep, const struct net_request *request,
 		       int *ret_netns_fd, struct err *e)
 {
 	auto_network struct network n = NETWORK_INIT;
@@ -474,11 +474,12 @@ static int attach_once(struct net *net, struct endpoint *ep, const int *userns_f
 	int r;
 
 	/* What waits is the host's. */
-	if (ep->mode != NET_NONE && (userns_fd || !take_ready(net, ep, &n)) &&
+	if (ep->mode != NET_NONE &&
+	    (request->userns_fd || !take_ready(net, ep, request->reserved, &n)) &&
 	    take_address(net, ep, e) < 0)
 		return -e->code;
-	if (userns_fd)
-		n.userns_fd = *userns_fd;
+	if (request->userns_fd)
+		n.userns_fd = *request->userns_fd;
 	if (ep->mode == NET_BRIDGE && net->bridge_has_ipv6)
 		ep->own[1] = name_address6(&net->name, ep->address);
 	r = build(net, ep, &n, e);
@@ -489,6 +490,20 @@ static int attach_once(struct net *net, struct endpoint *ep, const int *userns_f
 	}
 	*ret_netns_fd = take_fd(n.fd);
 	return 0;
+}
+
+uint32_t net_reserve(struct net *net, int *ret_netns_fd)
+{
+	uint32_t reserved = netns_pool_reserve(net->namespaces, ret_netns_fd);
+
+	offer_addresses(net);
+	return reserved;
+}
+
+void net_release(struct net *net, uint32_t reserved)
+{
+	if (reserved)
+		netns_pool_release(net->namespaces, reserved);
 }
 
 static void keep(struct net *net, struct endpoint *ep)
@@ -516,7 +531,7 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 		ep.trunk = request->trunk;
 	}
 	for (int i = 0; r == -EEXIST && i < ADDRESS_TRIES_MAX; i++)
-		r = attach_once(net, &ep, request->userns_fd, &out.netns_fd, e);
+		r = attach_once(net, &ep, request, &out.netns_fd, e);
 	if (r < 0)
 		return err_wrap(e, "network of %s", request->id);
 

@@ -158,6 +158,7 @@ struct net_request {
 	 * the task are then rights over its network.  Borrowed; NULL: the host's.
 	 */
 	const int *userns_fd;
+	uint32_t reserved; /* of net_reserve(), taken if it is still there; 0: none */
 };
 
 /*
@@ -211,6 +212,12 @@ void net_close(struct net *net);
 int net_attach(struct net *net, const struct net_request *request, struct net_endpoint *ret,
 	       struct err *e);
 
+/*
+ * Set one of the networks that wait ready made aside for a request to come: its number, and a
+ * duplicate of its namespace, the caller's.  0: none waits.  It ends with 'net'.
+ */
+uint32_t net_reserve(struct net *net, int *ret_netns_fd);
+void net_release(struct net *net, uint32_t reserved); /* 0, and gone already, are fine */
 /*
  * Take an endpoint down: its ports and route first; its connections are
  * forgotten within some milliseconds, by a thread, and the address rests before
@@ -269,10 +276,7 @@ int net_group_change(struct net *net, const char *id, const struct net_members *
 void net_group_remove(struct net *net, const char *id);
 int net_groups_commit(struct net *net, struct err *e);
 
-/*
- * Append one line for each thing on this host that stops tasks' traffic and is
- * not ours to change (a firewall that drops forwarded packets), for the log.
- */
+/* A line for each thing on this host that stops tasks' traffic and is not ours to change. */
 int net_warnings(struct net *net, struct buf *ret, struct err *e);
 
 /*

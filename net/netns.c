@@ -27,10 +27,11 @@
 #include "base/auto.h"
 #include "base/mem.h"
 
-#define STACK_BYTES (128 << 10)
-#define BIRTH_STACK 8192
-#define POOL_SIZE   4
-#define REST_MS     50
+#define STACK_BYTES  (128 << 10)
+#define BIRTH_STACK  8192
+#define POOL_SIZE    4
+#define RESERVED_MAX 8
+#define REST_MS      50
 
 void network_done(struct network *n)
 {
@@ -150,9 +151,9 @@ struct netns_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct network offered[POOL_SIZE]; /* only address and link */
-	struct network ready[POOL_SIZE];
-	unsigned offer_count, count;
-	uint32_t failed[POOL_SIZE]; /* addresses of which none was made */
+	struct network ready[POOL_SIZE + RESERVED_MAX];
+	unsigned offer_count, count, reserved_count; /* the last are among those that are ready */
+	uint32_t failed[POOL_SIZE];                  /* addresses of which none was made */
 	unsigned fail_count;
 	uint32_t making; /* the index of the link that is being made; 0: none */
 	bool started, ending;
@@ -280,12 +281,12 @@ void netns_pool_free(struct netns_pool *p)
 
 size_t netns_pool_room(struct netns_pool *p)
 {
-	size_t room;
+	size_t used;
 
 	(void)pthread_mutex_lock(&p->lock);
-	room = POOL_SIZE - p->count - p->offer_count - p->fail_count - (p->making ? 1 : 0);
+	used = p->count - p->reserved_count + p->offer_count + p->fail_count + (p->making ? 1 : 0);
 	(void)pthread_mutex_unlock(&p->lock);
-	return room;
+	return used < POOL_SIZE ? POOL_SIZE - used : 0;
 }
 
 void netns_pool_offer(struct netns_pool *p, uint32_t address, const struct link *l)
@@ -316,18 +317,74 @@ bool netns_pool_failed(struct netns_pool *p, uint32_t *ret)
 	return some;
 }
 
-bool netns_pool_take(struct netns_pool *p, struct network *ret)
+/* Locked.  That with this number, or the last that is nobody's; NULL: there is none. */
+static struct network *find_ready(struct netns_pool *p, uint32_t reserved)
 {
-	bool found;
+	for (unsigned i = p->count; i-- > 0;) {
+		struct network *n = &p->ready[i];
+
+		if (reserved ? n->reserved && n->link.index == reserved : !n->reserved)
+			return n;
+	}
+	return NULL;
+}
+
+/* Locked. */
+static void remove_ready(struct netns_pool *p, struct network *n)
+{
+	p->reserved_count -= n->reserved;
+	*n = p->ready[--p->count];
+}
+
+bool netns_pool_take(struct netns_pool *p, uint32_t reserved, struct network *ret)
+{
+	struct network *n;
 
 	(void)pthread_mutex_lock(&p->lock);
-	found = p->count > 0;
-	if (found)
-		*ret = p->ready[--p->count];
+	n = find_ready(p, reserved);
+	if (!n && reserved)
+		n = find_ready(p, 0);
+	if (n) {
+		*ret = *n;
+		remove_ready(p, n);
+	}
 	p->taken++;
 	(void)pthread_cond_signal(&p->changed);
 	(void)pthread_mutex_unlock(&p->lock);
-	return found;
+	return n;
+}
+
+uint32_t netns_pool_reserve(struct netns_pool *p, int *ret_fd)
+{
+	struct network *n;
+	uint32_t number = 0;
+	int fd = -1;
+
+	(void)pthread_mutex_lock(&p->lock);
+	n = p->reserved_count < RESERVED_MAX ? find_ready(p, 0) : NULL;
+	if (n)
+		fd = fcntl(n->fd, F_DUPFD_CLOEXEC, 3);
+	if (fd >= 0) {
+		n->reserved = true;
+		p->reserved_count++;
+		number = n->link.index;
+		*ret_fd = fd;
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	return number;
+}
+
+void netns_pool_release(struct netns_pool *p, uint32_t reserved)
+{
+	struct network *n;
+
+	(void)pthread_mutex_lock(&p->lock);
+	n = find_ready(p, reserved);
+	if (n && n->reserved) {
+		n->reserved = false;
+		p->reserved_count--;
+	}
+	(void)pthread_mutex_unlock(&p->lock);
 }
 
 bool netns_pool_has(struct netns_pool *p, uint32_t link_index)
