@@ -165,6 +165,7 @@ static void take_event(struct agent *a, const struct keeper_event *ev)
 		free(a->cgroup_base);
 		a->cgroup_base = ev->cgroup_base[0] ? xstrdup(ev->cgroup_base)
 						    : xasprintf("/%s", a->o->name);
+		roots_sweep(a);
 	} else if (ev->kind == KEEPER_LIST_END) {
 		end_of_list(a);
 	} else if (!c) {
@@ -192,6 +193,7 @@ static void on_keeper(void *ctx, int events)
 
 	log_error("keeper: %s; %s another", r == KEEPER_GONE ? "is gone" : e.msg,
 		  a->o->waits_for_keeper ? "waiting for" : "starting");
+	roots_forget(a); /* containers that waited in it have gone with it */
 	loop_unwatch(take_ptr(a->keeper_watch));
 	find_keeper(a);
 }
@@ -330,7 +332,6 @@ static int open_parts(struct agent *a, struct err *e)
 	a->filters_dir = xasprintf("%s/filters", a->o->run_dir);
 	image_options.form = indexes_choose(a);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
-	    fs_remove_tree(AT_FDCWD, a->ready_dir, e) < 0 ||
 	    fs_mkdirs(AT_FDCWD, a->filters_dir, 0700, e) < 0 ||
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
 	    image_store_open(&image_options, &a->images, e) < 0 ||
@@ -388,6 +389,7 @@ static void finish(struct agent *a)
 {
 	struct task *t;
 
+	roots_end(a);
 	if (a->loop)
 		loop_unwatch(a->keeper_watch);
 	loop_unwatch(a->firewall_watch);

@@ -10,6 +10,8 @@
 #include "base/ip.h"
 #include "ecs/node.h"
 
+#define AGENT_READY_MAX 4
+
 struct agent_options {
 	const char *name;         /* of kernel objects: "berth", "berth-1a2b3c" */
 	const char *state_dir;    /* var/lib/berth: images, tasks, volumes */
@@ -33,6 +35,7 @@ struct agent_options {
 	int64_t reserved_memory_mib; /* of the host, not for tasks */
 	bool no_user_namespaces;     /* containers' users are the host's */
 	bool no_image_index;         /* unpack layers, whatever the kernel could mount */
+	int64_t ready_containers;    /* that are made ahead, at most; AGENT_READY_MAX */
 	bool keep_cgroup_options;    /* do not set favordynmods, see runtime.h */
 
 	/*

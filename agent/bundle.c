@@ -498,7 +498,7 @@ static json_t *make_config(const struct bundle_options *o, struct err *e)
 			 make_linux(o, capabilities));
 }
 
-int bundle_write(const struct bundle_options *o, struct err *e)
+int bundle_write(const struct bundle_options *o, json_t **ret, struct err *e)
 {
 	auto_free char *path = xasprintf("%s/config.json", o->bundle);
 	auto_json json_t *config = make_config(o, e);
@@ -507,5 +507,8 @@ int bundle_write(const struct bundle_options *o, struct err *e)
 	if (!config)
 		return -e->code;
 	text = js_dump(config);
-	return fs_write(AT_FDCWD, path, text, strlen(text), 0600, e);
+	if (fs_write(AT_FDCWD, path, text, strlen(text), 0600, e) < 0)
+		return -e->code;
+	*ret = take_ptr(config);
+	return 0;
 }

@@ -48,6 +48,14 @@ static char *etc_dir(const struct container *c)
 	return xasprintf("%s/etc", dir);
 }
 
+/* Of what was made ahead; NULL: nothing was. */
+static char *ahead_bundle(const struct container *c)
+{
+	const struct task *t = c->task;
+
+	return t->place ? xasprintf("%s/%s", t->agent->bundles_dir, t->place) : NULL;
+}
+
 char *container_log_dir(const struct container *c)
 {
 	auto_free char *dir = container_dir(c);
@@ -82,12 +90,14 @@ static int wipe(struct container *c, struct err *e)
 	auto_free char *dir = container_dir(c);
 	auto_free char *scratch = xasprintf("%s/root", dir);
 	auto_free char *bundle = bundle_dir(c);
+	auto_free char *ahead = ahead_bundle(c);
 	auto_free char *etc = etc_dir(c);
 	auto_free char *cgroup = container_cgroup(c);
 
 	if (network_remove(c, e) < 0 || rootfs_scratch_remove(scratch, e) < 0 ||
-	    fs_remove_tree(AT_FDCWD, bundle, e) < 0 || fs_remove_tree(AT_FDCWD, etc, e) < 0 ||
-	    runtime_cgroup_remove(cgroup, e) < 0)
+	    fs_remove_tree(AT_FDCWD, bundle, e) < 0 ||
+	    (ahead && fs_remove_tree(AT_FDCWD, ahead, e) < 0) ||
+	    fs_remove_tree(AT_FDCWD, etc, e) < 0 || runtime_cgroup_remove(cgroup, e) < 0)
 		return -e->code;
 	return 0;
 }
@@ -165,6 +175,7 @@ struct making {
 	int rootfs_fd;
 	struct image_user user;
 	struct container_network network;
+	json_t *config;
 	const char *prefix; /* of the error, when it is not the usual one */
 	bool unmappable;    /* without ids of the task's own it may do */
 };
@@ -177,6 +188,7 @@ static void making_done(struct making *m)
 	free(m->scratch);
 	free(m->log);
 	close_fd(&m->rootfs_fd);
+	json_decref(m->config);
 	net_endpoint_done(&m->network.endpoint);
 }
 
@@ -187,8 +199,12 @@ static void take_root(struct making *m)
 
 	if (root && m->c->mapped && rename(root->dir, m->dir) == 0) {
 		m->rootfs_fd = take_fd(root->rootfs_fd);
+		if (!m->c->ahead.number)
+			ahead_leave(root);
 		root_free(root);
 	} else if (root) {
+		ahead_drop(m->agent, &m->c->ahead);
+		m->c->task->place = NULL; /* it goes with the root */
 		root_drop(m->agent, root);
 	}
 }
@@ -203,21 +219,28 @@ static int make_directories(struct making *m, struct err *e)
 }
 
 /* The task's limits; the container's own are below, by its config.json. */
-static int make_cgroup(struct making *m, struct err *e)
+struct runtime_limits task_limits(const struct task *t)
 {
-	const struct ecs_task_definition *t = &m->c->task->wanted.definition;
-	auto_free char *path = task_cgroup(m->c->task);
+	const struct ecs_task_definition *d = &t->wanted.definition;
 	struct runtime_limits limits = {.pids_max = TASK_PIDS_MAX};
 	int64_t value;
 
-	if (t->cpu && ecs_parse_cpu(t->cpu, &value)) {
+	if (d->cpu && ecs_parse_cpu(d->cpu, &value)) {
 		limits.cpu_shares = (uint64_t)(value > 2 ? value : 2);
 		limits.cpu_period_us = CPU_PERIOD_US;
 		limits.cpu_quota_us = (uint64_t)value * CPU_PERIOD_US / CPU_CORE;
 	}
-	if (t->memory && ecs_parse_memory(t->memory, &value))
+	if (d->memory && ecs_parse_memory(d->memory, &value))
 		limits.memory_max_bytes = (uint64_t)value << 20;
-	return runtime_cgroup_create(path, &limits, e);
+	return limits;
+}
+
+static int make_cgroup(struct making *m, struct err *e)
+{
+	const struct runtime_limits limits = task_limits(m->c->task);
+	auto_free char *path = task_cgroup(m->c->task);
+
+	return m->c->ahead.number ? 0 : runtime_cgroup_create(path, &limits, e);
 }
 
 static int make_root(struct making *m, struct err *e)
@@ -281,7 +304,7 @@ static int make_bundle(struct making *m, struct err *e)
 
 	if (files_write(&o, e) < 0)
 		return -e->code;
-	return bundle_write(&o, e);
+	return bundle_write(&o, &m->config, e);
 }
 
 static int ask_keeper(struct making *m, struct err *e)
@@ -291,6 +314,7 @@ static int ask_keeper(struct making *m, struct err *e)
 					     .runtime_root = m->agent->runtime_root,
 					     .log_dir = m->log,
 					     .start = true,
+					     .ahead = m->c->ahead.number,
 					     .rootfs_fd = m->rootfs_fd,
 					     .netns_fd = m->network.netns_fd,
 					     .userns_fd = m->c->mapped ? m->c->task->ids.userns_fd
@@ -403,6 +427,7 @@ static int make_somehow(struct making *m, struct container *c, struct err *e)
 	if (!c->mapped || !m->unmappable)
 		return -e->code;
 	ids_refuse(c, e->msg);
+	ahead_drop(c->task->agent, &c->ahead);
 	task_note(c->task);
 	(void)wipe(c, &ignored); /* what stays of it will tell when it is made again */
 	return make_all(m, c, e);
@@ -416,14 +441,17 @@ void container_create(struct container *c)
 	c->phase = PHASE_CREATING;
 	c->state->runtime_id = arena_strdup(&c->task->arena, c->id);
 	ids_decide(c);
+	ahead_take(c);
 	task_note(c->task); /* on disk before the first thing is made */
 	if (make_somehow(&m, c, &e) < 0) {
+		ahead_drop(c->task->agent, &c->ahead);
 		container_fail(c, m.prefix ? m.prefix : "CannotCreateContainerError", e.msg);
 		return;
 	}
 	c->in_keeper = true;
+	c->ahead = AHEAD_NONE; /* the keeper has it */
 	if (c->mapped)
-		roots_want(c->task->agent, take_ptr(c->image));
+		roots_want(c->task->agent, take_ptr(c->image), ahead_wish(c, take_ptr(m.config)));
 	image_free(take_ptr(c->image));
 	keep_held(c, &m.network.endpoint);
 	if (m.network.has_endpoint)
@@ -561,6 +589,8 @@ static void remove_rest(struct container *c)
 	removal_add(r, rootfs_scratch_remove, xasprintf("%s/root", dir));
 	removal_add(r, removal_of_tree, bundle_dir(c));
 	removal_add(r, removal_of_tree, etc_dir(c));
+	if (c->task->place)
+		removal_add(r, removal_of_tree, ahead_bundle(c));
 	removal_run(r);
 }
 

@@ -13,7 +13,7 @@
  *   flow.c       flow logs of tasks with interfaces of their own
  *   links.c      what it is told of the containers that it links to
  *   ids.c        whose ids its users are on the host
- *   roots.c      roots for the next containers, made ahead
+ *   roots.c      roots for the next containers, made ahead; ahead.c: and containers of them
  *   pulls.c      images on their way
  *   credentials.c  with which name and password a registry is asked
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
@@ -35,6 +35,7 @@
 #include "image/image.h"
 #include "keeper/keeper.h"
 #include "net/net.h"
+#include "runtime/runtime.h"
 
 #define CONTAINER_ID_SIZE 48 /* "<task id>-<index>" */
 
@@ -64,12 +65,31 @@ struct id_pool {
 	struct loop_timer *rest;
 };
 
+/* What a container that is made ahead is to be like. */
+struct ahead_wish {
+	char *like;                   /* what two have in common whom one may be made for */
+	json_t *config;               /* of the one that was made last */
+	struct runtime_limits limits; /* of its task */
+};
+
+/* A container that waits in the keeper for whoever is like it. */
+struct ahead {
+	uint64_t number;       /* its name there; 0: none waits */
+	uint32_t network;      /* net_reserve(); 0: none */
+	int netns_fd, root_fd; /* until the keeper has them */
+};
+#define AHEAD_NONE ((struct ahead){.netns_fd = -1, .root_fd = -1})
+
 /* A root that no container has yet. */
 struct ready_root {
 	struct agent *agent;
 	struct image *image;
 	struct id_view ids;
-	char *dir;     /* becomes that of the container */
+	char *dir; /* becomes that of the container; its last name may be a task's cgroup */
+	char *cgroup, *bundle;   /* of a container that is made of it ahead */
+	struct ahead_wish *wish; /* NULL: no container is to be made of it ahead */
+	unsigned tries;          /* to get it a network */
+	struct ahead ahead;
 	int index_fd;  /* of the image; -1: it has none */
 	int rootfs_fd; /* -1: not made */
 	bool making;   /* a thread has it */
@@ -81,6 +101,7 @@ struct ready_root {
 struct roots {
 	struct ready_root *items[ROOTS_READY]; /* used last at the end */
 	size_t count;
+	bool ending; /* threads may still make some, and nothing else of the agent is there */
 	struct loop_timer *rest;
 };
 
@@ -119,6 +140,7 @@ struct agent {
 	struct id_ranges ranges;
 	struct id_pool id_pool;
 	struct roots roots;
+	bool swept; /* of what was ready before us */
 	struct indexes indexes;
 	char *tasks_dir;   /* state_dir/tasks */
 	char *ready_dir;   /* state_dir/ready: of roots */
@@ -160,6 +182,7 @@ struct container {
 	struct pull_waiter *pull; /* PHASE_PULLING */
 	struct image *image;      /* PHASE_PULLED */
 	struct ready_root *root;  /* while it is being made; NULL: it makes its own */
+	struct ahead ahead;       /* the same, of the container itself */
 	char *image_digest, *stop_signal;
 	pid_t pid;
 	bool in_keeper; /* it was asked to make it */
@@ -190,6 +213,7 @@ struct task {
 	struct container *containers;
 	size_t count;
 	struct id_view ids;
+	char *place;    /* the name of its cgroup, where that was made ahead; NULL: its id */
 	int netns_fd;   /* awsvpc: the network that its containers share; -1: not made */
 	bool stop;      /* it should not run */
 	bool untold;    /* state is ahead of what the server has acknowledged */
@@ -266,8 +290,8 @@ struct bundle_options {
 
 extern const char *const bundle_files[BUNDLE_FILES]; /* "hosts", ... */
 
-/* Write config.json. */
-int bundle_write(const struct bundle_options *o, struct err *e);
+/* Write config.json, which is the caller's then, too. */
+int bundle_write(const struct bundle_options *o, json_t **ret, struct err *e);
 /* Write hosts, hostname and resolv.conf. */
 int files_write(const struct bundle_options *o, struct err *e);
 /* Where the task's volume of this name lies on the host; a directory that is ours is made. */
@@ -393,9 +417,12 @@ void indexes_forget(struct agent *a); /* all: images are to be removed */
 /* ---- roots.c ---- */
 
 void roots_start(struct agent *a);
+void roots_end(struct agent *a);  /* none are wanted any more */
 void roots_done(struct agent *a); /* when no thread works any more */
-/* There will be a root of this image, soon. */
-void roots_want(struct agent *a, struct image *own_image);
+/* The keeper is there: what an agent before us had ready is taken away. */
+void roots_sweep(struct agent *a);
+/* There will be a root of this image, soon, and perhaps a container (NULL: none). */
+void roots_want(struct agent *a, struct image *own_image, struct ahead_wish *own_wish);
 /*
  * The one that is ready, or NULL.  The caller renames its directory and takes its
  * descriptors (root_free), or it goes (root_drop).
@@ -404,6 +431,28 @@ struct ready_root *roots_take(struct agent *a, const char *digest);
 void root_drop(struct agent *a, struct ready_root *own_root);
 void root_free(struct ready_root *r); /* nothing is left of it: all was taken */
 void roots_forget(struct agent *a);   /* all: images are to be removed */
+
+/* ---- ahead.c ---- */
+
+/* How many containers this node makes ahead. */
+size_t ahead_count(const struct agent_options *o);
+/* One like this container; NULL: not of this kind.  'own_config': its config.json, or NULL. */
+struct ahead_wish *ahead_wish(const struct container *c, json_t *own_config);
+void ahead_wish_free(struct ahead_wish *own_wish);
+/* Is one to be made of it?  Before a thread makes the parts; by it; when it has. */
+bool ahead_is_missing(const struct ready_root *r);
+void ahead_begin(struct ready_root *r);
+int ahead_make_parts(struct ready_root *r, struct err *e);
+void ahead_hand_over(struct ready_root *r);
+/* The container that comes with its root is for it, if it is like it; else it goes. */
+void ahead_take(struct container *c);
+/* A root is taken without a container: what was made for one goes. */
+void ahead_leave(struct ready_root *r);
+void ahead_drop(struct agent *a, struct ahead *ahead);
+/* Context: any thread. */
+void ahead_remove(const char *cgroup, const char *bundle);
+struct runtime_limits task_limits(const struct task *t);
+bool network_waits_ready(const struct container *c); /* would it be one of those? */
 
 /* ---- credentials.c ---- */
 
@@ -525,3 +574,4 @@ int records_each_group(struct records *r,
 int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_hello *ret,
 		  struct err *e);
 char *node_boot_id(void);
+int64_t node_memory_mib(void); /* of the host */

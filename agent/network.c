@@ -134,7 +134,8 @@ static int make_own(struct container *c, struct container_network *ret, struct e
 				      .mode = NET_BRIDGE,
 				      .ports = ports,
 				      .port_count = network_ports(c->def, ports),
-				      .userns_fd = c->mapped ? owner_of(c) : NULL};
+				      .userns_fd = c->mapped ? owner_of(c) : NULL,
+				      .reserved = c->ahead.network};
 
 	if (str_eq(mode_of(c->task), "none") || c->def->disable_networking)
 		request.mode = NET_NONE;
@@ -203,7 +204,10 @@ static int attach_task(const struct container *c, struct err *e)
 	struct task *t = c->task;
 	const struct ecs_node_interface *n = t->wanted.network_interface;
 	auto_endpoint struct net_endpoint endpoint = NET_ENDPOINT_NONE;
-	struct net_request request = {.id = t->id, .mode = NET_AWSVPC, .userns_fd = owner_of(c)};
+	struct net_request request = {.id = t->id,
+				      .mode = NET_AWSVPC,
+				      .userns_fd = owner_of(c),
+				      .reserved = c->ahead.network};
 
 	if (!n)
 		return err_set(e, EINVAL, "the task came without a network interface");
@@ -238,6 +242,12 @@ int network_make(struct container *c, struct container_network *ret, struct err 
 		return 0;
 	ret->has_endpoint = true;
 	return is_awsvpc(c->task) ? make_shared(c, ret, e) : make_own(c, ret, e);
+}
+
+bool network_waits_ready(const struct container *c)
+{
+	return !str_eq(mode_of(c->task), "host") && !str_eq(mode_of(c->task), "none") &&
+	       !c->def->disable_networking && !owner_of(c);
 }
 
 int network_check_rights(struct container *c, struct err *e)

@@ -51,7 +51,7 @@ static int64_t cores(void)
 	return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : get_nprocs();
 }
 
-static int64_t memory_mib(void)
+int64_t node_memory_mib(void)
 {
 	struct sysinfo info;
 
@@ -139,7 +139,7 @@ int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_he
 		.boot_id = arena_strdup(arena, a->boot_id),
 		.version = arena_strdup(arena, BERTH_VERSION),
 		.cpu_units = cores() * CPU_UNITS,
-		.memory_mib = memory_mib() - a->o->reserved_memory_mib,
+		.memory_mib = node_memory_mib() - a->o->reserved_memory_mib,
 	};
 	if (ret->memory_mib <= 0)
 		return err_set(e, EINVAL, "reserved memory of %lld MiB leaves nothing for tasks",

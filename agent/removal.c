@@ -16,7 +16,7 @@
 #include "rootfs/rootfs.h"
 #include "runtime/runtime.h"
 
-#define PARTS_MAX 4
+#define PARTS_MAX 5
 
 struct removal {
 	struct agent *agent;

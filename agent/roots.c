@@ -12,9 +12,11 @@
  * until it is made; one that is dropped before goes then.
  *
  * Nothing of it is on record: the range of ids is leased by the record of the
- * task that takes it.  After a crash the directories are removed; the mounts
- * are descriptors, and have gone with the agent.
+ * task that takes it.  After a crash the directories are removed, and the cgroups
+ * that have their names (ahead.c); the mounts are descriptors, and have gone with the
+ * agent.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -41,12 +43,18 @@ static void take_apart(void *ctx)
 	close_fd(&r->rootfs_fd);
 	close_fd(&r->index_fd);
 	ids_close(&r->ids);
+	close_fd(&r->ahead.root_fd);
+	close_fd(&r->ahead.netns_fd);
+	ahead_remove(r->cgroup, r->bundle);
 	(void)fs_remove_tree(AT_FDCWD, r->dir, &ignored);
 }
 
 void root_free(struct ready_root *r)
 {
 	image_free(r->image);
+	ahead_wish_free(r->wish);
+	free(r->cgroup);
+	free(r->bundle);
 	free(r->dir);
 	free(r);
 }
@@ -59,6 +67,7 @@ static void is_apart(void *ctx)
 void root_drop(struct agent *a, struct ready_root *own_root)
 {
 	ids_give(&a->ranges, own_root->ids.first_id);
+	ahead_drop(a, &own_root->ahead);
 	loop_work(a->loop, take_apart, is_apart, own_root);
 }
 
@@ -144,8 +153,16 @@ static void make_in_thread(void *ctx)
 	struct ready_root *r = ctx;
 	struct err e;
 
-	if (make(r, &e) < 0)
+	if (r->rootfs_fd < 0 && make(r, &e) < 0)
 		log_debug("image=%s: no root ahead: %s", r->image->digest, e.msg);
+	else if (ahead_make_parts(r, &e) < 0)
+		log_debug("image=%s: no container ahead: %s", r->image->digest, e.msg);
+}
+
+static void end(struct ready_root *r)
+{
+	take_apart(r);
+	root_free(r);
 }
 
 static void is_made(void *ctx)
@@ -154,30 +171,49 @@ static void is_made(void *ctx)
 	struct roots *roots = &r->agent->roots;
 
 	r->making = false;
+	if (roots->ending) {
+		if (r->unwanted)
+			end(r);
+		return;
+	}
 	for (size_t i = 0; i < roots->count && r->rootfs_fd < 0; i++)
 		if (roots->items[i] == r)
 			r->unwanted = remove_at(roots, i) == r;
-	if (r->unwanted)
+	if (r->unwanted) {
 		root_drop(r->agent, r);
+		return;
+	}
+	ahead_hand_over(r);
+	if (ahead_is_missing(r))
+		loop_timer_set(roots->rest, REST_MS);
+}
+
+/* What only the loop can give it; false: there is none. */
+static bool begin(struct ready_root *r)
+{
+	struct err ignored; /* whoever wants a root will hear why */
+
+	if (r->rootfs_fd >= 0)
+		return true;
+	if (indexes_open(r->agent, r->image, &r->index_fd, &ignored) < 0)
+		return false;
+	r->ids = ids_take_view(r->agent);
+	if (!r->ids.first_id)
+		close_fd(&r->index_fd);
+	return r->ids.first_id;
 }
 
 static void make_more(void *ctx)
 {
 	struct agent *a = ctx;
-	struct err ignored;
 
 	for (size_t i = 0; i < a->roots.count; i++) {
 		struct ready_root *r = a->roots.items[i];
 
-		if (r->making || r->rootfs_fd >= 0)
+		if (r->making || (r->rootfs_fd >= 0 && !ahead_is_missing(r)) || !begin(r))
 			continue;
-		if (indexes_open(a, r->image, &r->index_fd, &ignored) < 0)
-			continue; /* whoever wants a root will hear why */
-		r->ids = ids_take_view(a);
-		if (!r->ids.first_id) {
-			close_fd(&r->index_fd);
-			break;
-		}
+		if (ahead_is_missing(r))
+			ahead_begin(r);
 		r->making = true;
 		loop_work(a->loop, make_in_thread, is_made, r);
 	}
@@ -185,22 +221,45 @@ static void make_more(void *ctx)
 
 /* ---- the pool ---- */
 
+static void sweep_one(const struct agent *a, const char *name)
+{
+	auto_free char *cgroup = xasprintf("%s/%s", a->cgroup_base, name);
+	auto_free char *bundle = xasprintf("%s/%s", a->bundles_dir, name);
+
+	ahead_remove(cgroup, bundle);
+}
+
+void roots_sweep(struct agent *a)
+{
+	auto_closedir DIR *dir = a->swept ? NULL : opendir(a->ready_dir);
+	struct dirent *entry;
+	struct err e;
+
+	a->swept = true;
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			sweep_one(a, entry->d_name);
+	if (dir && fs_remove_tree(AT_FDCWD, a->ready_dir, &e) < 0)
+		log_warn("what was ready: %s", e.msg);
+}
+
 void roots_start(struct agent *a)
 {
 	a->roots.rest = loop_timer_new(a->loop, make_more, a);
 }
 
-void roots_done(struct agent *a)
+void roots_end(struct agent *a)
 {
-	while (a->roots.count) {
-		struct ready_root *r = remove_at(&a->roots, 0);
-
-		take_apart(r);
-		is_apart(r);
-	}
+	a->roots.ending = true;
 }
 
-void roots_want(struct agent *a, struct image *own_image)
+void roots_done(struct agent *a)
+{
+	while (a->roots.count)
+		end(remove_at(&a->roots, 0));
+}
+
+void roots_want(struct agent *a, struct image *own_image, struct ahead_wish *own_wish)
 {
 	struct roots *roots = &a->roots;
 	struct ready_root *r;
@@ -209,6 +268,7 @@ void roots_want(struct agent *a, struct image *own_image)
 	for (size_t i = 0; i < roots->count; i++)
 		if (strcmp(roots->items[i]->image->digest, own_image->digest) == 0) {
 			image_free(own_image);
+			ahead_wish_free(own_wish);
 			return;
 		}
 	if (roots->count == ROOTS_READY)
@@ -217,10 +277,14 @@ void roots_want(struct agent *a, struct image *own_image)
 	r = xcalloc(1, sizeof(*r));
 	*r = (struct ready_root){.agent = a,
 				 .image = own_image,
+				 .wish = own_wish,
+				 .ahead = AHEAD_NONE,
 				 .ids = ID_VIEW_NONE,
 				 .index_fd = -1,
 				 .rootfs_fd = -1,
-				 .dir = xasprintf("%s/%s", a->ready_dir, name)};
+				 .dir = xasprintf("%s/%s", a->ready_dir, name),
+				 .cgroup = xasprintf("%s/%s", a->cgroup_base, name),
+				 .bundle = xasprintf("%s/%s", a->bundles_dir, name)};
 	roots->items[roots->count++] = r;
 	loop_timer_set(roots->rest, REST_MS);
 }

@@ -62,7 +62,7 @@ char *task_dir(const struct task *t)
 
 char *task_cgroup(const struct task *t)
 {
-	return xasprintf("%s/%s", t->agent->cgroup_base, t->id);
+	return xasprintf("%s/%s", t->agent->cgroup_base, t->place ? t->place : t->id);
 }
 
 void task_keep(struct task *t)
@@ -244,6 +244,7 @@ struct task_record {
 	struct js_list containers;
 	bool stop;
 	uint32_t first_id;
+	char *place;
 };
 
 static const struct js_field container_record_fields[] = {
@@ -272,6 +273,7 @@ static const struct js_field task_record_fields[] = {
 	 &container_record_shape},
 	{"stop", JS_BOOL, offsetof(struct task_record, stop), 0, NULL},
 	{"firstId", JS_U32, offsetof(struct task_record, first_id), 0, NULL},
+	{"place", JS_STRING, offsetof(struct task_record, place), 0, NULL},
 };
 static const struct js_shape task_record_shape = JS_SHAPE("task", struct task_record,
 							  task_record_fields);
@@ -290,7 +292,8 @@ json_t *task_to_record(const struct task *t)
 					   .state = t->state,
 					   .containers = {items, t->count},
 					   .stop = t->stop,
-					   .first_id = t->ids.first_id};
+					   .first_id = t->ids.first_id,
+					   .place = t->place};
 
 	for (size_t i = 0; i < t->count; i++) {
 		const struct container *c = &t->containers[i];
@@ -324,6 +327,7 @@ static void make_containers(struct task *t)
 
 		c->task = t;
 		c->index = (unsigned)i;
+		c->ahead = AHEAD_NONE;
 		c->def = JS_AT(*defs, struct ecs_container_definition, i);
 		c->state = JS_AT(t->state.containers, struct ecs_container_state, i);
 		(void)snprintf(c->id, sizeof(c->id), "%s-%u", t->id, c->index);
@@ -401,6 +405,7 @@ struct task *task_from_record(struct agent *a, const json_t *doc, struct err *e)
 	t->state = record.state;
 	t->stop = record.stop;
 	t->ids.first_id = record.first_id;
+	t->place = record.place;
 	ids_found(&a->ranges, t->ids.first_id, !task_is_over(t));
 	t->untold = true;
 	make_containers(t);

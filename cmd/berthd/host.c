@@ -65,6 +65,7 @@ static const struct conf_key keys[] = {
 	{"node", "favordynmods", offsetof(struct config, favor_dynmods)},
 	{"node", "user-namespaces", offsetof(struct config, user_namespaces)},
 	{"node", "image-index", offsetof(struct config, image_index)},
+	{"node", "ready-containers", offsetof(struct config, ready_containers)},
 	{"network", "transport", offsetof(struct config, transport)},
 	{"network", "node-address", offsetof(struct config, node_address)},
 	{"network", "trunk", offsetof(struct config, trunk)},
@@ -112,6 +113,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .favor_dynmods = arena_strdup(&h->arena, "yes"),
 			     .user_namespaces = arena_strdup(&h->arena, "yes"),
 			     .image_index = arena_strdup(&h->arena, "yes"),
+			     .ready_containers = arena_strdup(&h->arena, "4"),
 			     .transport = arena_strdup(&h->arena, "auto"),
 			     .ipv6_forwarding = arena_strdup(&h->arena, "yes"),
 			     .log_level = arena_strdup(&h->arena, "info")};

@@ -29,6 +29,7 @@ struct config {
 	char *dynamic_ports;    /* "FIRST-LAST"; NULL: the host's ephemeral range */
 	char *pull_behavior;    /* as ECS_IMAGE_PULL_BEHAVIOR */
 	char *favor_dynmods, *user_namespaces, *image_index; /* yes, no */
+	char *ready_containers;
 	char *task_cleanup_s, *reserved_memory_mib;
 	char *ipv6_forwarding;          /* yes, no */
 	char *trunk;                    /* link whose VLANs tasks can be on, or NULL */

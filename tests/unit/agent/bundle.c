@@ -78,9 +78,10 @@ static json_t *write_bundle(struct fixture *f, bool host_network, struct err *e)
 					 .dir = f->dir};
 	auto_free char *path = xasprintf("%s/config.json", f->dir);
 	auto_buf struct buf text = BUF_INIT(1 << 20);
+	auto_json json_t *written = NULL;
 	json_t *config = NULL;
 
-	if (bundle_write(&o, e) < 0 || fs_read(AT_FDCWD, path, &text, e) < 0 ||
+	if (bundle_write(&o, &written, e) < 0 || fs_read(AT_FDCWD, path, &text, e) < 0 ||
 	    js_parse(buf_str(&text), text.size, 32, &config, e) < 0)
 		return NULL;
 	return config;
