@@ -107,19 +107,20 @@ def steps_of(events, agent, keeper):
         return next((e[0] for e in events if e[0] >= after and what(e)), None)
 
     exec_ms = first(0, lambda e: e[2] == "sched_process_exec")
+    init = next(e[1] for e in events if e[0] == exec_ms)
     agent_ms = first(0, lambda e: e[1] == agent)
     command = first(0, lambda e: e[1] == agent and e[2] == "sendmsg" and e[3] > COMMAND_SIZE)
-    # A worker waits, and is told; or one is forked.
+    # A worker waits, and is told; or one is forked.  It has made the init ahead, and tells it; or clones one.
     told = first(command, lambda e: e[1] == keeper and e[2] in ("sendmsg", "sched_process_fork"))
-    clone = first(told, lambda e: e[2] == "sched_process_fork" and "comm=keeper-worker" in e[3])
-    worker = next(e[1] for e in events if e[0] == clone)
-    init = next(int(re.search(r"child_pid=(\d+)", e[3])[1]) for e in events if e[0] == clone and e[1] == worker)
-    filtered = first(clone, lambda e: e[1] == init and e[2] == "seccomp")
+    clone = first(told, lambda e: e[2] == "sched_process_fork" and f"child_pid={init}" in e[3])
+    given = first(told, lambda e: e[1] not in (agent, keeper, init) and e[2] == "sendmsg")
+    filtered = first(told, lambda e: e[1] == init and e[2] == "seccomp")
     # Ready is said by the last message before the filter; who started it was heard after that.
     said = [e[0] for e in events if e[1] == init and e[2] == "sendto" and e[0] < filtered]
     return [("server: request to the node", agent_ms), ("agent: records, cgroup, root, network, bundle", command),
-            ("keeper: the command heard, a worker told", told), ("worker: up to the clone", clone),
-            ("init: mounts, cgroup, user", said[-1]), ("recorded, told to start", filtered),
+            ("keeper: the command heard, a worker told", told),
+            ("worker: up to the clone", clone) if clone else ("worker: compared, the init told", given),
+            ("init: mounts, cgroup, user" if clone else "init: names, parameters, user", said[-1]), ("recorded, told to start", filtered),
             ("init: filter, execve", exec_ms)]
 
 
@@ -129,7 +130,7 @@ def row(name, took):
 
 
 def show_steps(rounds):
-    for i, (name, _) in enumerate(rounds[0][0]):
+    for i, (name, _) in enumerate(rounds[-1][0]):
         row(name, [r[0][i][1] - (r[0][i - 1][1] if i else 0) for r in rounds])
     row("RunTask to execve", [r[0][-1][1] for r in rounds])
     row("node has it to execve", [r[0][-1][1] - r[0][0][1] for r in rounds])
