@@ -35,6 +35,13 @@ def family(pid):
     return out
 
 
+def fds_of(pid):
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except FileNotFoundError:
+        return 0  # a worker that has just ended
+
+
 def keeper_of(daemon):
     for p in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -74,7 +81,7 @@ def test_200_starts_and_stops_leave_nothing():
                 now["cgroups"] = sorted(re.sub(r"/[0-9a-f]{16}\b", "/waits", c) for c in now["cgroups"] if daemon.name in c)
                 ours = daemon.name.replace("berth-", "brt") + "-"
                 now["links"] = [ours if l.startswith(ours) else l for l in now["links"]]
-                return dict(now, fds=[len(os.listdir(f"/proc/{p}/fd")) for p in pids],
+                return dict(now, fds=[fds_of(p) for p in pids],
                             processes=len(pids),
                             elements=subprocess.run(["nft", "-s", "list", "table", "inet", daemon.name],
                                                     stdout=subprocess.PIPE, text=True).stdout,
