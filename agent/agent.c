@@ -59,8 +59,7 @@ static int connect_keeper(struct agent *a, struct err *e)
 		return r;
 	keeper_disconnect(a->keeper);
 	a->keeper = k;
-	if (keeper_list(k, e) < 0)
-		return -e->code;
+	a->keeper_renewed = false;
 	return loop_watch(a->loop, keeper_fd(k), LOOP_READ, on_keeper, a, &a->keeper_watch, e);
 }
 
@@ -157,15 +156,37 @@ static void end_of_list(struct agent *a)
 		task_step(t);
 }
 
-static void take_event(struct agent *a, const struct keeper_event *ev)
+int agent_greet_keeper(const struct agent_options *o, struct keeper *k, bool other, struct err *e)
 {
-	struct container *c = ev->id[0] ? map_find(&a->containers, ev->id) : NULL;
+	auto_free char *program = xasprintf("%s/berth-keeper", o->libexec_dir);
+
+	return other ? keeper_reexec(k, program, e) : keeper_list(k, e);
+}
+
+static void greet(struct agent *a, const struct keeper_event *ev, bool other)
+{
+	struct err ignored; /* a keeper that is gone is noticed by its socket */
 
 	if (ev->kind == KEEPER_HELLO) {
 		free(a->cgroup_base);
 		a->cgroup_base = ev->cgroup_base[0] ? xstrdup(ev->cgroup_base)
 						    : xasprintf("/%s", a->o->name);
 		roots_sweep(a);
+	}
+	if (other)
+		log_info("keeper=%s: speaks another protocol, executes our program", ev->version);
+	a->keeper_renewed = other;
+	(void)agent_greet_keeper(a->o, a->keeper, other, &ignored);
+}
+
+static void take_event(struct agent *a, const struct keeper_event *ev, bool other)
+{
+	struct container *c = ev->id[0] ? map_find(&a->containers, ev->id) : NULL;
+
+	if (ev->kind == KEEPER_HELLO || (ev->kind == KEEPER_RESUMED && a->keeper_renewed)) {
+		greet(a, ev, other);
+	} else if (other) {
+		log_error("keeper: %s", ev->err.msg);
 	} else if (ev->kind == KEEPER_LIST_END) {
 		end_of_list(a);
 	} else if (!c) {
@@ -186,8 +207,8 @@ static void on_keeper(void *ctx, int events)
 	int r;
 
 	(void)events;
-	while ((r = keeper_next(a->keeper, &ev, &e)) == 0)
-		take_event(a, &ev);
+	while ((r = keeper_next(a->keeper, &ev, &e)) == 0 || r == KEEPER_OTHER)
+		take_event(a, &ev, r == KEEPER_OTHER);
 	if (r == KEEPER_NOTHING)
 		return;
 

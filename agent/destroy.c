@@ -18,14 +18,25 @@
 
 /* What is still there, by the keeper's word. */
 struct census {
+	const struct agent_options *o;
 	struct keeper *keeper;
+	bool renewed; /* as agent.keeper_renewed */
 	size_t asked, removed;
 	bool listed, gone;
 	char *cgroup_base;
 	struct err failed;
 };
 
-static void take_event(struct census *c, const struct keeper_event *ev)
+static void greet(struct census *c, bool other)
+{
+	struct err e;
+
+	c->renewed = other;
+	if (agent_greet_keeper(c->o, c->keeper, other, &e) < 0)
+		c->failed = e;
+}
+
+static void take_event(struct census *c, const struct keeper_event *ev, bool other)
 {
 	struct err e = {0};
 
@@ -36,6 +47,7 @@ static void take_event(struct census *c, const struct keeper_event *ev)
 	case KEEPER_HELLO:
 		if (ev->cgroup_base[0] && !c->cgroup_base)
 			c->cgroup_base = xstrdup(ev->cgroup_base);
+		greet(c, other);
 		break;
 	case KEEPER_LISTED:
 		c->asked++;
@@ -49,15 +61,18 @@ static void take_event(struct census *c, const struct keeper_event *ev)
 		c->removed++;
 		break;
 	case KEEPER_FAILED:
-		if (ev->command == KEEPER_REMOVE || ev->command == KEEPER_SHUTDOWN)
+		if (other || ev->command == KEEPER_REMOVE || ev->command == KEEPER_SHUTDOWN)
 			c->failed = ev->err;
+		break;
+	case KEEPER_RESUMED:
+		if (c->renewed)
+			greet(c, other);
 		break;
 	case KEEPER_CREATED:
 	case KEEPER_STARTED:
 	case KEEPER_EXITED:
 	case KEEPER_ADOPTED:
 	case KEEPER_OUTPUT:
-	case KEEPER_RESUMED:
 	case KEEPER_EXECUTED:
 		break;
 	}
@@ -92,8 +107,8 @@ static int wait_until(struct census *c, bool (*reached)(const struct census *c),
 				       "the keeper has not removed all containers in %d s",
 				       DESTROY_MS / 1000);
 		(void)poll(&p, 1, (int)left);
-		while ((r = keeper_next(c->keeper, &ev, e)) == 0)
-			take_event(c, &ev);
+		while ((r = keeper_next(c->keeper, &ev, e)) == 0 || r == KEEPER_OTHER)
+			take_event(c, &ev, r == KEEPER_OTHER);
 		c->gone = r == KEEPER_GONE;
 		if (c->gone && reached != is_gone)
 			return err_set(e, EPIPE,
@@ -111,8 +126,7 @@ static int end_containers(struct census *c, const struct agent_options *o, struc
 	/* A dead keeper may have left containers behind: the next one finds them. */
 	if (r == KEEPER_ABSENT)
 		r = agent_spawn_keeper(o, &c->keeper, e);
-	if (r < 0 || keeper_list(c->keeper, e) < 0 || wait_until(c, removed_all, e) < 0 ||
-	    keeper_shutdown(c->keeper, true, e) < 0)
+	if (r < 0 || wait_until(c, removed_all, e) < 0 || keeper_shutdown(c->keeper, true, e) < 0)
 		return -e->code;
 	return wait_until(c, is_gone, e);
 }
@@ -147,7 +161,7 @@ int agent_destroy(const struct agent_options *o, struct err *e)
 	auto_free char *tasks = xasprintf("%s/tasks", o->state_dir);
 	auto_free char *ready = xasprintf("%s/ready", o->state_dir);
 	auto_free char *cgroup = NULL;
-	struct census c = {0};
+	struct census c = {.o = o};
 	int r = end_containers(&c, o, e);
 
 	keeper_disconnect(c.keeper);

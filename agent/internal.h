@@ -124,6 +124,7 @@ struct agent {
 	struct keeper *keeper;
 	struct loop_fd *keeper_watch; /* NULL: the keeper is gone, commands fail */
 	struct loop_timer *keeper_retry;
+	bool keeper_renewed; /* it was asked to execute our program, for it speaks another protocol */
 	struct loop_fd *firewall_watch; /* of what others do to it */
 	struct loop_timer *firewall_rest;
 	unsigned keeper_failures;
@@ -545,6 +546,8 @@ int spool_read(const struct task *t, const json_t *request, json_t **ret, struct
 char *agent_favor_file(const struct agent_options *o);
 /* Start the keeper, and connect to it. */
 int agent_spawn_keeper(const struct agent_options *o, struct keeper **ret, struct err *e);
+/* It has said hello: it tells what it has, or (KEEPER_OTHER) executes our program first. */
+int agent_greet_keeper(const struct agent_options *o, struct keeper *k, bool other, struct err *e);
 
 /* ---- records.c ---- */
 

@@ -22,6 +22,7 @@
 
 struct keeper {
 	int fd;
+	uint8_t version; /* of what it speaks */
 };
 
 int keeper_connect(const char *run_dir, struct keeper **ret, struct err *e)
@@ -45,6 +46,7 @@ int keeper_connect(const char *run_dir, struct keeper **ret, struct err *e)
 	}
 	*ret = xcalloc(1, sizeof(**ret));
 	(*ret)->fd = take_fd(fd);
+	(*ret)->version = MESSAGE_VERSION;
 	return 0;
 }
 
@@ -84,7 +86,8 @@ int keeper_next(struct keeper *k, struct keeper_event *ret, struct err *e)
 		ret->output_fds[0] = fds[used++];
 	if (ev.head.flags & MESSAGE_STDERR)
 		ret->output_fds[1] = fds[used++];
-	return 0;
+	k->version = ev.head.version;
+	return k->version == MESSAGE_VERSION ? 0 : KEEPER_OTHER;
 }
 
 /* ---- commands ---- */
@@ -309,5 +312,6 @@ int keeper_reexec(struct keeper *k, const char *program, struct err *e)
 
 	if (begin(&c, KEEPER_REEXEC, NULL, e) < 0 || set_path(&c, COMMAND_PROGRAM, program, e) < 0)
 		return -e->code;
+	c.head.version = k->version;
 	return send_command(k, &c, NULL, 0, e);
 }

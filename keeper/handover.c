@@ -29,7 +29,7 @@ static int wait_for(struct keeper *k, enum keeper_event_kind kind, struct keeper
 		int r;
 
 		(void)poll(&p, 1, (int)left);
-		while ((r = keeper_next(k, ret, e)) == 0) {
+		while ((r = keeper_next(k, ret, e)) == 0 || r == KEEPER_OTHER) {
 			for (int i = 0; i < 2; i++)
 				close_fd(&ret->output_fds[i]);
 			if (ret->kind == kind)

@@ -41,6 +41,7 @@ enum {
 	KEEPER_ABSENT = 1, /* nobody listens; no spool is there */
 	KEEPER_NOTHING,    /* no more for now */
 	KEEPER_GONE,       /* the keeper has ended or sent us away: connect again, then list */
+	KEEPER_OTHER,      /* an event of a keeper that speaks another protocol */
 };
 
 /* ---- the program ---- */
@@ -156,7 +157,11 @@ struct keeper_event {
 	char cgroup_base[KEEPER_PATH_MAX + 1]; /* where tasks belong; "": not said */
 };
 
-/* 0, KEEPER_NOTHING, KEEPER_GONE; -EBADMSG: it speaks another protocol. */
+/*
+ * 0, KEEPER_NOTHING, KEEPER_GONE.  KEEPER_OTHER: *ret is a HELLO or FAILED of a keeper of
+ * before an upgrade (or behind it), which understands nothing but keeper_reexec(); the
+ * program that it executes then says KEEPER_RESUMED.
+ */
 int keeper_next(struct keeper *k, struct keeper_event *ret, struct err *e);
 
 /*

@@ -36,11 +36,12 @@ static bool is_terminated(const char *text, size_t size)
 	return memchr(text, '\0', size) != NULL;
 }
 
-static int check_head(const struct message_head *head, struct err *e)
+/* 'any': of whatever version it is. */
+static int check_head(const struct message_head *head, bool any, struct err *e)
 {
 	if (head->magic != MESSAGE_MAGIC)
 		return err_set(e, EBADMSG, "not a message of the keeper");
-	if (head->version != MESSAGE_VERSION)
+	if (head->version != MESSAGE_VERSION && !any)
 		return err_set(e, EBADMSG, "the keeper's protocol %u, ours is %u", head->version,
 			       MESSAGE_VERSION);
 	return 0;
@@ -103,7 +104,7 @@ int command_check(const struct command *c, size_t size, size_t fd_count, struct 
 
 	if (size != sizeof(*c))
 		return err_set(e, EBADMSG, "command of %zu bytes", size);
-	if (check_head(&c->head, e) < 0)
+	if (check_head(&c->head, c->head.kind == KEEPER_REEXEC, e) < 0)
 		return -e->code;
 	if (!c->head.kind || c->head.kind >= ARRAY_COUNT(specs))
 		return err_set(e, EBADMSG, "command %u", c->head.kind);
@@ -128,11 +129,16 @@ int command_check(const struct command *c, size_t size, size_t fd_count, struct 
 
 /* ---- events ---- */
 
+static bool is_for_all(uint8_t kind)
+{
+	return kind == KEEPER_HELLO || kind == KEEPER_RESUMED || kind == KEEPER_FAILED;
+}
+
 int event_check(const struct event *ev, size_t size, size_t fd_count, struct err *e)
 {
 	if (size != sizeof(*ev))
 		return err_set(e, EBADMSG, "event of %zu bytes", size);
-	if (check_head(&ev->head, e) < 0)
+	if (check_head(&ev->head, is_for_all(ev->head.kind), e) < 0)
 		return -e->code;
 	if (ev->head.kind < KEEPER_HELLO || ev->head.kind > KEEPER_EXECUTED ||
 	    ev->command > KEEPER_FORGET || ev->phase > KEEPER_ENDED)

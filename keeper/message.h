@@ -6,8 +6,9 @@
  * kind, terminators, names, numbers and the count of descriptors are checked
  * before anything is looked at.
  *
- * The head and KEEPER_REEXEC stay as they are for ever, so that any keeper can
- * be replaced by a newer one.
+ * Of the command KEEPER_REEXEC and the events KEEPER_HELLO, _RESUMED and _FAILED head and
+ * layout stay as they are for ever, and they are taken from any version, so that any
+ * keeper can be replaced by a newer one.
  */
 #pragma once
 

@@ -173,6 +173,19 @@ static void what_is_made_ahead_has_a_root_and_holds_nothing(void **state)
 	assert_fails(command_check(&c, sizeof(c), 1, &e), EBADMSG);
 }
 
+static void any_version_may_ask_for_a_newer_program(void **state)
+{
+	struct command c = command_of(KEEPER_REEXEC);
+	struct err e = {0};
+
+	(void)state;
+	(void)snprintf(c.path[COMMAND_PROGRAM], sizeof(c.path[0]), "/some/keeper");
+	for (int v = 0; v <= UINT8_MAX; v++) {
+		c.head.version = (uint8_t)v;
+		assert_ok(command_check(&c, sizeof(c), 0, &e));
+	}
+}
+
 static void a_number_is_for_those_that_have_one(void **state)
 {
 	struct command c = command_of(KEEPER_KILL);
@@ -274,6 +287,7 @@ int main(void)
 		cmocka_unit_test(what_nobody_would_send_is_refused),
 		cmocka_unit_test(what_is_made_ahead_has_a_root_and_holds_nothing),
 		cmocka_unit_test(a_number_is_for_those_that_have_one),
+		cmocka_unit_test(any_version_may_ask_for_a_newer_program),
 		cmocka_unit_test(sizes_and_descriptors_must_fit),
 		cmocka_unit_test(signals_are_those_of_the_kernel),
 		cmocka_unit_test(an_event_is_read_as_it_was_meant),
