@@ -190,8 +190,9 @@ static void set_security(struct fetch_transfer *t, const struct fetch_request *r
 	(void)curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
 	(void)curl_easy_setopt(c, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
 	(void)curl_easy_setopt(c, CURLOPT_CAPATH, NULL); /* or each connection reads them all */
-	if (r->ca_file)
-		(void)curl_easy_setopt(c, CURLOPT_CAINFO, r->ca_file);
+	(void)curl_easy_setopt(c, CURLOPT_CAINFO, r->ca_file ? r->ca_file : fetch_system_ca_file());
+	(void)curl_easy_setopt(c, CURLOPT_SSLCERT, r->certificate_file);
+	(void)curl_easy_setopt(c, CURLOPT_SSLKEY, r->key_file);
 	if (r->any_certificate) {
 		(void)curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
 		(void)curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -255,6 +256,25 @@ int fetch_start(struct fetch *f, const struct fetch_request *r, struct fetch_tra
 	return 0;
 }
 
+/* Debian's libcurl for GnuTLS knows a directory only, which is slow to read, and nothing else. */
+const char *fetch_system_ca_file(void)
+{
+	static const char *const files[] = {
+		"/etc/ssl/certs/ca-certificates.crt", /* Debian, Alpine, Arch */
+		"/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora */
+		"/etc/ssl/ca-bundle.pem",             /* SUSE */
+		"/etc/ssl/cert.pem",
+	};
+	const char *named = getenv("SSL_CERT_FILE");
+
+	if (named && *named)
+		return named;
+	for (size_t i = 0; i < ARRAY_COUNT(files); i++)
+		if (access(files[i], R_OK) == 0)
+			return files[i];
+	return NULL;
+}
+
 /* ---- ending ---- */
 
 static const struct {
@@ -266,6 +286,8 @@ static const struct {
 	{CURLE_COULDNT_CONNECT, EHOSTUNREACH},
 	{CURLE_OPERATION_TIMEDOUT, ETIMEDOUT},
 	{CURLE_PEER_FAILED_VERIFICATION, EKEYREJECTED},
+	{CURLE_SSL_CERTPROBLEM, EKEYREJECTED},
+	{CURLE_SSL_CACERT_BADFILE, EKEYREJECTED},
 	{CURLE_SSL_CONNECT_ERROR, EPROTO},
 	{CURLE_UNSUPPORTED_PROTOCOL, EPROTO}, /* an answer like HTTP/0.9 */
 	{CURLE_WEIRD_SERVER_REPLY, EPROTO},

@@ -42,7 +42,8 @@ struct fetch_request {
 		stall_s; /* slower than FETCH_STALL_BYTES a second for so long; pauses do not count */
 	unsigned total_ms;
 
-	const char *ca_file; /* NULL: the system's */
+	const char *ca_file;                     /* NULL: the system's */
+	const char *certificate_file, *key_file; /* ours, PEM; NULL: none */
 	bool any_certificate;
 	bool no_proxy;
 
@@ -66,7 +67,7 @@ struct fetch_request {
  *
  *   EHOSTUNREACH  no address, no connection
  *   ETIMEDOUT     one of the limits above
- *   EKEYREJECTED  the certificate is not trusted
+ *   EKEYREJECTED  the certificate is not trusted, or ours cannot be used
  *   EPROTO        the other side speaks something else (no TLS, no HTTP)
  *   ECONNRESET    the connection ended before the answer did
  *   ECANCELED     a callback said false
@@ -95,6 +96,12 @@ const char *fetch_header(const struct fetch_transfer *t, const char *name, size_
  * caller's and does not block.  Codes as of on_end.
  */
 int fetch_connect(const char *address, unsigned connect_ms, int *ret_fd, struct err *e);
+
+/*
+ * The file of the certificates that this system trusts: $SSL_CERT_FILE, or where
+ * distributions have it; NULL: there is none, and so no certificate is trusted.
+ */
+const char *fetch_system_ca_file(void);
 
 /* How many transfers are going on. */
 size_t fetch_count(const struct fetch *f);
