@@ -12,12 +12,28 @@
 
 #define AGENT_READY_MAX 4
 
+/*
+ * How a registry, or a mirror of one, is to be asked.  Sources of its images are
+ * its mirrors, in their order, and itself.
+ */
+#define AGENT_MIRRORS_MAX 8
+struct agent_registry {
+	const char *host;                       /* "ghcr.io", "10.0.0.1:5000" */
+	const char *mirrors[AGENT_MIRRORS_MAX]; /* "HOST[:PORT][/PATH]" */
+	size_t mirror_count;
+	bool tags_at_last; /* what a tag stands for is asked of itself only */
+	const char *ca_file, *certificate_file, *key_file; /* absolute paths; NULL: none */
+	bool insecure; /* plain HTTP or an unknown certificate will do */
+};
+
 struct agent_options {
-	const char *name;         /* of kernel objects: "berth", "berth-1a2b3c" */
-	const char *state_dir;    /* var/lib/berth: images, tasks, volumes */
-	const char *run_dir;      /* run/berth: the keeper's socket, runtime and network state */
-	const char *libexec_dir;  /* where berth-keeper and berth-worker lie */
-	const char *auth_file;    /* etc/berth/auth.json: credentials for registries */
+	const char *name;        /* of kernel objects: "berth", "berth-1a2b3c" */
+	const char *state_dir;   /* var/lib/berth: images, tasks, volumes */
+	const char *run_dir;     /* run/berth: the keeper's socket, runtime and network state */
+	const char *libexec_dir; /* where berth-keeper and berth-worker lie */
+	const char *auth_file;   /* etc/berth/auth.json: credentials for registries */
+	const struct agent_registry *registries; /* those of which there is something to say */
+	size_t registry_count;
 	bool waits_for_keeper;    /* the service manager starts it, not we */
 	const char *bridge_cidr;  /* NULL: chosen */
 	const char *transport;    /* to other hosts: auto, routes, vxlan, wireguard */

@@ -16,6 +16,7 @@
  *   roots.c      roots for the next containers, made ahead; ahead.c: and containers of them
  *   pulls.c      images on their way
  *   credentials.c  with which name and password a registry is asked
+ *   registries.c   where images come from: mirrors and registries, as configured
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
  *   ask.c        questions that the server passes on
  *   records.c    the node's own truth on disk
@@ -472,6 +473,27 @@ int credential_find(const struct agent_options *o, const char *reference, struct
 		    struct err *e);
 /* Ask the helper, which may take half a minute: for a thread.  CREDENTIAL_NONE: it knows nothing. */
 int credential_ask(struct credential *c, struct err *e);
+
+/* ---- registries.c ---- */
+
+/* Where an image may be had, and with which credentials; freed by sources_done(). */
+struct sources {
+	struct image_source items[IMAGE_SOURCES_MAX];
+	struct credential credentials[IMAGE_SOURCES_MAX];
+	size_t count;
+	bool tags_at_last;
+	bool asks; /* a helper is to be asked: sources_ask() */
+};
+
+/*
+ * Of an image's registry.  'username' and 'password', where they are not NULL, are for
+ * the registry itself.
+ */
+int sources_find(const struct agent_options *o, const char *reference, const char *username,
+		 const char *password, struct sources *ret, struct err *e);
+/* Ask the helpers: for a thread. */
+int sources_ask(struct sources *s, struct err *e);
+void sources_done(struct sources *s);
 
 /* ---- pulls.c ---- */
 

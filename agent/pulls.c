@@ -36,7 +36,7 @@ struct pull {
 	struct image_pull *job; /* NULL: over, or asking */
 	bool asking;            /* a thread asks the credential helper */
 	bool unwanted;          /* it ends when that is done */
-	struct credential credential;
+	struct sources sources;
 	struct err asked; /* code 0: the helper has answered */
 	struct loop_fd *watch;
 	struct pull_waiter *waiters;
@@ -128,7 +128,7 @@ void pulls_cancel(struct pull_waiter *w)
 
 static void free_pull(struct pull *p)
 {
-	credential_done(&p->credential);
+	sources_done(&p->sources);
 	loop_unwatch(p->watch);
 	image_pull_free(p->job);
 	free(p->reference);
@@ -229,9 +229,15 @@ static void on_progress(void *ctx, int events)
 }
 
 /* Now that it is known who asks. */
-static int begin_job(struct pull *p, const struct image_pull_request *request, struct err *e)
+static int begin_job(struct pull *p, struct err *e)
 {
-	if (image_pull_begin(p->pulls->agent->images, request, &p->job, e) < 0)
+	const struct image_pull_request request = {.reference = p->reference,
+						   .policy = IMAGE_PULL_ALWAYS,
+						   .sources = p->sources.items,
+						   .source_count = p->sources.count,
+						   .tags_at_last = p->sources.tags_at_last};
+
+	if (image_pull_begin(p->pulls->agent->images, &request, &p->job, e) < 0)
 		return -e->code;
 	return loop_watch(p->pulls->agent->loop, image_pull_fd(p->job), LOOP_READ, on_progress, p,
 			  &p->watch, e);
@@ -242,17 +248,13 @@ static void ask_helper(void *ctx)
 {
 	struct pull *p = ctx;
 
-	if (credential_ask(&p->credential, &p->asked) >= 0)
+	if (sources_ask(&p->sources, &p->asked) >= 0)
 		p->asked.code = 0;
 }
 
 static void on_asked(void *ctx)
 {
 	struct pull *p = ctx;
-	const struct image_pull_request request = {.reference = p->reference,
-						   .username = p->credential.username,
-						   .password = p->credential.password,
-						   .policy = IMAGE_PULL_ALWAYS};
 	struct err e = p->asked;
 
 	p->asking = false;
@@ -262,40 +264,37 @@ static void on_asked(void *ctx)
 	}
 	if (p->unwanted)
 		finish(p, IMAGE_REASON_OTHER, &(struct err){.code = ECANCELED, .msg = "cancelled"});
-	else if (e.code || begin_job(p, &request, &e) < 0)
+	else if (e.code || begin_job(p, &e) < 0)
 		finish(p, IMAGE_REASON_UNAUTHORIZED, &e);
 }
 
-/* 0: it has begun, or its helper is being asked. */
-static int begin_as(struct pull *p, const struct image_pull_request *request, struct err *e)
-{
-	struct image_pull_request r = *request;
-	int found;
+/* Who asks. */
+struct who {
+	const char *username, *password; /* NULL: as the files say */
+};
 
-	if (r.username)
-		return begin_job(p, &r, e);
-	found = credential_find(p->pulls->agent->o, r.reference, &p->credential, e);
-	if (found < 0)
-		return found;
-	if (p->credential.helper) {
-		p->asking = true;
-		loop_work(p->pulls->agent->loop, ask_helper, on_asked, p);
-		return 0;
-	}
-	r.username = p->credential.username;
-	r.password = p->credential.password;
-	return begin_job(p, &r, e);
+/* 0: it has begun, or its helper is being asked. */
+static int begin_as(struct pull *p, const struct who *who, struct err *e)
+{
+	if (sources_find(p->pulls->agent->o, p->reference, who->username, who->password,
+			 &p->sources, e) < 0)
+		return -e->code;
+	if (!p->sources.asks)
+		return begin_job(p, e);
+	p->asking = true;
+	loop_work(p->pulls->agent->loop, ask_helper, on_asked, p);
+	return 0;
 }
 
-static int begin(struct pulls *pulls, const struct image_pull_request *request, struct pull **ret,
-		 struct err *e)
+static int begin(struct pulls *pulls, const char *reference, const struct who *who,
+		 struct pull **ret, struct err *e)
 {
 	struct pull *p = xcalloc(1, sizeof(*p));
 
 	p->pulls = pulls;
-	p->reference = xstrdup(request->reference);
+	p->reference = xstrdup(reference);
 	random_hex(p->id, 32);
-	if (begin_as(p, request, e) < 0) {
+	if (begin_as(p, who, e) < 0) {
 		free_pull(p);
 		return -e->code;
 	}
@@ -327,8 +326,7 @@ struct image *pulls_here(struct pulls *pulls, const char *reference)
 struct pull_waiter *pulls_want(struct pulls *pulls, const char *reference, pull_fn *on_done,
 			       void *ctx)
 {
-	const struct image_pull_request request = {.reference = reference,
-						   .policy = IMAGE_PULL_ALWAYS};
+	const struct who who = {.username = NULL};
 	struct pull_waiter *w = xcalloc(1, sizeof(*w));
 	struct pull *p = running(pulls, reference);
 
@@ -336,7 +334,7 @@ struct pull_waiter *pulls_want(struct pulls *pulls, const char *reference, pull_
 	w->reference = xstrdup(reference);
 	w->on_done = on_done;
 	w->ctx = ctx;
-	if (p || begin(pulls, &request, &p, &w->error) == 0) {
+	if (p || begin(pulls, reference, &who, &p, &w->error) == 0) {
 		w->pull = p;
 		w->next = p->waiters;
 		p->waiters = w;
@@ -352,14 +350,13 @@ struct pull_waiter *pulls_want(struct pulls *pulls, const char *reference, pull_
 int pulls_begin_for_caller(struct pulls *pulls, const json_t *request, char ret_id[33],
 			   struct err *e)
 {
-	const struct image_pull_request r = {
-		.reference = json_string_value(json_object_get(request, "image")),
+	const char *reference = json_string_value(json_object_get(request, "image"));
+	const struct who who = {
 		.username = json_string_value(json_object_get(request, "username")),
-		.password = json_string_value(json_object_get(request, "password")),
-		.policy = IMAGE_PULL_ALWAYS};
-	struct pull *p = r.username ? NULL : running(pulls, r.reference);
+		.password = json_string_value(json_object_get(request, "password"))};
+	struct pull *p = who.username ? NULL : running(pulls, reference);
 
-	if (!p && begin(pulls, &r, &p, e) < 0)
+	if (!p && begin(pulls, reference, &who, &p, e) < 0)
 		return -e->code;
 	p->for_caller = true;
 	memcpy(ret_id, p->id, sizeof(p->id));

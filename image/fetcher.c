@@ -9,6 +9,11 @@
  * that it does not have, each with a pipe.  Layers come side by side; one whose
  * pipe is full is paused.
  *
+ * All of this is asked of the first source.  One that fails, does not have it or
+ * sends something else is followed by the next: for a document at once, and for all
+ * that comes after it; for a blob as long as nothing of it was handed on.  Else the
+ * puller is told to order that layer again.
+ *
  * 1. Nothing is handed over as good before its digest has been computed here.
  * 2. A blob's failure is reported before its pipe is closed, so the unpacker's
  *    end of file is never taken for success.
@@ -36,6 +41,7 @@
 #include "image/reason.h"
 #include "image/record.h"
 #include "image/registry.h"
+#include "image/sources.h"
 #include "image/wire.h"
 #include "image/worker.h"
 
@@ -47,6 +53,7 @@
 struct blob {
 	struct fetcher *fetcher; /* borrowed */
 	unsigned layer;
+	size_t source;
 	struct registry_get *get; /* NULL: ended */
 	int pipe_fd;              /* -1: the unpacker has gone, or everything is written */
 	struct sha256 *hash;
@@ -57,12 +64,57 @@ struct blob {
 };
 
 struct fetcher {
-	struct registry *registry;
+	struct fetch *fetch;
+	struct source *sources;
+	struct registry *registries[IMAGE_SOURCES_MAX]; /* one for each source */
+	size_t source_count, current;                   /* the source that documents come from */
+	bool tags_at_last;
+	char passed_over[160]; /* why the first source was: for messages */
 	struct reference name;
 	struct platform platform;
 	struct record *record;
 	struct blob blobs[IMAGE_LAYERS_MAX];
 };
+
+/* ---- sources ---- */
+
+/* Source 'i' has failed: is there another?  Else *e is what there is to say. */
+static bool pass_over(struct fetcher *f, size_t i, struct err *e)
+{
+	if (i + 1 < f->source_count) {
+		if (!f->passed_over[0])
+			(void)snprintf(f->passed_over, sizeof(f->passed_over), "%.140s", e->msg);
+		return true;
+	}
+	if (f->passed_over[0] && i > 0) {
+		struct err own = *e;
+
+		(void)err_set(e, own.code, "%.300s (a mirror before: %s)", own.msg, f->passed_over);
+	}
+	return false;
+}
+
+static int run(struct fetcher *f, struct pollfd *extra, size_t extra_count, struct err *e)
+{
+	return registry_run(f->registries, f->source_count, extra, extra_count, FOREVER_MS, e);
+}
+
+static int open_sources(struct fetcher *f, struct err *e)
+{
+	f->fetch = fetch_new();
+	for (size_t i = 0; i < f->source_count; i++) {
+		struct reference name;
+		const struct registry_options options = {.fetch = f->fetch,
+							 .name = &name,
+							 .source = &f->sources[i],
+							 .others_follow = i + 1 < f->source_count};
+
+		if (source_name(f->sources[i].location, &f->name, &name, e) < 0)
+			return -e->code;
+		f->registries[i] = registry_new(&options);
+	}
+	return 0;
+}
 
 /* ---- documents ---- */
 
@@ -111,18 +163,19 @@ static int mismatch(struct err *e, const char *is, const char *expected)
 			  expected);
 }
 
-/* Get one document whole.  'expected' is its digest, or "" when a tag is asked for. */
-static int get_document(struct fetcher *f, const struct registry_want *want, const char *expected,
-			struct document_get *d, char ret_digest[DIGEST_SIZE], struct err *e)
+/* Get one document whole of one source.  'expected' is its digest, or "" when a tag is asked for. */
+static int get_document(struct fetcher *f, size_t source, const struct registry_want *want,
+			const char *expected, struct document_get *d, char ret_digest[DIGEST_SIZE],
+			struct err *e)
 {
 	struct registry_want w = *want;
 
 	w.on_data = take_document;
 	w.on_end = document_ended;
 	w.ctx = d;
-	(void)registry_start(f->registry, &w);
+	(void)registry_start(f->registries[source], &w);
 	while (!d->ended)
-		if (registry_run(f->registry, NULL, 0, FOREVER_MS, e) < 0)
+		if (run(f, NULL, 0, e) < 0)
 			return -e->code;
 	if (d->err.code) {
 		*e = d->err;
@@ -137,22 +190,27 @@ static int get_document(struct fetcher *f, const struct registry_want *want, con
 	return 0;
 }
 
-/* One manifest or index, by tag or digest. */
-static int get_manifest(struct fetcher *f, const char *id, const char *expected, uint64_t size,
-			bool exact, struct document *ret, char ret_digest[DIGEST_SIZE],
-			struct err *e)
+/* A manifest or index that is wanted, by tag or digest. */
+struct manifest_want {
+	const char *id, *expected; /* as of get_document() */
+	uint64_t size;
+	bool exact;
+};
+
+static int get_manifest_of(struct fetcher *f, size_t source, const struct manifest_want *m,
+			   struct document *ret, char ret_digest[DIGEST_SIZE], struct err *e)
 {
 	struct document_get d = {.bytes = BUF_INIT(MANIFEST_SIZE_MAX)};
 	const struct registry_want want = {.kind = "manifests",
-					   .id = id,
+					   .id = m->id,
 					   .accept = manifest_accept,
-					   .size = size,
-					   .exact = exact};
+					   .size = m->size,
+					   .exact = m->exact};
 	int r;
 
-	r = get_document(f, &want, expected, &d, ret_digest, e);
+	r = get_document(f, source, &want, m->expected, &d, ret_digest, e);
 	if (r < 0)
-		(void)err_wrap(e, "manifest %s", id);
+		(void)err_wrap(e, "manifest %s", m->id);
 	else
 		r = document_parse(buf_str(&d.bytes), d.bytes.size,
 				   d.content_type[0] ? d.content_type : NULL, ret, e);
@@ -160,14 +218,33 @@ static int get_manifest(struct fetcher *f, const char *id, const char *expected,
 	return r;
 }
 
+static int get_manifest(struct fetcher *f, const struct manifest_want *m, struct document *ret,
+			char ret_digest[DIGEST_SIZE], struct err *e)
+{
+	bool at_last = f->tags_at_last && !m->expected[0];
+	size_t i = at_last ? f->source_count - 1 : f->current;
+	int r;
+
+	do
+		r = get_manifest_of(f, i, m, ret, ret_digest, e);
+	while (r < 0 && pass_over(f, i, e) && ++i);
+	if (r == 0 && !at_last)
+		f->current = i;
+	return r;
+}
+
 /* Follow indexes to the manifest for our platform.  'digest' is of what the name stands for. */
 static int find_manifest(struct fetcher *f, struct document *ret, char digest[DIGEST_SIZE],
 			 char manifest_digest[DIGEST_SIZE], struct err *e)
 {
-	const char *id = f->name.digest[0] ? f->name.digest : f->name.tag;
+	const struct manifest_want named = {
+		.id = f->name.digest[0] ? f->name.digest : f->name.tag,
+		.expected = f->name.digest,
+		.size = MANIFEST_SIZE_MAX,
+	};
 	int r;
 
-	r = get_manifest(f, id, f->name.digest, MANIFEST_SIZE_MAX, false, ret, digest, e);
+	r = get_manifest(f, &named, ret, digest, e);
 	if (r < 0)
 		return r;
 	memcpy(manifest_digest, digest, DIGEST_SIZE);
@@ -179,9 +256,14 @@ static int find_manifest(struct fetcher *f, struct document *ret, char digest[DI
 		if (r == 0 && depth == INDEX_DEPTH_MAX)
 			r = image_fail(e, IMAGE_REASON_TOO_LARGE, "more than %d indexes in a row",
 				       INDEX_DEPTH_MAX);
-		if (r == 0)
-			r = get_manifest(f, chosen->digest, chosen->digest, (uint64_t)chosen->size,
-					 true, &next, manifest_digest, e);
+		if (r == 0) {
+			const struct manifest_want m = {.id = chosen->digest,
+							.expected = chosen->digest,
+							.size = (uint64_t)chosen->size,
+							.exact = true};
+
+			r = get_manifest(f, &m, &next, manifest_digest, e);
+		}
 		document_done(ret);
 		if (r < 0)
 			return r;
@@ -192,15 +274,23 @@ static int find_manifest(struct fetcher *f, struct document *ret, char digest[DI
 
 static int get_config(struct fetcher *f, const struct document *manifest, struct err *e)
 {
-	struct document_get d = {.bytes = BUF_INIT(CONFIG_SIZE_MAX)};
+	struct document_get d;
 	const struct registry_want want = {.kind = "blobs",
 					   .id = manifest->config->digest,
 					   .size = (uint64_t)manifest->config->size,
 					   .exact = true};
 	char digest[DIGEST_SIZE];
+	size_t i = f->current;
 	int r;
 
-	r = get_document(f, &want, want.id, &d, digest, e);
+	for (;; i++) {
+		d = (struct document_get){.bytes = BUF_INIT(CONFIG_SIZE_MAX)};
+		r = get_document(f, i, &want, want.id, &d, digest, e);
+		if (r == 0 || !pass_over(f, i, e))
+			break;
+		buf_done(&d.bytes);
+	}
+	f->current = i;
 	if (r < 0)
 		(void)err_wrap(e, "configuration");
 	else
@@ -330,6 +420,26 @@ static void finish(struct blob *b)
 	blob_done(b);
 }
 
+static void get_blob(struct blob *b);
+
+static void blob_failed(struct blob *b, struct err *e)
+{
+	const struct report again = {.kind = REPORT_AGAIN_BLOB, .layer = b->layer};
+
+	if (!pass_over(b->fetcher, b->source, e)) {
+		(void)report_failure(WORKER_SOCK, b->layer, e);
+		blob_done(b);
+		return;
+	}
+	b->source++;
+	if (b->bytes == 0) {
+		get_blob(b);
+		return;
+	}
+	(void)report_send(WORKER_SOCK, &again);
+	blob_done(b);
+}
+
 static void blob_ended(void *ctx, struct registry_get *g, const struct err *failure)
 {
 	struct blob *b = ctx;
@@ -339,15 +449,16 @@ static void blob_ended(void *ctx, struct registry_get *g, const struct err *fail
 
 	(void)g;
 	b->get = NULL;
-	sha256_hex(b->hash, hex);
-	(void)snprintf(digest, sizeof(digest), "sha256:%s", hex);
-	if (failure)
+	if (failure) {
 		e = *failure;
-	else if (strcmp(digest, l->blob) != 0)
-		(void)mismatch(&e, digest, l->blob);
+	} else {
+		sha256_hex(b->hash, hex);
+		(void)snprintf(digest, sizeof(digest), "sha256:%s", hex);
+		if (strcmp(digest, l->blob) != 0)
+			(void)mismatch(&e, digest, l->blob);
+	}
 	if (e.code) {
-		(void)report_failure(WORKER_SOCK, b->layer, &e);
-		blob_done(b);
+		blob_failed(b, &e);
 		return;
 	}
 	b->is_good = true;
@@ -368,10 +479,9 @@ static void flush_pending(struct blob *b)
 	finish(b);
 }
 
-static void begin_blob(struct fetcher *f, unsigned layer, int own_pipe_fd)
+static void get_blob(struct blob *b)
 {
-	const struct record_layer *l = &f->record->layers[layer];
-	struct blob *b = &f->blobs[layer];
+	const struct record_layer *l = &b->fetcher->record->layers[b->layer];
 	const struct registry_want want = {
 		.kind = "blobs",
 		.id = l->blob,
@@ -382,15 +492,24 @@ static void begin_blob(struct fetcher *f, unsigned layer, int own_pipe_fd)
 		.ctx = b,
 	};
 
+	b->get = registry_start(b->fetcher->registries[b->source], &want);
+}
+
+static void begin_blob(struct fetcher *f, unsigned layer, int own_pipe_fd)
+{
+	struct blob *b = &f->blobs[layer];
+
 	*b = (struct blob){
 		.fetcher = f,
 		.layer = layer,
+		.source = b->fetcher ? b->source
+				     : f->current, /* where it failed it is not asked for again */
 		.pipe_fd = own_pipe_fd,
 		.hash = sha256_new(),
 		.pending = BUF_INIT(PENDING_MAX),
 		.reading = true,
 	};
-	b->get = registry_start(f->registry, &want);
+	get_blob(b);
 }
 
 /* ---- the process ---- */
@@ -430,7 +549,7 @@ static int serve_layers(struct fetcher *f, struct err *e)
 			full[count] = b;
 			polls[count++] = (struct pollfd){.fd = b->pipe_fd, .events = POLLOUT};
 		}
-		if (registry_run(f->registry, polls, count, FOREVER_MS, e) < 0)
+		if (run(f, polls, count, e) < 0)
 			return -e->code;
 		for (size_t i = 1; i < count; i++)
 			if (polls[i].revents)
@@ -453,17 +572,9 @@ static int take_order(struct order *ret, struct err *e)
 
 static int fetch(struct fetcher *f, const struct order *order, struct err *e)
 {
-	const struct registry_options options = {
-		.name = &f->name,
-		.username = order->username[0] ? order->username : NULL,
-		.password = order->password,
-		.insecure = order->insecure,
-	};
-
 	if (reference_parse(order->reference, &f->name, e) < 0 ||
-	    platform_parse(order->platform, &f->platform, e) < 0)
+	    platform_parse(order->platform, &f->platform, e) < 0 || open_sources(f, e) < 0)
 		return -e->code;
-	f->registry = registry_new(&options);
 	f->record = record_new();
 	if (resolve(f, e) < 0)
 		return -e->code;
@@ -481,6 +592,10 @@ int fetcher_main(int argc, char **argv)
 	(void)argv;
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = take_order(&order, &e);
+	if (r == 0)
+		r = sources_read(FETCHER_SOURCES, order.source_count, &f->sources, &e);
+	f->source_count = order.source_count;
+	f->tags_at_last = order.tags_at_last;
 	if (r == 0)
 		r = jail_fetcher(&e);
 	if (r < 0)

@@ -205,12 +205,33 @@ void flight_blob_failed(struct puller *p, struct flight *f, const struct err *e)
 	fail(p, f, e);
 }
 
-/* What the unpacker stumbled on may only be the consequence of a bad blob: the fetcher knows. */
+/* Another one begins with the next turn: it is due as long as the layer is not there. */
+void flight_again(struct puller *p, struct flight *f)
+{
+	struct err e = {0};
+
+	f->over = true;
+	if (++f->owner->agains <= IMAGE_LAYERS_MAX * IMAGE_SOURCES_MAX)
+		return;
+	(void)err_set(&e, EIO, "the fetcher talks nonsense");
+	pull_end(p, f->owner, &e);
+}
+
+/*
+ * What the unpacker stumbled on may only be the consequence of a bad blob: the fetcher
+ * knows.  Where there is no other source, a bomb is not read to its end for that.
+ */
+static bool may_be_the_blob(const struct flight *f, enum image_reason reason)
+{
+	if (reason == IMAGE_REASON_MALFORMED || reason == IMAGE_REASON_TRUNCATED)
+		return true;
+	return f->owner->source_count > 1 && reason != IMAGE_REASON_OTHER &&
+	       reason != IMAGE_REASON_DISK_FULL;
+}
+
 static void unpack_failed(struct puller *p, struct flight *f, const struct err *e)
 {
-	enum image_reason reason = image_reason_of(e);
-
-	if (!f->blob_good && (reason == IMAGE_REASON_MALFORMED || reason == IMAGE_REASON_TRUNCATED))
+	if (!f->blob_good && may_be_the_blob(f, image_reason_of(e)))
 		f->unpack_err = *e;
 	else
 		fail(p, f, e);

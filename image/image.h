@@ -145,13 +145,36 @@ enum image_pull_policy {
 	IMAGE_PULL_IF_ABSENT, /* what the store holds under this name is good */
 };
 
-struct image_pull_request {
-	const char *reference;
-	const char *platform;            /* "linux/arm64/v8"; NULL: this machine's */
-	const char *username, *password; /* NULL: anonymous */
-	enum image_pull_policy policy;
+/*
+ * Where the images of a registry can be had: there, or at a mirror of it.
+ * Files are read by root before anything foreign is.
+ */
+struct image_source {
+	const char *location; /* "mirror.example:5000/hub", which repositories stand below;
+				 NULL: the registry of the name itself */
+	const char *username, *password;         /* NULL: anonymous */
+	const char *ca_file;                     /* PEM: trusted beside the system's; NULL: none */
+	const char *certificate_file, *key_file; /* PEM: ours; both or none */
 	bool insecure; /* plain HTTP or an unknown certificate will do; on loopback HTTP always does */
 };
+
+#define IMAGE_SOURCES_MAX 9 /* eight mirrors and the registry itself */
+
+struct image_pull_request {
+	const char *reference;
+	const char *platform; /* "linux/arm64/v8"; NULL: this machine's */
+	enum image_pull_policy policy;
+	/*
+	 * Asked in this order, each when the one before does not have what is wanted,
+	 * fails, or lies about it.  None: the registry of the name, anonymously.
+	 */
+	const struct image_source *sources;
+	size_t source_count;
+	bool tags_at_last; /* what a tag stands for only the last may say */
+};
+
+/* Is this a location? -EINVAL: it is malformed. */
+int image_check_location(const char *location, struct err *e);
 
 /* Why a pull failed; the sentence is in the err. */
 enum image_reason {

@@ -16,9 +16,9 @@
 #include "image/url.h"
 
 struct login {
-	struct login_options options; /* without the credentials */
-	char *basic;                  /* "user:password" in base64; NULL: anonymous */
-	char *header;                 /* NULL: none yet */
+	struct login_options options;
+	char *basic;  /* "user:password" in base64; NULL: anonymous */
+	char *header; /* NULL: none yet */
 	unsigned serial;
 	struct fetch_transfer *transfer; /* NULL: none */
 	char *url;
@@ -30,10 +30,9 @@ struct login *login_new(const struct login_options *o)
 	struct login *l = xcalloc(1, sizeof(*l));
 
 	l->options = *o;
-	l->options.username = l->options.password = NULL;
 	buf_init(&l->answer, TOKEN_ANSWER_MAX);
-	if (o->username) {
-		char *pair = xasprintf("%s:%s", o->username, o->password ? o->password : "");
+	if (o->source->username[0]) {
+		char *pair = xasprintf("%s:%s", o->source->username, o->source->password);
 
 		l->basic = base64_encode(pair, strlen(pair));
 		explicit_bzero(pair, strlen(pair));
@@ -157,12 +156,16 @@ static int ask_for_token(struct login *l, const struct challenge *c, bool insecu
 {
 	auto_free char *basic = l->basic ? xasprintf("Authorization: Basic %s", l->basic) : NULL;
 	const char *const headers[] = {basic};
+	const struct source *s = l->options.source;
 	struct fetch_request request = {
 		.headers = headers,
 		.header_count = basic ? 1 : 0,
 		.connect_ms = LOGIN_CONNECT_MS,
 		.stall_s = LOGIN_STALL_S,
-		.any_certificate = l->options.any_certificate,
+		.ca_file = s->ca_file[0] ? s->ca_file : NULL,
+		.certificate_file = s->certificate_file[0] ? s->certificate_file : NULL,
+		.key_file = s->key_file[0] ? s->key_file : NULL,
+		.any_certificate = s->insecure,
 		.no_proxy = url_is_loopback(c->realm),
 		.on_data = take_answer,
 		.on_end = transfer_ended,

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/fetch.h"
 #include "image/reference.h"
+#include "image/wire.h"
 
 #define LOGIN_CONNECT_MS 15000
 #define LOGIN_STALL_S    25
@@ -20,10 +21,9 @@
 struct login;
 
 struct login_options {
-	struct fetch *fetch;             /* borrowed */
-	const struct reference *name;    /* borrowed; tokens are asked for its repository */
-	const char *username, *password; /* NULL: anonymous; copied */
-	bool any_certificate;
+	struct fetch *fetch;          /* borrowed */
+	const struct reference *name; /* borrowed; tokens are asked for its repository */
+	const struct source *source;  /* borrowed: who asks, and what is trusted */
 
 	/* A token came ('e' NULL), or why not; 'again': it may come another time. */
 	void (*on_end)(void *ctx, const struct err *e, bool again);

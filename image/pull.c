@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "base/auto.h"
@@ -43,15 +44,57 @@ static int fill_order(const struct image_pull_request *request, struct order *o,
 	struct platform platform;
 
 	memset(o, 0, sizeof(*o));
-	o->insecure = request->insecure;
+	o->source_count = request->source_count ? (uint32_t)request->source_count : 1;
+	o->tags_at_last = request->tags_at_last;
+	if (request->source_count > IMAGE_SOURCES_MAX)
+		return err_set(e, EINVAL, "%zu sources; at most %d", request->source_count,
+			       IMAGE_SOURCES_MAX);
 	if (reference_parse(request->reference, &name, e) < 0 ||
-	    platform_parse(request->platform, &platform, e) < 0 ||
-	    copy(o->username, sizeof(o->username), request->username, "user name", e) < 0 ||
-	    copy(o->password, sizeof(o->password), request->password, "password", e) < 0)
+	    platform_parse(request->platform, &platform, e) < 0)
 		return -e->code;
 	reference_format(&name, o->reference);
 	platform_format(&platform, o->platform);
 	return 0;
+}
+
+static int fill_source(const struct image_source *from, struct source *s, struct err *e)
+{
+	memset(s, 0, sizeof(*s));
+	s->insecure = from->insecure;
+	s->wants_tls = from->ca_file || from->certificate_file;
+	if (from->location && image_check_location(from->location, e) < 0)
+		return -e->code;
+	if (!from->certificate_file != !from->key_file)
+		return err_set(e, EINVAL, "a client certificate and its key: both or none");
+	if (copy(s->location, sizeof(s->location), from->location, "location", e) < 0 ||
+	    copy(s->username, sizeof(s->username), from->username, "user name", e) < 0 ||
+	    copy(s->password, sizeof(s->password), from->password, "password", e) < 0 ||
+	    copy(s->ca_file, sizeof(s->ca_file), from->ca_file, "path", e) < 0 ||
+	    copy(s->certificate_file, sizeof(s->certificate_file), from->certificate_file, "path",
+		 e) < 0)
+		return -e->code;
+	return copy(s->key_file, sizeof(s->key_file), from->key_file, "path", e);
+}
+
+/* A memory file of all sources: they are too large for a packet. */
+static int write_sources(const struct image_pull_request *request, int *ret_fd, struct err *e)
+{
+	static const struct image_source itself = {.location = NULL};
+	size_t count = request->source_count ? request->source_count : 1;
+	auto_close int fd = memfd_create("sources", MFD_CLOEXEC);
+	struct source *s = xcalloc(1, sizeof(*s));
+	int r = fd < 0 ? err_sys(e, "memory file") : 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		r = fill_source(request->source_count ? &request->sources[i] : &itself, s, e);
+		if (r == 0 && (errno = -write_all(fd, s, sizeof(*s))) != 0)
+			r = err_sys(e, "memory file");
+	}
+	explicit_bzero(s, sizeof(*s));
+	free(s);
+	if (r == 0)
+		*ret_fd = take_fd(fd);
+	return r;
 }
 
 /* One that cannot be read is as good as none: the pull repairs it. */
@@ -96,7 +139,7 @@ static int begin_held(struct image_pull *p, struct image *own_image, struct err 
 	return p->fd < 0 ? err_sys(e, "event descriptor") : 0;
 }
 
-static int send_order(struct image_pull *p, const struct order *o, struct err *e)
+static int send_order(struct image_pull *p, const struct order *o, int sources_fd, struct err *e)
 {
 	auto_close int theirs = -1;
 	int pair[2], r;
@@ -105,7 +148,9 @@ static int send_order(struct image_pull *p, const struct order *o, struct err *e
 		return err_sys(e, "socket pair");
 	p->fd = pair[0];
 	theirs = pair[1];
-	r = fs_send(p->store->puller.sock, o, sizeof(*o), &theirs, 1);
+	const int fds[ORDER_FDS] = {theirs, sources_fd};
+
+	r = fs_send(p->store->puller.sock, o, sizeof(*o), fds, ORDER_FDS);
 	if (r < 0) {
 		errno = -r;
 		return err_sys(e, "order a pull");
@@ -116,26 +161,22 @@ static int send_order(struct image_pull *p, const struct order *o, struct err *e
 int image_pull_begin(struct image_store *s, const struct image_pull_request *request,
 		     struct image_pull **ret, struct err *e)
 {
-	struct order *o = xcalloc(1, sizeof(*o));
+	auto_close int sources_fd = -1;
+	struct order o;
 	struct image_pull *p;
 	struct image *held;
 	int r;
 
-	r = fill_order(request, o, e);
-	if (r < 0) {
-		free(o);
-		return r;
-	}
-	p = pull_new(s, o->reference);
-	if (request->policy == IMAGE_PULL_IF_ABSENT && find_held(s, o, &held)) {
+	if (fill_order(request, &o, e) < 0 || write_sources(request, &sources_fd, e) < 0)
+		return -e->code;
+	p = pull_new(s, o.reference);
+	if (request->policy == IMAGE_PULL_IF_ABSENT && find_held(s, &o, &held)) {
 		r = begin_held(p, held, e);
 	} else {
 		r = client_start_puller(s, e);
 		if (r == 0)
-			r = send_order(p, o, e);
+			r = send_order(p, &o, sources_fd, e);
 	}
-	explicit_bzero(o->password, sizeof(o->password));
-	free(o);
 	if (r < 0) {
 		image_pull_free(p);
 		return r;

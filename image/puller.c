@@ -86,7 +86,8 @@ static void end_by_us(struct puller *p, struct pull *pull, struct err *e)
 	pull_end(p, pull, e);
 }
 
-static int start_fetcher(struct pull *pull, const struct order *order, struct err *e)
+static int start_fetcher(struct pull *pull, const struct order *order, int sources_fd,
+			 struct err *e)
 {
 	int r;
 
@@ -94,7 +95,8 @@ static int start_fetcher(struct pull *pull, const struct order *order, struct er
 	if (pull->record_fd < 0)
 		return err_sys(e, "memory file");
 
-	const struct proc_fd fds[] = {{pull->record_fd, FETCHER_RECORD}};
+	const struct proc_fd fds[] = {{pull->record_fd, FETCHER_RECORD},
+				      {sources_fd, FETCHER_SOURCES}};
 
 	if (worker_start(SELF, "fetch", NULL, fds, ARRAY_COUNT(fds), true, &pull->fetcher, e) < 0)
 		return -e->code;
@@ -106,19 +108,21 @@ static int start_fetcher(struct pull *pull, const struct order *order, struct er
 	return 0;
 }
 
-static void begin_pull(struct puller *p, const struct order *order, int own_caller_fd)
+static void begin_pull(struct puller *p, const struct order *order, int own_caller_fd,
+		       int sources_fd)
 {
 	struct pull *pull = xcalloc(1, sizeof(*pull));
 	struct err e = {0};
 
 	pull->caller_fd = own_caller_fd;
 	pull->record_fd = -1;
+	pull->source_count = order->source_count;
 	pull->fetcher = pull->indexer = (struct worker)WORKER_NONE;
 	pull->next = p->pulls;
 	p->pulls = pull;
 	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s", order->reference);
 	if (reference_parse(order->reference, &pull->name, &e) < 0 ||
-	    start_fetcher(pull, order, &e) < 0)
+	    start_fetcher(pull, order, sources_fd, &e) < 0)
 		end_by_us(p, pull, &e);
 }
 
@@ -178,6 +182,8 @@ static void take_fetcher_report(struct puller *p, struct pull *pull, const struc
 		flight_progress(p, f, r->bytes);
 	else if (r->kind == REPORT_BLOB && f)
 		flight_blob_good(p, f);
+	else if (r->kind == REPORT_AGAIN_BLOB && f)
+		flight_again(p, f);
 }
 
 static void hear_fetcher(struct puller *p, struct pull *pull)
@@ -310,10 +316,11 @@ static void reconcile(struct puller *p)
 
 static void take_order(struct puller *p)
 {
-	static struct order order; /* large */
+	struct order order;
 	size_t fd_count = 0, pulls = 0;
-	int fd = -1;
-	ssize_t n = fs_recv(WORKER_SOCK, &order, sizeof(order), &fd, 1, &fd_count, MSG_DONTWAIT);
+	int fds[ORDER_FDS] = {-1, -1};
+	ssize_t n = fs_recv(WORKER_SOCK, &order, sizeof(order), fds, ORDER_FDS, &fd_count,
+			    MSG_DONTWAIT);
 
 	if (n == -EAGAIN)
 		return;
@@ -323,11 +330,10 @@ static void take_order(struct puller *p)
 	}
 	for (const struct pull *pull = p->pulls; pull; pull = pull->next)
 		pulls++;
-	if (n == sizeof(order) && fd_count == 1 && pulls < PULLS_MAX)
-		begin_pull(p, &order, fd);
-	else if (fd_count == 1)
-		(void)close(fd); /* the caller sees that */
-	explicit_bzero(&order, sizeof(order));
+	if (n == sizeof(order) && fd_count == ORDER_FDS && pulls < PULLS_MAX)
+		begin_pull(p, &order, take_fd(fds[0]), fds[1]);
+	close_fd(&fds[0]); /* the caller sees that */
+	close_fd(&fds[1]);
 }
 
 /* A caller has nothing to say: it hangs up. */

@@ -22,7 +22,8 @@
  *    digest and its unpacker says that the tar has the right diff-id.  Layers
  *    are known by diff-id only, which the unpacker has computed, so one image's
  *    registry cannot lie about another's layers.
- * 2. A flight whose pull ends is over; whoever waits for it begins another.
+ * 2. A flight whose pull ends is over; whoever waits for it begins another.  So is
+ *    one whose source sent something else while there is another source.
  * 3. What an unpacker made is removed when it has been reaped, not before.
  * 4. There is one puller per store: it holds the lock.  It ends when the caller
  *    has closed and the last pull has ended, and sweeps the store before.
@@ -41,6 +42,8 @@ struct pull {
 	int caller_fd;
 	char name_text[REFERENCE_SIZE];
 	struct reference name;
+	size_t source_count;
+	unsigned agains; /* layers that were ordered once more */
 	struct worker fetcher;
 	int record_fd;         /* the memory file that the fetcher writes the record to */
 	struct record *record; /* NULL: not resolved yet */
@@ -116,6 +119,7 @@ struct flight *flight_of(const struct puller *p, const struct pull *owner, unsig
 void flight_progress(struct puller *p, struct flight *f, uint64_t bytes);
 void flight_blob_good(struct puller *p, struct flight *f);
 void flight_blob_failed(struct puller *p, struct flight *f, const struct err *e);
+void flight_again(struct puller *p, struct flight *f);
 void flight_hear_unpacker(struct puller *p, struct flight *f);
 /* Free those that are over or whose owner has ended. */
 void flights_clear(struct puller *p);

@@ -51,9 +51,10 @@ struct registry_get {
 };
 
 struct registry {
-	struct fetch *fetch;
+	struct fetch *fetch; /* borrowed */
 	struct reference name;
-	bool insecure;
+	const struct source *source; /* borrowed */
+	bool others_follow;
 	const char *const *schemes; /* those left to try, the first in use */
 	bool contacted;             /* the registry has answered: its scheme is known */
 	struct registry_get *first;
@@ -85,7 +86,7 @@ static bool is_own(const struct registry_get *g)
 
 static bool is_insecure(const struct registry *r)
 {
-	return r->insecure || str_eq(r->schemes[0], "http");
+	return r->source->insecure || str_eq(r->schemes[0], "http");
 }
 
 /* ---- birth and death ---- */
@@ -100,16 +101,17 @@ struct registry *registry_new(const struct registry_options *o)
 	struct registry *r = xcalloc(1, sizeof(*r));
 	struct login_options login;
 
-	r->fetch = fetch_new();
+	r->fetch = o->fetch;
 	r->name = *o->name;
-	r->insecure = o->insecure;
-	r->schemes = host_is_loopback(r->name.host) ? http_https : r->insecure ? https_http : https;
+	r->source = o->source;
+	r->others_follow = o->others_follow;
+	r->schemes = host_is_loopback(r->name.host) && !r->source->wants_tls ? http_https
+		     : r->source->insecure                                   ? https_http
+									     : https;
 	login = (struct login_options){
 		.fetch = r->fetch,
 		.name = &r->name,
-		.username = o->username,
-		.password = o->password,
-		.any_certificate = o->insecure,
+		.source = r->source,
 		.on_end = login_ended,
 		.ctx = r,
 	};
@@ -140,7 +142,6 @@ void registry_free(struct registry *r)
 		get_free(g);
 	}
 	login_free(r->login);
-	fetch_free(r->fetch);
 	free(r);
 }
 
@@ -205,6 +206,10 @@ static void try_again(struct registry_get *g, unsigned pause_s, const struct err
 	int64_t pause_ms = REGISTRY_RETRY_MS;
 
 	if (g->received && !g->want.exact) { /* what comes next time may be something else */
+		end(g, e);
+		return;
+	}
+	if (g->registry->others_follow && !g->brought) {
 		end(g, e);
 		return;
 	}
@@ -585,6 +590,24 @@ static bool take_data(void *ctx, struct fetch_transfer *t, const void *data, siz
 
 /* ---- requests ---- */
 
+static const char *or_null(const char *text)
+{
+	return *text ? text : NULL;
+}
+
+/* Our certificate is for the registry, not for whom it redirects us to. */
+static void set_trust(const struct registry_get *g, struct fetch_request *request)
+{
+	const struct source *s = g->registry->source;
+
+	request->any_certificate = s->insecure;
+	request->ca_file = or_null(s->ca_file);
+	if (!is_own(g))
+		return;
+	request->certificate_file = or_null(s->certificate_file);
+	request->key_file = or_null(s->key_file);
+}
+
 static void begin_request(struct registry_get *g)
 {
 	struct registry *r = g->registry;
@@ -595,7 +618,6 @@ static void begin_request(struct registry_get *g)
 		.connect_ms = REGISTRY_CONNECT_MS,
 		.stall_s = REGISTRY_STALL_S,
 		.total_ms = REGISTRY_TOTAL_MS,
-		.any_certificate = r->insecure,
 		.on_head = take_head,
 		.on_data = take_data,
 		.on_end = transfer_ended,
@@ -613,6 +635,7 @@ static void begin_request(struct registry_get *g)
 		range = xasprintf("Range: bytes=%llu-", (unsigned long long)g->received);
 		headers[request.header_count++] = range;
 	}
+	set_trust(g, &request);
 	request.url = g->url;
 	request.no_proxy = url_is_loopback(g->url);
 	g->login_serial = login_serial(r->login);
@@ -650,13 +673,15 @@ static void free_ended(struct registry *r)
 	}
 }
 
-int registry_run(struct registry *r, struct pollfd *extra, size_t extra_count, int timeout_ms,
-		 struct err *e)
+int registry_run(struct registry *const *list, size_t count, struct pollfd *extra,
+		 size_t extra_count, int timeout_ms, struct err *e)
 {
 	int result;
 
-	timeout_ms = begin_due(r, timeout_ms);
-	result = fetch_run(r->fetch, extra, extra_count, timeout_ms, e);
-	free_ended(r);
+	for (size_t i = 0; i < count; i++)
+		timeout_ms = begin_due(list[i], timeout_ms);
+	result = fetch_run(list[0]->fetch, extra, extra_count, timeout_ms, e);
+	for (size_t i = 0; i < count; i++)
+		free_ended(list[i]);
 	return result;
 }

@@ -17,6 +17,8 @@
  * insecure registries https with any certificate or http; all others speak
  * https or not at all.
  *
+ * Where other sources follow, one that brings nothing is not waited for.
+ *
  * Runs in the fetcher only; all that comes is foreign.
  */
 #pragma once
@@ -27,7 +29,9 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/fetch.h"
 #include "image/reference.h"
+#include "image/wire.h"
 
 #define REGISTRY_CONNECT_MS  15000
 #define REGISTRY_STALL_S     25                /* a stalled transfer is noticed within 30 s */
@@ -43,9 +47,11 @@ struct registry;
 struct registry_get;
 
 struct registry_options {
-	const struct reference *name;    /* copied */
-	const char *username, *password; /* NULL: anonymous; copied */
-	bool insecure;
+	struct fetch *fetch;          /* borrowed; registries that run together share one */
+	const struct reference *name; /* as it is called there; copied */
+	const struct source
+		*source; /* how to ask there; its .location was heeded already; borrowed */
+	bool others_follow;
 };
 
 struct registry *registry_new(const struct registry_options *o);
@@ -75,6 +81,6 @@ void registry_resume(struct registry_get *g);
 const char *registry_content_type(const struct registry_get *g);
 const char *registry_content_digest(const struct registry_get *g);
 
-/* fetch_run(), and what becomes due; runs the callbacks. */
-int registry_run(struct registry *r, struct pollfd *extra, size_t extra_count, int timeout_ms,
-		 struct err *e);
+/* fetch_run() of the fetch that all of them have, and what becomes due; runs the callbacks. */
+int registry_run(struct registry *const *list, size_t count, struct pollfd *extra,
+		 size_t extra_count, int timeout_ms, struct err *e);

@@ -1,9 +1,9 @@
 /* image/wire.h - what the processes of a pull say to each other
  * SPDX-License-Identifier: Apache-2.0
  *
- *   caller  -> puller    order, and the socket on which the pull is reported
+ *   caller  -> puller    order, the socket on which the pull is reported, a memory file of sources
  *   puller  -> caller    report
- *   puller  -> fetcher   order; then for each layer its number and a pipe for its bytes
+ *   puller  -> fetcher   order, the sources; then for each layer its number and a pipe for its bytes
  *   fetcher -> puller    report; the image's record goes into a memory file
  *   unpacker -> puller   report; so does the lister
  *   puller  -> indexer   index_order, with the layers' tables
@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,11 +30,22 @@
 #define USERNAME_SIZE 256
 #define PASSWORD_SIZE 16384 /* tokens of cloud registries have a few thousand characters */
 
+enum { ORDER_FDS = 2 }; /* the caller's socket, and the sources */
+
 struct order {
 	char reference[REFERENCE_SIZE];
 	char platform[PLATFORM_SIZE];
-	char username[USERNAME_SIZE]; /* "": anonymous */
+	uint32_t source_count; /* 1 to IMAGE_SOURCES_MAX */
+	bool tags_at_last;
+};
+
+/* struct image_source, as it lies in the memory file; "" for NULL. */
+struct source {
+	char location[NAME_LEN_MAX + 1];
+	char username[USERNAME_SIZE];
 	char password[PASSWORD_SIZE];
+	char ca_file[PATH_MAX], certificate_file[PATH_MAX], key_file[PATH_MAX];
+	bool wants_tls; /* it says what to trust, or who we are */
 	bool insecure;
 };
 
@@ -51,10 +63,11 @@ enum report_kind {
 	REPORT_RESOLVED = 1, /* .digest; the fetcher has written the record */
 	REPORT_LAYER,        /* .layer .phase .bytes .total_bytes, and .digest of the blob */
 	REPORT_BLOB,         /* fetcher: all of .layer's blob has come and is the right one */
-	REPORT_UNPACKED,     /* unpacker: .digest is the diff-id, .bytes the size of the files */
-	REPORT_INDEXED,      /* indexer: the index is written */
-	REPORT_DONE,         /* puller: the image is in the store */
-	REPORT_FAILED,       /* .code and .text; of .layer, or of all: REPORT_NO_LAYER */
+	REPORT_AGAIN_BLOB, /* fetcher: what came of .layer is worth nothing; order it again, there is another source */
+	REPORT_UNPACKED, /* unpacker: .digest is the diff-id, .bytes the size of the files */
+	REPORT_INDEXED,  /* indexer: the index is written */
+	REPORT_DONE,     /* puller: the image is in the store */
+	REPORT_FAILED,   /* .code and .text; of .layer, or of all: REPORT_NO_LAYER */
 };
 
 #define REPORT_NO_LAYER UINT32_MAX

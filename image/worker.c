@@ -21,8 +21,8 @@
 
 /* What is passed on of the environment: names with their "=". */
 static const char *const passed[] = {
-	"http_proxy=", "https_proxy=", "HTTPS_PROXY=", "all_proxy=",
-	"ALL_PROXY=",  "no_proxy=",    "NO_PROXY=",    "ASAN_OPTIONS=",
+	"http_proxy=", "https_proxy=", "HTTPS_PROXY=",   "all_proxy=",    "ALL_PROXY=",
+	"no_proxy=",   "NO_PROXY=",    "SSL_CERT_FILE=", "ASAN_OPTIONS=",
 };
 
 static void copy_environment(char *ret[ENVIRONMENT_MAX])

@@ -13,7 +13,8 @@
 #include "base/proc.h"
 
 /* puller: [WORKER_SOCK] orders from the caller; argv[1] tells the form, argv[2] the store's directory */
-/* fetcher: [WORKER_SOCK] order and reports, [FETCHER_RECORD] a memory file for the record */
+/* fetcher: [WORKER_SOCK] order and reports, [FETCHER_RECORD] a memory file for the record,
+   [FETCHER_SOURCES] one with the sources */
 /* unpacker, lister: [WORKER_SOCK] reports, and below */
 /* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
 /* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
@@ -21,6 +22,7 @@
 enum {
 	WORKER_SOCK = 3,
 	FETCHER_RECORD = 4,
+	FETCHER_SOURCES = 5,
 	UNPACKER_IN = 4,   /* a pipe: the layer's bytes */
 	UNPACKER_SUMS = 5, /* file for what the layer comes to */
 	UNPACKER_TREE = 6, /* the directory to fill */
@@ -54,7 +56,7 @@ struct worker {
 /*
  * Start 'program' (berth-worker) in a role.  It gets the other end of *ret's
  * sock at WORKER_SOCK and the descriptors given, none of which is 0 to 3; and
- * of the environment what says where proxies are.
+ * of the environment what says where proxies and trusted certificates are.
  */
 int worker_start(const char *program, const char *role, const char *arg, const struct proc_fd *fds,
 		 size_t fd_count, bool die_with_parent, struct worker *ret, struct err *e);

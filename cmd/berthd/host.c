@@ -29,6 +29,7 @@
 #include "base/proc.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "cmd/berthd/registries.h"
 
 #define NOBODY            65534
 #define CREDENTIALS_BYTES 4096
@@ -94,6 +95,7 @@ static int check_config(const struct config *c, struct err *e)
 static int read_config(struct host *h, const char *file, struct err *e)
 {
 	auto_free char *usual = xasprintf("%s/berth.conf", h->etc_dir);
+	struct conf_group registries = registries_group;
 	struct config *c = &h->config;
 
 	*c = (struct config){.listen = arena_strdup(&h->arena, "127.0.0.1:4566"),
@@ -117,10 +119,14 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .transport = arena_strdup(&h->arena, "auto"),
 			     .ipv6_forwarding = arena_strdup(&h->arena, "yes"),
 			     .log_level = arena_strdup(&h->arena, "info")};
-	if (conf_read(file ? file : usual, CONF_OURS, keys, ARRAY_COUNT(keys), &h->arena, c, e) <
-		    0 &&
-	    (file || e->code != ENOENT))
+	if (conf_read_groups(file ? file : usual, keys, ARRAY_COUNT(keys), &registries, &h->arena,
+			     c, e) < 0 &&
+	    (file || e->code != ENOENT)) {
+		free(registries.items);
 		return -e->code;
+	}
+	c->registries = registries.items;
+	c->registry_count = registries.count;
 	return check_config(c, e);
 }
 
@@ -193,6 +199,7 @@ void host_done(struct host *h)
 	if (h->secret_key)
 		explicit_bzero(h->secret_key, strlen(h->secret_key));
 	close_fd(&h->lock_fd);
+	free(h->config.registries);
 	arena_done(&h->arena);
 }
 

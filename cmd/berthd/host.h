@@ -35,6 +35,8 @@ struct config {
 	char *trunk;                    /* link whose VLANs tasks can be on, or NULL */
 	char *transport, *node_address; /* to other hosts; by which they know this one, or NULL */
 	char *log_level;
+	struct registry_config *registries;
+	size_t registry_count;
 };
 
 struct host {

@@ -15,6 +15,7 @@
 #include "base/proc.h"
 #include "base/text.h"
 #include "cmd/berthd/host.h"
+#include "cmd/berthd/registries.h"
 #include "cmd/berthd/server.h"
 
 #define PUBLIC_BLOCKS_MAX 32
@@ -307,6 +308,9 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 	    parse_switch("[network] ipv6-forwarding", c->ipv6_forwarding, &ret->no_ipv6_forwarding,
 			 e) < 0 ||
 	    parse_switch("[node] image-index", c->image_index, &ret->no_image_index, e) < 0)
+		return -e->code;
+	ret->registry_count = c->registry_count;
+	if (registries_parse(c->registries, c->registry_count, &h->arena, &ret->registries, e) < 0)
 		return -e->code;
 	if (parse_blocks(c->public_addresses, ret, e) < 0 || parse_attributes(h, ret, e) < 0)
 		return -e->code;

@@ -1,9 +1,11 @@
 /* tests/e2e/tools/image_tool.c - drives image/ and rootfs/ from a script
  * SPDX-License-Identifier: Apache-2.0
  *
- *   image_tool STORE WORKER pull REFERENCE... [-i] [-k] [-p PLATFORM] [-u USER:PASSWORD]
+ *   image_tool STORE WORKER pull REFERENCE... [-i] [-t] [-p PLATFORM] [-m LOCATION] [-k] [-u USER:PASSWORD]
+ *                                             [-a CA] [-c CERTIFICATE KEY]
  *       all at once; one line per event; "failed REASON SENTENCE" or "done DIGEST"
- *       -i: if absent, -k: insecure
+ *       -i: if absent, -t: tags are for the last source, -k: insecure
+ *       -k, -u, -a and -c are of the registry, or of the mirror that the -m before them names
  *   image_tool STORE WORKER find|remove REFERENCE [IN-USE-DIGEST...]
  *   image_tool STORE WORKER list
  *   image_tool STORE WORKER mount REFERENCE SCRATCH TARGET   attached at TARGET
@@ -102,31 +104,60 @@ static int run_pulls(struct image_pull **pulls, size_t count)
 	return failures ? 1 : 0;
 }
 
+static void take_source_option(struct image_source *source, char **argv, int *i)
+{
+	if (str_eq(argv[*i], "-k")) {
+		source->insecure = true;
+	} else if (str_eq(argv[*i], "-a")) {
+		source->ca_file = argv[++*i];
+	} else if (str_eq(argv[*i], "-c")) {
+		source->certificate_file = argv[++*i];
+		source->key_file = argv[++*i];
+	} else if (str_eq(argv[*i], "-u")) {
+		char *colon = strchr(argv[++*i], ':');
+
+		*colon = '\0';
+		source->username = argv[*i];
+		source->password = colon + 1;
+	}
+}
+
+/* Mirrors in the order of the words, then the registry. */
+static void take_pull_options(int argc, char **argv, struct image_pull_request *request,
+			      struct image_source sources[IMAGE_SOURCES_MAX])
+{
+	struct image_source itself = {.location = NULL}, *source = &itself;
+
+	for (int i = 0; i < argc; i++) {
+		if (str_eq(argv[i], "-i"))
+			request->policy = IMAGE_PULL_IF_ABSENT;
+		else if (str_eq(argv[i], "-t"))
+			request->tags_at_last = true;
+		else if (str_eq(argv[i], "-p"))
+			request->platform = argv[++i];
+		else if (str_eq(argv[i], "-m"))
+			(source = &sources[request->source_count++])->location = argv[++i];
+		else
+			take_source_option(source, argv, &i);
+	}
+	sources[request->source_count++] = itself;
+	request->sources = sources;
+}
+
 static int pull(struct image_store *s, int argc, char **argv)
 {
+	static const char *const with_value[] = {"-p", "-u", "-m", "-a", "-c", "-c"};
+	struct image_source sources[IMAGE_SOURCES_MAX] = {{.location = NULL}};
 	struct image_pull_request request = {.policy = IMAGE_PULL_ALWAYS};
 	struct image_pull *pulls[PULLS_MAX];
 	size_t count = 0;
 	struct err e = {0};
 
-	for (int i = 0; i < argc; i++) {
-		if (str_eq(argv[i], "-i"))
-			request.policy = IMAGE_PULL_IF_ABSENT;
-		else if (str_eq(argv[i], "-k"))
-			request.insecure = true;
-		else if (str_eq(argv[i], "-p"))
-			request.platform = argv[++i];
-		else if (str_eq(argv[i], "-u")) {
-			char *colon = strchr(argv[++i], ':');
-
-			*colon = '\0';
-			request.username = argv[i];
-			request.password = colon + 1;
-		}
-	}
+	take_pull_options(argc, argv, &request, sources);
 	for (int i = 0; i < argc && count < PULLS_MAX; i++) {
 		if (argv[i][0] == '-') {
-			i += str_eq(argv[i], "-p") || str_eq(argv[i], "-u");
+			for (size_t w = 0, at = (size_t)i; w < ARRAY_COUNT(with_value); w++)
+				i += str_eq(argv[at], with_value[w]);
 			continue;
 		}
 		request.reference = argv[i];
