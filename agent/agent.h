@@ -32,6 +32,7 @@ struct agent_options {
 	const char *run_dir;     /* run/berth: the keeper's socket, runtime and network state */
 	const char *libexec_dir; /* where berth-keeper and berth-worker lie */
 	const char *auth_file;   /* etc/berth/auth.json: credentials for registries */
+	const char *secrets_dir; /* etc/berth/secrets: those that task definitions name */
 	const struct agent_registry *registries; /* those of which there is something to say */
 	size_t registry_count;
 	bool waits_for_keeper;    /* the service manager starts it, not we */

@@ -162,7 +162,8 @@ void container_pull(struct container *c)
 		return;
 	}
 	c->phase = PHASE_PULLING;
-	c->pull = pulls_want(pulls, c->def->image, on_image, c);
+	c->pull = pulls_want(pulls, c->def->image, c->def->repository_credentials.parameter,
+			     on_image, c);
 }
 
 /* ---- making ---- */

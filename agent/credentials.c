@@ -6,6 +6,9 @@
  * ~/.docker/config.json.  The first that knows the registry decides.  In
  * "auths" the longest key that an image's name begins with counts; "credHelpers"
  * and "credsStore" name a program, docker-credential-NAME, that is asked.
+ *
+ * A task definition may name a secret instead ('repositoryCredentials'): that is a
+ * file of the node, etc/berth/secrets/NAME.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +25,7 @@
 #include "base/hash.h"
 #include "base/proc.h"
 #include "base/text.h"
+#include "ecs/arn.h"
 
 #define FILE_BYTES  (1 << 20)
 #define FILE_DEPTH  16
@@ -29,6 +33,7 @@
 #define HELPER_MS   30000
 #define HELPER_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define HUB         "docker.io"
+#define SUFFIX_LEN  7                             /* "-AbCdEf" */
 #define HUB_KEY     "https://index.docker.io/v1/" /* what docker login has called it for ever */
 
 void credential_done(struct credential *c)
@@ -192,6 +197,55 @@ int credential_find(const struct agent_options *o, const char *reference, struct
 	if (r < 0)
 		credential_done(ret);
 	return r;
+}
+
+/* ---- secrets of the node ---- */
+
+/* As it is named, or without the six characters that Secrets Manager adds. */
+static int read_secret_file(const char *dir, const char *name, struct buf *ret, struct err *e)
+{
+	auto_free char *path = xasprintf("%s/%s", dir, name);
+	size_t len = strlen(name);
+	struct err failed = {0};
+	int r = fs_read(AT_FDCWD, path, ret, &failed);
+
+	if (r == -ENOENT && len > SUFFIX_LEN && name[len - SUFFIX_LEN] == '-') {
+		path[strlen(path) - SUFFIX_LEN] = '\0';
+		return fs_read(AT_FDCWD, path, ret, e);
+	}
+	if (r < 0)
+		*e = failed;
+	return r;
+}
+
+int credential_of_secret(const struct agent_options *o, const char *parameter,
+			 struct credential *ret, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT(ANSWER_MAX);
+	auto_json json_t *doc = NULL;
+	char name[ECS_SECRET_NAME_SIZE];
+	const char *username, *password;
+	int r;
+
+	if (!ecs_secret_name(parameter, name))
+		return err_set(e, EINVAL, "'%.200s' is no secret's name", parameter);
+	r = read_secret_file(o->secrets_dir, name, &b, e);
+	if (r == 0)
+		r = js_parse(buf_str(&b), b.size, FILE_DEPTH, &doc, e);
+	if (b.size)
+		explicit_bzero(b.data, b.size);
+	if (r < 0)
+		return err_wrap(e, "repositoryCredentials: secret %s of this node", name);
+	username = json_string_value(json_object_get(doc, "username"));
+	password = json_string_value(json_object_get(doc, "password"));
+	if (!username || !password)
+		return err_set(e, EINVAL,
+			       "repositoryCredentials: secret %s of this node has no \"username\" "
+			       "and \"password\"",
+			       name);
+	ret->username = xstrdup(username);
+	ret->password = xstrdup(password);
+	return 0;
 }
 
 /* ---- helpers: docker/docker-credential-helpers, "get" ---- */

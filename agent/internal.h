@@ -471,6 +471,12 @@ void credential_done(struct credential *c);
 enum { CREDENTIAL_NONE = 1 };
 int credential_find(const struct agent_options *o, const char *reference, struct credential *ret,
 		    struct err *e);
+/*
+ * What the secret of that name or ARN says ('repositoryCredentials'): a file of the
+ * node's secrets_dir, {"username": ..., "password": ...}.
+ */
+int credential_of_secret(const struct agent_options *o, const char *parameter,
+			 struct credential *ret, struct err *e);
 /* Ask the helper, which may take half a minute: for a thread.  CREDENTIAL_NONE: it knows nothing. */
 int credential_ask(struct credential *c, struct err *e);
 
@@ -504,8 +510,12 @@ struct pulls *pulls_new(struct agent *a);
 void pulls_free(struct pulls *p);
 /* What the store has, when that is good enough to ask nobody; else NULL. */
 struct image *pulls_here(struct pulls *p, const char *reference);
-/* 'on_done' is called once, later, unless the waiter is cancelled first. */
-struct pull_waiter *pulls_want(struct pulls *p, const char *reference, pull_fn *on_done, void *ctx);
+/*
+ * 'on_done' is called once, later, unless the waiter is cancelled first.  'secret' names
+ * the credentials for the registry; NULL: as the node has them.
+ */
+struct pull_waiter *pulls_want(struct pulls *p, const char *reference, const char *secret,
+			       pull_fn *on_done, void *ctx);
 void pulls_cancel(struct pull_waiter *w);
 /* For PullImage and DescribePull: a pull by its id, and what it has done so far. */
 int pulls_begin_for_caller(struct pulls *p, const json_t *request, char ret_id[33], struct err *e);

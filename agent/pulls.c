@@ -33,6 +33,7 @@ struct pull {
 	struct pulls *pulls;
 	char id[33];
 	char *reference;
+	char *secret; /* that has the registry's credentials; NULL: as the node has them */
 	struct image_pull *job; /* NULL: over, or asking */
 	bool asking;            /* a thread asks the credential helper */
 	bool unwanted;          /* it ends when that is done */
@@ -132,6 +133,7 @@ static void free_pull(struct pull *p)
 	loop_unwatch(p->watch);
 	image_pull_free(p->job);
 	free(p->reference);
+	free(p->secret);
 	free(p->layers);
 	free(p);
 }
@@ -268,16 +270,31 @@ static void on_asked(void *ctx)
 		finish(p, IMAGE_REASON_UNAUTHORIZED, &e);
 }
 
-/* Who asks. */
+/* Who asks; all NULL: as the files say. */
 struct who {
-	const char *username, *password; /* NULL: as the files say */
+	const char *username, *password;
+	const char *secret;
 };
+
+static int find_sources(struct pull *p, const struct who *who, struct err *e)
+{
+	const struct agent_options *o = p->pulls->agent->o;
+	struct credential c = {0};
+	int r;
+
+	if (!who->secret)
+		return sources_find(o, p->reference, who->username, who->password, &p->sources, e);
+	r = credential_of_secret(o, who->secret, &c, e);
+	if (r == 0)
+		r = sources_find(o, p->reference, c.username, c.password, &p->sources, e);
+	credential_done(&c);
+	return r;
+}
 
 /* 0: it has begun, or its helper is being asked. */
 static int begin_as(struct pull *p, const struct who *who, struct err *e)
 {
-	if (sources_find(p->pulls->agent->o, p->reference, who->username, who->password,
-			 &p->sources, e) < 0)
+	if (find_sources(p, who, e) < 0)
 		return -e->code;
 	if (!p->sources.asks)
 		return begin_job(p, e);
@@ -293,6 +310,7 @@ static int begin(struct pulls *pulls, const char *reference, const struct who *w
 
 	p->pulls = pulls;
 	p->reference = xstrdup(reference);
+	p->secret = who->secret ? xstrdup(who->secret) : NULL;
 	random_hex(p->id, 32);
 	if (begin_as(p, who, e) < 0) {
 		free_pull(p);
@@ -304,10 +322,12 @@ static int begin(struct pulls *pulls, const char *reference, const struct who *w
 	return 0;
 }
 
-static struct pull *running(struct pulls *pulls, const char *reference)
+/* One that others may wait for: of the same name, with the same secret. */
+static struct pull *running(struct pulls *pulls, const char *reference, const char *secret)
 {
 	for (struct pull *p = pulls->list; p; p = p->next)
-		if ((p->job || p->asking) && !p->unwanted && strcmp(p->reference, reference) == 0)
+		if ((p->job || p->asking) && !p->unwanted && strcmp(p->reference, reference) == 0 &&
+		    (p->secret ? str_eq(p->secret, secret) : !secret))
 			return p;
 	return NULL;
 }
@@ -323,12 +343,12 @@ struct image *pulls_here(struct pulls *pulls, const char *reference)
 	return image_find(pulls->agent->images, reference, &image, &ignored) == 0 ? image : NULL;
 }
 
-struct pull_waiter *pulls_want(struct pulls *pulls, const char *reference, pull_fn *on_done,
-			       void *ctx)
+struct pull_waiter *pulls_want(struct pulls *pulls, const char *reference, const char *secret,
+			       pull_fn *on_done, void *ctx)
 {
-	const struct who who = {.username = NULL};
+	const struct who who = {.secret = secret};
 	struct pull_waiter *w = xcalloc(1, sizeof(*w));
-	struct pull *p = running(pulls, reference);
+	struct pull *p = running(pulls, reference, secret);
 
 	w->pulls = pulls;
 	w->reference = xstrdup(reference);
@@ -354,7 +374,7 @@ int pulls_begin_for_caller(struct pulls *pulls, const json_t *request, char ret_
 	const struct who who = {
 		.username = json_string_value(json_object_get(request, "username")),
 		.password = json_string_value(json_object_get(request, "password"))};
-	struct pull *p = who.username ? NULL : running(pulls, reference);
+	struct pull *p = who.username ? NULL : running(pulls, reference, NULL);
 
 	if (!p && begin(pulls, reference, &who, &p, e) < 0)
 		return -e->code;

@@ -3,6 +3,7 @@
  */
 #include "ecs/arn.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -148,4 +149,39 @@ int ecs_name_parse(const struct ecs_identity *id, enum ecs_resource resource, co
 		return invalid(f, resource, text);
 	*ret = parsed;
 	return 0;
+}
+
+/* ---- secrets ---- */
+
+/* What Secrets Manager lets a name have; no part of it is hidden, or empty. */
+static bool is_secret_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len == 0 || len >= ECS_SECRET_NAME_SIZE || name[len - 1] == '/')
+		return false;
+	for (const char *p = name; *p; p++)
+		if (!isalnum((unsigned char)*p) && !strchr("/_+=.@-", *p))
+			return false;
+	return name[0] != '.' && name[0] != '/' && !strstr(name, "/.") && !strstr(name, "//");
+}
+
+bool ecs_secret_name(const char *text, char ret[ECS_SECRET_NAME_SIZE])
+{
+	const char *name = text;
+
+	if (str_starts(text, "arn:")) {
+		const char *service = strchr(text + strlen("arn:"), ':');
+		const char *rest = service && str_starts(service, ":secretsmanager:")
+					   ? strstr(service, ":secret:")
+					   : NULL;
+
+		if (!rest)
+			return false;
+		name = rest + strlen(":secret:");
+	}
+	if (!is_secret_name(name))
+		return false;
+	(void)snprintf(ret, ECS_SECRET_NAME_SIZE, "%s", name);
+	return true;
 }

@@ -63,5 +63,13 @@ struct ecs_name {
 int ecs_name_parse(const struct ecs_identity *id, enum ecs_resource resource, const char *text,
 		   struct ecs_name *ret, struct ecs_fault *f);
 
+/*
+ * The name of a secret: of "arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME", with
+ * the six characters that Secrets Manager puts behind it if they are there, or a
+ * name as it is.  Its parts, between slashes, are fit to be names of files.
+ */
+#define ECS_SECRET_NAME_SIZE 520
+bool ecs_secret_name(const char *text, char ret[ECS_SECRET_NAME_SIZE]);
+
 /* Letters, digits, '-' and '_', at most ECS_NAME_MAX: clusters, families, containers. */
 bool ecs_name_is_valid(const char *name);

@@ -97,6 +97,12 @@ static const struct js_field log_configuration_fields[] = {
 static const struct js_shape log_configuration_shape =
 	JS_SHAPE("LogConfiguration", struct ecs_log_configuration, log_configuration_fields);
 
+static const struct js_field repository_credentials_fields[] = {
+	FIELD(struct ecs_repository_credentials, "credentialsParameter", JS_STRING, parameter, 0),
+};
+static const struct js_shape repository_credentials_shape = JS_SHAPE(
+	"RepositoryCredentials", struct ecs_repository_credentials, repository_credentials_fields);
+
 #define CONTAINER(name, kind, member, flags) \
 	FIELD(struct ecs_container_definition, name, kind, member, flags)
 #define CONTAINER_OF(name, kind, member, flags, shape) \
@@ -105,6 +111,8 @@ static const struct js_shape log_configuration_shape =
 static const struct js_field container_fields[] = {
 	CONTAINER("name", JS_STRING, name, 0),
 	CONTAINER("image", JS_STRING, image, 0),
+	CONTAINER_OF("repositoryCredentials", JS_OBJECT, repository_credentials, 0,
+		     repository_credentials_shape),
 	CONTAINER("cpu", JS_I64, cpu, 0),
 	CONTAINER("memory", JS_I64, memory, JS_POINTER),
 	CONTAINER("memoryReservation", JS_I64, memory_reservation, JS_POINTER),

@@ -66,11 +66,17 @@ struct ecs_log_configuration {
 	struct js_map options;
 };
 
+/* Who asks the image's registry: an ARN of Secrets Manager, or a secret's name. */
+struct ecs_repository_credentials {
+	char *parameter;
+};
+
 struct ecs_container_definition {
 	char *name, *image;
-	int64_t cpu;                          /* CPU units, 1024 a core */
-	int64_t *memory, *memory_reservation; /* MiB */
-	struct js_list port_mappings;         /* ecs_port_mapping */
+	struct ecs_repository_credentials repository_credentials; /* .parameter NULL: none */
+	int64_t cpu;                                              /* CPU units, 1024 a core */
+	int64_t *memory, *memory_reservation;                     /* MiB */
+	struct js_list port_mappings;                             /* ecs_port_mapping */
 	bool *essential;
 	struct js_strings *entry_point, *command; /* NULL: the image's */
 	struct js_list environment;               /* ecs_key_value */

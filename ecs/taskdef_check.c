@@ -72,6 +72,20 @@ static int check_name_and_image(const struct check *c)
 	return 0;
 }
 
+static int check_repository_credentials(const struct check *c)
+{
+	const char *parameter = c->container->repository_credentials.parameter;
+	char name[ECS_SECRET_NAME_SIZE];
+
+	if (parameter && !ecs_secret_name(parameter, name))
+		return refuse_setting(
+			c,
+			"'credentialsParameter' is '%.200s', which is neither the ARN "
+			"of a secret nor the name of one.",
+			parameter);
+	return 0;
+}
+
 static int check_resources(const struct check *c)
 {
 	const struct ecs_container_definition *d = c->container;
@@ -675,9 +689,17 @@ static int check_volumes(const struct check *c)
 
 static int check_container(struct check *c)
 {
-	static int (*const checks[])(const struct check *) = {
-		check_name_and_image,  check_resources, check_ports, check_mounts,  check_limits,
-		check_system_controls, check_names,     check_logs,  check_network, check_links};
+	static int (*const checks[])(const struct check *) = {check_name_and_image,
+							      check_repository_credentials,
+							      check_resources,
+							      check_ports,
+							      check_mounts,
+							      check_limits,
+							      check_system_controls,
+							      check_names,
+							      check_logs,
+							      check_network,
+							      check_links};
 
 	for (size_t i = 0; i < ARRAY_COUNT(checks); i++)
 		if (checks[i](c) < 0)

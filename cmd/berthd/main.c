@@ -283,6 +283,7 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 		.run_dir = h->run_dir,
 		.libexec_dir = h->libexec_dir,
 		.auth_file = arena_printf(&h->arena, "%s/auth.json", h->etc_dir),
+		.secrets_dir = arena_printf(&h->arena, "%s/secrets", h->etc_dir),
 		.waits_for_keeper = h->waits_for_keeper,
 		.bridge_cidr = c->bridge_cidr,
 		.server = c->node_server,

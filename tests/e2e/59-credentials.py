@@ -165,6 +165,34 @@ def test_nobody_waits_for_a_helper_that_hangs_but_who_asked():
     os.kill(int(open(pid_file).read()), signal.SIGKILL)
 
 
+def test_a_task_definition_names_a_secret_of_the_node():
+    configure()
+    secrets = os.path.join(daemon.root, "etc/berth/secrets/team")
+    os.makedirs(secrets)
+
+    def run(parameter):
+        return daemon.wait_stopped(daemon.run_task([dict(name="c", image=IMAGE, memory=32, command=["true"],
+                                                         repositoryCredentials=dict(credentialsParameter=parameter))]))
+
+    def secret(name, text):
+        with open(os.path.join(secrets, name), "w") as f:
+            os.fchmod(f.fileno(), 0o600)
+            f.write(text)
+    secret("hub", json.dumps(dict(username=USER, password=PASSWORD)))
+    secret("wrong", json.dumps(dict(username=USER, password="x")))
+    secret("broken", json.dumps(dict(username=USER)))
+    for parameter in ("team/hub", "arn:aws:secretsmanager:us-east-1:123456789012:secret:team/hub-AbCdEf"):
+        stopped = run(parameter)["containers"][0]
+        equal((stopped.get("reason"), stopped.get("exitCode")), (None, 0))
+    for parameter, says in (("team/none", "secret team/none of this node: open "), ("team/broken", "has no \"username\""),
+                            ("team/wrong", "access denied")):
+        daemon.call("BerthV1.RemoveImage", dict(image=IMAGE))  # else it would do when the registry does not
+        stopped = run(parameter)
+        contains(stopped["containers"][0]["reason"], "CannotPullContainerError: ")
+        contains(stopped["containers"][0]["reason"], says)
+    assert PASSWORD not in daemon.logged() and PASSWORD not in json.dumps(daemon.ecs("ListTaskDefinitions"))
+
+
 def test_wrong_words_of_login_are_refused():
     for words, says in ((["login"], "--username"), (["login", "-u", "a:b"], "without a colon"),
                         (["login", "-u", "a", "https://x"], "not 'https://x'"),

@@ -73,11 +73,43 @@ static void what_cannot_be_a_name_is_refused(void **state)
 	}
 }
 
+static void secrets_have_names_or_arns(void **state)
+{
+	static const struct {
+		const char *text, *name; /* NULL: refused */
+	} rows[] = {
+		{"arn:aws:secretsmanager:us-east-1:123456789012:secret:team/hub-AbCdEf",
+		 "team/hub-AbCdEf"},
+		{"arn:aws-cn:secretsmanager:cn-north-1:1:secret:x", "x"},
+		{"team/hub", "team/hub"},
+		{"arn:aws:ssm:us-east-1:1:parameter/x", NULL},
+		{"arn:aws:secretsmanager:us-east-1:1:secret:", NULL},
+		{"arn:aws:secretsmanager:us-east-1:1:secret:x:key", NULL},
+		{"../x", NULL},
+		{"a/../x", NULL},
+		{"a//x", NULL},
+		{"/x", NULL},
+		{"x/", NULL},
+		{"", NULL},
+		{"a b", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char name[ECS_SECRET_NAME_SIZE];
+		bool ok = ecs_secret_name(rows[i].text, name);
+
+		if (ok != (rows[i].name != NULL) || (ok && strcmp(name, rows[i].name) != 0))
+			fail_msg("%s: %d %s", rows[i].text, ok, ok ? name : "");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_and_arns_are_taken_apart),
 		cmocka_unit_test(what_cannot_be_a_name_is_refused),
+		cmocka_unit_test(secrets_have_names_or_arns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

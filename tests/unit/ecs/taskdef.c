@@ -161,6 +161,9 @@ static const struct {
 	      "\"logConfiguration\":{\"logDriver\":\"json-file\",\"options\":{\"max-size\":\"1x\"}},"),
 	 "is not a size"},
 	{WITH("", "\"stopTimeout\":-1,"), "'stopTimeout' must be from 0"},
+	{WITH("", "\"repositoryCredentials\":{\"credentialsParameter\":\"team/hub\"},"), NULL},
+	{WITH("", "\"repositoryCredentials\":{\"credentialsParameter\":\"../hub\"},"),
+	 "'credentialsParameter' is '../hub', which is neither"},
 	{"{\"family\":\"f\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":64},"
 	 "{\"name\":\"a\",\"image\":\"i\",\"memory\":64}]}",
 	 "'a' is used twice"},
