@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define END_MS 50
@@ -107,6 +108,25 @@ int image_find(struct image_store *s, const char *reference, struct image **ret,
 	if (reference_parse(reference, &name, e) < 0)
 		return -e->code;
 	return store_find(&s->store, &name, ret, e);
+}
+
+int image_resolve(struct image_store *s, const char *text, char **ret, struct err *e)
+{
+	char found[REFERENCE_SIZE];
+	int r = store_resolve(&s->store, text, found, e);
+
+	if (r == 0)
+		*ret = xstrdup(found);
+	return r;
+}
+
+int image_tag(struct image_store *s, const char *reference, const char *name, struct err *e)
+{
+	struct reference parsed;
+
+	if (reference_parse(name, &parsed, e) < 0)
+		return -e->code;
+	return store_tag(&s->store, reference, &parsed, clock_wall_ms(), e);
 }
 
 int image_list(struct image_store *s, struct image_list *ret, struct err *e)

@@ -163,6 +163,26 @@ static int mismatch(struct err *e, const char *is, const char *expected)
 			  expected);
 }
 
+/* What an image is made of is kept as it came, for whoever wants to hand it on. */
+static int keep_document(struct fetcher *f, const struct document_get *d, const char *digest,
+			 struct err *e)
+{
+	struct record *r = f->record;
+	int result;
+
+	if (r->document_count == RECORD_DOCUMENTS_MAX)
+		return image_fail(e, IMAGE_REASON_TOO_LARGE, "more than %d documents",
+				  RECORD_DOCUMENTS_MAX);
+	result = write_all(FETCHER_DOCUMENTS, d->bytes.data, d->bytes.size);
+	if (result < 0) {
+		errno = -result;
+		return os_fail(e, "keep a document");
+	}
+	memcpy(r->documents[r->document_count].digest, digest, DIGEST_SIZE);
+	r->documents[r->document_count++].size = d->bytes.size;
+	return 0;
+}
+
 /* Get one document whole of one source.  'expected' is its digest, or "" when a tag is asked for. */
 static int get_document(struct fetcher *f, size_t source, const struct registry_want *want,
 			const char *expected, struct document_get *d, char ret_digest[DIGEST_SIZE],
@@ -214,6 +234,10 @@ static int get_manifest_of(struct fetcher *f, size_t source, const struct manife
 	else
 		r = document_parse(buf_str(&d.bytes), d.bytes.size,
 				   d.content_type[0] ? d.content_type : NULL, ret, e);
+	if (r == 0 && keep_document(f, &d, ret_digest, e) < 0) {
+		document_done(ret);
+		r = -e->code;
+	}
 	buf_done(&d.bytes);
 	return r;
 }
@@ -296,6 +320,9 @@ static int get_config(struct fetcher *f, const struct document *manifest, struct
 	else
 		r = config_parse(buf_str(&d.bytes), d.bytes.size, manifest, &f->platform, f->record,
 				 e);
+	if (r == 0)
+		r = keep_document(f, &d, digest, e);
+	f->record->image.config = arena_strdup(&f->record->image.arena, digest);
 	buf_done(&d.bytes);
 	return r;
 }

@@ -82,11 +82,27 @@ void image_store_close(struct image_store *s);
 
 #define IMAGE_LAYERS_MAX 127
 
+/* A layer, lowest first. */
+struct image_part {
+	char *diff_id, *blob; /* "sha256:...": of the tar; of it as the registry has it */
+	uint64_t blob_size;   /* bytes */
+	uint64_t size;        /* of its files, unpacked */
+};
+
+/* How an image came about, as it says: oldest step first. */
+struct image_step {
+	int64_t created_ms; /* 0: it does not say */
+	char *created_by, *comment;
+	bool empty; /* it added no layer */
+};
+
 /* One image of one platform.  Strings are NULL and lists empty when the image does not say. */
 struct image {
 	char *reference;         /* the name it was found by */
 	char *digest;            /* "sha256:...": what the name stood for, an index or a manifest */
 	char *manifest;          /* "sha256:...": the manifest of this platform */
+	char *config;            /* "sha256:...": of its configuration, which Docker calls its id;
+				    NULL where an older Berth pulled it */
 	char *os, *architecture; /* "linux", "amd64": Go's names, as images use them */
 	char *variant;           /* "v8" */
 	int64_t created_ms;      /* when it was made, as it says; 0: it does not say */
@@ -99,6 +115,11 @@ struct image {
 	struct js_strings ports;   /* "80/tcp" */
 	struct js_strings volumes; /* absolute paths in the container */
 	struct js_map labels;
+
+	struct image_part *parts;
+	size_t part_count;
+	struct image_step *steps;
+	size_t step_count;
 
 	/*
 	 * Absolute paths of what shows the image: what rootfs/ takes.  Either an
@@ -125,6 +146,17 @@ struct image_list {
 };
 int image_list(struct image_store *s, struct image_list *ret, struct err *e);
 void image_list_done(struct image_list *l);
+
+/*
+ * Which image is meant: a name, or "sha256:..." or the beginning of one, of an image's
+ * configuration, manifest or digest.  *ret is a whole name, or a digest, and malloc'ed.
+ * IMAGE_ABSENT: none; -EEXIST: several begin so.
+ */
+#define IMAGE_ID_MIN 4 /* digits */
+int image_resolve(struct image_store *s, const char *text, char **ret, struct err *e);
+
+/* Give the image that goes by 'reference' (a name, or a digest) another name.  0 or IMAGE_ABSENT. */
+int image_tag(struct image_store *s, const char *reference, const char *name, struct err *e);
 
 /*
  * Take a name away, or with "sha256:..." (the image's digest) an image and all

@@ -35,7 +35,7 @@
 #define KILL_S           (2 * 3600)   /* of CPU time: as long as a pull may take */
 #define MEMORY_MAX       (1ULL << 30) /* of addresses: threads reserve much and use little */
 #define FILES_MAX        1024
-#define FETCHER_FILE_MAX (2 << 20) /* it writes one small record */
+#define FETCHER_FILE_MAX (40 << 20) /* it writes a record, and the documents that it is of */
 #define INDEX_SIZE_MAX   (4ULL << 30)
 
 #if defined(__x86_64__)

@@ -140,6 +140,25 @@ static void add_devices(const struct store *s, const char *diff_id, struct image
 			add_path(s, IMAGE_INDEXED, diff_id, device_files[i], image);
 }
 
+/* Each as often as the image has it. */
+static void add_parts(const struct store *s, enum image_form form, const struct record *r,
+		      struct image *image)
+{
+	image->parts = arena_alloc(&image->arena, (r->layer_count + 1) * sizeof(*image->parts));
+	image->part_count = r->layer_count;
+	for (size_t i = 0; i < r->layer_count; i++) {
+		const struct record_layer *l = &r->layers[i];
+		struct sums sums = {0};
+
+		(void)read_sums(s, form, l->diff_id, &sums);
+		image->parts[i] =
+			(struct image_part){.diff_id = arena_strdup(&image->arena, l->diff_id),
+					    .blob = arena_strdup(&image->arena, l->blob),
+					    .blob_size = l->blob_size,
+					    .size = sums.bytes};
+	}
+}
+
 static int add_layers(const struct store *s, enum image_form form, const struct record *r,
 		      struct image *image)
 {
@@ -164,6 +183,7 @@ static int add_layers(const struct store *s, enum image_form form, const struct 
 		else
 			add_path(s, form, layers[i]->diff_id, TREE, image);
 	}
+	add_parts(s, form, r, image);
 	return 0;
 }
 
@@ -426,6 +446,20 @@ static int sweep_temporary(int dir_fd, struct err *e)
 	return 0;
 }
 
+static int sweep_documents(const struct store *s, struct err *e)
+{
+	auto_closedir DIR *dir = NULL;
+	const char *key;
+
+	if (store_open_list(s->documents_fd, &dir, e) < 0)
+		return -e->code;
+	while ((key = store_next(dir)))
+		if (faccessat(s->images_fd, key, F_OK, 0) < 0 && errno == ENOENT &&
+		    unlinkat(s->documents_fd, key, 0) < 0)
+			return err_sys(e, "image store: remove documents/%.16s", key);
+	return sweep_temporary(s->documents_fd, e);
+}
+
 int store_sweep(const struct store *s, struct err *e)
 {
 	struct needed needed = {NULL, 0, 0};
@@ -439,6 +473,8 @@ int store_sweep(const struct store *s, struct err *e)
 	if (r == 0)
 		r = sweep_directory(s, s->layers_fd, "layers", &needed, e);
 	free(needed.items);
+	if (r == 0)
+		r = sweep_documents(s, e);
 	if (r == 0)
 		r = sweep_temporary(s->names_fd, e);
 	return r < 0 ? r : sweep_temporary(s->images_fd, e);

@@ -14,7 +14,9 @@
 #include "base/text.h"
 #include "image/reason.h"
 
-#define JSON_DEPTH 64
+#define JSON_DEPTH    64
+#define STEPS_MAX     300 /* of a history */
+#define STEP_TEXT_MAX 512 /* bytes */
 
 #define OCI    "application/vnd.oci.image."
 #define DOCKER "application/vnd.docker."
@@ -324,6 +326,11 @@ int document_choose(const struct document *index, const struct platform *machine
 
 /* ---- configuration ---- */
 
+struct step_json {
+	char *created, *created_by, *comment;
+	bool empty_layer;
+};
+
 struct config_json {
 	char *os, *architecture, *variant, *created;
 	struct {
@@ -335,6 +342,7 @@ struct config_json {
 	struct {
 		struct js_strings diff_ids;
 	} rootfs;
+	struct js_list history; /* step_json */
 };
 
 #define RUN(member) offsetof(__typeof__(((struct config_json *)0)->run), member)
@@ -357,6 +365,14 @@ static const struct js_field rootfs_fields[] = {{"diff_ids", JS_STRINGS, 0, JS_R
 static const struct js_shape rootfs_shape =
 	JS_SHAPE("rootfs", __typeof__(((struct config_json *)0)->rootfs), rootfs_fields);
 
+static const struct js_field step_fields[] = {
+	{"created", JS_STRING, offsetof(struct step_json, created), 0, NULL},
+	{"created_by", JS_STRING, offsetof(struct step_json, created_by), 0, NULL},
+	{"comment", JS_STRING, offsetof(struct step_json, comment), 0, NULL},
+	{"empty_layer", JS_BOOL, offsetof(struct step_json, empty_layer), 0, NULL},
+};
+static const struct js_shape step_shape = JS_SHAPE("history", struct step_json, step_fields);
+
 static const struct js_field config_fields[] = {
 	{"os", JS_STRING, offsetof(struct config_json, os), 0, NULL},
 	{"architecture", JS_STRING, offsetof(struct config_json, architecture), 0, NULL},
@@ -364,6 +380,7 @@ static const struct js_field config_fields[] = {
 	{"created", JS_STRING, offsetof(struct config_json, created), 0, NULL},
 	{"config", JS_OBJECT, offsetof(struct config_json, run), 0, &run_shape},
 	{"rootfs", JS_OBJECT, offsetof(struct config_json, rootfs), JS_REQUIRED, &rootfs_shape},
+	{"history", JS_OBJECTS, offsetof(struct config_json, history), 0, &step_shape},
 };
 static const struct js_shape config_shape = JS_SHAPE("configuration", struct config_json,
 						     config_fields);
@@ -386,6 +403,17 @@ static int64_t read_time(const char *text)
 	else if (*p != 'Z')
 		return 0;
 	return (int64_t)timegm(&tm) * 1000 + ms;
+}
+
+/* Texts of history are as long as somebody's scripts. */
+static char *clip(const char *text, struct arena *a)
+{
+	size_t len = text ? strlen(text) : 0;
+
+	if (len > STEP_TEXT_MAX)
+		for (len = STEP_TEXT_MAX; ((unsigned char)text[len] & 0xc0) == 0x80;)
+			len--;
+	return arena_strndup(a, text ? text : "", len);
 }
 
 /* The keys of {"80/tcp": {}, ...}. */
@@ -484,6 +512,24 @@ static int read_layers(const struct js_strings *diff_ids, const struct document 
 	return 0;
 }
 
+/* For people to read: of what is too much, the last steps are kept. */
+static void read_history(const struct js_list *history, struct image *image)
+{
+	size_t skip = history->count > STEPS_MAX ? history->count - STEPS_MAX : 0;
+
+	image->steps = arena_alloc(&image->arena,
+				   (history->count - skip + 1) * sizeof(*image->steps));
+	for (size_t i = skip; i < history->count; i++) {
+		const struct step_json *s = JS_AT(*history, struct step_json, i);
+
+		image->steps[image->step_count++] =
+			(struct image_step){.created_ms = read_time(s->created),
+					    .created_by = clip(s->created_by, &image->arena),
+					    .comment = clip(s->comment, &image->arena),
+					    .empty = s->empty_layer};
+	}
+}
+
 static char *unless_empty(char *text)
 {
 	return text && *text ? text : NULL;
@@ -497,6 +543,7 @@ static int fill_record(const struct config_json *json, const struct document *ma
 	if (check_platform(json, machine, image, e) < 0 || read_places(json, image, e) < 0 ||
 	    read_layers(&json->rootfs.diff_ids, manifest, r, e) < 0)
 		return -e->code;
+	read_history(&json->history, image);
 	image->created_ms = read_time(json->created);
 	image->entrypoint = json->run.entrypoint;
 	image->cmd = json->run.cmd;

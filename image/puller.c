@@ -75,6 +75,7 @@ static void pull_free(struct pull *pull)
 {
 	close_fd(&pull->caller_fd);
 	close_fd(&pull->record_fd);
+	close_fd(&pull->documents_fd);
 	record_free(pull->record);
 	free(pull);
 }
@@ -92,11 +93,13 @@ static int start_fetcher(struct pull *pull, const struct order *order, int sourc
 	int r;
 
 	pull->record_fd = memfd_create("record", MFD_CLOEXEC);
-	if (pull->record_fd < 0)
+	pull->documents_fd = memfd_create("documents", MFD_CLOEXEC);
+	if (pull->record_fd < 0 || pull->documents_fd < 0)
 		return err_sys(e, "memory file");
 
 	const struct proc_fd fds[] = {{pull->record_fd, FETCHER_RECORD},
-				      {sources_fd, FETCHER_SOURCES}};
+				      {sources_fd, FETCHER_SOURCES},
+				      {pull->documents_fd, FETCHER_DOCUMENTS}};
 
 	if (worker_start(SELF, "fetch", NULL, fds, ARRAY_COUNT(fds), true, &pull->fetcher, e) < 0)
 		return -e->code;
@@ -115,7 +118,7 @@ static void begin_pull(struct puller *p, const struct order *order, int own_call
 	struct err e = {0};
 
 	pull->caller_fd = own_caller_fd;
-	pull->record_fd = -1;
+	pull->record_fd = pull->documents_fd = -1;
 	pull->source_count = order->source_count;
 	pull->fetcher = pull->indexer = (struct worker)WORKER_NONE;
 	pull->next = p->pulls;
@@ -272,7 +275,8 @@ static void advance(struct puller *p, struct pull *pull)
 		return;
 	if (missing < 0 || r < 0)
 		pull_end(p, pull, &e);
-	else if (store_put_image(&p->store, &pull->name, pull->record, clock_wall_ms(), &e) < 0)
+	else if (store_put_documents(&p->store, pull->record, pull->documents_fd, &e) < 0 ||
+		 store_put_image(&p->store, &pull->name, pull->record, clock_wall_ms(), &e) < 0)
 		end_by_us(p, pull, &e);
 	else
 		pull_end(p, pull, NULL);

@@ -24,6 +24,7 @@ static const struct field {
 } fields[] = {
 	{"digest", DIGEST, offsetof(struct image, digest), true},
 	{"manifest", DIGEST, offsetof(struct image, manifest), true},
+	{"config", DIGEST, offsetof(struct image, config), false},
 	{"os", TEXT, offsetof(struct image, os), true},
 	{"architecture", TEXT, offsetof(struct image, architecture), true},
 	{"variant", TEXT, offsetof(struct image, variant), false},
@@ -39,7 +40,9 @@ static const struct field {
 	{"label", MAP, offsetof(struct image, labels), false},
 };
 
-#define LAYER_WORD "layer"
+#define LAYER_WORD    "layer"
+#define STEP_WORD     "step"
+#define DOCUMENT_WORD "document"
 
 struct record *record_new(void)
 {
@@ -107,6 +110,15 @@ static void write_field(const struct field *f, const struct image *image, struct
 	}
 }
 
+static void write_step(const struct image_step *s, struct buf *out)
+{
+	buf_printf(out, STEP_WORD " %" PRId64 " %s ", s->created_ms, s->empty ? "empty" : "full");
+	put_escaped(out, s->created_by ? s->created_by : "", true);
+	buf_putc(out, ' ');
+	put_escaped(out, s->comment ? s->comment : "", true);
+	buf_putc(out, '\n');
+}
+
 void record_write(const struct record *r, struct buf *out)
 {
 	buf_puts(out, TITLE "\n");
@@ -115,6 +127,11 @@ void record_write(const struct record *r, struct buf *out)
 	for (size_t i = 0; i < r->layer_count; i++)
 		buf_printf(out, LAYER_WORD " %s %s %" PRIu64 "\n", r->layers[i].diff_id,
 			   r->layers[i].blob, r->layers[i].blob_size);
+	for (size_t i = 0; i < r->image.step_count; i++)
+		write_step(&r->image.steps[i], out);
+	for (size_t i = 0; i < r->document_count; i++)
+		buf_printf(out, DOCUMENT_WORD " %s %" PRIu64 "\n", r->documents[i].digest,
+			   r->documents[i].size);
 }
 
 /* ---- reading ---- */
@@ -176,6 +193,40 @@ static void *grow(struct arena *a, void *items, size_t count, size_t item_size)
 	return bigger;
 }
 
+static int read_step(char *value, struct image *image, struct err *e)
+{
+	char *rest = value, *created = strsep(&rest, " "), *empty = strsep(&rest, " "),
+	     *by = strsep(&rest, " ");
+	struct image_step *s;
+
+	if (!rest || !unescape(by) || !unescape(rest) ||
+	    (!str_eq(empty, "empty") && !str_eq(empty, "full")))
+		return err_set(e, EINVAL, "invalid " STEP_WORD);
+	image->steps = grow(&image->arena, image->steps, image->step_count, sizeof(*s));
+	s = &image->steps[image->step_count];
+	if (!parse_i64(created, INT64_MIN, INT64_MAX, &s->created_ms))
+		return err_set(e, EINVAL, "invalid time of a " STEP_WORD);
+	s->empty = str_eq(empty, "empty");
+	s->created_by = arena_strdup(&image->arena, by);
+	s->comment = arena_strdup(&image->arena, rest);
+	image->step_count++;
+	return 0;
+}
+
+static int read_document(char *value, struct record *r, struct err *e)
+{
+	char *rest = value, *digest = strsep(&rest, " ");
+	struct record_document *d = &r->documents[r->document_count];
+
+	if (r->document_count == RECORD_DOCUMENTS_MAX)
+		return err_set(e, E2BIG, "more than %d documents", RECORD_DOCUMENTS_MAX);
+	if (!rest || !digest_valid(digest) || !parse_u64(rest, RECORD_DOCUMENTS_SIZE_MAX, &d->size))
+		return err_set(e, EINVAL, "invalid " DOCUMENT_WORD);
+	memcpy(d->digest, digest, DIGEST_SIZE);
+	r->document_count++;
+	return 0;
+}
+
 static int read_pair(char *value, struct js_map *map, struct arena *a)
 {
 	char *rest = value, *key = strsep(&rest, " ");
@@ -225,6 +276,10 @@ static int read_line(char *line, struct record *r, struct err *e)
 		return err_set(e, EINVAL, "'%.40s' has no value", word);
 	if (str_eq(word, LAYER_WORD))
 		return read_layer(value, r, e);
+	if (str_eq(word, STEP_WORD))
+		return read_step(value, &r->image, e);
+	if (str_eq(word, DOCUMENT_WORD))
+		return read_document(value, r, e);
 	for (size_t i = 0; i < ARRAY_COUNT(fields); i++) {
 		if (!str_eq(word, fields[i].word))
 			continue;

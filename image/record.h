@@ -9,6 +9,8 @@
  *   env PATH=/usr/bin:/bin
  *   label maintainer somebody
  *   layer sha256:(diff-id) sha256:(blob) 1234
+ *   step 1700000000000 full RUN\x20make (comment)
+ *   document sha256:... 1234
  *
  * Control characters and backslashes are written \xHH, in a label's name blanks
  * too.  Words that repeat make a list.  A reader trusts nothing: unknown words,
@@ -25,6 +27,8 @@
 #include "image/reference.h"
 
 #define RECORD_SIZE_MAX (1 << 20)
+#define RECORD_DOCUMENTS_SIZE_MAX \
+	(32 << 20) /* of all documents: four manifests and a configuration fit */
 
 struct record_layer {
 	char diff_id[DIGEST_SIZE]; /* of the tar */
@@ -32,9 +36,18 @@ struct record_layer {
 	uint64_t blob_size;        /* bytes */
 };
 
+/* What the registry's JSON was, byte by byte: indexes, manifest, configuration, in this order. */
+#define RECORD_DOCUMENTS_MAX 6
+struct record_document {
+	char digest[DIGEST_SIZE];
+	uint64_t size; /* bytes */
+};
+
 struct record {
-	/* .reference, .pulled_ms, .size, .greatest_id, .index and .layers belong to the store and are empty here. */
+	/* .reference, .pulled_ms, .size, .greatest_id, .parts, .index and .layers belong to the store and are empty here. */
 	struct image image;
+	struct record_document documents[RECORD_DOCUMENTS_MAX];
+	size_t document_count; /* 0: an older Berth pulled it */
 	struct record_layer layers[IMAGE_LAYERS_MAX];
 	size_t layer_count;
 };

@@ -22,13 +22,14 @@
 
 int store_init(struct store *s, const char *dir, enum image_form form, struct err *e)
 {
-	struct store n = {NULL, form, -1, -1, -1, -1, -1, -1, -1};
+	struct store n = {NULL, form, -1, -1, -1, -1, -1, -1, -1, -1};
 	const struct {
 		const char *name;
 		int *fd;
-	} parts[] = {{"names", &n.names_fd},   {"images", &n.images_fd},
-		     {"tars", &n.tars_fd},     {"indexes", &n.indexes_fd},
-		     {"layers", &n.layers_fd}, {"ingest", &n.ingest_fd}};
+	} parts[] = {{"names", &n.names_fd},         {"images", &n.images_fd},
+		     {"documents", &n.documents_fd}, {"tars", &n.tars_fd},
+		     {"indexes", &n.indexes_fd},     {"layers", &n.layers_fd},
+		     {"ingest", &n.ingest_fd}};
 	int r;
 
 	if (dir[0] != '/')
@@ -52,6 +53,7 @@ void store_done(struct store *s)
 	close_fd(&s->dir_fd);
 	close_fd(&s->names_fd);
 	close_fd(&s->images_fd);
+	close_fd(&s->documents_fd);
 	close_fd(&s->tars_fd);
 	close_fd(&s->indexes_fd);
 	close_fd(&s->layers_fd);
@@ -108,7 +110,7 @@ static void name_file(const char *reference, char ret[SHA256_HEX])
 	hex_encode(digest, sizeof(digest), ret);
 }
 
-static void image_key(const char *digest, const char *manifest, char ret[IMAGE_KEY_SIZE])
+void store_image_key(const char *digest, const char *manifest, char ret[IMAGE_KEY_SIZE])
 {
 	(void)snprintf(ret, IMAGE_KEY_SIZE, "%.64s-%.64s", digest_hex(digest),
 		       digest_hex(manifest));
@@ -307,7 +309,7 @@ int store_put_image(const struct store *s, const struct reference *name, const s
 	record_write(r, &b);
 	if (buf_overflow(&b))
 		return err_set(e, EFBIG, "image record of more than %d bytes", RECORD_SIZE_MAX);
-	image_key(r->image.digest, r->image.manifest, key);
+	store_image_key(r->image.digest, r->image.manifest, key);
 	reference_format(name, whole);
 	if (fs_replace(s->images_fd, key, b.data, b.size, 0600, FS_DURABLE, e) < 0 ||
 	    write_name(s, whole, key, now_ms, e) < 0)
@@ -453,6 +455,90 @@ int store_each_record(const struct store *s,
 	return 0;
 }
 
+/* ---- by digest, or the beginning of one ---- */
+
+/* Those of an image that people know it by. */
+static bool begins(const struct record *r, const char *hex)
+{
+	const char *const digests[] = {r->image.config, r->image.manifest, r->image.digest};
+
+	for (size_t i = 0; i < ARRAY_COUNT(digests); i++)
+		if (digests[i] && str_starts(digest_hex(digests[i]), hex))
+			return true;
+	return false;
+}
+
+/* The image's digest, by the beginning of one of its digests. */
+static int resolve_hex(const struct store *s, const char *hex, char ret[REFERENCE_SIZE],
+		       struct err *e)
+{
+	auto_closedir DIR *dir = NULL;
+	const char *key;
+
+	ret[0] = '\0';
+	if (store_open_list(s->images_fd, &dir, e) < 0)
+		return -e->code;
+	while ((key = store_next(dir))) {
+		auto_record struct record *r = NULL;
+
+		if (!store_is_key(key) || store_read_record(s, key, &r, e) != 0 || !begins(r, hex))
+			continue;
+		if (ret[0] && !str_eq(ret, r->image.digest))
+			return err_set(e, EEXIST, "several images begin with %.64s", hex);
+		(void)snprintf(ret, REFERENCE_SIZE, "%s", r->image.digest);
+	}
+	return ret[0] ? 0 : IMAGE_ABSENT;
+}
+
+int store_resolve(const struct store *s, const char *text, char ret[REFERENCE_SIZE], struct err *e)
+{
+	const char *hex = str_starts(text, "sha256:") ? text + strlen("sha256:") : text;
+	bool is_hex = strspn(hex, "0123456789abcdef") == strlen(hex) &&
+		      strlen(hex) >= IMAGE_ID_MIN && strlen(hex) <= 64;
+	struct err wrong = {0};
+	struct reference name;
+	struct image *image;
+	int r = IMAGE_ABSENT;
+
+	if (hex == text && reference_parse(text, &name, &wrong) == 0)
+		r = store_find(s, &name, &image, e);
+	if (r == 0) {
+		reference_format(&name, ret);
+		image_free(image);
+	}
+	if (r == IMAGE_ABSENT && is_hex)
+		return resolve_hex(s, hex, ret, e);
+	if (r == IMAGE_ABSENT && wrong.code) {
+		*e = wrong;
+		return -e->code;
+	}
+	return r;
+}
+
+int store_tag(const struct store *s, const char *reference, const struct reference *name,
+	      int64_t now_ms, struct err *e)
+{
+	struct reference from = {.host = ""};
+	char whole[REFERENCE_SIZE], key[IMAGE_KEY_SIZE];
+	struct image *image;
+	int r;
+
+	if (digest_valid(reference))
+		memcpy(from.digest, reference, DIGEST_SIZE);
+	else if (reference_parse(reference, &from, e) < 0)
+		return -e->code;
+	if (name->digest[0])
+		return err_set(e, EINVAL, "a name with a digest can be given to no other image");
+	r = digest_valid(reference) ? find_by_digest(s, &from, &image, e)
+				    : store_find(s, &from, &image, e);
+	if (r != 0)
+		return r;
+	store_image_key(image->digest, image->manifest, key);
+	image_free(image);
+	reference_format(name, whole);
+	return write_name(s, whole, key, now_ms, e) < 0 ? err_wrap(e, "image store") : 0;
+}
+
 /* ---- removal ---- */
 
 struct users { /* of images: what the caller says is in use */
@@ -475,6 +561,14 @@ static int unlink_durably(int dir_fd, const char *file, const char *what, struct
 	return store_sync(dir_fd, what, e);
 }
 
+static int remove_image(const struct store *s, const char *key, struct err *e)
+{
+	if (unlink_durably(s->images_fd, key, "images", e) < 0)
+		return -e->code;
+	(void)unlinkat(s->documents_fd, key, 0); /* or the sweep does it */
+	return 0;
+}
+
 static int remove_name(const struct store *s, const struct names *names, const struct name *n,
 		       const struct users *users, struct err *e)
 {
@@ -486,7 +580,7 @@ static int remove_name(const struct store *s, const struct names *names, const s
 		return IMAGE_IN_USE;
 	if (unlink_durably(s->names_fd, n->file, "names", e) < 0)
 		return -e->code;
-	return others ? 0 : unlink_durably(s->images_fd, n->key, "images", e);
+	return others ? 0 : remove_image(s, n->key, e);
 }
 
 /* All that go by this digest, and their names. */
@@ -508,7 +602,7 @@ static int remove_digest(const struct store *s, const struct names *names, const
 			if (str_eq(names->items[i].key, key) &&
 			    unlink_durably(s->names_fd, names->items[i].file, "names", e) < 0)
 				return -e->code;
-		if (unlink_durably(s->images_fd, key, "images", e) < 0)
+		if (remove_image(s, key, e) < 0)
 			return -e->code;
 		result = 0;
 	}

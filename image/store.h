@@ -5,6 +5,7 @@
  *
  *   names/HASH         one per name: which image it stands for, and since when
  *   images/KEY         one per image: its record (image/record.h)
+ *   documents/KEY      what the record was made of: the registry's documents, as they came
  *   tars/DIFF-ID/      a layer as it came: tar, its table (image/table.h), the
  *                      content of files with holes (sparse), what it comes to (bytes)
  *   indexes/LAYERS     one per list of layers: the file system that shows them
@@ -30,7 +31,8 @@
  * 3. Things go in the opposite order.  Layers and indexes go only by store_sweep(),
  *    which looks at all images first, under the lock and with no pull going on.
  * 4. So after a crash there are at worst layers that no image needs, images
- *    without a name, and ingest: the next sweep takes the first and the last.
+ *    without a name, documents without an image, and ingest: the next sweep takes
+ *    all but the second.
  */
 #pragma once
 
@@ -52,7 +54,7 @@
 struct store {
 	char *dir;
 	enum image_form form;
-	int dir_fd, names_fd, images_fd, tars_fd, indexes_fd, layers_fd, ingest_fd;
+	int dir_fd, names_fd, images_fd, documents_fd, tars_fd, indexes_fd, layers_fd, ingest_fd;
 };
 
 /* Make what is missing.  On failure there is nothing to undo. */
@@ -78,6 +80,22 @@ int store_remove(const struct store *s, const char *reference, const char *const
 /* All layers of the record are there already. */
 int store_put_image(const struct store *s, const struct reference *name, const struct record *r,
 		    int64_t now_ms, struct err *e);
+
+/*
+ * Keep the documents that a record names: they lie in the file one behind the other.
+ * Each is checked against its digest.
+ */
+int store_put_documents(const struct store *s, const struct record *r, int fd, struct err *e);
+/*
+ * All of them, malloc'ed, one behind the other.  IMAGE_ABSENT: they are not kept; -EUCLEAN:
+ * they are damaged.
+ */
+int store_read_documents(const struct store *s, const struct record *r, char **ret, struct err *e);
+
+/* Which image: see image_resolve(). */
+int store_resolve(const struct store *s, const char *text, char ret[REFERENCE_SIZE], struct err *e);
+int store_tag(const struct store *s, const char *reference, const struct reference *name,
+	      int64_t now_ms, struct err *e);
 
 /* ---- layers: for the puller, which holds the lock ---- */
 
@@ -148,7 +166,9 @@ bool store_has_ingest(const struct store *s);
 /* Bytes that are free where the store is. */
 uint64_t store_free_bytes(const struct store *s);
 
-/* ---- shared by store.c and layers.c ---- */
+/* ---- shared by store.c, documents.c and layers.c ---- */
+
+void store_image_key(const char *digest, const char *manifest, char ret[IMAGE_KEY_SIZE]);
 
 int store_open_list(int dir_fd, DIR **ret, struct err *e);
 /* The next name that is neither hidden nor temporary; NULL at the end. */

@@ -14,7 +14,7 @@
 
 /* puller: [WORKER_SOCK] orders from the caller; argv[1] tells the form, argv[2] the store's directory */
 /* fetcher: [WORKER_SOCK] order and reports, [FETCHER_RECORD] a memory file for the record,
-   [FETCHER_SOURCES] one with the sources */
+   [FETCHER_SOURCES] one with the sources, [FETCHER_DOCUMENTS] one for the registry's documents as they are */
 /* unpacker, lister: [WORKER_SOCK] reports, and below */
 /* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
 /* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
@@ -23,6 +23,7 @@ enum {
 	WORKER_SOCK = 3,
 	FETCHER_RECORD = 4,
 	FETCHER_SOURCES = 5,
+	FETCHER_DOCUMENTS = 6,
 	UNPACKER_IN = 4,   /* a pipe: the layer's bytes */
 	UNPACKER_SUMS = 5, /* file for what the layer comes to */
 	UNPACKER_TREE = 6, /* the directory to fill */

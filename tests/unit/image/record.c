@@ -28,7 +28,9 @@ static void what_is_written_is_what_was_read(void **state)
 					"env B=\\x01\\x7f\xc3\xa9\n"
 					"user \n"
 					"label a\\x20key\\x20with\\x20blanks  a value \n"
-					"label  \n" LAYER LAYER;
+					"label  \n" LAYER LAYER "step 5 full RUN\\x20make \n"
+					"step 0 empty CMD a\\x20comment\n"
+					"document " DIGEST " 7\n";
 	auto_record struct record *r = NULL;
 	auto_buf struct buf again = BUF_INIT(RECORD_SIZE_MAX);
 	struct err e = {0};
@@ -52,6 +54,13 @@ static void what_is_written_is_what_was_read(void **state)
 	assert_null(r->image.working_dir);
 	assert_int_equal(r->layer_count, 2);
 	assert_int_equal(r->layers[1].blob_size, 1234);
+	assert_int_equal(r->image.step_count, 2);
+	assert_string_equal(r->image.steps[0].created_by, "RUN make");
+	assert_int_equal(r->image.steps[0].created_ms, 5);
+	assert_true(r->image.steps[1].empty);
+	assert_string_equal(r->image.steps[1].comment, "a comment");
+	assert_int_equal(r->document_count, 1);
+	assert_int_equal(r->documents[0].size, 7);
 }
 
 static void lists_of_any_length_end_with_null(void **state)
