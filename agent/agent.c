@@ -383,6 +383,7 @@ static int start(struct agent *a, struct err *e)
 	loop_on_signal(a->loop, SIGTERM, on_stop, a);
 	loop_on_signal(a->loop, SIGINT, on_stop, a);
 	a->pulls = pulls_new(a);
+	a->garbage = garbage_new(a);
 	a->shipping = shipping_new(a);
 	a->flows = flows_new(a);
 	a->channel = channel_new(a);
@@ -421,6 +422,7 @@ static void finish(struct agent *a)
 	map_done(&a->tasks);
 	map_done(&a->containers);
 	map_done(&a->filters);
+	garbage_free(a->garbage);
 	pulls_free(a->pulls);
 	shipping_free(a->shipping);
 	flows_free(a->flows);

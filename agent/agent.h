@@ -26,6 +26,17 @@ struct agent_registry {
 	bool insecure; /* plain HTTP or an unknown certificate will do */
 };
 
+/* When images go that no task uses, as the settings of the ECS agent have it. */
+struct agent_cleanup {
+	int64_t interval_ms; /* between two cycles; 0: there are none */
+	int64_t age_ms;      /* since its last pull and its last use */
+	size_t count;        /* images that one cycle removes */
+	bool untracked;      /* also those that no task has used */
+	unsigned high_water; /* percent of the file system above which more go, at once; 0: never */
+	const char *const *keep; /* names that stay */
+	size_t keep_count;
+};
+
 struct agent_options {
 	const char *name;        /* of kernel objects: "berth", "berth-1a2b3c" */
 	const char *state_dir;   /* var/lib/berth: images, tasks, volumes */
@@ -48,6 +59,7 @@ struct agent_options {
 	uint16_t port_first, port_last; /* dynamic host ports; 0: the host's ephemeral range */
 	const char *
 		pull_behavior; /* default, always, once, prefer-cached: as ECS_IMAGE_PULL_BEHAVIOR */
+	struct agent_cleanup image_cleanup;
 	int64_t task_cleanup_ms;     /* how long what is left of a stopped task (its log) is kept */
 	int64_t reserved_memory_mib; /* of the host, not for tasks */
 	bool no_user_namespaces;     /* containers' users are the host's */

@@ -37,65 +37,6 @@ struct operation {
 
 /* ---- images ---- */
 
-static json_t *show_image(const struct image *image)
-{
-	json_t *doc = json_pack("{s:s, s:s, s:I}", "digest", image->digest, "architecture",
-				image->architecture, "size", (json_int_t)image->size);
-
-	if (image->reference)
-		(void)json_object_set_new(doc, "reference", json_string(image->reference));
-	if (image->pulled_ms)
-		(void)json_object_set_new(doc, "pulledAt",
-					  json_real((double)image->pulled_ms / 1000));
-	if (image->created_ms)
-		(void)json_object_set_new(doc, "createdAt",
-					  json_real((double)image->created_ms / 1000));
-	return doc;
-}
-
-static int list_images(struct agent *a, const json_t *request, bool late, json_t **ret,
-		       struct err *e)
-{
-	struct image_list list = {0};
-	json_t *images = json_array();
-
-	(void)request;
-	(void)late;
-	if (image_list(a->images, &list, e) < 0) {
-		json_decref(images);
-		return -e->code;
-	}
-	for (size_t i = 0; i < list.count; i++)
-		(void)json_array_append_new(images, show_image(list.items[i]));
-	image_list_done(&list);
-	*ret = json_pack("{s:o}", "images", images);
-	return 0;
-}
-
-static int remove_image(struct agent *a, const json_t *request, bool late, json_t **ret,
-			struct err *e)
-{
-	const char *name = json_string_value(json_object_get(request, "image"));
-	auto_free const char **in_use = xcalloc(a->containers.count + 1, sizeof(*in_use));
-	struct container *c;
-	size_t count = 0;
-	int r;
-
-	(void)late;
-	for (size_t i = 0; map_next(&a->containers, &i, &c);)
-		if (c->image_digest && c->phase < PHASE_CLEAN)
-			in_use[count++] = c->image_digest;
-	roots_forget(a);
-	indexes_forget(a);
-	r = image_remove(a->images, name, in_use, count, e);
-	if (r == IMAGE_ABSENT)
-		return err_set(e, ENOENT, "no image %s: not found", name);
-	if (r == IMAGE_IN_USE)
-		return err_set(e, EBUSY, "image %s is in use by a task", name);
-	*ret = json_object();
-	return r;
-}
-
 static int pull_image(struct agent *a, const json_t *request, bool late, json_t **ret,
 		      struct err *e)
 {
@@ -168,9 +109,15 @@ static int describe_task_network(struct agent *a, const json_t *request, bool la
 }
 
 static const struct operation operations[] = {
-	{"ListImages", list_images},    {"RemoveImage", remove_image},
-	{"PullImage", pull_image},      {"DescribePull", describe_pull},
-	{"GetTaskLogs", get_task_logs}, {"DescribeTaskNetwork", describe_task_network},
+	{"ListImages", images_list},
+	{"DescribeImage", images_describe},
+	{"TagImage", images_tag},
+	{"RemoveImage", images_remove},
+	{"PruneImages", images_prune},
+	{"PullImage", pull_image},
+	{"DescribePull", describe_pull},
+	{"GetTaskLogs", get_task_logs},
+	{"DescribeTaskNetwork", describe_task_network},
 };
 
 /* ---- questions ---- */

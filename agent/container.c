@@ -124,6 +124,7 @@ void container_fail(struct container *c, const char *prefix, const char *why)
 static void take_image(struct container *c, struct image *own_image)
 {
 	c->task->state.pull_stopped_at = clock_wall_ms();
+	image_used(c->task->agent->images, c->def->image);
 	image_free(c->image);
 	c->image = own_image;
 	free(c->image_digest);

@@ -16,6 +16,8 @@
  *   roots.c      roots for the next containers, made ahead; ahead.c: and containers of them
  *   pulls.c      images on their way
  *   credentials.c  with which name and password a registry is asked
+ *   images.c       what is held: for callers
+ *   garbage.c      images that nobody uses any more
  *   registries.c   where images come from: mirrors and registries, as configured
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
  *   ask.c        questions that the server passes on
@@ -133,6 +135,7 @@ struct agent {
 	struct identity *identity; /* NULL: the server is on this machine */
 	struct channel *channel;
 	struct pulls *pulls;
+	struct garbage *garbage;
 	struct shipping *shipping;
 	struct flows *flows;
 	struct map tasks;      /* by id */
@@ -500,6 +503,25 @@ int sources_find(const struct agent_options *o, const char *reference, const cha
 /* Ask the helpers: for a thread. */
 int sources_ask(struct sources *s, struct err *e);
 void sources_done(struct sources *s);
+
+/* ---- images.c ---- */
+
+/* Digests of the images that containers have; the caller frees the array, not what it points to. */
+const char **images_in_use(const struct agent *a, size_t *ret_count);
+/* Ready roots and mounted indexes let go of what they hold: images are to be removed. */
+void images_let_go(struct agent *a);
+
+/* Answers to operations, as in ask.c. */
+int images_list(struct agent *a, const json_t *request, bool late, json_t **ret, struct err *e);
+int images_describe(struct agent *a, const json_t *request, bool late, json_t **ret, struct err *e);
+int images_tag(struct agent *a, const json_t *request, bool late, json_t **ret, struct err *e);
+int images_remove(struct agent *a, const json_t *request, bool late, json_t **ret, struct err *e);
+int images_prune(struct agent *a, const json_t *request, bool late, json_t **ret, struct err *e);
+
+/* ---- garbage.c ---- */
+
+struct garbage *garbage_new(struct agent *a);
+void garbage_free(struct garbage *g); /* NULL is fine */
 
 /* ---- pulls.c ---- */
 

@@ -340,7 +340,12 @@ struct image *pulls_here(struct pulls *pulls, const char *reference)
 	if (pulls->behavior != PULL_ONCE && pulls->behavior != PULL_PREFER_CACHED &&
 	    !strchr(reference, '@'))
 		return NULL;
-	return image_find(pulls->agent->images, reference, &image, &ignored) == 0 ? image : NULL;
+	if (image_find(pulls->agent->images, reference, &image, &ignored) != 0)
+		return NULL;
+	if (pulls->behavior != PULL_ONCE || image->used_ms || strchr(reference, '@'))
+		return image;
+	image_free(image); /* not pulled for a task yet */
+	return NULL;
 }
 
 struct pull_waiter *pulls_want(struct pulls *pulls, const char *reference, const char *secret,

@@ -56,8 +56,7 @@ void client_end_puller(struct image_store *s)
 	s->puller.pidfd = -1;
 }
 
-/* Have the store swept, without waiting for it when a puller is there: it will. */
-static int sweep(struct image_store *s, struct err *e)
+int client_sweep(struct image_store *s, struct err *e)
 {
 	if (s->puller.sock >= 0)
 		return 0;
@@ -77,7 +76,7 @@ int image_store_open(const struct image_store_options *o, struct image_store **r
 		return -e->code;
 	}
 	s->worker = xstrdup(o->worker);
-	if (store_has_ingest(&s->store) && sweep(s, e) < 0) {
+	if (store_has_ingest(&s->store) && client_sweep(s, e) < 0) {
 		image_store_close(s);
 		return -e->code;
 	}
@@ -129,6 +128,22 @@ int image_tag(struct image_store *s, const char *reference, const char *name, st
 	return store_tag(&s->store, reference, &parsed, clock_wall_ms(), e);
 }
 
+void image_used(struct image_store *s, const char *reference)
+{
+	struct reference name;
+	struct err ignored;
+
+	if (reference_parse(reference, &name, &ignored) == 0)
+		store_touch(&s->store, &name);
+}
+
+void image_store_space(const struct image_store *s, uint64_t *ret_free_bytes,
+		       uint64_t *ret_total_bytes)
+{
+	*ret_free_bytes = store_free_bytes(&s->store);
+	*ret_total_bytes = store_total_bytes(&s->store);
+}
+
 int image_list(struct image_store *s, struct image_list *ret, struct err *e)
 {
 	reap(s);
@@ -140,5 +155,5 @@ int image_remove(struct image_store *s, const char *reference, const char *const
 {
 	int r = store_remove(&s->store, reference, in_use, in_use_count, e);
 
-	return r == 0 ? sweep(s, e) : r;
+	return r == 0 ? client_sweep(s, e) : r;
 }

@@ -24,6 +24,8 @@ struct image_store {
 
 /* Start the puller unless it is there. */
 int client_start_puller(struct image_store *s, struct err *e);
+/* Have the store swept, without waiting for it when a puller is there: it will. */
+int client_sweep(struct image_store *s, struct err *e);
 /* Let go of it: it ends its pulls, sweeps the store, and ends. */
 void client_end_puller(struct image_store *s);
 

@@ -107,8 +107,9 @@ struct image {
 	char *variant;           /* "v8" */
 	int64_t created_ms;      /* when it was made, as it says; 0: it does not say */
 	int64_t pulled_ms;       /* when the name was last pulled; wall clock */
-	uint64_t size;           /* bytes of all layers, unpacked */
-	uint32_t greatest_id;    /* of users and groups that files of its layers belong to */
+	int64_t used_ms; /* when a container was last made of it by this name; 0: not since its pull */
+	uint64_t size;        /* bytes of all layers, unpacked */
+	uint32_t greatest_id; /* of users and groups that files of its layers belong to */
 
 	struct js_strings entrypoint, cmd, env;
 	char *working_dir, *user, *stop_signal;
@@ -169,6 +170,34 @@ int image_tag(struct image_store *s, const char *reference, const char *name, st
  */
 int image_remove(struct image_store *s, const char *reference, const char *const *in_use,
 		 size_t in_use_count, struct err *e);
+
+/* A container is made of it: see .used_ms. */
+void image_used(struct image_store *s, const char *reference);
+
+/* Remove images that are not in use, those first that were pulled and used longest ago. */
+struct image_prune {
+	const char *const *in_use; /* digests */
+	size_t in_use_count;
+	const char *const *keep; /* names */
+	size_t keep_count;
+	bool nameless_only;    /* those that have lost their name */
+	bool used_only;        /* those, and what was used since it was pulled */
+	int64_t before_ms;     /* neither pulled nor used after this; wall clock */
+	size_t count_max;      /* 0: any number */
+	bool only_tell;        /* which would go; nothing is done */
+	uint64_t enough_bytes; /* no more once these had so many; 0: any number */
+};
+
+struct image_pruned {
+	struct image_list images; /* the caller's: image_list_done() */
+	uint64_t bytes;           /* of layers that no image has any more */
+};
+int image_prune(struct image_store *s, const struct image_prune *o, struct image_pruned *ret,
+		struct err *e);
+
+/* Of the file system that the store is on. */
+void image_store_space(const struct image_store *s, uint64_t *ret_free_bytes,
+		       uint64_t *ret_total_bytes);
 
 /* ---- pulling ---- */
 

@@ -521,6 +521,16 @@ uint64_t store_free_bytes(const struct store *s)
 	return fstatvfs(s->ingest_fd, &st) < 0 ? UINT64_MAX : (uint64_t)st.f_bavail * st.f_frsize;
 }
 
+uint64_t store_total_bytes(const struct store *s)
+{
+	struct statvfs st;
+
+	/* As df has it: what only root may write counts as used. */
+	return fstatvfs(s->ingest_fd, &st) < 0
+		       ? UINT64_MAX
+		       : (uint64_t)(st.f_blocks - st.f_bfree + st.f_bavail) * st.f_frsize;
+}
+
 bool store_has_ingest(const struct store *s)
 {
 	auto_closedir DIR *dir = NULL;

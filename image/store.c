@@ -99,7 +99,7 @@ struct name {
 	char file[SHA256_HEX];
 	char reference[REFERENCE_SIZE];
 	char key[IMAGE_KEY_SIZE];
-	int64_t pulled_ms;
+	int64_t pulled_ms, used_ms;
 };
 
 static void name_file(const char *reference, char ret[SHA256_HEX])
@@ -141,6 +141,7 @@ static int read_name(const struct store *s, const char *file, struct name *ret, 
 	auto_buf struct buf b = BUF_INIT(NAME_SIZE_MAX);
 	const char *reference, *key, *pulled, *line;
 	struct err gone = {0};
+	struct stat st;
 	char *rest;
 
 	if (fs_read(s->names_fd, file, &b, &gone) < 0) {
@@ -159,19 +160,35 @@ static int read_name(const struct store *s, const char *file, struct name *ret, 
 	(void)snprintf(ret->file, sizeof(ret->file), "%s", file);
 	memcpy(ret->reference, reference, strlen(reference) + 1);
 	memcpy(ret->key, key, IMAGE_KEY_SIZE);
+	ret->used_ms = 0;
+	if (fstatat(s->names_fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		ret->used_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
 	return 0;
 }
 
 static int write_name(const struct store *s, const char *reference, const char *key, int64_t now_ms,
 		      struct err *e)
 {
+	const struct timespec unused[2] = {{.tv_sec = 0}, {.tv_sec = 0}};
 	auto_buf struct buf b = BUF_INIT(NAME_SIZE_MAX);
 	char file[SHA256_HEX];
 
 	buf_printf(&b, NAME_TITLE "\nreference %s\nimage %s\npulled %" PRId64 "\n", reference, key,
 		   now_ms);
 	name_file(reference, file);
-	return fs_replace(s->names_fd, file, b.data, b.size, 0600, FS_DURABLE, e);
+	if (fs_replace(s->names_fd, file, b.data, b.size, 0600, FS_DURABLE, e) < 0)
+		return -e->code;
+	(void)utimensat(s->names_fd, file, unused, 0);
+	return 0;
+}
+
+void store_touch(const struct store *s, const struct reference *name)
+{
+	char whole[REFERENCE_SIZE], file[SHA256_HEX];
+
+	reference_format(name, whole);
+	name_file(whole, file);
+	(void)utimensat(s->names_fd, file, NULL, 0);
 }
 
 struct names {
@@ -221,9 +238,9 @@ int store_read_record(const struct store *s, const char *key, struct record **re
 	return err_wrap(e, "image store: images/%.16s", key);
 }
 
-/* 0 or IMAGE_ABSENT.  'reference' may be NULL. */
+/* 0 or IMAGE_ABSENT.  'reference' and 'name' may be NULL. */
 static int load_image(const struct store *s, const char *key, const char *reference,
-		      int64_t pulled_ms, struct image **ret, struct err *e)
+		      const struct name *name, struct image **ret, struct err *e)
 {
 	auto_record struct record *r = NULL;
 	struct image *image;
@@ -239,7 +256,8 @@ static int load_image(const struct store *s, const char *key, const char *refere
 	*image = r->image;
 	r->image.arena.head = NULL; /* it went with the rest */
 	image->reference = reference ? arena_strdup(&image->arena, reference) : NULL;
-	image->pulled_ms = pulled_ms;
+	image->pulled_ms = name ? name->pulled_ms : 0;
+	image->used_ms = name ? name->used_ms : 0;
 	*ret = image;
 	return 0;
 }
@@ -276,7 +294,7 @@ static int find_by_digest(const struct store *s, const struct reference *name, s
 
 		if (!store_is_key(key) || !key_has(key, name->digest))
 			continue;
-		r = load_image(s, key, whole, 0, ret, e);
+		r = load_image(s, key, whole, NULL, ret, e);
 		if (r != IMAGE_ABSENT)
 			return r;
 	}
@@ -294,7 +312,7 @@ int store_find(const struct store *s, const struct reference *name, struct image
 	name_file(whole, file);
 	r = read_name(s, file, &n, e);
 	if (r == 0)
-		r = load_image(s, n.key, whole, n.pulled_ms, ret, e);
+		r = load_image(s, n.key, whole, &n, ret, e);
 	if (r == IMAGE_ABSENT && name->digest[0])
 		r = find_by_digest(s, name, ret, e);
 	return r;
@@ -347,7 +365,7 @@ static int list_named(const struct store *s, const struct names *names, struct i
 	for (size_t i = 0; i < names->count; i++) {
 		const struct name *n = &names->items[i];
 		struct image *image;
-		int r = load_image(s, n->key, n->reference, n->pulled_ms, &image, e);
+		int r = load_image(s, n->key, n->reference, n, &image, e);
 
 		if (r < 0)
 			return r;
@@ -371,7 +389,7 @@ static int list_nameless(const struct store *s, const struct names *names, struc
 
 		if (!store_is_key(key) || has_name(names, key))
 			continue;
-		r = load_image(s, key, NULL, 0, &image, e);
+		r = load_image(s, key, NULL, NULL, &image, e);
 		if (r < 0)
 			return r;
 		if (r == 0)
@@ -422,7 +440,7 @@ int store_list_broken(const struct store *s, struct js_strings *ret, struct err 
 		struct err ignored;
 		struct image *image;
 
-		if (load_image(s, names.items[i].key, NULL, 0, &image, &ignored) == 0) {
+		if (load_image(s, names.items[i].key, NULL, NULL, &image, &ignored) == 0) {
 			image_free(image);
 			continue;
 		}
@@ -561,12 +579,20 @@ static int unlink_durably(int dir_fd, const char *file, const char *what, struct
 	return store_sync(dir_fd, what, e);
 }
 
-static int remove_image(const struct store *s, const char *key, struct err *e)
+static int remove_key(const struct store *s, const char *key, struct err *e)
 {
 	if (unlink_durably(s->images_fd, key, "images", e) < 0)
 		return -e->code;
 	(void)unlinkat(s->documents_fd, key, 0); /* or the sweep does it */
 	return 0;
+}
+
+int store_remove_image(const struct store *s, const struct image *image, struct err *e)
+{
+	char key[IMAGE_KEY_SIZE];
+
+	store_image_key(image->digest, image->manifest, key);
+	return remove_key(s, key, e);
 }
 
 static int remove_name(const struct store *s, const struct names *names, const struct name *n,
@@ -580,7 +606,7 @@ static int remove_name(const struct store *s, const struct names *names, const s
 		return IMAGE_IN_USE;
 	if (unlink_durably(s->names_fd, n->file, "names", e) < 0)
 		return -e->code;
-	return others ? 0 : remove_image(s, n->key, e);
+	return others ? 0 : remove_key(s, n->key, e);
 }
 
 /* All that go by this digest, and their names. */
@@ -602,7 +628,7 @@ static int remove_digest(const struct store *s, const struct names *names, const
 			if (str_eq(names->items[i].key, key) &&
 			    unlink_durably(s->names_fd, names->items[i].file, "names", e) < 0)
 				return -e->code;
-		if (remove_image(s, key, e) < 0)
+		if (remove_key(s, key, e) < 0)
 			return -e->code;
 		result = 0;
 	}

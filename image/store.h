@@ -13,6 +13,9 @@
  *   ingest/RANDOM      what is on its way in or out, worth nothing
  *   lock               held by the one puller that may add and drop layers
  *
+ * A file of names/ was changed last when a container was made of the image, at the
+ * epoch if that has not been since it was pulled.
+ *
  * HASH is the SHA-256 of the whole name.  KEY is the digest that the name stood
  * for, a dash, and the digest of the platform's manifest: an index gives
  * several images.  LAYERS is the SHA-256 of the diff-ids.  Everything is content-
@@ -76,6 +79,11 @@ int store_each_record(const struct store *s,
 /* image_remove() but for the sweep. */
 int store_remove(const struct store *s, const char *reference, const char *const *in_use,
 		 size_t in_use_count, struct err *e);
+
+/* One without a name. */
+int store_remove_image(const struct store *s, const struct image *image, struct err *e);
+/* A container is made of it.  What cannot be noted is forgotten. */
+void store_touch(const struct store *s, const struct reference *name);
 
 /* All layers of the record are there already. */
 int store_put_image(const struct store *s, const struct reference *name, const struct record *r,
@@ -163,8 +171,9 @@ void store_names_free(struct js_strings *names);
 int store_drop_ingest(const struct store *s, const char *name, struct err *e);
 bool store_has_ingest(const struct store *s);
 
-/* Bytes that are free where the store is. */
+/* Bytes that are free where the store is, and that there are. */
 uint64_t store_free_bytes(const struct store *s);
+uint64_t store_total_bytes(const struct store *s);
 
 /* ---- shared by store.c, documents.c and layers.c ---- */
 

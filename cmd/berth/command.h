@@ -63,14 +63,17 @@ struct command {
 	size_t size;              /* of the struct that the options fill */
 	int min_words, max_words; /* max -1: any number */
 	bool words_end_options;   /* what follows the first word is not ours (run) */
+	const struct command *const
+		*subcommands; /* NULL: none; else NULL-terminated, and no .run */
 	/* Returns the exit code. */
 	int (*run)(struct context *c, const void *options, char **words, int count);
 };
 
 extern const struct command command_run, command_ps, command_logs, command_stop, command_inspect,
-	command_images, command_pull, command_image, command_doctor, command_capture, command_nodes,
-	command_node, command_describe, command_top, command_events, command_login, command_logout,
-	command_version;
+	command_images, command_pull, command_image, command_image_fsck, command_image_inspect,
+	command_image_history, command_image_tag, command_image_rm, command_image_prune,
+	command_doctor, command_capture, command_nodes, command_node, command_describe, command_top,
+	command_events, command_login, command_logout, command_version;
 
 /* ---- telling ---- */
 

@@ -1,19 +1,19 @@
-/* cmd/berth/images.c - images and pull
+/* cmd/berth/images.c - images, and image inspect, history, tag, rm, prune
  * SPDX-License-Identifier: Apache-2.0
+ *
+ * Columns as Docker and Podman have them.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/auto.h"
-#include "base/proc.h"
 #include "base/text.h"
-#include "cmd/berth/command.h"
+#include "cmd/berth/pull.h"
 
-#define BAR_WIDTH 24
+#define ID_LEN 12 /* digits, as Docker shows them */
+#define BY_LEN 44
+#define NONE   "<none>"
 
 static const char *text(const json_t *doc, const char *member)
 {
@@ -22,33 +22,94 @@ static const char *text(const json_t *doc, const char *member)
 	return value ? value : "";
 }
 
-static char *size_of(int64_t bytes)
+static int64_t number(const json_t *doc, const char *member)
 {
-	static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
-	double value = (double)bytes;
-	size_t unit = 0;
+	return json_integer_value(json_object_get(doc, member));
+}
 
-	while (value >= 1000 && unit + 1 < ARRAY_COUNT(units)) {
-		value /= 1000;
-		unit++;
-	}
-	return xasprintf(unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+static char *ago(const json_t *timestamp)
+{
+	auto_free char *age = age_of(timestamp);
+
+	return timestamp ? xasprintf("%s ago", age) : xstrdup("N/A");
+}
+
+/* What an image is known by: of its configuration, where that is known. */
+static char *id_of(const json_t *image, bool whole)
+{
+	const char *id = *text(image, "imageId") ? text(image, "imageId") : text(image, "digest");
+
+	return whole ? xstrdup(id) : xasprintf("%.*s", ID_LEN, id + strlen("sha256:"));
+}
+
+/* "127.0.0.1:5000/app" of "127.0.0.1:5000/app:1". */
+static size_t repository_len(const char *reference)
+{
+	const char *at = strchr(reference, '@'), *slash = strrchr(reference, '/');
+	const char *colon = strchr(slash ? slash : reference, ':');
+
+	return at      ? (size_t)(at - reference)
+	       : colon ? (size_t)(colon - reference)
+		       : strlen(reference);
 }
 
 /* ---- images ---- */
 
+struct images_options {
+	bool quiet, no_trunc, digests;
+};
+
+static const struct option_row images_rows[] = {
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct images_options, quiet), NULL,
+	 "only print the ids of images"},
+	{"no-trunc", 0, OPTION_FLAG, offsetof(struct images_options, no_trunc), NULL,
+	 "print whole ids"},
+	{"digests", 0, OPTION_FLAG, offsetof(struct images_options, digests), NULL, "show digests"},
+};
+
+static void add_image(struct table *t, const struct images_options *o, const json_t *image)
+{
+	const char *reference = text(image, "reference");
+	size_t len = repository_len(reference);
+	bool tagged = reference[len] == ':';
+
+	table_add(t, *reference ? xstrndup(reference, len) : xstrdup(NONE));
+	table_add(t, xstrdup(tagged ? reference + len + 1 : NONE));
+	if (o->digests)
+		table_add(t, xstrdup(text(image, "digest")));
+	table_add(t, id_of(image, o->no_trunc));
+	table_add(t, ago(json_object_get(image, "createdAt")));
+	table_add(t, size_of(number(image, "size")));
+}
+
+/* The word is a repository, or a whole name; as people type it. */
+static bool is_wanted(const json_t *image, const char *word)
+{
+	const char *reference = text(image, "reference");
+	size_t len = repository_len(reference), word_len = strlen(word);
+	const char *tail;
+
+	if (strcmp(reference, word) == 0)
+		return true;
+	tail = strstr(reference, word);
+	if (!tail || (tail != reference && tail[-1] != '/'))
+		return false;
+	return tail[word_len] == '\0' || tail + word_len == reference + len;
+}
+
 static int images(struct context *c, const void *options, char **words, int count)
 {
-	static const char *const headers[] = {"IMAGE", "DIGEST", "SIZE", "PULLED"};
-	struct table t = {.headers = headers, .columns = ARRAY_COUNT(headers)};
+	static const char *const plain[] = {"REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"};
+	static const char *const with_digest[] = {"REPOSITORY", "TAG",     "DIGEST",
+						  "IMAGE ID",   "CREATED", "SIZE"};
+	const struct images_options *o = options;
+	struct table t = {.headers = o->digests ? with_digest : plain,
+			  .columns = o->digests ? ARRAY_COUNT(with_digest) : ARRAY_COUNT(plain)};
 	auto_json json_t *reply = NULL;
 	struct err e = {0};
 	json_t *image;
 	size_t i;
 
-	(void)options;
-	(void)words;
-	(void)count;
 	if (client_call(c->client, CLIENT_BERTH, "ListImages", request_new(c), &reply, &e) < 0)
 		return fail(&e);
 	if (c->output == OUTPUT_JSON) {
@@ -56,239 +117,385 @@ static int images(struct context *c, const void *options, char **words, int coun
 		return EXIT_OK;
 	}
 	json_array_foreach (json_object_get(reply, "images"), i, image) {
-		table_add(&t,
-			  xstrdup(*text(image, "reference") ? text(image, "reference") : "<none>"));
-		table_add(&t, xasprintf("%.19s", text(image, "digest")));
-		table_add(&t, size_of(json_integer_value(json_object_get(image, "size"))));
-		table_add(&t, age_of(json_object_get(image, "pulledAt")));
+		if (count && !is_wanted(image, words[0]))
+			continue;
+		if (o->quiet) {
+			auto_free char *id = id_of(image, o->no_trunc);
+
+			(void)printf("%s\n", id);
+		} else {
+			add_image(&t, o, image);
+		}
 	}
-	table_print(&t);
+	if (!o->quiet)
+		table_print(&t);
 	return EXIT_OK;
 }
 
 const struct command command_images = {
 	.name = "images",
-	.arguments = "",
+	.arguments = "[OPTIONS] [REPOSITORY[:TAG]]",
 	.summary = "List the images that a node holds.",
-	.size = 1,
+	.options = images_rows,
+	.option_count = ARRAY_COUNT(images_rows),
+	.size = sizeof(struct images_options),
+	.max_words = 1,
 	.run = images,
 };
 
-/* ---- pull ---- */
+/* ---- image inspect ---- */
 
-struct progress {
-	bool terminal;
-	size_t lines; /* on the terminal, to be written over */
-	json_t *told; /* phases that were told, by layer, where there is no terminal */
-};
-
-static void draw_layer(const json_t *layer)
-{
-	int64_t bytes = json_integer_value(json_object_get(layer, "bytes"));
-	int64_t total = json_integer_value(json_object_get(layer, "totalBytes"));
-	bool over = str_eq(text(layer, "phase"), "DONE") || str_eq(text(layer, "phase"), "EXISTS");
-	int filled = over ? BAR_WIDTH : total > 0 ? (int)(bytes * BAR_WIDTH / total) : 0;
-	auto_free char *done = size_of(over && total ? total : bytes);
-	auto_free char *of = size_of(total);
-	char bar[BAR_WIDTH + 1];
-
-	for (int i = 0; i < BAR_WIDTH; i++)
-		bar[i] = i < filled ? '=' : i == filled ? '>' : ' ';
-	bar[BAR_WIDTH] = '\0';
-	(void)fprintf(stderr, "\033[2K%.12s [%s] %s / %s %s\n",
-		      text(layer, "digest") + strlen("sha256:"), bar, done, of,
-		      text(layer, "phase"));
-}
-
-static void show_progress(struct progress *p, const json_t *pull)
-{
-	json_t *layer;
-	size_t i;
-
-	if (p->terminal && p->lines)
-		(void)fprintf(stderr, "\033[%zuA", p->lines);
-	p->lines = 0;
-	json_array_foreach (json_object_get(pull, "layers"), i, layer) {
-		const char *digest = text(layer, "digest"), *phase = text(layer, "phase");
-
-		if (p->terminal) {
-			draw_layer(layer);
-			p->lines++;
-		} else if (*digest && !str_eq(text(p->told, digest), phase)) {
-			(void)fprintf(stderr, "%.19s %s\n", digest, phase);
-			(void)json_object_set_new(p->told, digest, json_string(phase));
-		}
-	}
-}
-
-static int follow_pull(struct context *c, const char *id, json_t **ret, struct err *e)
-{
-	auto_json json_t *told = json_object();
-	struct progress p = {.terminal = isatty(STDERR_FILENO), .told = told};
-	int64_t version = 0;
-
-	for (;;) {
-		auto_json json_t *pull = NULL;
-		json_t *request = request_new(c);
-
-		(void)json_object_set_new(request, "pullId", json_string(id));
-		(void)json_object_set_new(request, "version", json_integer(version));
-		if (client_call(c->client, CLIENT_BERTH, "DescribePull", request, &pull, e) < 0)
-			return -e->code;
-		show_progress(&p, pull);
-		version = json_integer_value(json_object_get(pull, "version"));
-		if (str_eq(text(pull, "status"), "FAILED"))
-			return err_set(e, EREMOTEIO, "%s: %s", text(pull, "image"),
-				       text(pull, "reason"));
-		if (str_eq(text(pull, "status"), "DONE")) {
-			*ret = json_incref(pull);
-			return 0;
-		}
-	}
-}
-
-/* Pull it and wait; *ret describes the pull. */
-static int pull_whole(struct context *c, const char *image, json_t **ret, struct err *e)
+static int describe(struct context *c, const char *name, json_t **ret, struct err *e)
 {
 	auto_json json_t *reply = NULL;
 	json_t *request = request_new(c);
 
-	(void)json_object_set_new(request, "image", json_string(image));
-	if (client_call(c->client, CLIENT_BERTH, "PullImage", request, &reply, e) < 0)
+	(void)json_object_set_new(request, "image", json_string(name));
+	if (client_call(c->client, CLIENT_BERTH, "DescribeImage", request, &reply, e) < 0)
 		return -e->code;
-	return follow_pull(c, text(reply, "pullId"), ret, e);
+	*ret = json_incref(json_object_get(reply, "image"));
+	return 0;
 }
 
-static int pull(struct context *c, const void *options, char **words, int count)
+/* {"80/tcp": {}} of ["80/tcp"]. */
+static json_t *keys_of(const json_t *list)
 {
-	auto_json json_t *done = NULL;
-	struct err e = {0};
+	json_t *keys = json_object(), *item;
+	size_t i;
+
+	json_array_foreach ((json_t *)(uintptr_t)list, i, item)
+		(void)json_object_set_new(keys, json_string_value(item), json_object());
+	return keys;
+}
+
+static void copy_member(json_t *to, const char *name, const json_t *from, const char *member)
+{
+	json_t *value = json_object_get(from, member);
+
+	if (value)
+		(void)json_object_set(to, name, value);
+}
+
+static json_t *docker_config(const json_t *config)
+{
+	static const char *const names[][2] = {
+		{"Entrypoint", "entrypoint"}, {"Cmd", "cmd"},   {"Env", "env"},
+		{"WorkingDir", "workingDir"}, {"User", "user"}, {"StopSignal", "stopSignal"},
+		{"Labels", "labels"}};
+	json_t *doc = json_object();
+
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+		copy_member(doc, names[i][0], config, names[i][1]);
+	(void)json_object_set_new(doc, "ExposedPorts",
+				  keys_of(json_object_get(config, "exposedPorts")));
+	(void)json_object_set_new(doc, "Volumes", keys_of(json_object_get(config, "volumes")));
+	return doc;
+}
+
+static json_t *time_text(const json_t *timestamp)
+{
+	time_t s = (time_t)json_number_value(timestamp);
+	char text_of[32] = "";
+	struct tm tm;
+
+	if (timestamp && gmtime_r(&s, &tm))
+		(void)strftime(text_of, sizeof(text_of), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return json_string(text_of);
+}
+
+/* As `docker image inspect` has it, as far as there is something to say. */
+static json_t *docker_image(const json_t *image)
+{
+	json_t *doc = json_object(), *tags = json_array(), *digests = json_array();
+	json_t *diff_ids = json_array(), *name, *layer;
+	size_t i;
+
+	json_array_foreach (json_object_get(image, "names"), i, name) {
+		const char *reference = json_string_value(name);
+
+		if (!strchr(reference, '@'))
+			(void)json_array_append(tags, name);
+		(void)json_array_append_new(digests,
+					    json_sprintf("%.*s@%s", (int)repository_len(reference),
+							 reference, text(image, "digest")));
+	}
+	json_array_foreach (json_object_get(image, "layers"), i, layer)
+		(void)json_array_append(diff_ids, json_object_get(layer, "diffId"));
+	copy_member(doc, "Id", image, *text(image, "imageId") ? "imageId" : "digest");
+	(void)json_object_set_new(doc, "RepoTags", tags);
+	(void)json_object_set_new(doc, "RepoDigests", digests);
+	copy_member(doc, "Digest", image, "digest");
+	copy_member(doc, "ManifestDigest", image, "manifest");
+	(void)json_object_set_new(doc, "Created", time_text(json_object_get(image, "createdAt")));
+	copy_member(doc, "Os", image, "os");
+	copy_member(doc, "Architecture", image, "architecture");
+	copy_member(doc, "Variant", image, "variant");
+	copy_member(doc, "Size", image, "size");
+	(void)json_object_set_new(doc, "Config", docker_config(json_object_get(image, "config")));
+	(void)json_object_set_new(doc, "RootFS",
+				  json_pack("{s:s, s:o}", "Type", "layers", "Layers", diff_ids));
+	copy_member(doc, "Layers", image, "layers");
+	return doc;
+}
+
+static int inspect(struct context *c, const void *options, char **words, int count)
+{
+	auto_json json_t *all = json_array();
+	int code = EXIT_OK;
 
 	(void)options;
+	for (int i = 0; i < count; i++) {
+		auto_json json_t *image = NULL;
+		struct err e = {0};
+
+		if (describe(c, words[i], &image, &e) < 0)
+			code = fail(&e);
+		else
+			(void)json_array_append_new(all, docker_image(image));
+	}
+	print_json(all);
+	return code;
+}
+
+const struct command command_image_inspect = {
+	.name = "image inspect",
+	.arguments = "IMAGE...",
+	.summary = "Print all that is known of images, as JSON.",
+	.size = 1,
+	.min_words = 1,
+	.max_words = -1,
+	.run = inspect,
+};
+
+/* ---- image history ---- */
+
+struct history_options {
+	bool no_trunc, quiet;
+};
+
+static const struct option_row history_rows[] = {
+	{"no-trunc", 0, OPTION_FLAG, offsetof(struct history_options, no_trunc), NULL,
+	 "print whole commands"},
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct history_options, quiet), NULL,
+	 "only print ids"},
+};
+
+static void add_step(struct table *t, const struct history_options *o, const json_t *step,
+		     const char *own_id, int64_t size)
+{
+	const char *by = text(step, "createdBy");
+	bool long_one = !o->no_trunc && strlen(by) > BY_LEN;
+
+	table_add(t, xstrdup(own_id));
+	table_add(t, ago(json_object_get(step, "createdAt")));
+	table_add(t, long_one ? xasprintf("%.*s...", BY_LEN, by) : xstrdup(by));
+	table_add(t, size_of(size));
+	table_add(t, xstrdup(text(step, "comment")));
+}
+
+static int history(struct context *c, const void *options, char **words, int count)
+{
+	static const char *const headers[] = {"IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"};
+	const struct history_options *o = options;
+	struct table t = {.headers = headers, .columns = ARRAY_COUNT(headers)};
+	auto_json json_t *image = NULL;
+	const json_t *steps, *layers;
+	auto_free char *id = NULL;
+	struct err e = {0};
+	size_t layer;
+
 	(void)count;
-	if (pull_whole(c, words[0], &done, &e) < 0)
+	if (describe(c, words[0], &image, &e) < 0)
 		return fail(&e);
-	if (c->output == OUTPUT_JSON)
-		print_json(done);
-	else
-		(void)printf("%s\n", text(done, "imageDigest"));
+	steps = json_object_get(image, "history");
+	if (c->output == OUTPUT_JSON) {
+		print_json(steps);
+		return EXIT_OK;
+	}
+	layers = json_object_get(image, "layers");
+	layer = json_array_size(layers);
+	id = id_of(image, o->no_trunc);
+	if (o->quiet) {
+		(void)printf("%s\n", id);
+		return EXIT_OK;
+	}
+	for (size_t i = json_array_size(steps); i-- > 0;) {
+		const json_t *step = json_array_get(steps, i);
+		bool full = !json_is_true(json_object_get(step, "emptyLayer")) && layer > 0;
+
+		layer -= full;
+		add_step(&t, o, step, i + 1 == json_array_size(steps) ? id : "<missing>",
+			 full ? number(json_array_get(layers, layer), "size") : 0);
+	}
+	table_print(&t);
 	return EXIT_OK;
 }
 
-const struct command command_pull = {
-	.name = "pull",
-	.arguments = "IMAGE",
-	.summary = "Pull an image to a node.",
-	.size = 1,
+const struct command command_image_history = {
+	.name = "image history",
+	.arguments = "[OPTIONS] IMAGE",
+	.summary = "Show how an image came about, as it says itself.",
+	.options = history_rows,
+	.option_count = ARRAY_COUNT(history_rows),
+	.size = sizeof(struct history_options),
 	.min_words = 1,
 	.max_words = 1,
-	.run = pull,
+	.run = history,
 };
 
-/* ---- image fsck ---- */
+/* ---- image tag, rm ---- */
 
-/*
- * The store is on this host, so berth-worker is started here: it holds the
- * store's lock while it reads, and the daemon's pulls wait for it.
- */
-static int start_fsck(const struct context *c, int *ret_fd, int *ret_pidfd, struct err *e)
-{
-	auto_free char *store = xasprintf("%s/var/lib/berth/images",
-					  str_eq(c->root, "/") ? "" : c->root);
-	char dir[PATH_MAX], program[PATH_MAX + 16];
-	auto_close int read_fd = -1, write_fd = -1;
-	int fds[2];
-	pid_t pid;
-
-	if (access(store, X_OK) < 0)
-		return err_sys(e, "image store %s", store);
-	if (proc_self_dir(dir, sizeof(dir), e) < 0)
-		return -e->code;
-	(void)snprintf(program, sizeof(program), "%s/berth-worker", dir);
-	if (access(program, X_OK) < 0)
-		(void)snprintf(program, sizeof(program), BERTH_LIBEXECDIR "/berth-worker");
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return err_sys(e, "pipe");
-	read_fd = fds[0];
-	write_fd = fds[1];
-
-	char *const argv[] = {(char[]){"berth-worker"}, (char[]){"fsck"}, store, NULL};
-	const struct proc_fd passed[] = {{write_fd, STDOUT_FILENO}, {STDERR_FILENO, STDERR_FILENO}};
-	const struct proc_spawn spawn = {
-		.path = program, .argv = argv, .fds = passed, .fd_count = ARRAY_COUNT(passed)};
-
-	if (proc_spawn(&spawn, &pid, ret_pidfd, e) < 0)
-		return -e->code;
-	*ret_fd = take_fd(read_fd);
-	return 0;
-}
-
-/* Show what was found; the images that are to be pulled. */
-static json_t *read_findings(int own_fd, bool *ret_failed)
-{
-	auto_fclose FILE *in = fdopen(own_fd, "r");
-	auto_free char *line = NULL;
-	json_t *wanted = json_array();
-	size_t size = 0;
-
-	while (in && getline(&line, &size, in) > 0) {
-		line[strcspn(line, "\n")] = '\0';
-		*ret_failed |= str_starts(line, "error ");
-		if (str_starts(line, "pull "))
-			(void)json_array_append_new(wanted, json_string(line + strlen("pull ")));
-		else
-			(void)printf("%s\n", line);
-	}
-	(void)fflush(stdout);
-	return wanted;
-}
-
-static int fsck(struct context *c, struct err *e)
-{
-	auto_close int pidfd = -1;
-	auto_json json_t *wanted = NULL;
-	bool failed = false;
-	json_t *name;
-	int fd, status = 0;
-	size_t i;
-
-	if (start_fsck(c, &fd, &pidfd, e) < 0)
-		return -e->code;
-	wanted = read_findings(fd, &failed);
-	if (proc_wait(pidfd, &status, e) < 0)
-		return -e->code;
-	if (failed || status > 1)
-		return err_set(e, EIO, "the image store could not be checked to its end");
-	json_array_foreach (wanted, i, name) {
-		auto_json json_t *done = NULL;
-
-		if (pull_whole(c, json_string_value(name), &done, e) < 0)
-			return -e->code;
-		(void)printf("pulled %s\n", json_string_value(name));
-	}
-	return 0;
-}
-
-static int image(struct context *c, const void *options, char **words, int count)
+static int tag(struct context *c, const void *options, char **words, int count)
 {
 	struct err e = {0};
 
 	(void)options;
-	(void)count;
-	if (!str_eq(words[0], "fsck"))
-		return fail_usage("image %s: only fsck is there", words[0]);
-	if (c->endpoint)
-		return fail_usage(
-			"image fsck: it looks at the store of this host, not of an endpoint");
-	return fsck(c, &e) < 0 ? fail(&e) : EXIT_OK;
+	for (int i = 1; i < count; i++) {
+		auto_json json_t *reply = NULL;
+		json_t *request = request_new(c);
+
+		(void)json_object_set_new(request, "image", json_string(words[0]));
+		(void)json_object_set_new(request, "name", json_string(words[i]));
+		if (client_call(c->client, CLIENT_BERTH, "TagImage", request, &reply, &e) < 0)
+			return fail(&e);
+	}
+	return EXIT_OK;
 }
+
+const struct command command_image_tag = {
+	.name = "image tag",
+	.arguments = "IMAGE NAME...",
+	.summary = "Give an image more names.",
+	.size = 1,
+	.min_words = 2,
+	.max_words = -1,
+	.run = tag,
+};
+
+static int rm(struct context *c, const void *options, char **words, int count)
+{
+	int code = EXIT_OK;
+
+	(void)options;
+	for (int i = 0; i < count; i++) {
+		auto_json json_t *reply = NULL;
+		json_t *request = request_new(c);
+		const char *removed;
+		struct err e = {0};
+
+		(void)json_object_set_new(request, "image", json_string(words[i]));
+		if (client_call(c->client, CLIENT_BERTH, "RemoveImage", request, &reply, &e) < 0) {
+			code = fail(&e);
+			continue;
+		}
+		removed = text(reply, "removed");
+		(void)printf("%s: %s\n", str_starts(removed, "sha256:") ? "Deleted" : "Untagged",
+			     removed);
+	}
+	return code;
+}
+
+const struct command command_image_rm = {
+	.name = "image rm",
+	.arguments = "IMAGE...",
+	.summary = "Take names from images, or by their ids images; without a name an image goes.",
+	.size = 1,
+	.min_words = 1,
+	.max_words = -1,
+	.run = rm,
+};
+
+/* ---- image prune ---- */
+
+struct prune_options {
+	bool all, force;
+	const char *filter;
+};
+
+static const struct option_row prune_rows[] = {
+	{"all", 'a', OPTION_FLAG, offsetof(struct prune_options, all), NULL,
+	 "all that no task uses, not only those without a name"},
+	{"force", 'f', OPTION_FLAG, offsetof(struct prune_options, force), NULL,
+	 "as Docker has it: nobody is asked anyway"},
+	{"filter", 0, OPTION_STRING, offsetof(struct prune_options, filter), "until=TIME",
+	 "only what was neither pulled nor used for so long: 90s, 30m, 24h, 7d"},
+};
+
+/* "24h" in seconds. */
+static bool parse_age(const char *text_of, int64_t *ret)
+{
+	static const struct {
+		char unit;
+		int64_t seconds;
+	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	size_t len = strspn(text_of, "0123456789");
+	char digits[12] = "";
+
+	if (len == 0 || len >= sizeof(digits) || !text_of[len] || text_of[len + 1])
+		return false;
+	memcpy(digits, text_of, len);
+	for (size_t i = 0; i < ARRAY_COUNT(units); i++) {
+		if (text_of[len] != units[i].unit || !parse_i64(digits, 0, INT32_MAX, ret))
+			continue;
+		*ret *= units[i].seconds;
+		return true;
+	}
+	return false;
+}
+
+static int prune(struct context *c, const void *options, char **words, int count)
+{
+	const struct prune_options *o = options;
+	auto_json json_t *reply = NULL;
+	json_t *request = request_new(c), *image;
+	auto_free char *size = NULL;
+	struct err e = {0};
+	int64_t age_s = 0;
+	size_t i;
+
+	(void)words;
+	(void)count;
+	if (o->filter &&
+	    (!str_starts(o->filter, "until=") || !parse_age(o->filter + strlen("until="), &age_s)))
+		return fail_usage("--filter '%s' is not until=TIME", o->filter);
+	(void)json_object_set_new(request, "all", json_boolean(o->all));
+	(void)json_object_set_new(request, "olderThanSeconds", json_integer(age_s));
+	if (client_call(c->client, CLIENT_BERTH, "PruneImages", request, &reply, &e) < 0)
+		return fail(&e);
+	if (c->output == OUTPUT_JSON) {
+		print_json(reply);
+		return EXIT_OK;
+	}
+	json_array_foreach (json_object_get(reply, "images"), i, image)
+		(void)printf("%s: %s\n", *text(image, "reference") ? "Untagged" : "Deleted",
+			     *text(image, "reference") ? text(image, "reference")
+						       : text(image, "digest"));
+	size = size_of(number(reply, "spaceReclaimed"));
+	(void)printf("Total reclaimed space: %s\n", size);
+	return EXIT_OK;
+}
+
+const struct command command_image_prune = {
+	.name = "image prune",
+	.arguments = "[OPTIONS]",
+	.summary = "Remove images that nobody uses.",
+	.options = prune_rows,
+	.option_count = ARRAY_COUNT(prune_rows),
+	.size = sizeof(struct prune_options),
+	.run = prune,
+};
+
+/* ---- image ---- */
+
+static const struct command *const subcommands[] = {
+	&command_images,        &command_pull,       &command_image_inspect,
+	&command_image_history, &command_image_tag,  &command_image_rm,
+	&command_image_prune,   &command_image_fsck, NULL};
 
 const struct command command_image = {
 	.name = "image",
-	.arguments = "fsck",
-	.summary = "Check all layers that this host holds, and pull again what is damaged.",
+	.arguments = "ls|pull|inspect|history|tag|rm|prune|fsck",
+	.summary = "Images of a node: list, pull, inspect, history, tag, rm, prune, fsck.",
+	.subcommands = subcommands,
 	.size = 1,
-	.min_words = 1,
-	.max_words = 1,
-	.run = image,
 };

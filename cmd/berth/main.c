@@ -90,6 +90,14 @@ static void print_usage(void)
 		"5 not allowed, 6 nobody answers; run: the command's own, or 125 to 127 as docker has them.");
 }
 
+/* "berth image COMMAND": what belongs to it. */
+static void print_subcommands(const struct command *c)
+{
+	(void)printf("usage: berth %s %s\n\ncommands:\n", c->name, c->arguments);
+	for (const struct command *const *s = c->subcommands; *s; s++)
+		(void)printf("  %-15s %s\n", (*s)->name, (*s)->summary);
+}
+
 static void print_command_usage(const struct command *c)
 {
 	(void)printf("usage: berth %s %s\n\n%s\n", c->name, c->arguments, c->summary);
@@ -212,6 +220,20 @@ static const struct command *find_command(const char *name)
 	for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
 		if (strcmp(commands[i]->name, name) == 0)
 			return commands[i];
+	return NULL;
+}
+
+/* "inspect" is "image inspect", "ls" is "images". */
+static const struct command *find_subcommand(const struct command *c, const char *word)
+{
+	const char *name = strcmp(word, "ls") == 0 ? "images" : word;
+
+	for (const struct command *const *s = c->subcommands; *s; s++) {
+		const char *blank = strrchr((*s)->name, ' ');
+
+		if (strcmp(blank ? blank + 1 : (*s)->name, name) == 0)
+			return *s;
+	}
 	return NULL;
 }
 
@@ -339,6 +361,19 @@ int main(int argc, char **argv)
 	}
 	if (!command)
 		return fail_usage("'%s' is not a command of berth", argv[at]);
+
+	if (command->subcommands) {
+		const struct command *sub = ++at < argc ? find_subcommand(command, argv[at]) : NULL;
+
+		if (!sub && (at == argc || argv[at][0] == '-')) {
+			print_subcommands(command);
+			return at == argc ? EXIT_USAGE : EXIT_OK;
+		}
+		if (!sub)
+			return fail_usage("'%s' is not a command of berth %s", argv[at],
+					  command->name);
+		command = sub;
+	}
 
 	options = xcalloc(1, command->size);
 	words = xcalloc((size_t)argc + 1, sizeof(*words));

@@ -29,6 +29,7 @@
 #include "base/proc.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "cmd/berthd/cleanup.h"
 #include "cmd/berthd/registries.h"
 
 #define NOBODY            65534
@@ -61,6 +62,12 @@ static const struct conf_key keys[] = {
 	{"node", "attributes", offsetof(struct config, attributes)},
 	{"node", "dynamic-ports", offsetof(struct config, dynamic_ports)},
 	{"node", "image-pull-behavior", offsetof(struct config, pull_behavior)},
+	{"node", "image-cleanup-interval", offsetof(struct config, image_cleanup_interval)},
+	{"node", "image-cleanup-age", offsetof(struct config, image_cleanup_age)},
+	{"node", "image-cleanup-count", offsetof(struct config, image_cleanup_count)},
+	{"node", "image-cleanup-untracked", offsetof(struct config, image_cleanup_untracked)},
+	{"node", "image-cleanup-exclude", offsetof(struct config, image_cleanup_exclude)},
+	{"node", "image-high-water", offsetof(struct config, image_high_water)},
 	{"node", "task-cleanup-seconds", offsetof(struct config, task_cleanup_s)},
 	{"node", "reserved-memory", offsetof(struct config, reserved_memory_mib)},
 	{"node", "favordynmods", offsetof(struct config, favor_dynmods)},
@@ -110,6 +117,11 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .user = arena_strdup(&h->arena, "berth"),
 			     .vpc_cidr = arena_strdup(&h->arena, "172.31.0.0/16"),
 			     .pull_behavior = arena_strdup(&h->arena, "default"),
+			     .image_cleanup_interval = arena_strdup(&h->arena, "30m"),
+			     .image_cleanup_age = arena_strdup(&h->arena, "1h"),
+			     .image_cleanup_count = arena_strdup(&h->arena, "5"),
+			     .image_cleanup_untracked = arena_strdup(&h->arena, "no"),
+			     .image_high_water = arena_strdup(&h->arena, "90"),
 			     .task_cleanup_s = arena_strdup(&h->arena, "10800"),
 			     .reserved_memory_mib = arena_strdup(&h->arena, "0"),
 			     .favor_dynmods = arena_strdup(&h->arena, "yes"),
@@ -127,6 +139,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 	}
 	c->registries = registries.items;
 	c->registry_count = registries.count;
+	cleanup_take_environment(c, &h->arena);
 	return check_config(c, e);
 }
 

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/text.h"
+#include "cmd/berthd/cleanup.h"
 #include "cmd/berthd/host.h"
 #include "cmd/berthd/registries.h"
 #include "cmd/berthd/server.h"
@@ -309,6 +310,8 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 	    parse_switch("[network] ipv6-forwarding", c->ipv6_forwarding, &ret->no_ipv6_forwarding,
 			 e) < 0 ||
 	    parse_switch("[node] image-index", c->image_index, &ret->no_image_index, e) < 0)
+		return -e->code;
+	if (cleanup_parse(c, &h->arena, ret, e) < 0)
 		return -e->code;
 	ret->registry_count = c->registry_count;
 	if (registries_parse(c->registries, c->registry_count, &h->arena, &ret->registries, e) < 0)

@@ -1,0 +1,231 @@
+/* cmd/berth/pull.c - pull, and how far it is
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "cmd/berth/pull.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/text.h"
+
+#define BAR_WIDTH 24
+
+static const char *text(const json_t *doc, const char *member)
+{
+	const char *value = json_string_value(json_object_get(doc, member));
+
+	return value ? value : "";
+}
+
+static int64_t number(const json_t *doc, const char *member)
+{
+	return json_integer_value(json_object_get(doc, member));
+}
+
+char *size_of(int64_t bytes)
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+	double value = (double)bytes;
+	size_t unit = 0;
+
+	while (value >= 1000 && unit + 1 < ARRAY_COUNT(units)) {
+		value /= 1000;
+		unit++;
+	}
+	return xasprintf(unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+}
+
+/* ---- progress ---- */
+
+struct progress {
+	enum progress_kind kind;
+	size_t lines;     /* on the terminal, to be written over */
+	json_t *told;     /* phases that were told, by layer */
+	json_t *began_ms; /* when each layer's first bytes came */
+};
+
+static bool is_over(const json_t *layer)
+{
+	return str_eq(text(layer, "phase"), "DONE") || str_eq(text(layer, "phase"), "EXISTS");
+}
+
+/* "2.1 MB/s, 3 s left", or "". */
+static char *rate_of(const struct progress *p, const json_t *layer)
+{
+	int64_t bytes = number(layer, "bytes"), total = number(layer, "totalBytes");
+	const json_t *began = json_object_get(p->began_ms, text(layer, "digest"));
+	int64_t took_ms = clock_mono_ms() - json_integer_value(began);
+	auto_free char *rate = NULL;
+	double each_s;
+
+	if (!began || took_ms <= 0 || bytes <= 0 || !str_eq(text(layer, "phase"), "DOWNLOADING"))
+		return xstrdup("");
+	each_s = (double)bytes * 1000 / (double)took_ms;
+	rate = size_of((int64_t)each_s);
+	if (total <= bytes)
+		return xasprintf(" %s/s", rate);
+	return xasprintf(" %s/s, %lld s left", rate,
+			 (long long)((double)(total - bytes) / each_s) + 1);
+}
+
+static void draw_layer(const struct progress *p, const json_t *layer)
+{
+	int64_t bytes = number(layer, "bytes"), total = number(layer, "totalBytes");
+	bool over = is_over(layer);
+	int filled = over ? BAR_WIDTH : total > 0 ? (int)(bytes * BAR_WIDTH / total) : 0;
+	auto_free char *done = size_of(over && total ? total : bytes);
+	auto_free char *of = size_of(total);
+	auto_free char *rate = rate_of(p, layer);
+	char bar[BAR_WIDTH + 1];
+
+	for (int i = 0; i < BAR_WIDTH; i++)
+		bar[i] = i < filled ? '=' : i == filled ? '>' : ' ';
+	bar[BAR_WIDTH] = '\0';
+	(void)fprintf(stderr, "\033[2K%.12s [%s] %s / %s %s%s\n",
+		      text(layer, "digest") + strlen("sha256:"), bar, done, of,
+		      text(layer, "phase"), rate);
+}
+
+static void tell_layer(const struct progress *p, const json_t *layer)
+{
+	auto_free char *size = size_of(number(layer, "totalBytes"));
+	auto_free char *line = NULL;
+
+	if (p->kind == PROGRESS_JSON) {
+		line = js_dump(layer);
+		(void)fprintf(stderr, "%s\n", line);
+		return;
+	}
+	(void)fprintf(stderr, "%.19s %s %s\n", text(layer, "digest"), text(layer, "phase"), size);
+}
+
+static void show_layer(struct progress *p, const json_t *layer)
+{
+	const char *digest = text(layer, "digest"), *phase = text(layer, "phase");
+
+	if (!*digest)
+		return;
+	if (number(layer, "bytes") && !json_object_get(p->began_ms, digest))
+		(void)json_object_set_new(p->began_ms, digest, json_integer(clock_mono_ms()));
+	if (p->kind == PROGRESS_AUTO) {
+		draw_layer(p, layer);
+		p->lines++;
+	} else if (!str_eq(text(p->told, digest), phase)) {
+		tell_layer(p, layer);
+		(void)json_object_set_new(p->told, digest, json_string(phase));
+	}
+}
+
+static void show_progress(struct progress *p, const json_t *pull)
+{
+	json_t *layer;
+	size_t i;
+
+	if (p->kind == PROGRESS_NONE)
+		return;
+	if (p->lines)
+		(void)fprintf(stderr, "\033[%zuA", p->lines);
+	p->lines = 0;
+	json_array_foreach (json_object_get(pull, "layers"), i, layer)
+		show_layer(p, layer);
+}
+
+/* ---- pull ---- */
+
+static int follow_pull(struct context *c, const char *id, struct progress *p, json_t **ret,
+		       struct err *e)
+{
+	int64_t version = 0;
+
+	for (;;) {
+		auto_json json_t *pull = NULL;
+		json_t *request = request_new(c);
+
+		(void)json_object_set_new(request, "pullId", json_string(id));
+		(void)json_object_set_new(request, "version", json_integer(version));
+		if (client_call(c->client, CLIENT_BERTH, "DescribePull", request, &pull, e) < 0)
+			return -e->code;
+		show_progress(p, pull);
+		version = number(pull, "version");
+		if (str_eq(text(pull, "status"), "FAILED"))
+			return err_set(e, EREMOTEIO, "%s: %s", text(pull, "image"),
+				       text(pull, "reason"));
+		if (str_eq(text(pull, "status"), "DONE")) {
+			*ret = json_incref(pull);
+			return 0;
+		}
+	}
+}
+
+int pull_whole(struct context *c, const char *image, enum progress_kind progress, json_t **ret,
+	       struct err *e)
+{
+	auto_json json_t *reply = NULL, *told = json_object(), *began = json_object();
+	struct progress p = {.kind = progress, .told = told, .began_ms = began};
+	json_t *request = request_new(c);
+
+	if (progress == PROGRESS_AUTO && !isatty(STDERR_FILENO))
+		p.kind = PROGRESS_LINES;
+	(void)json_object_set_new(request, "image", json_string(image));
+	if (client_call(c->client, CLIENT_BERTH, "PullImage", request, &reply, e) < 0)
+		return -e->code;
+	return follow_pull(c, text(reply, "pullId"), &p, ret, e);
+}
+
+struct pull_options {
+	bool quiet;
+	const char *progress;
+};
+
+static const struct option_row pull_rows[] = {
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct pull_options, quiet), NULL,
+	 "only print the digest"},
+	{"progress", 0, OPTION_STRING, offsetof(struct pull_options, progress),
+	 "auto|plain|json|none", "how to tell of layers, on standard error (default: auto)"},
+};
+
+static int pull(struct context *c, const void *options, char **words, int count)
+{
+	static const char *const kinds[] = {"auto", "plain", "json", "none"};
+	const struct pull_options *o = options;
+	enum progress_kind kind = PROGRESS_AUTO;
+	bool known = !o->progress;
+
+	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
+		if (!str_eq(o->progress, kinds[i]))
+			continue;
+		kind = (enum progress_kind)i;
+		known = true;
+	}
+	if (!known)
+		return fail_usage("--progress '%s' is none of auto, plain, json, none",
+				  o->progress);
+	for (int i = 0; i < count; i++) {
+		auto_json json_t *done = NULL;
+		struct err e = {0};
+
+		if (pull_whole(c, words[i], o->quiet ? PROGRESS_NONE : kind, &done, &e) < 0)
+			return fail(&e);
+		if (c->output == OUTPUT_JSON)
+			print_json(done);
+		else
+			(void)printf("%s\n", text(done, "imageDigest"));
+	}
+	return EXIT_OK;
+}
+
+const struct command command_pull = {
+	.name = "pull",
+	.arguments = "[OPTIONS] IMAGE...",
+	.summary = "Pull images to a node.",
+	.options = pull_rows,
+	.option_count = ARRAY_COUNT(pull_rows),
+	.size = sizeof(struct pull_options),
+	.min_words = 1,
+	.max_words = -1,
+	.run = pull,
+};

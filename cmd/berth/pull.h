@@ -1,0 +1,20 @@
+/* cmd/berth/pull.h - pulls, followed to their end
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+
+#include "cmd/berth/command.h"
+
+enum progress_kind {
+	PROGRESS_AUTO,  /* bars on a terminal, lines elsewhere */
+	PROGRESS_LINES, /* a line for each change of a layer */
+	PROGRESS_JSON,  /* the same, each a document */
+	PROGRESS_NONE,
+};
+
+/* Pull it and wait; *ret describes the pull. */
+int pull_whole(struct context *c, const char *image, enum progress_kind progress, json_t **ret,
+	       struct err *e);
+
+/* "1.5 MB", malloc'ed. */
+char *size_of(int64_t bytes);
