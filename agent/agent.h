@@ -59,6 +59,7 @@ struct agent_options {
 	uint16_t port_first, port_last; /* dynamic host ports; 0: the host's ephemeral range */
 	const char *
 		pull_behavior; /* default, always, once, prefer-cached: as ECS_IMAGE_PULL_BEHAVIOR */
+	bool keep_blobs;       /* of images: as registries pack them, too, for handing them on */
 	struct agent_cleanup image_cleanup;
 	int64_t task_cleanup_ms;     /* how long what is left of a stopped task (its log) is kept */
 	int64_t reserved_memory_mib; /* of the host, not for tasks */

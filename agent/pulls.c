@@ -37,6 +37,7 @@ struct pull {
 	struct image_pull *job; /* NULL: over, or asking */
 	bool asking;            /* a thread asks the credential helper */
 	bool unwanted;          /* it ends when that is done */
+	bool keep_blobs;
 	struct sources sources;
 	struct err asked; /* code 0: the helper has answered */
 	struct loop_fd *watch;
@@ -237,7 +238,8 @@ static int begin_job(struct pull *p, struct err *e)
 						   .policy = IMAGE_PULL_ALWAYS,
 						   .sources = p->sources.items,
 						   .source_count = p->sources.count,
-						   .tags_at_last = p->sources.tags_at_last};
+						   .tags_at_last = p->sources.tags_at_last,
+						   .keep_blobs = p->keep_blobs};
 
 	if (image_pull_begin(p->pulls->agent->images, &request, &p->job, e) < 0)
 		return -e->code;
@@ -270,10 +272,11 @@ static void on_asked(void *ctx)
 		finish(p, IMAGE_REASON_UNAUTHORIZED, &e);
 }
 
-/* Who asks; all NULL: as the files say. */
+/* Who asks, all NULL: as the files say; and for what. */
 struct who {
 	const char *username, *password;
 	const char *secret;
+	bool keep_blobs; /* layers as they come, too */
 };
 
 static int find_sources(struct pull *p, const struct who *who, struct err *e)
@@ -310,6 +313,7 @@ static int begin(struct pulls *pulls, const char *reference, const struct who *w
 
 	p->pulls = pulls;
 	p->reference = xstrdup(reference);
+	p->keep_blobs = who->keep_blobs || pulls->agent->o->keep_blobs;
 	p->secret = who->secret ? xstrdup(who->secret) : NULL;
 	random_hex(p->id, 32);
 	if (begin_as(p, who, e) < 0) {
@@ -376,10 +380,10 @@ int pulls_begin_for_caller(struct pulls *pulls, const json_t *request, char ret_
 			   struct err *e)
 {
 	const char *reference = json_string_value(json_object_get(request, "image"));
-	const struct who who = {
-		.username = json_string_value(json_object_get(request, "username")),
-		.password = json_string_value(json_object_get(request, "password"))};
-	struct pull *p = who.username ? NULL : running(pulls, reference, NULL);
+	const struct who who = {.username = json_string_value(json_object_get(request, "username")),
+				.password = json_string_value(json_object_get(request, "password")),
+				.keep_blobs = json_is_true(json_object_get(request, "keepBlobs"))};
+	struct pull *p = who.username || who.keep_blobs ? NULL : running(pulls, reference, NULL);
 
 	if (!p && begin(pulls, reference, &who, &p, e) < 0)
 		return -e->code;

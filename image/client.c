@@ -75,6 +75,8 @@ int image_store_open(const struct image_store_options *o, struct image_store **r
 		free(s);
 		return -e->code;
 	}
+	if (o->form != IMAGE_AS_LAST)
+		store_note_form(&s->store);
 	s->worker = xstrdup(o->worker);
 	if (store_has_ingest(&s->store) && client_sweep(s, e) < 0) {
 		image_store_close(s);

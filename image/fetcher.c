@@ -36,6 +36,7 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "image/handover.h"
 #include "image/jail.h"
 #include "image/manifest.h"
 #include "image/reason.h"
@@ -146,41 +147,10 @@ static void document_ended(void *ctx, struct registry_get *g, const struct err *
 		       registry_content_digest(g));
 }
 
-static void digest_of(const void *data, size_t size, char ret[DIGEST_SIZE])
-{
-	struct sha256 *h = sha256_new();
-	char hex[SHA256_HEX];
-
-	sha256_add(h, data, size);
-	sha256_hex(h, hex);
-	sha256_free(h);
-	(void)snprintf(ret, DIGEST_SIZE, "sha256:%s", hex);
-}
-
 static int mismatch(struct err *e, const char *is, const char *expected)
 {
 	return image_fail(e, IMAGE_REASON_DIGEST_MISMATCH, "its digest is %s instead of %s", is,
 			  expected);
-}
-
-/* What an image is made of is kept as it came, for whoever wants to hand it on. */
-static int keep_document(struct fetcher *f, const struct document_get *d, const char *digest,
-			 struct err *e)
-{
-	struct record *r = f->record;
-	int result;
-
-	if (r->document_count == RECORD_DOCUMENTS_MAX)
-		return image_fail(e, IMAGE_REASON_TOO_LARGE, "more than %d documents",
-				  RECORD_DOCUMENTS_MAX);
-	result = write_all(FETCHER_DOCUMENTS, d->bytes.data, d->bytes.size);
-	if (result < 0) {
-		errno = -result;
-		return os_fail(e, "keep a document");
-	}
-	memcpy(r->documents[r->document_count].digest, digest, DIGEST_SIZE);
-	r->documents[r->document_count++].size = d->bytes.size;
-	return 0;
 }
 
 /* Get one document whole of one source.  'expected' is its digest, or "" when a tag is asked for. */
@@ -234,7 +204,8 @@ static int get_manifest_of(struct fetcher *f, size_t source, const struct manife
 	else
 		r = document_parse(buf_str(&d.bytes), d.bytes.size,
 				   d.content_type[0] ? d.content_type : NULL, ret, e);
-	if (r == 0 && keep_document(f, &d, ret_digest, e) < 0) {
+	if (r == 0 && handover_document(f->record, d.bytes.data, d.bytes.size, ret->media_type,
+					ret_digest, e) < 0) {
 		document_done(ret);
 		r = -e->code;
 	}
@@ -321,32 +292,11 @@ static int get_config(struct fetcher *f, const struct document *manifest, struct
 		r = config_parse(buf_str(&d.bytes), d.bytes.size, manifest, &f->platform, f->record,
 				 e);
 	if (r == 0)
-		r = keep_document(f, &d, digest, e);
+		r = handover_document(f->record, d.bytes.data, d.bytes.size,
+				      manifest->config->media_type, digest, e);
 	f->record->image.config = arena_strdup(&f->record->image.arena, digest);
 	buf_done(&d.bytes);
 	return r;
-}
-
-static int hand_over_record(struct fetcher *f, struct err *e)
-{
-	auto_buf struct buf text = BUF_INIT(RECORD_SIZE_MAX);
-	struct report report = {.kind = REPORT_RESOLVED};
-	int r;
-
-	record_write(f->record, &text);
-	if (buf_overflow(&text))
-		return image_fail(e, IMAGE_REASON_TOO_LARGE, "configuration of more than %d bytes",
-				  RECORD_SIZE_MAX);
-	r = write_all(FETCHER_RECORD, text.data, text.size);
-	if (r == 0) {
-		memcpy(report.digest, f->record->image.digest, DIGEST_SIZE);
-		r = report_send(WORKER_SOCK, &report);
-	}
-	if (r < 0) {
-		errno = -r;
-		return os_fail(e, "hand over the record");
-	}
-	return 0;
 }
 
 static int resolve(struct fetcher *f, struct err *e)
@@ -364,7 +314,7 @@ static int resolve(struct fetcher *f, struct err *e)
 		return r;
 	f->record->image.digest = arena_strdup(&f->record->image.arena, digest);
 	f->record->image.manifest = arena_strdup(&f->record->image.arena, manifest_digest);
-	return hand_over_record(f, e);
+	return handover_record(f->record, e);
 }
 
 /* ---- layers ---- */
@@ -544,19 +494,18 @@ static void begin_blob(struct fetcher *f, unsigned layer, int own_pipe_fd)
 /* 0; 1: the puller has closed. */
 static int take_layer_order(struct fetcher *f, struct err *e)
 {
-	struct layer_order order;
-	size_t fd_count = 0;
-	int fd = -1;
-	ssize_t n = fs_recv(WORKER_SOCK, &order, sizeof(order), &fd, 1, &fd_count, MSG_DONTWAIT);
+	unsigned layer;
+	int fd, r = handover_take_layer(f->record, false, &layer, &fd, e);
 
-	if (n == -EAGAIN)
+	if (r == HANDOVER_NONE)
 		return 0;
-	if (n == 0 || n == -ECONNRESET)
-		return 1;
-	if (n != sizeof(order) || fd_count != 1 || order.layer >= f->record->layer_count ||
-	    f->blobs[order.layer].reading)
+	if (r != 0)
+		return r < 0 ? r : 1;
+	if (f->blobs[layer].reading) {
+		(void)close(fd);
 		return err_set(e, EBADMSG, "an order that is none");
-	begin_blob(f, order.layer, fd);
+	}
+	begin_blob(f, layer, fd);
 	return 0;
 }
 
@@ -587,16 +536,6 @@ static int serve_layers(struct fetcher *f, struct err *e)
 	}
 }
 
-static int take_order(struct order *ret, struct err *e)
-{
-	size_t fd_count;
-	ssize_t n = fs_recv(WORKER_SOCK, ret, sizeof(*ret), NULL, 0, &fd_count, 0);
-
-	if (n != sizeof(*ret))
-		return err_set(e, EBADMSG, "an order that is none");
-	return 0;
-}
-
 static int fetch(struct fetcher *f, const struct order *order, struct err *e)
 {
 	if (reference_parse(order->reference, &f->name, e) < 0 ||
@@ -618,7 +557,7 @@ int fetcher_main(int argc, char **argv)
 	(void)argc;
 	(void)argv;
 	(void)signal(SIGPIPE, SIG_IGN);
-	r = take_order(&order, &e);
+	r = handover_take_order(&order, &e);
 	if (r == 0)
 		r = sources_read(FETCHER_SOURCES, order.source_count, &f->sources, &e);
 	f->source_count = order.source_count;

@@ -66,18 +66,21 @@ static int send_layer_order(const struct pull *owner, unsigned layer, int pipe_f
 
 static int start_reader(struct flight *f, const struct ingest *i, int pipe_fd, struct err *e)
 {
-	const struct proc_fd unpacker[] = {
-		{pipe_fd, UNPACKER_IN}, {i->sums_fd, UNPACKER_SUMS}, {i->tree_fd, UNPACKER_TREE}};
-	const struct proc_fd lister[] = {{pipe_fd, UNPACKER_IN},
-					 {i->sums_fd, UNPACKER_SUMS},
-					 {i->tar_fd, LISTER_TAR},
-					 {i->table_fd, LISTER_TABLE},
-					 {i->sparse_fd, LISTER_SPARSE}};
+	const struct proc_fd unpacker[] = {{pipe_fd, UNPACKER_IN},
+					   {i->sums_fd, UNPACKER_SUMS},
+					   {i->tree_fd, UNPACKER_TREE},
+					   {i->packed_fd, READER_PACKED}};
+	const struct proc_fd lister[] = {
+		{pipe_fd, UNPACKER_IN},        {i->sums_fd, UNPACKER_SUMS},
+		{i->tar_fd, LISTER_TAR},       {i->table_fd, LISTER_TABLE},
+		{i->sparse_fd, LISTER_SPARSE}, {i->packed_fd, READER_PACKED}};
+	const size_t without = i->packed_fd < 0;
 
 	if (i->tree_fd >= 0)
-		return worker_start(SELF, "unpack", NULL, unpacker, ARRAY_COUNT(unpacker), true,
-				    &f->unpacker, e);
-	return worker_start(SELF, "list", NULL, lister, ARRAY_COUNT(lister), true, &f->unpacker, e);
+		return worker_start(SELF, "unpack", NULL, unpacker, ARRAY_COUNT(unpacker) - without,
+				    true, &f->unpacker, e);
+	return worker_start(SELF, "list", NULL, lister, ARRAY_COUNT(lister) - without, true,
+			    &f->unpacker, e);
 }
 
 /* A store of directories may have the layer's tar from when it was one of tars: that needs no fetching. */
@@ -88,11 +91,12 @@ static int open_held_tar(const struct puller *p, const struct flight *f)
 
 static int start(struct puller *p, struct flight *f, struct err *e)
 {
-	auto_close int read_fd = open_held_tar(p, f), write_fd = -1;
+	auto_close int read_fd = f->owner->keep_blobs ? -1 : open_held_tar(p, f), write_fd = -1;
+	const struct record_layer *layer = &f->owner->record->layers[f->layer];
 	struct ingest ingest;
 	int r = 0;
 
-	if (store_ingest(&p->store, f->ingest, &ingest, e) < 0)
+	if (store_ingest(&p->store, f->owner->keep_blobs ? layer : NULL, f->ingest, &ingest, e) < 0)
 		return -e->code;
 	f->held = f->blob_good = read_fd >= 0; /* its diff-id will tell */
 	if (read_fd < 0)

@@ -90,7 +90,7 @@ static int check_layer(void *ctx, const char *diff_id, struct err *e)
 	int r;
 
 	f->layers++;
-	if (store_ingest(&f->store, ingest, &i, e) < 0)
+	if (store_ingest(&f->store, NULL, ingest, &i, e) < 0)
 		return -e->code;
 	r = read_tar(f, diff_id, &i, why, e);
 	ingest_close(&i);

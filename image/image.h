@@ -28,6 +28,7 @@
 #include "base/err.h"
 #include "base/js.h"
 #include "base/mem.h"
+#include "image/held.h"
 
 /* Outcomes; the functions that have one name it. */
 enum {
@@ -53,6 +54,7 @@ struct image_store;
 enum image_form {
 	IMAGE_INDEXED,  /* as tars, which an index of the image shows in place: EROFS */
 	IMAGE_UNPACKED, /* as directories, for overlay */
+	IMAGE_AS_LAST,  /* as whoever opened the store before had it; else IMAGE_INDEXED */
 };
 
 struct image_store_options {
@@ -80,59 +82,6 @@ void image_store_close(struct image_store *s);
 
 /* ---- images held ---- */
 
-#define IMAGE_LAYERS_MAX 127
-
-/* A layer, lowest first. */
-struct image_part {
-	char *diff_id, *blob; /* "sha256:...": of the tar; of it as the registry has it */
-	uint64_t blob_size;   /* bytes */
-	uint64_t size;        /* of its files, unpacked */
-};
-
-/* How an image came about, as it says: oldest step first. */
-struct image_step {
-	int64_t created_ms; /* 0: it does not say */
-	char *created_by, *comment;
-	bool empty; /* it added no layer */
-};
-
-/* One image of one platform.  Strings are NULL and lists empty when the image does not say. */
-struct image {
-	char *reference;         /* the name it was found by */
-	char *digest;            /* "sha256:...": what the name stood for, an index or a manifest */
-	char *manifest;          /* "sha256:...": the manifest of this platform */
-	char *config;            /* "sha256:...": of its configuration, which Docker calls its id;
-				    NULL where an older Berth pulled it */
-	char *os, *architecture; /* "linux", "amd64": Go's names, as images use them */
-	char *variant;           /* "v8" */
-	int64_t created_ms;      /* when it was made, as it says; 0: it does not say */
-	int64_t pulled_ms;       /* when the name was last pulled; wall clock */
-	int64_t used_ms; /* when a container was last made of it by this name; 0: not since its pull */
-	uint64_t size;        /* bytes of all layers, unpacked */
-	uint32_t greatest_id; /* of users and groups that files of its layers belong to */
-
-	struct js_strings entrypoint, cmd, env;
-	char *working_dir, *user, *stop_signal;
-	struct js_strings ports;   /* "80/tcp" */
-	struct js_strings volumes; /* absolute paths in the container */
-	struct js_map labels;
-
-	struct image_part *parts;
-	size_t part_count;
-	struct image_step *steps;
-	size_t step_count;
-
-	/*
-	 * Absolute paths of what shows the image: what rootfs/ takes.  Either an
-	 * index, and the files it points into in the order of its devices; or .index
-	 * is NULL and they are directories of layers, lowest first, each once.
-	 */
-	char *index;
-	struct js_strings layers;
-
-	struct arena arena; /* owns all of the above */
-};
-
 /* 0, or IMAGE_ABSENT.  A malformed reference is -EINVAL.  *ret is the caller's. */
 int image_find(struct image_store *s, const char *reference, struct image **ret, struct err *e);
 void image_free(struct image *i);
@@ -141,10 +90,6 @@ void image_free(struct image *i);
  * All names, each with its image; and each image that has lost its name to a
  * newer one, with a NULL reference.  Newest pull first.
  */
-struct image_list {
-	struct image **items;
-	size_t count;
-};
 int image_list(struct image_store *s, struct image_list *ret, struct err *e);
 void image_list_done(struct image_list *l);
 
@@ -188,10 +133,6 @@ struct image_prune {
 	uint64_t enough_bytes; /* no more once these had so many; 0: any number */
 };
 
-struct image_pruned {
-	struct image_list images; /* the caller's: image_list_done() */
-	uint64_t bytes;           /* of layers that no image has any more */
-};
 int image_prune(struct image_store *s, const struct image_prune *o, struct image_pruned *ret,
 		struct err *e);
 
@@ -232,6 +173,7 @@ struct image_pull_request {
 	const struct image_source *sources;
 	size_t source_count;
 	bool tags_at_last; /* what a tag stands for only the last may say */
+	bool keep_blobs;   /* layers as they come, too, for handing the image on as it was */
 };
 
 /* Is this a location? -EINVAL: it is malformed. */
@@ -291,6 +233,24 @@ struct image_pull;
  * share its download.
  */
 int image_pull_begin(struct image_store *s, const struct image_pull_request *request,
+		     struct image_pull **ret, struct err *e);
+
+/*
+ * Take an image from an archive instead: an OCI layout (a directory, or a tar), or
+ * what `docker save` writes.  A tar is a file that can be read at any place.  The
+ * pull is like any other; its image has the name that is asked for, else those that
+ * the archive gives it, which may be none.  Its blobs are kept: there is no other
+ * place to fetch them from.  IMAGE_REASON_NOT_FOUND: the archive has
+ * no item of that number.
+ */
+struct image_load_request {
+	int fd; /* borrowed for the call */
+	bool is_directory;
+	unsigned item;         /* which of its images, from 0 on */
+	const char *reference; /* NULL: as the archive says */
+	const char *platform;  /* NULL: this machine's */
+};
+int image_load_begin(struct image_store *s, const struct image_load_request *request,
 		     struct image_pull **ret, struct err *e);
 
 /* Poll it for reading; it stays the pull's. */

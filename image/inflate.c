@@ -12,6 +12,7 @@
 #include <zstd.h>
 
 #include "base/auto.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "image/reason.h"
 
@@ -21,7 +22,7 @@
 
 struct inflate {
 	const struct method *method; /* NULL until the first bytes are there */
-	int fd;
+	int fd, packed_fd;
 	bool input_ended;
 	size_t at, filled; /* of 'in' */
 	uint64_t bytes_in, bytes_out;
@@ -126,11 +127,12 @@ static const struct method methods[] = {
 	{"plain", {0}, 0, plain_step},
 };
 
-struct inflate *inflate_new(int fd)
+struct inflate *inflate_new(int fd, int packed_fd)
 {
 	struct inflate *z = xcalloc(1, sizeof(*z));
 
 	z->fd = fd;
+	z->packed_fd = packed_fd;
 	z->between = true;
 	return z;
 }
@@ -165,6 +167,9 @@ static int fill(struct inflate *z, size_t want, struct err *e)
 			continue;
 		if (n < 0)
 			return os_fail(e, "read the layer");
+		if (n > 0 && z->packed_fd >= 0 &&
+		    (errno = -write_all(z->packed_fd, z->in + z->filled, (size_t)n)) != 0)
+			return os_fail(e, "keep the layer's blob");
 		z->input_ended = n == 0;
 		z->filled += (size_t)n;
 		z->bytes_in += (uint64_t)n;

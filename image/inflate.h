@@ -19,8 +19,8 @@
 
 struct inflate;
 
-/* Reads from 'fd' (borrowed). */
-struct inflate *inflate_new(int fd);
+/* Reads from 'fd' (borrowed), and keeps what it read in 'packed_fd' (borrowed; -1: nowhere). */
+struct inflate *inflate_new(int fd, int packed_fd);
 void inflate_free(struct inflate *z); /* NULL is fine */
 
 /* Up to 'size' bytes into 'out', at least one; *ret_size is 0 at the end. */

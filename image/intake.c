@@ -86,13 +86,13 @@ static void *fill_pieces(void *ctx)
 
 /* ---- the taker ---- */
 
-int intake_new(int in_fd, int tar_fd, struct intake **ret, struct err *e)
+int intake_new(const struct intake_fds *fds, struct intake **ret, struct err *e)
 {
 	struct intake *s = xcalloc(1, sizeof(*s));
 	int r;
 
-	s->inflate = inflate_new(in_fd);
-	s->tar_fd = tar_fd;
+	s->inflate = inflate_new(fds->in, fds->packed);
+	s->tar_fd = fds->tar;
 	s->hash = sha256_new();
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->changed, NULL);

@@ -15,8 +15,12 @@
 
 struct intake;
 
-/* Reads from 'in_fd', writes to 'tar_fd' (-1: nowhere); both are borrowed. */
-int intake_new(int in_fd, int tar_fd, struct intake **ret, struct err *e);
+/* Where the bytes come from and go to; all borrowed, -1: nowhere. */
+struct intake_fds {
+	int in, tar;
+	int packed; /* what comes, as it comes */
+};
+int intake_new(const struct intake_fds *fds, struct intake **ret, struct err *e);
 
 /* Waits for the thread, which goes on until it has something to hand over: not in a worker. */
 void intake_free(struct intake *s);

@@ -76,11 +76,19 @@ static const int lister_calls[] = {
 	SYS_sync_file_range, SYS_clone,    SYS_clone3,
 };
 
+static const int loader_calls[] = {
+	CALLS_COMMON, SYS_pread64, SYS_openat, SYS_newfstatat, SYS_recvmsg, SYS_ppoll,
+#ifdef __x86_64__
+	SYS_poll,
+#endif
+};
+
 static const int unpacker_calls[] = {
-	CALLS_COMMON,  SYS_pwrite64,   SYS_openat,   SYS_openat2,  SYS_newfstatat, SYS_statx,
-	SYS_ftruncate, SYS_fchown,     SYS_fchownat, SYS_fchmod,   SYS_fchmodat,   SYS_mkdirat,
-	SYS_mknodat,   SYS_symlinkat,  SYS_linkat,   SYS_unlinkat, SYS_utimensat,  SYS_fsetxattr,
-	SYS_fgetxattr, SYS_getdents64, SYS_fcntl,    SYS_syncfs,   SYS_clone,      SYS_clone3,
+	CALLS_COMMON, SYS_pwrite64,  SYS_openat,    SYS_openat2,   SYS_newfstatat,
+	SYS_statx,    SYS_ftruncate, SYS_fchown,    SYS_fchownat,  SYS_fchmod,
+	SYS_fchmodat, SYS_mkdirat,   SYS_mknodat,   SYS_symlinkat, SYS_linkat,
+	SYS_unlinkat, SYS_utimensat, SYS_fsetxattr, SYS_fgetxattr, SYS_getdents64,
+	SYS_fcntl,    SYS_syncfs,    SYS_clone,     SYS_clone3,    SYS_fdatasync,
 };
 
 static const int fetcher_calls[] = {
@@ -342,6 +350,22 @@ int jail_lister(struct err *e)
 	    allow_calls(lister_calls, ARRAY_COUNT(lister_calls), false, e) < 0)
 		return err_wrap(e, "confine the lister");
 	return 0;
+}
+
+int jail_loader(int dir_fd, struct err *e)
+{
+	int r = begin(e);
+
+	if (r == 0)
+		r = limit(RLIMIT_FSIZE, FETCHER_FILE_MAX, e);
+	if (r == 0 && dir_fd >= 0)
+		r = enter_tree(dir_fd, e) < 0 ? -e->code
+					      : keep_capabilities(CAP(DAC_READ_SEARCH), e);
+	else if (r == 0)
+		r = become_nobody(e);
+	if (r == 0)
+		r = allow_calls(loader_calls, ARRAY_COUNT(loader_calls), false, e);
+	return r < 0 ? err_wrap(e, "confine the loader") : 0;
 }
 
 int jail_indexer(struct err *e)

@@ -13,6 +13,8 @@
  *              capabilities that making files takes
  *   lister     an id of its own, no capability, no file to open; writes to those it has
  *   indexer    the same
+ *   loader     the same, and reads one archive; for a directory, root of nothing but that,
+ *              with the one capability that reading it takes
  *   reader     the same, and writes to none
  *
  * Under sanitizers the lists of calls and the limit on memory are left out,
@@ -29,4 +31,6 @@ int jail_unpacker(int tree_fd, struct err *e);
 
 int jail_lister(struct err *e);
 int jail_indexer(struct err *e);
+/* 'dir_fd' -1: there is none. */
+int jail_loader(int dir_fd, struct err *e);
 int jail_reader(struct err *e);

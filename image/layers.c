@@ -22,7 +22,7 @@
 #define SPARSE "sparse"
 #define SUMS   "bytes" /* of all files, a blank, the greatest id, which older stores do not have */
 
-#define LAYER_PATH_SIZE (SHA256_HEX + 16)
+#define LAYER_PATH_SIZE (2 * SHA256_HEX + 16)
 
 /* ---- where things are ---- */
 
@@ -57,6 +57,23 @@ static bool read_sums(const struct store *s, enum image_form form, const char *d
 	ret->max_id = 0;
 	return parse_u64(bytes, INT64_MAX, &ret->bytes) &&
 	       (!rest || parse_u32(rest, UINT32_MAX, &ret->max_id));
+}
+
+int store_open_blob(const struct store *s, const struct record_layer *l)
+{
+	char path[LAYER_PATH_SIZE];
+	int fd;
+
+	layer_path(l->diff_id, digest_hex(l->blob), path);
+	fd = openat(layers_of(s, s->form), path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+bool store_has_blob(const struct store *s, const struct record_layer *l)
+{
+	auto_close int fd = str_eq(l->blob, l->diff_id) ? -1 : store_open_blob(s, l);
+
+	return fd >= 0 || str_eq(l->blob, l->diff_id);
 }
 
 bool store_has_layer(const struct store *s, const char *diff_id)
@@ -225,12 +242,13 @@ void ingest_close(struct ingest *i)
 	close_fd(&i->tar_fd);
 	close_fd(&i->table_fd);
 	close_fd(&i->sparse_fd);
+	close_fd(&i->packed_fd);
 }
 
 static int create(const struct store *s, const char *name, const char *file, int *ret,
 		  struct err *e)
 {
-	char path[INGEST_SIZE + 16];
+	char path[INGEST_SIZE + SHA256_HEX];
 
 	(void)snprintf(path, sizeof(path), "%s/%s", name, file);
 	*ret = openat(s->ingest_fd, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -250,10 +268,10 @@ static int create_tree(const struct store *s, const char *name, int *ret, struct
 	return 0;
 }
 
-int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], struct ingest *ret,
-		 struct err *e)
+int store_ingest(const struct store *s, const struct record_layer *keep_blob_of,
+		 char ret_name[INGEST_SIZE], struct ingest *ret, struct err *e)
 {
-	struct ingest i = {-1, -1, -1, -1, -1};
+	struct ingest i = {-1, -1, -1, -1, -1, -1};
 	int r;
 
 	random_hex(ret_name, INGEST_SIZE - 1);
@@ -262,6 +280,8 @@ int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], struct inges
 		return err_sys(e, "image store: make a directory in ingest");
 	}
 	r = create(s, ret_name, SUMS, &i.sums_fd, e);
+	if (r == 0 && keep_blob_of && !str_eq(keep_blob_of->blob, keep_blob_of->diff_id))
+		r = create(s, ret_name, digest_hex(keep_blob_of->blob), &i.packed_fd, e);
 	if (r == 0 && s->form == IMAGE_UNPACKED)
 		r = create_tree(s, ret_name, &i.tree_fd, e);
 	if (r == 0 && s->form == IMAGE_INDEXED &&
@@ -282,6 +302,26 @@ static int rename_layer(const struct store *s, const char *ingest, const char *h
 	return renameat(s->ingest_fd, ingest, layers_of(s, s->form), hex);
 }
 
+/* What the ingest has and the layer may not: blobs. */
+static int move_blobs(const struct store *s, int ingest_fd, const char *diff_id, struct err *e)
+{
+	auto_closedir DIR *dir = NULL;
+	const char *file;
+
+	if (store_open_list(ingest_fd, &dir, e) < 0)
+		return -e->code;
+	while ((file = store_next(dir))) {
+		char path[LAYER_PATH_SIZE];
+
+		if (strlen(file) != SHA256_HEX - 1)
+			continue;
+		layer_path(diff_id, file, path);
+		if (renameat(ingest_fd, file, layers_of(s, s->form), path) < 0)
+			return err_sys(e, "image store: keep blob %.16s", file);
+	}
+	return 0;
+}
+
 int store_put_layer(const struct store *s, const char *ingest, const char *diff_id, struct err *e)
 {
 	char away[INGEST_SIZE];
@@ -296,7 +336,8 @@ int store_put_layer(const struct store *s, const char *ingest, const char *diff_
 	if (errno != EEXIST && errno != ENOTEMPTY)
 		return err_sys(e, "image store: publish layer %.16s", digest_hex(diff_id));
 	if (store_has_layer(s, diff_id))
-		return store_drop_ingest(s, ingest, e);
+		return move_blobs(s, fd, diff_id, e) < 0 ? -e->code
+							 : store_drop_ingest(s, ingest, e);
 	/* What is there is none: somebody has had a hand in it. */
 	random_hex(away, sizeof(away) - 1);
 	if (renameat(layers_of(s, s->form), digest_hex(diff_id), s->ingest_fd, away) < 0 ||

@@ -75,6 +75,7 @@ static const struct js_field descriptor_fields[] = {
 	{"digest", JS_STRING, offsetof(struct descriptor, digest), JS_REQUIRED, NULL},
 	{"size", JS_I64, offsetof(struct descriptor, size), JS_REQUIRED, NULL},
 	{"platform", JS_OBJECT, offsetof(struct descriptor, platform), JS_POINTER, &platform_shape},
+	{"annotations", JS_MAP, offsetof(struct descriptor, annotations), 0, NULL},
 };
 static const struct js_shape descriptor_shape = JS_SHAPE("descriptor", struct descriptor,
 							 descriptor_fields);
@@ -209,6 +210,7 @@ static int fill_document(const struct document_json *json, const char *type, str
 		return image_fail(e, IMAGE_REASON_UNSUPPORTED, "media type '%.100s'", type);
 	}
 
+	ret->media_type = type;
 	ret->items = list->items;
 	ret->count = list->count;
 	ret->config = json->config;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/js.h"
 #include "image/record.h"
 #include "image/reference.h"
 
@@ -43,6 +44,7 @@ struct descriptor {
 	struct platform_names {
 		char *os, *architecture, *variant; /* each may be NULL */
 	} * platform;                              /* NULL when absent */
+	struct js_map annotations;
 };
 
 enum document_kind { DOCUMENT_INDEX, DOCUMENT_MANIFEST };
@@ -52,6 +54,7 @@ struct document {
 	struct descriptor *items; /* an index's manifests, or a manifest's layers, lowest first */
 	size_t count;
 	struct descriptor *config; /* of a manifest */
+	const char *media_type;
 	struct arena arena;
 };
 

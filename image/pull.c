@@ -22,7 +22,8 @@
 struct image_pull {
 	struct image_store *store; /* borrowed */
 	char *reference;
-	struct image *held; /* the store had it: no puller takes part */
+	char digest[DIGEST_SIZE]; /* what it has been resolved to, or "" */
+	struct image *held;       /* the store had it: no puller takes part */
 	int fd;
 	enum image_reason reason;
 };
@@ -46,6 +47,7 @@ static int fill_order(const struct image_pull_request *request, struct order *o,
 	memset(o, 0, sizeof(*o));
 	o->source_count = request->source_count ? (uint32_t)request->source_count : 1;
 	o->tags_at_last = request->tags_at_last;
+	o->keep_blobs = request->keep_blobs;
 	if (request->source_count > IMAGE_SOURCES_MAX)
 		return err_set(e, EINVAL, "%zu sources; at most %d", request->source_count,
 			       IMAGE_SOURCES_MAX);
@@ -185,6 +187,38 @@ int image_pull_begin(struct image_store *s, const struct image_pull_request *req
 	return 0;
 }
 
+int image_load_begin(struct image_store *s, const struct image_load_request *request,
+		     struct image_pull **ret, struct err *e)
+{
+	struct order o = {.kind = request->is_directory ? ORDER_LOAD_DIRECTORY : ORDER_LOAD,
+			  .item = request->item,
+			  .source_count = 1,
+			  .keep_blobs = true};
+	struct reference name;
+	struct platform platform;
+	struct image_pull *p;
+	int r;
+
+	if (request->reference) {
+		if (reference_parse(request->reference, &name, e) < 0)
+			return -e->code;
+		reference_format(&name, o.reference);
+	}
+	if (platform_parse(request->platform, &platform, e) < 0)
+		return -e->code;
+	platform_format(&platform, o.platform);
+	p = pull_new(s, o.reference);
+	r = client_start_puller(s, e);
+	if (r == 0)
+		r = send_order(p, &o, request->fd, e);
+	if (r < 0) {
+		image_pull_free(p);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}
+
 int image_pull_fd(const struct image_pull *p)
 {
 	return p->fd;
@@ -210,6 +244,10 @@ static int done(struct image_pull *p, struct image_pull_event *ret, struct err *
 	p->held = NULL;
 	if (ret->image)
 		return 0;
+	if (!p->reference[0]) { /* of an archive, perhaps without a name */
+		free(p->reference);
+		p->reference = xasprintf("archive.invalid/image@%s", p->digest);
+	}
 	r = image_find(p->store, p->reference, &ret->image, e);
 	if (r == 0)
 		return 0;
@@ -225,6 +263,7 @@ static int take_report(struct image_pull *p, const struct report *report,
 	switch (report->kind) {
 	case REPORT_RESOLVED:
 		ret->kind = IMAGE_PULL_RESOLVED;
+		memcpy(p->digest, report->digest, DIGEST_SIZE);
 		return 0;
 	case REPORT_LAYER:
 		ret->kind = IMAGE_PULL_LAYER;

@@ -101,7 +101,8 @@ static int start_fetcher(struct pull *pull, const struct order *order, int sourc
 				      {sources_fd, FETCHER_SOURCES},
 				      {pull->documents_fd, FETCHER_DOCUMENTS}};
 
-	if (worker_start(SELF, "fetch", NULL, fds, ARRAY_COUNT(fds), true, &pull->fetcher, e) < 0)
+	if (worker_start(SELF, order->kind == ORDER_PULL ? "fetch" : "read-archive", NULL, fds,
+			 ARRAY_COUNT(fds), true, &pull->fetcher, e) < 0)
 		return -e->code;
 	r = fs_send(pull->fetcher.sock, order, sizeof(*order), NULL, 0);
 	if (r < 0) {
@@ -123,8 +124,11 @@ static void begin_pull(struct puller *p, const struct order *order, int own_call
 	pull->fetcher = pull->indexer = (struct worker)WORKER_NONE;
 	pull->next = p->pulls;
 	p->pulls = pull;
-	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s", order->reference);
-	if (reference_parse(order->reference, &pull->name, &e) < 0 ||
+	pull->keep_blobs = order->keep_blobs;
+	pull->is_load = order->kind != ORDER_PULL;
+	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s",
+		       order->reference[0] ? order->reference : "archive");
+	if ((order->reference[0] && reference_parse(order->reference, &pull->name, &e) < 0) ||
 	    start_fetcher(pull, order, sources_fd, &e) < 0)
 		end_by_us(p, pull, &e);
 }
@@ -139,7 +143,14 @@ static int read_record(struct pull *pull, struct err *e)
 		return err_sys(e, "rewind the record");
 	if (fs_read_fd(pull->record_fd, &text, e) < 0)
 		return err_wrap(e, "image record");
-	return record_read(buf_str(&text), text.size, &pull->record, e);
+	if (record_read(buf_str(&text), text.size, &pull->record, e) < 0)
+		return -e->code;
+	/* Only an archive says what its images are called. */
+	pull->names = pull->record->names;
+	pull->record->names.count = 0;
+	if (!pull->is_load || pull->name.host[0])
+		pull->names.count = 0;
+	return 0;
 }
 
 static void resolved(struct puller *p, struct pull *pull, const struct report *r)
@@ -246,7 +257,8 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 	int missing = 0;
 
 	for (unsigned i = 0; i < r->layer_count; i++) {
-		if (!is_there(pull, i) && store_has_layer(&p->store, r->layers[i].diff_id))
+		if (!is_there(pull, i) && store_has_layer(&p->store, r->layers[i].diff_id) &&
+		    (!pull->keep_blobs || store_has_blob(&p->store, &r->layers[i])))
 			pull_report(pull, i, IMAGE_LAYER_EXISTS, r->layers[i].blob_size);
 		missing += !is_there(pull, i);
 	}
@@ -262,6 +274,25 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 	return missing;
 }
 
+/* With the name that was ordered, else with those of the archive, which may be none. */
+static int publish(struct puller *p, struct pull *pull, struct err *e)
+{
+	int64_t now_ms = clock_wall_ms();
+
+	if (store_put_documents(&p->store, pull->record, pull->documents_fd, e) < 0 ||
+	    store_put_image(&p->store, pull->name.host[0] ? &pull->name : NULL, pull->record,
+			    now_ms, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < pull->names.count; i++) {
+		struct reference name;
+
+		if (reference_parse(pull->names.items[i], &name, e) < 0 ||
+		    store_put_image(&p->store, &name, pull->record, now_ms, e) < 0)
+			return -e->code;
+	}
+	return 0;
+}
+
 static void advance(struct puller *p, struct pull *pull)
 {
 	struct err e = {0};
@@ -275,8 +306,7 @@ static void advance(struct puller *p, struct pull *pull)
 		return;
 	if (missing < 0 || r < 0)
 		pull_end(p, pull, &e);
-	else if (store_put_documents(&p->store, pull->record, pull->documents_fd, &e) < 0 ||
-		 store_put_image(&p->store, &pull->name, pull->record, clock_wall_ms(), &e) < 0)
+	else if (publish(p, pull, &e) < 0)
 		end_by_us(p, pull, &e);
 	else
 		pull_end(p, pull, NULL);

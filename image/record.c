@@ -43,6 +43,8 @@ static const struct field {
 #define LAYER_WORD    "layer"
 #define STEP_WORD     "step"
 #define DOCUMENT_WORD "document"
+#define NAME_WORD     "name"
+#define NAMES_MAX     1000
 
 struct record *record_new(void)
 {
@@ -119,6 +121,16 @@ static void write_step(const struct image_step *s, struct buf *out)
 	buf_putc(out, '\n');
 }
 
+static void write_document(const struct record_document *d, struct buf *out)
+{
+	buf_printf(out, DOCUMENT_WORD " %s %" PRIu64, d->digest, d->size);
+	if (d->media_type[0]) {
+		buf_putc(out, ' ');
+		put_escaped(out, d->media_type, true);
+	}
+	buf_putc(out, '\n');
+}
+
 void record_write(const struct record *r, struct buf *out)
 {
 	buf_puts(out, TITLE "\n");
@@ -130,8 +142,9 @@ void record_write(const struct record *r, struct buf *out)
 	for (size_t i = 0; i < r->image.step_count; i++)
 		write_step(&r->image.steps[i], out);
 	for (size_t i = 0; i < r->document_count; i++)
-		buf_printf(out, DOCUMENT_WORD " %s %" PRIu64 "\n", r->documents[i].digest,
-			   r->documents[i].size);
+		write_document(&r->documents[i], out);
+	for (size_t i = 0; i < r->names.count; i++)
+		put_line(out, NAME_WORD, r->names.items[i]);
 }
 
 /* ---- reading ---- */
@@ -213,17 +226,40 @@ static int read_step(char *value, struct image *image, struct err *e)
 	return 0;
 }
 
+/* It goes into JSON of ours. */
+static bool is_media_type(const char *text)
+{
+	return *text && text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					  "0123456789/.+-")] == '\0';
+}
+
 static int read_document(char *value, struct record *r, struct err *e)
 {
-	char *rest = value, *digest = strsep(&rest, " ");
+	char *rest = value, *digest = strsep(&rest, " "), *size = strsep(&rest, " ");
 	struct record_document *d = &r->documents[r->document_count];
 
 	if (r->document_count == RECORD_DOCUMENTS_MAX)
 		return err_set(e, E2BIG, "more than %d documents", RECORD_DOCUMENTS_MAX);
-	if (!rest || !digest_valid(digest) || !parse_u64(rest, RECORD_DOCUMENTS_SIZE_MAX, &d->size))
+	if (!size || !digest_valid(digest) ||
+	    !parse_u64(size, RECORD_DOCUMENTS_SIZE_MAX, &d->size) ||
+	    (rest && (!is_media_type(rest) || strlen(rest) >= sizeof(d->media_type))))
 		return err_set(e, EINVAL, "invalid " DOCUMENT_WORD);
 	memcpy(d->digest, digest, DIGEST_SIZE);
+	if (rest)
+		memcpy(d->media_type, rest, strlen(rest) + 1);
 	r->document_count++;
+	return 0;
+}
+
+static int read_name(char *value, struct record *r, struct err *e)
+{
+	struct reference ignored;
+
+	if (r->names.count == NAMES_MAX || !unescape(value) ||
+	    reference_parse(value, &ignored, e) < 0)
+		return err_set(e, EINVAL, "invalid " NAME_WORD);
+	r->names.items = grow(&r->image.arena, r->names.items, r->names.count, sizeof(char *));
+	r->names.items[r->names.count++] = arena_strdup(&r->image.arena, value);
 	return 0;
 }
 
@@ -280,6 +316,8 @@ static int read_line(char *line, struct record *r, struct err *e)
 		return read_step(value, &r->image, e);
 	if (str_eq(word, DOCUMENT_WORD))
 		return read_document(value, r, e);
+	if (str_eq(word, NAME_WORD))
+		return read_name(value, r, e);
 	for (size_t i = 0; i < ARRAY_COUNT(fields); i++) {
 		if (!str_eq(word, fields[i].word))
 			continue;

@@ -10,7 +10,8 @@
  *   label maintainer somebody
  *   layer sha256:(diff-id) sha256:(blob) 1234
  *   step 1700000000000 full RUN\x20make (comment)
- *   document sha256:... 1234
+ *   document sha256:... 1234 application/vnd.oci.image.manifest.v1+json
+ *   name docker.io/library/busybox:latest
  *
  * Control characters and backslashes are written \xHH, in a label's name blanks
  * too.  Words that repeat make a list.  A reader trusts nothing: unknown words,
@@ -40,7 +41,8 @@ struct record_layer {
 #define RECORD_DOCUMENTS_MAX 6
 struct record_document {
 	char digest[DIGEST_SIZE];
-	uint64_t size; /* bytes */
+	uint64_t size;        /* bytes */
+	char media_type[128]; /* "": an older Berth pulled it */
 };
 
 struct record {
@@ -48,6 +50,8 @@ struct record {
 	struct image image;
 	struct record_document documents[RECORD_DOCUMENTS_MAX];
 	size_t document_count; /* 0: an older Berth pulled it */
+	struct js_strings
+		names; /* of an image that is loaded: those of the archive; none in the store */
 	struct record_layer layers[IMAGE_LAYERS_MAX];
 	size_t layer_count;
 };

@@ -16,9 +16,12 @@ static const struct {
 	const char *role;
 	int (*main)(int argc, char **argv);
 } roles[] = {
-	{"pull", puller_main},     {"pull-unpacked", puller_main}, {"fetch", fetcher_main},
-	{"unpack", unpacker_main}, {"list", lister_main},          {"index", indexer_main},
-	{"fsck", fsck_main},       {"user", reader_main},
+	{"pull", puller_main},         {"pull-unpacked", puller_main},
+	{"fetch", fetcher_main},       {"unpack", unpacker_main},
+	{"list", lister_main},         {"index", indexer_main},
+	{"fsck", fsck_main},           {"user", reader_main},
+	{"read-archive", loader_main}, {"load", load_main},
+	{"save", save_main},
 };
 
 int image_worker_main(int argc, char **argv)

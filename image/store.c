@@ -20,6 +20,21 @@
 
 /* ---- the directories ---- */
 
+static const char *const form_names[] = {
+	[IMAGE_INDEXED] = "index\n",
+	[IMAGE_UNPACKED] = "unpacked\n",
+};
+
+static enum image_form last_form(int dir_fd)
+{
+	auto_buf struct buf b = BUF_INIT(16);
+	struct err ignored;
+
+	if (fs_read(dir_fd, "form", &b, &ignored) < 0)
+		return IMAGE_INDEXED;
+	return str_eq(buf_str(&b), form_names[IMAGE_UNPACKED]) ? IMAGE_UNPACKED : IMAGE_INDEXED;
+}
+
 int store_init(struct store *s, const char *dir, enum image_form form, struct err *e)
 {
 	struct store n = {NULL, form, -1, -1, -1, -1, -1, -1, -1, -1};
@@ -43,9 +58,20 @@ int store_init(struct store *s, const char *dir, enum image_form form, struct er
 		store_done(&n);
 		return err_wrap(e, "image store %s", dir);
 	}
+	if (form == IMAGE_AS_LAST)
+		n.form = last_form(n.dir_fd);
 	n.dir = xstrdup(dir);
 	*s = n;
 	return 0;
+}
+
+void store_note_form(const struct store *s)
+{
+	const char *text = form_names[s->form];
+	struct err ignored;
+
+	if (last_form(s->dir_fd) != s->form)
+		(void)fs_replace(s->dir_fd, "form", text, strlen(text), 0600, FS_QUICK, &ignored);
 }
 
 void store_done(struct store *s)
@@ -328,9 +354,10 @@ int store_put_image(const struct store *s, const struct reference *name, const s
 	if (buf_overflow(&b))
 		return err_set(e, EFBIG, "image record of more than %d bytes", RECORD_SIZE_MAX);
 	store_image_key(r->image.digest, r->image.manifest, key);
-	reference_format(name, whole);
+	if (name)
+		reference_format(name, whole);
 	if (fs_replace(s->images_fd, key, b.data, b.size, 0600, FS_DURABLE, e) < 0 ||
-	    write_name(s, whole, key, now_ms, e) < 0)
+	    (name && write_name(s, whole, key, now_ms, e) < 0))
 		return err_wrap(e, "image store");
 	return 0;
 }

@@ -7,10 +7,12 @@
  *   images/KEY         one per image: its record (image/record.h)
  *   documents/KEY      what the record was made of: the registry's documents, as they came
  *   tars/DIFF-ID/      a layer as it came: tar, its table (image/table.h), the
- *                      content of files with holes (sparse), what it comes to (bytes)
+ *                      content of files with holes (sparse), what it comes to (bytes);
+ *                      where blobs are kept, the packed one by its digest
  *   indexes/LAYERS     one per list of layers: the file system that shows them
  *   layers/DIFF-ID/    a layer unpacked: fs/ is its tree in overlay form, and bytes
  *   ingest/RANDOM      what is on its way in or out, worth nothing
+ *   form               how the agent wants layers: "index" or "unpacked"
  *   lock               held by the one puller that may add and drop layers
  *
  * A file of names/ was changed last when a container was made of the image, at the
@@ -60,9 +62,11 @@ struct store {
 	int dir_fd, names_fd, images_fd, documents_fd, tars_fd, indexes_fd, layers_fd, ingest_fd;
 };
 
-/* Make what is missing.  On failure there is nothing to undo. */
+/* Make what is missing.  On failure there is nothing to undo.  IMAGE_AS_LAST: see store_note_form(). */
 int store_init(struct store *s, const char *dir, enum image_form form, struct err *e);
 void store_done(struct store *s);
+/* So that others who open the store have the same form. */
+void store_note_form(const struct store *s);
 
 /* ---- images ---- */
 
@@ -85,7 +89,7 @@ int store_remove_image(const struct store *s, const struct image *image, struct 
 /* A container is made of it.  What cannot be noted is forgotten. */
 void store_touch(const struct store *s, const struct reference *name);
 
-/* All layers of the record are there already. */
+/* All layers of the record are there already.  'name' NULL: the image gets none. */
 int store_put_image(const struct store *s, const struct reference *name, const struct record *r,
 		    int64_t now_ms, struct err *e);
 
@@ -110,6 +114,8 @@ int store_tag(const struct store *s, const char *reference, const struct referen
 /* Waits for whoever has it; -1 or the descriptor that is the lock. */
 int store_lock(const struct store *s, struct err *e);
 
+/* Is the layer's blob kept as it came, or known to be the tar itself? */
+bool store_has_blob(const struct store *s, const struct record_layer *l);
 /* In the store's form. */
 bool store_has_layer(const struct store *s, const char *diff_id);
 
@@ -118,14 +124,18 @@ struct ingest {
 	int sums_fd;
 	int tree_fd;                     /* IMAGE_UNPACKED */
 	int tar_fd, table_fd, sparse_fd; /* IMAGE_INDEXED */
+	int packed_fd;                   /* the blob, where it is to be kept */
 };
 
-/* A new directory in ingest/, with what a layer has in the store's form. */
-int store_ingest(const struct store *s, char ret_name[INGEST_SIZE], struct ingest *ret,
-		 struct err *e);
+/* A new directory in ingest/, with what a layer has in the store's form; 'keep_blob_of' may be NULL. */
+int store_ingest(const struct store *s, const struct record_layer *keep_blob_of,
+		 char ret_name[INGEST_SIZE], struct ingest *ret, struct err *e);
 void ingest_close(struct ingest *i);
 
-/* Make the ingest a layer: all of it is on disk already.  One that is there already stays. */
+/*
+ * Make the ingest a layer: all of it is on disk already.  One that is there already
+ * stays, and gets the blob.
+ */
 int store_put_layer(const struct store *s, const char *ingest, const char *diff_id, struct err *e);
 
 /* Calls for each layer that is held as a tar. */
@@ -134,6 +144,8 @@ int store_each_tar(const struct store *s,
 		   struct err *e);
 /* Its tar, or -errno. */
 int store_open_tar(const struct store *s, const char *diff_id);
+/* Its blob as the registry has it, if that is kept; or -errno. */
+int store_open_blob(const struct store *s, const struct record_layer *l);
 /* Put what was made anew (in an ingest) where it differs from what is held.  1: it did. */
 int store_renew_layer(const struct store *s, const char *ingest, const char *diff_id,
 		      struct err *e);

@@ -32,9 +32,23 @@ static int write_sums(const struct layer *layer, struct err *e)
 	return 0;
 }
 
+/* -1: we were not given it. */
+static int own_fd(int fd)
+{
+	return fcntl(fd, F_GETFD) < 0 ? -1 : fd;
+}
+
+/* The blob lies outside of the layer's directory, perhaps on no other file system; it is small beside it. */
+static int sync_packed(const struct intake_fds *fds, struct err *e)
+{
+	return fds->packed >= 0 && fdatasync(fds->packed) < 0 ? os_fail(e, "sync the layer's blob")
+							      : 0;
+}
+
 static int unpack(struct layer *ret, struct err *e)
 {
 	auto_close int root_fd = -1;
+	const struct intake_fds fds = {UNPACKER_IN, -1, own_fd(READER_PACKED)};
 	struct intake *s;
 
 	if (jail_unpacker(UNPACKER_TREE, e) < 0)
@@ -43,17 +57,19 @@ static int unpack(struct layer *ret, struct err *e)
 	root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
 		return os_fail(e, "open the layer's directory");
-	if (intake_new(UNPACKER_IN, -1, &s, e) < 0 || layer_unpack(s, root_fd, ret, e) < 0 ||
+	if (intake_new(&fds, &s, e) < 0 || layer_unpack(s, root_fd, ret, e) < 0 ||
 	    write_sums(ret, e) < 0)
+		return -e->code;
+	if (sync_packed(&fds, e) < 0)
 		return -e->code;
 	if (syncfs(root_fd) < 0)
 		return os_fail(e, "sync the layer");
 	return 0;
 }
 
-static int sync_files(int tar_fd, struct err *e)
+static int sync_files(const struct intake_fds *in, struct err *e)
 {
-	const int fds[] = {tar_fd, LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
+	const int fds[] = {in->tar, in->packed, LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
 
 	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
 		if (fds[i] >= 0 && fdatasync(fds[i]) < 0)
@@ -64,15 +80,15 @@ static int sync_files(int tar_fd, struct err *e)
 /* A tar that is held already is only read. */
 static int list(struct layer *ret, struct err *e)
 {
-	const int tar_fd = fcntl(LISTER_TAR, F_GETFD) < 0 ? -1 : LISTER_TAR;
+	const struct intake_fds fds = {UNPACKER_IN, own_fd(LISTER_TAR), own_fd(READER_PACKED)};
 	struct intake *s;
 
 	if (jail_lister(e) < 0)
 		return image_class(e, IMAGE_REASON_OTHER);
-	if (intake_new(UNPACKER_IN, tar_fd, &s, e) < 0 ||
-	    layer_list(s, LISTER_TABLE, LISTER_SPARSE, ret, e) < 0 || write_sums(ret, e) < 0)
+	if (intake_new(&fds, &s, e) < 0 || layer_list(s, LISTER_TABLE, LISTER_SPARSE, ret, e) < 0 ||
+	    write_sums(ret, e) < 0)
 		return -e->code;
-	return sync_files(tar_fd, e);
+	return sync_files(&fds, e);
 }
 
 /* The stream's thread may wait for bytes that never come, so the process just ends. */

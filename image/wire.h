@@ -3,7 +3,7 @@
  *
  *   caller  -> puller    order, the socket on which the pull is reported, a memory file of sources
  *   puller  -> caller    report
- *   puller  -> fetcher   order, the sources; then for each layer its number and a pipe for its bytes
+ *   puller  -> fetcher   order, the sources (or to a loader: the archive); then for each layer its number and a pipe for its bytes
  *   fetcher -> puller    report; the image's record goes into a memory file
  *   unpacker -> puller   report; so does the lister
  *   puller  -> indexer   index_order, with the layers' tables
@@ -30,13 +30,16 @@
 #define USERNAME_SIZE 256
 #define PASSWORD_SIZE 16384 /* tokens of cloud registries have a few thousand characters */
 
-enum { ORDER_FDS = 2 }; /* the caller's socket, and the sources */
+enum { ORDER_FDS = 2 }; /* the caller's socket, and the sources, or the archive */
 
 struct order {
-	char reference[REFERENCE_SIZE];
+	char reference[REFERENCE_SIZE]; /* "" of an archive: as it says */
 	char platform[PLATFORM_SIZE];
+	enum order_kind { ORDER_PULL, ORDER_LOAD, ORDER_LOAD_DIRECTORY } kind;
+	uint32_t item;         /* of an archive: which of its images */
 	uint32_t source_count; /* 1 to IMAGE_SOURCES_MAX */
 	bool tags_at_last;
+	bool keep_blobs;
 };
 
 /* struct image_source, as it lies in the memory file; "" for NULL. */

@@ -15,7 +15,10 @@
 /* puller: [WORKER_SOCK] orders from the caller; argv[1] tells the form, argv[2] the store's directory */
 /* fetcher: [WORKER_SOCK] order and reports, [FETCHER_RECORD] a memory file for the record,
    [FETCHER_SOURCES] one with the sources, [FETCHER_DOCUMENTS] one for the registry's documents as they are */
+/* loader: the same; [FETCHER_SOURCES] is the archive */
 /* unpacker, lister: [WORKER_SOCK] reports, and below */
+/* load: [LOAD_ARCHIVE] a file or a directory; argv[2] is the store's directory, argv[3...] as load.c says */
+/* save: [SAVE_OUT] a file or a directory to fill; argv[2] is the store's directory, argv[3...] as save.c says */
 /* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
 /* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
 /* reader: [WORKER_SOCK] the answer, [READER_ROOT] a root; argv[2] is the user */
@@ -24,12 +27,15 @@ enum {
 	FETCHER_RECORD = 4,
 	FETCHER_SOURCES = 5,
 	FETCHER_DOCUMENTS = 6,
+	LOAD_ARCHIVE = 3,
+	SAVE_OUT = 3,
 	UNPACKER_IN = 4,   /* a pipe: the layer's bytes */
 	UNPACKER_SUMS = 5, /* file for what the layer comes to */
 	UNPACKER_TREE = 6, /* the directory to fill */
 	LISTER_TAR = 6,    /* files to fill */
 	LISTER_TABLE = 7,
 	LISTER_SPARSE = 8,
+	READER_PACKED = 9, /* unpacker, lister: a file for the bytes as they come; or nothing */
 	INDEXER_OUT = 4,
 	READER_ROOT = 4,
 };
@@ -40,6 +46,9 @@ int unpacker_main(int argc, char **argv);
 int lister_main(int argc, char **argv);
 int indexer_main(int argc, char **argv);
 int fsck_main(int argc, char **argv);
+int loader_main(int argc, char **argv);
+int load_main(int argc, char **argv);
+int save_main(int argc, char **argv);
 int reader_main(int argc, char **argv);
 
 /* ---- starting one ---- */

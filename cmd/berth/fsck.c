@@ -12,43 +12,8 @@
 #include "base/proc.h"
 #include "base/text.h"
 #include "cmd/berth/command.h"
+#include "cmd/berth/local.h"
 #include "cmd/berth/pull.h"
-
-/*
- * The store is on this host, so berth-worker is started here: it holds the
- * store's lock while it reads, and the daemon's pulls wait for it.
- */
-static int start_fsck(const struct context *c, int *ret_fd, int *ret_pidfd, struct err *e)
-{
-	auto_free char *store = xasprintf("%s/var/lib/berth/images",
-					  str_eq(c->root, "/") ? "" : c->root);
-	char dir[PATH_MAX], program[PATH_MAX + 16];
-	auto_close int read_fd = -1, write_fd = -1;
-	int fds[2];
-	pid_t pid;
-
-	if (access(store, X_OK) < 0)
-		return err_sys(e, "image store %s", store);
-	if (proc_self_dir(dir, sizeof(dir), e) < 0)
-		return -e->code;
-	(void)snprintf(program, sizeof(program), "%s/berth-worker", dir);
-	if (access(program, X_OK) < 0)
-		(void)snprintf(program, sizeof(program), BERTH_LIBEXECDIR "/berth-worker");
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return err_sys(e, "pipe");
-	read_fd = fds[0];
-	write_fd = fds[1];
-
-	char *const argv[] = {(char[]){"berth-worker"}, (char[]){"fsck"}, store, NULL};
-	const struct proc_fd passed[] = {{write_fd, STDOUT_FILENO}, {STDERR_FILENO, STDERR_FILENO}};
-	const struct proc_spawn spawn = {
-		.path = program, .argv = argv, .fds = passed, .fd_count = ARRAY_COUNT(passed)};
-
-	if (proc_spawn(&spawn, &pid, ret_pidfd, e) < 0)
-		return -e->code;
-	*ret_fd = take_fd(read_fd);
-	return 0;
-}
 
 /* Show what was found; the images that are to be pulled. */
 static json_t *read_findings(int own_fd, bool *ret_failed)
@@ -72,6 +37,7 @@ static json_t *read_findings(int own_fd, bool *ret_failed)
 
 static int check(struct context *c, struct err *e)
 {
+	char *const words[] = {(char[]){"fsck"}, NULL};
 	auto_close int pidfd = -1;
 	auto_json json_t *wanted = NULL;
 	bool failed = false;
@@ -79,7 +45,7 @@ static int check(struct context *c, struct err *e)
 	int fd, status = 0;
 	size_t i;
 
-	if (start_fsck(c, &fd, &pidfd, e) < 0)
+	if (local_start(c, words, NULL, 0, &fd, &pidfd, e) < 0)
 		return -e->code;
 	wanted = read_findings(fd, &failed);
 	if (proc_wait(pidfd, &status, e) < 0)
@@ -89,7 +55,7 @@ static int check(struct context *c, struct err *e)
 	json_array_foreach (wanted, i, name) {
 		auto_json json_t *done = NULL;
 
-		if (pull_whole(c, json_string_value(name), PROGRESS_AUTO, &done, e) < 0)
+		if (pull_whole(c, json_string_value(name), PROGRESS_AUTO, false, &done, e) < 0)
 			return -e->code;
 		(void)printf("pulled %s\n", json_string_value(name));
 	}
@@ -103,9 +69,8 @@ static int fsck(struct context *c, const void *options, char **words, int count)
 	(void)options;
 	(void)words;
 	(void)count;
-	if (c->endpoint)
-		return fail_usage(
-			"image fsck: it looks at the store of this host, not of an endpoint");
+	if (local_refused(c, "image fsck"))
+		return EXIT_USAGE;
 	return check(c, &e) < 0 ? fail(&e) : EXIT_OK;
 }
 

@@ -317,9 +317,10 @@ static int find_word(char **argv, int argc, struct context *c)
 static int parse_and_run(struct context *c, const struct command *command, void *options,
 			 char **args, int arg_count, char **words)
 {
-	const struct tables t = {{global_options, command->options},
-				 {ARRAY_COUNT(global_options), command->option_count},
-				 {c, options}};
+	/* A command's own come first: `image save -o FILE` is no output of a table. */
+	const struct tables t = {{command->options, global_options},
+				 {command->option_count, ARRAY_COUNT(global_options)},
+				 {options, c}};
 	int count = parse(&t, command->words_end_options, args, arg_count, words);
 	struct err e = {0};
 

@@ -161,8 +161,8 @@ static int follow_pull(struct context *c, const char *id, struct progress *p, js
 	}
 }
 
-int pull_whole(struct context *c, const char *image, enum progress_kind progress, json_t **ret,
-	       struct err *e)
+int pull_whole(struct context *c, const char *image, enum progress_kind progress, bool keep_blobs,
+	       json_t **ret, struct err *e)
 {
 	auto_json json_t *reply = NULL, *told = json_object(), *began = json_object();
 	struct progress p = {.kind = progress, .told = told, .began_ms = began};
@@ -171,19 +171,23 @@ int pull_whole(struct context *c, const char *image, enum progress_kind progress
 	if (progress == PROGRESS_AUTO && !isatty(STDERR_FILENO))
 		p.kind = PROGRESS_LINES;
 	(void)json_object_set_new(request, "image", json_string(image));
+	if (keep_blobs)
+		(void)json_object_set_new(request, "keepBlobs", json_true());
 	if (client_call(c->client, CLIENT_BERTH, "PullImage", request, &reply, e) < 0)
 		return -e->code;
 	return follow_pull(c, text(reply, "pullId"), &p, ret, e);
 }
 
 struct pull_options {
-	bool quiet;
+	bool quiet, keep_blobs;
 	const char *progress;
 };
 
 static const struct option_row pull_rows[] = {
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct pull_options, quiet), NULL,
 	 "only print the digest"},
+	{"keep-blobs", 0, OPTION_FLAG, offsetof(struct pull_options, keep_blobs), NULL,
+	 "keep layers as the registry packed them, too: to save the image bit for bit"},
 	{"progress", 0, OPTION_STRING, offsetof(struct pull_options, progress),
 	 "auto|plain|json|none", "how to tell of layers, on standard error (default: auto)"},
 };
@@ -208,7 +212,8 @@ static int pull(struct context *c, const void *options, char **words, int count)
 		auto_json json_t *done = NULL;
 		struct err e = {0};
 
-		if (pull_whole(c, words[i], o->quiet ? PROGRESS_NONE : kind, &done, &e) < 0)
+		if (pull_whole(c, words[i], o->quiet ? PROGRESS_NONE : kind, o->keep_blobs, &done,
+			       &e) < 0)
 			return fail(&e);
 		if (c->output == OUTPUT_JSON)
 			print_json(done);

@@ -12,9 +12,9 @@ enum progress_kind {
 	PROGRESS_NONE,
 };
 
-/* Pull it and wait; *ret describes the pull. */
-int pull_whole(struct context *c, const char *image, enum progress_kind progress, json_t **ret,
-	       struct err *e);
+/* Pull it and wait; *ret describes the pull.  'keep_blobs': layers as they come, too. */
+int pull_whole(struct context *c, const char *image, enum progress_kind progress, bool keep_blobs,
+	       json_t **ret, struct err *e);
 
 /* "1.5 MB", malloc'ed. */
 char *size_of(int64_t bytes);

@@ -150,6 +150,10 @@ int cleanup_parse(const struct config *c, struct arena *a, struct agent_options 
 		return err_set(e, EINVAL,
 			       "[node] image-cleanup-untracked '%.40s' is neither yes nor no",
 			       c->image_cleanup_untracked);
+	if (!str_eq(c->keep_blobs, "yes") && !str_eq(c->keep_blobs, "no"))
+		return err_set(e, EINVAL, "[node] keep-blobs '%.40s' is neither yes nor no",
+			       c->keep_blobs);
+	ret->keep_blobs = str_eq(c->keep_blobs, "yes");
 	out->count = count;
 	out->high_water = high_water;
 	out->untracked = str_eq(c->image_cleanup_untracked, "yes");

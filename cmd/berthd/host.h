@@ -27,6 +27,7 @@ struct config {
 	char *public_addresses; /* NULL: none */
 	char *attributes;       /* "NAME=VALUE, NAME"; NULL: none */
 	char *dynamic_ports;    /* "FIRST-LAST"; NULL: the host's ephemeral range */
+	char *keep_blobs;       /* yes, no */
 	char *pull_behavior;    /* as ECS_IMAGE_PULL_BEHAVIOR */
 	char *image_cleanup_interval, *image_cleanup_age; /* "30m", "1800" */
 	char *image_cleanup_count, *image_high_water;

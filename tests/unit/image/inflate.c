@@ -90,7 +90,7 @@ static int inflate_all(const struct buf *in, size_t step, struct buf *out, struc
 	assert_int_equal(pipe(fds), 0);
 	f.fd = fds[1];
 	assert_int_equal(pthread_create(&thread, NULL, feed, &f), 0);
-	z = inflate_new(fds[0]);
+	z = inflate_new(fds[0], -1);
 	while ((r = inflate_next(z, data, sizeof(data), &size, e)) == 0 && size > 0)
 		buf_add(out, data, size);
 	if (r == 0) {

@@ -30,7 +30,9 @@ static void what_is_written_is_what_was_read(void **state)
 					"label a\\x20key\\x20with\\x20blanks  a value \n"
 					"label  \n" LAYER LAYER "step 5 full RUN\\x20make \n"
 					"step 0 empty CMD a\\x20comment\n"
-					"document " DIGEST " 7\n";
+					"document " DIGEST " 7\n"
+					"document " DIGEST " 8 application/x.y+json\n"
+					"name docker.io/library/busybox:1\n";
 	auto_record struct record *r = NULL;
 	auto_buf struct buf again = BUF_INIT(RECORD_SIZE_MAX);
 	struct err e = {0};
@@ -59,7 +61,9 @@ static void what_is_written_is_what_was_read(void **state)
 	assert_int_equal(r->image.steps[0].created_ms, 5);
 	assert_true(r->image.steps[1].empty);
 	assert_string_equal(r->image.steps[1].comment, "a comment");
-	assert_int_equal(r->document_count, 1);
+	assert_int_equal(r->document_count, 2);
+	assert_string_equal(r->documents[1].media_type, "application/x.y+json");
+	assert_int_equal(r->names.count, 1);
 	assert_int_equal(r->documents[0].size, 7);
 }
 

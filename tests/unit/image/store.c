@@ -51,7 +51,7 @@ static void put_layer(char diff_id, const char *bytes)
 	struct ingest i;
 	struct err e = {0};
 
-	assert_ok(store_ingest(&store, ingest, &i, &e));
+	assert_ok(store_ingest(&store, NULL, ingest, &i, &e));
 	if (i.tree_fd >= 0)
 		assert_ok(fs_replace(i.tree_fd, "file", &diff_id, 1, 0644, FS_QUICK, &e));
 	else

@@ -1,0 +1,102 @@
+/* image/handover.c - what a fetcher or a loader gives the puller
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "image/handover.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/hash.h"
+#include "image/reason.h"
+#include "image/worker.h"
+
+void digest_of(const void *data, size_t size, char ret[DIGEST_SIZE])
+{
+	struct sha256 *h = sha256_new();
+	char hex[SHA256_HEX];
+
+	sha256_add(h, data, size);
+	sha256_hex(h, hex);
+	sha256_free(h);
+	(void)snprintf(ret, DIGEST_SIZE, "sha256:%s", hex);
+}
+
+int handover_document(struct record *r, const void *data, size_t size, const char *media_type,
+		      const char *digest, struct err *e)
+{
+	struct record_document *d = &r->documents[r->document_count];
+	int result;
+
+	if (r->document_count == RECORD_DOCUMENTS_MAX)
+		return image_fail(e, IMAGE_REASON_TOO_LARGE, "more than %d documents",
+				  RECORD_DOCUMENTS_MAX);
+	result = write_all(FETCHER_DOCUMENTS, data, size);
+	if (result < 0) {
+		errno = -result;
+		return os_fail(e, "keep a document");
+	}
+	memcpy(d->digest, digest, DIGEST_SIZE);
+	d->size = size;
+	(void)snprintf(d->media_type, sizeof(d->media_type), "%s", media_type);
+	r->document_count++;
+	return 0;
+}
+
+int handover_record(const struct record *r, struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(RECORD_SIZE_MAX);
+	struct report report = {.kind = REPORT_RESOLVED};
+	int result;
+
+	record_write(r, &text);
+	if (buf_overflow(&text))
+		return image_fail(e, IMAGE_REASON_TOO_LARGE, "configuration of more than %d bytes",
+				  RECORD_SIZE_MAX);
+	result = write_all(FETCHER_RECORD, text.data, text.size);
+	if (result == 0) {
+		memcpy(report.digest, r->image.digest, DIGEST_SIZE);
+		result = report_send(WORKER_SOCK, &report);
+	}
+	if (result < 0) {
+		errno = -result;
+		return os_fail(e, "hand over the record");
+	}
+	return 0;
+}
+
+int handover_take_order(struct order *ret, struct err *e)
+{
+	size_t fd_count;
+	ssize_t n = fs_recv(WORKER_SOCK, ret, sizeof(*ret), NULL, 0, &fd_count, 0);
+
+	if (n != sizeof(*ret))
+		return err_set(e, EBADMSG, "an order that is none");
+	return 0;
+}
+
+int handover_take_layer(const struct record *r, bool wait, unsigned *ret_layer, int *ret_fd,
+			struct err *e)
+{
+	struct layer_order order;
+	size_t fd_count = 0;
+	int fd = -1;
+	ssize_t n = fs_recv(WORKER_SOCK, &order, sizeof(order), &fd, 1, &fd_count,
+			    wait ? 0 : MSG_DONTWAIT);
+
+	if (n == -EAGAIN)
+		return HANDOVER_NONE;
+	if (n == 0 || n == -ECONNRESET)
+		return HANDOVER_END;
+	if (n != sizeof(order) || fd_count != 1 || order.layer >= r->layer_count) {
+		close_fd(&fd);
+		return err_set(e, EBADMSG, "an order that is none");
+	}
+	*ret_layer = order.layer;
+	*ret_fd = fd;
+	return 0;
+}

@@ -1,0 +1,29 @@
+/* image/handover.h - what a fetcher or a loader gives the puller
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Context: the worker, with the descriptors of worker.h.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "image/record.h"
+#include "image/wire.h"
+
+/* "sha256:..." of some bytes. */
+void digest_of(const void *data, size_t size, char ret[DIGEST_SIZE]);
+
+/* What an image is made of is kept as it came, for whoever wants to hand it on. */
+int handover_document(struct record *r, const void *data, size_t size, const char *media_type,
+		      const char *digest, struct err *e);
+
+/* The record is whole: the puller may order layers. */
+int handover_record(const struct record *r, struct err *e);
+
+/* The first order: what image is wanted. */
+int handover_take_order(struct order *ret, struct err *e);
+/* The next layer, and where its bytes go.  0; HANDOVER_NONE: none is wanted now; HANDOVER_END: never again. */
+enum { HANDOVER_NONE = 1, HANDOVER_END = 2 };
+int handover_take_layer(const struct record *r, bool wait, unsigned *ret_layer, int *ret_fd,
+			struct err *e);
