@@ -49,6 +49,18 @@ static int pull_image(struct agent *a, const json_t *request, bool late, json_t 
 	return 0;
 }
 
+static int push_image(struct agent *a, const json_t *request, bool late, json_t **ret,
+		      struct err *e)
+{
+	char id[33];
+
+	(void)late;
+	if (pulls_begin_push(a->pulls, request, id, e) < 0)
+		return -e->code;
+	*ret = json_pack("{s:s}", "pullId", id);
+	return 0;
+}
+
 static int describe_pull(struct agent *a, const json_t *request, bool late, json_t **ret,
 			 struct err *e)
 {
@@ -109,15 +121,11 @@ static int describe_task_network(struct agent *a, const json_t *request, bool la
 }
 
 static const struct operation operations[] = {
-	{"ListImages", images_list},
-	{"DescribeImage", images_describe},
-	{"TagImage", images_tag},
-	{"RemoveImage", images_remove},
-	{"PruneImages", images_prune},
-	{"PullImage", pull_image},
-	{"DescribePull", describe_pull},
-	{"GetTaskLogs", get_task_logs},
-	{"DescribeTaskNetwork", describe_task_network},
+	{"ListImages", images_list},    {"DescribeImage", images_describe},
+	{"TagImage", images_tag},       {"RemoveImage", images_remove},
+	{"PruneImages", images_prune},  {"PullImage", pull_image},
+	{"PushImage", push_image},      {"DescribePull", describe_pull},
+	{"GetTaskLogs", get_task_logs}, {"DescribeTaskNetwork", describe_task_network},
 };
 
 /* ---- questions ---- */

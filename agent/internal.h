@@ -541,6 +541,8 @@ struct pull_waiter *pulls_want(struct pulls *p, const char *reference, const cha
 void pulls_cancel(struct pull_waiter *w);
 /* For PullImage and DescribePull: a pull by its id, and what it has done so far. */
 int pulls_begin_for_caller(struct pulls *p, const json_t *request, char ret_id[33], struct err *e);
+/* For PushImage: described as a pull. */
+int pulls_begin_push(struct pulls *p, const json_t *request, char ret_id[33], struct err *e);
 json_t *pulls_describe(struct pulls *p, const char *id, int64_t version, bool *ret_changed);
 
 /* ---- channel.c ---- */

@@ -38,6 +38,7 @@ struct pull {
 	bool asking;            /* a thread asks the credential helper */
 	bool unwanted;          /* it ends when that is done */
 	bool keep_blobs;
+	char *pushed; /* the image that is pushed to 'reference'; NULL: it is a pull */
 	struct sources sources;
 	struct err asked; /* code 0: the helper has answered */
 	struct loop_fd *watch;
@@ -135,6 +136,7 @@ static void free_pull(struct pull *p)
 	image_pull_free(p->job);
 	free(p->reference);
 	free(p->secret);
+	free(p->pushed);
 	free(p->layers);
 	free(p);
 }
@@ -234,6 +236,11 @@ static void on_progress(void *ctx, int events)
 /* Now that it is known who asks. */
 static int begin_job(struct pull *p, struct err *e)
 {
+	const struct image_push_request push = {
+		.reference = p->pushed,
+		.destination = p->reference,
+		.to = &p->sources.items[p->sources.count - 1], /* the registry itself */
+	};
 	const struct image_pull_request request = {.reference = p->reference,
 						   .policy = IMAGE_PULL_ALWAYS,
 						   .sources = p->sources.items,
@@ -241,7 +248,8 @@ static int begin_job(struct pull *p, struct err *e)
 						   .tags_at_last = p->sources.tags_at_last,
 						   .keep_blobs = p->keep_blobs};
 
-	if (image_pull_begin(p->pulls->agent->images, &request, &p->job, e) < 0)
+	if (p->pushed ? image_push_begin(p->pulls->agent->images, &push, &p->job, e) < 0
+		      : image_pull_begin(p->pulls->agent->images, &request, &p->job, e) < 0)
 		return -e->code;
 	return loop_watch(p->pulls->agent->loop, image_pull_fd(p->job), LOOP_READ, on_progress, p,
 			  &p->watch, e);
@@ -276,7 +284,8 @@ static void on_asked(void *ctx)
 struct who {
 	const char *username, *password;
 	const char *secret;
-	bool keep_blobs; /* layers as they come, too */
+	bool keep_blobs;    /* layers as they come, too */
+	const char *pushed; /* this image goes there instead; NULL: it is pulled */
 };
 
 static int find_sources(struct pull *p, const struct who *who, struct err *e)
@@ -313,6 +322,7 @@ static int begin(struct pulls *pulls, const char *reference, const struct who *w
 
 	p->pulls = pulls;
 	p->reference = xstrdup(reference);
+	p->pushed = who->pushed ? xstrdup(who->pushed) : NULL;
 	p->keep_blobs = who->keep_blobs || pulls->agent->o->keep_blobs;
 	p->secret = who->secret ? xstrdup(who->secret) : NULL;
 	random_hex(p->id, 32);
@@ -330,7 +340,8 @@ static int begin(struct pulls *pulls, const char *reference, const struct who *w
 static struct pull *running(struct pulls *pulls, const char *reference, const char *secret)
 {
 	for (struct pull *p = pulls->list; p; p = p->next)
-		if ((p->job || p->asking) && !p->unwanted && strcmp(p->reference, reference) == 0 &&
+		if ((p->job || p->asking) && !p->unwanted && !p->pushed &&
+		    strcmp(p->reference, reference) == 0 &&
 		    (p->secret ? str_eq(p->secret, secret) : !secret))
 			return p;
 	return NULL;
@@ -386,6 +397,20 @@ int pulls_begin_for_caller(struct pulls *pulls, const json_t *request, char ret_
 	struct pull *p = who.username || who.keep_blobs ? NULL : running(pulls, reference, NULL);
 
 	if (!p && begin(pulls, reference, &who, &p, e) < 0)
+		return -e->code;
+	p->for_caller = true;
+	memcpy(ret_id, p->id, sizeof(p->id));
+	return 0;
+}
+
+int pulls_begin_push(struct pulls *pulls, const json_t *request, char ret_id[33], struct err *e)
+{
+	const char *image = json_string_value(json_object_get(request, "image"));
+	const char *destination = json_string_value(json_object_get(request, "destination"));
+	const struct who who = {.pushed = image};
+	struct pull *p;
+
+	if (begin(pulls, destination ? destination : image, &who, &p, e) < 0)
 		return -e->code;
 	p->for_caller = true;
 	memcpy(ret_id, p->id, sizeof(p->id));

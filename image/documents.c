@@ -97,3 +97,25 @@ int store_read_documents(const struct store *s, const struct record *r, char **r
 	*ret = take_ptr(b.data);
 	return 0;
 }
+
+int store_find_record(const struct store *s, const char *text, char ret_which[REFERENCE_SIZE],
+		      struct record **ret, struct err *e)
+{
+	struct reference name = {.host = ""};
+	char key[IMAGE_KEY_SIZE];
+	struct image *image;
+	int r = store_resolve(s, text, ret_which, e);
+
+	if (r == 0 && digest_valid(ret_which))
+		memcpy(name.digest, ret_which, DIGEST_SIZE);
+	else if (r == 0)
+		r = reference_parse(ret_which, &name, e);
+	if (r == 0)
+		r = store_find(s, &name, &image, e);
+	if (r == 0) {
+		store_image_key(image->digest, image->manifest, key);
+		image_free(image);
+		r = store_read_record(s, key, ret, e);
+	}
+	return r == IMAGE_ABSENT ? err_set(e, ENOENT, "no image %.300s: not found", text) : r;
+}

@@ -29,6 +29,7 @@
 #include "base/js.h"
 #include "base/mem.h"
 #include "image/held.h"
+#include "image/requests.h"
 
 /* Outcomes; the functions that have one name it. */
 enum {
@@ -142,40 +143,6 @@ void image_store_space(const struct image_store *s, uint64_t *ret_free_bytes,
 
 /* ---- pulling ---- */
 
-enum image_pull_policy {
-	IMAGE_PULL_ALWAYS,    /* ask the registry what the name stands for; get what is missing */
-	IMAGE_PULL_IF_ABSENT, /* what the store holds under this name is good */
-};
-
-/*
- * Where the images of a registry can be had: there, or at a mirror of it.
- * Files are read by root before anything foreign is.
- */
-struct image_source {
-	const char *location; /* "mirror.example:5000/hub", which repositories stand below;
-				 NULL: the registry of the name itself */
-	const char *username, *password;         /* NULL: anonymous */
-	const char *ca_file;                     /* PEM: trusted beside the system's; NULL: none */
-	const char *certificate_file, *key_file; /* PEM: ours; both or none */
-	bool insecure; /* plain HTTP or an unknown certificate will do; on loopback HTTP always does */
-};
-
-#define IMAGE_SOURCES_MAX 9 /* eight mirrors and the registry itself */
-
-struct image_pull_request {
-	const char *reference;
-	const char *platform; /* "linux/arm64/v8"; NULL: this machine's */
-	enum image_pull_policy policy;
-	/*
-	 * Asked in this order, each when the one before does not have what is wanted,
-	 * fails, or lies about it.  None: the registry of the name, anonymously.
-	 */
-	const struct image_source *sources;
-	size_t source_count;
-	bool tags_at_last; /* what a tag stands for only the last may say */
-	bool keep_blobs;   /* layers as they come, too, for handing the image on as it was */
-};
-
 /* Is this a location? -EINVAL: it is malformed. */
 int image_check_location(const char *location, struct err *e);
 
@@ -243,14 +210,15 @@ int image_pull_begin(struct image_store *s, const struct image_pull_request *req
  * place to fetch them from.  IMAGE_REASON_NOT_FOUND: the archive has
  * no item of that number.
  */
-struct image_load_request {
-	int fd; /* borrowed for the call */
-	bool is_directory;
-	unsigned item;         /* which of its images, from 0 on */
-	const char *reference; /* NULL: as the archive says */
-	const char *platform;  /* NULL: this machine's */
-};
 int image_load_begin(struct image_store *s, const struct image_load_request *request,
+		     struct image_pull **ret, struct err *e);
+
+/*
+ * Give an image to a registry, as it came from one: its manifest, its configuration and
+ * those blobs that are not there yet and are kept.  Goes like a pull, whose image is
+ * NULL; DOWNLOADING is uploading.
+ */
+int image_push_begin(struct image_store *s, const struct image_push_request *request,
 		     struct image_pull **ret, struct err *e);
 
 /* Poll it for reading; it stays the pull's. */

@@ -15,18 +15,9 @@
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "image/client.h"
+#include "image/pulling.h"
 #include "image/reason.h"
 #include "image/wire.h"
-
-struct image_pull {
-	struct image_store *store; /* borrowed */
-	char *reference;
-	char digest[DIGEST_SIZE]; /* what it has been resolved to, or "" */
-	struct image *held;       /* the store had it: no puller takes part */
-	int fd;
-	enum image_reason reason;
-};
 
 static int copy(char *ret, size_t size, const char *text, const char *what, struct err *e)
 {
@@ -78,17 +69,15 @@ static int fill_source(const struct image_source *from, struct source *s, struct
 	return copy(s->key_file, sizeof(s->key_file), from->key_file, "path", e);
 }
 
-/* A memory file of all sources: they are too large for a packet. */
-static int write_sources(const struct image_pull_request *request, int *ret_fd, struct err *e)
+int pulling_write_sources(const struct image_source *sources, size_t count, int *ret_fd,
+			  struct err *e)
 {
-	static const struct image_source itself = {.location = NULL};
-	size_t count = request->source_count ? request->source_count : 1;
 	auto_close int fd = memfd_create("sources", MFD_CLOEXEC);
 	struct source *s = xcalloc(1, sizeof(*s));
 	int r = fd < 0 ? err_sys(e, "memory file") : 0;
 
 	for (size_t i = 0; r == 0 && i < count; i++) {
-		r = fill_source(request->source_count ? &request->sources[i] : &itself, s, e);
+		r = fill_source(&sources[i], s, e);
 		if (r == 0 && (errno = -write_all(fd, s, sizeof(*s))) != 0)
 			r = err_sys(e, "memory file");
 	}
@@ -123,13 +112,14 @@ static bool find_held(struct image_store *s, const struct order *o, struct image
 	return true;
 }
 
-static struct image_pull *pull_new(struct image_store *s, const char *reference)
+struct image_pull *pulling_new(struct image_store *s, const char *reference)
 {
 	struct image_pull *p = xcalloc(1, sizeof(*p));
 
 	p->store = s;
 	p->reference = xstrdup(reference);
 	p->fd = -1;
+	p->pusher = (struct worker)WORKER_NONE;
 	s->pulls++;
 	return p;
 }
@@ -163,15 +153,18 @@ static int send_order(struct image_pull *p, const struct order *o, int sources_f
 int image_pull_begin(struct image_store *s, const struct image_pull_request *request,
 		     struct image_pull **ret, struct err *e)
 {
+	static const struct image_source itself = {.location = NULL};
+	const struct image_source *sources = request->source_count ? request->sources : &itself;
 	auto_close int sources_fd = -1;
 	struct order o;
 	struct image_pull *p;
 	struct image *held;
 	int r;
 
-	if (fill_order(request, &o, e) < 0 || write_sources(request, &sources_fd, e) < 0)
+	if (fill_order(request, &o, e) < 0 ||
+	    pulling_write_sources(sources, o.source_count, &sources_fd, e) < 0)
 		return -e->code;
-	p = pull_new(s, o.reference);
+	p = pulling_new(s, o.reference);
 	if (request->policy == IMAGE_PULL_IF_ABSENT && find_held(s, &o, &held)) {
 		r = begin_held(p, held, e);
 	} else {
@@ -207,7 +200,7 @@ int image_load_begin(struct image_store *s, const struct image_load_request *req
 	if (platform_parse(request->platform, &platform, e) < 0)
 		return -e->code;
 	platform_format(&platform, o.platform);
-	p = pull_new(s, o.reference);
+	p = pulling_new(s, o.reference);
 	r = client_start_puller(s, e);
 	if (r == 0)
 		r = send_order(p, &o, request->fd, e);
@@ -241,6 +234,8 @@ static int done(struct image_pull *p, struct image_pull_event *ret, struct err *
 
 	ret->kind = IMAGE_PULL_DONE;
 	ret->image = p->held;
+	if (p->is_push)
+		return 0;
 	p->held = NULL;
 	if (ret->image)
 		return 0;
@@ -307,12 +302,25 @@ int image_pull_next(struct image_pull *p, struct image_pull_event *ret, struct e
 	return failed(p, e);
 }
 
+/* Its socket is the pull's. */
+static void end_pusher(struct image_pull *p)
+{
+	int status;
+
+	p->fd = -1;
+	worker_kill(&p->pusher);
+	worker_wait(&p->pusher, -1);
+	(void)worker_reap(&p->pusher, &status);
+}
+
 void image_pull_free(struct image_pull *p)
 {
 	if (!p)
 		return;
 	assert(p->store->pulls > 0);
 
+	if (p->is_push)
+		end_pusher(p);
 	close_fd(&p->fd);
 	image_free(p->held);
 	if (--p->store->pulls == 0 && p->store->puller.sock >= 0)

@@ -63,17 +63,17 @@ struct registry {
 };
 
 /* docker.io is a name that people use; the machine that answers is another. */
-static const char *host_of(const struct registry *r)
+const char *registry_host(const struct reference *name)
 {
-	return str_eq(r->name.host, "docker.io") ? "registry-1.docker.io" : r->name.host;
+	return str_eq(name->host, "docker.io") ? "registry-1.docker.io" : name->host;
 }
 
 static char *own_url(const struct registry_get *g)
 {
 	const struct registry *r = g->registry;
 
-	return xasprintf("%s://%s/v2/%s/%s/%s", r->schemes[0], host_of(r), r->name.repository,
-			 g->want.kind, g->want.id);
+	return xasprintf("%s://%s/v2/%s/%s/%s", r->schemes[0], registry_host(&r->name),
+			 r->name.repository, g->want.kind, g->want.id);
 }
 
 /* Does the request go to the registry, or where it has redirected us to? */

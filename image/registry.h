@@ -46,6 +46,9 @@
 struct registry;
 struct registry_get;
 
+/* Which host answers for a name. */
+const char *registry_host(const struct reference *name);
+
 struct registry_options {
 	struct fetch *fetch;          /* borrowed; registries that run together share one */
 	const struct reference *name; /* as it is called there; copied */

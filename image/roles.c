@@ -21,7 +21,7 @@ static const struct {
 	{"list", lister_main},         {"index", indexer_main},
 	{"fsck", fsck_main},           {"user", reader_main},
 	{"read-archive", loader_main}, {"load", load_main},
-	{"save", save_main},
+	{"save", save_main},           {"push", pusher_main},
 };
 
 int image_worker_main(int argc, char **argv)

@@ -244,31 +244,15 @@ static int save_uncompressed(struct save *s, const struct item *i, struct err *e
 
 static int find_item(const struct save *s, const char *text, struct item *i, struct err *e)
 {
-	struct reference name = {.host = ""};
-	char key[IMAGE_KEY_SIZE];
-	struct image *image;
-	int r = store_resolve(&s->store, text, i->which, e);
+	int r = store_find_record(&s->store, text, i->which, &i->record, e);
 
-	if (r == 0 && digest_valid(i->which))
-		memcpy(name.digest, i->which, DIGEST_SIZE);
-	else if (r == 0)
-		r = reference_parse(i->which, &name, e);
-	if (r == 0)
-		r = store_find(&s->store, &name, &image, e);
-	if (r == 0) {
-		store_image_key(image->digest, image->manifest, key);
-		image_free(image);
-		r = store_read_record(&s->store, key, &i->record, e);
-	}
-	if (r == IMAGE_ABSENT)
-		return err_set(e, ENOENT, "no image %.300s: not found", text);
 	if (r == 0)
 		r = store_read_documents(&s->store, i->record, &i->documents, e);
-	if (r == IMAGE_ABSENT)
-		return err_set(e, ENODATA,
-			       "%.300s was pulled by a Berth that kept no manifests: pull it again",
-			       text);
-	return r;
+	return r == IMAGE_ABSENT
+		       ? err_set(e, ENODATA,
+				 "%.300s was pulled by a Berth that kept no manifests: pull it again",
+				 text)
+		       : r;
 }
 
 static int save_image(struct save *s, const char *text, struct err *e)

@@ -104,6 +104,13 @@ int store_put_documents(const struct store *s, const struct record *r, int fd, s
  */
 int store_read_documents(const struct store *s, const struct record *r, char **ret, struct err *e);
 
+/*
+ * The record of the image that image_resolve() finds, and what that is; -ENOENT with a
+ * sentence when there is none.
+ */
+int store_find_record(const struct store *s, const char *text, char ret_which[REFERENCE_SIZE],
+		      struct record **ret, struct err *e);
+
 /* Which image: see image_resolve(). */
 int store_resolve(const struct store *s, const char *text, char ret[REFERENCE_SIZE], struct err *e);
 int store_tag(const struct store *s, const char *reference, const struct reference *name,

@@ -16,6 +16,7 @@
 /* fetcher: [WORKER_SOCK] order and reports, [FETCHER_RECORD] a memory file for the record,
    [FETCHER_SOURCES] one with the sources, [FETCHER_DOCUMENTS] one for the registry's documents as they are */
 /* loader: the same; [FETCHER_SOURCES] is the archive */
+/* pusher: [WORKER_SOCK] order with all that it takes, and reports */
 /* unpacker, lister: [WORKER_SOCK] reports, and below */
 /* load: [LOAD_ARCHIVE] a file or a directory; argv[2] is the store's directory, argv[3...] as load.c says */
 /* save: [SAVE_OUT] a file or a directory to fill; argv[2] is the store's directory, argv[3...] as save.c says */
@@ -46,6 +47,7 @@ int unpacker_main(int argc, char **argv);
 int lister_main(int argc, char **argv);
 int indexer_main(int argc, char **argv);
 int fsck_main(int argc, char **argv);
+int pusher_main(int argc, char **argv);
 int loader_main(int argc, char **argv);
 int load_main(int argc, char **argv);
 int save_main(int argc, char **argv);

@@ -12,10 +12,10 @@
 #include "cmd/berth/command.h"
 
 static const struct command *const commands[] = {
-	&command_run,    &command_ps,     &command_logs,     &command_stop,   &command_inspect,
-	&command_images, &command_pull,   &command_image,    &command_doctor, &command_capture,
-	&command_nodes,  &command_node,   &command_describe, &command_top,    &command_events,
-	&command_login,  &command_logout, &command_version};
+	&command_run,     &command_ps,    &command_logs,   &command_stop,     &command_inspect,
+	&command_images,  &command_pull,  &command_push,   &command_image,    &command_doctor,
+	&command_capture, &command_nodes, &command_node,   &command_describe, &command_top,
+	&command_events,  &command_login, &command_logout, &command_version};
 
 static const struct option_row global_options[] = {
 	{"root", 0, OPTION_STRING, offsetof(struct context, root), "DIR",

@@ -43,7 +43,8 @@ char *size_of(int64_t bytes)
 
 struct progress {
 	enum progress_kind kind;
-	size_t lines;     /* on the terminal, to be written over */
+	size_t lines; /* on the terminal, to be written over */
+	bool is_push;
 	json_t *told;     /* phases that were told, by layer */
 	json_t *began_ms; /* when each layer's first bytes came */
 };
@@ -51,6 +52,13 @@ struct progress {
 static bool is_over(const json_t *layer)
 {
 	return str_eq(text(layer, "phase"), "DONE") || str_eq(text(layer, "phase"), "EXISTS");
+}
+
+static const char *phase_of(const struct progress *p, const json_t *layer)
+{
+	const char *phase = text(layer, "phase");
+
+	return p->is_push && str_eq(phase, "DOWNLOADING") ? "UPLOADING" : phase;
 }
 
 /* "2.1 MB/s, 3 s left", or "". */
@@ -86,8 +94,8 @@ static void draw_layer(const struct progress *p, const json_t *layer)
 		bar[i] = i < filled ? '=' : i == filled ? '>' : ' ';
 	bar[BAR_WIDTH] = '\0';
 	(void)fprintf(stderr, "\033[2K%.12s [%s] %s / %s %s%s\n",
-		      text(layer, "digest") + strlen("sha256:"), bar, done, of,
-		      text(layer, "phase"), rate);
+		      text(layer, "digest") + strlen("sha256:"), bar, done, of, phase_of(p, layer),
+		      rate);
 }
 
 static void tell_layer(const struct progress *p, const json_t *layer)
@@ -100,7 +108,7 @@ static void tell_layer(const struct progress *p, const json_t *layer)
 		(void)fprintf(stderr, "%s\n", line);
 		return;
 	}
-	(void)fprintf(stderr, "%.19s %s %s\n", text(layer, "digest"), text(layer, "phase"), size);
+	(void)fprintf(stderr, "%.19s %s %s\n", text(layer, "digest"), phase_of(p, layer), size);
 }
 
 static void show_layer(struct progress *p, const json_t *layer)
@@ -161,22 +169,76 @@ static int follow_pull(struct context *c, const char *id, struct progress *p, js
 	}
 }
 
-int pull_whole(struct context *c, const char *image, enum progress_kind progress, bool keep_blobs,
-	       json_t **ret, struct err *e)
+int pull_follow(struct context *c, const char *operation, json_t *own_request,
+		enum progress_kind progress, json_t **ret, struct err *e)
 {
 	auto_json json_t *reply = NULL, *told = json_object(), *began = json_object();
-	struct progress p = {.kind = progress, .told = told, .began_ms = began};
-	json_t *request = request_new(c);
+	struct progress p = {.kind = progress,
+			     .told = told,
+			     .began_ms = began,
+			     .is_push = str_eq(operation, "PushImage")};
 
 	if (progress == PROGRESS_AUTO && !isatty(STDERR_FILENO))
 		p.kind = PROGRESS_LINES;
-	(void)json_object_set_new(request, "image", json_string(image));
-	if (keep_blobs)
-		(void)json_object_set_new(request, "keepBlobs", json_true());
-	if (client_call(c->client, CLIENT_BERTH, "PullImage", request, &reply, e) < 0)
+	if (client_call(c->client, CLIENT_BERTH, operation, own_request, &reply, e) < 0)
 		return -e->code;
 	return follow_pull(c, text(reply, "pullId"), &p, ret, e);
 }
+
+int pull_whole(struct context *c, const char *image, enum progress_kind progress, bool keep_blobs,
+	       json_t **ret, struct err *e)
+{
+	json_t *request = request_new(c);
+
+	(void)json_object_set_new(request, "image", json_string(image));
+	if (keep_blobs)
+		(void)json_object_set_new(request, "keepBlobs", json_true());
+	return pull_follow(c, "PullImage", request, progress, ret, e);
+}
+
+/* ---- push ---- */
+
+struct push_options {
+	bool quiet;
+};
+
+static const struct option_row push_rows[] = {
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct push_options, quiet), NULL,
+	 "do not tell of layers"},
+};
+
+static int push(struct context *c, const void *options, char **words, int count)
+{
+	const struct push_options *o = options;
+	auto_json json_t *done = NULL;
+	json_t *request = request_new(c);
+	struct err e = {0};
+
+	(void)json_object_set_new(request, "image", json_string(words[0]));
+	if (count > 1)
+		(void)json_object_set_new(request, "destination", json_string(words[1]));
+	if (pull_follow(c, "PushImage", request, o->quiet ? PROGRESS_NONE : PROGRESS_AUTO, &done,
+			&e) < 0)
+		return fail(&e);
+	if (c->output == OUTPUT_JSON)
+		print_json(done);
+	return EXIT_OK;
+}
+
+const struct command command_push = {
+	.name = "push",
+	.arguments = "[OPTIONS] IMAGE [DESTINATION]",
+	.summary =
+		"Give an image of a node to a registry, as it was pulled: the platform that is held.",
+	.options = push_rows,
+	.option_count = ARRAY_COUNT(push_rows),
+	.size = sizeof(struct push_options),
+	.min_words = 1,
+	.max_words = 2,
+	.run = push,
+};
+
+/* ---- pull, the command ---- */
 
 struct pull_options {
 	bool quiet, keep_blobs;

@@ -16,5 +16,9 @@ enum progress_kind {
 int pull_whole(struct context *c, const char *image, enum progress_kind progress, bool keep_blobs,
 	       json_t **ret, struct err *e);
 
+/* The same for "PullImage" and "PushImage", by their requests. */
+int pull_follow(struct context *c, const char *operation, json_t *own_request,
+		enum progress_kind progress, json_t **ret, struct err *e);
+
 /* "1.5 MB", malloc'ed. */
 char *size_of(int64_t bytes);

@@ -1,0 +1,199 @@
+/* image/push.c - an image of the store goes to a registry: for its caller
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The caller opens what the image is made of and hands it to a worker, which is all
+ * that talks to the registry.
+ */
+#include "image/push.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "image/client.h"
+#include "image/pulling.h"
+#include "image/sources.h"
+
+/* ---- the worker's end ---- */
+
+static int read_documents(int fd, char **ret, struct err *e)
+{
+	struct buf b = BUF_INIT(RECORD_DOCUMENTS_SIZE_MAX);
+
+	if (fs_read_fd(fd, &b, e) < 0) {
+		buf_done(&b);
+		return -e->code;
+	}
+	*ret = b.data;
+	return 0;
+}
+
+static int read_record(int fd, struct record **ret, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT(RECORD_SIZE_MAX);
+
+	if (fs_read_fd(fd, &b, e) < 0)
+		return -e->code;
+	return record_read(buf_str(&b), b.size, ret, e);
+}
+
+int push_take_order(struct push_order *ret, struct source **ret_source, struct record **ret_record,
+		    char **ret_documents, int layer_fds[IMAGE_LAYERS_MAX], struct err *e)
+{
+	int fds[PUSH_FDS + IMAGE_LAYERS_MAX];
+	size_t fd_count = 0, next = PUSH_FDS;
+	ssize_t n = fs_recv(WORKER_SOCK, ret, sizeof(*ret), fds, ARRAY_COUNT(fds), &fd_count, 0);
+
+	if (n != sizeof(*ret) || fd_count < PUSH_FDS)
+		return err_set(e, EBADMSG, "an order that is none");
+	if (sources_read(fds[0], 1, ret_source, e) < 0 || read_record(fds[1], ret_record, e) < 0 ||
+	    read_documents(fds[2], ret_documents, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < IMAGE_LAYERS_MAX; i++)
+		layer_fds[i] = ret->has_blob[i] && next < fd_count ? fds[next++] : -1;
+	return 0;
+}
+
+/* ---- the caller's end ---- */
+
+struct parts {
+	struct record *record;
+	char *documents;
+	char which[REFERENCE_SIZE];
+	int fds[PUSH_FDS + IMAGE_LAYERS_MAX];
+	size_t fd_count;
+};
+
+static void parts_done(struct parts *p)
+{
+	for (size_t i = 0; i < p->fd_count; i++)
+		close_fd(&p->fds[i]);
+	record_free(p->record);
+	free(p->documents);
+}
+
+static int memory_file(const void *data, size_t size, int *ret_fd, struct err *e)
+{
+	auto_close int fd = memfd_create("push", MFD_CLOEXEC);
+	int r = fd < 0 ? -errno : write_all(fd, data, size);
+
+	if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
+		r = -errno;
+	if (r < 0) {
+		errno = -r;
+		return err_sys(e, "memory file");
+	}
+	*ret_fd = take_fd(fd);
+	return 0;
+}
+
+static int find(const struct store *s, const char *reference, struct parts *p, struct err *e)
+{
+	int r = store_find_record(s, reference, p->which, &p->record, e);
+
+	if (r == 0)
+		r = store_read_documents(s, p->record, &p->documents, e);
+	else
+		return r;
+	return r == IMAGE_ABSENT
+		       ? err_set(e, ENODATA,
+				 "%.300s was pulled by a Berth that kept no manifests: pull it again",
+				 reference)
+		       : r;
+}
+
+/* As the registry has it, where that is kept, or a plain tar. */
+static int open_blob(const struct store *s, const struct record_layer *l)
+{
+	return str_eq(l->blob, l->diff_id) ? store_open_tar(s, l->diff_id) : store_open_blob(s, l);
+}
+
+static int open_parts(const struct store *s, struct parts *p, struct push_order *o, struct err *e)
+{
+	auto_buf struct buf record = BUF_INIT(RECORD_SIZE_MAX);
+	size_t size = 0;
+
+	record_write(p->record, &record);
+	for (size_t i = 0; i < p->record->document_count; i++)
+		size += p->record->documents[i].size;
+	if (memory_file(record.data, record.size, &p->fds[1], e) < 0 ||
+	    memory_file(p->documents, size, &p->fds[2], e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < p->record->layer_count; i++) {
+		int fd = open_blob(s, &p->record->layers[i]);
+
+		o->has_blob[i] = fd >= 0;
+		if (fd >= 0)
+			p->fds[p->fd_count++] = fd;
+	}
+	return 0;
+}
+
+/* Where the image came from is known by its name. */
+static void find_mount(const struct parts *p, const struct reference *to, struct push_order *o)
+{
+	struct reference from;
+	struct err ignored;
+
+	if (!str_starts(p->which, "sha256:") && reference_parse(p->which, &from, &ignored) == 0 &&
+	    str_eq(from.host, to->host) && !str_eq(from.repository, to->repository))
+		memcpy(o->mount_from, from.repository, sizeof(o->mount_from));
+}
+
+static int start(struct image_store *s, struct image_pull *p, const struct push_order *o,
+		 const struct parts *parts, struct err *e)
+{
+	int r;
+
+	if (worker_start(s->worker, "push", NULL, NULL, 0, true, &p->pusher, e) < 0)
+		return -e->code;
+	p->fd = p->pusher.sock;
+	r = fs_send(p->fd, o, sizeof(*o), parts->fds, parts->fd_count);
+	if (r < 0) {
+		errno = -r;
+		return err_sys(e, "order a push");
+	}
+	return 0;
+}
+
+int image_push_begin(struct image_store *s, const struct image_push_request *request,
+		     struct image_pull **ret, struct err *e)
+{
+	struct parts parts = {.fds = {-1, -1, -1}, .fd_count = PUSH_FDS};
+	struct push_order o = {.destination = ""};
+	struct reference to;
+	struct image_pull *p;
+	int r = find(&s->store, request->reference, &parts, e);
+
+	if (r == 0)
+		r = reference_parse(request->destination ? request->destination : parts.which, &to,
+				    e);
+	if (r == 0)
+		r = pulling_write_sources(request->to, 1, &parts.fds[0], e);
+	if (r == 0)
+		r = open_parts(&s->store, &parts, &o, e);
+	if (r != 0) {
+		parts_done(&parts);
+		return r;
+	}
+	reference_format(&to, o.destination);
+	find_mount(&parts, &to, &o);
+	p = pulling_new(s, o.destination);
+	p->is_push = true;
+	r = start(s, p, &o, &parts, e);
+	parts_done(&parts);
+	if (r < 0) {
+		image_pull_free(p);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+# tests/e2e/39-image-push.py - images go to registries, as they came from one
+# SPDX-License-Identifier: Apache-2.0
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import urllib.request
+import warnings
+
+import berth
+import imagelab as lab
+from berth import Census, contains, equal, main, wait_for
+
+warnings.simplefilter("ignore")
+census = Census()
+work = lab.scratch("p")
+source = lab.Lab().__enter__()
+LARGE = lab.tar(("large", {"data": os.urandom(20 << 20)}))
+image = lab.Image(lab.tar("bin/", ("bin/sh", {"data": b"#!", "mode": 0o755})), LARGE)
+REFERENCE = source.add(image)
+
+
+def cleanup():
+    source.__exit__()
+    shutil.rmtree(work)
+    census.check()
+
+
+class Registry(berth.Registry):
+    """docker-registry, with whatever else stands in its configuration."""
+
+    def __init__(self, http="", more=""):
+        super().__init__()
+        self.http, self.more = http, more
+
+    def __enter__(self):
+        config, log = os.path.join(self.dir, "config.yml"), os.path.join(self.dir, "log")
+        with open(config, "w") as f:
+            f.write(f"version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {self.dir}/data}}}}\n"
+                    f"http: {{addr: \"127.0.0.1:0\"{self.http}}}\n{self.more}")
+        with open(log, "wb") as out:
+            self.process = subprocess.Popen(["docker-registry", "serve", config], stdout=out, stderr=out,
+                                            stdin=subprocess.DEVNULL, start_new_session=True)
+        port = wait_for(lambda: re.search(r"listening on 127\.0\.0\.1:(\d+)", open(log).read()), 30, "registry")
+        self.address = f"127.0.0.1:{port.group(1)}"
+        return self
+
+    def logged(self):
+        return open(os.path.join(self.dir, "log")).read()
+
+
+def manifest(address, name, tag, **headers):
+    request = urllib.request.Request(f"http://{address}/v2/{name}/manifests/{tag}", headers=dict(headers, Accept=lab.MANIFEST))
+    with urllib.request.urlopen(request) as r:
+        return r.read()
+
+
+def fails(daemon, says, *words, code=1):
+    p = daemon.berth("push", *words, check=False)
+    equal(p.returncode, code)
+    contains(p.stderr, says)
+
+
+def test_what_is_pushed_is_what_was_pulled():
+    with Registry() as registry, berth.Daemon() as daemon:
+        daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
+        p = daemon.berth("push", REFERENCE, registry.address + "/copy:1")
+        contains(p.stderr, lab.digest(image.layers[1])[:19] + " UPLOADING")
+        contains(p.stderr, lab.digest(image.layers[1])[:19] + " DONE 21")
+        equal(manifest(registry.address, "copy", "1"), image.manifest_bytes())
+        berth.run("skopeo", "--insecure-policy", "copy", "-q", "--src-tls-verify=false",
+                  f"docker://{registry.address}/copy:1", f"oci:{work}/copy:x")
+        for blob in image.layers:
+            equal(open(f"{work}/copy/blobs/sha256/{lab.digest(blob)[7:]}", "rb").read(), blob)
+        p = daemon.berth("push", REFERENCE, registry.address + "/copy:2")
+        contains(p.stderr, lab.digest(image.layers[1])[:19] + " EXISTS")
+        equal(daemon.berth("push", "-q", REFERENCE, registry.address + "/copy:2").stderr, "")
+        # By the name that it has been given.
+        daemon.berth("image", "tag", REFERENCE, registry.address + "/copy:3")
+        daemon.berth("image", "push", registry.address + "/copy:3")
+        equal(manifest(registry.address, "copy", "3"), image.manifest_bytes())
+
+
+def test_blobs_are_mounted_from_where_they_came():
+    """Nothing is kept here, and nothing is sent."""
+    with Registry() as registry, berth.Daemon() as daemon:
+        berth.run("skopeo", "--insecure-policy", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false",
+                  f"docker://{REFERENCE}", f"docker://{registry.address}/team/one:1")
+        daemon.berth("pull", "-q", f"{registry.address}/team/one:1")
+        daemon.berth("push", f"{registry.address}/team/one:1", f"{registry.address}/team/two:1")
+        equal(manifest(registry.address, "team/two", "1"), image.manifest_bytes())
+        assert "mount=" in registry.logged() and "PATCH /v2/team/two" not in registry.logged()
+
+
+def test_what_is_not_kept_cannot_be_sent():
+    with Registry() as registry, berth.Daemon() as daemon:
+        daemon.berth("pull", "-q", REFERENCE)
+        fails(daemon, "it is not kept as it was packed: berth pull --keep-blobs", REFERENCE, registry.address + "/x:1")
+        fails(daemon, "no image none: not found", "none", registry.address + "/x:1", code=3)
+        daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
+        daemon.berth("push", REFERENCE, registry.address + "/x:1")
+
+
+def test_a_loaded_image_is_pushed_whole():
+    with Registry() as registry, berth.Daemon() as daemon:
+        daemon.berth("pull", "-q", REFERENCE)
+        daemon.berth("image", "save", "-o", f"{work}/image.tar", REFERENCE)
+        daemon.berth("image", "prune", "-a")
+        daemon.berth("image", "load", "-q", "-i", f"{work}/image.tar")
+        daemon.berth("push", REFERENCE, registry.address + "/plain:1")
+        sent = json.loads(manifest(registry.address, "plain", "1"))
+        equal(sent["config"]["digest"], lab.digest(image.config_bytes))
+        equal([l["digest"] for l in sent["layers"]], [lab.digest(t) for t in image.tars])
+        daemon.berth("pull", "-q", registry.address + "/plain:1")
+
+
+def openssl(*argv):
+    berth.run("openssl", *argv)
+
+
+def test_tls_certificates_and_logins_are_those_of_pulls():
+    import crypt
+    ca, key, server, client = (os.path.join(work, n) for n in ("ca.pem", "ca.key", "server", "client"))
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+            "/CN=ca", "-keyout", key, "-out", ca)
+    for name, more in ((server, "subjectAltName=IP:127.0.0.1\n"), (client, "extendedKeyUsage=clientAuth\n")):
+        open(name + ".ext", "w").write(more)
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x", "-keyout",
+                name + ".key", "-out", name + ".csr")
+        openssl("x509", "-req", "-in", name + ".csr", "-CA", ca, "-CAkey", key, "-CAcreateserial", "-days", "2",
+                "-extfile", name + ".ext", "-out", name + ".pem")
+    users = os.path.join(work, "htpasswd")
+    with open(users, "w") as f:
+        f.write("ann:" + crypt.crypt("secret", crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)).replace("$2b$", "$2y$") + "\n")
+    http = f", tls: {{certificate: {server}.pem, key: {server}.key, clientcas: [{ca}]}}"
+    with Registry(http, f"auth: {{htpasswd: {{realm: x, path: {users}}}}}\n") as registry:
+        config = (f"[registry {registry.address}]\nca-file = {ca}\nclient-certificate = {client}.pem\n"
+                  f"client-key = {client}.key\n")
+        with berth.Daemon(config=config) as daemon:
+            daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
+            fails(daemon, "access denied: credentials are needed", REFERENCE, registry.address + "/tls:1")
+            daemon.berth("login", "-u", "ann", "--password-stdin", registry.address, input="secret\n")
+            daemon.berth("push", REFERENCE, registry.address + "/tls:1")
+            daemon.berth("image", "rm", REFERENCE)
+            equal(daemon.berth("pull", "-q", registry.address + "/tls:1").stdout.strip(), image.digest())
+        with berth.Daemon(config=config.split("client")[0]) as daemon:
+            daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
+            equal(daemon.berth("push", REFERENCE, registry.address + "/tls:1", check=False).returncode, 1)
+
+
+class Uploads:
+    """A hook for lab.Lab: takes uploads; breaks the connection in the middle of some."""
+
+    def __init__(self, breaks, loses=False):
+        self.data, self.breaks, self.loses, self.ranges, self.manifests = b"", breaks, loses, [], {}
+
+    def __call__(self, h, kind, name):
+        method, length = h.command, int(h.headers.get("Content-Length", 0))
+        if method == "HEAD":
+            return h.answer(404)
+        if method == "GET" and "uploads" in h.path:
+            return h.answer(204, Range=f"0-{len(self.data) - 1}" if self.data else "0-0", Location=h.path)
+        if method == "POST":
+            self.data = b""
+            return h.answer(202, Location="/v2/app/blobs/uploads/one?state=1")
+        if method == "PATCH":
+            if self.breaks:
+                self.breaks -= 1
+                if int(h.headers["Content-Range"].split("-")[0]) == len(self.data):
+                    self.data = b"" if self.loses else self.data + h.rfile.read(length // 3)
+                h.close_connection = True
+                h.connection.close()
+                return True
+            if int(h.headers["Content-Range"].split("-")[0]) != len(self.data):
+                h.rfile.read(length)
+                return h.answer(416)
+            self.ranges.append(h.headers["Content-Range"])
+            self.data += h.rfile.read(length)
+            return h.answer(202, Location=h.path, Range=f"0-{len(self.data) - 1}")
+        if method == "PUT" and "uploads" in h.path:
+            assert "state=1&digest=" in h.path
+            ok = h.path.split("digest=")[1] == lab.digest(self.data)
+            return h.answer(201 if ok else 400)
+        if method == "PUT":
+            self.manifests[h.path] = h.rfile.read(length)
+            return h.answer(201)
+        return h.answer(200, b"{}")
+
+
+for name in ("POST", "PATCH", "PUT"):
+    setattr(lab.Handler, "do_" + name, lab.Handler.do_GET)
+
+
+def test_an_upload_that_breaks_goes_on():
+    with lab.Lab() as registry, berth.Daemon() as daemon:
+        daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
+        uploads = Uploads(breaks=2)
+        registry.hooks.append(uploads)
+        daemon.berth("push", "-q", REFERENCE, registry.address + "/app:1")
+        equal(uploads.manifests, {"/v2/app/manifests/1": image.manifest_bytes()})
+        assert not all(r.startswith("0-") or int(r.split("-")[0]) % (8 << 20) == 0 for r in uploads.ranges), uploads.ranges
+
+
+def test_a_registry_that_keeps_breaking_is_given_up():
+    with lab.Lab() as registry, berth.Daemon() as daemon:
+        daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
+        uploads = Uploads(breaks=1000, loses=True)
+        registry.hooks.append(uploads)
+        p = daemon.berth("push", "-q", REFERENCE, registry.address + "/app:1", check=False)
+        equal((p.returncode, uploads.manifests), (1, {}))
+        registry.hooks[:] = [lambda h, kind, name: h.answer(403, b"no")]
+        fails(daemon, "the registry answered 403", "-q", REFERENCE, registry.address + "/app:1")
+
+
+if __name__ == "__main__":
+    main()
