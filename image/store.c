@@ -35,6 +35,14 @@ static enum image_form last_form(int dir_fd)
 	return str_eq(buf_str(&b), form_names[IMAGE_UNPACKED]) ? IMAGE_UNPACKED : IMAGE_INDEXED;
 }
 
+/* Who opens a store hears of it when there is no room for this; a puller could not tell. */
+static int make_lock(int dir_fd, struct err *e)
+{
+	auto_close int fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	return fd < 0 ? err_sys(e, "create lock") : 0;
+}
+
 int store_init(struct store *s, const char *dir, enum image_form form, struct err *e)
 {
 	struct store n = {NULL, form, -1, -1, -1, -1, -1, -1, -1, -1};
@@ -54,6 +62,8 @@ int store_init(struct store *s, const char *dir, enum image_form form, struct er
 		r = err_sys(e, "mode");
 	for (size_t i = 0; r == 0 && i < ARRAY_COUNT(parts); i++)
 		r = fs_open_dir(n.dir_fd, parts[i].name, 0700, parts[i].fd, e);
+	if (r == 0)
+		r = make_lock(n.dir_fd, e);
 	if (r < 0) {
 		store_done(&n);
 		return err_wrap(e, "image store %s", dir);
