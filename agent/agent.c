@@ -415,6 +415,7 @@ static void finish(struct agent *a)
 	if (a->loop)
 		loop_unwatch(a->keeper_watch);
 	loop_unwatch(a->firewall_watch);
+	pulls_leave(a->pulls);
 	ask_free_all(a);
 	channel_free(a->channel);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)

@@ -530,6 +530,8 @@ typedef void pull_fn(void *ctx, struct image *own_image, enum image_reason reaso
 
 struct pulls *pulls_new(struct agent *a);
 void pulls_free(struct pulls *p);
+/* We end, but the tasks are still there when we are again: what has come of their images stays. */
+void pulls_leave(struct pulls *p);
 /* What the store has, when that is good enough to ask nobody; else NULL. */
 struct image *pulls_here(struct pulls *p, const char *reference);
 /*

@@ -467,6 +467,14 @@ struct pulls *pulls_new(struct agent *a)
 	return p;
 }
 
+void pulls_leave(struct pulls *pulls)
+{
+	for (struct pull *p = pulls ? pulls->list : NULL; p; p = p->next) {
+		loop_unwatch(take_ptr(p->watch));
+		image_pull_leave(take_ptr(p->job));
+	}
+}
+
 void pulls_free(struct pulls *pulls)
 {
 	struct pull *p;

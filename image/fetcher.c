@@ -47,6 +47,7 @@
 #include "image/worker.h"
 
 #define PROGRESS_MS 100
+#define REPLAY_SIZE (128 << 10)
 #define FOREVER_MS  (1 << 30)
 #define PENDING_MAX \
 	(512 << 10) /* of one blob: what came in one piece and did not fit in the pipe */
@@ -59,6 +60,8 @@ struct blob {
 	int pipe_fd;              /* -1: the unpacker has gone, or everything is written */
 	struct sha256 *hash;
 	uint64_t bytes;
+	int partial_fd; /* of what came in another pull's time; -1: all of that is handed on */
+	uint64_t resume_bytes;
 	struct buf pending;
 	bool reading, is_good; /* it is being read; it came, and is the right one */
 	int64_t reported_ms;
@@ -70,6 +73,7 @@ struct fetcher {
 	struct registry *registries[IMAGE_SOURCES_MAX]; /* one for each source */
 	size_t source_count, current;                   /* the source that documents come from */
 	bool tags_at_last;
+	bool replaying;        /* there is something to do at once */
 	char passed_over[160]; /* why the first source was: for messages */
 	struct reference name;
 	struct platform platform;
@@ -97,7 +101,8 @@ static bool pass_over(struct fetcher *f, size_t i, struct err *e)
 
 static int run(struct fetcher *f, struct pollfd *extra, size_t extra_count, struct err *e)
 {
-	return registry_run(f->registries, f->source_count, extra, extra_count, FOREVER_MS, e);
+	return registry_run(f->registries, f->source_count, extra, extra_count,
+			    f->replaying ? 0 : FOREVER_MS, e);
 }
 
 static int open_sources(struct fetcher *f, struct err *e)
@@ -341,6 +346,7 @@ static void report_progress(struct blob *b)
 static void blob_done(struct blob *b)
 {
 	close_fd(&b->pipe_fd);
+	close_fd(&b->partial_fd);
 	sha256_free(b->hash);
 	buf_done(&b->pending);
 	b->hash = NULL;
@@ -399,10 +405,16 @@ static void finish(struct blob *b)
 
 static void get_blob(struct blob *b);
 
-static void blob_failed(struct blob *b, struct err *e)
+static void blob_failed(struct blob *b, bool is_another, struct err *e)
 {
 	const struct report again = {.kind = REPORT_AGAIN_BLOB, .layer = b->layer};
 
+	/* What was there already may have been it: then all of it comes once more. */
+	if (b->resume_bytes && is_another) {
+		(void)report_send(WORKER_SOCK, &again);
+		blob_done(b);
+		return;
+	}
 	if (!pass_over(b->fetcher, b->source, e)) {
 		(void)report_failure(WORKER_SOCK, b->layer, e);
 		blob_done(b);
@@ -435,7 +447,7 @@ static void blob_ended(void *ctx, struct registry_get *g, const struct err *fail
 			(void)mismatch(&e, digest, l->blob);
 	}
 	if (e.code) {
-		blob_failed(b, &e);
+		blob_failed(b, !failure, &e);
 		return;
 	}
 	b->is_good = true;
@@ -464,6 +476,7 @@ static void get_blob(struct blob *b)
 		.id = l->blob,
 		.size = l->blob_size,
 		.exact = true,
+		.begin = b->bytes,
 		.on_data = take_blob,
 		.on_end = blob_ended,
 		.ctx = b,
@@ -472,21 +485,45 @@ static void get_blob(struct blob *b)
 	b->get = registry_start(b->fetcher->registries[b->source], &want);
 }
 
-static void begin_blob(struct fetcher *f, unsigned layer, int own_pipe_fd)
+/* A piece of what there was; behind it the registry is asked for the rest. */
+static void replay(struct blob *b)
 {
-	struct blob *b = &f->blobs[layer];
+	char piece[REPLAY_SIZE];
+	uint64_t left = b->resume_bytes - b->bytes;
+	ssize_t n;
+
+	n = pread(b->partial_fd, piece, left < sizeof(piece) ? (size_t)left : sizeof(piece),
+		  (off_t)b->bytes);
+	if (n > 0) {
+		sha256_add(b->hash, piece, (size_t)n);
+		b->bytes += (uint64_t)n;
+		write_pipe(b, piece, (size_t)n);
+		report_progress(b);
+	}
+	if (n > 0 && b->bytes < b->resume_bytes)
+		return;
+	close_fd(&b->partial_fd);
+	get_blob(b);
+}
+
+static void begin_blob(struct fetcher *f, const struct handover_layer *wanted)
+{
+	struct blob *b = &f->blobs[wanted->layer];
 
 	*b = (struct blob){
 		.fetcher = f,
-		.layer = layer,
+		.layer = wanted->layer,
 		.source = b->fetcher ? b->source
 				     : f->current, /* where it failed it is not asked for again */
-		.pipe_fd = own_pipe_fd,
+		.pipe_fd = wanted->pipe_fd,
+		.partial_fd = wanted->partial_fd,
+		.resume_bytes = wanted->resume_bytes,
 		.hash = sha256_new(),
 		.pending = BUF_INIT(PENDING_MAX),
 		.reading = true,
 	};
-	get_blob(b);
+	if (!wanted->resume_bytes)
+		get_blob(b);
 }
 
 /* ---- the process ---- */
@@ -494,18 +531,19 @@ static void begin_blob(struct fetcher *f, unsigned layer, int own_pipe_fd)
 /* 0; 1: the puller has closed. */
 static int take_layer_order(struct fetcher *f, struct err *e)
 {
-	unsigned layer;
-	int fd, r = handover_take_layer(f->record, false, &layer, &fd, e);
+	struct handover_layer wanted;
+	int r = handover_take_layer(f->record, false, &wanted, e);
 
 	if (r == HANDOVER_NONE)
 		return 0;
 	if (r != 0)
 		return r < 0 ? r : 1;
-	if (f->blobs[layer].reading) {
-		(void)close(fd);
+	if (f->blobs[wanted.layer].reading) {
+		close_fd(&wanted.pipe_fd);
+		close_fd(&wanted.partial_fd);
 		return err_set(e, EBADMSG, "an order that is none");
 	}
-	begin_blob(f, layer, fd);
+	begin_blob(f, &wanted);
 	return 0;
 }
 
@@ -517,9 +555,14 @@ static int serve_layers(struct fetcher *f, struct err *e)
 		size_t count = 1;
 		int r;
 
+		f->replaying = false;
 		for (size_t i = 0; i < f->record->layer_count; i++) {
 			struct blob *b = &f->blobs[i];
 
+			if (b->reading && !b->pending.size && b->partial_fd >= 0) {
+				replay(b);
+				f->replaying |= b->partial_fd >= 0 && !b->pending.size;
+			}
 			if (!b->reading || !b->pending.size)
 				continue;
 			full[count] = b;

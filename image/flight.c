@@ -52,10 +52,13 @@ static int make_pipe(int *ret_read_fd, int *ret_write_fd, struct err *e)
 	return 0;
 }
 
-static int send_layer_order(const struct pull *owner, unsigned layer, int pipe_fd, struct err *e)
+/* With what there is of the blob already, if something is. */
+static int send_layer_order(const struct flight *f, int pipe_fd, int partial_fd,
+			    uint64_t resume_bytes, struct err *e)
 {
-	const struct layer_order order = {.layer = layer};
-	int r = fs_send(owner->fetcher.sock, &order, sizeof(order), &pipe_fd, 1);
+	const struct layer_order order = {.layer = f->layer, .resume_bytes = resume_bytes};
+	const int fds[] = {pipe_fd, partial_fd};
+	int r = fs_send(f->owner->fetcher.sock, &order, sizeof(order), fds, resume_bytes ? 2 : 1);
 
 	if (r < 0) {
 		errno = -r;
@@ -66,14 +69,14 @@ static int send_layer_order(const struct pull *owner, unsigned layer, int pipe_f
 
 static int start_reader(struct flight *f, const struct ingest *i, int pipe_fd, struct err *e)
 {
+	const int packed = f->owner->keep_blobs ? READER_PACKED : READER_PARTIAL;
 	const struct proc_fd unpacker[] = {{pipe_fd, UNPACKER_IN},
 					   {i->sums_fd, UNPACKER_SUMS},
 					   {i->tree_fd, UNPACKER_TREE},
-					   {i->packed_fd, READER_PACKED}};
-	const struct proc_fd lister[] = {
-		{pipe_fd, UNPACKER_IN},        {i->sums_fd, UNPACKER_SUMS},
-		{i->tar_fd, LISTER_TAR},       {i->table_fd, LISTER_TABLE},
-		{i->sparse_fd, LISTER_SPARSE}, {i->packed_fd, READER_PACKED}};
+					   {i->packed_fd, packed}};
+	const struct proc_fd lister[] = {{pipe_fd, UNPACKER_IN},        {i->sums_fd, UNPACKER_SUMS},
+					 {i->tar_fd, LISTER_TAR},       {i->table_fd, LISTER_TABLE},
+					 {i->sparse_fd, LISTER_SPARSE}, {i->packed_fd, packed}};
 	const size_t without = i->packed_fd < 0;
 
 	if (i->tree_fd >= 0)
@@ -93,6 +96,8 @@ static int start(struct puller *p, struct flight *f, struct err *e)
 {
 	auto_close int read_fd = f->owner->keep_blobs ? -1 : open_held_tar(p, f), write_fd = -1;
 	const struct record_layer *layer = &f->owner->record->layers[f->layer];
+	auto_close int partial_fd = -1;
+	uint64_t resume_bytes = 0;
 	struct ingest ingest;
 	int r = 0;
 
@@ -101,12 +106,17 @@ static int start(struct puller *p, struct flight *f, struct err *e)
 	f->held = f->blob_good = read_fd >= 0; /* its diff-id will tell */
 	if (read_fd < 0)
 		r = make_pipe(&read_fd, &write_fd, e);
+	if (r == 0 && write_fd >= 0 && ingest.packed_fd < 0 && !f->owner->is_load)
+		r = store_open_partial(&p->store, layer, &ingest.packed_fd, &partial_fd,
+				       &resume_bytes, e);
+	if (r > 0)
+		r = 0;
 	if (r == 0)
 		r = start_reader(f, &ingest, read_fd, e);
 	ingest_close(&ingest);
 	if (r < 0 || f->blob_good)
 		return r;
-	return send_layer_order(f->owner, f->layer, write_fd, e);
+	return send_layer_order(f, write_fd, partial_fd, resume_bytes, e);
 }
 
 int flight_begin(struct puller *p, struct pull *owner, unsigned layer, struct err *e)
@@ -166,11 +176,27 @@ static bool give_up_held(struct puller *p, const struct flight *f, const struct 
 	       store_drop_tar(&p->store, f->diff_id, &ignored) == 0;
 }
 
+static void drop_partial(const struct puller *p, const struct flight *f)
+{
+	store_drop_partial(&p->store, &f->owner->record->layers[f->layer]);
+}
+
+/* What came is good for another try when it was only the way that failed. */
+static bool was_the_way(const struct err *why)
+{
+	enum image_reason reason = image_reason_of(why);
+
+	return reason == IMAGE_REASON_UNREACHABLE || reason == IMAGE_REASON_TIMEOUT ||
+	       reason == IMAGE_REASON_TRUNCATED || reason == IMAGE_REASON_REGISTRY;
+}
+
 static void fail(struct puller *p, struct flight *f, const struct err *why)
 {
 	struct err e = *why;
 
 	f->over = true;
+	if (!was_the_way(why))
+		drop_partial(p, f);
 	if (give_up_held(p, f, why))
 		return;
 	(void)err_wrap(&e, "layer %u", f->layer);
@@ -189,6 +215,7 @@ static void publish_if_whole(struct puller *p, struct flight *f)
 		return;
 	}
 	f->ingest[0] = '\0'; /* it is a layer now */
+	drop_partial(p, f);
 	f->over = true;
 	report(p, f, IMAGE_LAYER_DONE, blob_size(f));
 }
@@ -215,6 +242,7 @@ void flight_again(struct puller *p, struct flight *f)
 	struct err e = {0};
 
 	f->over = true;
+	drop_partial(p, f);
 	if (++f->owner->agains <= IMAGE_LAYERS_MAX * IMAGE_SOURCES_MAX)
 		return;
 	(void)err_set(&e, EIO, "the fetcher talks nonsense");
@@ -288,6 +316,8 @@ void flights_clear(struct puller *p)
 			continue;
 		}
 		*next = f->next;
+		if (!f->over && f->owner->cancelled)
+			drop_partial(p, f);
 		ending_add(p, &f->unpacker, f->ingest[0] ? f->ingest : NULL);
 		free(f);
 	}

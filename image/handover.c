@@ -79,24 +79,29 @@ int handover_take_order(struct order *ret, struct err *e)
 	return 0;
 }
 
-int handover_take_layer(const struct record *r, bool wait, unsigned *ret_layer, int *ret_fd,
+int handover_take_layer(const struct record *r, bool wait, struct handover_layer *ret,
 			struct err *e)
 {
 	struct layer_order order;
 	size_t fd_count = 0;
-	int fd = -1;
-	ssize_t n = fs_recv(WORKER_SOCK, &order, sizeof(order), &fd, 1, &fd_count,
+	int fds[2] = {-1, -1};
+	ssize_t n = fs_recv(WORKER_SOCK, &order, sizeof(order), fds, ARRAY_COUNT(fds), &fd_count,
 			    wait ? 0 : MSG_DONTWAIT);
 
 	if (n == -EAGAIN)
 		return HANDOVER_NONE;
 	if (n == 0 || n == -ECONNRESET)
 		return HANDOVER_END;
-	if (n != sizeof(order) || fd_count != 1 || order.layer >= r->layer_count) {
-		close_fd(&fd);
+	if (n != sizeof(order) || fd_count != 1u + (order.resume_bytes > 0) ||
+	    order.layer >= r->layer_count ||
+	    order.resume_bytes > r->layers[order.layer].blob_size) {
+		close_fd(&fds[0]);
+		close_fd(&fds[1]);
 		return err_set(e, EBADMSG, "an order that is none");
 	}
-	*ret_layer = order.layer;
-	*ret_fd = fd;
+	*ret = (struct handover_layer){.layer = order.layer,
+				       .pipe_fd = fds[0],
+				       .partial_fd = fds[1],
+				       .resume_bytes = order.resume_bytes};
 	return 0;
 }

@@ -5,7 +5,9 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "image/record.h"
@@ -23,7 +25,16 @@ int handover_record(const struct record *r, struct err *e);
 
 /* The first order: what image is wanted. */
 int handover_take_order(struct order *ret, struct err *e);
-/* The next layer, and where its bytes go.  0; HANDOVER_NONE: none is wanted now; HANDOVER_END: never again. */
+/*
+ * A layer that is wanted: where its bytes go, and what is there of them already; the
+ * descriptors are the caller's.
+ */
+struct handover_layer {
+	unsigned layer;
+	int pipe_fd, partial_fd; /* the second -1: nothing */
+	uint64_t resume_bytes;
+};
+/* The next one. 0; HANDOVER_NONE: none is wanted now; HANDOVER_END: never again. */
 enum { HANDOVER_NONE = 1, HANDOVER_END = 2 };
-int handover_take_layer(const struct record *r, bool wait, unsigned *ret_layer, int *ret_fd,
+int handover_take_layer(const struct record *r, bool wait, struct handover_layer *ret,
 			struct err *e);

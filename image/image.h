@@ -235,6 +235,8 @@ enum image_reason image_pull_reason(const struct image_pull *p);
 
 /* Ends the pull at once where it is still going on; nothing of it stays.  NULL is fine. */
 void image_pull_free(struct image_pull *p);
+/* The same, but what has come of large layers stays for a day: somebody will begin again. */
+void image_pull_leave(struct image_pull *p);
 
 /* ---- users ---- */
 

@@ -12,6 +12,7 @@
 #include <zstd.h>
 
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "image/reason.h"
@@ -23,6 +24,7 @@
 struct inflate {
 	const struct method *method; /* NULL until the first bytes are there */
 	int fd, packed_fd;
+	int64_t slow_since_ms; /* when it began, if it is only kept where that is slow; 0 */
 	bool input_ended;
 	size_t at, filled; /* of 'in' */
 	uint64_t bytes_in, bytes_out;
@@ -155,6 +157,29 @@ uint64_t inflate_bytes_out(const struct inflate *z)
 	return z->bytes_out;
 }
 
+void inflate_keep_if_slow(struct inflate *z)
+{
+	z->slow_since_ms = clock_mono_ms();
+}
+
+static int keep_packed(struct inflate *z, const void *data, size_t size, struct err *e)
+{
+	int r;
+
+	if (z->packed_fd < 0)
+		return 0;
+	if (z->slow_since_ms && z->bytes_in > INFLATE_KEEP_MIN &&
+	    z->bytes_in > (uint64_t)(clock_mono_ms() - z->slow_since_ms) * INFLATE_FAST) {
+		z->packed_fd = -1;
+		return 0;
+	}
+	r = write_all(z->packed_fd, data, size);
+	if (r == 0)
+		return 0;
+	errno = -r;
+	return os_fail(e, "keep the layer's blob");
+}
+
 /* At least 'want' bytes in 'in', unless the input ends before. */
 static int fill(struct inflate *z, size_t want, struct err *e)
 {
@@ -167,9 +192,8 @@ static int fill(struct inflate *z, size_t want, struct err *e)
 			continue;
 		if (n < 0)
 			return os_fail(e, "read the layer");
-		if (n > 0 && z->packed_fd >= 0 &&
-		    (errno = -write_all(z->packed_fd, z->in + z->filled, (size_t)n)) != 0)
-			return os_fail(e, "keep the layer's blob");
+		if (n > 0 && keep_packed(z, z->in + z->filled, (size_t)n, e) < 0)
+			return -e->code;
 		z->input_ended = n == 0;
 		z->filled += (size_t)n;
 		z->bytes_in += (uint64_t)n;

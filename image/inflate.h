@@ -21,6 +21,13 @@ struct inflate;
 
 /* Reads from 'fd' (borrowed), and keeps what it read in 'packed_fd' (borrowed; -1: nowhere). */
 struct inflate *inflate_new(int fd, int packed_fd);
+/*
+ * From now on keep it only as long as it is worth that: what comes faster than
+ * INFLATE_FAST may come again.  What was kept is the beginning then.
+ */
+#define INFLATE_KEEP_MIN (64 << 20) /* bytes, however fast */
+#define INFLATE_FAST     100000     /* bytes a millisecond */
+void inflate_keep_if_slow(struct inflate *z);
 void inflate_free(struct inflate *z); /* NULL is fine */
 
 /* Up to 'size' bytes into 'out', at least one; *ret_size is 0 at the end. */

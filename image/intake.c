@@ -92,6 +92,8 @@ int intake_new(const struct intake_fds *fds, struct intake **ret, struct err *e)
 	int r;
 
 	s->inflate = inflate_new(fds->in, fds->packed);
+	if (fds->packed_if_slow)
+		inflate_keep_if_slow(s->inflate);
 	s->tar_fd = fds->tar;
 	s->hash = sha256_new();
 	(void)pthread_mutex_init(&s->lock, NULL);

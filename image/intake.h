@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +19,8 @@ struct intake;
 /* Where the bytes come from and go to; all borrowed, -1: nowhere. */
 struct intake_fds {
 	int in, tar;
-	int packed; /* what comes, as it comes */
+	int packed;          /* what comes, as it comes */
+	bool packed_if_slow; /* see inflate_keep_if_slow() */
 };
 int intake_new(const struct intake_fds *fds, struct intake **ret, struct err *e);
 

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 
 #include "base/auto.h"
 #include "base/fs.h"
@@ -21,6 +22,8 @@
 #define TABLE  "table"
 #define SPARSE "sparse"
 #define SUMS   "bytes" /* of all files, a blank, the greatest id, which older stores do not have */
+
+#define PARTIAL_S 86400
 
 #define LAYER_PATH_SIZE (2 * SHA256_HEX + 16)
 
@@ -297,6 +300,46 @@ int store_ingest(const struct store *s, const struct record_layer *keep_blob_of,
 	return 0;
 }
 
+int store_open_partial(const struct store *s, const struct record_layer *l, int *ret_write_fd,
+		       int *ret_read_fd, uint64_t *ret_bytes, struct err *e)
+{
+	const char *name = digest_hex(l->blob);
+	auto_close int write_fd = -1, read_fd = -1;
+	struct stat st;
+
+	if (l->blob_size < STORE_PARTIAL_MIN)
+		return 1;
+	write_fd = openat(s->partial_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	read_fd = openat(s->partial_fd, name, O_RDONLY | O_CLOEXEC);
+	if (write_fd < 0 || read_fd < 0 || fstat(read_fd, &st) < 0)
+		return err_sys(e, "image store: open partial/%.16s", name);
+	*ret_bytes = (uint64_t)st.st_size < l->blob_size ? (uint64_t)st.st_size : 0;
+	*ret_write_fd = take_fd(write_fd);
+	*ret_read_fd = take_fd(read_fd);
+	return 0;
+}
+
+void store_drop_partial(const struct store *s, const struct record_layer *l)
+{
+	(void)unlinkat(s->partial_fd, digest_hex(l->blob), 0);
+}
+
+/* What nobody has come back for in a day. */
+static int sweep_partial(const struct store *s, struct err *e)
+{
+	auto_closedir DIR *dir = NULL;
+	const char *name;
+	struct stat st;
+
+	if (store_open_list(s->partial_fd, &dir, e) < 0)
+		return -e->code;
+	while ((name = store_next(dir)))
+		if (fstatat(s->partial_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    st.st_mtim.tv_sec + PARTIAL_S < time(NULL))
+			(void)unlinkat(s->partial_fd, name, 0);
+	return 0;
+}
+
 static int rename_layer(const struct store *s, const char *ingest, const char *hex)
 {
 	return renameat(s->ingest_fd, ingest, layers_of(s, s->form), hex);
@@ -516,6 +559,8 @@ int store_sweep(const struct store *s, struct err *e)
 	free(needed.items);
 	if (r == 0)
 		r = sweep_documents(s, e);
+	if (r == 0)
+		r = sweep_partial(s, e);
 	if (r == 0)
 		r = sweep_temporary(s->names_fd, e);
 	return r < 0 ? r : sweep_temporary(s->images_fd, e);

@@ -402,11 +402,13 @@ static int serve_layers(struct loader *l, struct err *e)
 	for (;;) {
 		struct report good = {.kind = REPORT_BLOB};
 		struct err failed = {0};
-		int fd, r = handover_take_layer(l->record, true, &good.layer, &fd, e);
+		struct handover_layer wanted;
+		int r = handover_take_layer(l->record, true, &wanted, e);
 
 		if (r != 0)
 			return r < 0 ? r : 0;
-		r = send_layer(l, good.layer, fd, &failed);
+		good.layer = wanted.layer;
+		r = send_layer(l, good.layer, wanted.pipe_fd, &failed);
 		if (r == 0)
 			report_progress(&l->record->layers[good.layer], good.layer,
 					l->record->layers[good.layer].blob_size);
@@ -414,7 +416,8 @@ static int serve_layers(struct loader *l, struct err *e)
 			(void)report_failure(WORKER_SOCK, good.layer, &failed);
 		else
 			(void)report_send(WORKER_SOCK, &good);
-		(void)close(fd);
+		close_fd(&wanted.pipe_fd);
+		close_fd(&wanted.partial_fd);
 	}
 }
 

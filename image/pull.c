@@ -321,6 +321,20 @@ void image_pull_free(struct image_pull *p)
 
 	if (p->is_push)
 		end_pusher(p);
+	else if (p->fd >= 0 && !p->held)
+		(void)fs_send(p->fd, "c", 1, NULL,
+			      0); /* not wanted; a puller that has gone does not care */
+	image_pull_leave(p);
+}
+
+void image_pull_leave(struct image_pull *p)
+{
+	if (!p)
+		return;
+	assert(p->store->pulls > 0);
+
+	if (p->is_push && p->pusher.pidfd >= 0)
+		end_pusher(p);
 	close_fd(&p->fd);
 	image_free(p->held);
 	if (--p->store->pulls == 0 && p->store->puller.sock >= 0)

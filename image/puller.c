@@ -370,11 +370,14 @@ static void take_order(struct puller *p)
 	close_fd(&fds[1]);
 }
 
-/* A caller has nothing to say: it hangs up. */
+/* A caller hangs up, having said that it wants nothing, or because it died. */
 static void hear_caller(struct puller *p, struct pull *pull, short events)
 {
+	char word;
+
 	if (!(events & (POLLIN | POLLHUP | POLLERR)))
 		return;
+	pull->cancelled = recv(pull->caller_fd, &word, 1, MSG_DONTWAIT) == 1;
 	pull->caller_gone = true;
 	pull_end(p, pull, NULL);
 }

@@ -24,6 +24,8 @@
  *    registry cannot lie about another's layers.
  * 2. A flight whose pull ends is over; whoever waits for it begins another.  So is
  *    one whose source sent something else while there is another source.
+ *    What came of a large blob is kept beside it as it came, so that whoever begins
+ *    again, a puller after this one's death too, asks for the rest only.
  * 3. What an unpacker made is removed when it has been reaped, not before.
  * 4. There is one puller per store: it holds the lock.  It ends when the caller
  *    has closed and the last pull has ended, and sweeps the store before.
@@ -60,6 +62,7 @@ struct pull {
 	bool ended;         /* .last is to be sent, and is all that is left to do */
 	struct report last; /* REPORT_DONE or REPORT_FAILED */
 	bool caller_gone;   /* or has got it */
+	bool cancelled;     /* the caller does not want it any more; else it may come back for it */
 };
 
 struct flight {

@@ -151,6 +151,7 @@ struct registry_get *registry_start(struct registry *r, const struct registry_wa
 
 	g->registry = r;
 	g->want = *want;
+	g->received = want->begin;
 	g->want.kind = xstrdup(want->kind);
 	g->want.id = xstrdup(want->id);
 	g->want.accept = want->accept ? xstrdup(want->accept) : NULL;

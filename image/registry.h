@@ -65,6 +65,7 @@ struct registry_want {
 	const char *kind;   /* "manifests" or "blobs" */
 	const char *id;     /* tag or digest */
 	const char *accept; /* a whole header, or NULL */
+	uint64_t begin;     /* bytes that the caller has already; exact ones only */
 	uint64_t size;      /* bytes: exactly, or at most */
 	bool exact;
 

@@ -11,6 +11,8 @@
  *                      where blobs are kept, the packed one by its digest
  *   indexes/LAYERS     one per list of layers: the file system that shows them
  *   layers/DIFF-ID/    a layer unpacked: fs/ is its tree in overlay form, and bytes
+ *   partial/BLOB       what has come of a large blob, for whoever begins again; may be
+ *                      anything, its digest will tell
  *   ingest/RANDOM      what is on its way in or out, worth nothing
  *   form               how the agent wants layers: "index" or "unpacked"
  *   lock               held by the one puller that may add and drop layers
@@ -59,7 +61,8 @@
 struct store {
 	char *dir;
 	enum image_form form;
-	int dir_fd, names_fd, images_fd, documents_fd, tars_fd, indexes_fd, layers_fd, ingest_fd;
+	int dir_fd, names_fd, images_fd, documents_fd, tars_fd, indexes_fd, layers_fd, partial_fd,
+		ingest_fd;
 };
 
 /* Make what is missing.  On failure there is nothing to undo.  IMAGE_AS_LAST: see store_note_form(). */
@@ -138,6 +141,15 @@ struct ingest {
 int store_ingest(const struct store *s, const struct record_layer *keep_blob_of,
 		 char ret_name[INGEST_SIZE], struct ingest *ret, struct err *e);
 void ingest_close(struct ingest *i);
+
+/*
+ * What has come of the layer's blob before, made when absent, and how many bytes that
+ * is.  1: it is too small for the trouble.
+ */
+#define STORE_PARTIAL_MIN (32 << 20)
+int store_open_partial(const struct store *s, const struct record_layer *l, int *ret_write_fd,
+		       int *ret_read_fd, uint64_t *ret_bytes, struct err *e);
+void store_drop_partial(const struct store *s, const struct record_layer *l);
 
 /*
  * Make the ingest a layer: all of it is on disk already.  One that is there already

@@ -38,17 +38,23 @@ static int own_fd(int fd)
 	return fcntl(fd, F_GETFD) < 0 ? -1 : fd;
 }
 
+static int packed_fd(void)
+{
+	return own_fd(READER_PACKED) >= 0 ? READER_PACKED : own_fd(READER_PARTIAL);
+}
+
 /* The blob lies outside of the layer's directory, perhaps on no other file system; it is small beside it. */
 static int sync_packed(const struct intake_fds *fds, struct err *e)
 {
-	return fds->packed >= 0 && fdatasync(fds->packed) < 0 ? os_fail(e, "sync the layer's blob")
-							      : 0;
+	return fds->packed == READER_PACKED && fdatasync(fds->packed) < 0
+		       ? os_fail(e, "sync the layer's blob")
+		       : 0;
 }
 
 static int unpack(struct layer *ret, struct err *e)
 {
 	auto_close int root_fd = -1;
-	const struct intake_fds fds = {UNPACKER_IN, -1, own_fd(READER_PACKED)};
+	const struct intake_fds fds = {UNPACKER_IN, -1, packed_fd(), own_fd(READER_PACKED) < 0};
 	struct intake *s;
 
 	if (jail_unpacker(UNPACKER_TREE, e) < 0)
@@ -69,18 +75,19 @@ static int unpack(struct layer *ret, struct err *e)
 
 static int sync_files(const struct intake_fds *in, struct err *e)
 {
-	const int fds[] = {in->tar, in->packed, LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
+	const int fds[] = {in->tar, LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
 
 	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
 		if (fds[i] >= 0 && fdatasync(fds[i]) < 0)
 			return os_fail(e, "sync the layer");
-	return 0;
+	return sync_packed(in, e);
 }
 
 /* A tar that is held already is only read. */
 static int list(struct layer *ret, struct err *e)
 {
-	const struct intake_fds fds = {UNPACKER_IN, own_fd(LISTER_TAR), own_fd(READER_PACKED)};
+	const struct intake_fds fds = {UNPACKER_IN, own_fd(LISTER_TAR), packed_fd(),
+				       own_fd(READER_PACKED) < 0};
 	struct intake *s;
 
 	if (jail_lister(e) < 0)

@@ -54,6 +54,8 @@ struct source {
 
 struct layer_order {
 	uint32_t layer;
+	uint64_t
+		resume_bytes; /* of the blob that are in the file that comes with it; 0: there is none */
 };
 
 /* Layers from the lowest on; with it come their tables. */

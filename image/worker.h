@@ -36,7 +36,8 @@ enum {
 	LISTER_TAR = 6,    /* files to fill */
 	LISTER_TABLE = 7,
 	LISTER_SPARSE = 8,
-	READER_PACKED = 9, /* unpacker, lister: a file for the bytes as they come; or nothing */
+	READER_PACKED = 9, /* unpacker, lister: a file for the bytes as they come, which is kept; */
+	READER_PARTIAL = 10, /* or one that is worth something only if we do not come to our end */
 	INDEXER_OUT = 4,
 	READER_ROOT = 4,
 };

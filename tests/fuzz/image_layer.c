@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(fs_replace(dir_fd, "canary", "safe", 4, 0600, FS_QUICK, &e) == 0);
 	assert(fs_open_dir(dir_fd, "tree", 0755, &tree_fd, &e) == 0);
 
-	assert(intake_new(&(struct intake_fds){in_fd, -1, -1}, &intake, &e) == 0);
+	assert(intake_new(&(struct intake_fds){in_fd, -1, -1, false}, &intake, &e) == 0);
 	if (layer_unpack(intake, tree_fd, &layer, &e) < 0)
 		assert(e.code && e.msg[0]);
 	else

@@ -51,7 +51,7 @@ static bool list(const uint8_t *data, size_t size, struct listed *l)
 	int r;
 
 	*l = (struct listed){memory("", 0), memory("", 0), memory("", 0), {.bytes = 0}};
-	assert(intake_new(&(struct intake_fds){in_fd, l->tar_fd, -1}, &intake, &e) == 0);
+	assert(intake_new(&(struct intake_fds){in_fd, l->tar_fd, -1, false}, &intake, &e) == 0);
 	r = layer_list(intake, l->table_fd, l->sparse_fd, &l->layer, &e);
 	intake_free(intake);
 	assert(r == 0 || (e.code && e.msg[0]));

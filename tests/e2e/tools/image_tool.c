@@ -399,7 +399,7 @@ static int find_floor(void)
 	(void)fcntl(fds[1], F_SETPIPE_SZ, 1 << 20);
 	relay.out_fd = fds[1];
 	if (pthread_create(&thread, NULL, relay_input, &relay) != 0 ||
-	    intake_new(&(struct intake_fds){fds[0], -1, -1}, &intake, &e) < 0 ||
+	    intake_new(&(struct intake_fds){fds[0], -1, -1, false}, &intake, &e) < 0 ||
 	    intake_finish(intake, diff_id, &e) < 0)
 		return complain(&e);
 	(void)pthread_join(thread, NULL);

@@ -44,7 +44,7 @@ static int list(const struct member *members, uint64_t *ret_tar_bytes, int *ret_
 	in_fd = memory(tar.data, tar.size);
 	*ret_tar_bytes = tar.size;
 	buf_done(&tar);
-	assert_int_equal(intake_new(&(struct intake_fds){in_fd, -1, -1}, &intake, e), 0);
+	assert_int_equal(intake_new(&(struct intake_fds){in_fd, -1, -1, false}, &intake, e), 0);
 	r = layer_list(intake, table_fd, sparse_fd, &layer, e);
 	intake_free(intake);
 	if (r == 0) {
