@@ -12,7 +12,7 @@
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/text.h"
-#include "cmd/berth/local.h"
+#include "cmd/berth/archive.h"
 
 #define ARCHIVE_FD 3 /* as the roles of berth-worker want it */
 #define PIECE_SIZE (256 << 10)
@@ -227,7 +227,7 @@ static int open_input(const struct context *c, const char *path, int *ret_fd, st
 
 static void tell_loaded(const char *line, void *ctx)
 {
-	const struct load_options *o = ctx;
+	const bool *quiet = ctx;
 	const char *name;
 
 	if (str_starts(line, "loaded ")) {
@@ -237,33 +237,38 @@ static void tell_loaded(const char *line, void *ctx)
 		else
 			(void)printf("Loaded image ID: %.*s\n", (int)(name - 1 - (line + 7)),
 				     line + 7);
-	} else if (!o->quiet) {
+	} else if (!*quiet) {
 		(void)fprintf(stderr, "%s\n", line);
 	}
 }
 
+int archive_load(struct context *c, int archive_fd, const char *name, const char *platform,
+		 bool quiet, struct err *e)
+{
+	char *const words[] = {(char[]){"load"}, (char *)(uintptr_t)(name ? name : "-"),
+			       (char *)(uintptr_t)(platform ? platform : "-"), NULL};
+	const struct proc_fd fds[] = {{archive_fd, ARCHIVE_FD}};
+	int fd, pidfd;
+
+	if (local_start(c, words, fds, 1, &fd, &pidfd, e) < 0)
+		return -e->code;
+	return hear(fd, pidfd, tell_loaded, &quiet, e);
+}
+
 static int load(struct context *c, const void *options, char **unused, int count)
 {
-	struct load_options o = *(const struct load_options *)options;
-	char *const words[] = {(char[]){"load"}, (char *)(uintptr_t)(o.name ? o.name : "-"),
-			       (char *)(uintptr_t)(o.platform ? o.platform : "-"), NULL};
+	const struct load_options *o = options;
 	auto_close int archive_fd = -1;
 	struct err e = {0};
-	int fd, pidfd, r;
 
 	(void)unused;
 	(void)count;
 	if (local_refused(c, "image load"))
 		return EXIT_USAGE;
-	r = open_input(c, o.input, &archive_fd, &e);
-	if (r == 0) {
-		const struct proc_fd fds[] = {{archive_fd, ARCHIVE_FD}};
-
-		r = local_start(c, words, fds, 1, &fd, &pidfd, &e);
-	}
-	if (r == 0)
-		r = hear(fd, pidfd, tell_loaded, &o, &e);
-	return r < 0 ? fail(&e) : EXIT_OK;
+	if (open_input(c, o->input, &archive_fd, &e) < 0 ||
+	    archive_load(c, archive_fd, o->name, o->platform, o->quiet, &e) < 0)
+		return fail(&e);
+	return EXIT_OK;
 }
 
 const struct command command_image_load = {

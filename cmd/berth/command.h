@@ -72,9 +72,9 @@ struct command {
 extern const struct command command_run, command_ps, command_logs, command_stop, command_inspect,
 	command_images, command_pull, command_push, command_image, command_image_fsck,
 	command_image_inspect, command_image_history, command_image_tag, command_image_rm,
-	command_image_prune, command_image_save, command_image_load, command_doctor,
-	command_capture, command_nodes, command_node, command_describe, command_top, command_events,
-	command_login, command_logout, command_version;
+	command_image_prune, command_image_save, command_image_load, command_image_import,
+	command_doctor, command_capture, command_nodes, command_node, command_describe, command_top,
+	command_events, command_login, command_logout, command_version;
 
 /* ---- telling ---- */
 

@@ -487,16 +487,25 @@ const struct command command_image_prune = {
 
 /* ---- image ---- */
 
-static const struct command *const subcommands[] = {
-	&command_images,        &command_pull,       &command_push,       &command_image_inspect,
-	&command_image_history, &command_image_tag,  &command_image_rm,   &command_image_prune,
-	&command_image_save,    &command_image_load, &command_image_fsck, NULL};
+static const struct command *const subcommands[] = {&command_images,
+						    &command_pull,
+						    &command_push,
+						    &command_image_inspect,
+						    &command_image_history,
+						    &command_image_tag,
+						    &command_image_rm,
+						    &command_image_prune,
+						    &command_image_save,
+						    &command_image_load,
+						    &command_image_import,
+						    &command_image_fsck,
+						    NULL};
 
 const struct command command_image = {
 	.name = "image",
-	.arguments = "ls|pull|push|inspect|history|tag|rm|prune|save|load|fsck",
+	.arguments = "ls|pull|push|inspect|history|tag|rm|prune|save|load|import|fsck",
 	.summary =
-		"Images of a node: ls, pull, push, inspect, history, tag, rm, prune, save, load, fsck.",
+		"Images of a node: ls, pull, push, inspect, history, tag, rm, prune, save, load, import, fsck.",
 	.subcommands = subcommands,
 	.size = 1,
 };

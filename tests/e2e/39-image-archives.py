@@ -356,5 +356,31 @@ def test_hostile_archives_are_refused_and_leave_nothing():
         equal(store.content(), before)
 
 
+def test_a_tree_is_imported_as_an_image():
+    with open(path("tree.tar"), "wb") as f:
+        f.write(TREE)
+    fresh()
+    p = daemon.berth("image", "import", "-q", "-c", 'CMD ["/bin/sh", "-c", "x"]', "-c", "ENV A=b c", "-c", "label x=y=z",
+                     "-c", "EXPOSE 80", "-c", "WORKDIR /tmp", "-m", "by hand", path("tree.tar"), "tree:1")
+    equal(p.stdout, "Loaded image: docker.io/library/tree:1\n")
+    found = one("tree:1")
+    equal({k: found["Config"][k] for k in ("Cmd", "Env", "Labels", "ExposedPorts", "WorkingDir")},
+          {"Cmd": ["/bin/sh", "-c", "x"], "Env": ["A=b c"], "Labels": {"x": "y=z"}, "ExposedPorts": {"80/tcp": {}},
+           "WorkingDir": "/tmp"})
+    equal(found["RootFS"]["Layers"], [lab.digest(TREE)])
+    contains(daemon.berth("image", "history", "tree:1").stdout, "by hand")
+    daemon.berth("image", "save", "--format", "oci-dir", "-o", path("tree"), "tree:1")  # a plain tar needs no packed blob
+    contains(str(sorted(blobs(path("tree")))), lab.digest(TREE))
+    with open(path("tree.tar.gz"), "wb") as f:
+        f.write(lab.pack(TREE))
+    for words, says in ((["/nonexistent", "x"], "No such file"), ([path("tree.tar.gz"), "x"], "its diff-id is"),
+                        (["-c", "RUN make", path("tree.tar"), "x"], "is none of the instructions"),
+                        (["-c", "CMD x", path("tree.tar"), "x"], "x")):
+        p = daemon.berth("image", "import", *words, check=False)
+        equal(p.returncode in (1, 3), True)
+        contains(p.stderr, says)
+    assert not [n for n in os.listdir(os.path.join(daemon.root, "var/lib/berth")) if n.startswith("import")]
+
+
 if __name__ == "__main__":
     main()
