@@ -208,7 +208,7 @@ def test_round_trips_with_skopeo_by_digest():
     daemon.berth("image", "save", "-o", path("out.tar"), name)
     fresh()
     with open(path("out.tar"), "rb") as f:  # and through a pipe
-        p = subprocess.run(f"cat | {berth.BUILD}/berth --root {daemon.root} image load", shell=True, stdin=f,
+        p = subprocess.run(f"cat | {berth.BUILD}/berth --root {daemon.root} image load -q", shell=True, stdin=f,
                            stdout=subprocess.PIPE, text=True)
     equal(p.stdout, f"Loaded image: {name}\n")
     equal(one(name)["Id"], ID)

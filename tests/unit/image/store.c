@@ -6,11 +6,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/text.h"
+#include "image/handover.h"
 #include "image/store.h"
 
 static char dir_path[] = "/tmp/berth-unit-XXXXXX";
@@ -479,6 +481,150 @@ static void what_is_no_layer_gives_way_to_one(void **state)
 	assert_ok(store_sweep(&store, &e));
 }
 
+/* ---- names for people ---- */
+
+static void an_image_is_found_by_the_beginning_of_its_digests(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+		const char *which;
+	} rows[] = {
+		{"app", 0, "docker.io/library/app:latest"},
+		{"aaaa", 0, NULL},
+		{"sha256:bbbb", 0, NULL}, /* of the manifest */
+		{"aaa", IMAGE_ABSENT, NULL},
+		{"9999", IMAGE_ABSENT, NULL},
+		{"Not a name", -EINVAL, NULL},
+	};
+
+	(void)state;
+	put_image("app", 'a', 'b', "1", 1);
+	put_layer('1', "1");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char which[REFERENCE_SIZE];
+		struct err e = {0};
+		int r = store_resolve(&store, rows[i].text, which, &e);
+
+		if (r != rows[i].r)
+			fail_msg("%s: %d %s", rows[i].text, r, e.msg);
+		if (r == 0)
+			assert_string_equal(which, rows[i].which ? rows[i].which : digest('a'));
+	}
+}
+
+static void two_images_that_begin_alike_are_refused(void **state)
+{
+	char which[REFERENCE_SIZE];
+	struct err e = {0};
+
+	(void)state;
+	put_image("one", 'a', 'b', "1", 1);
+	put_image("two", 'c', 'a', "1", 1);
+	assert_fails(store_resolve(&store, "aaaa", which, &e), EEXIST);
+}
+
+static void a_name_more_keeps_an_image_when_the_first_goes(void **state)
+{
+	auto_free char *pinned = NULL;
+	struct reference name;
+	struct err e = {0};
+
+	(void)state;
+	put_layer('1', "1");
+	put_image("one", 'a', 'b', "1", 1);
+	assert_ok(reference_parse("two:2", &name, &e));
+	assert_ok(store_tag(&store, "one", &name, 2, &e));
+	assert_ok(store_remove(&store, "one", NULL, 0, &e));
+	assert_false(is_held("one"));
+	assert_true(is_held("two:2"));
+	assert_int_equal(store_tag(&store, "one", &name, 3, &e), IMAGE_ABSENT);
+	pinned = xasprintf("x@%s", digest('d'));
+	assert_ok(reference_parse(pinned, &name, &e));
+	assert_fails(store_tag(&store, "two:2", &name, 3, &e), EINVAL);
+}
+
+static void a_name_tells_when_it_was_last_used(void **state)
+{
+	struct reference name;
+	struct image *image;
+	struct err e = {0};
+
+	(void)state;
+	put_layer('1', "1");
+	put_image("app", 'a', 'b', "1", 1);
+	assert_ok(reference_parse("app", &name, &e));
+	assert_int_equal(find("app", &image), 0);
+	assert_int_equal(image->used_ms, 0);
+	image_free(image);
+	store_touch(&store, &name);
+	assert_int_equal(find("app", &image), 0);
+	assert_true(image->used_ms > 0);
+	image_free(image);
+}
+
+/* ---- what is kept beside ---- */
+
+static void documents_are_what_they_were_or_damaged(void **state)
+{
+	static const char text[] = "{}[]";
+	auto_record struct record *r = record_new();
+	auto_free char *read = NULL;
+	char a[DIGEST_SIZE], b[DIGEST_SIZE];
+	auto_close int fd = memfd_create("documents", MFD_CLOEXEC);
+	auto_closedir DIR *dir = NULL;
+	struct err e = {0};
+
+	(void)state;
+	digest_of(text, 2, a);
+	digest_of(text + 2, 2, b);
+	r->image.digest = r->image.manifest = arena_strdup(&r->image.arena, a);
+	r->image.config = arena_strdup(&r->image.arena, b);
+	r->document_count = 2;
+	memcpy(r->documents[0].digest, a, DIGEST_SIZE);
+	memcpy(r->documents[1].digest, b, DIGEST_SIZE);
+	r->documents[0].size = r->documents[1].size = 2;
+	assert_int_equal(store_read_documents(&store, r, &read, &e), IMAGE_ABSENT);
+	assert_int_equal(write_all(fd, text, 3), 0);
+	assert_int_equal(store_put_documents(&store, r, fd, &e) < 0, true);
+	assert_says("are others");
+	assert_int_equal(write_all(fd, text + 3, 1), 0);
+	assert_ok(store_put_documents(&store, r, fd, &e));
+	assert_ok(store_read_documents(&store, r, &read, &e));
+	assert_memory_equal(read, text, 4);
+	assert_ok(store_open_list(store.documents_fd, &dir, &e));
+	assert_ok(fs_replace(store.documents_fd, store_next(dir), "{}[[", 4, 0600, FS_QUICK, &e));
+	free(take_ptr(read));
+	assert_fails(store_read_documents(&store, r, &read, &e), EUCLEAN);
+}
+
+static void a_large_blob_is_gone_on_with(void **state)
+{
+	struct record_layer small = {.blob_size = STORE_PARTIAL_MIN - 1},
+			    large = {.blob_size = STORE_PARTIAL_MIN};
+	int write_fd = -1, read_fd = -1;
+	uint64_t bytes = 7;
+	struct err e = {0};
+
+	(void)state;
+	memcpy(large.blob, digest('e'), DIGEST_SIZE);
+	memcpy(small.blob, digest('e'), DIGEST_SIZE);
+	assert_int_equal(store_open_partial(&store, &small, &write_fd, &read_fd, &bytes, &e), 1);
+	for (uint64_t expected = 0; expected < 6; expected += 3) {
+		assert_ok(store_open_partial(&store, &large, &write_fd, &read_fd, &bytes, &e));
+		assert_int_equal(bytes, expected);
+		assert_int_equal(lseek(write_fd, 0, SEEK_END), expected);
+		assert_int_equal(write_all(write_fd, "abc", 3), 0);
+		close_fd(&write_fd);
+		close_fd(&read_fd);
+	}
+	store_drop_partial(&store, &large);
+	assert_ok(store_open_partial(&store, &large, &write_fd, &read_fd, &bytes, &e));
+	assert_int_equal(bytes, 0);
+	close_fd(&write_fd);
+	close_fd(&read_fd);
+}
+
 int main(void)
 {
 #define IN_A_STORE(test) cmocka_unit_test_setup_teardown(test, make_store, drop_store)
@@ -502,6 +648,12 @@ int main(void)
 		IN_A_STORE(a_layer_put_twice_is_there_once),
 		IN_A_STORE(what_is_no_layer_gives_way_to_one),
 		IN_A_STORE(a_relative_path_is_refused),
+		IN_A_STORE(an_image_is_found_by_the_beginning_of_its_digests),
+		IN_A_STORE(two_images_that_begin_alike_are_refused),
+		IN_A_STORE(a_name_more_keeps_an_image_when_the_first_goes),
+		IN_A_STORE(a_name_tells_when_it_was_last_used),
+		IN_A_STORE(documents_are_what_they_were_or_damaged),
+		IN_A_STORE(a_large_blob_is_gone_on_with),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
