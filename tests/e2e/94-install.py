@@ -71,7 +71,7 @@ def test_units_name_the_programs_where_they_are():
 
 def test_the_example_is_a_configuration_with_every_key():
     example = text(TOP, "docs/berth.conf")
-    host = text(TOP, "cmd/berthd/host.c")
+    host = text(TOP, "cmd/berthd/host.c") + text(TOP, "cmd/berthd/registries.c")
     equal(sorted(re.findall(r"^(?:; )?([a-z-]+) = ", example, re.M)),
           sorted(re.findall(r'^\t\{"[a-z]+", "([a-z-]+)", offsetof', host, re.M)))
     with CgroupOptions(), Daemon(config=example) as daemon:
