@@ -80,13 +80,11 @@ static int take_trust(struct source *s, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT(PEM_SIZE_MAX);
 	const char *common = fetch_system_ca_file();
-	struct err ignored;
 
 	if (!s->ca_file[0] && !getenv("SSL_CERT_FILE"))
 		return 0;
-	if (common && add_file(&b, common, &ignored) < 0)
-		buf_reset(&b);
-	if (s->ca_file[0] && add_file(&b, s->ca_file, e) < 0)
+	if ((common && add_file(&b, common, e) < 0) ||
+	    (s->ca_file[0] && add_file(&b, s->ca_file, e) < 0))
 		return err_wrap(e, "trusted certificates");
 	return put_in_memory(&b, s->ca_file, e);
 }
