@@ -9,6 +9,8 @@
 
 #include "base/text.h"
 
+#define ALPHANUMERIC "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
 static const char *const resources[] = {
 	[ECS_RESOURCE_CLUSTER] = "cluster",
 	[ECS_RESOURCE_TASK] = "task",
@@ -67,10 +69,29 @@ void ecs_arn_log_group(const struct ecs_identity *id, const char *group, char re
 
 bool ecs_name_is_valid(const char *name)
 {
-	size_t len = strspn(name,
-			    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+	size_t len = strspn(name, ALPHANUMERIC "-_");
 
 	return len > 0 && len <= ECS_NAME_MAX && name[len] == '\0';
+}
+
+bool ecs_attribute_is_reserved(const char *name)
+{
+	return str_starts(name, "ecs.") || str_starts(name, "com.amazonaws.");
+}
+
+bool ecs_attribute_name_is_valid(const char *name)
+{
+	size_t len = strspn(name, ALPHANUMERIC "-_./");
+
+	return len > 0 && len <= ECS_ATTRIBUTE_MAX && name[len] == '\0';
+}
+
+bool ecs_attribute_value_is_valid(const char *value)
+{
+	size_t len = strspn(value, ALPHANUMERIC "-_.@:/\\ ");
+
+	return len <= ECS_ATTRIBUTE_MAX && value[len] == '\0' && value[0] != ' ' &&
+	       !str_ends(value, " ");
 }
 
 static int invalid(struct ecs_fault *f, enum ecs_resource resource, const char *text)

@@ -73,3 +73,13 @@ bool ecs_secret_name(const char *text, char ret[ECS_SECRET_NAME_SIZE]);
 
 /* Letters, digits, '-' and '_', at most ECS_NAME_MAX: clusters, families, containers. */
 bool ecs_name_is_valid(const char *name);
+
+/*
+ * Of a custom attribute of a container instance: 1 to ECS_ATTRIBUTE_MAX letters, digits and
+ * -_./ that do not begin as those of ECS do; and up to as many letters, digits and
+ * -_.@:/\ or, within, spaces.  Source: API reference of ECS, Attribute.
+ */
+#define ECS_ATTRIBUTE_MAX 128
+bool ecs_attribute_is_reserved(const char *name);
+bool ecs_attribute_name_is_valid(const char *name);
+bool ecs_attribute_value_is_valid(const char *value);

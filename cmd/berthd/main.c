@@ -18,10 +18,10 @@
 #include "cmd/berthd/host.h"
 #include "cmd/berthd/registries.h"
 #include "cmd/berthd/server.h"
+#include "ecs/arn.h"
 
 #define PUBLIC_BLOCKS_MAX 32
 #define ATTRIBUTES_MAX    32
-#define ATTRIBUTE_LEN     128
 #define PUBLIC_LENGTH_MIN 20
 
 enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_JOIN, ROLE_DESTROY };
@@ -227,14 +227,10 @@ static bool is_of_place(const char *name)
 
 static bool may_be_attribute(const char *name, const char *value)
 {
-	static const char signs[] =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
-
 	if (is_of_place(name))
-		return value && *value && strlen(value) <= ATTRIBUTE_LEN;
-	return *name && strlen(name) <= ATTRIBUTE_LEN && strspn(name, signs) == strlen(name) &&
-	       !str_starts(name, "ecs.") && !str_starts(name, "com.amazonaws.") &&
-	       (!value || strlen(value) <= ATTRIBUTE_LEN);
+		return value && *value && ecs_attribute_value_is_valid(value);
+	return ecs_attribute_name_is_valid(name) && !ecs_attribute_is_reserved(name) &&
+	       (!value || ecs_attribute_value_is_valid(value));
 }
 
 /* "rack=r1, ssd", as PutAttributes takes them. */
@@ -254,7 +250,11 @@ static int parse_attributes(struct host *h, struct agent_options *ret, struct er
 				e, EINVAL,
 				"[node] attributes: '%s' is not a name of at most %d letters, "
 				"digits and -_./ that is not reserved, with a value or none",
-				name, ATTRIBUTE_LEN);
+				name, ECS_ATTRIBUTE_MAX);
+		for (size_t i = 0; i < count; i++)
+			if (strcmp(items[i].name, name) == 0)
+				return err_set(e, EINVAL, "[node] attributes: '%s' stands twice",
+					       name);
 		if (count == ATTRIBUTES_MAX)
 			return err_set(e, EINVAL, "[node] attributes has more than %d",
 				       ATTRIBUTES_MAX);

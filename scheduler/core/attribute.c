@@ -6,7 +6,6 @@
  * because a node says everything anew at each hello.  Nodes are much alike: those
  * that have the same attribute share its document, which nobody changes.
  */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +14,6 @@
 #include "scheduler/core/internal.h"
 
 #define CALL_MAX 10 /* attributes of a request, and custom ones of an instance */
-#define LEN_MAX  128
 
 static json_t *custom_of(const struct instance *i)
 {
@@ -132,34 +130,25 @@ void attributes_merge(struct core *c, struct instance *i)
 
 /* ---- checks ---- */
 
-static bool is_made_of(const char *text, const char *signs)
-{
-	for (; *text; text++)
-		if (!isalnum((unsigned char)*text) && !strchr(signs, *text))
-			return false;
-	return true;
-}
-
 static int check_attribute(const json_t *a, struct ecs_fault *f)
 {
 	const char *name = doc_string(a, "name"), *value = doc_string(a, "value");
 
-	if (!*name || strlen(name) > LEN_MAX || !is_made_of(name, "-_./"))
+	if (!ecs_attribute_name_is_valid(name))
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				     "Attribute name '%.130s' must have 1 to %d letters, numbers, "
 				     "hyphens, underscores, forward slashes or periods.",
-				     name, LEN_MAX);
-	if (str_starts(name, "ecs.") || str_starts(name, "com.amazonaws."))
+				     name, ECS_ATTRIBUTE_MAX);
+	if (ecs_attribute_is_reserved(name))
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				     "Attribute name '%.130s' is reserved.", name);
-	if (value && (strlen(value) > LEN_MAX || !is_made_of(value, "-_.@:/\\ ") ||
-		      value[0] == ' ' || str_ends(value, " ")))
+	if (value && !ecs_attribute_value_is_valid(value))
 		return ecs_fault_set(
 			f, ECS_FAULT_INVALID_PARAMETER,
 			"The value of attribute '%.130s' must have at most %d letters, "
 			"numbers, hyphens, underscores, periods, at signs, slashes, "
 			"colons or spaces.",
-			name, LEN_MAX);
+			name, ECS_ATTRIBUTE_MAX);
 	return 0;
 }
 

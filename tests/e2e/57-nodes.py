@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 
-from berth import BUILD, Census, Daemon, Node, Registry, Wire, contains, equal, hello, main, run, wait_for
+from berth import BUILD, Census, Daemon, Node, Registry, Wire, contains, equal, hello, main, refused, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -331,17 +331,17 @@ def test_the_command_looks_over_the_whole_cluster():
     told = berth("run", "--explain", "--name", "wide", "--memory", "32", "--count", "1", "--strategy",
                  "spread:attribute:rack", "--constraint", "attribute:rack in [r1, r2]", IMAGE, *FOREVER)
     made += told.stdout.split()
-    seventh = server.wait_status(made[-1], "RUNNING")["containerInstanceArn"].split("/")[-1]  # they are equal
+    seventh = server.wait_status(made[-1], "RUNNING")["containerInstanceArn"].split("/")[-1]
     contains(told.stderr, "2 of ")
-    contains(told.stderr, "1. " + os.uname().nodename)
-    contains(told.stderr, ": spread:attribute:rack r1 6; ")
-    refused = berth("run", "--memory", "999999", IMAGE, check=False)
-    equal(refused.returncode, 125)
-    contains(refused.stderr, "berth: no node takes the task: ")  # nodes of earlier tests are gone: AGENT
-    contains(refused.stderr, "RESOURCE:MEMORY on 2")
-    refused = berth("run", "--constraint", "attribute:rack ==", IMAGE, check=False)
-    equal(refused.returncode, 125)
-    contains(refused.stderr, "xpression")
+    first = re.search(r"1\. \S+ ([0-9a-f]{12}): spread:attribute:rack r[12] 6; ", told.stderr)[1]
+    equal(seventh[:12], first)  # what was said is what was done
+    no = berth("run", "--memory", "999999", IMAGE, check=False)
+    equal(no.returncode, 125)
+    contains(no.stderr, "berth: no node takes the task: ")  # nodes of earlier tests are gone: AGENT
+    contains(no.stderr, "RESOURCE:MEMORY on 2")
+    no = berth("run", "--constraint", "attribute:rack ==", IMAGE, check=False)
+    equal(no.returncode, 125)
+    contains(no.stderr, "xpression")
     top = berth("top", "-1").stdout
     for n in (one, two):
         contains(top, n.instance[:12])
@@ -358,6 +358,12 @@ def test_the_command_looks_over_the_whole_cluster():
         server.wait_stopped(t)
     gone(one)
     gone(two)
+
+
+def test_attributes_of_a_node_are_what_ecs_allows():
+    for text, says in (("rack=r1, rack=r2", "'rack' stands twice"), ("ecs.os-type=x", "'ecs.os-type' is not a name"),
+                       ("a|b", "'a|b' is not a name"), ("rack=a;b", "'rack' is not a name")):
+        refused(f"[node]\nattributes = {text}\n", says)
 
 
 def test_a_drain_takes_nothing_new_and_ends_what_is_there_at_its_deadline():

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import ssl
 import struct
@@ -259,6 +258,20 @@ class Daemon:
         return self.wait_status(arn, "STOPPED", seconds)
 
 
+def refused(config, says):
+    """berthd does not start with a configuration, and says so."""
+    daemon = Daemon(config=config)
+    try:
+        daemon.start()
+    except AssertionError as e:
+        contains(str(e), says)
+    else:
+        raise AssertionError(f"accepted: {config}")
+    finally:
+        daemon.stop()
+        shutil.rmtree(daemon.dir)
+
+
 class Node(Daemon):
     """berthd agent: a node of a server elsewhere."""
 
@@ -324,9 +337,10 @@ def hello(name):
 # ---- a registry of our own ----
 
 class Registry:
-    """Debian's docker-registry on a free loopback port, with the demo image in it."""
+    """Debian's docker-registry on a free loopback port; 'http' and 'more' stand in its configuration, too."""
 
-    def __init__(self):
+    def __init__(self, http="", more=""):
+        self.http, self.more = http, more
         os.makedirs(os.path.join(TOP, "build", "e2e"), exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix="r", dir=os.path.join(TOP, "build", "e2e"))
         self.process = None
@@ -336,7 +350,7 @@ class Registry:
         with open(config, "w") as f:
             f.write("version: 0.1\nlog: {level: info}\n"
                     f"storage: {{filesystem: {{rootdirectory: {self.dir}/data}}, delete: {{enabled: true}}}}\n"
-                    "http: {addr: \"127.0.0.1:0\"}\n")
+                    f"http: {{addr: \"127.0.0.1:0\"{self.http}}}\n{self.more}")
         log = os.path.join(self.dir, "log")
         with open(log, "wb") as out:
             self.process = subprocess.Popen(["docker-registry", "serve", config], stdout=out, stderr=out,

@@ -3,6 +3,7 @@
  */
 #include "tests/unit/unit.h"
 
+#include "base/auto.h"
 #include "ecs/arn.h"
 
 static const struct ecs_identity us = {.region = "us-east-1", .account = "123456789012"};
@@ -104,12 +105,39 @@ static void secrets_have_names_or_arns(void **state)
 	}
 }
 
+static void attributes_are_made_of_what_ecs_allows(void **state)
+{
+	static const char *const names[] = {"rack", "a.b/c-d_1"}, *const no_names[] = {"", "a b",
+										       "a=b"};
+	static const char *const values[] = {"", "r 1", "a\\b@c:d"}, *const no_values[] = {
+									     " r", "r ", "a,b"};
+	char longest[ECS_ATTRIBUTE_MAX + 2];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+		assert_true(ecs_attribute_name_is_valid(names[i]));
+	for (size_t i = 0; i < ARRAY_COUNT(no_names); i++)
+		assert_false(ecs_attribute_name_is_valid(no_names[i]));
+	for (size_t i = 0; i < ARRAY_COUNT(values); i++)
+		assert_true(ecs_attribute_value_is_valid(values[i]));
+	for (size_t i = 0; i < ARRAY_COUNT(no_values); i++)
+		assert_false(ecs_attribute_value_is_valid(no_values[i]));
+	memset(longest, 'a', sizeof(longest));
+	longest[ECS_ATTRIBUTE_MAX + 1] = '\0';
+	assert_false(ecs_attribute_name_is_valid(longest));
+	longest[ECS_ATTRIBUTE_MAX] = '\0';
+	assert_true(ecs_attribute_name_is_valid(longest));
+	assert_true(ecs_attribute_is_reserved("ecs.os-type"));
+	assert_false(ecs_attribute_is_reserved("ecsrack"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_and_arns_are_taken_apart),
 		cmocka_unit_test(what_cannot_be_a_name_is_refused),
 		cmocka_unit_test(secrets_have_names_or_arns),
+		cmocka_unit_test(attributes_are_made_of_what_ecs_allows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
