@@ -7,17 +7,16 @@
  * each placement costs are part of it, the disk is not.  Prints tasks a second of
  * CPU time, and bytes of memory for each node and each task.
  */
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/auto.h"
 #include "base/js.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/core/core.h"
+#include "tests/bench/bench.h"
 
 #define NOW 1700000000000LL
 
@@ -33,29 +32,6 @@ static const struct {
 	{"constraint", ",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":"
 		       "\"attribute:rack in [r1, r2] and runningTasksCount < 1000\"}]"},
 };
-
-static double cpu_seconds(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static size_t memory_in_use(void)
-{
-	const struct mallinfo2 m = mallinfo2();
-
-	return m.uordblks + m.hblkhd;
-}
-
-static void drop_effects(struct core *c)
-{
-	struct core_effects fx;
-
-	core_take_effects(c, &fx);
-	core_effects_done(&fx);
-}
 
 static void call(struct core *c, const char *operation, const char *text)
 {

@@ -11,16 +11,15 @@
  * a second of CPU time, tasks that found no place, CPU in use at the end, in percent, and bytes of
  * memory that the table has taken for each task.
  */
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/auto.h"
 #include "base/js.h"
 #include "base/text.h"
 #include "scheduler/core/placement.h"
+#include "tests/bench/bench.h"
 
 #define NOW       1700000000000LL
 #define BATCH     10
@@ -32,29 +31,6 @@ static uint32_t below(uint32_t n)
 {
 	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
 	return (uint32_t)((state >> 33) * n >> 31);
-}
-
-static double cpu_seconds(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static size_t memory_in_use(void)
-{
-	const struct mallinfo2 m = mallinfo2();
-
-	return m.uordblks + m.hblkhd;
-}
-
-static void drop_effects(struct core *c)
-{
-	struct core_effects fx;
-
-	core_take_effects(c, &fx);
-	core_effects_done(&fx);
 }
 
 /* ---- the cluster ---- */

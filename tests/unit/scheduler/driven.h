@@ -57,6 +57,14 @@ static __attribute__((unused)) void take_effects(void)
 	}
 }
 
+static __attribute__((unused)) void begin_core(void)
+{
+	now_ms = START_MS;
+	core = core_new(&options);
+	core_loaded(core, now_ms);
+	take_effects();
+}
+
 static __attribute__((unused)) json_t *parse(const char *text)
 {
 	json_t *doc = NULL;

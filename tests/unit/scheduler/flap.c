@@ -11,10 +11,7 @@ static char hosts[HOSTS][33];
 static int begin(void **state)
 {
 	(void)state;
-	now_ms = START_MS;
-	core = core_new(&options);
-	core_loaded(core, now_ms);
-	take_effects();
+	begin_core();
 	do_call("RegisterTaskDefinition",
 		"{\"family\":\"web\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":10}]}");
 	for (int i = 0; i < HOSTS; i++) {

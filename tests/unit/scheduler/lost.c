@@ -17,10 +17,7 @@ static json_t *start_on(int host)
 static int begin(void **state)
 {
 	(void)state;
-	now_ms = START_MS;
-	core = core_new(&options);
-	core_loaded(core, now_ms);
-	take_effects();
+	begin_core();
 	do_call("RegisterTaskDefinition",
 		"{\"family\":\"port\",\"networkMode\":\"bridge\",\"containerDefinitions\":[{\"name\":\"a\","
 		"\"image\":\"i\",\"memory\":100,\"portMappings\":[{\"containerPort\":80,\"hostPort\":8080,"

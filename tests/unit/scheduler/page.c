@@ -8,10 +8,7 @@
 static int begin(void **state)
 {
 	(void)state;
-	now_ms = START_MS;
-	core = core_new(&options);
-	core_loaded(core, now_ms);
-	take_effects();
+	begin_core();
 	for (int i = 0; i < FAMILIES; i++) /* in another order than that of their names */
 		do_call("RegisterTaskDefinition",
 			"{\"family\":\"f%03d\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\","

@@ -12,10 +12,7 @@ static int begin(void **state)
 	static const char *const racks[HOSTS] = {"r1", "r1", "r2", "r2"};
 
 	(void)state;
-	now_ms = START_MS;
-	core = core_new(&options);
-	core_loaded(core, now_ms);
-	take_effects();
+	begin_core();
 	for (size_t i = 0; i < HOSTS; i++) {
 		hosts[i][0] = '\0';
 		hello("host", racks[i], hosts[i]);

@@ -21,10 +21,7 @@ static int begin(void **state)
 	static const char *const groups[HOSTS] = {"edge", "edge", "core", NULL};
 
 	(void)state;
-	now_ms = START_MS;
-	core = core_new(&options);
-	core_loaded(core, now_ms);
-	take_effects();
+	begin_core();
 	for (size_t i = 0; i < HOSTS; i++) {
 		hosts[i][0] = '\0';
 		hello("host", "r", hosts[i]);

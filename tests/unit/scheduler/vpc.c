@@ -31,10 +31,7 @@ static char *messages_to(const char *host)
 static int begin(void **state)
 {
 	(void)state;
-	now_ms = START_MS;
-	core = core_new(&options);
-	core_loaded(core, now_ms);
-	take_effects();
+	begin_core();
 	hosts[0][0] = hosts[1][0] = '\0';
 	hello("a", "r1", hosts[0]);
 	hello("b", "r2", hosts[1]);
