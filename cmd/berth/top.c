@@ -34,7 +34,7 @@ struct sum {
 static char *bar(struct sum s)
 {
 	long long used = s.all - s.free;
-	int signs = s.all ? (int)(used * BAR / s.all) : 0;
+	int signs = !s.all ? 0 : used > s.all ? BAR : (int)(used * BAR / s.all);
 
 	return xasprintf("[%.*s%*s] %3lld%%, %lld free", signs, "####################", BAR - signs,
 			 "", s.all ? used * 100 / s.all : 0, s.free);

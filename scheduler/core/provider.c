@@ -95,9 +95,10 @@ static const char *group_in(const char *text, struct ecs_fault *f)
 static int check_managed(const json_t *group, struct ecs_fault *f)
 {
 	static const char *const members[] = {"managedTerminationProtection", "managedDraining"};
-	const char *scaling = doc_string(json_object_get(group, "managedScaling"), "status");
+	const json_t *scaling = json_object_get(group, "managedScaling");
 
-	if (scaling && strcmp(scaling, "DISABLED") != 0)
+	/* What else stands there is for when it is not. */
+	if (json_object_size(scaling) && !str_eq(doc_string(scaling, "status"), "DISABLED"))
 		return ecs_fault_set(f, ECS_FAULT_UNSUPPORTED_FEATURE,
 				     "managedScaling can only be DISABLED: Berth does not make "
 				     "machines.");

@@ -151,6 +151,8 @@ static void wrong_ones_are_refused_by_name(void **state)
 		 "does not name a node group"},
 		{"CreateCapacityProvider", PROVIDER(",\"managedScaling\":{\"status\":\"ENABLED\"}"),
 		 "managedScaling can only be DISABLED"},
+		{"CreateCapacityProvider", PROVIDER(",\"managedScaling\":{\"targetCapacity\":90}"),
+		 "managedScaling can only be DISABLED"},
 		{"CreateCapacityProvider", PROVIDER(",\"managedDraining\":\"ENABLED\""),
 		 "managedDraining can only be DISABLED"},
 		{"UpdateCapacityProvider", "{\"name\":\"nobody\"}", "was not found"},
