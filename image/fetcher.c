@@ -115,7 +115,7 @@ static int open_sources(struct fetcher *f, struct err *e)
 							 .source = &f->sources[i],
 							 .others_follow = i + 1 < f->source_count};
 
-		if (source_name(f->sources[i].location, &f->name, &name, e) < 0)
+		if (reference_at(f->sources[i].location, &f->name, &name, e) < 0)
 			return -e->code;
 		f->registries[i] = registry_new(&options);
 	}

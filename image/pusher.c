@@ -581,7 +581,7 @@ int pusher_main(int argc, char **argv)
 	if (r == 0)
 		r = reference_parse(p.order.destination, &name, &e);
 	if (r == 0)
-		r = source_name(p.source->location, &name, &p.name, &e);
+		r = reference_at(p.source->location, &name, &p.name, &e);
 	if (r == 0)
 		r = push(&p, &e);
 	r = r < 0 ? report_failure(WORKER_SOCK, REPORT_NO_LAYER, &e)

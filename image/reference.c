@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/auto.h"
+#include "base/mem.h"
 #include "base/text.h"
 #include "image/image.h"
 
@@ -243,6 +245,33 @@ void reference_format(const struct reference *r, char ret[REFERENCE_SIZE])
 {
 	(void)snprintf(ret, REFERENCE_SIZE, "%s/%s%c%s", r->host, r->repository,
 		       r->digest[0] ? '@' : ':', r->digest[0] ? r->digest : r->tag);
+}
+
+int reference_at(const char *location, const struct reference *name, struct reference *ret,
+		 struct err *e)
+{
+	auto_free char *text = NULL;
+
+	if (!*location) {
+		*ret = *name;
+		return 0;
+	}
+	text = xasprintf("%s/%s", location, name->repository);
+	if (reference_parse(text, ret, e) < 0 ||
+	    strncmp(ret->host, location, strcspn(location, "/")) != 0)
+		return err_set(e, EINVAL, "'%.200s' is no HOST[:PORT][/PATH] of a registry",
+			       location);
+	memcpy(ret->tag, name->tag, sizeof(ret->tag));
+	memcpy(ret->digest, name->digest, sizeof(ret->digest));
+	return 0;
+}
+
+int image_check_location(const char *location, struct err *e)
+{
+	struct reference ignored;
+	const struct reference some = {.repository = "x", .tag = "latest"};
+
+	return reference_at(location, &some, &ignored, e);
 }
 
 int image_name_of(const char *reference, char ret_host[IMAGE_HOST_SIZE],

@@ -27,6 +27,13 @@ struct reference {
 
 int reference_parse(const char *text, struct reference *ret, struct err *e);
 
+/*
+ * What an image is called at "mirror.example:5000/hub", which has its repositories below
+ * a path or not; "": as it is called.
+ */
+int reference_at(const char *location, const struct reference *name, struct reference *ret,
+		 struct err *e);
+
 /* The whole name, as the store knows it. */
 void reference_format(const struct reference *r, char ret[REFERENCE_SIZE]);
 

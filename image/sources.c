@@ -17,37 +17,9 @@
 #include "base/buf.h"
 #include "base/fetch.h"
 #include "base/fs.h"
-#include "base/mem.h"
 #include "base/text.h"
 
 #define PEM_SIZE_MAX (4 << 20)
-
-int source_name(const char *location, const struct reference *name, struct reference *ret,
-		struct err *e)
-{
-	auto_free char *text = NULL;
-
-	if (!*location) {
-		*ret = *name;
-		return 0;
-	}
-	text = xasprintf("%s/%s", location, name->repository);
-	if (reference_parse(text, ret, e) < 0 ||
-	    strncmp(ret->host, location, strcspn(location, "/")) != 0)
-		return err_set(e, EINVAL, "'%.200s' is no HOST[:PORT][/PATH] of a registry",
-			       location);
-	memcpy(ret->tag, name->tag, sizeof(ret->tag));
-	memcpy(ret->digest, name->digest, sizeof(ret->digest));
-	return 0;
-}
-
-int image_check_location(const char *location, struct err *e)
-{
-	struct reference ignored;
-	const struct reference some = {.repository = "x", .tag = "latest"};
-
-	return source_name(location, &some, &ignored, e);
-}
 
 static int add_file(struct buf *b, const char *path, struct err *e)
 {

@@ -9,10 +9,6 @@
 #include "image/reference.h"
 #include "image/wire.h"
 
-/* "mirror.example:5000/hub" and the name of an image: what it is called there. */
-int source_name(const char *location, const struct reference *name, struct reference *ret,
-		struct err *e);
-
 /*
  * Read 'count' sources from the memory file.  Files that they name become memory
  * files of this process, whose paths take their places: what the jail leaves to be

@@ -44,6 +44,13 @@ def text(*path):
         return f.read()
 
 
+def test_only_who_speaks_to_the_world_has_the_library_for_it():
+    """libcurl comes with thirty libraries more, LDAP and Kerberos among them."""
+    with_curl = {name for name in ("berth", "berthd", "berth-keeper", "berth-oci", "berth-uplink", "berth-worker")
+                 if "libcurl" in run("ldd", os.path.join(BUILD, name), check=False).stdout}
+    equal(with_curl, {"berth", "berth-uplink", "berth-worker"})
+
+
 def test_all_is_installed_and_all_is_taken_away():
     destination = os.path.join(work, "a")
     make("install", destination)
