@@ -96,8 +96,6 @@ struct net_options {
 	bool no_ipv6_forwarding;
 	/* The link whose VLANs tasks can be on; NULL: none. */
 	const char *trunk;
-	/* Among its tasks' addresses, to talk to others' tasks over a tunnel; NULL: it does not. */
-	const char *self[NET_FAMILIES];
 };
 
 /*

@@ -274,7 +274,7 @@ static void add_routes(struct batch *b, const struct net *net, const struct peer
 		struct peer_route r = {.to = p->prefixes[i], .index = index};
 
 		if (peer_is_tunnelled(p))
-			r.from = &net->peers.self[v6];
+			r.from = &net->host.self[v6];
 		if (p->transport == NET_ROUTES)
 			r.via = &p->addresses[v6];
 		else if (p->transport == NET_VXLAN)
@@ -632,6 +632,46 @@ int net_peers_keep_only(struct net *net, const char *const *ids, size_t count, s
 			return -e->code;
 	}
 	return 0;
+}
+
+/* The old one goes from where it stands, whoever may come behind it. */
+static int drop_self(struct net *net, const struct ip_prefix *old, struct err *e)
+{
+	auto_batch struct batch b = BATCH_INIT;
+
+	for (size_t i = 0; i < ARRAY_COUNT(tunnels); i++) {
+		char name[IFNAMSIZ];
+		uint32_t index;
+
+		tunnel_name(&net->name, tunnels[i], name);
+		index = if_nametoindex(name);
+		if (index)
+			tunnel_address(&b, RTM_DELADDR, index, old);
+	}
+	return netlink_commit(&net->route, &b, EADDRNOTAVAIL, e);
+}
+
+int net_set_self(struct net *net, const struct ip_prefix self[NET_FAMILIES], struct err *e)
+{
+	struct err unreachable;
+	bool same = true;
+
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		struct ip_prefix *is = &net->host.self[v6];
+
+		if (memcmp(is, &self[v6], sizeof(*is)) == 0)
+			continue;
+		same = false;
+		if (is->length && drop_self(net, is, e) < 0)
+			return err_wrap(e, "our own address");
+		*is = self[v6];
+	}
+	if (same)
+		return 0;
+	if (state_write_host(&net->state, &net->host, e) < 0 ||
+	    peers_settle(net, &unreachable, e) < 0)
+		return err_wrap(e, "our own address");
+	return 0; /* who cannot be reached now is tried by each sweep */
 }
 
 bool net_transport_parse(const char *text, enum net_transport *ret)

@@ -25,8 +25,7 @@ struct peers {
 	struct peer *items;
 	size_t count, capacity;
 	enum net_transport transport;
-	struct ip_prefix self[NET_FAMILIES]; /* an address of this host among its tasks' */
-	struct ip_prefix node;               /* by which the others know this host */
+	struct ip_prefix node; /* by which the others know this host */
 	uint32_t vxlan_id;
 	uint16_t vxlan_port, wireguard_port;
 	uint8_t private_key[32];
@@ -80,6 +79,9 @@ bool tunnel_parse(const struct nlmsghdr *h, struct tunnel *ret);
  */
 int tunnel_make(struct net *net, enum net_transport transport, uint32_t mtu, uint32_t *ret_index,
 		bool *ret_new, struct err *e);
+/* The host's own address there comes or goes: RTM_NEWADDR, RTM_DELADDR. */
+void tunnel_address(struct batch *b, unsigned type, uint32_t index,
+		    const struct ip_prefix *address);
 int tunnel_delete(struct net *net, enum net_transport transport, struct err *e);
 
 /* The other end of the VXLAN: where its MAC is, and who has it. */

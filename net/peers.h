@@ -41,6 +41,13 @@ struct net_peer {
 	size_t count;
 	const char *public_key; /* its net_public_key(); NULL: it has none */
 };
+/*
+ * The host's own address of each family (length 0: none), which the others have as a
+ * prefix of it: what the host itself sends over a tunnel to their tasks comes from there.
+ * Nothing but answers is let in by it.  Kept over restarts.
+ */
+int net_set_self(struct net *net, const struct ip_prefix self[NET_FAMILIES], struct err *e);
+
 int net_peer_set(struct net *net, const struct net_peer *peer, struct err *e); /* or replace */
 int net_peer_remove(struct net *net, const char *id, struct err *e);           /* absent is fine */
 int net_peers_keep_only(struct net *net, const char *const *ids, size_t count, struct err *e);

@@ -179,6 +179,28 @@ static void clamp(struct nf_rule *r, const struct firewall *f, enum net_transpor
 	nf_clamp_segments(r, REG_A);
 }
 
+/* Tasks of other hosts, and these: what the host itself asked for is answered, and no more. */
+static void tunnel_to_host(struct nf_rule *r, const struct firewall *f,
+			   enum net_transport transport)
+{
+	char name[IFNAMSIZ] = {0};
+
+	tunnel_name(f->name, transport, name);
+	nf_meta(r, NFT_META_IIFNAME, REG_A);
+	nf_compare(r, NFT_CMP_EQ, REG_A, name, sizeof(name));
+	nf_verdict(r, NF_DROP);
+}
+
+static void vxlan_to_host(struct nf_rule *r, const struct firewall *f)
+{
+	tunnel_to_host(r, f, NET_VXLAN);
+}
+
+static void wireguard_to_host(struct nf_rule *r, const struct firewall *f)
+{
+	tunnel_to_host(r, f, NET_WIREGUARD);
+}
+
 static void clamp_vxlan(struct nf_rule *r, const struct firewall *f)
 {
 	clamp(r, f, NET_VXLAN);
@@ -420,6 +442,8 @@ static const struct {
 	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},
 	{"input", "answers", answer, NULL},
 	{"input", "tasks in groups to the host", NULL, secured_to_host},
+	{"input", "others' tasks and hosts by VXLAN", vxlan_to_host, NULL},
+	{"input", "others' tasks and hosts by WireGuard", wireguard_to_host, NULL},
 	{"forward", "the host was no router before us", NULL, between_quiet},
 	{"forward", "neither from a task nor to one", between_others, NULL},
 	{"forward", "what fits a VXLAN", clamp_vxlan, NULL},

@@ -68,7 +68,7 @@ static const struct js_shape endpoint_shape = JS_SHAPE("Endpoint", struct endpoi
 struct host_text {
 	char *block;
 	bool forwarding[NET_FAMILIES];
-	struct js_strings quiet[NET_FAMILIES];
+	struct js_strings quiet[NET_FAMILIES], self;
 };
 
 static const struct js_field host_fields[] = {
@@ -77,6 +77,7 @@ static const struct js_field host_fields[] = {
 	{"forwarding6IsOurs", JS_BOOL, offsetof(struct host_text, forwarding[1]), 0, NULL},
 	{"quietLinks", JS_STRINGS, offsetof(struct host_text, quiet[0]), 0, NULL},
 	{"quietLinks6", JS_STRINGS, offsetof(struct host_text, quiet[1]), 0, NULL},
+	{"self", JS_STRINGS, offsetof(struct host_text, self), 0, NULL},
 };
 static const struct js_shape host_shape = JS_SHAPE("Host", struct host_text, host_fields);
 
@@ -266,6 +267,7 @@ char *host_encode(const struct host_state *h)
 	struct host_text text = {.block = block};
 
 	block_format(&h->block, block);
+	text.self = prefixes_encode(h->self, &a);
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
 		const struct forwarding *f = &h->forwarding[v6];
 		char **names = arena_alloc(&a, (f->quiet_count + 1) * sizeof(*names));
@@ -305,7 +307,7 @@ int host_decode(const char *text, size_t size, struct host_state *ret, struct er
 
 	if (js_decode_text(text, size, &host_shape, &a, &t, e) < 0 ||
 	    block_parse(t.block, &h.block, e) < 0 || check_quiet(&t.quiet[0], e) < 0 ||
-	    check_quiet(&t.quiet[1], e) < 0)
+	    check_quiet(&t.quiet[1], e) < 0 || prefixes_decode(&t.self, h.self, e) < 0)
 		return -e->code;
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
 		take_forwarding(t.forwarding[v6], &t.quiet[v6], &h.forwarding[v6]);

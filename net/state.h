@@ -57,6 +57,7 @@ struct forwarding {
 struct host_state {
 	struct block block;
 	struct forwarding forwarding[NET_FAMILIES];
+	struct ip_prefix self[NET_FAMILIES]; /* net_set_self(); length 0: none */
 };
 
 void host_state_done(struct host_state *h);

@@ -223,7 +223,20 @@ static int create(struct net *net, enum net_transport transport, struct err *e)
 	return -e->code;
 }
 
-/* Settings, our own address among the tasks', up. */
+void tunnel_address(struct batch *b, unsigned type, uint32_t index, const struct ip_prefix *a)
+{
+	const struct ifaddrmsg address = {.ifa_family = a->v6 ? AF_INET6 : AF_INET,
+					  .ifa_prefixlen = (uint8_t)a->length,
+					  .ifa_flags = IFA_F_NODAD,
+					  .ifa_index = index};
+
+	batch_add(b, type, type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_REPLACE : 0, &address,
+		  sizeof(address), "our own address in a tunnel");
+	batch_put(b, IFA_LOCAL, a->address, a->v6 ? 16 : 4);
+	batch_put(b, IFA_ADDRESS, a->address, a->v6 ? 16 : 4);
+}
+
+/* Settings, our own address, up. */
 static int settle(struct net *net, const struct tunnel *t, uint32_t mtu, struct err *e)
 {
 	const struct ifinfomsg link = {
@@ -240,20 +253,9 @@ static int settle(struct net *net, const struct tunnel *t, uint32_t mtu, struct 
 	batch_nest_end(&b, inet);
 	batch_nest_end(&b, family);
 	batch_nest_end(&b, families);
-	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
-		const struct ip_prefix *a = &net->peers.self[v6];
-		const struct ifaddrmsg address = {.ifa_family = v6 ? AF_INET6 : AF_INET,
-						  .ifa_prefixlen = (uint8_t)a->length,
-						  .ifa_flags = IFA_F_NODAD,
-						  .ifa_index = t->index};
-
-		if (!a->length)
-			continue;
-		batch_add(&b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &address, sizeof(address),
-			  "our address in a tunnel");
-		batch_put(&b, IFA_LOCAL, a->address, v6 ? 16 : 4);
-		batch_put(&b, IFA_ADDRESS, a->address, v6 ? 16 : 4);
-	}
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		if (net->host.self[v6].length)
+			tunnel_address(&b, RTM_NEWADDR, t->index, &net->host.self[v6]);
 	return netlink_commit(&net->route, &b, 0, e);
 }
 

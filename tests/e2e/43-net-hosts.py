@@ -53,8 +53,8 @@ class Cluster:
 
     def open(self, name):
         n = number(name)
-        self.net[name] = self.lab.net(self.hosts[name], options=f"{self.options} self=10.7.{n}.254"
-                                      + (f" self=fd00:7::{n}:fffe" if self.v6 else ""))
+        self.net[name] = self.lab.net(self.hosts[name], options=self.options)
+        self.net[name].say(f"self 10.7.{n}.254" + (f" fd00:7::{n}:fffe" if self.v6 else ""))
 
     def peer(self, at, name, more=""):
         n = number(name)
@@ -248,6 +248,24 @@ def hosts_reach_tasks_of_each_other(lab):
             net.quit()
 
 
+def a_hosts_own_address_changes_and_lets_nothing_in(lab):
+    c = Cluster(lab, options="transport=vxlan")
+    tasks = {h: c.attach(h) for h in HOSTS}
+    c.groups(f"in={ALL}0.0.0.0/0", f"out={ALL}0.0.0.0/0")
+    service, server = lab.listen(c.hosts["a"], 8080), lab.listen(tasks["c"], 80)
+    for place in (tasks["c"], c.hosts["c"]):
+        assert lab.connects(place, service, ("10.7.1.254", 8080), timeout=0.5) is None
+    c.net["a"].say("self 100.64.0.5")
+    c.peer("c", "a", " prefix=100.64.0.5/32")
+    assert lab.connects(c.hosts["a"], server, ("10.7.3.9", 80)) == "100.64.0.5"
+    assert re.findall(r"inet (\S+)", c.hosts["a"].run("ip -4 addr show brx")) == ["100.64.0.5/32"]
+    c.net["a"].quit()
+    c.net["a"] = lab.net(c.hosts["a"], options="transport=vxlan")
+    assert lab.connects(c.hosts["a"], server, ("10.7.3.9", 80)) == "100.64.0.5"
+    c.net["a"].say("self")
+    assert "inet " not in c.hosts["a"].run("ip -4 addr show brx")
+
+
 def a_peer_moves_changes_and_goes(lab):
     c = Cluster(lab)
     tasks = c.tasks()
@@ -369,6 +387,7 @@ if __name__ == "__main__":
     check([where_hosts_share_a_link_there_are_routes_else_a_vxlan, a_vxlan_carries_everything_if_told_so,
            ipv6_goes_by_routes_too, a_vxlan_over_ipv6_hosts, security_groups_hold_across_hosts,
            what_is_sent_fits_whoever_was_made_first, vxlan_packets_come_from_peers_only,
-           nobody_else_can_claim_to_be_a_task, hosts_reach_tasks_of_each_other, a_peer_moves_changes_and_goes,
+           nobody_else_can_claim_to_be_a_task, hosts_reach_tasks_of_each_other,
+           a_hosts_own_address_changes_and_lets_nothing_in, a_peer_moves_changes_and_goes,
            a_cut_link_comes_back, what_others_took_away_comes_back, after_a_crash_everything_goes_on_and_is_known,
            told_again_nothing_is_interrupted, what_can_not_be_is_refused])

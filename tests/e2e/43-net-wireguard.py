@@ -23,7 +23,9 @@ class Pair:
             self.tell(i)
 
     def open(self, i):
-        return self.lab.net(self.hosts[i], options=f"transport=wireguard self=10.7.{i}.254")
+        net = self.lab.net(self.hosts[i], options="transport=wireguard")
+        net.say(f"self 10.7.{i}.254")
+        return net
 
     def tell(self, i, key=None):
         j = 1 - i

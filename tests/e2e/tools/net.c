@@ -4,7 +4,7 @@
  * Reads one command a line and answers with one line: "ok ..." or
  * "error ERRNO MESSAGE".
  *
- *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [self=ADDRESS ...] [trunk=LINK]
+ *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [trunk=LINK]
  *        [ipv6-forwarding=no]
  *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
  *          [public=ADDRESS] [wire=VLAN,SUBNET,GATEWAY]
@@ -18,6 +18,7 @@
  *   change ID [joined=ADDRESS ...] [left=ADDRESS ...]
  *   ungroup ID       commit
  *   peer ID address=ADDRESS ... [prefix=PREFIX ...] [key=KEY]    ok routes|vxlan|wireguard
+ *   self [ADDRESS ...]     the host's own
  *   unpeer ID        peers-only [ID ...]        key (ok KEY)
  *   flows ADDRESS ...      open flow logs of these;  flows-end, flows-close
  *   flows-read [sample]    ok AT,SOURCE,DESTINATION,SPORT,DPORT,PROTOCOL,ACCEPTED,PACKETS,BYTES ...; "lost"
@@ -102,8 +103,6 @@ static size_t read_open_options(char **w, size_t n, struct net_options *ret)
 			ret->no_ipv6_forwarding = true;
 		else if (str_starts(w[i], "trunk="))
 			ret->trunk = value + 1;
-		else if (str_starts(w[i], "self="))
-			ret->self[strchr(value, ':') != NULL] = value + 1;
 		else
 			for (size_t t = 0; t < ARRAY_COUNT(transports); t++)
 				if (str_eq(value + 1, transports[t]))
@@ -132,6 +131,18 @@ static int do_peer(char **w, size_t n, struct err *e)
 		return -e->code;
 	printf("ok %s\n", transports[net_peer_transport(net, w[1])]);
 	return 1;
+}
+
+static int do_self(char **w, size_t n, struct err *e)
+{
+	struct ip_prefix self[NET_FAMILIES] = {0}, a;
+
+	for (size_t i = 1; i < n; i++) {
+		if (!ip_address_parse(w[i], &a))
+			return err_set(e, EINVAL, "%s?", w[i]);
+		self[a.v6] = a;
+	}
+	return net_set_self(net, self, e);
 }
 
 static int do_unpeer(char **w, size_t n, struct err *e)
@@ -551,6 +562,7 @@ static const struct {
 	{"groups", 2, do_groups},
 	{"change-seen", 2, do_change_seen},
 	{"peer", 2, do_peer},
+	{"self", 1, do_self},
 	{"unpeer", 2, do_unpeer},
 	{"peers-only", 1, do_peers_only},
 	{"key", 1, do_key},

@@ -163,10 +163,11 @@ static void an_ended_endpoint_leaves_its_address_to_rest(void **state)
 static void what_was_taken_of_the_host_comes_back(void **state)
 {
 	static char quiet[65536][IFNAMSIZ]; /* hosts with that many links exist */
-	const struct host_state h = {
-		.block = {0xac1c0000, 16},
-		.forwarding = {
-			{.is_ours = true, .quiet = quiet, .quiet_count = ARRAY_COUNT(quiet)}}};
+	const struct host_state h = {.block = {0xac1c0000, 16},
+				     .forwarding = {{.is_ours = true,
+						     .quiet = quiet,
+						     .quiet_count = ARRAY_COUNT(quiet)}},
+				     .self = {{.address = {100, 64, 0, 5}, .length = 32}}};
 	struct host_state back = {0};
 	struct err e = {0};
 
@@ -181,6 +182,7 @@ static void what_was_taken_of_the_host_comes_back(void **state)
 	assert_true(back.forwarding[0].is_ours);
 	assert_int_equal(back.forwarding[0].quiet_count, ARRAY_COUNT(quiet));
 	assert_string_equal(back.forwarding[0].quiet[65535], "veth0000ffff.42");
+	assert_memory_equal(back.self, h.self, sizeof(h.self));
 	host_state_done(&back);
 
 	assert_ok(fs_replace(files.dir_fd, "host", "{\"block\":\"no\"}", 14, 0600, FS_QUICK, &e));
