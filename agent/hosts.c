@@ -92,9 +92,23 @@ static int drop_others(struct agent *a, const struct ecs_node_peers *full, struc
 	return r;
 }
 
+/* Of this host itself. */
+static int take_self(struct agent *a, const struct js_strings *addresses, struct err *e)
+{
+	struct ip_prefix self[NET_FAMILIES] = {0}, address;
+
+	for (size_t i = 0; i < addresses->count; i++) {
+		if (!ip_address_parse(addresses->items[i], &address))
+			return err_set(e, EINVAL, "own address '%.60s'", addresses->items[i]);
+		self[address.v6] = address;
+	}
+	return net_set_self(a->net, self, e);
+}
+
 int hosts_take(struct agent *a, const struct ecs_node_peers *message, struct err *e)
 {
-	if (message->full && drop_others(a, message, e) < 0)
+	if (take_self(a, &message->self, e) < 0 ||
+	    (message->full && drop_others(a, message, e) < 0))
 		return -e->code;
 	for (size_t i = 0; i < message->peers.count; i++) {
 		const struct ecs_node_peer *p = JS_AT(message->peers, struct ecs_node_peer, i);

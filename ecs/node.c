@@ -89,6 +89,7 @@ const struct js_shape ecs_node_peer_shape = JS_SHAPE("Peer", struct ecs_node_pee
 static const struct js_field peers_fields[] = {
 	FIELD(struct ecs_node_peers, "full", JS_BOOL, full),
 	FIELD_OF(struct ecs_node_peers, "peers", JS_OBJECTS, peers, ecs_node_peer_shape),
+	FIELD(struct ecs_node_peers, "self", JS_STRINGS, self),
 };
 
 static const struct js_field container_fields[] = {

@@ -125,6 +125,8 @@ struct ecs_node_peer {
 struct ecs_node_peers {
 	bool full;            /* what is not in the list should not be */
 	struct js_list peers; /* ecs_node_peer */
+	struct js_strings
+		self; /* addresses of the node's host, which others have as prefixes of it */
 };
 
 struct ecs_node_container {

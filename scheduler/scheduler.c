@@ -45,6 +45,7 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 {
 	struct core_options core = {.identity = s->identity,
 				    .vpc_cidr = o->vpc_cidr,
+				    .host_cidr = o->host_cidr,
 				    .lost_ms = o->lost_ms,
 				    .stopped_keep_ms = o->stopped_ms,
 				    .stopped_keep_max = o->stopped_max};

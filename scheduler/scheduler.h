@@ -24,6 +24,7 @@ struct scheduler_options {
 	const char *region, *account;
 	const char
 		*vpc_cidr; /* of the default VPC, "172.31.0.0/16"; it is made at the first start */
+	const char *host_cidr; /* of hosts' own addresses, "100.64.0.0/16", /10 to /24 */
 	const char *access_key, *secret_key;
 	int ready_fd; /* one byte is written to it when requests are answered; -1: none */
 };

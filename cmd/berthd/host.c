@@ -39,6 +39,8 @@
 #define LOCK_PAUSE_MS     20
 #define VPC_LENGTH_MIN    16 /* as CreateVpc wants it */
 #define VPC_LENGTH_MAX    28
+#define HOST_LENGTH_MIN   10 /* as scheduler.h has it */
+#define HOST_LENGTH_MAX   24
 
 /* ---- configuration ---- */
 
@@ -55,6 +57,7 @@ static const struct conf_key keys[] = {
 	{"server", "account", offsetof(struct config, account)},
 	{"server", "user", offsetof(struct config, user)},
 	{"server", "vpc-cidr", offsetof(struct config, vpc_cidr)},
+	{"server", "host-cidr", offsetof(struct config, host_cidr)},
 	{"node", "server", offsetof(struct config, node_server)},
 	{"node", "cluster", offsetof(struct config, node_cluster)},
 	{"node", "bridge-cidr", offsetof(struct config, bridge_cidr)},
@@ -84,7 +87,7 @@ static const struct conf_key keys[] = {
 
 static int check_config(const struct config *c, struct err *e)
 {
-	struct ip_prefix vpc;
+	struct ip_prefix vpc, hosts;
 
 	if (strlen(c->account) != 12 || strspn(c->account, "0123456789") != 12)
 		return err_set(e, EINVAL, "[server] account '%s' is not twelve digits", c->account);
@@ -97,6 +100,12 @@ static int check_config(const struct config *c, struct err *e)
 		return err_set(e, EINVAL,
 			       "[server] vpc-cidr '%s' is not an IPv4 block of /%d to /%d",
 			       c->vpc_cidr, VPC_LENGTH_MIN, VPC_LENGTH_MAX);
+	if (!ip_prefix_parse(c->host_cidr, &hosts) || hosts.v6 || hosts.length < HOST_LENGTH_MIN ||
+	    hosts.length > HOST_LENGTH_MAX || ip_prefix_overlaps(&hosts, &vpc))
+		return err_set(e, EINVAL,
+			       "[server] host-cidr '%s' is not an IPv4 block of /%d to /%d beside "
+			       "vpc-cidr",
+			       c->host_cidr, HOST_LENGTH_MIN, HOST_LENGTH_MAX);
 	return 0;
 }
 
@@ -117,6 +126,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .account = arena_strdup(&h->arena, "123456789012"),
 			     .user = arena_strdup(&h->arena, "berth"),
 			     .vpc_cidr = arena_strdup(&h->arena, "172.31.0.0/16"),
+			     .host_cidr = arena_strdup(&h->arena, "100.64.0.0/16"),
 			     .pull_behavior = arena_strdup(&h->arena, "default"),
 			     .keep_blobs = arena_strdup(&h->arena, "no"),
 			     .image_cleanup_interval = arena_strdup(&h->arena, "30m"),

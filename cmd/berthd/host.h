@@ -21,7 +21,7 @@ struct config {
 	char *node_heartbeat_s, *node_certificate_s, *node_lost_s;
 	char *stopped_task_s, *stopped_tasks_max, *caller_rate;
 	char *node_server, *node_cluster; /* of a node: HOST:PORT; where it joins; NULL */
-	char *region, *account, *vpc_cidr;
+	char *region, *account, *vpc_cidr, *host_cidr;
 	char *user;             /* of the server's process */
 	char *bridge_cidr;      /* NULL: chosen */
 	char *public_addresses; /* NULL: none */

@@ -35,7 +35,7 @@ enum { OPTIONS_FD = 3, READY_FD, NODE_FD, UNIX_FD, TCP_FD, LOCK_FD, NODE_LISTEN_
 #define COUNT_MAX     1000000000LL
 
 struct child_options {
-	char *state_dir, *region, *account, *vpc_cidr, *access_key, *secret_key;
+	char *state_dir, *region, *account, *vpc_cidr, *host_cidr, *access_key, *secret_key;
 	int64_t uid, gid;
 	int64_t heartbeat_ms, certificate_ms, lost_ms;
 	int64_t stopped_ms, stopped_max;
@@ -48,6 +48,7 @@ static const struct js_field option_fields[] = {
 	{"region", JS_STRING, offsetof(struct child_options, region), JS_REQUIRED, NULL},
 	{"account", JS_STRING, offsetof(struct child_options, account), JS_REQUIRED, NULL},
 	{"vpcCidr", JS_STRING, offsetof(struct child_options, vpc_cidr), JS_REQUIRED, NULL},
+	{"hostCidr", JS_STRING, offsetof(struct child_options, host_cidr), JS_REQUIRED, NULL},
 	{"accessKey", JS_STRING, offsetof(struct child_options, access_key), JS_REQUIRED, NULL},
 	{"secretKey", JS_STRING, offsetof(struct child_options, secret_key), JS_REQUIRED, NULL},
 	{"uid", JS_I64, offsetof(struct child_options, uid), JS_REQUIRED, NULL},
@@ -119,6 +120,7 @@ static int fill_options(const struct server *s, const char *dir, struct child_op
 				      .region = h->config.region,
 				      .account = h->config.account,
 				      .vpc_cidr = h->config.vpc_cidr,
+				      .host_cidr = h->config.host_cidr,
 				      .access_key = h->access_key,
 				      .secret_key = h->secret_key,
 				      .uid = h->uid,
@@ -263,6 +265,7 @@ static int run_scheduler(const struct child_options *o, int tcp_fd, int unix_fd,
 						  .region = o->region,
 						  .account = o->account,
 						  .vpc_cidr = o->vpc_cidr,
+						  .host_cidr = o->host_cidr,
 						  .access_key = o->access_key,
 						  .secret_key = o->secret_key};
 

@@ -236,6 +236,7 @@ struct core *core_new(const struct core_options *o)
 	memcpy(c->random, o->seed, sizeof(c->random));
 	assert(c->random[0] | c->random[1] | c->random[2] | c->random[3]);
 	c->last_dirty = &c->first_dirty;
+	host_addresses_open(c);
 	return c;
 }
 
@@ -299,6 +300,7 @@ void core_free(struct core *c)
 	map_done(&c->families);
 	map_done(&c->tokens);
 	core_effects_done(&c->fx);
+	free(c->host_addresses.used);
 	free(c);
 }
 

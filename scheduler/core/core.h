@@ -23,12 +23,17 @@
 
 struct core;
 
+/* Lengths of core_options.host_cidr. */
+#define HOST_CIDR_LENGTH_MIN 10
+#define HOST_CIDR_LENGTH_MAX 24
+
 struct core_options {
 	struct ecs_identity identity; /* borrowed; outlives */
 	uint64_t seed[4];             /* not all zero */
 	const char *vpc_cidr;         /* of the default VPC; borrowed */
-	int64_t stopped_keep_ms;      /* how long a stopped task can be described */
-	size_t stopped_keep_max;      /* and how many of them */
+	const char *host_cidr; /* of hosts' own addresses, a checked block; NULL: none; borrowed */
+	int64_t stopped_keep_ms; /* how long a stopped task can be described */
+	size_t stopped_keep_max; /* and how many of them */
 	int64_t lost_ms; /* after which the tasks of a node that is gone are given up; 0: never */
 };
 

@@ -49,10 +49,12 @@ int instance_load(struct core *c, json_t *own_doc, struct err *e)
 {
 	const char *id = doc_string(own_doc, "_id"), *cluster = doc_string(own_doc, "_cluster");
 	struct cluster *cl = cluster ? map_find(&c->clusters, cluster) : NULL;
+	struct instance *i;
 
 	if (!cl || !id)
 		return err_set(e, EUCLEAN, "names no cluster of ours");
-	flap_load(c, add_instance(c, cl, id, own_doc));
+	flap_load(c, i = add_instance(c, cl, id, own_doc));
+	host_address_load(c, i);
 	return 0;
 }
 
@@ -228,6 +230,7 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	vpc_add_zone(c, instance_zone(i));
 	(void)json_object_set_new(doc, "_publicAddresses", list_of(&h->public_addresses));
 	take_place(c, i, h);
+	host_address_give(c, i);
 	table_describe(&i->cluster->table, i);
 	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
 	record_touch(c, &i->record);

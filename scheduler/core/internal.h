@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 
+#include "base/ip.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "scheduler/core/core.h"
@@ -142,6 +143,13 @@ struct token {
 	int64_t expires_ms;
 };
 
+/* Of a block, a bit for each (host_address.c). */
+struct host_addresses {
+	struct ip_prefix block;
+	uint64_t *used;
+	uint32_t size, next;
+};
+
 struct core {
 	struct core_options o;
 	uint64_t random[4];
@@ -152,6 +160,7 @@ struct core {
 	struct map members_by_key;
 	struct map providers;  /* records, by name */
 	struct map attributes; /* by length, name and value: documents that instances share */
+	struct host_addresses host_addresses;
 	struct record account; /* its settings; doc NULL: none was ever made */
 	struct map vpcs, subnets, security_groups, interfaces, flow_logs,
 		prefix_lists; /* vpc.h; by id */

@@ -126,6 +126,7 @@ static void forget(struct core *c, struct instance *i)
 	}
 	interfaces_forget(c, i);
 	peers_forget(c, i);
+	host_address_take_back(c, i);
 	if (m) {
 		(void)map_remove(&c->members_by_key, doc_string(m->record.doc, "key"));
 		record_delete(c, &m->record);

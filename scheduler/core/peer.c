@@ -116,6 +116,34 @@ static void add_blocks(const struct subnet *s, const struct instance *i, struct 
 	}
 }
 
+/* The host's own address, of IPv6 only if it has other prefixes of that. */
+static void add_own(struct core *c, const struct instance *i, struct arena *a,
+		    struct js_strings *ret)
+{
+	struct ip_prefix own[2];
+	size_t families = 1;
+
+	for (size_t n = 0; n < ret->count; n++)
+		if (strchr(ret->items[n], ':'))
+			families = ARRAY_COUNT(own);
+	for (size_t v6 = 0; host_address_of(c, i, own) && v6 < families; v6++)
+		add_prefix(a, &own[v6], ret);
+}
+
+static void describe_self(struct core *c, const struct instance *i, struct arena *a,
+			  struct js_strings *ret)
+{
+	struct ip_prefix own[2];
+
+	ret->items = arena_alloc(a, ARRAY_COUNT(own) * sizeof(char *));
+	for (size_t v6 = 0; host_address_of(c, i, own) && v6 < ARRAY_COUNT(own); v6++) {
+		char text[IP_TEXT_MAX];
+
+		ip_address_format(&own[v6], text);
+		ret->items[ret->count++] = arena_strdup(a, text);
+	}
+}
+
 static char *borrowed(const json_t *doc, const char *name)
 {
 	return (char *)(uintptr_t)doc_string(doc, name);
@@ -143,6 +171,7 @@ static bool describe(struct core *c, const struct instance *i, const struct inst
 	for (n = 0; map_next(&c->subnets, &n, &s);)
 		if (blocks_in(to, doc_string(s->record.doc, "vpcId")))
 			add_blocks(s, i, a, &ret->prefixes);
+	add_own(c, i, a, &ret->prefixes);
 	return true;
 }
 
@@ -164,6 +193,7 @@ void peers_send_all(struct core *c, const struct instance *to)
 	struct cluster *cl;
 	struct instance *i;
 
+	describe_self(c, to, &a, &message.self);
 	if (!to->vpcs.count) { /* it has no use of any */
 		effect_send(c, to, ECS_NODE_PEERS, &message);
 		return;
@@ -181,8 +211,9 @@ static void send_one(struct core *c, const struct instance *i, const struct inst
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_peer peer;
-	const struct ecs_node_peers message = {.peers = {.items = &peer, .count = 1}};
+	struct ecs_node_peers message = {.peers = {.items = &peer, .count = 1}};
 
+	describe_self(c, to, &a, &message.self);
 	(void)describe(c, i, to, &a, &peer);
 	effect_send(c, to, ECS_NODE_PEERS, &message);
 }

@@ -131,6 +131,12 @@ static int check_cidr(struct core *c, const char *text, struct ip_prefix *ret, s
 	    ret->length > LENGTH_MAX)
 		return ecs_fault_set(f, ECS_FAULT_EC2_VPC_RANGE, "The CIDR '%.100s' is invalid.",
 				     text);
+	if (c->host_addresses.size && ip_prefix_overlaps(&c->host_addresses.block, ret))
+		return ecs_fault_set(
+			f, ECS_FAULT_EC2_VPC_RANGE,
+			"The CIDR '%.100s' overlaps with %s, which hosts have their own "
+			"addresses of ([server] host-cidr).",
+			text, c->o.host_cidr);
 	for (size_t i = 0; map_next(&c->vpcs, &i, &v);)
 		if (ip_prefix_overlaps(&v->cidr, ret))
 			return ecs_fault_set(f, ECS_FAULT_EC2_VPC_RANGE,

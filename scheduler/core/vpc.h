@@ -6,6 +6,7 @@
  *   group.c      security groups      rule.c       their rules
  *   interface.c  network interfaces of tasks
  *   flow_log.c   flow logs         prefix_list.c  prefix lists
+ *   host_address.c  addresses of the hosts themselves
  *
  * As with the objects of ECS the document is the record; its names are those
  * of EC2's XML.  What refers to another object does so by id, and is looked up
@@ -117,6 +118,16 @@ void subnet_mark(struct core *c, struct subnet *s, struct instance *i, uint32_t 
 void subnet_give_back(struct core *c, struct subnet *s, uint32_t address);
 /* A host has a block more in a subnet, or one less (peer.c). */
 void peers_block(struct core *c, const struct subnet *s, struct instance *i, int by);
+
+/* ---- host_address.c ---- */
+
+void host_addresses_open(struct core *c);
+void host_address_load(struct core *c, const struct instance *i); /* the one that it has */
+void host_address_give(struct core *c,
+		       struct instance *i); /* if it has none; while there are some */
+void host_address_take_back(struct core *c, const struct instance *i);
+/* Of IPv4 and IPv6, without the latter's prefix being in use anywhere; false: it has none. */
+bool host_address_of(const struct core *c, const struct instance *i, struct ip_prefix ret[2]);
 
 /* ---- group.c, rule.c ---- */
 

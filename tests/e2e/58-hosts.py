@@ -163,10 +163,11 @@ def test_tasks_reach_tasks_of_all_hosts_as_their_groups_say():
         for target in "abc":
             wait_for(lambda: ours.reaches(source, ours.addresses[target]), 20, f"{source} to {target}")
             assert not strangers.reaches("b", ours.addresses[target])
-    # one route for the block of each other host
+    # one route for the block of each other host, and one for the address of the host itself
     for name in "abc":
-        via = sorted(re.findall(r"via 10\.99\.0\.(\d)", routes(name)))
+        via = sorted(re.findall(r"172\.31\.\S+ via 10\.99\.0\.(\d)", routes(name)))
         equal(via, [str(n) for n in (1, 2, 3) if "abc"[n - 1] != name])
+        equal(len(re.findall(r"100\.64\.0\.\d+ via", routes(name))), 2)
     ours.stop()
     strangers.stop()
 

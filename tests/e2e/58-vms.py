@@ -250,6 +250,19 @@ def test_tasks_reach_each_other_and_the_wire_shows_nothing():
     ecs("StopTask", task=alone)
 
 
+def test_a_host_itself_reaches_tasks_of_others_if_their_group_lets_it():
+    address = address_of(tasks["host2"])
+
+    def reached():
+        script = f"curl -s -o /dev/null --connect-timeout 3 -m 10 http://{address}/ && echo yes || echo no"
+        return machines[2].sh(script).strip() == "yes"
+    assert not reached()
+    ec2(f"Action=AuthorizeSecurityGroupIngress&GroupId={group}&IpPermissions.1.IpProtocol=tcp"
+        "&IpPermissions.1.FromPort=80&IpPermissions.1.ToPort=80&IpPermissions.1.IpRanges.1.CidrIp=100.64.0.0/16")
+    wait_for(reached, "host3 itself to host2's task")
+    contains(machines[2].sh("ip route get " + address), "src 100.64.0.")
+
+
 def test_a_machine_whose_link_is_cut_goes_on_and_comes_back():
     switch.run("ip link set t3 down")
     wait_for(lambda: not instances()["host3"]["agentConnected"], "disconnected")

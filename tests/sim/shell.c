@@ -244,6 +244,7 @@ void shell_begin(void)
 	options = (struct core_options){
 		.identity = {.region = "us-east-1", .account = "123456789012"},
 		.vpc_cidr = "172.31.0.0/16",
+		.host_cidr = "100.64.0.0/16",
 		.stopped_keep_ms = 30 * 60 * 1000,
 		.stopped_keep_max = 20000,
 		.lost_ms = world->lost_minutes * 60000LL};

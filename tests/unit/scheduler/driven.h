@@ -31,6 +31,7 @@ static struct map stored;               /* key to text: what the effects would h
 static const struct core_options options = {
 	.identity = {.region = "us-east-1", .account = "123456789012"},
 	.vpc_cidr = "172.31.0.0/16",
+	.host_cidr = "100.64.0.0/16",
 	.seed = {1, 2, 3, 4},
 	.stopped_keep_ms = 3600000,
 	.stopped_keep_max = 100,

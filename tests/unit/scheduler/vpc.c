@@ -197,6 +197,65 @@ static void addresses_come_in_blocks_and_rest_before_they_come_again(void **stat
 	}
 }
 
+/* A host that others can reach. */
+static void hello_from(const char *address, char id[33])
+{
+	char *addresses[] = {(char *)(uintptr_t)address};
+	struct ecs_attribute eni = {.name = (char *)(uintptr_t) "ecs.capability.task-eni"};
+	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
+					 .instance_id = *id ? id : NULL,
+					 .hostname = (char *)(uintptr_t)address,
+					 .boot_id = (char *)(uintptr_t) "b",
+					 .version = (char *)(uintptr_t) "1",
+					 .attributes = {&eni, 1},
+					 .addresses = {addresses, 1},
+					 .cpu_units = 1000,
+					 .memory_mib = 1000};
+	const char *instance;
+	struct err e = {0};
+
+	assert_ok(core_node_hello(core, &h, NULL, 0, now_ms, &instance, &e));
+	(void)snprintf(id, 33, "%s", instance);
+	take_effects();
+}
+
+static void each_host_has_an_address_that_the_others_have_as_a_prefix(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
+	char third[33] = "", fourth[33] = "";
+	char *told;
+
+	(void)state;
+	hello_from("192.0.2.1", hosts[0]);
+	hello_from("192.0.2.2", hosts[1]);
+	json_decref(start_in(hosts[0], subnet, ""));
+	json_decref(start_in(hosts[1], subnet, ""));
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"self\":[\"100.64.0.1\",\"fd62:6572:7468::6440:1\"]"));
+	assert_non_null(strstr(told, "\"100.64.0.2/32\""));
+	assert_null(strstr(told, "fd62:6572:7468::6440:2")); /* nobody there has IPv6 */
+	free(told);
+
+	restart();
+	hello_from("192.0.2.1", hosts[0]);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"self\":[\"100.64.0.1\","));
+	free(told);
+
+	hello_from("192.0.2.3", third); /* the first two are others' */
+	told = messages_to(third);
+	assert_non_null(strstr(told, "\"self\":[\"100.64.0.3\","));
+	free(told);
+	do_call("DeregisterContainerInstance", "{\"containerInstance\":\"%s\"}", third);
+	hello_from("192.0.2.4", fourth);
+	told = messages_to(fourth);
+	assert_non_null(strstr(told, "\"self\":[\"100.64.0.4\","));
+	free(told);
+
+	assert_null(call("CreateVpc", "{\"CidrBlock\":\"100.64.16.0/20\"}"));
+	assert_int_equal(fault.type, ECS_FAULT_EC2_VPC_RANGE);
+}
+
 static void a_small_subnet_is_used_up_and_told(void **state)
 {
 	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
@@ -494,6 +553,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			addresses_come_in_blocks_and_rest_before_they_come_again, begin, end),
 		cmocka_unit_test_setup_teardown(a_small_subnet_is_used_up_and_told, begin, end),
+		cmocka_unit_test_setup_teardown(
+			each_host_has_an_address_that_the_others_have_as_a_prefix, begin, end),
 		cmocka_unit_test_setup_teardown(
 			a_host_hears_of_the_groups_that_it_needs_and_no_others, begin, end),
 		cmocka_unit_test_setup_teardown(a_change_of_rules_reaches_who_watches, begin, end),
