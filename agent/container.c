@@ -324,7 +324,9 @@ static int ask_keeper(struct making *m, struct err *e)
 					     .held_fds = m->network.endpoint.held_fds,
 					     .held_count = m->network.endpoint.held_count};
 
-	return keeper_create(m->agent->keeper, &create, e);
+	int r = keeper_create(m->agent->keeper, &create, e);
+
+	return r == -EPIPE ? 0 : r; /* the next one will not know of it: it begins again */
 }
 
 static const struct {
@@ -599,12 +601,17 @@ static void remove_rest(struct container *c)
 void container_take_apart(struct container *c)
 {
 	struct err e = {0};
+	int r;
 
 	c->phase = PHASE_REMOVING;
-	if (c->in_keeper && keeper_remove(c->task->agent->keeper, c->id, &e) == 0)
+	if (!c->in_keeper) {
+		remove_rest(c);
 		return;
-	if (c->in_keeper)
-		log_error("task=%s container=%s: remove: %s", c->task->id, c->def->name, e.msg);
+	}
+	r = keeper_remove(c->task->agent->keeper, c->id, &e);
+	if (r == 0 || r == -EPIPE)
+		return; /* the next keeper is asked again */
+	log_error("task=%s container=%s: remove: %s", c->task->id, c->def->name, e.msg);
 	remove_rest(c);
 }
 
@@ -667,28 +674,15 @@ static void on_started(struct container *c)
 
 static void on_failed(struct container *c, const struct keeper_event *ev)
 {
-	if (ev->command == KEEPER_EXEC)
-		return; /* a process beside its own */
-	switch (c->phase) {
-	case PHASE_CREATING:
+	bool made = ev->command == KEEPER_CREATE || ev->command == KEEPER_START;
+
+	if (made && (c->phase == PHASE_CREATING || c->phase == PHASE_STARTING)) {
 		container_fail(c, "CannotStartContainerError", ev->err.msg);
-		break;
-	case PHASE_STARTING:
-		container_fail(c, "CannotStartContainerError", ev->err.msg);
-		break;
-	case PHASE_REMOVING:
+	} else if (ev->command == KEEPER_REMOVE && c->phase == PHASE_REMOVING && !c->removing) {
 		log_error("task=%s container=%s: remove: %s", c->task->id, c->def->name,
 			  ev->err.msg);
 		remove_rest(c);
-		break;
-	case PHASE_PENDING:
-	case PHASE_PULLING:
-	case PHASE_PULLED:
-	case PHASE_RUNNING: /* a signal to a process that is just ending */
-	case PHASE_STOPPED:
-	case PHASE_CLEAN:
-		break;
-	}
+	} /* else it came too late: a signal to a process that has just ended */
 }
 
 void container_on_event(struct container *c, const struct keeper_event *ev)
@@ -766,10 +760,10 @@ static void take_over(struct container *c, const struct keeper_event *ev)
 		break;
 	case KEEPER_ENDED:
 		on_ended(c, ev);
-		if (c->phase == PHASE_REMOVING)
-			c->phase = PHASE_STOPPED; /* ask again: the first may not have been heard */
 		break;
 	}
+	if (c->phase == PHASE_REMOVING && !c->removing)
+		c->phase = PHASE_STOPPED; /* ask again: the first may not have been heard */
 	shipping_on_output(c);
 }
 
@@ -778,11 +772,15 @@ static void take_back(struct container *c)
 {
 	struct err e = {0};
 
+	if (c->pull || (c->phase == PHASE_PULLED && c->image))
+		return; /* it is on its way, and no keeper is in it yet */
 	switch (c->phase) {
 	case PHASE_PENDING:
 	case PHASE_PULLING:
 	case PHASE_PULLED:
 	case PHASE_CREATING: /* it was not made: begin again */
+		release(c);
+		c->in_keeper = false;
 		if (wipe(c, &e) < 0)
 			log_error("task=%s container=%s: %s", c->task->id, c->def->name, e.msg);
 		c->phase = PHASE_PENDING;

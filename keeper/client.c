@@ -1,16 +1,17 @@
 /* keeper/client.c - the other end of the keeper's socket
  * SPDX-License-Identifier: Apache-2.0
  *
- * Sending may block, for the keeper always reads: it never waits for a client.
- * Receiving never does.
+ * Sending waits when there is no room, for the keeper always reads: it never waits for
+ * a client.  Receiving never does.  A loop that watches the socket makes it one that
+ * does not block by itself.
  */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 
 #include "base/auto.h"
@@ -18,7 +19,7 @@
 #include "base/mem.h"
 #include "keeper/message.h"
 
-#define SEND_WAIT_S 10
+#define SEND_WAIT_MS 10000
 
 struct keeper {
 	int fd;
@@ -27,12 +28,11 @@ struct keeper {
 
 int keeper_connect(const char *run_dir, struct keeper **ret, struct err *e)
 {
-	const struct timeval wait = {.tv_sec = SEND_WAIT_S};
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	auto_close int dir_fd = open(run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	auto_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) < 0)
+	if (fd < 0)
 		return err_sys(e, "socket for the keeper");
 	if (dir_fd < 0)
 		return errno == ENOENT ? KEEPER_ABSENT : err_sys(e, "open %s", run_dir);
@@ -116,8 +116,12 @@ static int set_path(struct command *c, enum command_path which, const char *path
 static int send_command(struct keeper *k, const struct command *c, const int *fds, size_t count,
 			struct err *e)
 {
-	int r = fs_send(k->fd, c, sizeof(*c), fds, count);
+	struct pollfd room = {.fd = k->fd, .events = POLLOUT};
+	int r;
 
+	while ((r = fs_send(k->fd, c, sizeof(*c), fds, count)) == -EAGAIN &&
+	       (poll(&room, 1, SEND_WAIT_MS) > 0 || errno == EINTR))
+		;
 	if (r == -ECONNRESET || r == -ENOTCONN)
 		r = -EPIPE;
 	return r < 0 ? err_set(e, -r, "send to the keeper: %s", strerrordesc_np(-r)) : 0;

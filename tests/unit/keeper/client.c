@@ -4,6 +4,7 @@
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -104,11 +105,39 @@ static void what_else_it_says_is_not_understood(void **state)
 	tear_down(&p);
 }
 
+#define MANY 500 /* more than a socket has room for */
+
+static void *read_many(void *arg)
+{
+	const struct played *p = arg;
+
+	for (int i = 0; i < MANY; i++)
+		hears(p, KEEPER_KILL, MESSAGE_VERSION);
+	return NULL;
+}
+
+static void a_command_waits_for_room_though_a_loop_watches_the_socket(void **state)
+{
+	struct played p;
+	struct err e = {0};
+	pthread_t reader;
+
+	(void)state;
+	set_up(&p);
+	assert_int_equal(fcntl(keeper_fd(p.k), F_SETFL, O_NONBLOCK), 0); /* as loop_watch() does */
+	assert_int_equal(pthread_create(&reader, NULL, read_many, &p), 0);
+	for (int i = 0; i < MANY; i++)
+		assert_ok(keeper_kill(p.k, "web", 15, &e));
+	assert_int_equal(pthread_join(reader, NULL), 0);
+	tear_down(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_of_another_protocol_is_asked_to_become_ours_in_its_own),
 		cmocka_unit_test(what_else_it_says_is_not_understood),
+		cmocka_unit_test(a_command_waits_for_room_though_a_loop_watches_the_socket),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
