@@ -8,42 +8,17 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 
-import netlab
 from berth import BUILD, Census, Daemon, Node, Registry, contains, equal, main, run, wait_for
+from hostslab import Hosts
 
 census = Census()
 registry = Registry().__enter__()
 IMAGE = registry.demo()
-lab = netlab.Lab()
-hosts = {}
-
-
-def make_hosts():
-    switch = lab.namespace("switch")
-    switch.run("ip link add br0 type bridge; ip link set br0 up")
-    for n, name in enumerate("abc", 1):
-        host = hosts[name] = lab.namespace(name)
-        switch.run(f"ip link add to-{name} type veth peer name up0 netns {host.process.pid}; "
-                   f"ip link set to-{name} master br0 up")
-        host.run(f"ip addr add 10.99.0.{n}/24 dev up0; ip link set up0 up")
-        # the registry of this test, on the loopback of each
-        config = os.path.join(lab.dir, name + ".yml")
-        with open(config, "w") as f:
-            f.write("version: 0.1\nlog: {level: error}\n"
-                    f"storage: {{filesystem: {{rootdirectory: {registry.dir}/data}}}}\n"
-                    f"http: {{addr: \"{registry.address}\"}}\n")
-        lab.processes.append(subprocess.Popen(
-            ["nsenter", "--net=" + host.path, "docker-registry", "serve", config], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-    return switch
-
-
-def inside(name):
-    return ["nsenter", "--net=" + hosts[name].path]
+hosts = Hosts("abc", registry)
+nodes = hosts.nodes
 
 
 def token():
@@ -56,33 +31,20 @@ def local_instance():
     return next(i for i in (a.split("/")[-1] for a in arns) if i not in others)
 
 
-def destroy_in_place(name):
-    """As Daemon.destroy(), in the host's own namespace: there its networks are."""
-    nodes[name].stop()
-    run(*inside(name), os.path.join(BUILD, "berthd"), "destroy", "--root", nodes[name].root)
-    shutil.rmtree(nodes[name].dir)
-
-
 def cleanup():
-    for name in reversed(list(nodes)):
-        destroy_in_place(name)
-    lab.__exit__()
+    hosts.end()
     registry.__exit__()
     census.check()
 
 
-nodes = {}
 try:
-    switch = make_hosts()
     # They have no default route, so the one beside the server has to be told its address.
     server = Daemon(config="[server]\nnode-listen = 10.99.0.1:0\nnode-heartbeat-seconds = 1\n"
                     "[network]\nnode-address = 10.99.0.1\n", name="a")
-    nodes["a"] = server
-    server.start(*inside("a"))
+    hosts.add("a", server)
     server.words = ["--node-listen", server.node_address]
     for name in "bc":
-        nodes[name] = Node(server.node_address, token(), name=name)
-        nodes[name].start(*inside(name))
+        hosts.add(name, Node(server.node_address, token(), name=name))
     server.instance = local_instance()
 except BaseException:
     cleanup()
@@ -152,7 +114,7 @@ class Running:
 
 
 def routes(name):
-    return hosts[name].run("ip route show proto 191")
+    return hosts.run(name, "ip route show proto 191")
 
 
 def test_tasks_reach_tasks_of_all_hosts_as_their_groups_say():
@@ -186,12 +148,12 @@ def test_a_member_on_another_host_is_let_in_at_once():
         t0 = time.monotonic()
         member = wait_for(lambda: next((d["value"] for a in server.task(arn)["attachments"] for d in a["details"]
                                         if d["name"] == "privateIPv4Address"), None), 20, "an address", pause=0)
-        wait_for(lambda: member in hosts["c"].run(f"nft list table inet {nodes['c'].name}"), 20, "member", pause=0)
+        wait_for(lambda: member in hosts.run("c", f"nft list table inet {nodes['c'].name}"), 20, "member", pause=0)
         seen.append((time.monotonic() - t0) * 1000)
         server.ecs("StopTask", task=arn)
         server.wait_stopped(arn)
     print(f"  a member on b was in the rules of c after {min(seen):.0f} to {max(seen):.0f} ms, nft's listing included")
-    wait_for(lambda: member not in hosts["c"].run(f"nft list table inet {nodes['c'].name}"), 20, "member gone")
+    wait_for(lambda: member not in hosts.run("c", f"nft list table inet {nodes['c'].name}"), 20, "member gone")
     clients.stop()
     server_task.stop()
 
@@ -203,7 +165,7 @@ def test_a_cut_off_host_keeps_its_tasks_and_tells_when_it_is_back():
     ending = start("b", g, command=["sh", "-c", "while [ ! -e /tmp/end ]; do sleep 0.05; done; exit 5"])
     server.wait_status(ending, "RUNNING")
     pid = pid_of("b", ending)
-    switch.run("ip link set to-b down")
+    hosts.link("b", "down")
     try:
         wait_for(lambda: server.task(tasks.arns["b"])["connectivity"] == "DISCONNECTED", 30, "cut off")
         open(f"/proc/{pid}/root/tmp/end", "w").close()
@@ -212,7 +174,7 @@ def test_a_cut_off_host_keeps_its_tasks_and_tells_when_it_is_back():
         assert not tasks.reaches("a", tasks.addresses["b"])
         assert tasks.reaches("a", tasks.addresses["c"])
     finally:
-        switch.run("ip link set to-b up")
+        hosts.link("b", "up")
     equal(server.wait_stopped(ending)["containers"][0]["exitCode"], 5)
     for source, target in ("ab", "ba", "bc", "cb"):
         wait_for(lambda: tasks.reaches(source, tasks.addresses[target]), 20, f"{source} to {target}")
@@ -227,14 +189,11 @@ def test_a_host_that_starts_again_without_the_server_knows_the_others():
     server.kill()
     nodes["b"].kill()
     # as after a boot: nothing of the networks is there but what the agent kept
-    hosts["b"].run("ip route flush proto 191")
-    log = open(nodes["b"].log, "ab")
-    process = nodes["b"].process = subprocess.Popen(
-        [*inside("b"), os.path.join(BUILD, "berthd"), "agent", "--root", nodes["b"].root, *nodes["b"].words],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    hosts.run("b", "ip route flush proto 191")
+    nodes["b"].spawn(*hosts.inside("b"))
     wait_for(lambda: tasks.reaches("b", tasks.addresses["c"]), 30, "b to c without a server")
-    equal(process.poll(), None)
-    server.start(*inside("a"))
+    equal(nodes["b"].process.poll(), None)
+    server.start(*hosts.inside("a"))
     tasks.stop()
 
 

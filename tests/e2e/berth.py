@@ -128,13 +128,18 @@ class Daemon:
         with open(os.path.join(self.root, "etc", "berth", "berth.conf"), "w") as f:
             f.write(config)
 
-    def start(self, *prefix):
+    def spawn(self, *prefix):
+        """Start it; where its log goes on."""
         argv = [*prefix, os.path.join(BUILD, "berthd")] + ([self.role] if self.role else [])
         start = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(argv + ["--root", self.root, "--listen", self.listen(), *self.words],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             start_new_session=True)
+        return start
+
+    def start(self, *prefix):
+        start = self.spawn(*prefix)
 
         def ready():
             if self.process.poll() is not None:
