@@ -261,7 +261,7 @@ check-run: tests
 # The same with races that are run for hours: 100,000 rounds each instead of 2,000.
 .PHONY: check-long
 check-long: deps-test
-	$(Q)RACES=100000 E2E_TIMEOUT=36000 $(MAKE) --no-print-directory check-run
+	$(Q)RACES=100000 STORM_SECONDS=600 E2E_TIMEOUT=36000 $(MAKE) --no-print-directory check-run
 
 # What needs other kernels: Debian's, with cgroup v2 alone, v1 alone, and systemd as the first process.
 .PHONY: check-vm

@@ -7,7 +7,7 @@
 # or cut off, by a seed. Then everything is healed, and must add up: what was accepted
 # is there once, has run at most once, and ended as its program did or says why not.
 #
-# SEED=, SECONDS=: which storm, and how long (10).
+# STORM=, STORM_SECONDS=: which one, and how long (10).
 
 import collections
 import json
@@ -22,8 +22,8 @@ from berth import BUILD, Census, Daemon, Node, Registry, equal, main, run, wait_
 from hostslab import Hosts
 from netlab import elements
 
-SEED = int(os.environ.get("SEED", "1"))
-SECONDS = float(os.environ.get("SECONDS", "10"))
+SEED = int(os.environ.get("STORM", "1"))
+SECONDS = float(os.environ.get("STORM_SECONDS", "10"))
 CALLERS = 3
 LOST_S = 4
 
