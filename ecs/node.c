@@ -66,6 +66,8 @@ static const struct js_field hello_fields[] = {
 	FIELD(struct ecs_node_hello, "publicAddresses", JS_STRINGS, public_addresses),
 	FIELD(struct ecs_node_hello, "addresses", JS_STRINGS, addresses),
 	FIELD(struct ecs_node_hello, "publicKey", JS_STRING, public_key),
+	FIELD(struct ecs_node_hello, "sharePort", JS_I64, share_port),
+	FIELD(struct ecs_node_hello, "shareKey", JS_STRING, share_key),
 };
 
 static const struct js_field welcome_fields[] = {
@@ -264,6 +266,37 @@ static const struct js_field answer_fields[] = {
 	FIELD(struct ecs_node_answer, "response", JS_JSON, response),
 };
 
+static const struct js_field holds_fields[] = {
+	FIELD(struct ecs_node_holds, "full", JS_BOOL, full),
+	FIELD(struct ecs_node_holds, "digests", JS_STRINGS, digests),
+	FIELD(struct ecs_node_holds, "gone", JS_STRINGS, gone),
+};
+
+static const struct js_field want_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_want, "digest", JS_STRING, digest),
+	FIELD(struct ecs_node_want, "size", JS_I64, size),
+	FIELD(struct ecs_node_want, "serves", JS_BOOL, serves),
+	FIELD(struct ecs_node_want, "avoid", JS_STRINGS, avoid),
+};
+
+static const struct js_field source_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_source, "digest", JS_STRING, digest),
+	FIELD(struct ecs_node_source, "instanceId", JS_STRING, instance_id),
+	FIELD(struct ecs_node_source, "address", JS_STRING, address),
+	FIELD(struct ecs_node_source, "port", JS_I64, port),
+	FIELD(struct ecs_node_source, "key", JS_STRING, key),
+};
+
+static const struct js_field got_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_got, "digest", JS_STRING, digest),
+	FIELD(struct ecs_node_got, "failed", JS_BOOL, failed),
+};
+
+static const struct js_field introduce_fields[] = {
+	FIELD_REQUIRED(struct ecs_node_introduce, "key", JS_STRING, key),
+	FIELD(struct ecs_node_introduce, "gone", JS_BOOL, gone),
+};
+
 #define EMPTY_SHAPE(name)                                      \
 	{                                                      \
 		(name), sizeof(struct ecs_node_empty), NULL, 0 \
@@ -292,6 +325,12 @@ static const struct {
 			      JS_SHAPE("log-ack", struct ecs_node_log_ack, log_ack_fields)},
 	[ECS_NODE_ASK] = {"ask", JS_SHAPE("ask", struct ecs_node_ask, ask_fields)},
 	[ECS_NODE_ANSWER] = {"answer", JS_SHAPE("answer", struct ecs_node_answer, answer_fields)},
+	[ECS_NODE_HOLDS] = {"holds", JS_SHAPE("holds", struct ecs_node_holds, holds_fields)},
+	[ECS_NODE_WANT] = {"want", JS_SHAPE("want", struct ecs_node_want, want_fields)},
+	[ECS_NODE_SOURCE] = {"source", JS_SHAPE("source", struct ecs_node_source, source_fields)},
+	[ECS_NODE_GOT] = {"got", JS_SHAPE("got", struct ecs_node_got, got_fields)},
+	[ECS_NODE_INTRODUCE] = {"introduce", JS_SHAPE("introduce", struct ecs_node_introduce,
+						      introduce_fields)},
 	[ECS_NODE_RENEW] = {"renew", EMPTY_SHAPE("renew")},
 	[ECS_NODE_REQUEST] = {"request",
 			      JS_SHAPE("request", struct ecs_node_request, request_fields)},

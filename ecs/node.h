@@ -19,6 +19,11 @@
  *   server   log-ack    lines up to this position are durable, or why not
  *   server   ask        a question of a caller that only the node can answer
  *   node     answer
+ *   node     holds      what of images is here, for other nodes of the cluster
+ *   node     want       where is this blob to be had?
+ *   server   source     of another node, or of its registry
+ *   node     got        the blob is here, or is not going to be
+ *   server   introduce  a node that may come for what is held, or may not any more
  *   server   renew      ask for another certificate
  *   node     request    a request for it
  *   both     heartbeat  I am here; the server says how often in its welcome
@@ -38,6 +43,8 @@
 #define ECS_NODE_FRAME_MAX  (4 << 20) /* bytes of a message */
 #define ECS_NODE_JSON_DEPTH 32
 #define ECS_NODE_LOG_BATCH  (256 << 10) /* bytes of text in one log message */
+#define ECS_NODE_HOLDS_MAX  1024        /* blobs of a node that the server remembers */
+#define ECS_NODE_AVOID_MAX  8           /* nodes that a want may pass over */
 
 enum ecs_node_type {
 	ECS_NODE_JOIN,
@@ -54,6 +61,11 @@ enum ecs_node_type {
 	ECS_NODE_LOG_ACK,
 	ECS_NODE_ASK,
 	ECS_NODE_ANSWER,
+	ECS_NODE_HOLDS,
+	ECS_NODE_WANT,
+	ECS_NODE_SOURCE,
+	ECS_NODE_GOT,
+	ECS_NODE_INTRODUCE,
 	ECS_NODE_RENEW,
 	ECS_NODE_REQUEST,
 	ECS_NODE_HEARTBEAT,
@@ -104,6 +116,9 @@ struct ecs_node_hello {
 	struct js_strings
 		addresses; /* of the host for other hosts, one of a family; none: as the server sees it */
 	char *public_key; /* of its WireGuard; NULL: it has none */
+	/* What is held of images can be had at this port (0: it cannot), from who has this key. */
+	int64_t share_port;
+	char *share_key; /* SHA-256 of the public key, digits; NULL: the node shares nothing */
 };
 
 struct ecs_node_welcome {
@@ -264,6 +279,41 @@ struct ecs_node_answer {
 	int64_t id;
 	char *fault_message; /* NULL: 'response' is valid */
 	json_t *response;    /* borrowed from the document */
+};
+
+/* Digests of layers' tars, of blobs as registries have them, and of configurations. */
+struct ecs_node_holds {
+	bool full;                       /* what is not in the list is not here */
+	struct js_strings digests, gone; /* "sha256:..." */
+};
+
+/*
+ * Answered by a source, at once or when another node that gets the blob has it.  A second
+ * want for the same blob takes the place of the first: its source was no good.
+ */
+struct ecs_node_want {
+	char *digest;
+	int64_t size;            /* of the blob, about: how long it may take to get */
+	bool serves;             /* others can have it here afterwards */
+	struct js_strings avoid; /* container instances that are not to be named */
+};
+
+struct ecs_node_source {
+	char *digest;
+	char *instance_id; /* NULL: the registry; the rest is empty */
+	char *address;
+	int64_t port;
+	char *key; /* that the other side must prove to have, as in hello */
+};
+
+struct ecs_node_got {
+	char *digest;
+	bool failed; /* it is not here, and nothing is on the way */
+};
+
+struct ecs_node_introduce {
+	char *key; /* as in hello */
+	bool gone; /* it may not come any more */
 };
 
 /* Shape of a message, by type. */
