@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -177,9 +178,24 @@ static void set_limits(struct fetch_transfer *t, const struct fetch_request *r)
 	(void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)r->connect_ms);
 	(void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)r->total_ms);
 	if (r->stall_s) {
-		(void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)FETCH_STALL_BYTES);
+		(void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT,
+				       r->stall_bytes ? (long)r->stall_bytes
+						      : (long)FETCH_STALL_BYTES);
 		(void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)r->stall_s);
 	}
+}
+
+/* "sha256//" and base64 is how libcurl has it. */
+static void pin_key(CURL *c, const char *digits)
+{
+	unsigned char key[SHA256_SIZE];
+	auto_free char *base64 = NULL, *pin = NULL;
+
+	if (!hex_decode(digits, key, sizeof(key)))
+		memset(key, 0, sizeof(key)); /* nobody's */
+	base64 = base64_encode(key, sizeof(key));
+	pin = xasprintf("sha256//%s", base64);
+	(void)curl_easy_setopt(c, CURLOPT_PINNEDPUBLICKEY, pin);
 }
 
 static void set_security(struct fetch_transfer *t, const struct fetch_request *r)
@@ -193,7 +209,9 @@ static void set_security(struct fetch_transfer *t, const struct fetch_request *r
 	(void)curl_easy_setopt(c, CURLOPT_CAINFO, r->ca_file ? r->ca_file : fetch_system_ca_file());
 	(void)curl_easy_setopt(c, CURLOPT_SSLCERT, r->certificate_file);
 	(void)curl_easy_setopt(c, CURLOPT_SSLKEY, r->key_file);
-	if (r->any_certificate) {
+	if (r->pinned_key)
+		pin_key(c, r->pinned_key);
+	if (r->any_certificate || r->pinned_key) {
 		(void)curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
 		(void)curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
@@ -286,6 +304,7 @@ static const struct {
 	{CURLE_COULDNT_CONNECT, EHOSTUNREACH},
 	{CURLE_OPERATION_TIMEDOUT, ETIMEDOUT},
 	{CURLE_PEER_FAILED_VERIFICATION, EKEYREJECTED},
+	{CURLE_SSL_PINNEDPUBKEYNOTMATCH, EKEYREJECTED},
 	{CURLE_SSL_CERTPROBLEM, EKEYREJECTED},
 	{CURLE_SSL_CACERT_BADFILE, EKEYREJECTED},
 	{CURLE_SSL_CONNECT_ERROR, EPROTO},

@@ -34,7 +34,9 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/mem.h"
+#include "base/tls.h"
 
 #define SWEEP_MS    1000
 #define HEADERS_MAX 64 /* AWS clients send about fifteen */
@@ -51,7 +53,7 @@ struct http_request {
 	struct connection *connection; /* borrowed */
 	struct http_request *next;     /* in the queue */
 	char *method, *target;
-	char caller[INET6_ADDRSTRLEN];
+	char caller[INET6_ADDRSTRLEN], peer_key[SHA256_HEX];
 	struct http_field *headers;
 	size_t header_count, header_capacity;
 	struct buf body;
@@ -162,6 +164,17 @@ static void read_caller(struct http_request *r)
 				r->caller, sizeof(r->caller));
 }
 
+static void read_peer(struct http_request *r)
+{
+	const union MHD_ConnectionInfo *info =
+		r->server->o.certificate
+			? MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)
+			: NULL;
+
+	if (info && info->tls_session)
+		tls_session_key(info->tls_session, r->peer_key);
+}
+
 static enum MHD_Result begin(struct http_request *r, const char *method)
 {
 	const union MHD_ConnectionInfo *info =
@@ -170,6 +183,7 @@ static enum MHD_Result begin(struct http_request *r, const char *method)
 
 	r->method = xstrdup(method);
 	read_caller(r);
+	read_peer(r);
 	r->connection = info ? info->socket_context : NULL;
 	(void)MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, add_header, r);
 	if (r->refused)
@@ -310,9 +324,19 @@ int http_server_start(const struct http_options *o, struct http_server **ret, st
 	s->wake = loop_wake_new(o->loop, on_wake, s);
 	s->sweep = loop_timer_new(o->loop, on_sweep, s);
 
+	const struct MHD_OptionItem tls[] = {
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)o->certificate},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)o->key},
+		/* That there is one at all makes the library ask for a client's. */
+		{MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)(uintptr_t)o->certificate},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES},
+		{MHD_OPTION_END, 0, NULL}};
+
 	s->mhd = MHD_start_daemon(
-		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access,
-		s, MHD_OPTION_LISTEN_SOCKET, o->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+			(o->certificate ? MHD_USE_TLS : 0),
+		0, NULL, NULL, on_access, s, MHD_OPTION_ARRAY,
+		o->certificate ? tls : tls + ARRAY_COUNT(tls) - 1, MHD_OPTION_LISTEN_SOCKET, o->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		o->header_bytes + 2048, MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)2048,
 		MHD_OPTION_CONNECTION_LIMIT, o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
 		o->connections_of_one, MHD_OPTION_CONNECTION_TIMEOUT, 120u,
@@ -356,6 +380,11 @@ const char *http_caller(const struct http_request *r)
 	return r->caller;
 }
 
+const char *http_peer_key(const struct http_request *r)
+{
+	return r->peer_key;
+}
+
 const char *http_target(const struct http_request *r)
 {
 	return r->target;
@@ -389,18 +418,31 @@ void http_header_at(const struct http_request *r, size_t i, const char **ret_nam
 	*ret_value = r->headers[i].value;
 }
 
-void http_reply(struct http_request *r, unsigned status, const struct http_field *fields,
-		size_t field_count, const void *body, size_t size)
+static void answer(struct http_request *r, unsigned status, const struct http_field *fields,
+		   size_t field_count)
 {
-	struct MHD_Connection *mhd = r->mhd;
-
-	assert(!r->answered);
-
-	r->response = MHD_create_response_from_buffer(size, (void *)(uintptr_t)body,
-						      MHD_RESPMEM_MUST_COPY);
 	for (size_t i = 0; i < field_count; i++)
 		(void)MHD_add_response_header(r->response, fields[i].name, fields[i].value);
 	r->status = status;
 	r->answered = true;
-	MHD_resume_connection(mhd); /* from here on the request is the thread's */
+	MHD_resume_connection(r->mhd); /* from here on the request is the thread's */
+}
+
+void http_reply(struct http_request *r, unsigned status, const struct http_field *fields,
+		size_t field_count, const void *body, size_t size)
+{
+	assert(!r->answered);
+
+	r->response = MHD_create_response_from_buffer(size, (void *)(uintptr_t)body,
+						      MHD_RESPMEM_MUST_COPY);
+	answer(r, status, fields, field_count);
+}
+
+void http_reply_file(struct http_request *r, unsigned status, const struct http_field *fields,
+		     size_t field_count, int own_fd, uint64_t offset, uint64_t size)
+{
+	assert(!r->answered);
+
+	r->response = MHD_create_response_from_fd_at_offset64(size, own_fd, offset);
+	answer(r, status, fields, field_count);
 }

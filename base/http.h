@@ -29,6 +29,11 @@ struct http_options {
 	unsigned connections;        /* more are not accepted until one ends */
 	unsigned connections_of_one; /* of one address: more are closed; 0: as above */
 	int64_t request_ms;          /* a request must be whole in this time */
+	/*
+	 * TLS 1.3: PEM, borrowed as long as the server; NULL: in the clear.  Clients are asked for a
+	 * certificate: any, or none, will do; http_peer_key() tells.
+	 */
+	const char *certificate, *key;
 	http_fn *on_request;
 	void *ctx;
 };
@@ -41,6 +46,8 @@ void http_server_stop(struct http_server *s);
 /* Valid until http_reply(). */
 const char *http_method(const struct http_request *r);
 const char *http_caller(const struct http_request *r); /* its address; "": not of a network */
+/* TLS: SHA-256 of the public key that the client has proved to have, as digits; "": none. */
+const char *http_peer_key(const struct http_request *r);
 const char *http_target(const struct http_request *r); /* raw: path and query as they came */
 const char *http_header(const struct http_request *r, const char *name); /* NULL: absent */
 const char *http_body(const struct http_request *r, size_t *ret_size);
@@ -55,3 +62,6 @@ struct http_field {
 /* Answer and let go of the request.  'body' is copied. */
 void http_reply(struct http_request *r, unsigned status, const struct http_field *fields,
 		size_t field_count, const void *body, size_t size);
+/* The same with a part of a file, which is closed when it was sent. */
+void http_reply_file(struct http_request *r, unsigned status, const struct http_field *fields,
+		     size_t field_count, int own_fd, uint64_t offset, uint64_t size);

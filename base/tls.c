@@ -16,9 +16,6 @@
 #define RECORD_MAX 16384
 #define CHAIN_MAX  2 /* the peer's certificate, its authority's */
 
-/* Nothing before TLS 1.3; no tickets: a connection lasts for days. */
-#define PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3"
-
 struct tls_credentials {
 	gnutls_certificate_credentials_t certificates;
 	gnutls_priority_t priorities;
@@ -65,7 +62,7 @@ int tls_credentials_open(const struct tls_options *o, struct tls_credentials **r
 	}
 	r = open_certificates(o, c);
 	if (r == 0)
-		r = gnutls_priority_init(&c->priorities, PRIORITIES, NULL);
+		r = gnutls_priority_init(&c->priorities, TLS_PRIORITIES, NULL);
 	if (r < 0) {
 		tls_credentials_free(c);
 		return err_set(e, EBADMSG, "TLS: %s", gnutls_strerror(r));
@@ -203,6 +200,7 @@ static int check_peer(struct tls *t, struct err *e)
 
 /* ---- a session ---- */
 
+/* No tickets: a connection lasts for days. */
 struct tls *tls_new(const struct tls_credentials *c, int fd)
 {
 	struct tls *t = xcalloc(1, sizeof(*t));
@@ -294,4 +292,21 @@ bool tls_has_more(const struct tls *t)
 const struct tls_peer *tls_peer(const struct tls *t)
 {
 	return t->known ? &t->peer : NULL;
+}
+
+void tls_session_key(void *gnutls_session, char ret[SHA256_HEX])
+{
+	unsigned count = 0;
+	const gnutls_datum_t *peers = gnutls_certificate_get_peers(gnutls_session, &count);
+	unsigned char id[SHA256_SIZE];
+	size_t size = sizeof(id);
+	gnutls_x509_crt_t crt;
+
+	ret[0] = '\0';
+	if (!peers || !count || gnutls_x509_crt_init(&crt) < 0)
+		return;
+	if (gnutls_x509_crt_import(crt, &peers[0], GNUTLS_X509_FMT_DER) == 0 &&
+	    gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256, id, &size) == 0)
+		hex_encode(id, sizeof(id), ret);
+	gnutls_x509_crt_deinit(crt);
 }

@@ -18,6 +18,9 @@
 #define TLS_SERVER_NAME "berth-server"
 #define TLS_NAME_MAX    64
 
+/* Of GnuTLS, for whoever lets another library use it: nothing before TLS 1.3. */
+#define TLS_PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3"
+
 /* Outcome of tls_handshake(): wait until the socket is ready for tls_wants_write(). */
 enum { TLS_AGAIN = 1 };
 
@@ -67,3 +70,9 @@ const char *tls_alert(const struct tls *t);
 
 /* From the handshake on; NULL: it has no certificate. */
 const struct tls_peer *tls_peer(const struct tls *t);
+
+/*
+ * Of a session of GnuTLS that another library has: SHA-256 of the public key that the other
+ * side has proved to have, as digits; "": it showed no certificate.
+ */
+void tls_session_key(void *gnutls_session, char ret[SHA256_HEX]);
