@@ -27,6 +27,7 @@
 #define SWEEP_MS         30000
 #define NETWORKS_MS      30000
 #define FIREWALL_REST_MS 100 /* between two looks at it when others change it */
+#define DOCTOR_MAX       16384
 #define KEEPER_RETRY_MS  50
 #define KEEPER_RETRIES   100 /* without one that told its list */
 
@@ -351,7 +352,8 @@ static int open_parts(struct agent *a, struct err *e)
 	a->runtime_root = xasprintf("%s/oci", a->o->run_dir);
 	a->bundles_dir = xasprintf("%s/bundles", a->o->run_dir);
 	a->filters_dir = xasprintf("%s/filters", a->o->run_dir);
-	image_options.form = indexes_choose(a);
+	buf_init(&a->doctor, DOCTOR_MAX);
+	image_options.form = a->image_form = indexes_choose(a);
 	if (fs_mkdirs(AT_FDCWD, a->tasks_dir, 0700, e) < 0 ||
 	    fs_mkdirs(AT_FDCWD, a->filters_dir, 0700, e) < 0 ||
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
@@ -382,6 +384,7 @@ static int start(struct agent *a, struct err *e)
 	a->loop = loop_new();
 	loop_on_signal(a->loop, SIGTERM, on_stop, a);
 	loop_on_signal(a->loop, SIGINT, on_stop, a);
+	a->sharing = sharing_new(a);
 	a->pulls = pulls_new(a);
 	a->garbage = garbage_new(a);
 	a->shipping = shipping_new(a);
@@ -425,6 +428,7 @@ static void finish(struct agent *a)
 	map_done(&a->filters);
 	garbage_free(a->garbage);
 	pulls_free(a->pulls);
+	sharing_free(a->sharing);
 	shipping_free(a->shipping);
 	flows_free(a->flows);
 	loop_timer_free(a->sweep);
@@ -449,6 +453,7 @@ static void finish(struct agent *a)
 	free(a->filters_dir);
 	free(a->boot_id);
 	free(a->cgroup_base);
+	buf_done(&a->doctor);
 }
 
 int agent_run(const struct agent_options *o, struct err *e)

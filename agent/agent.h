@@ -60,6 +60,8 @@ struct agent_options {
 	const char *
 		pull_behavior; /* default, always, once, prefer-cached: as ECS_IMAGE_PULL_BEHAVIOR */
 	bool keep_blobs;       /* of images: as registries pack them, too, for handing them on */
+	bool shares;           /* images come from other nodes of the cluster, too */
+	int share_fd; /* a listening socket, on which they get what is here; -1: they do not */
 	struct agent_cleanup image_cleanup;
 	int64_t task_cleanup_ms;     /* how long what is left of a stopped task (its log) is kept */
 	int64_t reserved_memory_mib; /* of the host, not for tasks */

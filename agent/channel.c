@@ -138,6 +138,7 @@ static int on_welcome(void *ctx, const void *message, struct err *e)
 	c->heartbeat_ms = welcome->heartbeat_ms;
 	if (c->heartbeat_ms)
 		loop_timer_set(c->beat, c->heartbeat_ms);
+	sharing_welcomed(a->sharing);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);) {
 		t->untold |= t->in_flight;
 		t->in_flight = false;
@@ -258,6 +259,24 @@ static int on_certificate(void *ctx, const void *message, struct err *e)
 	return 0;
 }
 
+static int on_source(void *ctx, const void *message, struct err *e)
+{
+	struct channel *c = ctx;
+
+	(void)e;
+	sharing_on_source(c->agent->sharing, message);
+	return 0;
+}
+
+static int on_introduce(void *ctx, const void *message, struct err *e)
+{
+	struct channel *c = ctx;
+
+	(void)e;
+	sharing_on_introduce(c->agent->sharing, message);
+	return 0;
+}
+
 static int on_heartbeat(void *ctx, const void *message, struct err *e)
 {
 	(void)ctx;
@@ -279,6 +298,8 @@ static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_ACK, false, sizeof(struct ecs_node_ack), on_ack},
 	{ECS_NODE_LOG_ACK, false, sizeof(struct ecs_node_log_ack), on_log_ack},
 	{ECS_NODE_ASK, false, sizeof(struct ecs_node_ask), on_ask},
+	{ECS_NODE_SOURCE, false, sizeof(struct ecs_node_source), on_source},
+	{ECS_NODE_INTRODUCE, false, sizeof(struct ecs_node_introduce), on_introduce},
 };
 
 static int handle(void *ctx, const char *data, size_t size, struct err *e)
@@ -307,6 +328,7 @@ static void on_end(void *ctx, const char *why)
 
 	retry_later(c, why);
 	c->welcomed = false;
+	sharing_lost(c->agent->sharing);
 	loop_timer_stop(c->beat);
 	stream_free(take_ptr(c->stream));
 }

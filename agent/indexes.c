@@ -43,20 +43,24 @@ static int try_index(const char *dir, struct err *e)
 	return rootfs_try_index(index, device, scratch, e);
 }
 
-/* In the log, and where `berth doctor` finds it. */
-static void tell(const struct agent *a, const char *what, const char *why)
+void doctor_tell(struct agent *a, const char *topic, const char *what, const char *why)
 {
 	auto_free char *path = xasprintf("%s/doctor", a->o->run_dir);
-	auto_free char *text = xasprintf("images: %s%s\n", what, why);
 	struct err e;
 
-	log_info("images: %s%s", what, why);
+	log_info("%s: %s%s", topic, what, why);
+	buf_printf(&a->doctor, "%s: %s%s\n", topic, what, why);
 	if (fs_mkdirs(AT_FDCWD, a->o->run_dir, 0755, &e) < 0 ||
-	    fs_replace(AT_FDCWD, path, text, strlen(text), 0644, FS_QUICK, &e) < 0)
+	    fs_replace(AT_FDCWD, path, buf_str(&a->doctor), a->doctor.size, 0644, FS_QUICK, &e) < 0)
 		log_warn("doctor: %s", e.msg);
 }
 
-enum image_form indexes_choose(const struct agent *a)
+static void tell(struct agent *a, const char *what, const char *why)
+{
+	doctor_tell(a, "images", what, why);
+}
+
+enum image_form indexes_choose(struct agent *a)
 {
 	auto_free char *dir = xasprintf("%s/probe", a->o->state_dir);
 	struct err e = {0}, ignored;

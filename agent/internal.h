@@ -19,6 +19,7 @@
  *   images.c       what is held: for callers
  *   garbage.c      images that nobody uses any more
  *   registries.c   where images come from: mirrors and registries, as configured
+ *   sharing.c      and from other nodes; what is held is for them, too
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
  *   ask.c        questions that the server passes on
  *   records.c    the node's own truth on disk
@@ -30,6 +31,7 @@
 #include <sys/types.h>
 
 #include "agent/agent.h"
+#include "agent/sharing.h"
 #include "base/db.h"
 #include "base/loop.h"
 #include "base/map.h"
@@ -136,6 +138,9 @@ struct agent {
 	struct channel *channel;
 	struct pulls *pulls;
 	struct garbage *garbage;
+	struct sharing *sharing; /* NULL: images come from registries alone */
+	enum image_form image_form;
+	struct buf doctor; /* what `berth doctor` tells */
 	struct shipping *shipping;
 	struct flows *flows;
 	struct map tasks;      /* by id */
@@ -414,7 +419,9 @@ void ids_pool_done(struct agent *a); /* when no thread works any more */
 /* ---- indexes.c ---- */
 
 /* In which form this host holds layers; logs why. */
-enum image_form indexes_choose(const struct agent *a);
+enum image_form indexes_choose(struct agent *a);
+/* A line "TOPIC: WHAT WHY" in the log, and where `berth doctor` finds it. */
+void doctor_tell(struct agent *a, const char *topic, const char *what, const char *why);
 /* The image's index, mounted: *ret_fd is the caller's; -1 when the image has none. */
 int indexes_open(struct agent *a, const struct image *image, int *ret_fd, struct err *e);
 void indexes_forget(struct agent *a); /* all: images are to be removed */

@@ -147,5 +147,6 @@ int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_he
 	fill_attributes(a, arena, &u, &ret->attributes);
 	fill_public(a, arena, &ret->public_addresses);
 	fill_place(a, arena, ret);
+	sharing_describe(a->sharing, arena, ret);
 	return 0;
 }

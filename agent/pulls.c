@@ -26,6 +26,7 @@ struct layer {
 	char digest[72];
 	enum image_pull_phase phase;
 	uint64_t bytes, total_bytes;
+	char from[IMAGE_PEER_TEXT]; /* the node that it comes from; "": a registry */
 };
 
 struct pull {
@@ -112,6 +113,14 @@ static void on_now(void *ctx)
 	answer(ctx);
 }
 
+static void end_job(struct pull *p)
+{
+	loop_unwatch(take_ptr(p->watch));
+	if (p->job && p->pulls)
+		sharing_over(p->pulls->agent->sharing, p->job);
+	image_pull_free(take_ptr(p->job));
+}
+
 void pulls_cancel(struct pull_waiter *w)
 {
 	struct pull *p = w->pull;
@@ -121,8 +130,7 @@ void pulls_cancel(struct pull_waiter *w)
 	if (p && !p->waiters && !p->for_caller)
 		p->unwanted = true;
 	if (p && p->job && p->unwanted) {
-		loop_unwatch(take_ptr(p->watch));
-		image_pull_free(take_ptr(p->job)); /* nobody wants it: it ends at once */
+		end_job(p); /* nobody wants it: it ends at once */
 		(void)err_set(&p->error, ECANCELED, "cancelled");
 	}
 }
@@ -132,8 +140,7 @@ void pulls_cancel(struct pull_waiter *w)
 static void free_pull(struct pull *p)
 {
 	sources_done(&p->sources);
-	loop_unwatch(p->watch);
-	image_pull_free(p->job);
+	end_job(p);
 	free(p->reference);
 	free(p->secret);
 	free(p->pushed);
@@ -164,8 +171,7 @@ static void finish(struct pull *p, enum image_reason reason, const struct err *e
 	struct image *cached = NULL;
 	struct err ignored;
 
-	loop_unwatch(take_ptr(p->watch));
-	image_pull_free(take_ptr(p->job));
+	end_job(p);
 	p->version++;
 	if (error)
 		p->error = *error;
@@ -205,6 +211,23 @@ static void take_layer(struct pull *p, const struct image_pull_event *ev)
 	p->layers[ev->layer] = (struct layer){
 		.phase = ev->phase, .bytes = ev->bytes, .total_bytes = ev->total_bytes};
 	memcpy(p->layers[ev->layer].digest, ev->digest, sizeof(ev->digest));
+	memcpy(p->layers[ev->layer].from, ev->from, sizeof(ev->from));
+}
+
+static void take_event(struct pull *p, const struct image_pull_event *ev)
+{
+	struct sharing *s = p->pulls->agent->sharing;
+
+	if (ev->kind == IMAGE_PULL_RESOLVED)
+		memcpy(p->digest, ev->digest, sizeof(p->digest));
+	else if (ev->kind == IMAGE_PULL_LAYER)
+		take_layer(p, ev);
+	else if (ev->kind == IMAGE_PULL_WANTS)
+		sharing_want(s, p->job, ev->digest, ev->total_bytes, p->keep_blobs);
+	else if (ev->kind == IMAGE_PULL_BAD)
+		sharing_bad(s, p->job, ev->digest, ev->why);
+	else if (ev->kind == IMAGE_PULL_GOT)
+		sharing_got(s, p->job, ev->digest);
 }
 
 static void on_progress(void *ctx, int events)
@@ -217,10 +240,7 @@ static void on_progress(void *ctx, int events)
 	(void)events;
 	while ((r = image_pull_next(p->job, &ev, &e)) == 0) {
 		p->version++;
-		if (ev.kind == IMAGE_PULL_RESOLVED)
-			memcpy(p->digest, ev.digest, sizeof(p->digest));
-		else if (ev.kind == IMAGE_PULL_LAYER)
-			take_layer(p, &ev);
+		take_event(p, &ev);
 		if (ev.kind == IMAGE_PULL_DONE) {
 			image_free(ev.image);
 			finish(p, IMAGE_REASON_OTHER, NULL);
@@ -241,12 +261,14 @@ static int begin_job(struct pull *p, struct err *e)
 		.destination = p->reference,
 		.to = &p->sources.items[p->sources.count - 1], /* the registry itself */
 	};
-	const struct image_pull_request request = {.reference = p->reference,
-						   .policy = IMAGE_PULL_ALWAYS,
-						   .sources = p->sources.items,
-						   .source_count = p->sources.count,
-						   .tags_at_last = p->sources.tags_at_last,
-						   .keep_blobs = p->keep_blobs};
+	const struct image_pull_request request = {
+		.reference = p->reference,
+		.policy = IMAGE_PULL_ALWAYS,
+		.sources = p->sources.items,
+		.source_count = p->sources.count,
+		.tags_at_last = p->sources.tags_at_last,
+		.keep_blobs = p->keep_blobs,
+		.peer_file = sharing_file(p->pulls->agent->sharing)};
 
 	if (p->pushed ? image_push_begin(p->pulls->agent->images, &push, &p->job, e) < 0
 		      : image_pull_begin(p->pulls->agent->images, &request, &p->job, e) < 0)
@@ -423,6 +445,17 @@ static const char *const phases[] = {
 	[IMAGE_LAYER_EXISTS] = "EXISTS",
 };
 
+static json_t *describe_layer(const struct layer *l)
+{
+	json_t *doc = json_pack("{s:s, s:s, s:I, s:I}", "digest", l->digest, "phase",
+				phases[l->phase], "bytes", (json_int_t)l->bytes, "totalBytes",
+				(json_int_t)l->total_bytes);
+
+	if (l->from[0])
+		(void)json_object_set_new(doc, "node", json_string(l->from));
+	return doc;
+}
+
 json_t *pulls_describe(struct pulls *pulls, const char *id, int64_t version, bool *ret_changed)
 {
 	struct pull *p = pulls->list;
@@ -436,11 +469,7 @@ json_t *pulls_describe(struct pulls *pulls, const char *id, int64_t version, boo
 	*ret_changed = p->version > version || (!p->job && !p->asking);
 	layers = json_array();
 	for (unsigned i = 0; i < p->layer_count; i++)
-		(void)json_array_append_new(
-			layers, json_pack("{s:s, s:s, s:I, s:I}", "digest", p->layers[i].digest,
-					  "phase", phases[p->layers[i].phase], "bytes",
-					  (json_int_t)p->layers[i].bytes, "totalBytes",
-					  (json_int_t)p->layers[i].total_bytes));
+		(void)json_array_append_new(layers, describe_layer(&p->layers[i]));
 	doc = json_pack("{s:s, s:s, s:I, s:o, s:s}", "pullId", p->id, "image", p->reference,
 			"version", (json_int_t)p->version, "layers", layers, "status",
 			p->job || p->asking ? "PULLING"

@@ -38,15 +38,15 @@ struct fetch_request {
 
 	/* 0: no limit */
 	unsigned connect_ms;
-	unsigned
-		stall_s; /* slower than stall_bytes a second for so long; pauses do not count */
+	unsigned stall_s; /* slower than stall_bytes a second for so long; pauses do not count */
 	unsigned stall_bytes; /* 0: FETCH_STALL_BYTES */
 	unsigned total_ms;
 
 	const char *ca_file;                     /* NULL: the system's */
 	const char *certificate_file, *key_file; /* ours, PEM; NULL: none */
 	bool any_certificate;
-	const char *pinned_key; /* NULL, or SHA-256 of the public key (digits) that the other side must
+	const char
+		*pinned_key; /* NULL, or SHA-256 of the public key (digits) that the other side must
 				   have: no certificate counts beside it */
 	bool no_proxy;
 

@@ -336,12 +336,13 @@ int http_server_start(const struct http_options *o, struct http_server **ret, st
 		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
 			(o->certificate ? MHD_USE_TLS : 0),
 		0, NULL, NULL, on_access, s, MHD_OPTION_ARRAY,
-		o->certificate ? tls : tls + ARRAY_COUNT(tls) - 1, MHD_OPTION_LISTEN_SOCKET, o->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		o->header_bytes + 2048, MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)2048,
-		MHD_OPTION_CONNECTION_LIMIT, o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-		o->connections_of_one, MHD_OPTION_CONNECTION_TIMEOUT, 120u,
-		MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
+		o->certificate ? tls : tls + ARRAY_COUNT(tls) - 1, MHD_OPTION_LISTEN_SOCKET,
+		o->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->header_bytes + 2048,
+		MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)2048, MHD_OPTION_CONNECTION_LIMIT,
+		o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->connections_of_one,
+		MHD_OPTION_CONNECTION_TIMEOUT, 120u, MHD_OPTION_URI_LOG_CALLBACK, on_target, s,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
+		on_connection, s, MHD_OPTION_END);
 	if (!s->mhd) {
 		int errnum = errno ? errno : EIO;
 

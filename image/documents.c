@@ -76,6 +76,30 @@ int store_put_documents(const struct store *s, const struct record *r, int fd, s
 	return 0;
 }
 
+int store_put_config(const struct store *s, const struct record *r, int fd, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT(RECORD_DOCUMENTS_SIZE_MAX);
+	const char *data;
+
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return err_sys(e, "rewind the documents");
+	if (fs_read_fd(fd, &b, e) < 0)
+		return err_wrap(e, "documents");
+	if (!are_whole(r, buf_str(&b), b.size))
+		return image_fail(e, IMAGE_REASON_DIGEST_MISMATCH,
+				  "the fetcher's documents are others");
+	data = b.data;
+	for (size_t i = 0; i < r->document_count; data += r->documents[i++].size) {
+		if (!str_eq(r->documents[i].digest, r->image.config))
+			continue;
+		if (fs_replace(s->configs_fd, digest_hex(r->image.config), data,
+			       r->documents[i].size, 0600, FS_QUICK, e) < 0)
+			return err_wrap(e, "image store");
+		break;
+	}
+	return 0;
+}
+
 int store_read_documents(const struct store *s, const struct record *r, char **ret, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT(RECORD_DOCUMENTS_SIZE_MAX);

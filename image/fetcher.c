@@ -9,7 +9,11 @@
  * that it does not have, each with a pipe.  Layers come side by side; one whose
  * pipe is full is paused.
  *
- * All of this is asked of the first source.  One that fails, does not have it or
+ * Blobs may come from other nodes (image/peers.h): where a layer is to be had says its
+ * order, of the configuration it is asked.  A node that is no good is told of; the puller
+ * then names another place.
+ *
+ * All else is asked of the first source.  One that fails, does not have it or
  * sends something else is followed by the next: for a document at once, and for all
  * that comes after it; for a blob as long as nothing of it was handed on.  Else the
  * puller is told to order that layer again.
@@ -39,6 +43,7 @@
 #include "image/handover.h"
 #include "image/jail.h"
 #include "image/manifest.h"
+#include "image/peers.h"
 #include "image/reason.h"
 #include "image/record.h"
 #include "image/registry.h"
@@ -56,6 +61,9 @@ struct blob {
 	struct fetcher *fetcher; /* borrowed */
 	unsigned layer;
 	size_t source;
+	struct peer *peer;          /* NULL: it comes from the source */
+	char expected[DIGEST_SIZE]; /* of what comes */
+	uint64_t peer_max;
 	struct registry_get *get; /* NULL: ended */
 	int pipe_fd;              /* -1: the unpacker has gone, or everything is written */
 	struct sha256 *hash;
@@ -72,6 +80,7 @@ struct fetcher {
 	struct source *sources;
 	struct registry *registries[IMAGE_SOURCES_MAX]; /* one for each source */
 	size_t source_count, current;                   /* the source that documents come from */
+	struct peers *peers;                            /* NULL: blobs come from sources only */
 	bool tags_at_last;
 	bool replaying;        /* there is something to do at once */
 	char passed_over[160]; /* why the first source was: for messages */
@@ -101,8 +110,13 @@ static bool pass_over(struct fetcher *f, size_t i, struct err *e)
 
 static int run(struct fetcher *f, struct pollfd *extra, size_t extra_count, struct err *e)
 {
-	return registry_run(f->registries, f->source_count, extra, extra_count,
-			    f->replaying ? 0 : FOREVER_MS, e);
+	struct registry *all[IMAGE_SOURCES_MAX + PEERS_MAX];
+	size_t count = f->source_count;
+
+	memcpy(all, f->registries, count * sizeof(all[0]));
+	if (f->peers)
+		count += peers_list(f->peers, all + count);
+	return registry_run(all, count, extra, extra_count, f->replaying ? 0 : FOREVER_MS, e);
 }
 
 static int open_sources(struct fetcher *f, struct err *e)
@@ -158,8 +172,8 @@ static int mismatch(struct err *e, const char *is, const char *expected)
 			  expected);
 }
 
-/* Get one document whole of one source.  'expected' is its digest, or "" when a tag is asked for. */
-static int get_document(struct fetcher *f, size_t source, const struct registry_want *want,
+/* Get one document whole of one place.  'expected' is its digest, or "" when a tag is asked for. */
+static int get_document(struct fetcher *f, struct registry *from, const struct registry_want *want,
 			const char *expected, struct document_get *d, char ret_digest[DIGEST_SIZE],
 			struct err *e)
 {
@@ -168,7 +182,7 @@ static int get_document(struct fetcher *f, size_t source, const struct registry_
 	w.on_data = take_document;
 	w.on_end = document_ended;
 	w.ctx = d;
-	(void)registry_start(f->registries[source], &w);
+	(void)registry_start(from, &w);
 	while (!d->ended)
 		if (run(f, NULL, 0, e) < 0)
 			return -e->code;
@@ -203,7 +217,7 @@ static int get_manifest_of(struct fetcher *f, size_t source, const struct manife
 					   .exact = m->exact};
 	int r;
 
-	r = get_document(f, source, &want, m->expected, &d, ret_digest, e);
+	r = get_document(f, f->registries[source], &want, m->expected, &d, ret_digest, e);
 	if (r < 0)
 		(void)err_wrap(e, "manifest %s", m->id);
 	else
@@ -272,6 +286,67 @@ static int find_manifest(struct fetcher *f, struct document *ret, char digest[DI
 	return 0;
 }
 
+static void begin_document(struct document_get *d)
+{
+	*d = (struct document_get){.bytes = BUF_INIT(CONFIG_SIZE_MAX)};
+}
+
+static int get_from_peer(struct fetcher *f, const struct image_peer *who,
+			 const struct registry_want *want, struct document_get *d, struct err *e)
+{
+	struct peer *peer = peers_use(f->peers, who);
+	char digest[DIGEST_SIZE];
+	int r;
+
+	if (!peer)
+		return err_set(e, EINVAL, "node %s cannot be asked at %s", who->name, who->address);
+	begin_document(d);
+	r = get_document(f, peer_registry(peer), want, want->id, d, digest, e);
+	peer_leave(peer);
+	if (r < 0)
+		buf_done(&d->bytes);
+	return r < 0 ? err_wrap(e, "node %s", who->name) : 0;
+}
+
+/* 0: a node had it; 1: it is for the sources. */
+static int get_from_peers(struct fetcher *f, const struct registry_want *want,
+			  struct document_get *d, struct err *e)
+{
+	struct image_peer who;
+	int r;
+
+	for (;;) {
+		r = handover_ask(want->id, want->size, &who, e);
+		if (r == HANDOVER_END)
+			_exit(0);
+		if (r < 0 || !who.address[0])
+			return r < 0 ? r : 1;
+		if (get_from_peer(f, &who, want, d, e) == 0)
+			return 0;
+		handover_bad(REPORT_NO_LAYER, want->id, e);
+	}
+}
+
+static int get_from_sources(struct fetcher *f, const struct registry_want *want,
+			    struct document_get *d, struct err *e)
+{
+	char digest[DIGEST_SIZE];
+	size_t i = f->current;
+	int r;
+
+	for (;; i++) {
+		begin_document(d);
+		r = get_document(f, f->registries[i], want, want->id, d, digest, e);
+		if (r == 0 || !pass_over(f, i, e))
+			break;
+		buf_done(&d->bytes);
+	}
+	f->current = i;
+	if (r < 0)
+		buf_done(&d->bytes);
+	return r;
+}
+
 static int get_config(struct fetcher *f, const struct document *manifest, struct err *e)
 {
 	struct document_get d;
@@ -279,27 +354,17 @@ static int get_config(struct fetcher *f, const struct document *manifest, struct
 					   .id = manifest->config->digest,
 					   .size = (uint64_t)manifest->config->size,
 					   .exact = true};
-	char digest[DIGEST_SIZE];
-	size_t i = f->current;
-	int r;
+	int r = f->peers ? get_from_peers(f, &want, &d, e) : 1;
 
-	for (;; i++) {
-		d = (struct document_get){.bytes = BUF_INIT(CONFIG_SIZE_MAX)};
-		r = get_document(f, i, &want, want.id, &d, digest, e);
-		if (r == 0 || !pass_over(f, i, e))
-			break;
-		buf_done(&d.bytes);
-	}
-	f->current = i;
+	if (r > 0)
+		r = get_from_sources(f, &want, &d, e);
 	if (r < 0)
-		(void)err_wrap(e, "configuration");
-	else
-		r = config_parse(buf_str(&d.bytes), d.bytes.size, manifest, &f->platform, f->record,
-				 e);
+		return err_wrap(e, "configuration");
+	r = config_parse(buf_str(&d.bytes), d.bytes.size, manifest, &f->platform, f->record, e);
 	if (r == 0)
 		r = handover_document(f->record, d.bytes.data, d.bytes.size,
-				      manifest->config->media_type, digest, e);
-	f->record->image.config = arena_strdup(&f->record->image.arena, digest);
+				      manifest->config->media_type, want.id, e);
+	f->record->image.config = arena_strdup(&f->record->image.arena, want.id);
 	buf_done(&d.bytes);
 	return r;
 }
@@ -349,6 +414,9 @@ static void blob_done(struct blob *b)
 	close_fd(&b->partial_fd);
 	sha256_free(b->hash);
 	buf_done(&b->pending);
+	if (b->peer)
+		peer_leave(b->peer);
+	b->peer = NULL;
 	b->hash = NULL;
 	b->reading = false;
 }
@@ -378,6 +446,8 @@ static bool take_blob(void *ctx, struct registry_get *g, const void *data, size_
 {
 	struct blob *b = ctx;
 
+	if (b->peer && b->pipe_fd < 0)
+		return false; /* what it sends is none: its digest matters to nobody */
 	sha256_add(b->hash, data, size);
 	b->bytes += size;
 	if (b->pending.size)
@@ -409,6 +479,11 @@ static void blob_failed(struct blob *b, bool is_another, struct err *e)
 {
 	const struct report again = {.kind = REPORT_AGAIN_BLOB, .layer = b->layer};
 
+	if (b->peer) {
+		handover_bad(b->layer, b->expected, e);
+		blob_done(b);
+		return;
+	}
 	/* What was there already may have been it: then all of it comes once more. */
 	if (b->resume_bytes && is_another) {
 		(void)report_send(WORKER_SOCK, &again);
@@ -432,7 +507,6 @@ static void blob_failed(struct blob *b, bool is_another, struct err *e)
 static void blob_ended(void *ctx, struct registry_get *g, const struct err *failure)
 {
 	struct blob *b = ctx;
-	const struct record_layer *l = &b->fetcher->record->layers[b->layer];
 	char hex[SHA256_HEX], digest[DIGEST_SIZE];
 	struct err e = {0};
 
@@ -443,8 +517,8 @@ static void blob_ended(void *ctx, struct registry_get *g, const struct err *fail
 	} else {
 		sha256_hex(b->hash, hex);
 		(void)snprintf(digest, sizeof(digest), "sha256:%s", hex);
-		if (strcmp(digest, l->blob) != 0)
-			(void)mismatch(&e, digest, l->blob);
+		if (strcmp(digest, b->expected) != 0)
+			(void)mismatch(&e, digest, b->expected);
 	}
 	if (e.code) {
 		blob_failed(b, !failure, &e);
@@ -485,6 +559,40 @@ static void get_blob(struct blob *b)
 	b->get = registry_start(b->fetcher->registries[b->source], &want);
 }
 
+/* The tar, of which only the digest is known, or the blob; from its beginning. */
+static void get_blob_from(struct blob *b)
+{
+	const struct record_layer *l = &b->fetcher->record->layers[b->layer];
+	const struct registry_want want = {
+		.kind = "blobs",
+		.id = b->expected,
+		.size = b->peer_max,
+		.total_ms = peer_total_ms(l->blob_size),
+		.on_data = take_blob,
+		.on_end = blob_ended,
+		.ctx = b,
+	};
+
+	b->get = registry_start(peer_registry(b->peer), &want);
+}
+
+static void begin_from_peer(struct blob *b, const struct handover_layer *wanted)
+{
+	struct err e = {0};
+
+	memcpy(b->expected, wanted->digest, DIGEST_SIZE);
+	b->peer_max = wanted->peer_max;
+	b->peer = peers_use(b->fetcher->peers, &wanted->peer);
+	if (b->peer) {
+		get_blob_from(b);
+		return;
+	}
+	(void)err_set(&e, EINVAL, "node %s cannot be asked at %s", wanted->peer.name,
+		      wanted->peer.address);
+	handover_bad(b->layer, b->expected, &e);
+	blob_done(b);
+}
+
 /* A piece of what there was; behind it the registry is asked for the rest. */
 static void replay(struct blob *b)
 {
@@ -522,7 +630,10 @@ static void begin_blob(struct fetcher *f, const struct handover_layer *wanted)
 		.pending = BUF_INIT(PENDING_MAX),
 		.reading = true,
 	};
-	if (!wanted->resume_bytes)
+	memcpy(b->expected, f->record->layers[wanted->layer].blob, DIGEST_SIZE);
+	if (wanted->peer.address[0] && f->peers)
+		begin_from_peer(b, wanted);
+	else if (!wanted->resume_bytes)
 		get_blob(b);
 }
 
@@ -585,6 +696,8 @@ static int fetch(struct fetcher *f, const struct order *order, struct err *e)
 	    platform_parse(order->platform, &f->platform, e) < 0 || open_sources(f, e) < 0)
 		return -e->code;
 	f->record = record_new();
+	if (order->asks)
+		f->peers = peers_new(f->fetch, &f->sources[f->source_count], &f->name);
 	if (resolve(f, e) < 0)
 		return -e->code;
 	return serve_layers(f, e);
@@ -602,7 +715,7 @@ int fetcher_main(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = handover_take_order(&order, &e);
 	if (r == 0)
-		r = sources_read(FETCHER_SOURCES, order.source_count, &f->sources, &e);
+		r = sources_read(FETCHER_SOURCES, order.source_count + order.asks, &f->sources, &e);
 	f->source_count = order.source_count;
 	f->tags_at_last = order.tags_at_last;
 	if (r == 0)

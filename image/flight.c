@@ -13,6 +13,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "image/peers.h"
 #include "image/puller.h"
 #include "image/reason.h"
 
@@ -52,13 +53,38 @@ static int make_pipe(int *ret_read_fd, int *ret_write_fd, struct err *e)
 	return 0;
 }
 
-/* With what there is of the blob already, if something is. */
-static int send_layer_order(const struct flight *f, int pipe_fd, int partial_fd,
-			    uint64_t resume_bytes, struct err *e)
+static bool is_from_peer(const struct flight *f)
 {
-	const struct layer_order order = {.layer = f->layer, .resume_bytes = resume_bytes};
+	return f->origin.peer.address[0];
+}
+
+static uint64_t blob_size(const struct flight *f)
+{
+	return f->owner->record->layers[f->layer].blob_size;
+}
+
+/* As much as a registry could send, and never what the disk has left. */
+static uint64_t peer_max(const struct puller *p, const struct flight *f)
+{
+	uint64_t max = f->owner->keep_blobs ? blob_size(f) : peer_tar_max(blob_size(f));
+	uint64_t room = store_free_bytes(&p->store) / FLIGHTS_MAX;
+
+	return max < room ? max : room;
+}
+
+/* With what there is of the blob already, if something is. */
+static int send_layer_order(const struct puller *p, const struct flight *f, int pipe_fd,
+			    int partial_fd, uint64_t resume_bytes, struct err *e)
+{
+	struct layer_order order = {.layer = f->layer, .resume_bytes = resume_bytes};
 	const int fds[] = {pipe_fd, partial_fd};
-	int r = fs_send(f->owner->fetcher.sock, &order, sizeof(order), fds, resume_bytes ? 2 : 1);
+	int r;
+
+	order.origin.peer = f->origin.peer;
+	order.peer_max = peer_max(p, f);
+	memcpy(order.origin.digest, f->origin.digest[0] ? f->origin.digest : f->diff_id,
+	       DIGEST_SIZE);
+	r = fs_send(f->owner->fetcher.sock, &order, sizeof(order), fds, resume_bytes ? 2 : 1);
 
 	if (r < 0) {
 		errno = -r;
@@ -106,7 +132,8 @@ static int start(struct puller *p, struct flight *f, struct err *e)
 	f->held = f->blob_good = read_fd >= 0; /* its diff-id will tell */
 	if (read_fd < 0)
 		r = make_pipe(&read_fd, &write_fd, e);
-	if (r == 0 && write_fd >= 0 && ingest.packed_fd < 0 && !f->owner->is_load)
+	if (r == 0 && write_fd >= 0 && ingest.packed_fd < 0 && !f->owner->is_load &&
+	    !is_from_peer(f))
 		r = store_open_partial(&p->store, layer, &ingest.packed_fd, &partial_fd,
 				       &resume_bytes, e);
 	if (r > 0)
@@ -116,7 +143,40 @@ static int start(struct puller *p, struct flight *f, struct err *e)
 	ingest_close(&ingest);
 	if (r < 0 || f->blob_good)
 		return r;
-	return send_layer_order(f, write_fd, partial_fd, resume_bytes, e);
+	return send_layer_order(p, f, write_fd, partial_fd, resume_bytes, e);
+}
+
+/* Must somebody say where it is to be had?  Not of what is here. */
+static bool ask(const struct puller *p, struct flight *f)
+{
+	const struct record_layer *l = &f->owner->record->layers[f->layer];
+	auto_close int held_fd = f->owner->keep_blobs ? -1 : open_held_tar(p, f);
+
+	if (!f->owner->asks || held_fd >= 0)
+		return false;
+	memcpy(f->origin.digest, f->owner->keep_blobs ? l->blob : l->diff_id, DIGEST_SIZE);
+	f->asking = pull_ask(f->owner, f->origin.digest, l->blob_size);
+	return f->asking;
+}
+
+bool flight_answer(struct puller *p, struct pull *pull, const struct origin *o)
+{
+	struct flight *f = p->flights;
+	struct err e = {0};
+
+	while (f &&
+	       (f->over || !f->asking || f->owner != pull || !str_eq(f->origin.digest, o->digest)))
+		f = f->next;
+	if (!f)
+		return false;
+	f->asking = false;
+	f->origin.peer = o->peer;
+	if (start(p, f, &e) < 0) {
+		f->over = true;
+		(void)image_class_os(&e);
+		pull_end(p, pull, &e);
+	}
+	return true;
 }
 
 int flight_begin(struct puller *p, struct pull *owner, unsigned layer, struct err *e)
@@ -129,7 +189,7 @@ int flight_begin(struct puller *p, struct pull *owner, unsigned layer, struct er
 	memcpy(f->diff_id, owner->record->layers[layer].diff_id, DIGEST_SIZE);
 	f->next = p->flights;
 	p->flights = f;
-	if (start(p, f, e) == 0)
+	if (ask(p, f) || start(p, f, e) == 0)
 		return 0;
 	f->over = true;
 	return image_class_os(e);
@@ -146,13 +206,8 @@ static void report(struct puller *p, const struct flight *f, enum image_pull_pha
 			continue;
 		for (unsigned i = 0; i < pull->record->layer_count; i++)
 			if (str_eq(pull->record->layers[i].diff_id, f->diff_id))
-				pull_report(pull, i, phase, bytes);
+				pull_report(pull, i, phase, bytes, f->origin.peer.name);
 	}
-}
-
-static uint64_t blob_size(const struct flight *f)
-{
-	return f->owner->record->layers[f->layer].blob_size;
 }
 
 void flight_progress(struct puller *p, struct flight *f, uint64_t bytes)
@@ -218,6 +273,8 @@ static void publish_if_whole(struct puller *p, struct flight *f)
 	drop_partial(p, f);
 	f->over = true;
 	report(p, f, IMAGE_LAYER_DONE, blob_size(f));
+	if (f->origin.digest[0])
+		pull_tell_got(f->owner, f->origin.digest);
 }
 
 void flight_blob_good(struct puller *p, struct flight *f)
@@ -237,16 +294,29 @@ void flight_blob_failed(struct puller *p, struct flight *f, const struct err *e)
 }
 
 /* Another one begins with the next turn: it is due as long as the layer is not there. */
-void flight_again(struct puller *p, struct flight *f)
+static void begin_again(struct puller *p, struct flight *f)
 {
 	struct err e = {0};
 
 	f->over = true;
-	drop_partial(p, f);
 	if (++f->owner->agains <= IMAGE_LAYERS_MAX * IMAGE_SOURCES_MAX)
 		return;
 	(void)err_set(&e, EIO, "the fetcher talks nonsense");
 	pull_end(p, f->owner, &e);
+}
+
+void flight_again(struct puller *p, struct flight *f)
+{
+	drop_partial(p, f);
+	begin_again(p, f);
+}
+
+void flight_peer_bad(struct puller *p, struct flight *f, const char *why)
+{
+	if (!is_from_peer(f))
+		return;
+	pull_tell_bad(f->owner, f->origin.digest, f->unpack_err.code ? f->unpack_err.msg : why);
+	begin_again(p, f);
 }
 
 /*
@@ -257,7 +327,7 @@ static bool may_be_the_blob(const struct flight *f, enum image_reason reason)
 {
 	if (reason == IMAGE_REASON_MALFORMED || reason == IMAGE_REASON_TRUNCATED)
 		return true;
-	return f->owner->source_count > 1 && reason != IMAGE_REASON_OTHER &&
+	return (f->owner->source_count > 1 || is_from_peer(f)) && reason != IMAGE_REASON_OTHER &&
 	       reason != IMAGE_REASON_DISK_FULL;
 }
 

@@ -93,7 +93,7 @@ int handover_take_layer(const struct record *r, bool wait, struct handover_layer
 	if (n == 0 || n == -ECONNRESET)
 		return HANDOVER_END;
 	if (n != sizeof(order) || fd_count != 1u + (order.resume_bytes > 0) ||
-	    order.layer >= r->layer_count ||
+	    order.layer >= r->layer_count || !origin_is_valid(&order.origin) ||
 	    order.resume_bytes > r->layers[order.layer].blob_size) {
 		close_fd(&fds[0]);
 		close_fd(&fds[1]);
@@ -102,6 +102,38 @@ int handover_take_layer(const struct record *r, bool wait, struct handover_layer
 	*ret = (struct handover_layer){.layer = order.layer,
 				       .pipe_fd = fds[0],
 				       .partial_fd = fds[1],
-				       .resume_bytes = order.resume_bytes};
+				       .resume_bytes = order.resume_bytes,
+				       .peer = order.origin.peer,
+				       .peer_max = order.peer_max};
+	memcpy(ret->digest, order.origin.digest, DIGEST_SIZE);
 	return 0;
+}
+
+int handover_ask(const char *digest, uint64_t size, struct image_peer *ret, struct err *e)
+{
+	struct report want = {.kind = REPORT_WANT, .layer = REPORT_NO_LAYER, .total_bytes = size};
+	struct layer_order answer;
+	size_t fd_count = 0;
+	ssize_t n;
+
+	memcpy(want.digest, digest, DIGEST_SIZE);
+	n = report_send(WORKER_SOCK, &want);
+	if (n == 0)
+		n = fs_recv(WORKER_SOCK, &answer, sizeof(answer), NULL, 0, &fd_count, 0);
+	if (n == 0 || n == -ECONNRESET || n == -EPIPE)
+		return HANDOVER_END;
+	if (n != sizeof(answer) || answer.layer != REPORT_NO_LAYER ||
+	    !origin_is_valid(&answer.origin) || strcmp(answer.origin.digest, digest) != 0)
+		return err_set(e, EBADMSG, "an order that is none");
+	*ret = answer.origin.peer;
+	return 0;
+}
+
+void handover_bad(unsigned layer, const char *digest, const struct err *why)
+{
+	struct report bad = {.kind = REPORT_BAD, .layer = layer};
+
+	memcpy(bad.digest, digest, DIGEST_SIZE);
+	memcpy(bad.text, why->msg, sizeof(bad.text));
+	(void)report_send(WORKER_SOCK, &bad);
 }

@@ -33,8 +33,20 @@ struct handover_layer {
 	unsigned layer;
 	int pipe_fd, partial_fd; /* the second -1: nothing */
 	uint64_t resume_bytes;
+	struct image_peer peer; /* .address "": the sources have it */
+	char digest
+		[DIGEST_SIZE]; /* of what it sends, at most peer_max bytes: the blob, or its tar */
+	uint64_t peer_max;
 };
 /* The next one. 0; HANDOVER_NONE: none is wanted now; HANDOVER_END: never again. */
 enum { HANDOVER_NONE = 1, HANDOVER_END = 2 };
 int handover_take_layer(const struct record *r, bool wait, struct handover_layer *ret,
 			struct err *e);
+
+/*
+ * Where is the configuration to be had?  *ret: from there, .address "": from the sources.
+ * HANDOVER_END: it is not wanted any more.
+ */
+int handover_ask(const char *digest, uint64_t size, struct image_peer *ret, struct err *e);
+/* It is not to be had there: *why. */
+void handover_bad(unsigned layer, const char *digest, const struct err *why);

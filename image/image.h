@@ -30,6 +30,7 @@
 #include "base/mem.h"
 #include "image/held.h"
 #include "image/requests.h"
+#include "image/sharing.h"
 
 /* Outcomes; the functions that have one name it. */
 enum {
@@ -179,6 +180,10 @@ enum image_pull_event_kind {
 	IMAGE_PULL_RESOLVED, /* .digest is what the name stands for */
 	IMAGE_PULL_LAYER,    /* a layer went on */
 	IMAGE_PULL_DONE,     /* .image is the caller's */
+	/* Of pulls that ask: */
+	IMAGE_PULL_WANTS, /* where is .digest to be had?  Waits for image_pull_from() */
+	IMAGE_PULL_BAD,   /* what was said last of .digest is no good: .why; it is asked again */
+	IMAGE_PULL_GOT,   /* .digest is here, for others, too */
 };
 
 struct image_pull_event {
@@ -187,7 +192,9 @@ struct image_pull_event {
 	/* LAYER */
 	unsigned layer, layer_count; /* lowest is 0 */
 	enum image_pull_phase phase;
-	uint64_t bytes, total_bytes; /* as the registry sends them, compressed */
+	uint64_t bytes, total_bytes; /* as the registry sends them, compressed; WANTS: about */
+	char from[IMAGE_PEER_TEXT]; /* the name of the node that it comes from; "": another place */
+	char why[160];
 	/* DONE */
 	struct image *image;
 };
@@ -232,6 +239,13 @@ int image_pull_fd(const struct image_pull *p);
  */
 int image_pull_next(struct image_pull *p, struct image_pull_event *ret, struct err *e);
 enum image_reason image_pull_reason(const struct image_pull *p);
+
+/*
+ * Answers IMAGE_PULL_WANTS.  NULL: from the sources of the request.  Nodes are asked for bytes
+ * only, and what they send is checked like anybody's.
+ */
+int image_pull_from(struct image_pull *p, const char *digest, const struct image_peer *peer,
+		    struct err *e);
 
 /* Ends the pull at once where it is still going on; nothing of it stays.  NULL is fine. */
 void image_pull_free(struct image_pull *p);

@@ -107,6 +107,18 @@ static const int fetcher_calls[] = {
 #endif
 };
 
+static const int server_calls[] = {
+	CALLS_COMMON,      SYS_accept4,    SYS_recvfrom,    SYS_recvmsg,     SYS_sendto,
+	SYS_shutdown,      SYS_getsockopt, SYS_setsockopt,  SYS_getsockname, SYS_getpeername,
+	SYS_epoll_create1, SYS_epoll_ctl,  SYS_epoll_pwait, SYS_eventfd2,    SYS_pipe2,
+	SYS_fcntl,         SYS_ioctl,      SYS_pread64,     SYS_clone,       SYS_clone3,
+	SYS_ppoll,         SYS_uname,      SYS_sysinfo,     SYS_prctl,       SYS_gettimeofday,
+	SYS_clock_getres,  SYS_getuid,     SYS_geteuid,
+#ifdef __x86_64__
+	SYS_epoll_wait,    SYS_poll,       SYS_time,
+#endif
+};
+
 #define CALLS_COUNT_MAX 128
 
 static struct sock_filter *put(struct sock_filter *f, uint16_t code, uint32_t k, uint8_t yes,
@@ -373,6 +385,20 @@ int jail_indexer(struct err *e)
 	if (begin(e) < 0 || limit(RLIMIT_FSIZE, INDEX_SIZE_MAX, e) < 0 || become_nobody(e) < 0 ||
 	    allow_calls(indexer_calls, ARRAY_COUNT(indexer_calls), false, e) < 0)
 		return err_wrap(e, "confine the indexer");
+	return 0;
+}
+
+int jail_server(struct err *e)
+{
+	if (begin(e) < 0)
+		return err_wrap(e, "confine the server");
+	if (unshare(CLONE_NEWNET | CLONE_NEWIPC) < 0) {
+		(void)err_sys(e, "leave the network");
+		return err_wrap(e, "confine the server");
+	}
+	if (limit(RLIMIT_FSIZE, 0, e) < 0 || become_nobody(e) < 0 ||
+	    allow_calls(server_calls, ARRAY_COUNT(server_calls), false, e) < 0)
+		return err_wrap(e, "confine the server");
 	return 0;
 }
 

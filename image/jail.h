@@ -16,6 +16,8 @@
  *   loader     the same, and reads one archive; for a directory, root of nothing but that,
  *              with the one capability that reading it takes
  *   reader     the same, and writes to none
+ *   server     the same; network and IPC namespaces of its own, empty: it takes connections of
+ *              the socket that it was given, and cannot make any
  *
  * Under sanitizers the lists of calls and the limit on memory are left out,
  * because their run-time does as it likes.
@@ -34,3 +36,4 @@ int jail_indexer(struct err *e);
 /* 'dir_fd' -1: there is none. */
 int jail_loader(int dir_fd, struct err *e);
 int jail_reader(struct err *e);
+int jail_server(struct err *e);

@@ -440,7 +440,7 @@ int store_put_index(const struct store *s, const char *ingest, const struct reco
 
 /* ---- sweeping ---- */
 
-/* The layers and indexes that images need, sorted; each as often as it is needed. */
+/* The layers, indexes and configurations that images need, sorted; each as often as it is needed. */
 struct needed {
 	char (*items)[SHA256_HEX];
 	size_t count, capacity;
@@ -479,6 +479,7 @@ static int find_needed(const struct store *s, struct needed *ret, struct err *e)
 
 			store_index_name(r, index);
 			need(ret, index);
+			need(ret, digest_hex(r->image.config));
 		}
 	}
 	if (ret->count)
@@ -556,6 +557,8 @@ int store_sweep(const struct store *s, struct err *e)
 		r = sweep_directory(s, s->tars_fd, "tars", &needed, e);
 	if (r == 0)
 		r = sweep_directory(s, s->layers_fd, "layers", &needed, e);
+	if (r == 0)
+		r = sweep_directory(s, s->configs_fd, "configs", &needed, e);
 	free(needed.items);
 	if (r == 0)
 		r = sweep_documents(s, e);
@@ -563,6 +566,8 @@ int store_sweep(const struct store *s, struct err *e)
 		r = sweep_partial(s, e);
 	if (r == 0)
 		r = sweep_temporary(s->names_fd, e);
+	if (r == 0)
+		r = sweep_temporary(s->configs_fd, e);
 	return r < 0 ? r : sweep_temporary(s->images_fd, e);
 }
 

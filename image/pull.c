@@ -39,6 +39,7 @@ static int fill_order(const struct image_pull_request *request, struct order *o,
 	o->source_count = request->source_count ? (uint32_t)request->source_count : 1;
 	o->tags_at_last = request->tags_at_last;
 	o->keep_blobs = request->keep_blobs;
+	o->asks = request->peer_file != NULL;
 	if (request->source_count > IMAGE_SOURCES_MAX)
 		return err_set(e, EINVAL, "%zu sources; at most %d", request->source_count,
 			       IMAGE_SOURCES_MAX);
@@ -85,6 +86,18 @@ int pulling_write_sources(const struct image_source *sources, size_t count, int 
 	free(s);
 	if (r == 0)
 		*ret_fd = take_fd(fd);
+	return r;
+}
+
+int pulling_write_peer(const char *peer_file, int fd, struct err *e)
+{
+	const struct image_source peer = {.certificate_file = peer_file, .key_file = peer_file};
+	struct source *s = xcalloc(1, sizeof(*s));
+	int r = fill_source(&peer, s, e);
+
+	if (r == 0 && (errno = -write_all(fd, s, sizeof(*s))) != 0)
+		r = err_sys(e, "memory file");
+	free(s);
 	return r;
 }
 
@@ -162,7 +175,8 @@ int image_pull_begin(struct image_store *s, const struct image_pull_request *req
 	int r;
 
 	if (fill_order(request, &o, e) < 0 ||
-	    pulling_write_sources(sources, o.source_count, &sources_fd, e) < 0)
+	    pulling_write_sources(sources, o.source_count, &sources_fd, e) < 0 ||
+	    (o.asks && pulling_write_peer(request->peer_file, sources_fd, e) < 0))
 		return -e->code;
 	p = pulling_new(s, o.reference);
 	if (request->policy == IMAGE_PULL_IF_ABSENT && find_held(s, &o, &held)) {
@@ -267,6 +281,16 @@ static int take_report(struct image_pull *p, const struct report *report,
 		ret->phase = (enum image_pull_phase)report->phase;
 		ret->bytes = report->bytes;
 		ret->total_bytes = report->total_bytes;
+		(void)snprintf(ret->from, sizeof(ret->from), "%.63s", report->text);
+		return 0;
+	case REPORT_WANT:
+	case REPORT_BAD:
+	case REPORT_GOT:
+		ret->kind = report->kind == REPORT_WANT  ? IMAGE_PULL_WANTS
+			    : report->kind == REPORT_BAD ? IMAGE_PULL_BAD
+							 : IMAGE_PULL_GOT;
+		ret->total_bytes = report->total_bytes;
+		(void)snprintf(ret->why, sizeof(ret->why), "%.159s", report->text);
 		return 0;
 	case REPORT_DONE:
 		return done(p, ret, e);
@@ -300,6 +324,23 @@ int image_pull_next(struct image_pull *p, struct image_pull_event *ret, struct e
 	}
 	e->code = EIO;
 	return failed(p, e);
+}
+
+int image_pull_from(struct image_pull *p, const char *digest, const struct image_peer *peer,
+		    struct err *e)
+{
+	struct origin o = {.digest = ""};
+	int r;
+
+	(void)snprintf(o.digest, sizeof(o.digest), "%s", digest);
+	if (peer)
+		o.peer = *peer;
+	r = fs_send(p->fd, &o, sizeof(o), NULL, 0);
+	if (r < 0) {
+		errno = -r;
+		return err_sys(e, "answer a pull");
+	}
+	return 0;
 }
 
 /* Its socket is the pull's. */

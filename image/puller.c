@@ -28,7 +28,8 @@
 
 /* ---- one pull ---- */
 
-void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase, uint64_t bytes)
+void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase, uint64_t bytes,
+		 const char *from)
 {
 	const struct record_layer *l = &pull->record->layers[layer];
 	struct report r = {
@@ -42,7 +43,33 @@ void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase,
 
 	pull->phases[layer] = phase;
 	memcpy(r.digest, l->blob, DIGEST_SIZE);
+	(void)snprintf(r.text, sizeof(r.text), "%s", from);
 	(void)report_send(pull->caller_fd, &r); /* a caller that is slow misses some */
+}
+
+static int tell(struct pull *pull, enum report_kind kind, const char *digest, uint64_t size,
+		const char *text)
+{
+	struct report r = {.kind = kind, .layer = REPORT_NO_LAYER, .total_bytes = size};
+
+	memcpy(r.digest, digest, DIGEST_SIZE);
+	(void)snprintf(r.text, sizeof(r.text), "%s", text);
+	return report_send(pull->caller_fd, &r);
+}
+
+bool pull_ask(struct pull *pull, const char *digest, uint64_t size)
+{
+	return tell(pull, REPORT_WANT, digest, size, "") == 0;
+}
+
+void pull_tell_bad(struct pull *pull, const char *digest, const char *why)
+{
+	(void)tell(pull, REPORT_BAD, digest, 0, why);
+}
+
+void pull_tell_got(struct pull *pull, const char *digest)
+{
+	(void)tell(pull, REPORT_GOT, digest, 0, "");
 }
 
 void pull_end(struct puller *p, struct pull *pull, const struct err *e)
@@ -126,6 +153,7 @@ static void begin_pull(struct puller *p, const struct order *order, int own_call
 	p->pulls = pull;
 	pull->keep_blobs = order->keep_blobs;
 	pull->is_load = order->kind != ORDER_PULL;
+	pull->asks = order->asks && !pull->is_load;
 	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s",
 		       order->reference[0] ? order->reference : "archive");
 	if ((order->reference[0] && reference_parse(order->reference, &pull->name, &e) < 0) ||
@@ -170,6 +198,53 @@ static void resolved(struct puller *p, struct pull *pull, const struct report *r
 		return;
 	}
 	(void)report_send(pull->caller_fd, r);
+	if (!pull->asks)
+		return;
+	if (store_put_config(&p->store, pull->record, pull->documents_fd, &e) < 0)
+		end_by_us(p, pull, &e);
+	else
+		pull_tell_got(pull, pull->record->image.config);
+}
+
+/* ---- where blobs are to be had ---- */
+
+static void answer_config(struct pull *pull, const struct origin *o)
+{
+	const struct layer_order order = {.layer = REPORT_NO_LAYER, .origin = *o};
+
+	pull->config_wanted[0] = '\0';
+	(void)fs_send(pull->fetcher.sock, &order, sizeof(order), NULL, 0);
+}
+
+/* The fetcher's question goes on to the caller; who does not listen has no say. */
+static void ask_for_config(struct pull *pull, const struct report *r)
+{
+	struct origin sources = {.digest = ""};
+
+	if (!pull->asks || pull->record)
+		return;
+	memcpy(pull->config_wanted, r->digest, DIGEST_SIZE);
+	if (pull_ask(pull, r->digest, r->total_bytes))
+		return;
+	memcpy(sources.digest, r->digest, DIGEST_SIZE);
+	answer_config(pull, &sources);
+}
+
+static void take_answer(struct puller *p, struct pull *pull, const struct origin *o)
+{
+	if (pull->config_wanted[0] && str_eq(pull->config_wanted, o->digest))
+		answer_config(pull, o);
+	else
+		(void)flight_answer(p, pull, o);
+}
+
+static void peer_is_bad(struct puller *p, struct pull *pull, struct flight *f,
+			const struct report *r)
+{
+	if (f)
+		flight_peer_bad(p, f, r->text);
+	else if (pull->asks && !pull->record && r->digest[0])
+		pull_tell_bad(pull, r->digest, r->text);
 }
 
 static void fetch_failed(struct puller *p, struct pull *pull, const struct report *r)
@@ -198,6 +273,10 @@ static void take_fetcher_report(struct puller *p, struct pull *pull, const struc
 		flight_blob_good(p, f);
 	else if (r->kind == REPORT_AGAIN_BLOB && f)
 		flight_again(p, f);
+	else if (r->kind == REPORT_WANT)
+		ask_for_config(pull, r);
+	else if (r->kind == REPORT_BAD)
+		peer_is_bad(p, pull, f, r);
 }
 
 static void hear_fetcher(struct puller *p, struct pull *pull)
@@ -259,7 +338,7 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 	for (unsigned i = 0; i < r->layer_count; i++) {
 		if (!is_there(pull, i) && store_has_layer(&p->store, r->layers[i].diff_id) &&
 		    (!pull->keep_blobs || store_has_blob(&p->store, &r->layers[i])))
-			pull_report(pull, i, IMAGE_LAYER_EXISTS, r->layers[i].blob_size);
+			pull_report(pull, i, IMAGE_LAYER_EXISTS, r->layers[i].blob_size, "");
 		missing += !is_there(pull, i);
 	}
 	for (unsigned i = 0; missing && i < r->layer_count; i++) {
@@ -370,14 +449,21 @@ static void take_order(struct puller *p)
 	close_fd(&fds[1]);
 }
 
-/* A caller hangs up, having said that it wants nothing, or because it died. */
+/* A caller answers, or hangs up, having said that it wants nothing, or because it died. */
 static void hear_caller(struct puller *p, struct pull *pull, short events)
 {
-	char word;
+	struct origin o;
+	ssize_t n;
 
 	if (!(events & (POLLIN | POLLHUP | POLLERR)))
 		return;
-	pull->cancelled = recv(pull->caller_fd, &word, 1, MSG_DONTWAIT) == 1;
+	n = recv(pull->caller_fd, &o, sizeof(o), MSG_DONTWAIT);
+	if (n == sizeof(o) && origin_is_valid(&o)) {
+		if (!pull->ended)
+			take_answer(p, pull, &o);
+		return;
+	}
+	pull->cancelled = n == 1;
 	pull->caller_gone = true;
 	pull_end(p, pull, NULL);
 }

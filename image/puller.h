@@ -12,8 +12,11 @@
  * lister, as the store's form is.  A pull that has all its layers has an indexer.
  * Other pulls that want the layer wait for the flight.
  *
+ * A pull that asks tells its caller of each blob that it wants, and hears where it is to be
+ * had: from another node, or from the sources.  The flight of a layer waits for that.
+ *
  *   pull:    ordered ─ resolved (a record) ─ all layers there ─ indexed ─ published ─ ended
- *   flight:  blob good + unpacked ─ published ─ over
+ *   flight:  (asked ─) blob good + unpacked ─ published ─ over
  *
  * Events only change these structures; then reconcile() looks at all of them
  * and does what is due.  Nothing is freed elsewhere.
@@ -44,9 +47,11 @@ struct pull {
 	int caller_fd;
 	char name_text[REFERENCE_SIZE];
 	struct reference name;
-	bool keep_blobs;         /* as they come, beside what they are unpacked to */
-	bool is_load;            /* of an archive: its fetcher is a loader */
-	struct js_strings names; /* of the archive; in the record's arena */
+	bool keep_blobs;                 /* as they come, beside what they are unpacked to */
+	bool is_load;                    /* of an archive: its fetcher is a loader */
+	bool asks;                       /* where blobs are to be had */
+	char config_wanted[DIGEST_SIZE]; /* the fetcher waits to hear where it is to be had; "" */
+	struct js_strings names;         /* of the archive; in the record's arena */
 	size_t source_count;
 	unsigned agains; /* layers that were ordered once more */
 	struct worker fetcher;
@@ -72,7 +77,9 @@ struct flight {
 	char diff_id[DIGEST_SIZE];
 	char ingest[INGEST_SIZE];
 	struct worker unpacker;
-	bool held; /* it comes from a tar of the store, not from the registry */
+	bool held;            /* it comes from a tar of the store, not from the registry */
+	bool asking;          /* where it is to be had: nothing else goes on yet */
+	struct origin origin; /* of flights that were asked for; else .digest is "" */
 	bool blob_good, unpacked;
 	struct err unpack_err; /* code 0: none; it waits for what the fetcher says of the blob */
 	bool over;
@@ -98,8 +105,14 @@ struct puller {
 
 /* End it: with *e (whose sentence gets the name in front), or as done when NULL. */
 void pull_end(struct puller *p, struct pull *pull, const struct err *e);
-/* Tell the caller about a layer; not if it is slow to listen. */
-void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase, uint64_t bytes);
+/* Tell the caller about a layer, and who sends it; not if it is slow to listen. */
+void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase, uint64_t bytes,
+		 const char *from);
+/* Where is it to be had?  False: the caller does not listen. */
+bool pull_ask(struct pull *pull, const char *digest, uint64_t size);
+/* What was said last of it was no good; it is here. */
+void pull_tell_bad(struct pull *pull, const char *digest, const char *why);
+void pull_tell_got(struct pull *pull, const char *digest);
 
 /* ---- the index (indexing.c) ---- */
 
@@ -127,6 +140,10 @@ void flight_progress(struct puller *p, struct flight *f, uint64_t bytes);
 void flight_blob_good(struct puller *p, struct flight *f);
 void flight_blob_failed(struct puller *p, struct flight *f, const struct err *e);
 void flight_again(struct puller *p, struct flight *f);
+/* The node that it comes from is no good. */
+void flight_peer_bad(struct puller *p, struct flight *f, const char *why);
+/* What the caller of a pull says; false: none of its flights wants to know. */
+bool flight_answer(struct puller *p, struct pull *pull, const struct origin *o);
 void flight_hear_unpacker(struct puller *p, struct flight *f);
 /* Free those that are over or whose owner has ended. */
 void flights_clear(struct puller *p);

@@ -26,3 +26,5 @@ struct image_pull *pulling_new(struct image_store *s, const char *reference);
 /* A memory file of all sources: they are too large for a packet. */
 int pulling_write_sources(const struct image_source *sources, size_t count, int *ret_fd,
 			  struct err *e);
+/* One more behind them: who we are to other nodes. */
+int pulling_write_peer(const char *peer_file, int fd, struct err *e);

@@ -54,7 +54,7 @@ struct registry {
 	struct fetch *fetch; /* borrowed */
 	struct reference name;
 	const struct source *source; /* borrowed */
-	bool others_follow;
+	bool others_follow, is_peer;
 	const char *const *schemes; /* those left to try, the first in use */
 	bool contacted;             /* the registry has answered: its scheme is known */
 	struct registry_get *first;
@@ -105,6 +105,7 @@ struct registry *registry_new(const struct registry_options *o)
 	r->name = *o->name;
 	r->source = o->source;
 	r->others_follow = o->others_follow;
+	r->is_peer = o->is_peer;
 	r->schemes = host_is_loopback(r->name.host) && !r->source->wants_tls ? http_https
 		     : r->source->insecure                                   ? https_http
 									     : https;
@@ -210,7 +211,7 @@ static void try_again(struct registry_get *g, unsigned pause_s, const struct err
 		end(g, e);
 		return;
 	}
-	if (g->registry->others_follow && !g->brought) {
+	if (g->registry->is_peer || (g->registry->others_follow && !g->brought)) {
 		end(g, e);
 		return;
 	}
@@ -418,7 +419,8 @@ static void end_unexpected(struct registry_get *g, unsigned status)
 {
 	char what[64];
 
-	(void)snprintf(what, sizeof(what), "the registry answered %u", status);
+	(void)snprintf(what, sizeof(what), "the %s answered %u",
+		       g->registry->is_peer ? "node" : "registry", status);
 	end_refused(g, IMAGE_REASON_REGISTRY, what);
 }
 
@@ -468,6 +470,8 @@ static void answered(struct registry_get *g, const struct fetch_transfer *transf
 	g->registry->contacted = true;
 	if (status == 200 || status == 206)
 		succeeded(g);
+	else if (g->registry->is_peer)
+		end_unexpected(g, status);
 	else if (status == 401)
 		log_in(g, transfer);
 	else if (status == 301 || status == 302 || status == 303 || status == 307 || status == 308)
@@ -511,9 +515,11 @@ static bool check_length(struct registry_get *g, int64_t length)
 {
 	unsigned long long want = g->want.size;
 
-	if (length < 0)
+	if (length < 0 && !g->registry->is_peer)
 		return true;
-	if ((uint64_t)length > want)
+	if (length < 0)
+		(void)image_fail(&g->refused, IMAGE_REASON_REGISTRY, "it does not say how much");
+	else if ((uint64_t)length > want)
 		(void)image_fail(
 			&g->refused,
 			g->want.exact ? IMAGE_REASON_DIGEST_MISMATCH : IMAGE_REASON_TOO_LARGE,
@@ -602,6 +608,7 @@ static void set_trust(const struct registry_get *g, struct fetch_request *reques
 	const struct source *s = g->registry->source;
 
 	request->any_certificate = s->insecure;
+	request->pinned_key = or_null(s->peer_key);
 	request->ca_file = or_null(s->ca_file);
 	if (!is_own(g))
 		return;
@@ -638,7 +645,14 @@ static void begin_request(struct registry_get *g)
 	}
 	set_trust(g, &request);
 	request.url = g->url;
-	request.no_proxy = url_is_loopback(g->url);
+	request.no_proxy = url_is_loopback(g->url) || r->is_peer;
+	if (g->want.total_ms)
+		request.total_ms = g->want.total_ms;
+	if (r->is_peer) {
+		request.connect_ms = PEER_CONNECT_MS;
+		request.stall_s = PEER_STALL_S;
+		request.stall_bytes = PEER_STALL_BYTES;
+	}
 	g->login_serial = login_serial(r->login);
 	buf_reset(&g->error_text);
 	g->state = GET_RUNNING;

@@ -19,6 +19,9 @@
  *
  * Where other sources follow, one that brings nothing is not waited for.
  *
+ * A peer is another node, known by its key.  It is asked once: no login, no redirect, no
+ * second attempt, and a slow one is as bad as none.
+ *
  * Runs in the fetcher only; all that comes is foreign.
  */
 #pragma once
@@ -42,6 +45,9 @@
 #define REGISTRY_RETRY_S_MAX 60  /* what Retry-After may ask for */
 #define REGISTRY_REDIRECTS   5
 #define REGISTRY_LOGINS      2 /* in a row that brought nothing */
+#define PEER_CONNECT_MS      3000
+#define PEER_STALL_S         8
+#define PEER_STALL_BYTES     (64 << 10) /* a second */
 
 struct registry;
 struct registry_get;
@@ -55,6 +61,7 @@ struct registry_options {
 	const struct source
 		*source; /* how to ask there; its .location was heeded already; borrowed */
 	bool others_follow;
+	bool is_peer;
 };
 
 struct registry *registry_new(const struct registry_options *o);
@@ -68,6 +75,7 @@ struct registry_want {
 	uint64_t begin;     /* bytes that the caller has already; exact ones only */
 	uint64_t size;      /* bytes: exactly, or at most */
 	bool exact;
+	unsigned total_ms; /* 0: REGISTRY_TOTAL_MS */
 
 	/* Some bytes, in order; may call registry_pause().  False ends the get. */
 	bool (*on_data)(void *ctx, struct registry_get *g, const void *data, size_t size);

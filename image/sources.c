@@ -95,7 +95,7 @@ int sources_read(int fd, size_t count, struct source **ret, struct err *e)
 	ssize_t n;
 	int r = 0;
 
-	if (count == 0 || count > IMAGE_SOURCES_MAX)
+	if (count == 0 || count > IMAGE_SOURCES_MAX + 1) /* those, and who we are to other nodes */
 		return err_set(e, EBADMSG, "%zu sources", count);
 	s = xcalloc(count, sizeof(*s));
 	n = pread(fd, s, count * sizeof(*s), 0);

@@ -45,14 +45,15 @@ static int make_lock(int dir_fd, struct err *e)
 
 int store_init(struct store *s, const char *dir, enum image_form form, struct err *e)
 {
-	struct store n = {NULL, form, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+	struct store n = {NULL, form, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 	const struct {
 		const char *name;
 		int *fd;
 	} parts[] = {{"names", &n.names_fd},         {"images", &n.images_fd},
-		     {"documents", &n.documents_fd}, {"tars", &n.tars_fd},
-		     {"indexes", &n.indexes_fd},     {"layers", &n.layers_fd},
-		     {"partial", &n.partial_fd},     {"ingest", &n.ingest_fd}};
+		     {"documents", &n.documents_fd}, {"configs", &n.configs_fd},
+		     {"tars", &n.tars_fd},           {"indexes", &n.indexes_fd},
+		     {"layers", &n.layers_fd},       {"partial", &n.partial_fd},
+		     {"ingest", &n.ingest_fd}};
 	int r;
 
 	if (dir[0] != '/')
@@ -90,6 +91,7 @@ void store_done(struct store *s)
 	close_fd(&s->names_fd);
 	close_fd(&s->images_fd);
 	close_fd(&s->documents_fd);
+	close_fd(&s->configs_fd);
 	close_fd(&s->tars_fd);
 	close_fd(&s->indexes_fd);
 	close_fd(&s->layers_fd);

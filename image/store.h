@@ -11,6 +11,7 @@
  *                      where blobs are kept, the packed one by its digest
  *   indexes/LAYERS     one per list of layers: the file system that shows them
  *   layers/DIFF-ID/    a layer unpacked: fs/ is its tree in overlay form, and bytes
+ *   configs/DIGEST     configurations as they came, from when they are here: for other nodes
  *   partial/BLOB       what has come of a large blob, for whoever begins again; may be
  *                      anything, its digest will tell
  *   ingest/RANDOM      what is on its way in or out, worth nothing
@@ -61,8 +62,8 @@
 struct store {
 	char *dir;
 	enum image_form form;
-	int dir_fd, names_fd, images_fd, documents_fd, tars_fd, indexes_fd, layers_fd, partial_fd,
-		ingest_fd;
+	int dir_fd, names_fd, images_fd, documents_fd, configs_fd, tars_fd, indexes_fd, layers_fd,
+		partial_fd, ingest_fd;
 };
 
 /* Make what is missing.  On failure there is nothing to undo.  IMAGE_AS_LAST: see store_note_form(). */
@@ -101,6 +102,8 @@ int store_put_image(const struct store *s, const struct reference *name, const s
  * Each is checked against its digest.
  */
 int store_put_documents(const struct store *s, const struct record *r, int fd, struct err *e);
+/* The configuration alone, as long as the image is on its way; it is not synced. */
+int store_put_config(const struct store *s, const struct record *r, int fd, struct err *e);
 /*
  * All of them, malloc'ed, one behind the other.  IMAGE_ABSENT: they are not kept; -EUCLEAN:
  * they are damaged.

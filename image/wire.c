@@ -39,7 +39,16 @@ static bool is_report(const struct report *r)
 	       r->code < 4096 && ends(r->digest, sizeof(r->digest)) &&
 	       (!r->digest[0] || digest_valid(r->digest)) && ends(r->text, sizeof(r->text)) &&
 	       (r->kind != REPORT_FAILED || r->code > 0) &&
-	       ((r->kind != REPORT_RESOLVED && r->kind != REPORT_UNPACKED) || r->digest[0]);
+	       ((r->kind != REPORT_RESOLVED && r->kind != REPORT_UNPACKED &&
+		 r->kind != REPORT_WANT && r->kind != REPORT_GOT) ||
+		r->digest[0]);
+}
+
+bool origin_is_valid(const struct origin *o)
+{
+	return ends(o->digest, sizeof(o->digest)) && digest_valid(o->digest) &&
+	       ends(o->peer.address, sizeof(o->peer.address)) &&
+	       ends(o->peer.key, sizeof(o->peer.key)) && ends(o->peer.name, sizeof(o->peer.name));
 }
 
 int report_recv(int sock, struct report *ret)

@@ -8,7 +8,9 @@
  *   unpacker -> puller   report; so does the lister
  *   puller  -> indexer   index_order, with the layers' tables
  *   indexer -> puller    report
+ *   caller   -> puller   origin, when it was asked; the puller hands it on to the fetcher in an order
  *   reader   -> caller   reader_answer
+ *   server   -> caller   serve_question; caller -> server: serve_word, some with a descriptor
  *
  * One message is one packet of a unix socket (SOCK_SEQPACKET): a struct of
  * fixed size.  Fetcher, unpacker and lister may be in foreign hands, so whoever takes a
@@ -40,7 +42,17 @@ struct order {
 	uint32_t source_count; /* 1 to IMAGE_SOURCES_MAX */
 	bool tags_at_last;
 	bool keep_blobs;
+	bool asks; /* for each blob; behind the sources lies one that says who we are to other nodes */
 };
+
+/* Where a blob is to be had, when that was asked. */
+struct origin {
+	char digest[DIGEST_SIZE];
+	struct image_peer peer; /* .address "": the sources */
+};
+
+/* What is foreign is none: "" or whole strings, a valid digest. */
+bool origin_is_valid(const struct origin *o);
 
 /* struct image_source, as it lies in the memory file; "" for NULL. */
 struct source {
@@ -48,12 +60,16 @@ struct source {
 	char username[USERNAME_SIZE];
 	char password[PASSWORD_SIZE];
 	char ca_file[PATH_MAX], certificate_file[PATH_MAX], key_file[PATH_MAX];
-	bool wants_tls; /* it says what to trust, or who we are */
+	char peer_key
+		[SHA256_HEX]; /* the only thing that counts of the other side; "": its certificate */
+	bool wants_tls;       /* it says what to trust, or who we are */
 	bool insecure;
 };
 
 struct layer_order {
-	uint32_t layer;
+	uint32_t layer; /* REPORT_NO_LAYER: only .origin, which was asked for the configuration */
+	struct origin origin;
+	uint64_t peer_max; /* bytes that a node may send at most */
 	uint64_t
 		resume_bytes; /* of the blob that are in the file that comes with it; 0: there is none */
 };
@@ -71,6 +87,9 @@ enum report_kind {
 	REPORT_AGAIN_BLOB, /* fetcher: what came of .layer is worth nothing; order it again, there is another source */
 	REPORT_UNPACKED, /* unpacker: .digest is the diff-id, .bytes the size of the files */
 	REPORT_INDEXED,  /* indexer: the index is written */
+	REPORT_WANT,     /* fetcher, puller: where is .digest of .total_bytes to be had? */
+	REPORT_BAD,      /* fetcher, puller: not from there: .text; of .layer, or of .digest */
+	REPORT_GOT,      /* puller: .digest is here */
 	REPORT_DONE,     /* puller: the image is in the store */
 	REPORT_FAILED,   /* .code and .text; of .layer, or of all: REPORT_NO_LAYER */
 };
@@ -83,7 +102,7 @@ struct report {
 	uint64_t bytes, total_bytes;
 	uint32_t code;            /* errno value */
 	char digest[DIGEST_SIZE]; /* valid, or "" */
-	char text[ERR_MSG_SIZE];  /* UTF-8 without control characters */
+	char text[ERR_MSG_SIZE];  /* UTF-8 without control characters; of a layer: who sends it */
 };
 
 /* 0 or -errno; -EAGAIN when the socket is full. */
@@ -101,6 +120,23 @@ struct reader_answer {
 	uint32_t code; /* errno value; 0: .user counts */
 	char text[ERR_MSG_SIZE];
 	struct image_user user;
+};
+
+/* What the server asks for, and what it is told. */
+struct serve_question {
+	uint32_t number;
+	char digest[DIGEST_SIZE];
+};
+
+struct serve_word {
+	enum serve_kind {
+		SERVE_CONTENT, /* the answer to .number; with a descriptor if it is there */
+		SERVE_KNOWN,   /* .key may come */
+		SERVE_UNKNOWN, /* or not any more */
+	} kind;
+	uint32_t number;
+	struct image_content content; /* .fd: none */
+	char key[SHA256_HEX];
 };
 
 /* Make the text one that may stand anywhere: what is not printable UTF-8 becomes '?'. */

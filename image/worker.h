@@ -22,6 +22,7 @@
 /* save: [SAVE_OUT] a file or a directory to fill; argv[2] is the store's directory, argv[3...] as save.c says */
 /* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
 /* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
+/* server: [WORKER_SOCK] questions and words, [SERVE_LISTEN] a socket, [SERVE_PEM] a memory file with key and certificates */
 /* reader: [WORKER_SOCK] the answer, [READER_ROOT] a root; argv[2] is the user */
 enum {
 	WORKER_SOCK = 3,
@@ -40,6 +41,8 @@ enum {
 	READER_PARTIAL = 10, /* or one that is worth something only if we do not come to our end */
 	INDEXER_OUT = 4,
 	READER_ROOT = 4,
+	SERVE_LISTEN = 4,
+	SERVE_PEM = 5,
 };
 
 int puller_main(int argc, char **argv);
@@ -53,6 +56,7 @@ int loader_main(int argc, char **argv);
 int load_main(int argc, char **argv);
 int save_main(int argc, char **argv);
 int reader_main(int argc, char **argv);
+int server_main(int argc, char **argv);
 
 /* ---- starting one ---- */
 

@@ -25,11 +25,13 @@
 #include "base/auto.h"
 #include "base/cert.h"
 #include "base/clock.h"
+#include "base/ip.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/stream.h"
 #include "base/text.h"
+#include "scheduler/holders.h"
 #include "scheduler/internal.h"
 
 #define QUEUE_MAX      (64 << 20) /* a node that reads nothing is cut off here */
@@ -70,7 +72,8 @@ struct nodes {
 	uint64_t next_serial;
 	int listen_fd; /* -1: none */
 	struct loop_fd *listen_watch;
-	struct loop_timer *beat, *accept_rest;
+	struct loop_timer *beat, *accept_rest, *patience;
+	struct holders *holders; /* who has what of images */
 };
 
 /* ---- sending ---- */
@@ -84,8 +87,10 @@ static void send_message(struct session *s, enum ecs_node_type type, const void 
 
 static void forget(struct session *s)
 {
-	if (s->instance && map_find(&s->nodes->by_instance, s->instance) == s)
-		(void)map_remove(&s->nodes->by_instance, s->instance);
+	if (!s->instance || map_find(&s->nodes->by_instance, s->instance) != s)
+		return;
+	(void)map_remove(&s->nodes->by_instance, s->instance);
+	holders_remove(s->nodes->holders, s->instance, clock_mono_ms());
 }
 
 /* The last message was put; nothing more is sent or taken. */
@@ -124,6 +129,73 @@ void nodes_send(struct nodes *n, const char *instance, const char *message, bool
 	stream_put(s->stream, message, strlen(message));
 	if (last)
 		set_over(s);
+}
+
+/* ---- images ---- */
+
+static void on_holders_word(void *ctx, const char *instance, enum ecs_node_type type,
+			    const void *message)
+{
+	struct session *s = session_of(ctx, instance);
+
+	if (s)
+		send_message(s, type, message);
+}
+
+/* What it says of itself must be an address and a key; else it shares nothing. */
+static void add_holder(struct session *s, const struct ecs_node_hello *h)
+{
+	struct nodes *n = s->nodes;
+	unsigned char key[SHA256_SIZE];
+	struct ip_prefix address;
+	const struct holders_node node = {
+		.instance = s->instance,
+		.cluster = core_cluster_of(ledger_core(n->o.ledger), s->instance),
+		.address = h->addresses.count ? h->addresses.items[0] : NULL,
+		.key = h->share_key,
+		.port = h->share_port > 0 && h->share_port <= UINT16_MAX ? h->share_port : 0};
+
+	if (node.key && node.address && node.cluster && hex_decode(node.key, key, sizeof(key)) &&
+	    ip_address_parse(node.address, &address))
+		holders_add(n->holders, &node, clock_mono_ms());
+}
+
+static void on_patience(void *ctx)
+{
+	struct nodes *n = ctx;
+	int64_t next_ms = holders_tick(n->holders, clock_mono_ms());
+
+	if (next_ms >= 0)
+		loop_timer_set(n->patience, next_ms);
+}
+
+static int on_holds(void *ctx, const void *message, struct err *e)
+{
+	struct session *s = ctx;
+
+	(void)e;
+	holders_holds(s->nodes->holders, s->instance, message, clock_mono_ms());
+	return 0;
+}
+
+static int on_want(void *ctx, const void *message, struct err *e)
+{
+	struct session *s = ctx;
+
+	(void)e;
+	holders_want(s->nodes->holders, s->instance, message, clock_mono_ms());
+	if (!loop_timer_is_set(s->nodes->patience))
+		on_patience(s->nodes);
+	return 0;
+}
+
+static int on_got(void *ctx, const void *message, struct err *e)
+{
+	struct session *s = ctx;
+
+	(void)e;
+	holders_got(s->nodes->holders, s->instance, message, clock_mono_ms());
+	return 0;
 }
 
 /* ---- questions ---- */
@@ -352,6 +424,7 @@ static int on_hello(void *ctx, const void *message, struct err *e)
 	if (s->remote)
 		replace_older(s);
 	(void)map_put(&n->by_instance, s->instance, s);
+	add_holder(s, &hello);
 	log_info("instance=%s host=%s: connected", s->instance, hello.hostname);
 	welcome(s);
 	return 0;
@@ -417,6 +490,9 @@ static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_ANSWER, false, sizeof(struct ecs_node_answer), on_answer},
 	{ECS_NODE_REQUEST, false, sizeof(struct ecs_node_request), on_request},
 	{ECS_NODE_HEARTBEAT, false, sizeof(struct ecs_node_empty), on_heartbeat},
+	{ECS_NODE_HOLDS, false, sizeof(struct ecs_node_holds), on_holds},
+	{ECS_NODE_WANT, false, sizeof(struct ecs_node_want), on_want},
+	{ECS_NODE_GOT, false, sizeof(struct ecs_node_got), on_got},
 };
 
 static int handle(void *ctx, const char *data, size_t size, struct err *e)
@@ -648,6 +724,8 @@ struct nodes *nodes_new(const struct nodes_options *o)
 	n->listen_fd = -1;
 	n->beat = loop_timer_new(o->loop, on_beat, n);
 	n->accept_rest = loop_timer_new(o->loop, on_accept_rest, n);
+	n->patience = loop_timer_new(o->loop, on_patience, n);
+	n->holders = holders_new(&(struct holders_options){.send = on_holders_word, .ctx = n});
 	return n;
 }
 
@@ -662,5 +740,7 @@ void nodes_free(struct nodes *n)
 	close_fd(&n->listen_fd);
 	loop_timer_free(n->beat);
 	loop_timer_free(n->accept_rest);
+	loop_timer_free(n->patience);
+	holders_free(n->holders);
 	free(n);
 }

@@ -22,13 +22,14 @@ struct config {
 	char *stopped_task_s, *stopped_tasks_max, *caller_rate;
 	char *node_server, *node_cluster; /* of a node: HOST:PORT; where it joins; NULL */
 	char *region, *account, *vpc_cidr, *host_cidr;
-	char *user;             /* of the server's process */
-	char *bridge_cidr;      /* NULL: chosen */
-	char *public_addresses; /* NULL: none */
-	char *attributes;       /* "NAME=VALUE, NAME"; NULL: none */
-	char *dynamic_ports;    /* "FIRST-LAST"; NULL: the host's ephemeral range */
-	char *keep_blobs;       /* yes, no */
-	char *pull_behavior;    /* as ECS_IMAGE_PULL_BEHAVIOR */
+	char *user;                        /* of the server's process */
+	char *bridge_cidr;                 /* NULL: chosen */
+	char *public_addresses;            /* NULL: none */
+	char *attributes;                  /* "NAME=VALUE, NAME"; NULL: none */
+	char *dynamic_ports;               /* "FIRST-LAST"; NULL: the host's ephemeral range */
+	char *keep_blobs;                  /* yes, no */
+	char *share_images, *share_listen; /* yes, no; ADDR:PORT */
+	char *pull_behavior;               /* as ECS_IMAGE_PULL_BEHAVIOR */
 	char *image_cleanup_interval, *image_cleanup_age; /* "30m", "1800" */
 	char *image_cleanup_count, *image_high_water;
 	char *image_cleanup_untracked;                       /* yes, no */

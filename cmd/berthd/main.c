@@ -277,6 +277,7 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 {
 	const struct config *c = &h->config;
 	int64_t cleanup_s;
+	bool keeps_to_itself;
 
 	*ret = (struct agent_options){
 		.name = h->name,
@@ -309,8 +310,11 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 			 e) < 0 ||
 	    parse_switch("[network] ipv6-forwarding", c->ipv6_forwarding, &ret->no_ipv6_forwarding,
 			 e) < 0 ||
-	    parse_switch("[node] image-index", c->image_index, &ret->no_image_index, e) < 0)
+	    parse_switch("[node] image-index", c->image_index, &ret->no_image_index, e) < 0 ||
+	    parse_switch("[node] share-images", c->share_images, &keeps_to_itself, e) < 0)
 		return -e->code;
+	ret->shares = !keeps_to_itself;
+	ret->share_fd = -1;
 	if (cleanup_parse(c, &h->arena, ret, e) < 0)
 		return -e->code;
 	ret->registry_count = c->registry_count;
@@ -319,6 +323,19 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 	if (parse_blocks(c->public_addresses, ret, e) < 0 || parse_attributes(h, ret, e) < 0)
 		return -e->code;
 	return parse_ports(c->dynamic_ports, ret, e);
+}
+
+/* A port that somebody else has is no reason not to be a node: it takes, and gives nothing. */
+static int listen_for_sharing(const struct host *h, struct agent_options *o, struct err *e)
+{
+	uint16_t port;
+	int r = o->shares ? host_listen_tcp(h->config.share_listen, &o->share_fd, &port, e) : 0;
+
+	if (r == -EINVAL)
+		return err_wrap(e, "[node] share-listen");
+	if (r < 0)
+		log_warn("[node] share-listen: other nodes get no images here: %s", e->msg);
+	return 0;
 }
 
 struct both {
@@ -350,6 +367,9 @@ static int run_both(struct host *h, struct err *e)
 	int r;
 
 	if (fill_agent_options(h, &o, e) < 0 || listen_all(h, &b.server, &b.port, e) < 0)
+		return -e->code;
+	o.shares &= h->config.node_listen != NULL; /* else there are no others */
+	if (listen_for_sharing(h, &o, e) < 0)
 		return -e->code;
 	o.server = NULL;
 	o.dial = dial_own_server;
@@ -408,6 +428,8 @@ static int run_agent(const struct options *words_of_user, struct host *h, struct
 	hide(words_of_user->activation_code);
 	if (words_of_user->role == ROLE_JOIN)
 		return agent_join(&o, e);
+	if (listen_for_sharing(h, &o, e) < 0)
+		return -e->code;
 	o.on_ready = on_node_ready;
 	o.ctx = h;
 	r = agent_run(&o, e);

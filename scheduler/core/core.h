@@ -58,6 +58,9 @@ json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 const char *core_find_instance(struct core *c, const char *cluster, const char *instance,
 			       struct ecs_fault *f);
 
+/* The name of its cluster, valid until the next event; NULL: there is no such instance. */
+const char *core_cluster_of(struct core *c, const char *instance);
+
 /*
  * A node comes with an activation and a key of its own; *ret_instance is its
  * name from now on, when all is stored, valid until the next event.  The same

@@ -47,8 +47,9 @@ static void each_message_comes_back_as_it_was(void **state)
 				 "\"gone\":[\"sha256:b\"]}"},
 		{ECS_NODE_WANT, "{\"type\":\"want\",\"digest\":\"sha256:a\",\"size\":7,"
 				"\"serves\":true,\"avoid\":[\"i\"]}"},
-		{ECS_NODE_SOURCE, "{\"type\":\"source\",\"digest\":\"sha256:a\",\"instanceId\":\"i\","
-				  "\"address\":\"10.0.0.1\",\"port\":4568,\"key\":\"k\"}"},
+		{ECS_NODE_SOURCE,
+		 "{\"type\":\"source\",\"digest\":\"sha256:a\",\"instanceId\":\"i\","
+		 "\"address\":\"10.0.0.1\",\"port\":4568,\"key\":\"k\"}"},
 		{ECS_NODE_GOT, "{\"type\":\"got\",\"digest\":\"sha256:a\",\"failed\":true}"},
 		{ECS_NODE_INTRODUCE, "{\"type\":\"introduce\",\"key\":\"k\",\"gone\":true}"},
 	};

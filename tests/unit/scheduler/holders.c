@@ -103,10 +103,10 @@ static void holds(const char *node, size_t blob)
 	holders_holds(h, node, &m, now_ms);
 }
 
-#define assert_said(text)                                     \
-	do {                                                  \
-		assert_string_equal(buf_str(&said), (text));  \
-		buf_reset(&said);                             \
+#define assert_said(text)                                    \
+	do {                                                 \
+		assert_string_equal(buf_str(&said), (text)); \
+		buf_reset(&said);                            \
 	} while (0)
 
 static void what_somebody_has_is_taken_from_there(void **state)
