@@ -138,7 +138,8 @@ static int on_welcome(void *ctx, const void *message, struct err *e)
 	c->heartbeat_ms = welcome->heartbeat_ms;
 	if (c->heartbeat_ms)
 		loop_timer_set(c->beat, c->heartbeat_ms);
-	sharing_welcomed(a->sharing);
+	if (welcome->shares)
+		sharing_welcomed(a->sharing);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);) {
 		t->untold |= t->in_flight;
 		t->in_flight = false;

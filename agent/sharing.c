@@ -14,7 +14,8 @@
  * Who serves (image/server.c) is started when the first visitor is announced, and ended when
  * none has been for long.  The listening socket is ours, so that nobody is turned away meanwhile.
  *
- * A node that was no good is avoided for a while, whatever it has.
+ * A node that was no good is avoided for a while, whatever it has.  Where several in a row
+ * were none (a site behind a firewall has no way to the others) nobody is asked for a while.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
@@ -34,7 +36,7 @@
 #define IDLE_MS     (30 * 60 * 1000LL) /* without a visitor nobody serves */
 #define HOLDS_MS    (5 * 60 * 1000LL)  /* between two looks at what is held */
 #define AVOID_MS    (10 * 60 * 1000LL)
-#define BAD_MAX     3 /* nodes that were no good for one blob: then the registry has it */
+#define BAD_MAX     3 /* nodes in a row that were no good: then the registry has it */
 #define KEY_LIFE_MS (10LL * 365 * 24 * 3600 * 1000)
 
 struct want {
@@ -45,7 +47,6 @@ struct want {
 	bool serves;
 	bool waits; /* for the server's answer */
 	char from[IMAGE_PEER_TEXT];
-	unsigned bad;
 };
 
 struct avoided {
@@ -66,7 +67,9 @@ struct sharing {
 	struct want *wants;
 	struct avoided avoided[ECS_NODE_AVOID_MAX];
 	size_t avoided_next;
-	uint64_t told; /* a sum of what was said to be held */
+	unsigned bad;     /* nodes since one was good */
+	int64_t rests_ms; /* monotonic: until then nobody is asked */
+	uint64_t told;    /* a sum of what was said to be held */
 };
 
 /* ---- who we are ---- */
@@ -229,7 +232,7 @@ static void tell_got(struct sharing *s, const char *digest, bool failed)
 
 const char *sharing_file(const struct sharing *s)
 {
-	return s && s->connected ? s->file : NULL;
+	return s && s->connected && s->rests_ms <= clock_mono_ms() ? s->file : NULL;
 }
 
 void sharing_want(struct sharing *s, struct image_pull *pull, const char *digest, uint64_t size,
@@ -246,7 +249,7 @@ void sharing_want(struct sharing *s, struct image_pull *pull, const char *digest
 		w->next = s->wants;
 		s->wants = w;
 	}
-	if (w->bad < BAD_MAX) {
+	if (s->rests_ms <= clock_mono_ms()) {
 		ask(s, w);
 		return;
 	}
@@ -254,31 +257,50 @@ void sharing_want(struct sharing *s, struct image_pull *pull, const char *digest
 	answer(w, NULL);
 }
 
+/* False: it was avoided already. */
+static bool avoid(struct sharing *s, const char *instance)
+{
+	struct avoided *a = NULL;
+	int64_t now_ms = clock_mono_ms();
+	bool is_new;
+
+	for (size_t i = 0; i < ECS_NODE_AVOID_MAX; i++)
+		if (strcmp(s->avoided[i].instance, instance) == 0)
+			a = &s->avoided[i];
+	if (!a)
+		a = &s->avoided[s->avoided_next++ % ECS_NODE_AVOID_MAX];
+	is_new = strcmp(a->instance, instance) != 0 || a->until_ms <= now_ms;
+	(void)snprintf(a->instance, sizeof(a->instance), "%s", instance);
+	a->until_ms = now_ms + AVOID_MS;
+	return is_new;
+}
+
 void sharing_bad(struct sharing *s, const struct image_pull *pull, const char *digest,
 		 const char *why)
 {
 	struct want *w = find_want(s, pull, digest);
-	struct avoided *a = &s->avoided[s->avoided_next % ECS_NODE_AVOID_MAX];
 
 	if (!w || !w->from[0])
 		return;
 	log_warn("node=%s digest=%s: passed over: %s", w->from, digest, why);
-	w->bad++;
-	for (size_t i = 0; i < ECS_NODE_AVOID_MAX; i++)
-		if (strcmp(s->avoided[i].instance, w->from) == 0)
-			a = &s->avoided[i];
-	s->avoided_next += a == &s->avoided[s->avoided_next % ECS_NODE_AVOID_MAX];
-	memcpy(a->instance, w->from, sizeof(a->instance));
-	a->until_ms = clock_mono_ms() + AVOID_MS;
+	s->bad += avoid(s, w->from);
 	w->from[0] = '\0';
+	if (s->bad < BAD_MAX)
+		return;
+	s->bad = 0;
+	s->rests_ms = clock_mono_ms() + AVOID_MS;
+	log_warn("sharing: %d nodes in a row were no good: registries alone are asked for %lld s",
+		 BAD_MAX, AVOID_MS / 1000);
 }
 
 void sharing_got(struct sharing *s, const struct image_pull *pull, const char *digest)
 {
 	struct want *w = find_want(s, pull, digest);
 
-	if (w && w->from[0])
+	if (w && w->from[0]) {
 		log_info("node=%s digest=%s: came from there", w->from, digest);
+		s->bad = 0;
+	}
 	tell_got(s, digest, false);
 	if (w)
 		free_want(s, w);
@@ -442,6 +464,8 @@ void sharing_free(struct sharing *s)
 	loop_timer_free(s->look);
 	if (s->key)
 		explicit_bzero(s->key, strlen(s->key));
+	if (s->file)
+		(void)unlink(s->file);
 	free(s->key);
 	free(s->certificate);
 	free(s->file);

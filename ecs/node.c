@@ -77,6 +77,7 @@ static const struct js_field welcome_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_welcome, "account", JS_STRING, account),
 	FIELD(struct ecs_node_welcome, "report", JS_I64, report),
 	FIELD(struct ecs_node_welcome, "heartbeat", JS_I64, heartbeat_ms),
+	FIELD(struct ecs_node_welcome, "shares", JS_BOOL, shares),
 };
 
 static const struct js_field peer_fields[] = {

@@ -126,6 +126,7 @@ struct ecs_node_welcome {
 	int64_t report; /* the last one that is durable here */
 	/* A heartbeat each so many ms; who hears nothing for three of them hangs up.  0: none. */
 	int64_t heartbeat_ms;
+	bool shares; /* it takes "holds", "want" and "got" */
 };
 
 /* Another host, and which addresses of tasks lead there. */

@@ -7,6 +7,7 @@
  *   caller ── puller ─┬─ fetcher    one per pull: registry, manifest, configuration
  *                     ├─ lister     one per layer: decompression, tar, what is in it
  *                     └─ indexer    one per image: the file system that shows its layers
+ *          server                   what is held, for other nodes
  *
  * or, for a store of unpacked layers, an unpacker for each layer instead of both.
  *

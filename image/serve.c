@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/text.h"
 
 #define RANGE_UNIT   "bytes="
@@ -22,7 +23,7 @@ enum serve_target serve_parse_target(const char *target, char ret_digest[DIGEST_
 		return SERVE_BASE;
 	if (!digest_valid(digest + 1))
 		return SERVE_NOTHING;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
 		size_t len = strlen(kinds[i]);
 		const char *kind = digest + 1 - len;
 

@@ -35,8 +35,8 @@
 #define KNOWN_MAX          1024
 #define PATIENCE_MS        2000 /* of who is not known */
 #define LOOK_MS            200
-#define CONNECTIONS        64
-#define CONNECTIONS_OF_ONE 16
+#define CONNECTIONS        256
+#define CONNECTIONS_OF_ONE 64 /* of one address: nodes may be behind one */
 #define HEADER_BYTES       8192
 #define REQUEST_MS         10000
 #define RANGE_SIZE         80

@@ -61,6 +61,14 @@ static const char *phase_of(const struct progress *p, const json_t *layer)
 	return p->is_push && str_eq(phase, "DOWNLOADING") ? "UPLOADING" : phase;
 }
 
+/* " from node 57836622ad1a", or "": it comes from a registry. */
+static char *node_of(const json_t *layer)
+{
+	const char *node = text(layer, "node");
+
+	return *node ? xasprintf(" from node %.12s", node) : xstrdup("");
+}
+
 /* "2.1 MB/s, 3 s left", or "". */
 static char *rate_of(const struct progress *p, const json_t *layer)
 {
@@ -87,28 +95,29 @@ static void draw_layer(const struct progress *p, const json_t *layer)
 	int filled = over ? BAR_WIDTH : total > 0 ? (int)(bytes * BAR_WIDTH / total) : 0;
 	auto_free char *done = size_of(over && total ? total : bytes);
 	auto_free char *of = size_of(total);
-	auto_free char *rate = rate_of(p, layer);
+	auto_free char *rate = rate_of(p, layer), *node = node_of(layer);
 	char bar[BAR_WIDTH + 1];
 
 	for (int i = 0; i < BAR_WIDTH; i++)
 		bar[i] = i < filled ? '=' : i == filled ? '>' : ' ';
 	bar[BAR_WIDTH] = '\0';
-	(void)fprintf(stderr, "\033[2K%.12s [%s] %s / %s %s%s\n",
+	(void)fprintf(stderr, "\033[2K%.12s [%s] %s / %s %s%s%s\n",
 		      text(layer, "digest") + strlen("sha256:"), bar, done, of, phase_of(p, layer),
-		      rate);
+		      node, rate);
 }
 
 static void tell_layer(const struct progress *p, const json_t *layer)
 {
 	auto_free char *size = size_of(number(layer, "totalBytes"));
-	auto_free char *line = NULL;
+	auto_free char *line = NULL, *node = node_of(layer);
 
 	if (p->kind == PROGRESS_JSON) {
 		line = js_dump(layer);
 		(void)fprintf(stderr, "%s\n", line);
 		return;
 	}
-	(void)fprintf(stderr, "%.19s %s %s\n", text(layer, "digest"), phase_of(p, layer), size);
+	(void)fprintf(stderr, "%.19s %s %s%s\n", text(layer, "digest"), phase_of(p, layer), size,
+		      node);
 }
 
 static void show_layer(struct progress *p, const json_t *layer)

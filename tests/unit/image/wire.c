@@ -58,10 +58,28 @@ static void a_failure_keeps_code_and_sentence(void **state)
 	assert_string_equal(got.text, "write 'a?[31m?z'");
 }
 
+static void an_origin_is_a_digest_and_whole_strings(void **state)
+{
+	static const struct origin good = {.digest = DIGEST, .peer.address = "10.0.0.1:1"};
+	struct origin bad[5];
+
+	(void)state;
+	assert_true(origin_is_valid(&good));
+	for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
+		bad[i] = good;
+	bad[0].digest[0] = '\0';
+	bad[1].digest[8] = '/';
+	memset(bad[2].peer.address, 'a', sizeof(bad[2].peer.address));
+	memset(bad[3].peer.key, 'a', sizeof(bad[3].peer.key));
+	memset(bad[4].peer.name, 'a', sizeof(bad[4].peer.name));
+	for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
+		assert_false(origin_is_valid(&bad[i]));
+}
+
 static void what_is_no_report_is_refused(void **state)
 {
 	static const struct report good = {.kind = REPORT_UNPACKED, .digest = DIGEST};
-	struct report bad[10], got;
+	struct report bad[12], got;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
@@ -75,7 +93,9 @@ static void what_is_no_report_is_refused(void **state)
 	bad[6].digest[0] = 'x';
 	memset(bad[7].digest, 'a', sizeof(bad[7].digest));
 	memset(bad[8].text, 'a', sizeof(bad[8].text));
-	bad[9].digest[0] = '\0';
+	bad[9].digest[0] = bad[10].digest[0] = bad[11].digest[0] = '\0';
+	bad[10].kind = REPORT_WANT;
+	bad[11].kind = REPORT_GOT;
 
 	assert_int_equal(report_send(pair[0], &good), 0);
 	assert_int_equal(report_recv(pair[1], &got), 0);
@@ -138,6 +158,7 @@ int main(void)
 		OVER_A_PAIR(a_report_arrives),
 		OVER_A_PAIR(a_failure_keeps_code_and_sentence),
 		OVER_A_PAIR(what_is_no_report_is_refused),
+		cmocka_unit_test(an_origin_is_a_digest_and_whole_strings),
 		OVER_A_PAIR(descriptors_are_not_taken),
 		cmocka_unit_test(text_becomes_printable),
 	};
