@@ -479,7 +479,8 @@ static int find_needed(const struct store *s, struct needed *ret, struct err *e)
 
 			store_index_name(r, index);
 			need(ret, index);
-			need(ret, digest_hex(r->image.config));
+			if (r->image.config)
+				need(ret, digest_hex(r->image.config));
 		}
 	}
 	if (ret->count)
