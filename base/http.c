@@ -40,6 +40,7 @@
 
 #define SWEEP_MS    1000
 #define HEADERS_MAX 64 /* AWS clients send about fifteen */
+#define PIECE_SIZE  (256 << 10) /* of a file: the library's own are of 4 kB */
 
 struct connection {
 	struct connection *next, *prev;
@@ -439,11 +440,38 @@ void http_reply(struct http_request *r, unsigned status, const struct http_field
 	answer(r, status, fields, field_count);
 }
 
+/* A part of a file that is sent. */
+struct part {
+	int fd;
+	uint64_t offset;
+};
+
+/* Context: the library's thread. */
+static ssize_t read_part(void *cls, uint64_t at, char *ret, size_t size)
+{
+	const struct part *p = cls;
+	ssize_t n = pread(p->fd, ret, size, (off_t)(p->offset + at));
+
+	return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR; /* it was longer a moment ago */
+}
+
+static void close_part(void *cls)
+{
+	struct part *p = cls;
+
+	close_fd(&p->fd);
+	free(p);
+}
+
 void http_reply_file(struct http_request *r, unsigned status, const struct http_field *fields,
 		     size_t field_count, int own_fd, uint64_t offset, uint64_t size)
 {
+	struct part *p = xcalloc(1, sizeof(*p));
+
 	assert(!r->answered);
 
-	r->response = MHD_create_response_from_fd_at_offset64(size, own_fd, offset);
+	*p = (struct part){own_fd, offset};
+	r->response = MHD_create_response_from_callback(
+		size, size < PIECE_SIZE ? size + 1 : PIECE_SIZE, read_part, p, close_part);
 	answer(r, status, fields, field_count);
 }

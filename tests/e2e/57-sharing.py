@@ -519,7 +519,8 @@ def test_the_machine_of_the_server_shares_where_it_takes_nodes():
                 both.call("BerthV1.PullImage", dict(containerInstance=instance, image=reference))
                 wait_for(lambda: imagelab.digest(made.tars[0])[7:] in os.listdir(
                     os.path.join(daemon.root, "var/lib/berth/images/tars")), 30, "the layer")
-            contains(guest.logged(), f"node={own} digest={imagelab.digest(made.tars[0])}: came from there")
+            came = f"node={own} digest={imagelab.digest(made.tars[0])}: came from there"
+            wait_for(lambda: came in guest.logged(), 30, "a word of where it came from")
             equal(fetched(made.layers[0]), 1)
         finally:
             guest.destroy()
