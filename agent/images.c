@@ -28,6 +28,7 @@ void images_let_go(struct agent *a)
 {
 	roots_forget(a);
 	indexes_forget(a);
+	sharing_changed(a->sharing);
 }
 
 /* ---- showing ---- */

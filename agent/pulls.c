@@ -175,6 +175,8 @@ static void finish(struct pull *p, enum image_reason reason, const struct err *e
 	p->version++;
 	if (error)
 		p->error = *error;
+	else if (!p->pushed)
+		sharing_changed(pulls->agent->sharing); /* there are manifests */
 	/* "default": when the registry cannot be had, what is here will do. */
 	if (error && pulls->behavior == PULL_DEFAULT && !p->for_caller &&
 	    image_find(pulls->agent->images, p->reference, &cached, &ignored) == 0) {

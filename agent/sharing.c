@@ -35,6 +35,7 @@
 
 #define IDLE_MS     (30 * 60 * 1000LL) /* without a visitor nobody serves */
 #define HOLDS_MS    (5 * 60 * 1000LL)  /* between two looks at what is held */
+#define CHANGED_MS  2000               /* until what was removed has gone */
 #define AVOID_MS    (10 * 60 * 1000LL)
 #define BAD_MAX     3 /* nodes in a row that were no good: then the registry has it */
 #define KEY_LIFE_MS (10LL * 365 * 24 * 3600 * 1000)
@@ -70,6 +71,7 @@ struct sharing {
 	unsigned bad;     /* nodes since one was good */
 	int64_t rests_ms; /* monotonic: until then nobody is asked */
 	uint64_t told;    /* a sum of what was said to be held */
+	bool told_more;   /* blobs that came since */
 };
 
 /* ---- who we are ---- */
@@ -156,11 +158,12 @@ static void tell_held(struct sharing *s, bool always)
 	if (s->connected && s->port) {
 		if (image_each_content(s->agent->images, add_held, &h, &e) < 0) {
 			log_warn("sharing: %s", e.msg);
-		} else if (always || h.sum != s->told) {
+		} else if (always || s->told_more || h.sum != s->told) {
 			const struct ecs_node_holds message = {.full = true, .digests = h.digests};
 
 			(void)channel_send(s->agent->channel, ECS_NODE_HOLDS, &message);
 			s->told = h.sum;
+			s->told_more = false;
 		}
 	}
 	free(h.digests.items);
@@ -173,6 +176,12 @@ static void on_look(void *ctx)
 
 	tell_held(s, false);
 	loop_timer_set(s->look, HOLDS_MS);
+}
+
+void sharing_changed(struct sharing *s)
+{
+	if (s)
+		loop_timer_set(s->look, CHANGED_MS);
 }
 
 /* ---- wants ---- */
@@ -302,6 +311,7 @@ void sharing_got(struct sharing *s, const struct image_pull *pull, const char *d
 		s->bad = 0;
 	}
 	tell_got(s, digest, false);
+	s->told_more = true;
 	if (w)
 		free_want(s, w);
 }

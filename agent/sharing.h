@@ -24,6 +24,9 @@ void sharing_lost(struct sharing *s);
 void sharing_on_source(struct sharing *s, const struct ecs_node_source *m);
 void sharing_on_introduce(struct sharing *s, const struct ecs_node_introduce *m);
 
+/* Images came, or are to be removed: the server hears soon of what is held. */
+void sharing_changed(struct sharing *s);
+
 /* Who we are to other nodes, for a pull that asks; NULL: one that begins now asks nobody. */
 const char *sharing_file(const struct sharing *s);
 /* What such a pull says; it is answered, by image_pull_from(), at once or later. */

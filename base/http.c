@@ -39,8 +39,8 @@
 #include "base/tls.h"
 
 #define SWEEP_MS    1000
-#define HEADERS_MAX 64 /* AWS clients send about fifteen */
-#define PIECE_SIZE  (256 << 10) /* of a file: the library's own are of 4 kB */
+#define HEADERS_MAX 64         /* AWS clients send about fifteen */
+#define PIECE_SIZE  (64 << 10) /* of a file: the library's own are of 4 kB */
 
 struct connection {
 	struct connection *next, *prev;

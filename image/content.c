@@ -115,8 +115,8 @@ static int list_record(void *ctx, const struct record *r, struct err *e)
 	const struct list *l = ctx;
 
 	(void)e;
-	if (r->image.config)
-		l->on_content(l->ctx, r->image.config);
+	for (size_t i = 0; i < r->document_count; i++) /* the configuration among them */
+		l->on_content(l->ctx, r->documents[i].digest);
 	for (size_t i = 0; i < r->layer_count; i++) {
 		auto_close int fd = str_eq(r->layers[i].blob, r->layers[i].diff_id)
 					    ? -1

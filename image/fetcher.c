@@ -199,12 +199,71 @@ static int get_document(struct fetcher *f, struct registry *from, const struct r
 	return 0;
 }
 
+/* ---- other nodes ---- */
+
+static void begin_document(const struct registry_want *want, struct document_get *d)
+{
+	*d = (struct document_get){.bytes = BUF_INIT(want->size)};
+}
+
+static int get_from_peer(struct fetcher *f, const struct image_peer *who,
+			 const struct registry_want *want, struct document_get *d, struct err *e)
+{
+	struct peer *peer = peers_use(f->peers, who);
+	char digest[DIGEST_SIZE];
+	int r;
+
+	if (!peer)
+		return err_set(e, EINVAL, "node %s cannot be asked at %s", who->name, who->address);
+	begin_document(want, d);
+	r = get_document(f, peer_registry(peer), want, want->id, d, digest, e);
+	peer_leave(peer);
+	if (r < 0)
+		buf_done(&d->bytes);
+	return r < 0 ? err_wrap(e, "node %s", who->name) : 0;
+}
+
+/* 0: a node had it; 1: it is for the sources. */
+static int get_from_peers(struct fetcher *f, const struct registry_want *want,
+			  struct document_get *d, struct err *e)
+{
+	struct image_peer who;
+	int r;
+
+	for (;;) {
+		r = handover_ask(want->id, want->size, &who, e);
+		if (r == HANDOVER_END)
+			_exit(0);
+		if (r < 0 || !who.address[0])
+			return r < 0 ? r : 1;
+		if (get_from_peer(f, &who, want, d, e) == 0)
+			return 0;
+		handover_bad(REPORT_NO_LAYER, want->id, e);
+	}
+}
+
+/* ---- manifests ---- */
+
 /* A manifest or index that is wanted, by tag or digest. */
 struct manifest_want {
 	const char *id, *expected; /* as of get_document() */
 	uint64_t size;
 	bool exact;
 };
+
+/* It came and has the right digest: it is read, and kept. */
+static int take_manifest(struct fetcher *f, struct document_get *d, const char *digest,
+			 struct document *ret, struct err *e)
+{
+	if (document_parse(buf_str(&d->bytes), d->bytes.size,
+			   d->content_type[0] ? d->content_type : NULL, ret, e) < 0)
+		return -e->code;
+	if (handover_document(f->record, d->bytes.data, d->bytes.size, ret->media_type, digest,
+			      e) == 0)
+		return 0;
+	document_done(ret);
+	return -e->code;
+}
 
 static int get_manifest_of(struct fetcher *f, size_t source, const struct manifest_want *m,
 			   struct document *ret, char ret_digest[DIGEST_SIZE], struct err *e)
@@ -221,13 +280,37 @@ static int get_manifest_of(struct fetcher *f, size_t source, const struct manife
 	if (r < 0)
 		(void)err_wrap(e, "manifest %s", m->id);
 	else
-		r = document_parse(buf_str(&d.bytes), d.bytes.size,
-				   d.content_type[0] ? d.content_type : NULL, ret, e);
-	if (r == 0 && handover_document(f->record, d.bytes.data, d.bytes.size, ret->media_type,
-					ret_digest, e) < 0) {
-		document_done(ret);
-		r = -e->code;
-	}
+		r = take_manifest(f, &d, ret_digest, ret, e);
+	buf_done(&d.bytes);
+	return r;
+}
+
+/*
+ * What a registry that cannot be had would say of a digest a node may know.  One that says no
+ * has said it.
+ */
+static int get_manifest_of_node(struct fetcher *f, const struct manifest_want *m,
+				struct document *ret, char ret_digest[DIGEST_SIZE], struct err *e)
+{
+	const struct registry_want want = {.kind = "manifests",
+					   .id = m->expected,
+					   .accept = manifest_accept,
+					   .size = m->size,
+					   .exact = m->exact};
+	enum image_reason reason = image_reason_of(e);
+	struct err why = {0};
+	struct document_get d;
+	int r;
+
+	if (!f->peers || !m->expected[0] ||
+	    (reason != IMAGE_REASON_UNREACHABLE && reason != IMAGE_REASON_TIMEOUT &&
+	     reason != IMAGE_REASON_REGISTRY) ||
+	    get_from_peers(f, &want, &d, &why) != 0)
+		return -e->code;
+	d.content_type[0] =
+		'\0'; /* a node could say anything: what the document says has a digest */
+	r = take_manifest(f, &d, m->expected, ret, e);
+	memcpy(ret_digest, m->expected, DIGEST_SIZE);
 	buf_done(&d.bytes);
 	return r;
 }
@@ -244,7 +327,7 @@ static int get_manifest(struct fetcher *f, const struct manifest_want *m, struct
 	while (r < 0 && pass_over(f, i, e) && ++i);
 	if (r == 0 && !at_last)
 		f->current = i;
-	return r;
+	return r < 0 ? get_manifest_of_node(f, m, ret, ret_digest, e) : 0;
 }
 
 /* Follow indexes to the manifest for our platform.  'digest' is of what the name stands for. */
@@ -286,47 +369,6 @@ static int find_manifest(struct fetcher *f, struct document *ret, char digest[DI
 	return 0;
 }
 
-static void begin_document(struct document_get *d)
-{
-	*d = (struct document_get){.bytes = BUF_INIT(CONFIG_SIZE_MAX)};
-}
-
-static int get_from_peer(struct fetcher *f, const struct image_peer *who,
-			 const struct registry_want *want, struct document_get *d, struct err *e)
-{
-	struct peer *peer = peers_use(f->peers, who);
-	char digest[DIGEST_SIZE];
-	int r;
-
-	if (!peer)
-		return err_set(e, EINVAL, "node %s cannot be asked at %s", who->name, who->address);
-	begin_document(d);
-	r = get_document(f, peer_registry(peer), want, want->id, d, digest, e);
-	peer_leave(peer);
-	if (r < 0)
-		buf_done(&d->bytes);
-	return r < 0 ? err_wrap(e, "node %s", who->name) : 0;
-}
-
-/* 0: a node had it; 1: it is for the sources. */
-static int get_from_peers(struct fetcher *f, const struct registry_want *want,
-			  struct document_get *d, struct err *e)
-{
-	struct image_peer who;
-	int r;
-
-	for (;;) {
-		r = handover_ask(want->id, want->size, &who, e);
-		if (r == HANDOVER_END)
-			_exit(0);
-		if (r < 0 || !who.address[0])
-			return r < 0 ? r : 1;
-		if (get_from_peer(f, &who, want, d, e) == 0)
-			return 0;
-		handover_bad(REPORT_NO_LAYER, want->id, e);
-	}
-}
-
 static int get_from_sources(struct fetcher *f, const struct registry_want *want,
 			    struct document_get *d, struct err *e)
 {
@@ -335,7 +377,7 @@ static int get_from_sources(struct fetcher *f, const struct registry_want *want,
 	int r;
 
 	for (;; i++) {
-		begin_document(d);
+		begin_document(want, d);
 		r = get_document(f, f->registries[i], want, want->id, d, digest, e);
 		if (r == 0 || !pass_over(f, i, e))
 			break;

@@ -220,6 +220,17 @@ class Liar:
             self.lab.__exit__(None, None, None)
 
 
+def wait_until_known(digest, known=True):
+    """The server knows that some node holds this, or that none does."""
+    witness = Liar()
+
+    def is_so():
+        witness.messages.clear()
+        witness.wire.say(dict(type="want", digest=digest, size=1))
+        return ("instanceId" in witness.told("source")) == known
+    wait_for(is_so, 30, "the server to hear of it")
+
+
 # ---- the tests ----
 
 def test_ten_nodes_fetch_each_blob_once():
@@ -360,6 +371,42 @@ def test_who_is_not_there_or_is_another_is_passed_over():
     together(check, range(3))
     equal(len(other.lab.requests), 0)
     equal(fetched(images[2][0].config_bytes), 1)
+
+
+def test_who_promises_and_does_not_deliver_is_waited_for_a_while():
+    liar, (made, reference) = Liar(), image("promised")
+    liar.wire.say(dict(type="want", digest=imagelab.digest(made.tars[0]), size=1, serves=True))
+    assert "instanceId" not in liar.told("source")
+    number = begin(nodes[4], reference)
+    wait_for(lambda: fetched(made.config_bytes), 30, "the configuration")
+    equal(fetched(made.layers[0]), 0)
+    equal(origins(end(nodes[4], number)), [None])
+
+
+def test_what_is_removed_is_not_looked_for_there():
+    made, reference = image("removed")
+    pull(nodes[5], reference)
+    berth("RemoveImage", containerInstance=nodes[5].instance, image=reference)
+    tar = os.path.join(nodes[5].root, "var/lib/berth/images/tars", imagelab.digest(made.tars[0])[7:])
+    wait_for(lambda: not os.path.exists(tar), 30, "the layer to go")
+    wait_until_known(imagelab.digest(made.tars[0]), False)
+    equal(origins(pull(nodes[6], reference)), [None])
+
+
+def test_without_any_registry_a_digest_is_had_from_nodes():
+    made = imagelab.Image(imagelab.tar(("alone", {"data": noise(100000, "alone")})))
+    with imagelab.Lab() as other:
+        other.add(made)
+        listed, kind = imagelab.index(made.descriptor(architecture="amd64", os="linux"))
+        reference = other.add_manifest(listed, kind, tag=None)
+        tagged = other.add_manifest(listed, kind, tag="2")
+        pull(nodes[0], reference)
+    wait_until_known(imagelab.digest(listed))
+    equal(origins(pull(nodes[1], reference)), [nodes[0].instance])
+    assert origins(pull(nodes[2], reference.split("@")[0] + "@" + made.digest()))[0]
+    number = begin(nodes[3], tagged)  # what a name stands for nobody else knows
+    wait_for(lambda: berth("DescribePull", containerInstance=nodes[3].instance, pullId=number)["status"] == "FAILED", 60,
+             "a pull that fails")
 
 
 def test_a_node_that_is_killed_while_it_fetches_is_replaced():
