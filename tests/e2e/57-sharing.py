@@ -544,6 +544,21 @@ def test_sharing_can_be_switched_off():
     refused("[server]\nnode-listen = 127.0.0.1:0\n[node]\nshare-listen = everywhere\n", "[node] share-listen")
 
 
+def test_a_store_of_directories_takes_and_does_not_give():
+    flat = Node(server.node_address, token(), config=SHARES + "image-index = no\n")
+    nodes.append(flat)
+    flat.start()
+    made, reference = image("flat")
+    pull(nodes[0], reference)
+    equal(origins(pull(flat, reference)), [nodes[0].instance])
+    layer = os.path.join(flat.root, "var/lib/berth/images/layers", imagelab.digest(made.tars[0])[7:], "fs/bin/flat-0")
+    equal(open(layer, "rb").read(), noise(300000, "flat 0"))
+    made, reference = image("flatter")
+    pull(flat, reference)
+    equal(origins(pull(nodes[0], reference)), [None])
+    equal((fetched(made.layers[0]), fetched(made.config_bytes)), (2, 1))
+
+
 def test_a_port_that_is_taken_is_no_reason_not_to_be_a_node():
     port = lab.address
     taker = Node(server.node_address, token(), config=SHARES.replace("127.0.0.1:0", port))
