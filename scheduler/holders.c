@@ -48,11 +48,13 @@ struct holder {
 	size_t at; /* of what the node holds */
 };
 
+/* As one cluster sees it: others have one of their own. */
 struct blob {
-	char *digest;
+	char *name; /* CLUSTER/DIGEST */
+	const char *digest;
 	struct holder *holders;
 	size_t count, capacity, turn; /* the last: where to look first */
-	struct want *wants;
+	struct want *wants, **last_want;
 	size_t waiting;
 };
 
@@ -83,15 +85,25 @@ static bool is_digest(const char *text)
 
 /* ---- blobs and who has them ---- */
 
-static struct blob *blob_of(struct holders *h, const char *digest)
+static struct blob *find_blob(struct holders *h, const struct node *n, const char *digest)
 {
-	struct blob *b = map_find(&h->blobs, digest);
+	auto_free char *name = xasprintf("%s/%s", n->cluster, digest);
+
+	return map_find(&h->blobs, name);
+}
+
+/* For a node: made when it is new. */
+static struct blob *blob_of(struct holders *h, const struct node *n, const char *digest)
+{
+	struct blob *b = find_blob(h, n, digest);
 
 	if (b)
 		return b;
 	b = xcalloc(1, sizeof(*b));
-	b->digest = xstrdup(digest);
-	(void)map_put(&h->blobs, digest, b);
+	b->name = xasprintf("%s/%s", n->cluster, digest);
+	b->digest = b->name + strlen(n->cluster) + 1;
+	b->last_want = &b->wants;
+	(void)map_put(&h->blobs, b->name, b);
 	return b;
 }
 
@@ -99,9 +111,9 @@ static void forget_if_unused(struct holders *h, struct blob *b)
 {
 	if (b->count || b->wants)
 		return;
-	(void)map_remove(&h->blobs, b->digest);
+	(void)map_remove(&h->blobs, b->name);
 	free(b->holders);
-	free(b->digest);
+	free(b->name);
 	free(b);
 }
 
@@ -167,7 +179,7 @@ static struct node *pick(struct blob *b, const struct want *w, bool *ret_busy)
 		struct node *n = b->holders[(b->turn + i) % b->count].node;
 		size_t slots = taken_slots(n);
 
-		if (n == w->node || strcmp(n->cluster, w->node->cluster) != 0 || avoids(w, n))
+		if (n == w->node || avoids(w, n))
 			continue;
 		*ret_busy = true;
 		if (slots < least) {
@@ -179,12 +191,11 @@ static struct node *pick(struct blob *b, const struct want *w, bool *ret_busy)
 	return best;
 }
 
-/* Does another node of its cluster fetch it, for others to take? */
-static bool is_fetched(const struct blob *b, const struct want *w)
+/* Does a node fetch it, for others to take?  Those that wait came later. */
+static bool is_fetched(const struct blob *b)
 {
-	for (const struct want *other = b->wants; other; other = other->next)
-		if (other->state == WANT_FETCHES && other->serves &&
-		    strcmp(other->node->cluster, w->node->cluster) == 0)
+	for (const struct want *w = b->wants; w; w = w->next)
+		if (w->state == WANT_FETCHES && w->serves)
 			return true;
 	return false;
 }
@@ -196,6 +207,8 @@ static void unlink_want(struct want *w)
 	while (*p != w)
 		p = &(*p)->next;
 	*p = w->next;
+	if (!w->next)
+		w->blob->last_want = p;
 	for (p = &w->node->wants; *p != w;)
 		p = &(*p)->next_of_node;
 	*p = w->next_of_node;
@@ -245,7 +258,7 @@ static void introduce(struct holders *h, struct node *n, const struct node *to)
 /* Whoever may come is known before it is sent. */
 static void take(struct holders *h, struct want *w, struct node *from, int64_t now_ms)
 {
-	const struct ecs_node_source message = {.digest = w->blob->digest,
+	const struct ecs_node_source message = {.digest = (char *)(uintptr_t)w->blob->digest,
 						.instance_id = from->instance,
 						.address = from->address,
 						.port = from->port,
@@ -276,26 +289,30 @@ static void fetch(struct holders *h, struct want *w, int64_t now_ms)
 		end_want(h, w);
 }
 
-/* What may go on now goes on. */
+/* False: it goes on waiting. */
+static bool settle_one(struct holders *h, struct want *w, int64_t now_ms)
+{
+	bool busy;
+	struct node *from = pick(w->blob, w, &busy);
+
+	if (from)
+		take(h, w, from, now_ms);
+	else if (!busy && !is_fetched(w->blob))
+		fetch(h, w, now_ms);
+	else
+		return false;
+	return true;
+}
+
+/* What may go on now goes on: behind one that waits and would take from anybody all do. */
 static void settle(struct holders *h, struct blob *b, int64_t now_ms)
 {
-	const char *stuck = NULL; /* of this cluster nobody can who has no wishes */
+	bool stuck = false;
 
-	for (struct want *w = b->waiting ? b->wants : NULL, *next; w; w = next) {
-		struct node *from;
-		bool busy;
-
+	for (struct want *w = b->waiting ? b->wants : NULL, *next; w && !stuck; w = next) {
 		next = w->next;
-		if (w->state != WANT_WAITS ||
-		    (stuck && !w->avoid_count && strcmp(w->node->cluster, stuck) == 0))
-			continue;
-		from = pick(b, w, &busy);
-		if (from)
-			take(h, w, from, now_ms);
-		else if (!busy && !is_fetched(b, w))
-			fetch(h, w, now_ms);
-		else if (!w->avoid_count)
-			stuck = w->node->cluster;
+		if (w->state == WANT_WAITS)
+			stuck = !settle_one(h, w, now_ms) && !w->avoid_count;
 	}
 	forget_if_unused(h, b);
 }
@@ -339,26 +356,27 @@ static void copy_avoided(const struct ecs_node_want *m, struct want *w)
 static void add_want(struct holders *h, struct node *n, const struct ecs_node_want *m,
 		     int64_t now_ms)
 {
-	struct want *w = xcalloc(1, sizeof(*w)), **last;
+	struct want *w = xcalloc(1, sizeof(*w));
+	struct blob *b = blob_of(h, n, m->digest);
 	int64_t size = m->size > 0 ? m->size : 0;
 
 	w->node = n;
-	w->blob = blob_of(h, m->digest);
+	w->blob = b;
 	w->serves = m->serves && n->port;
 	copy_avoided(m, w);
 	w->patience_ms = HOLDERS_GRACE_MS + size / (HOLDERS_RATE / 1000);
 	if (w->patience_ms > PATIENCE_MAX_MS)
 		w->patience_ms = PATIENCE_MAX_MS;
 	w->due_ms = now_ms + 2 * w->patience_ms;
-	w->blob->waiting++;
-	for (last = &w->blob->wants; *last;)
-		last = &(*last)->next;
-	*last = w;
+	b->waiting++;
+	*b->last_want = w;
+	b->last_want = &w->next;
 	w->next_of_node = n->wants;
 	n->wants = w;
 	n->want_count++;
 	h->want_count++;
-	settle(h, w->blob, now_ms);
+	(void)settle_one(h, w, now_ms);
+	forget_if_unused(h, b);
 }
 
 void holders_want(struct holders *h, const char *instance, const struct ecs_node_want *m,
@@ -385,10 +403,10 @@ void holders_got(struct holders *h, const char *instance, const struct ecs_node_
 	if (!n || !is_digest(m->digest))
 		return;
 	if (!m->failed)
-		hold(n, blob_of(h, m->digest));
+		hold(n, blob_of(h, n, m->digest));
 	if (w)
 		end_want(h, w);
-	settle(h, blob_of(h, m->digest), now_ms);
+	settle(h, blob_of(h, n, m->digest), now_ms);
 	if (from)
 		settle_holder(h, from, now_ms);
 }
@@ -397,7 +415,7 @@ void holders_got(struct holders *h, const char *instance, const struct ecs_node_
 
 static void drop(struct holders *h, struct node *n, const char *digest)
 {
-	const struct blob *b = map_find(&h->blobs, digest);
+	const struct blob *b = find_blob(h, n, digest);
 
 	for (size_t i = 0; b && i < n->count; i++) {
 		if (n->held[i].blob != b)
@@ -421,8 +439,8 @@ void holders_holds(struct holders *h, const char *instance, const struct ecs_nod
 	for (size_t i = 0; i < m->digests.count && n->count < ECS_NODE_HOLDS_MAX; i++) {
 		if (!is_digest(m->digests.items[i]))
 			continue;
-		hold(n, blob_of(h, m->digests.items[i]));
-		settle(h, blob_of(h, m->digests.items[i]), now_ms);
+		hold(n, blob_of(h, n, m->digests.items[i]));
+		settle(h, blob_of(h, n, m->digests.items[i]), now_ms);
 	}
 }
 
