@@ -10,8 +10,8 @@
  * pipe is full is paused.
  *
  * Blobs may come from other nodes (image/peers.h): where a layer is to be had says its
- * order, of the configuration it is asked.  A node that is no good is told of; the puller
- * then names another place.
+ * order, of the configuration it is asked; and of a manifest whose digest is known, when no
+ * source answers.  A node that is no good is told of; the puller then names another place.
  *
  * All else is asked of the first source.  One that fails, does not have it or
  * sends something else is followed by the next: for a document at once, and for all

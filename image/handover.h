@@ -44,7 +44,7 @@ int handover_take_layer(const struct record *r, bool wait, struct handover_layer
 			struct err *e);
 
 /*
- * Where is the configuration to be had?  *ret: from there, .address "": from the sources.
+ * Where is a document to be had?  *ret: from there, .address "": from the sources.
  * HANDOVER_END: it is not wanted any more.
  */
 int handover_ask(const char *digest, uint64_t size, struct image_peer *ret, struct err *e);

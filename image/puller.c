@@ -208,32 +208,32 @@ static void resolved(struct puller *p, struct pull *pull, const struct report *r
 
 /* ---- where blobs are to be had ---- */
 
-static void answer_config(struct pull *pull, const struct origin *o)
+static void answer_document(struct pull *pull, const struct origin *o)
 {
 	const struct layer_order order = {.layer = REPORT_NO_LAYER, .origin = *o};
 
-	pull->config_wanted[0] = '\0';
+	pull->document_wanted[0] = '\0';
 	(void)fs_send(pull->fetcher.sock, &order, sizeof(order), NULL, 0);
 }
 
 /* The fetcher's question goes on to the caller; who does not listen has no say. */
-static void ask_for_config(struct pull *pull, const struct report *r)
+static void ask_for_document(struct pull *pull, const struct report *r)
 {
 	struct origin sources = {.digest = ""};
 
 	if (!pull->asks || pull->record)
 		return;
-	memcpy(pull->config_wanted, r->digest, DIGEST_SIZE);
+	memcpy(pull->document_wanted, r->digest, DIGEST_SIZE);
 	if (pull_ask(pull, r->digest, r->total_bytes))
 		return;
 	memcpy(sources.digest, r->digest, DIGEST_SIZE);
-	answer_config(pull, &sources);
+	answer_document(pull, &sources);
 }
 
 static void take_answer(struct puller *p, struct pull *pull, const struct origin *o)
 {
-	if (pull->config_wanted[0] && str_eq(pull->config_wanted, o->digest))
-		answer_config(pull, o);
+	if (pull->document_wanted[0] && str_eq(pull->document_wanted, o->digest))
+		answer_document(pull, o);
 	else
 		(void)flight_answer(p, pull, o);
 }
@@ -274,7 +274,7 @@ static void take_fetcher_report(struct puller *p, struct pull *pull, const struc
 	else if (r->kind == REPORT_AGAIN_BLOB && f)
 		flight_again(p, f);
 	else if (r->kind == REPORT_WANT)
-		ask_for_config(pull, r);
+		ask_for_document(pull, r);
 	else if (r->kind == REPORT_BAD)
 		peer_is_bad(p, pull, f, r);
 }

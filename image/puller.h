@@ -47,11 +47,11 @@ struct pull {
 	int caller_fd;
 	char name_text[REFERENCE_SIZE];
 	struct reference name;
-	bool keep_blobs;                 /* as they come, beside what they are unpacked to */
-	bool is_load;                    /* of an archive: its fetcher is a loader */
-	bool asks;                       /* where blobs are to be had */
-	char config_wanted[DIGEST_SIZE]; /* the fetcher waits to hear where it is to be had; "" */
-	struct js_strings names;         /* of the archive; in the record's arena */
+	bool keep_blobs;                   /* as they come, beside what they are unpacked to */
+	bool is_load;                      /* of an archive: its fetcher is a loader */
+	bool asks;                         /* where blobs are to be had */
+	char document_wanted[DIGEST_SIZE]; /* the fetcher waits to hear where it is to be had; "" */
+	struct js_strings names;           /* of the archive; in the record's arena */
 	size_t source_count;
 	unsigned agains; /* layers that were ordered once more */
 	struct worker fetcher;

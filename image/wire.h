@@ -67,7 +67,7 @@ struct source {
 };
 
 struct layer_order {
-	uint32_t layer; /* REPORT_NO_LAYER: only .origin, which was asked for the configuration */
+	uint32_t layer; /* REPORT_NO_LAYER: only .origin, which was asked for a document */
 	struct origin origin;
 	uint64_t peer_max; /* bytes that a node may send at most */
 	uint64_t
