@@ -117,10 +117,13 @@ static void forget_if_unused(struct holders *h, struct blob *b)
 	free(b);
 }
 
+/* By whichever of the two lists is shorter. */
 static bool has(const struct node *n, const struct blob *b)
 {
-	for (size_t i = 0; i < n->count; i++)
-		if (n->held[i].blob == b)
+	size_t count = n->count < b->count ? n->count : b->count;
+
+	for (size_t i = 0; i < count; i++)
+		if (n->count < b->count ? n->held[i].blob == b : b->holders[i].node == n)
 			return true;
 	return false;
 }
