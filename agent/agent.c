@@ -361,6 +361,7 @@ static int open_parts(struct agent *a, struct err *e)
 	    net_open(&net_options, &a->net, e) < 0 || network_load_groups(a, e) < 0 ||
 	    hosts_load(a, e) < 0 || net_warnings(a->net, &warnings, e) < 0)
 		return -e->code;
+	storage_look(a);
 	if (warnings.size)
 		log_warn("networks: %s", buf_str(&warnings));
 	speed_up_cgroups(a);

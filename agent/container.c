@@ -214,7 +214,7 @@ static void take_root(struct making *m)
 static int make_directories(struct making *m, struct err *e)
 {
 	take_root(m);
-	if (fs_mkdirs(AT_FDCWD, m->bundle, 0700, e) < 0 ||
+	if (storage_limit(m->c->task, e) < 0 || fs_mkdirs(AT_FDCWD, m->bundle, 0700, e) < 0 ||
 	    fs_mkdirs(AT_FDCWD, m->etc, 0700, e) < 0 || fs_mkdirs(AT_FDCWD, m->log, 0700, e) < 0)
 		return -e->code;
 	return 0;
@@ -262,7 +262,7 @@ static int make_root(struct making *m, struct err *e)
 	if (m->rootfs_fd >= 0)
 		return 0; /* it was ready */
 	if (rootfs_scratch_remove(m->scratch, e) < 0 || rootfs_scratch_create(m->scratch, e) < 0 ||
-	    indexes_open(m->agent, image, &index_fd, e) < 0)
+	    storage_join(t, m->scratch, e) < 0 || indexes_open(m->agent, image, &index_fd, e) < 0)
 		return -e->code;
 	if (index_fd >= 0)
 		spec.index_fd = &index_fd;
@@ -439,11 +439,16 @@ static int make_somehow(struct making *m, struct container *c, struct err *e)
 
 void container_create(struct container *c)
 {
-	__attribute__((cleanup(making_done))) struct making m;
+	__attribute__((cleanup(making_done))) struct making m = {.rootfs_fd = -1,
+								 .network = NETWORK_NONE};
 	struct err e = {0};
 
 	c->phase = PHASE_CREATING;
 	c->state->runtime_id = arena_strdup(&c->task->arena, c->id);
+	if (storage_lease(c->task, &e) < 0) {
+		container_fail(c, "CannotCreateContainerError", e.msg);
+		return;
+	}
 	ids_decide(c);
 	ahead_take(c);
 	task_note(c->task); /* on disk before the first thing is made */

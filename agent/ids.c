@@ -265,7 +265,8 @@ static struct id_view choose_view(struct container *c)
 {
 	struct id_view v;
 
-	c->root = roots_take(c->task->agent, c->image->digest);
+	if (!storage_is_limited(c->task))
+		c->root = roots_take(c->task->agent, c->image->digest);
 	if (!c->root)
 		return ids_take_view(c->task->agent);
 	v = c->root->ids;

@@ -13,6 +13,7 @@
  *   flow.c       flow logs of tasks with interfaces of their own
  *   links.c      what it is told of the containers that it links to
  *   ids.c        whose ids its users are on the host
+ *   storage.c    how much a task may write
  *   roots.c      roots for the next containers, made ahead; ahead.c: and containers of them
  *   pulls.c      images on their way
  *   credentials.c  with which name and password a registry is asked
@@ -152,10 +153,11 @@ struct agent {
 	struct roots roots;
 	bool swept; /* of what was ready before us */
 	struct indexes indexes;
-	char *tasks_dir;   /* state_dir/tasks */
-	char *ready_dir;   /* state_dir/ready: of roots */
-	char *layers_dir;  /* of all images */
-	char *cgroup_base; /* "/berth-1a2b3c", or the scope that systemd gave */
+	char *tasks_dir;               /* state_dir/tasks */
+	char *ready_dir;               /* state_dir/ready: of roots */
+	char *layers_dir;              /* of all images */
+	const char *storage_attribute; /* NULL: what a task writes cannot be limited here */
+	char *cgroup_base;             /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
 	char *bundles_dir;  /* run_dir/bundles */
 	char *filters_dir;  /* run_dir/filters */
@@ -223,11 +225,12 @@ struct task {
 	struct container *containers;
 	size_t count;
 	struct id_view ids;
-	char *place;    /* the name of its cgroup, where that was made ahead; NULL: its id */
-	int netns_fd;   /* awsvpc: the network that its containers share; -1: not made */
-	bool stop;      /* it should not run */
-	bool untold;    /* state is ahead of what the server has acknowledged */
-	bool in_flight; /* its state is in the report that is under way */
+	uint32_t project; /* of what it writes; 0: it has no limit */
+	char *place;      /* the name of its cgroup, where that was made ahead; NULL: its id */
+	int netns_fd;     /* awsvpc: the network that its containers share; -1: not made */
+	bool stop;        /* it should not run */
+	bool untold;      /* state is ahead of what the server has acknowledged */
+	bool in_flight;   /* its state is in the report that is under way */
 	bool stepping;
 	bool cleaning, clean; /* a thread takes away its cgroup and volumes; they are gone */
 	bool dropping;        /* and the rest, for ever */
@@ -415,6 +418,19 @@ void ids_close(struct id_view *v);
 /* Make views ahead, a while after one was taken. */
 void ids_pool_start(struct agent *a);
 void ids_pool_done(struct agent *a); /* when no thread works any more */
+
+/* ---- storage.c ---- */
+
+/* Whether what a task writes can be limited on this host; logs why not. */
+void storage_look(struct agent *a);
+bool storage_is_limited(const struct task *t);
+/* In this order: a project, before it is on record; its limit, when it is; a scratch in it. */
+int storage_lease(struct task *t, struct err *e);
+int storage_limit(const struct task *t, struct err *e);
+int storage_join(const struct task *t, const char *scratch, struct err *e);
+/* Nothing of the task is left; of all tasks, without an agent. */
+void storage_give_back(const struct task *t);
+int storage_give_back_all(const char *state_dir, struct err *e);
 
 /* ---- indexes.c ---- */
 

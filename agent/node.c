@@ -64,8 +64,8 @@ static void fill_attributes(const struct agent *a, struct arena *arena, const st
 			    struct js_list *ret)
 {
 	size_t count = ARRAY_COUNT(capabilities) + 1;
-	struct ecs_attribute *items = arena_alloc(arena,
-						  (count + a->o->attribute_count) * sizeof(*items));
+	struct ecs_attribute *items =
+		arena_alloc(arena, (count + 1 + a->o->attribute_count) * sizeof(*items));
 
 	for (size_t i = 0; i < ARRAY_COUNT(capabilities); i++) {
 		items[i].name = arena_strdup(arena, capabilities[i].name);
@@ -76,6 +76,9 @@ static void fill_attributes(const struct agent *a, struct arena *arena, const st
 		.name = arena_strdup(arena, "ecs.cpu-architecture"),
 		.value = arena_strdup(arena,
 				      strcmp(u->machine, "aarch64") == 0 ? "arm64" : u->machine)};
+	if (a->storage_attribute)
+		items[count++] =
+			(struct ecs_attribute){.name = arena_strdup(arena, a->storage_attribute)};
 	if (a->o->attribute_count)
 		memcpy(items + count, a->o->attributes, a->o->attribute_count * sizeof(*items));
 	*ret = (struct js_list){items, count + a->o->attribute_count};

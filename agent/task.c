@@ -164,6 +164,7 @@ static void is_clean(struct agent *a, const char *id, const struct err *e)
 	if (e)
 		log_error("task=%s: %s", t->id, e->msg); /* tried again when it is dropped */
 	t->clean = true;
+	storage_give_back(t);
 	ids_give_back(t);
 	task_step(t);
 }
@@ -243,7 +244,7 @@ struct task_record {
 	struct ecs_task_state state;
 	struct js_list containers;
 	bool stop;
-	uint32_t first_id;
+	uint32_t first_id, project;
 	char *place;
 };
 
@@ -273,6 +274,7 @@ static const struct js_field task_record_fields[] = {
 	 &container_record_shape},
 	{"stop", JS_BOOL, offsetof(struct task_record, stop), 0, NULL},
 	{"firstId", JS_U32, offsetof(struct task_record, first_id), 0, NULL},
+	{"project", JS_U32, offsetof(struct task_record, project), 0, NULL},
 	{"place", JS_STRING, offsetof(struct task_record, place), 0, NULL},
 };
 static const struct js_shape task_record_shape = JS_SHAPE("task", struct task_record,
@@ -293,6 +295,7 @@ json_t *task_to_record(const struct task *t)
 					   .containers = {items, t->count},
 					   .stop = t->stop,
 					   .first_id = t->ids.first_id,
+					   .project = t->project,
 					   .place = t->place};
 
 	for (size_t i = 0; i < t->count; i++) {
@@ -405,6 +408,7 @@ struct task *task_from_record(struct agent *a, const json_t *doc, struct err *e)
 	t->state = record.state;
 	t->stop = record.stop;
 	t->ids.first_id = record.first_id;
+	t->project = record.project;
 	t->place = record.place;
 	ids_found(&a->ranges, t->ids.first_id, !task_is_over(t));
 	t->untold = true;

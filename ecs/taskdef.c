@@ -163,6 +163,12 @@ static const struct js_field platform_fields[] = {
 static const struct js_shape platform_shape =
 	JS_SHAPE("RuntimePlatform", struct ecs_runtime_platform, platform_fields);
 
+static const struct js_field storage_fields[] = {
+	FIELD(struct ecs_ephemeral_storage, "sizeInGiB", JS_I64, size_gib, 0),
+};
+static const struct js_shape storage_shape = JS_SHAPE("EphemeralStorage",
+						      struct ecs_ephemeral_storage, storage_fields);
+
 #define TASK(name, kind, member) FIELD(struct ecs_task_definition, name, kind, member, 0)
 #define TASK_OF(name, kind, member, shape) \
 	FIELD_OF(struct ecs_task_definition, name, kind, member, 0, shape)
@@ -177,6 +183,7 @@ static const struct js_field task_definition_fields[] = {
 	TASK("cpu", JS_STRING, cpu),
 	TASK("memory", JS_STRING, memory),
 	TASK_OF("runtimePlatform", JS_OBJECT, runtime_platform, platform_shape),
+	TASK_OF("ephemeralStorage", JS_OBJECT, ephemeral_storage, storage_shape),
 };
 const struct js_shape ecs_task_definition_shape =
 	JS_SHAPE("TaskDefinition", struct ecs_task_definition, task_definition_fields);

@@ -107,6 +107,10 @@ struct ecs_runtime_platform {
 	char *cpu_architecture, *operating_system_family;
 };
 
+struct ecs_ephemeral_storage {
+	int64_t size_gib; /* 0: no limit */
+};
+
 struct ecs_task_definition {
 	char *family;
 	int64_t revision;
@@ -116,6 +120,7 @@ struct ecs_task_definition {
 	struct js_strings requires_compatibilities;
 	char *cpu, *memory;
 	struct ecs_runtime_platform runtime_platform;
+	struct ecs_ephemeral_storage ephemeral_storage;
 };
 
 extern const struct js_shape ecs_task_definition_shape;

@@ -36,6 +36,20 @@ int rootfs_scratch_create(const char *dir, struct err *e);
 int rootfs_scratch_remove(const char *dir, struct err *e);
 
 /*
+ * A limit to what directories of 'dir''s file system take together: those of one
+ * project, a number that nobody else has there.  Check says whether, or why not,
+ * there can be any: it takes ext4 or XFS with project quotas, and Linux 5.14.
+ * Find tells a project that is nobody's, until somebody else sets its limit.
+ * Set may be done again; 0 bytes: none, and the number is nobody's once nothing
+ * is left that belongs to it.
+ */
+int rootfs_limit_check(const char *dir, struct err *e);
+int rootfs_limit_find(const char *dir, uint32_t *ret_project, struct err *e);
+int rootfs_limit_set(const char *dir, uint32_t project, uint64_t bytes, struct err *e);
+/* A directory and those in it, empty so far: what is made in them belongs to the project. */
+int rootfs_limit_join(const char *dir, uint32_t project, struct err *e);
+
+/*
  * Mount an index (EROFS) from its file; 'devices' are the files that it points
  * into, in its order.  *ret_fd is a detached mount that any number of roots
  * share; who keeps it open has further roots for nothing.  The index must be of

@@ -152,6 +152,7 @@ static json_t *required_attributes(const struct ecs_task_definition *t)
 	require(list, privileged, "com.amazonaws.ecs.capability.privileged-container");
 	require(list, str_eq(t->network_mode, "awsvpc"), "ecs.capability.task-eni");
 	require(list, port_range, "ecs.capability.network.container-port-range");
+	require(list, t->ephemeral_storage.size_gib, "ecs.capability.extensible-ephemeral-storage");
 	return list;
 }
 

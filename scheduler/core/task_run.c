@@ -90,6 +90,18 @@ static int merge_container(json_t *containers, const json_t *override, struct ec
 	return 0;
 }
 
+/* By what a definition has of it nodes are chosen. */
+static int merge_storage(struct launch *l, json_t *override, struct ecs_fault *f)
+{
+	if (!override)
+		return 0;
+	if (!l->definition->parsed.ephemeral_storage.size_gib)
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "ephemeralStorage is overridden, and the task definition has "
+				     "none.");
+	return json_object_set(l->effective, "ephemeralStorage", override);
+}
+
 /* The part of a definition that a node acts on, with the overrides in it. */
 static int merge_overrides(struct launch *l, struct ecs_fault *f)
 {
@@ -113,6 +125,8 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 			return -1;
 	doc_set_string(l->effective, "cpu", doc_string(overrides, "cpu"));
 	doc_set_string(l->effective, "memory", doc_string(overrides, "memory"));
+	if (merge_storage(l, json_object_get(overrides, "ephemeralStorage"), f) < 0)
+		return -1;
 
 	if (ecs_task_definition_decode(l->effective, &a, &t, &e) < 0)
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "%s", e.msg);
@@ -124,10 +138,9 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 	return 0;
 }
 
-static json_t *containers_of(const struct launch *l)
+static json_t *defined(const struct launch *l, const char *member)
 {
-	return json_object_get(l->effective ? l->effective : l->definition->record.doc,
-			       "containerDefinitions");
+	return json_object_get(l->effective ? l->effective : l->definition->record.doc, member);
 }
 
 /* "overrides" of a task: every container is named, whether something is overridden or not. */
@@ -142,7 +155,7 @@ static json_t *show_overrides(const struct launch *l)
 		list = json_array();
 		(void)json_object_set_new(shown, "containerOverrides", list);
 	}
-	json_array_foreach (containers_of(l), i, container)
+	json_array_foreach (defined(l, "containerDefinitions"), i, container)
 		if (!container_named(list, doc_string(container, "name")))
 			(void)json_array_append_new(
 				list,
@@ -311,7 +324,7 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 	size_t n;
 
 	ecs_arn_task(&l->c->o.identity, l->cluster->name, id, arn);
-	json_array_foreach (containers_of(l), n, container)
+	json_array_foreach (defined(l, "containerDefinitions"), n, container)
 		(void)json_array_append_new(containers, make_container(l, id, arn, container));
 
 	doc = json_pack(
@@ -326,6 +339,7 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 	(void)json_object_set_new(doc, "cpu", json_sprintf("%lld", (long long)l->demand.cpu_units));
 	(void)json_object_set_new(doc, "memory",
 				  json_sprintf("%lld", (long long)l->demand.memory_mib));
+	(void)json_object_set(doc, "ephemeralStorage", defined(l, "ephemeralStorage"));
 	doc_set_string(doc, "group", l->group);
 	doc_set_string(doc, "launchType", launch_type ? launch_type : "EC2");
 	doc_set_string(doc, "capacityProviderName", l->provider);

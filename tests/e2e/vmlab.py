@@ -163,7 +163,7 @@ PACKAGES = """libc-bin hostname systemd-sysv udev dbus apparmor bash coreutils d
  libarchive13 libisal2 libzstd1 libnl-3-200 libnl-route-3-200 base-files base-passwd""".split()
 LEFT_OUT = "perl perl-base perl-modules-5.36 libperl5.36 usrmerge debconf".split()  # nobody configures here
 DRIVERS = "virtio_pci virtio_blk virtio_console virtio_net".split()
-MODULES = "net crypto lib fs/overlayfs drivers/net/veth.ko drivers/net/tun.ko drivers/block/loop.ko".split()
+MODULES = "net crypto lib fs/overlayfs fs/quota fs/xfs drivers/net/veth.ko drivers/net/tun.ko drivers/block/loop.ko".split()
 MASKED = ("getty@tty1 serial-getty@ttyS0 systemd-logind systemd-pstore systemd-timesyncd systemd-networkd"
           " systemd-networkd.socket systemd-networkd-wait-online systemd-network-generator docker-registry fstrim.timer"
           " e2scrub_all.timer dpkg-db-backup.timer apparmor nftables systemd-update-utmp systemd-update-utmp-runlevel"
@@ -355,13 +355,15 @@ class Guest:
         shutil.rmtree(self.dir)
 
 
-def debian_guest(extra_disk, ports=()):
-    """A Debian. Nothing that it writes to its disk stays; its ports are reached by self.ports."""
+def debian_guest(extra_disk, ports=(), data_disks=()):
+    """A Debian. Nothing that it writes to its disks stays; its ports are reached by self.ports."""
     vmlinuz, initrd, disk = debian()
     here = {port: free_port() for port in ports}
     forward = "".join(f",hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for inner, outer in here.items())
+    data = [word for path in data_disks
+            for word in ("-drive", f"file={path},if=virtio,format=raw,cache=unsafe,snapshot=on")]
     guest = Guest(vmlinuz, initrd, "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe,snapshot=on",
-                  "-drive", f"file={extra_disk},if=virtio,format=raw,cache=unsafe,read-only=on",
+                  "-drive", f"file={extra_disk},if=virtio,format=raw,cache=unsafe,read-only=on", *data,
                   "-netdev", "user,id=n,restrict=on" + forward, "-device", "virtio-net-pci,netdev=n")
     guest.ports = here
     return guest

@@ -18,7 +18,8 @@
 static const char record[] =
 	"{\"wanted\":{\"taskArn\":\"" ARN
 	"\",\"desiredStatus\":\"RUNNING\",\"lastStatus\":\"PENDING\","
-	"\"definition\":{\"family\":\"f\",\"networkMode\":\"bridge\",\"containerDefinitions\":["
+	"\"definition\":{\"family\":\"f\",\"networkMode\":\"bridge\","
+	"\"ephemeralStorage\":{\"sizeInGiB\":21},\"containerDefinitions\":["
 	"{\"name\":\"a\",\"image\":\"i\",\"memory\":64,\"essential\":true},"
 	"{\"name\":\"b\",\"image\":\"j\",\"cpu\":5,\"memoryReservation\":8,\"essential\":false}]},"
 	"\"containers\":[{\"name\":\"a\",\"containerArn\":\"x/a\"},{\"name\":\"b\",\"containerArn\":\"x/b\"}]},"
@@ -30,7 +31,7 @@ static const char record[] =
 	"\"containers\":[{\"phase\":\"RUNNING\",\"imageDigest\":\"sha256:1\",\"stopSignal\":\"SIGQUIT\","
 	"\"stdoutRecord\":3,\"stdoutOffset\":4,\"stdoutBytes\":5,\"stderrBytes\":7,\"mapped\":true},"
 	"{\"phase\":\"CLEAN\",\"failed\":true,\"unmapped\":\"privileged\"}],\"stop\":true,"
-	"\"firstId\":589824}";
+	"\"firstId\":589824,\"project\":1073741825}";
 
 static void forget(struct agent *a, struct task *t)
 {

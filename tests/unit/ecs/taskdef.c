@@ -57,6 +57,8 @@ static const struct {
 	{WITH("\"cpu\":\"64\",", ""), "Invalid 'cpu' setting for task"},
 	{WITH("\"cpu\":\".25 vCPU\",", ""), NULL},
 	{WITH("\"memory\":\"half\",", ""), "Invalid 'memory' setting for task"},
+	{WITH("\"ephemeralStorage\":{\"sizeInGiB\":21},", ""), NULL},
+	{WITH("\"ephemeralStorage\":{\"sizeInGiB\":200},", ""), NULL},
 	{WITH("\"networkMode\":\"awsvpc\",", ""), NULL},
 	{WITH("\"networkMode\":\"awsvpc\",", "\"hostname\":\"h\","),
 	 "hostname is not supported on container when networkMode=awsvpc"},
