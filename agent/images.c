@@ -103,6 +103,18 @@ static json_t *show_layers(const struct image *image)
 	return layers;
 }
 
+static json_t *show_siblings(const struct image *image)
+{
+	json_t *siblings = json_array();
+
+	for (size_t i = 0; i < image->sibling_count; i++)
+		(void)json_array_append_new(siblings,
+					    json_pack("{s:s, s:s}", "manifestDigest",
+						      image->siblings[i].manifest, "platform",
+						      image->siblings[i].platform));
+	return siblings;
+}
+
 static json_t *show_history(const struct image *image)
 {
 	json_t *history = json_array();
@@ -183,6 +195,7 @@ int images_describe(struct agent *a, const json_t *request, bool late, json_t **
 		(void)json_object_set(doc, "names", names);
 		(void)json_object_set_new(doc, "config", show_config(image));
 		(void)json_object_set_new(doc, "layers", show_layers(image));
+		(void)json_object_set_new(doc, "platforms", show_siblings(image));
 		(void)json_object_set_new(doc, "history", show_history(image));
 		*ret = json_pack("{s:o}", "image", doc);
 	}

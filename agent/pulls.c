@@ -39,7 +39,9 @@ struct pull {
 	bool asking;            /* a thread asks the credential helper */
 	bool unwanted;          /* it ends when that is done */
 	bool keep_blobs;
-	char *pushed; /* the image that is pushed to 'reference'; NULL: it is a pull */
+	char *platform; /* NULL: this machine's */
+	char *pushed;   /* the image that is pushed to 'reference'; NULL: it is a pull */
+	bool with_index;
 	struct sources sources;
 	struct err asked; /* code 0: the helper has answered */
 	struct loop_fd *watch;
@@ -143,6 +145,7 @@ static void free_pull(struct pull *p)
 	end_job(p);
 	free(p->reference);
 	free(p->secret);
+	free(p->platform);
 	free(p->pushed);
 	free(p->layers);
 	free(p);
@@ -164,12 +167,25 @@ static void tidy(struct pulls *pulls)
 	}
 }
 
+/* What the store has by that name, if it is for this machine; else NULL. */
+static struct image *find_here(const struct pulls *pulls, const char *reference)
+{
+	struct image *image = NULL;
+	struct err ignored;
+
+	if (image_find(pulls->agent->images, reference, &image, &ignored) != 0)
+		return NULL;
+	if (image_fits_here(image))
+		return image;
+	image_free(image);
+	return NULL;
+}
+
 static void finish(struct pull *p, enum image_reason reason, const struct err *error)
 {
 	struct pulls *pulls = p->pulls;
 	struct pull_waiter *w, *next;
 	struct image *cached = NULL;
-	struct err ignored;
 
 	end_job(p);
 	p->version++;
@@ -179,7 +195,7 @@ static void finish(struct pull *p, enum image_reason reason, const struct err *e
 		sharing_changed(pulls->agent->sharing); /* there are manifests */
 	/* "default": when the registry cannot be had, what is here will do. */
 	if (error && pulls->behavior == PULL_DEFAULT && !p->for_caller &&
-	    image_find(pulls->agent->images, p->reference, &cached, &ignored) == 0) {
+	    (cached = find_here(pulls, p->reference))) {
 		log_warn("image=%s: pull failed, using the one that is here: %s", p->reference,
 			 error->msg);
 		image_free(cached);
@@ -262,9 +278,11 @@ static int begin_job(struct pull *p, struct err *e)
 		.reference = p->pushed,
 		.destination = p->reference,
 		.to = &p->sources.items[p->sources.count - 1], /* the registry itself */
+		.with_index = p->with_index,
 	};
 	const struct image_pull_request request = {
 		.reference = p->reference,
+		.platform = p->platform,
 		.policy = IMAGE_PULL_ALWAYS,
 		.sources = p->sources.items,
 		.source_count = p->sources.count,
@@ -308,8 +326,10 @@ static void on_asked(void *ctx)
 struct who {
 	const char *username, *password;
 	const char *secret;
-	bool keep_blobs;    /* layers as they come, too */
-	const char *pushed; /* this image goes there instead; NULL: it is pulled */
+	bool keep_blobs;      /* layers as they come, too */
+	const char *platform; /* NULL: this machine's */
+	const char *pushed;   /* this image goes there instead; NULL: it is pulled */
+	bool with_index;      /* and the index that it came by */
 };
 
 static int find_sources(struct pull *p, const struct who *who, struct err *e)
@@ -347,6 +367,8 @@ static int begin(struct pulls *pulls, const char *reference, const struct who *w
 	p->pulls = pulls;
 	p->reference = xstrdup(reference);
 	p->pushed = who->pushed ? xstrdup(who->pushed) : NULL;
+	p->platform = who->platform ? xstrdup(who->platform) : NULL;
+	p->with_index = who->with_index;
 	p->keep_blobs = who->keep_blobs || pulls->agent->o->keep_blobs;
 	p->secret = who->secret ? xstrdup(who->secret) : NULL;
 	random_hex(p->id, 32);
@@ -364,7 +386,7 @@ static int begin(struct pulls *pulls, const char *reference, const struct who *w
 static struct pull *running(struct pulls *pulls, const char *reference, const char *secret)
 {
 	for (struct pull *p = pulls->list; p; p = p->next)
-		if ((p->job || p->asking) && !p->unwanted && !p->pushed &&
+		if ((p->job || p->asking) && !p->unwanted && !p->pushed && !p->platform &&
 		    strcmp(p->reference, reference) == 0 &&
 		    (p->secret ? str_eq(p->secret, secret) : !secret))
 			return p;
@@ -373,15 +395,13 @@ static struct pull *running(struct pulls *pulls, const char *reference, const ch
 
 struct image *pulls_here(struct pulls *pulls, const char *reference)
 {
-	struct image *image = NULL;
-	struct err ignored;
+	struct image *image;
 
 	if (pulls->behavior != PULL_ONCE && pulls->behavior != PULL_PREFER_CACHED &&
 	    !strchr(reference, '@'))
 		return NULL;
-	if (image_find(pulls->agent->images, reference, &image, &ignored) != 0)
-		return NULL;
-	if (pulls->behavior != PULL_ONCE || image->used_ms || strchr(reference, '@'))
+	image = find_here(pulls, reference);
+	if (!image || pulls->behavior != PULL_ONCE || image->used_ms || strchr(reference, '@'))
 		return image;
 	image_free(image); /* not pulled for a task yet */
 	return NULL;
@@ -417,8 +437,11 @@ int pulls_begin_for_caller(struct pulls *pulls, const json_t *request, char ret_
 	const char *reference = json_string_value(json_object_get(request, "image"));
 	const struct who who = {.username = json_string_value(json_object_get(request, "username")),
 				.password = json_string_value(json_object_get(request, "password")),
+				.platform = json_string_value(json_object_get(request, "platform")),
 				.keep_blobs = json_is_true(json_object_get(request, "keepBlobs"))};
-	struct pull *p = who.username || who.keep_blobs ? NULL : running(pulls, reference, NULL);
+	struct pull *p = who.username || who.keep_blobs || who.platform
+				 ? NULL
+				 : running(pulls, reference, NULL);
 
 	if (!p && begin(pulls, reference, &who, &p, e) < 0)
 		return -e->code;
@@ -431,7 +454,8 @@ int pulls_begin_push(struct pulls *pulls, const json_t *request, char ret_id[33]
 {
 	const char *image = json_string_value(json_object_get(request, "image"));
 	const char *destination = json_string_value(json_object_get(request, "destination"));
-	const struct who who = {.pushed = image};
+	const struct who who = {.pushed = image,
+				.with_index = json_is_true(json_object_get(request, "index"))};
 	struct pull *p;
 
 	if (begin(pulls, destination ? destination : image, &who, &p, e) < 0)

@@ -349,6 +349,9 @@ static int find_manifest(struct fetcher *f, struct document *ret, char digest[DI
 		const struct descriptor *chosen;
 		struct document next;
 
+		document_note_siblings(ret, &f->record->image);
+		if (depth)
+			f->record->image.sibling_count = 0;
 		r = document_choose(ret, &f->platform, &chosen, e);
 		if (r == 0 && depth == INDEX_DEPTH_MAX)
 			r = image_fail(e, IMAGE_REASON_TOO_LARGE, "more than %d indexes in a row",

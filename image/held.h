@@ -26,6 +26,13 @@ struct image_step {
 	bool empty; /* it added no layer */
 };
 
+/* A manifest of the index that an image came by. */
+#define IMAGE_SIBLINGS_MAX 64
+struct image_sibling {
+	char *manifest; /* "sha256:..." */
+	char *platform; /* "linux/arm64/v8"; "unknown/unknown": it says none, or is no image */
+};
+
 /* One image of one platform.  Strings are NULL and lists empty when the image does not say. */
 struct image {
 	char *reference;         /* the name it was found by */
@@ -46,6 +53,10 @@ struct image {
 	struct js_strings ports;   /* "80/tcp" */
 	struct js_strings volumes; /* absolute paths in the container */
 	struct js_map labels;
+
+	struct image_sibling *siblings; /* itself among them; none: it came by itself, or from an
+					   index of indexes */
+	size_t sibling_count;
 
 	struct image_part *parts;
 	size_t part_count;

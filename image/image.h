@@ -89,6 +89,9 @@ void image_store_close(struct image_store *s);
 int image_find(struct image_store *s, const char *reference, struct image **ret, struct err *e);
 void image_free(struct image *i);
 
+/* Is it for this machine? */
+bool image_fits_here(const struct image *i);
+
 /*
  * All names, each with its image; and each image that has lost its name to a
  * newer one, with a NULL reference.  Newest pull first.

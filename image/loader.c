@@ -121,6 +121,29 @@ static int read_document(struct loader *l, const struct descriptor *d, struct do
 	return 0;
 }
 
+static int read_image(struct loader *l, const struct descriptor *top, struct err *e);
+
+/* A name with a digest that is not the index's is of one of its manifests. */
+static int read_one_of(struct loader *l, const struct descriptor *top, const char *digest,
+		       struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT(MANIFEST_SIZE_MAX);
+	const struct descriptor *found = NULL;
+	struct document index;
+	int r;
+
+	if (read_blob(l, top, &text, e) < 0 ||
+	    document_parse(buf_str(&text), text.size, top->media_type, &index, e) < 0)
+		return -e->code;
+	for (size_t i = 0; index.kind == DOCUMENT_INDEX && i < index.count; i++)
+		if (str_eq(index.items[i].digest, digest))
+			found = &index.items[i];
+	r = found ? read_image(l, found, e)
+		  : image_fail(e, IMAGE_REASON_DIGEST_MISMATCH, "the archive has no %s", digest);
+	document_done(&index);
+	return r;
+}
+
 /* From what index.json names to the manifest for our platform. */
 static int read_image(struct loader *l, const struct descriptor *top, struct err *e)
 {
@@ -133,6 +156,9 @@ static int read_image(struct loader *l, const struct descriptor *top, struct err
 	if (read_document(l, d, &doc, e) < 0)
 		return -e->code;
 	for (int depth = 0; doc.kind == DOCUMENT_INDEX; depth++) {
+		document_note_siblings(&doc, image);
+		if (depth)
+			image->sibling_count = 0;
 		r = document_choose(&doc, &l->platform, &d, e);
 		if (r == 0 && depth == INDEX_DEPTH_MAX)
 			r = image_fail(e, IMAGE_REASON_TOO_LARGE, "more than %d indexes in a row",
@@ -164,10 +190,13 @@ static const char *annotation(const struct descriptor *d, const char *key)
 static int load_layout(struct loader *l, struct err *e)
 {
 	auto_buf struct buf text = BUF_INIT(MANIFEST_SIZE_MAX);
+	struct reference ordered = {.digest = ""};
 	const struct descriptor *top;
 	struct document index;
 	int r;
 
+	if (l->order->reference[0] && reference_parse(l->order->reference, &ordered, e) < 0)
+		return -e->code;
 	if (bundle_read(l->bundle, "index.json", &text, e) < 0 ||
 	    document_parse(buf_str(&text), text.size, OCI "index.v1+json", &index, e) < 0)
 		return -e->code;
@@ -178,7 +207,9 @@ static int load_layout(struct loader *l, struct err *e)
 		room_for_names(l->record, 1);
 		add_name(l->record, annotation(top, LONG_NAME_KEY) ? annotation(top, LONG_NAME_KEY)
 								   : annotation(top, NAME_KEY));
-		r = read_image(l, top, e);
+		r = ordered.digest[0] && !str_eq(ordered.digest, top->digest)
+			    ? read_one_of(l, top, ordered.digest, e)
+			    : read_image(l, top, e);
 	}
 	document_done(&index);
 	return r;

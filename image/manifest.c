@@ -326,6 +326,28 @@ int document_choose(const struct document *index, const struct platform *machine
 	return 0;
 }
 
+void document_note_siblings(const struct document *index, struct image *image)
+{
+	image->sibling_count = 0;
+	if (index->count > IMAGE_SIBLINGS_MAX)
+		return;
+	image->siblings = arena_alloc(&image->arena, (index->count + 1) * sizeof(*image->siblings));
+	for (size_t i = 0; i < index->count; i++) {
+		const struct descriptor *d = &index->items[i];
+		char name[PLATFORM_SIZE] = "";
+		struct platform made;
+		struct err ignored;
+
+		if (d->platform && platform_of(d->platform, &made))
+			platform_format(&made, name);
+		if (platform_parse(name, &made, &ignored) < 0)
+			(void)snprintf(name, sizeof(name), "unknown/unknown");
+		image->siblings[image->sibling_count++] =
+			(struct image_sibling){.manifest = arena_strdup(&image->arena, d->digest),
+					       .platform = arena_strdup(&image->arena, name)};
+	}
+}
+
 /* ---- configuration ---- */
 
 struct step_json {
@@ -473,7 +495,7 @@ static int check_platform(const struct config_json *json, const struct platform 
 {
 	struct platform_names names = {json->os, json->architecture, json->variant};
 	char have[PLATFORM_SIZE], want[PLATFORM_SIZE];
-	struct platform made;
+	struct platform made, judged;
 
 	if (!names.os || !*names.os)
 		names.os = (char *)(uintptr_t)machine->os;
@@ -481,7 +503,10 @@ static int check_platform(const struct config_json *json, const struct platform 
 		names.architecture = (char *)(uintptr_t)machine->architecture;
 	if (!platform_of(&names, &made))
 		return image_fail(e, IMAGE_REASON_PLATFORM, "for an unknown platform");
-	if (!platform_match(machine, &made)) {
+	judged = made;
+	if (!judged.variant[0]) /* few say it */
+		memcpy(judged.variant, machine->variant, sizeof(judged.variant));
+	if (!platform_match(machine, &judged)) {
 		platform_format(&made, have);
 		platform_format(machine, want);
 		return image_fail(e, IMAGE_REASON_PLATFORM, "no image for %s, this one is for %s",

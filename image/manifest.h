@@ -71,6 +71,9 @@ void document_done(struct document *d);
 int document_choose(const struct document *index, const struct platform *machine,
 		    const struct descriptor **ret, struct err *e);
 
+/* The manifests of an index become siblings of the image; more than IMAGE_SIBLINGS_MAX: none. */
+void document_note_siblings(const struct document *index, struct image *image);
+
 /* The Accept header of a manifest request. */
 extern const char manifest_accept[];
 

@@ -101,23 +101,32 @@ int pulling_write_peer(const char *peer_file, int fd, struct err *e)
 	return r;
 }
 
+static bool fits(const struct image *image, const char *platform)
+{
+	auto_free char *made = xasprintf("%s/%s%s%s", image->os, image->architecture,
+					 image->variant ? "/" : "",
+					 image->variant ? image->variant : "");
+	struct platform want, have;
+	struct err ignored;
+
+	return platform_parse(platform, &want, &ignored) == 0 &&
+	       platform_parse(made, &have, &ignored) == 0 && platform_match(&want, &have);
+}
+
+bool image_fits_here(const struct image *i)
+{
+	return fits(i, NULL);
+}
+
 /* One that cannot be read is as good as none: the pull repairs it. */
 static bool find_held(struct image_store *s, const struct order *o, struct image **ret)
 {
-	struct platform want, have;
 	struct err ignored;
 	struct image *image;
-	char *made;
-	bool fits;
 
 	if (image_find(s, o->reference, &image, &ignored) != 0)
 		return false;
-	made = xasprintf("%s/%s%s%s", image->os, image->architecture, image->variant ? "/" : "",
-			 image->variant ? image->variant : "");
-	fits = platform_parse(o->platform, &want, &ignored) == 0 &&
-	       platform_parse(made, &have, &ignored) == 0 && platform_match(&want, &have);
-	free(made);
-	if (!fits) {
+	if (!fits(image, o->platform)) {
 		image_free(image);
 		return false;
 	}

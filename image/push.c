@@ -142,6 +142,7 @@ int image_push_begin(struct image_store *s, const struct image_push_request *req
 		return r;
 	}
 	reference_format(&to, o.destination);
+	o.with_index = request->with_index && parts.record->image.sibling_count;
 	find_mount(&parts, &to, &o);
 	p = pulling_new(s, o.destination);
 	p->is_push = true;

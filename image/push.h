@@ -18,6 +18,7 @@ struct push_order {
 	char destination[REFERENCE_SIZE];
 	char mount_from[NAME_LEN_MAX +
 			1]; /* a repository of the same registry that has the blobs; "" */
+	bool with_index;    /* what it came by, too, and only that gets the destination's tag */
 	bool has_blob[IMAGE_LAYERS_MAX];
 };
 

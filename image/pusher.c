@@ -498,12 +498,12 @@ static int push_config(struct pusher *p, struct err *e)
 	return r == 1 ? upload(p, &c, e) : r;
 }
 
-static int push_manifest(struct pusher *p, struct err *e)
+/* Manifest or index, under a tag or its own digest. */
+static int push_document(struct pusher *p, const char *digest, const char *id, struct err *e)
 {
 	const struct record_document *d;
-	const char *data = find_document(p, p->record->image.manifest, &d);
-	auto_free char *tail = xasprintf("manifests/%s",
-					 p->name.digest[0] ? p->name.digest : p->name.tag);
+	const char *data = find_document(p, digest, &d);
+	auto_free char *tail = xasprintf("manifests/%s", id);
 	auto_free char *url = url_of(p, tail);
 	char type[LINE_SIZE];
 	const struct call c = {
@@ -513,6 +513,18 @@ static int push_manifest(struct pusher *p, struct err *e)
 	if (ask(p, &c, true, e) < 0)
 		return -e->code;
 	return p->answer.status == 201 || p->answer.status == 200 ? 0 : refused(p, "manifest", e);
+}
+
+static int push_manifest(struct pusher *p, struct err *e)
+{
+	const char *id = p->name.digest[0] ? p->name.digest : p->name.tag;
+	const struct image *image = &p->record->image;
+
+	if (!p->order.with_index)
+		return push_document(p, image->manifest, id, e);
+	if (push_document(p, image->manifest, image->manifest, e) < 0)
+		return -e->code;
+	return push_document(p, image->digest, id, e);
 }
 
 /* ---- the process ---- */

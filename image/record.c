@@ -11,6 +11,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "image/manifest.h"
 
 #define TITLE "berth image 1"
 
@@ -42,6 +43,7 @@ static const struct field {
 
 #define LAYER_WORD    "layer"
 #define STEP_WORD     "step"
+#define SIBLING_WORD  "sibling"
 #define DOCUMENT_WORD "document"
 #define NAME_WORD     "name"
 #define NAMES_MAX     1000
@@ -141,6 +143,9 @@ void record_write(const struct record *r, struct buf *out)
 			   r->layers[i].blob, r->layers[i].blob_size);
 	for (size_t i = 0; i < r->image.step_count; i++)
 		write_step(&r->image.steps[i], out);
+	for (size_t i = 0; i < r->image.sibling_count; i++)
+		buf_printf(out, SIBLING_WORD " %s %s\n", r->image.siblings[i].manifest,
+			   r->image.siblings[i].platform);
 	for (size_t i = 0; i < r->document_count; i++)
 		write_document(&r->documents[i], out);
 	for (size_t i = 0; i < r->names.count; i++)
@@ -223,6 +228,23 @@ static int read_step(char *value, struct image *image, struct err *e)
 	s->created_by = arena_strdup(&image->arena, by);
 	s->comment = arena_strdup(&image->arena, rest);
 	image->step_count++;
+	return 0;
+}
+
+static int read_sibling(char *value, struct image *image, struct err *e)
+{
+	char *platform = value, *manifest = strsep(&platform, " ");
+	struct platform ignored;
+
+	if (image->sibling_count == IMAGE_SIBLINGS_MAX)
+		return err_set(e, E2BIG, "more than %d siblings", IMAGE_SIBLINGS_MAX);
+	if (!platform || !digest_valid(manifest) || platform_parse(platform, &ignored, e) < 0)
+		return err_set(e, EINVAL, "invalid " SIBLING_WORD);
+	image->siblings = grow(&image->arena, image->siblings, image->sibling_count,
+			       sizeof(*image->siblings));
+	image->siblings[image->sibling_count++] =
+		(struct image_sibling){.manifest = arena_strdup(&image->arena, manifest),
+				       .platform = arena_strdup(&image->arena, platform)};
 	return 0;
 }
 
@@ -314,6 +336,8 @@ static int read_line(char *line, struct record *r, struct err *e)
 		return read_layer(value, r, e);
 	if (str_eq(word, STEP_WORD))
 		return read_step(value, &r->image, e);
+	if (str_eq(word, SIBLING_WORD))
+		return read_sibling(value, &r->image, e);
 	if (str_eq(word, DOCUMENT_WORD))
 		return read_document(value, r, e);
 	if (str_eq(word, NAME_WORD))

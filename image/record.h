@@ -10,6 +10,7 @@
  *   label maintainer somebody
  *   layer sha256:(diff-id) sha256:(blob) 1234
  *   step 1700000000000 full RUN\x20make (comment)
+ *   sibling sha256:... linux/arm64/v8
  *   document sha256:... 1234 application/vnd.oci.image.manifest.v1+json
  *   name docker.io/library/busybox:latest
  *

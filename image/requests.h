@@ -58,5 +58,6 @@ struct image_load_request {
 struct image_push_request {
 	const char *reference;   /* which image: see image_resolve() */
 	const char *destination; /* NULL: 'reference', a name */
+	bool with_index; /* the index that it came by, too; its siblings are there already */
 	const struct image_source *to;
 };

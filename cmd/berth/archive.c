@@ -168,7 +168,7 @@ const struct command command_image_save = {
 
 struct load_options {
 	const char *input, *name, *platform;
-	bool quiet;
+	bool all_platforms, quiet;
 };
 
 static const struct option_row load_rows[] = {
@@ -178,6 +178,8 @@ static const struct option_row load_rows[] = {
 	 "load the first image only, under this name"},
 	{"platform", 0, OPTION_STRING, offsetof(struct load_options, platform), "OS/ARCH",
 	 "of an image for several (default: this machine's)"},
+	{"all-platforms", 0, OPTION_FLAG, offsetof(struct load_options, all_platforms), NULL,
+	 "those of other platforms, too, by their digests: to push them"},
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct load_options, quiet), NULL,
 	 "do not tell of layers"},
 };
@@ -263,10 +265,13 @@ static int load(struct context *c, const void *options, char **unused, int count
 
 	(void)unused;
 	(void)count;
+	if (o->all_platforms && o->platform)
+		return fail_usage("--platform and --all-platforms exclude each other");
 	if (local_refused(c, "image load"))
 		return EXIT_USAGE;
 	if (open_input(c, o->input, &archive_fd, &e) < 0 ||
-	    archive_load(c, archive_fd, o->name, o->platform, o->quiet, &e) < 0)
+	    archive_load(c, archive_fd, o->name, o->all_platforms ? "all" : o->platform, o->quiet,
+			 &e) < 0)
 		return fail(&e);
 	return EXIT_OK;
 }

@@ -205,29 +205,117 @@ int pull_whole(struct context *c, const char *image, enum progress_kind progress
 	return pull_follow(c, "PullImage", request, progress, ret, e);
 }
 
+/* ---- images for several platforms ---- */
+
+#define ATTESTATION "unknown/unknown"
+
+/* "r:5000/a" of "r:5000/a:1" and "r:5000/a@sha256:...". */
+static char *name_of(const char *reference)
+{
+	size_t len = strcspn(reference, "@");
+	const char *slash = strrchr(reference, '/');
+	const char *colon = memrchr(reference, ':', len);
+
+	if (colon && (!slash || colon > slash))
+		len = (size_t)(colon - reference);
+	return xstrndup(reference, len);
+}
+
+/* Of an image that is held, and what else was in its index; *ret is the caller's. */
+static int describe(struct context *c, const char *image, json_t **ret, struct err *e)
+{
+	auto_json json_t *reply = NULL;
+	json_t *request = request_new(c);
+
+	(void)json_object_set_new(request, "image", json_string(image));
+	if (client_call(c->client, CLIENT_BERTH, "DescribeImage", request, &reply, e) < 0)
+		return -e->code;
+	*ret = json_incref(json_object_get(reply, "image"));
+	return 0;
+}
+
+/* What to do with each manifest of its index but its own; 'name' is that of the image without a tag. */
+typedef int sibling_fn(struct context *c, const char *name, const json_t *sibling, void *ctx,
+		       struct err *e);
+
+static int each_sibling(struct context *c, const json_t *image, sibling_fn *fn, void *ctx,
+			struct err *e)
+{
+	auto_free char *name = name_of(text(image, "reference"));
+	json_t *sibling;
+	size_t i;
+
+	json_array_foreach (json_object_get(image, "platforms"), i, sibling) {
+		if (str_eq(text(sibling, "manifestDigest"), text(image, "manifest")))
+			continue;
+		if (fn(c, name, sibling, ctx, e) < 0)
+			return err_wrap(e, "%s", text(sibling, "platform"));
+	}
+	return 0;
+}
+
+static char *at(const char *name, const json_t *sibling)
+{
+	return xasprintf("%s@%s", name, text(sibling, "manifestDigest"));
+}
+
 /* ---- push ---- */
 
 struct push_options {
-	bool quiet;
+	bool all_platforms, quiet;
 };
 
 static const struct option_row push_rows[] = {
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct push_options, quiet), NULL,
 	 "do not tell of layers"},
+	{"all-platforms", 0, OPTION_FLAG, offsetof(struct push_options, all_platforms), NULL,
+	 "the index that it came by, and all that this names"},
 };
+
+struct push {
+	const char *destination; /* NULL: as the image is called */
+	enum progress_kind progress;
+};
+
+static int push_one(struct context *c, const char *image, const char *destination, bool index,
+		    enum progress_kind progress, json_t **ret, struct err *e)
+{
+	json_t *request = request_new(c);
+
+	(void)json_object_set_new(request, "image", json_string(image));
+	if (destination)
+		(void)json_object_set_new(request, "destination", json_string(destination));
+	if (index)
+		(void)json_object_set_new(request, "index", json_true());
+	return pull_follow(c, "PushImage", request, progress, ret, e);
+}
+
+static int push_sibling(struct context *c, const char *name, const json_t *sibling, void *ctx,
+			struct err *e)
+{
+	const struct push *p = ctx;
+	auto_free char *to = name_of(p->destination ? p->destination : name);
+	auto_free char *image = at(name, sibling), *destination = at(to, sibling);
+	auto_json json_t *done = NULL;
+
+	if (push_one(c, image, destination, false, p->progress, &done, e) < 0)
+		return e->code == ENOENT ? err_wrap(e, "berth pull --all-platforms brings it")
+					 : -e->code;
+	return 0;
+}
 
 static int push(struct context *c, const void *options, char **words, int count)
 {
 	const struct push_options *o = options;
-	auto_json json_t *done = NULL;
-	json_t *request = request_new(c);
+	struct push p = {.destination = count > 1 ? words[1] : NULL,
+			 .progress = o->quiet ? PROGRESS_NONE : PROGRESS_AUTO};
+	auto_json json_t *done = NULL, *image = NULL;
 	struct err e = {0};
 
-	(void)json_object_set_new(request, "image", json_string(words[0]));
-	if (count > 1)
-		(void)json_object_set_new(request, "destination", json_string(words[1]));
-	if (pull_follow(c, "PushImage", request, o->quiet ? PROGRESS_NONE : PROGRESS_AUTO, &done,
-			&e) < 0)
+	if (o->all_platforms && (describe(c, words[0], &image, &e) < 0 ||
+				 each_sibling(c, image, push_sibling, &p, &e) < 0))
+		return fail(&e);
+	if (push_one(c, words[0], p.destination, o->all_platforms, p.progress, &done, &e) < 0)
 		return fail(&e);
 	if (c->output == OUTPUT_JSON)
 		print_json(done);
@@ -238,7 +326,7 @@ const struct command command_push = {
 	.name = "push",
 	.arguments = "[OPTIONS] IMAGE [DESTINATION]",
 	.summary =
-		"Give an image of a node to a registry, as it was pulled: the platform that is held.",
+		"Give an image of a node to a registry, as it was pulled: that of one platform, or all.",
 	.options = push_rows,
 	.option_count = ARRAY_COUNT(push_rows),
 	.size = sizeof(struct push_options),
@@ -250,7 +338,7 @@ const struct command command_push = {
 /* ---- pull, the command ---- */
 
 struct pull_options {
-	bool quiet, keep_blobs;
+	bool quiet, keep_blobs, all_platforms;
 	const char *progress;
 };
 
@@ -259,9 +347,44 @@ static const struct option_row pull_rows[] = {
 	 "only print the digest"},
 	{"keep-blobs", 0, OPTION_FLAG, offsetof(struct pull_options, keep_blobs), NULL,
 	 "keep layers as the registry packed them, too: to save the image bit for bit"},
+	{"all-platforms", 0, OPTION_FLAG, offsetof(struct pull_options, all_platforms), NULL,
+	 "the images for other platforms, too, by their digests, and keep layers as packed: to push them"},
 	{"progress", 0, OPTION_STRING, offsetof(struct pull_options, progress),
 	 "auto|plain|json|none", "how to tell of layers, on standard error (default: auto)"},
 };
+
+static int pull_sibling(struct context *c, const char *name, const json_t *sibling, void *ctx,
+			struct err *e)
+{
+	const enum progress_kind *progress = ctx;
+	auto_free char *image = at(name, sibling);
+	auto_json json_t *done = NULL;
+	json_t *request;
+
+	if (str_eq(text(sibling, "platform"), ATTESTATION)) {
+		(void)fprintf(stderr, "%s: for no platform, not pulled\n", image);
+		return 0;
+	}
+	request = request_new(c);
+	(void)json_object_set_new(request, "image", json_string(image));
+	(void)json_object_set(request, "platform", json_object_get(sibling, "platform"));
+	(void)json_object_set_new(request, "keepBlobs", json_true());
+	return pull_follow(c, "PullImage", request, *progress, &done, e);
+}
+
+static int pull_one(struct context *c, const char *name, const struct pull_options *o,
+		    enum progress_kind kind, json_t **ret, struct err *e)
+{
+	auto_json json_t *image = NULL;
+
+	if (pull_whole(c, name, kind, o->keep_blobs || o->all_platforms, ret, e) < 0)
+		return -e->code;
+	if (!o->all_platforms)
+		return 0;
+	if (describe(c, name, &image, e) < 0 || each_sibling(c, image, pull_sibling, &kind, e) < 0)
+		return -e->code;
+	return 0;
+}
 
 static int pull(struct context *c, const void *options, char **words, int count)
 {
@@ -283,8 +406,7 @@ static int pull(struct context *c, const void *options, char **words, int count)
 		auto_json json_t *done = NULL;
 		struct err e = {0};
 
-		if (pull_whole(c, words[i], o->quiet ? PROGRESS_NONE : kind, o->keep_blobs, &done,
-			       &e) < 0)
+		if (pull_one(c, words[i], o, o->quiet ? PROGRESS_NONE : kind, &done, &e) < 0)
 			return fail(&e);
 		if (c->output == OUTPUT_JSON)
 			print_json(done);

@@ -99,6 +99,84 @@ def test_a_loaded_image_is_pushed_whole():
         daemon.berth("pull", "-q", registry.address + "/plain:1")
 
 
+# ---- images for several platforms ----
+
+ARM = lab.Image(lab.tar("bin/", ("bin/arm", {"data": b"arm"})), image.tars[1], architecture="arm64")
+OLD_ARM = lab.Image(lab.tar(("old", {"data": b"old"})), architecture="arm")
+INDEX, _ = lab.index(image.descriptor(os="linux", architecture="amd64"),
+                     ARM.descriptor(os="linux", architecture="arm64", variant="v8"),
+                     OLD_ARM.descriptor(os="linux", architecture="arm", variant="v6"))
+
+
+def serve_index(registry, data=INDEX):
+    for each in (image, ARM, OLD_ARM):
+        registry.add(each, tag=None)
+    return registry.add_manifest(data, lab.INDEX, "many")
+
+
+def raw(address, name):
+    return berth.run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{address}/{name}").stdout.encode()
+
+
+def see_all(registry, name):
+    """The index is there bit for bit, and so is all that it names."""
+    equal(lab.digest(raw(registry.address, name)), lab.digest(INDEX))
+    target = f"{work}/{name.replace('/', '-').replace(':', '-')}"
+    berth.run("skopeo", "--insecure-policy", "copy", "-q", "--all", "--src-tls-verify=false",
+              f"docker://{registry.address}/{name}", f"oci:{target}:x")
+    for each in (image, ARM, OLD_ARM):
+        for blob in each.layers + [each.config_bytes, each.manifest_bytes()]:
+            equal(open(f"{target}/blobs/sha256/{lab.digest(blob)[7:]}", "rb").read(), blob)
+
+
+def test_an_image_for_several_platforms_is_pushed_whole():
+    many = serve_index(source)
+    with Registry() as registry, berth.Daemon() as daemon:
+        daemon.berth("pull", "-q", many)
+        fails(daemon, "linux/arm64/v8: berth pull --all-platforms brings it: ", "--all-platforms", many,
+              registry.address + "/many:1", code=3)
+        equal(daemon.berth("pull", "-q", "--all-platforms", many).stdout.strip(), lab.digest(INDEX))
+        daemon.berth("push", "-q", "--all-platforms", many, registry.address + "/many:1")
+        see_all(registry, "many:1")
+        # The name is still that of this machine's.
+        described = json.loads(daemon.berth("--output", "json", "image", "inspect", many).stdout)
+        equal(described[0]["Architecture"], "amd64")
+        # One of another platform is pushed by its name, and is nothing for a task.
+        other = f"{source.address}/app@{ARM.digest()}"
+        daemon.berth("push", "-q", other, registry.address + "/arm:1")
+        equal(manifest(registry.address, "arm", "1"), ARM.manifest_bytes())
+        task = daemon.run_task([dict(name="c", image=other, memory=32)])
+        contains(daemon.wait_stopped(task)["containers"][0]["reason"], "CannotPullContainerError")
+        # Without an index there is nothing more to push.
+        daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
+        daemon.berth("push", "-q", "--all-platforms", REFERENCE, registry.address + "/one:1")
+        equal(manifest(registry.address, "one", "1"), image.manifest_bytes())
+
+
+def test_a_loaded_image_for_several_platforms_is_pushed_whole():
+    serve_index(source)
+    berth.run("skopeo", "--insecure-policy", "copy", "-q", "--all", "--src-tls-verify=false",
+              f"docker://{source.address}/app:many", f"oci:{work}/layout:named/many:1")
+    berth.run("tar", "-C", f"{work}/layout", "-cf", f"{work}/layout.tar", ".")
+    with Registry() as registry, berth.Daemon() as daemon:
+        for path, name in ((f"{work}/layout", None), (f"{work}/layout.tar", "other/name:2")):
+            daemon.berth("image", "load", "-q", "--all-platforms", "-i", path, *(["--name", name] if name else []))
+            to = f"{registry.address}/{(name or 'named/many:1')}"
+            daemon.berth("push", "-q", "--all-platforms", name or "named/many:1", to)
+            see_all(registry, name or "named/many:1")
+
+
+def test_what_is_no_image_is_not_pulled_and_the_index_not_pushed():
+    """Attestations, as BuildKit makes them."""
+    statement = dict(image.descriptor(os="unknown", architecture="unknown"), digest=lab.digest(b"statement"))
+    data, _ = lab.index(image.descriptor(os="linux", architecture="amd64"), statement)
+    with Registry() as registry, berth.Daemon() as daemon:
+        many = serve_index(source, data)
+        p = daemon.berth("pull", "-q", "--all-platforms", many)
+        contains(p.stderr, f"{statement['digest']}: for no platform, not pulled")
+        fails(daemon, "unknown/unknown: ", "--all-platforms", many, registry.address + "/many:1", code=3)
+
+
 def openssl(*argv):
     berth.run("openssl", *argv)
 

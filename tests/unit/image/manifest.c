@@ -229,6 +229,30 @@ static void no_manifest_for_the_machine_says_which_there_are(void **state)
 	document_done(&d);
 }
 
+static void all_manifests_of_an_index_are_siblings(void **state)
+{
+	static const char text[] = INDEX(
+		FOR(D1, "\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\"") "," LAYER "," FOR(
+			D3, "\"os\":\"Windows NT\",\"architecture\":\"amd64\""));
+	static const struct {
+		const char *manifest, *platform;
+	} expected[] = {{D1, "linux/arm64/v8"}, {D2, "unknown/unknown"}, {D3, "unknown/unknown"}};
+	struct image image = {.sibling_count = 0};
+	struct document d;
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(document_parse(text, strlen(text), OCI_INDEX, &d, &e));
+	document_note_siblings(&d, &image);
+	document_done(&d);
+	assert_int_equal(image.sibling_count, ARRAY_COUNT(expected));
+	for (size_t i = 0; i < ARRAY_COUNT(expected); i++) {
+		assert_string_equal(image.siblings[i].manifest, expected[i].manifest);
+		assert_string_equal(image.siblings[i].platform, expected[i].platform);
+	}
+	arena_done(&image.arena);
+}
+
 /* A manifest of two layers and the configuration given. */
 static int parse_config(const char *config, struct record *r, struct err *e)
 {
@@ -340,6 +364,7 @@ int main(void)
 		cmocka_unit_test(a_manifest_has_at_most_127_layers),
 		cmocka_unit_test(the_index_gives_the_manifest_for_the_machine),
 		cmocka_unit_test(no_manifest_for_the_machine_says_which_there_are),
+		cmocka_unit_test(all_manifests_of_an_index_are_siblings),
 		cmocka_unit_test(a_configuration_becomes_a_record),
 		cmocka_unit_test(an_image_may_say_little),
 		cmocka_unit_test(a_bad_configuration_is_refused),

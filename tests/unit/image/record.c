@@ -30,6 +30,8 @@ static void what_is_written_is_what_was_read(void **state)
 					"label a\\x20key\\x20with\\x20blanks  a value \n"
 					"label  \n" LAYER LAYER "step 5 full RUN\\x20make \n"
 					"step 0 empty CMD a\\x20comment\n"
+					"sibling " DIGEST " linux/arm/v7\n"
+					"sibling " DIGEST " unknown/unknown\n"
 					"document " DIGEST " 7\n"
 					"document " DIGEST " 8 application/x.y+json\n"
 					"name docker.io/library/busybox:1\n";
@@ -61,6 +63,9 @@ static void what_is_written_is_what_was_read(void **state)
 	assert_int_equal(r->image.steps[0].created_ms, 5);
 	assert_true(r->image.steps[1].empty);
 	assert_string_equal(r->image.steps[1].comment, "a comment");
+	assert_int_equal(r->image.sibling_count, 2);
+	assert_string_equal(r->image.siblings[0].platform, "linux/arm/v7");
+	assert_string_equal(r->image.siblings[1].manifest, DIGEST);
 	assert_int_equal(r->document_count, 2);
 	assert_string_equal(r->documents[1].media_type, "application/x.y+json");
 	assert_int_equal(r->names.count, 1);
@@ -106,6 +111,9 @@ static void a_damaged_record_is_refused(void **state)
 		{HEAD NEEDED "layer sha256:../.. " DIGEST " 1\n", "layer 0: invalid digest"},
 		{HEAD NEEDED "layer " DIGEST " " DIGEST "\n", "layer 0: invalid size"},
 		{HEAD NEEDED "layer " DIGEST " " DIGEST " -1\n", "layer 0: invalid size"},
+		{HEAD NEEDED LAYER "sibling x linux/arm\n", "invalid sibling"},
+		{HEAD NEEDED LAYER "sibling " DIGEST "\n", "invalid sibling"},
+		{HEAD NEEDED LAYER "sibling " DIGEST " ../arm\n", "invalid sibling"},
 		{HEAD "digest x\n", "invalid digest"},
 	};
 
