@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <isa-l/igzip_lib.h>
+#include <lzma.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 
 #define IN_SIZE      (256 << 10)
 #define MAGIC_SIZE   6
+#define XZ_MEMORY    (128 << 20)
 #define ZSTD_LOG_MAX 27 /* 128 MiB of window: what zstd itself takes without being asked */
 
 struct inflate {
@@ -31,6 +33,8 @@ struct inflate {
 	bool between; /* no member or frame is half read */
 	struct inflate_state gzip;
 	ZSTD_DCtx *zstd;
+	bool takes_xz;
+	lzma_stream xz;
 	unsigned char *out; /* borrowed for a call */
 	size_t out_size;
 	unsigned char in[IN_SIZE];
@@ -121,11 +125,47 @@ static ssize_t zstd_step(struct inflate *z, struct err *e)
 	return (ssize_t)out.pos;
 }
 
+/* ---- xz ---- */
+
+static const char *xz_problem(lzma_ret code)
+{
+	switch (code) {
+	case LZMA_MEMLIMIT_ERROR:
+		return "it takes more memory than 128 MiB";
+	case LZMA_OPTIONS_ERROR:
+		return "unknown options";
+	default:
+		return "damaged";
+	}
+}
+
+/* Streams in a row, and zeros between them, are its own business: it ends with the input. */
+static ssize_t xz_step(struct inflate *z, struct err *e)
+{
+	lzma_ret code;
+
+	if (!z->takes_xz)
+		return image_fail(e, IMAGE_REASON_UNSUPPORTED, "packed by xz");
+	if (!z->xz.internal && lzma_stream_decoder(&z->xz, XZ_MEMORY, LZMA_CONCATENATED) != LZMA_OK)
+		return damaged(z, "no memory for it", e);
+	z->between = false;
+	z->xz.next_in = z->in + z->at;
+	z->xz.avail_in = z->filled - z->at;
+	z->xz.next_out = z->out;
+	z->xz.avail_out = z->out_size;
+	code = lzma_code(&z->xz, z->input_ended ? LZMA_FINISH : LZMA_RUN);
+	if (code != LZMA_OK && code != LZMA_STREAM_END && code != LZMA_BUF_ERROR)
+		return damaged(z, xz_problem(code), e);
+	z->at = z->filled - z->xz.avail_in;
+	z->between = code == LZMA_STREAM_END;
+	return (ssize_t)(z->out_size - z->xz.avail_out);
+}
+
 /* ---- the stream ---- */
 
 static const struct method methods[] = {
 	{"gzip", {0x1f, 0x8b}, 2, gzip_step}, {"zstd", {0x28, 0xb5, 0x2f, 0xfd}, 4, zstd_step},
-	{"bzip2", {'B', 'Z', 'h'}, 3, NULL},  {"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, NULL},
+	{"bzip2", {'B', 'Z', 'h'}, 3, NULL},  {"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, xz_step},
 	{"plain", {0}, 0, plain_step},
 };
 
@@ -144,7 +184,13 @@ void inflate_free(struct inflate *z)
 	if (!z)
 		return;
 	(void)ZSTD_freeDCtx(z->zstd);
+	lzma_end(&z->xz);
 	free(z);
+}
+
+void inflate_take_xz(struct inflate *z)
+{
+	z->takes_xz = true;
 }
 
 uint64_t inflate_bytes_in(const struct inflate *z)

@@ -1,7 +1,8 @@
 /* image/inflate.h - a layer's bytes, unpacked as they come
  * SPDX-License-Identifier: Apache-2.0
  *
- * gzip, zstd or plain, told by the first bytes whatever the media type says.
+ * gzip, zstd or plain, told by the first bytes whatever the media type says; xz for
+ * archives of people, no layer is packed so.
  * Several gzip members or zstd frames in a row are one stream; anything else
  * behind the last is refused, and so is an end before the end.
  */
@@ -28,6 +29,7 @@ struct inflate *inflate_new(int fd, int packed_fd);
 #define INFLATE_KEEP_MIN (64 << 20) /* bytes, however fast */
 #define INFLATE_FAST     100000     /* bytes a millisecond */
 void inflate_keep_if_slow(struct inflate *z);
+void inflate_take_xz(struct inflate *z);
 void inflate_free(struct inflate *z); /* NULL is fine */
 
 /* Up to 'size' bytes into 'out', at least one; *ret_size is 0 at the end. */

@@ -22,7 +22,7 @@ static const struct {
 	{"fsck", fsck_main},           {"user", reader_main},
 	{"read-archive", loader_main}, {"load", load_main},
 	{"save", save_main},           {"push", pusher_main},
-	{"serve", server_main},
+	{"serve", server_main},        {"inflate", inflater_main},
 };
 
 int image_worker_main(int argc, char **argv)

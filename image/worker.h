@@ -19,6 +19,7 @@
 /* pusher: [WORKER_SOCK] order with all that it takes, and reports */
 /* unpacker, lister: [WORKER_SOCK] reports, and below */
 /* load: [LOAD_ARCHIVE] a file or a directory; argv[2] is the store's directory, argv[3...] as load.c says */
+/* inflater: [INFLATER_IN] a packed archive, [INFLATER_OUT] a file for what it unpacks to */
 /* save: [SAVE_OUT] a file or a directory to fill; argv[2] is the store's directory, argv[3...] as save.c says */
 /* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
 /* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
@@ -31,6 +32,8 @@ enum {
 	FETCHER_DOCUMENTS = 6,
 	LOAD_ARCHIVE = 3,
 	SAVE_OUT = 3,
+	INFLATER_IN = 3,
+	INFLATER_OUT = 4,
 	UNPACKER_IN = 4,   /* a pipe: the layer's bytes */
 	UNPACKER_SUMS = 5, /* file for what the layer comes to */
 	UNPACKER_TREE = 6, /* the directory to fill */
@@ -53,6 +56,7 @@ int indexer_main(int argc, char **argv);
 int fsck_main(int argc, char **argv);
 int pusher_main(int argc, char **argv);
 int loader_main(int argc, char **argv);
+int inflater_main(int argc, char **argv);
 int load_main(int argc, char **argv);
 int save_main(int argc, char **argv);
 int reader_main(int argc, char **argv);

@@ -15,7 +15,6 @@
 #include "cmd/berth/archive.h"
 
 #define ARCHIVE_FD 3 /* as the roles of berth-worker want it */
-#define PIECE_SIZE (256 << 10)
 
 /* ---- what the worker says ---- */
 
@@ -173,7 +172,7 @@ struct load_options {
 
 static const struct option_row load_rows[] = {
 	{"input", 'i', OPTION_STRING, offsetof(struct load_options, input), "PATH",
-	 "a tar, or the directory of an OCI layout (default: a tar on standard input)"},
+	 "a tar, packed or not, or the directory of an OCI layout (default: a tar on standard input)"},
 	{"name", 0, OPTION_STRING, offsetof(struct load_options, name), "NAME",
 	 "load the first image only, under this name"},
 	{"platform", 0, OPTION_STRING, offsetof(struct load_options, platform), "OS/ARCH",
@@ -184,35 +183,46 @@ static const struct option_row load_rows[] = {
 	 "do not tell of layers"},
 };
 
-/* What comes through a pipe cannot be read at any place: it is kept in a file without a name. */
+static bool is_packed(int fd)
+{
+	static const struct {
+		unsigned char magic[6];
+		size_t size;
+	} packings[] = {{{0x1f, 0x8b}, 2},
+			{{0x28, 0xb5, 0x2f, 0xfd}, 4},
+			{{'B', 'Z', 'h'}, 3},
+			{{0xfd, '7', 'z', 'X', 'Z', 0}, 6}};
+	unsigned char first[6] = {0};
+
+	if (pread(fd, first, sizeof(first), 0) < 0)
+		return false; /* who reads on will hear why */
+	for (size_t i = 0; i < ARRAY_COUNT(packings); i++)
+		if (memcmp(first, packings[i].magic, packings[i].size) == 0)
+			return true;
+	return false;
+}
+
+/* What comes through a pipe cannot be read at any place, nor can what is packed. */
 static int spool(const struct context *c, int in_fd, int *ret_fd, struct err *e)
 {
 	auto_free char *dir = xasprintf("%s/var/lib/berth", str_eq(c->root, "/") ? "" : c->root);
-	auto_free char *piece = xcalloc(1, PIECE_SIZE);
-	auto_close int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	ssize_t n;
+	auto_close int out_fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char *const words[] = {(char[]){"inflate"}, NULL};
+	const struct proc_fd fds[] = {{in_fd, ARCHIVE_FD}, {out_fd, ARCHIVE_FD + 1}};
+	int fd, pidfd;
 
-	if (fd < 0)
+	if (out_fd < 0)
 		return err_sys(e, "temporary file in %s", dir);
-	while ((n = read_all(in_fd, piece, PIECE_SIZE)) > 0) {
-		int r = write_all(fd, piece, (size_t)n);
-
-		if (r < 0) {
-			errno = -r;
-			return err_sys(e, "temporary file in %s", dir);
-		}
-	}
-	if (n < 0) {
-		errno = (int)-n;
-		return err_sys(e, "read the archive");
-	}
-	if (lseek(fd, 0, SEEK_SET) < 0)
+	if (local_start(c, words, fds, ARRAY_COUNT(fds), &fd, &pidfd, e) < 0 ||
+	    hear(fd, pidfd, NULL, NULL, e) < 0)
+		return -e->code;
+	if (lseek(out_fd, 0, SEEK_SET) < 0)
 		return err_sys(e, "rewind");
-	*ret_fd = take_fd(fd);
+	*ret_fd = take_fd(out_fd);
 	return 0;
 }
 
-static int open_input(const struct context *c, const char *path, int *ret_fd, struct err *e)
+int archive_open(const struct context *c, const char *path, int *ret_fd, struct err *e)
 {
 	auto_close int fd = path && !str_eq(path, "-")
 				    ? open(path, O_RDONLY | O_CLOEXEC)
@@ -221,7 +231,7 @@ static int open_input(const struct context *c, const char *path, int *ret_fd, st
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(e, "open %s", path ? path : "standard input");
-	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+	if (!S_ISDIR(st.st_mode) && (!S_ISREG(st.st_mode) || is_packed(fd)))
 		return spool(c, fd, ret_fd, e);
 	*ret_fd = take_fd(fd);
 	return 0;
@@ -269,7 +279,7 @@ static int load(struct context *c, const void *options, char **unused, int count
 		return fail_usage("--platform and --all-platforms exclude each other");
 	if (local_refused(c, "image load"))
 		return EXIT_USAGE;
-	if (open_input(c, o->input, &archive_fd, &e) < 0 ||
+	if (archive_open(c, o->input, &archive_fd, &e) < 0 ||
 	    archive_load(c, archive_fd, o->name, o->all_platforms ? "all" : o->platform, o->quiet,
 			 &e) < 0)
 		return fail(&e);

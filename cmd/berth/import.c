@@ -233,18 +233,13 @@ static int import_from(struct context *c, int in_fd, const struct import_options
 static int import(struct context *c, const void *options, char **words, int count)
 {
 	const struct import_options *o = options;
-	bool is_stdin = str_eq(words[0], "-");
 	auto_close int fd = -1;
 	struct err e = {0};
 
 	(void)count;
 	if (local_refused(c, "image import"))
 		return EXIT_USAGE;
-	fd = is_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
-		      : open(words[0], O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		(void)err_sys(&e, "open %s", words[0]);
-	else
+	if (archive_open(c, words[0], &fd, &e) == 0)
 		(void)import_from(c, fd, o, words[1], &e);
 	return e.code ? fail(&e) : EXIT_OK;
 }
@@ -252,7 +247,7 @@ static int import(struct context *c, const void *options, char **words, int coun
 const struct command command_image_import = {
 	.name = "image import",
 	.arguments = "[OPTIONS] TAR|- NAME",
-	.summary = "Make an image of one layer of a tar (not packed) with a tree.",
+	.summary = "Make an image of one layer of a tar, packed or not, with a tree.",
 	.options = import_rows,
 	.option_count = ARRAY_COUNT(import_rows),
 	.size = sizeof(struct import_options),

@@ -308,6 +308,34 @@ def docker_files(image, layers=None, config="config.json"):
             ("config.json", image.config_bytes)]
 
 
+PACKERS = {"gz": ["gzip", "-1"], "zst": ["zstd", "-q"], "xz": ["xz", "-0"]}
+
+
+def packed(name, how):
+    """The file, packed as people do it."""
+    target = f"{name}.{how}"
+    with open(name, "rb") as f, open(target, "wb") as out:
+        subprocess.run([*PACKERS[how], "-c"], stdin=f, stdout=out, check=True)
+    return target
+
+
+def test_packed_archives_are_loaded():
+    fresh(REFERENCE)
+    daemon.berth("image", "save", "-o", path("to-pack.tar"), REFERENCE)
+    daemon.berth("image", "save", "--format", "oci-archive", "--uncompressed", "-o", path("to-pack-oci.tar"), REFERENCE)
+    for how in PACKERS:
+        for name in ("to-pack.tar", "to-pack-oci.tar"):
+            fresh()
+            load("-q", "-i", packed(path(name), how))
+            equal(one(REFERENCE)["Id"], ID)
+        fresh()
+        with open(packed(path("to-pack.tar"), how), "rb") as f:
+            p = subprocess.run(f"cat | {berth.BUILD}/berth --root {daemon.root} image load -q", shell=True, stdin=f,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        equal((p.returncode, one(REFERENCE)["Id"]), (0, ID))
+    equal([n for n in os.listdir(os.path.join(daemon.root, "var/lib/berth")) if "tmp" in n], [])
+
+
 def test_older_dockers_link_layers_that_repeat():
     twice = lab.Image(TREE, TOP, TREE)
     fresh()
@@ -328,11 +356,16 @@ def test_hostile_archives_are_refused_and_leave_nothing():
     outside = layout("outside", (image, {}))
     os.unlink(os.path.join(outside, "blobs/sha256", lab.digest(image.layers[0])[7:]))
     os.symlink("/etc/hostname", os.path.join(outside, "blobs/sha256", lab.digest(image.layers[0])[7:]))
-    packed = path("packed.tar.gz")
-    with open(packed, "wb") as f:
-        f.write(lab.pack(b"x" * 1000))
+    for name, data in (("noise.tar.gz", lab.pack(b"x" * 1000)), ("short.tar.gz", lab.pack(os.urandom(1000))[:-20]),
+                       ("damaged.tar.xz", b"\xfd7zXZ\0" + bytes(100)), ("bzip2.tar", b"BZh91AY&SY" + bytes(100)),
+                       ("bomb.tar.gz", lab.pack(bytes(80 << 20)))):
+        with open(path(name), "wb") as f:
+            f.write(data)
     rows = [
-        (packed, "packed by gzip: unpack it first"), ("/etc/hostname", "Unrecognized archive format"), (archive("no.tar", ("x", b"x")), "neither an OCI layout"),
+        (path("noise.tar.gz"), "Unrecognized archive format"), (path("short.tar.gz"), "the archive: gzip: it ends too early"),
+        (path("damaged.tar.xz"), "the archive: xz: damaged"), (path("bzip2.tar"), "the archive: packed by bzip2"),
+        (path("bomb.tar.gz"), "neither an OCI layout"),
+        ("/etc/hostname", "Unrecognized archive format"), (archive("no.tar", ("x", b"x")), "neither an OCI layout"),
         (path("nothing"), "No such file"), (short, "the archive has 10 bytes"), (lies, "its digest is"),
         (lost, "the archive has no blobs/sha256/"), (outside, "blobs/sha256/"), (layout("evil", (evil, {})), "'..' in a path"),
         (archive("up.tar", *docker_files(image), ("0/layer.tar", "../../../etc/hostname")), "the archive has no 0/layer.tar"),
@@ -373,7 +406,9 @@ def test_a_tree_is_imported_as_an_image():
     contains(str(sorted(blobs(path("tree")))), lab.digest(TREE))
     with open(path("tree.tar.gz"), "wb") as f:
         f.write(lab.pack(TREE))
-    for words, says in ((["/nonexistent", "x"], "No such file"), ([path("tree.tar.gz"), "x"], "its diff-id is"),
+    daemon.berth("image", "import", "-q", path("tree.tar.gz"), "tree:2")
+    equal(one("tree:2")["RootFS"]["Layers"], [lab.digest(TREE)])
+    for words, says in ((["/nonexistent", "x"], "No such file"),
                         (["-c", "RUN make", path("tree.tar"), "x"], "is none of the instructions"),
                         (["-c", "CMD x", path("tree.tar"), "x"], "x")):
         p = daemon.berth("image", "import", *words, check=False)
