@@ -198,6 +198,11 @@ static int read_owner(struct tar_entry *entry, struct archive_entry *in, struct 
 	entry->mode = archive_entry_perm(in) & 07777;
 	entry->mtime.tv_sec = archive_entry_mtime(in);
 	entry->mtime.tv_nsec = archive_entry_mtime_nsec(in);
+	/* libarchive reads "-4.25" as a quarter after -4; above -1 it loses the sign. */
+	if (entry->mtime.tv_sec < 0 && entry->mtime.tv_nsec > 0) {
+		entry->mtime.tv_sec--;
+		entry->mtime.tv_nsec = 1000000000 - entry->mtime.tv_nsec;
+	}
 	if (entry->mtime.tv_nsec < 0 || entry->mtime.tv_nsec > 999999999)
 		return malformed(e, "time out of range", entry->path);
 	return 0;

@@ -114,7 +114,7 @@ static void pax_has_the_last_word(void **state)
 {
 	const struct member m = {
 		.name = "f",
-		.pax = "mtime=-5\nuid=2147483650\ngid=4294967294\n"
+		.pax = "mtime=-5.25\nuid=2147483650\ngid=4294967294\n"
 		       "SCHILY.xattr.user.a=1\nSCHILY.xattr.security.capability=cap\n"
 		       "SCHILY.xattr.trusted.overlay.opaque=y\nSCHILY.xattr.user.overlay.opaque=y\n"
 		       "SCHILY.xattr.security.selinux=x\nSCHILY.xattr.trusted.x=y\n"
@@ -129,7 +129,8 @@ static void pax_has_the_last_word(void **state)
 	assert_ok(tar_next(t, &entry, &e));
 	assert_int_equal(entry->uid, 2147483650);
 	assert_int_equal(entry->gid, 4294967294);
-	assert_int_equal(entry->mtime.tv_sec, -5);
+	assert_int_equal(entry->mtime.tv_sec, -6);
+	assert_int_equal(entry->mtime.tv_nsec, 750000000);
 	assert_int_equal(entry->attribute_count, 3);
 	assert_true(has_attribute(entry, "user.a", "1"));
 	assert_true(has_attribute(entry, "security.capability", "cap"));
