@@ -1,4 +1,4 @@
-# tests/bench/image.py - pulling and unpacking, against podman and skopeo with umoci
+# tests/bench/image.py - pulling and unpacking, against podman, containerd, Docker and skopeo with umoci
 # SPDX-License-Identifier: Apache-2.0
 #
 # One registry on loopback, every pull into an empty store on an ext4 that was
@@ -25,6 +25,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import berth
 import imagelab as lab
+import peers
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 LAYERS = [["usr/sbin", "usr/share/zoneinfo"], ["usr/lib/python3.11", "usr/share/perl", "usr/lib/x86_64-linux-gnu/perl"],
@@ -181,17 +182,26 @@ def floor(reference, directory):
 
 
 PEERS = [("floor", floor, "curl"), ("berth", ours, None), ("podman", podman, "podman"),
+         ("containerd", lambda *of: peers.containerd(*of, timed), "ctr"),
+         ("docker", lambda *of: peers.docker(*of, timed), "dockerd"),
          ("skopeo+umoci", skopeo_umoci, "umoci"), ("skopeo, no unpacking", skopeo, "skopeo")]
 
 
 def measure(name, reference):
-    best = {}
+    best, skipped = {}, {}
     for _ in range(ROUNDS):
         for peer, pull, program in PEERS:
             if program and not shutil.which(program):
+                skipped[peer] = f"{program} is not installed"
+            if peer in skipped:
                 continue
             with lab.FileSystem("ext4", "8g", "-m0 -E lazy_itable_init=0,lazy_journal_init=0") as directory:
-                best[peer] = pull(reference, directory).best(best.get(peer))
+                try:
+                    best[peer] = pull(reference, directory).best(best.get(peer))
+                except berth.Skip as reason:
+                    skipped[peer] = str(reason)
+    for peer, reason in skipped.items():
+        print(f"image pull {name} {peer}: skipped: {reason}", flush=True)
     mine = best["berth"]
     for peer, run in best.items():
         print(f"image pull {name} {peer}: {run.wall:.2f} s, {run.synced:.2f} synced, {run.cpu:.2f} of processor, "
