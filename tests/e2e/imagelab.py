@@ -416,3 +416,23 @@ def same_trees(a, b, ignore=lambda path: False):
             problems.append(f"{path}: {a.get(path)} / {b.get(path)}")
     if problems:
         raise AssertionError(f"{len(problems)} differences: " + "; ".join(problems[:10]))
+
+
+def without_links(tree):
+    """Overlay counts the names of a layer's inode, those that higher layers hide among them."""
+    return {path: what[:6] + what[7:] if what[0] == stat.S_IFREG else what for path, what in tree.items()}
+
+
+def compare(reference, form, expected, ignore=lambda path: False):
+    """An image, pulled in a form, is the tree that is expected; the tree."""
+    with Store(form=form) as store:
+        store.pull(reference)
+        berth.equal(store.find(reference)["form"], [form])
+        with store.mounted(reference) as root:
+            found = tree(root)
+    like = (lambda tree: tree) if form == "index" else without_links
+    try:
+        same_trees(like(found), like(expected), ignore)
+    except AssertionError as error:
+        raise AssertionError(f"{form}: {error}") from None
+    return found
