@@ -40,6 +40,7 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "image/attachments.h"
 #include "image/handover.h"
 #include "image/jail.h"
 #include "image/manifest.h"
@@ -81,7 +82,7 @@ struct fetcher {
 	struct registry *registries[IMAGE_SOURCES_MAX]; /* one for each source */
 	size_t source_count, current;                   /* the source that documents come from */
 	struct peers *peers;                            /* NULL: blobs come from sources only */
-	bool tags_at_last;
+	bool tags_at_last, keeps_blobs;
 	bool replaying;        /* there is something to do at once */
 	char passed_over[160]; /* why the first source was: for messages */
 	struct reference name;
@@ -414,6 +415,22 @@ static int get_config(struct fetcher *f, const struct document *manifest, struct
 	return r;
 }
 
+static int get_attachment(void *ctx, const char *kind, const char *digest, struct buf *out,
+			  struct err *e)
+{
+	struct fetcher *f = ctx;
+	struct document_get d = {.bytes = BUF_INIT(out->limit)};
+	const struct registry_want want = {
+		.kind = kind, .id = digest, .accept = manifest_accept, .size = out->limit};
+	char is[DIGEST_SIZE];
+	int r = get_document(f, f->registries[f->current], &want, digest, &d, is, e);
+
+	if (r == 0)
+		buf_add(out, buf_str(&d.bytes), d.bytes.size);
+	buf_done(&d.bytes);
+	return r;
+}
+
 static int resolve(struct fetcher *f, struct err *e)
 {
 	char digest[DIGEST_SIZE], manifest_digest[DIGEST_SIZE];
@@ -429,6 +446,8 @@ static int resolve(struct fetcher *f, struct err *e)
 		return r;
 	f->record->image.digest = arena_strdup(&f->record->image.arena, digest);
 	f->record->image.manifest = arena_strdup(&f->record->image.arena, manifest_digest);
+	if (f->keeps_blobs)
+		attachments_take(f->record, get_attachment, f);
 	return handover_record(f->record, e);
 }
 
@@ -763,6 +782,7 @@ int fetcher_main(int argc, char **argv)
 		r = sources_read(FETCHER_SOURCES, order.source_count + order.asks, &f->sources, &e);
 	f->source_count = order.source_count;
 	f->tags_at_last = order.tags_at_last;
+	f->keeps_blobs = order.keep_blobs;
 	if (r == 0)
 		r = jail_fetcher(&e);
 	if (r < 0)

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "image/attachments.h"
 #include "image/image.h"
 #include "image/worker.h"
 
@@ -118,12 +119,8 @@ static int load_siblings(struct image_store *s, const struct image_load_request 
 		auto_free char *other = NULL;
 		struct image *loaded = NULL;
 
-		if (str_eq(sibling->manifest, image->manifest))
+		if (str_eq(sibling->manifest, image->manifest) || attachment_is(sibling))
 			continue;
-		if (str_eq(sibling->platform, "unknown/unknown")) {
-			printf("skipped %s: it is for no platform\n", sibling->manifest);
-			continue;
-		}
 		request.reference = reference;
 		request.platform = sibling->platform;
 		r = load_one(s, &request, &loaded, &other, e);

@@ -26,6 +26,7 @@
 #include "base/js.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "image/attachments.h"
 #include "image/bundle.h"
 #include "image/handover.h"
 #include "image/jail.h"
@@ -187,6 +188,15 @@ static const char *annotation(const struct descriptor *d, const char *key)
 	return NULL;
 }
 
+static int get_attachment(void *ctx, const char *kind, const char *digest, struct buf *out,
+			  struct err *e)
+{
+	const struct descriptor d = {.digest = (char *)(uintptr_t)digest};
+
+	(void)kind;
+	return read_blob(ctx, &d, out, e);
+}
+
 static int load_layout(struct loader *l, struct err *e)
 {
 	auto_buf struct buf text = BUF_INIT(MANIFEST_SIZE_MAX);
@@ -210,6 +220,8 @@ static int load_layout(struct loader *l, struct err *e)
 		r = ordered.digest[0] && !str_eq(ordered.digest, top->digest)
 			    ? read_one_of(l, top, ordered.digest, e)
 			    : read_image(l, top, e);
+		if (r == 0)
+			attachments_take(l->record, get_attachment, l);
 	}
 	document_done(&index);
 	return r;

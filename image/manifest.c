@@ -250,6 +250,50 @@ int document_parse(const char *text, size_t size, const char *content_type, stru
 	return 0;
 }
 
+static int fill_other(const struct document_json *json, int64_t blob_size_max, struct document *ret,
+		      struct err *e)
+{
+	if (json->schema != 2 || !json->config || !json->layers || json->manifests ||
+	    !json->media_type || !IS_ONE_OF(json->media_type, manifest_types))
+		return image_fail(e, IMAGE_REASON_UNSUPPORTED, "it is no manifest");
+	if (json->layers->count > IMAGE_LAYERS_MAX)
+		return image_fail(e, IMAGE_REASON_TOO_LARGE, "%zu layers, the limit is %d",
+				  json->layers->count, IMAGE_LAYERS_MAX);
+	ret->kind = DOCUMENT_MANIFEST;
+	ret->media_type = json->media_type;
+	ret->config = json->config;
+	ret->items = json->layers->items;
+	ret->count = json->layers->count;
+	if (check_descriptor(ret->config, blob_size_max, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < ret->count; i++)
+		if (check_descriptor(&ret->items[i], blob_size_max, e) < 0)
+			return -e->code;
+	return 0;
+}
+
+int document_parse_other(const char *text, size_t size, int64_t blob_size_max, struct document *ret,
+			 struct err *e)
+{
+	auto_json json_t *doc = NULL;
+	struct document d = {.kind = DOCUMENT_MANIFEST};
+	struct document_json json;
+	int r = js_parse(text, size, JSON_DEPTH, &doc, e);
+
+	if (r == 0)
+		r = js_decode(doc, &document_shape, &d.arena, &json, e);
+	if (r < 0)
+		(void)image_class(e, IMAGE_REASON_MALFORMED);
+	else
+		r = fill_other(&json, blob_size_max, &d, e);
+	if (r < 0) {
+		document_done(&d);
+		return r;
+	}
+	*ret = d;
+	return 0;
+}
+
 void document_done(struct document *d)
 {
 	arena_done(&d->arena);
@@ -341,7 +385,7 @@ void document_note_siblings(const struct document *index, struct image *image)
 		if (d->platform && platform_of(d->platform, &made))
 			platform_format(&made, name);
 		if (platform_parse(name, &made, &ignored) < 0)
-			(void)snprintf(name, sizeof(name), "unknown/unknown");
+			(void)snprintf(name, sizeof(name), PLATFORM_NONE);
 		image->siblings[image->sibling_count++] =
 			(struct image_sibling){.manifest = arena_strdup(&image->arena, d->digest),
 					       .platform = arena_strdup(&image->arena, name)};

@@ -27,6 +27,7 @@ struct platform {
 };
 
 #define PLATFORM_SIZE 82
+#define PLATFORM_NONE "unknown/unknown" /* of what is no image */
 
 /* "os/architecture[/variant]"; NULL: this machine's. */
 int platform_parse(const char *text, struct platform *ret, struct err *e);
@@ -66,6 +67,9 @@ struct document {
 int document_parse(const char *text, size_t size, const char *content_type, struct document *ret,
 		   struct err *e);
 void document_done(struct document *d);
+/* A manifest of what is no image: anything may be in its configuration and its layers. */
+int document_parse_other(const char *text, size_t size, int64_t blob_size_max, struct document *ret,
+			 struct err *e);
 
 /* The best manifest of an index for this machine; borrowed from the document. */
 int document_choose(const struct document *index, const struct platform *machine,

@@ -27,6 +27,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "image/attachments.h"
 #include "image/jail.h"
 #include "image/login.h"
 #include "image/push.h"
@@ -487,10 +488,19 @@ static const char *find_document(const struct pusher *p, const char *digest,
 	return NULL; /* whoever ordered us has looked */
 }
 
-static int push_config(struct pusher *p, struct err *e)
+static bool is_sibling(const struct image *image, const char *digest)
+{
+	for (size_t i = 0; i < image->sibling_count; i++)
+		if (str_eq(image->siblings[i].manifest, digest))
+			return true;
+	return false;
+}
+
+/* A document that goes as a blob does. */
+static int push_blob(struct pusher *p, const char *digest, struct err *e)
 {
 	const struct record_document *d;
-	const char *data = find_document(p, p->record->image.config, &d);
+	const char *data = find_document(p, digest, &d);
 	const struct content c = {
 		.digest = d->digest, .data = data, .layer = REPORT_NO_LAYER, .size = d->size};
 	int r = find_blob(p, d->digest, e);
@@ -515,6 +525,35 @@ static int push_document(struct pusher *p, const char *digest, const char *id, s
 	return p->answer.status == 201 || p->answer.status == 200 ? 0 : refused(p, "manifest", e);
 }
 
+/* What is in the index beside images: all that is none of the documents of this one. */
+static int push_attachments(struct pusher *p, struct err *e)
+{
+	const struct image *image = &p->record->image;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < p->record->document_count; i++) {
+		const char *digest = p->record->documents[i].digest;
+
+		if (!str_eq(digest, image->digest) && !str_eq(digest, image->config) &&
+		    !is_sibling(image, digest))
+			r = push_blob(p, digest, e);
+	}
+	for (size_t i = 0; r == 0 && i < image->sibling_count; i++) {
+		const char *digest = image->siblings[i].manifest;
+		const struct record_document *d;
+
+		if (!attachment_is(&image->siblings[i]))
+			continue;
+		r = find_document(p, digest, &d)
+			    ? push_document(p, digest, digest, e)
+			    : image_fail(e, IMAGE_REASON_NOT_FOUND,
+					 "the index names %s, which is not kept: berth pull "
+					 "--all-platforms fetches it for that",
+					 digest);
+	}
+	return r;
+}
+
 static int push_manifest(struct pusher *p, struct err *e)
 {
 	const char *id = p->name.digest[0] ? p->name.digest : p->name.tag;
@@ -522,7 +561,7 @@ static int push_manifest(struct pusher *p, struct err *e)
 
 	if (!p->order.with_index)
 		return push_document(p, image->manifest, id, e);
-	if (push_document(p, image->manifest, image->manifest, e) < 0)
+	if (push_document(p, image->manifest, image->manifest, e) < 0 || push_attachments(p, e) < 0)
 		return -e->code;
 	return push_document(p, image->digest, id, e);
 }
@@ -570,7 +609,7 @@ static int push(struct pusher *p, struct err *e)
 			(void)err_wrap(e, "layer %u", i);
 	}
 	if (r == 0)
-		r = push_config(p, e);
+		r = push_blob(p, p->record->image.config, e);
 	return r == 0 ? push_manifest(p, e) : r;
 }
 

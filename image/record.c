@@ -249,10 +249,11 @@ static int read_sibling(char *value, struct image *image, struct err *e)
 }
 
 /* It goes into JSON of ours. */
-static bool is_media_type(const char *text)
+bool media_type_is_plain(const char *text)
 {
-	return *text && text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-					  "0123456789/.+-")] == '\0';
+	return text && *text && strlen(text) < sizeof(((struct record_document *)0)->media_type) &&
+	       text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				 "0123456789/.+-")] == '\0';
 }
 
 static int read_document(char *value, struct record *r, struct err *e)
@@ -264,7 +265,7 @@ static int read_document(char *value, struct record *r, struct err *e)
 		return err_set(e, E2BIG, "more than %d documents", RECORD_DOCUMENTS_MAX);
 	if (!size || !digest_valid(digest) ||
 	    !parse_u64(size, RECORD_DOCUMENTS_SIZE_MAX, &d->size) ||
-	    (rest && (!is_media_type(rest) || strlen(rest) >= sizeof(d->media_type))))
+	    (rest && !media_type_is_plain(rest)))
 		return err_set(e, EINVAL, "invalid " DOCUMENT_WORD);
 	memcpy(d->digest, digest, DIGEST_SIZE);
 	if (rest)

@@ -38,8 +38,11 @@ struct record_layer {
 	uint64_t blob_size;        /* bytes */
 };
 
-/* What the registry's JSON was, byte by byte: indexes, manifest, configuration, in this order. */
-#define RECORD_DOCUMENTS_MAX 6
+/*
+ * What the registry's JSON was, byte by byte: indexes, manifest, configuration, in this order;
+ * then attachments (image/attachments.h).
+ */
+#define RECORD_DOCUMENTS_MAX 64
 struct record_document {
 	char digest[DIGEST_SIZE];
 	uint64_t size;        /* bytes */
@@ -56,6 +59,9 @@ struct record {
 	struct record_layer layers[IMAGE_LAYERS_MAX];
 	size_t layer_count;
 };
+
+/* Is it fit for a record, which has it as a word?  NULL is not. */
+bool media_type_is_plain(const char *text);
 
 struct record *record_new(void);
 void record_free(struct record *r); /* NULL is fine */

@@ -207,7 +207,7 @@ int pull_whole(struct context *c, const char *image, enum progress_kind progress
 
 /* ---- images for several platforms ---- */
 
-#define ATTESTATION "unknown/unknown"
+#define ATTESTATION "unknown/unknown" /* no image: it comes and goes with the index */
 
 /* "r:5000/a" of "r:5000/a:1" and "r:5000/a@sha256:...". */
 static char *name_of(const char *reference)
@@ -246,7 +246,8 @@ static int each_sibling(struct context *c, const json_t *image, sibling_fn *fn, 
 	size_t i;
 
 	json_array_foreach (json_object_get(image, "platforms"), i, sibling) {
-		if (str_eq(text(sibling, "manifestDigest"), text(image, "manifest")))
+		if (str_eq(text(sibling, "manifestDigest"), text(image, "manifest")) ||
+		    str_eq(text(sibling, "platform"), ATTESTATION))
 			continue;
 		if (fn(c, name, sibling, ctx, e) < 0)
 			return err_wrap(e, "%s", text(sibling, "platform"));
@@ -361,10 +362,6 @@ static int pull_sibling(struct context *c, const char *name, const json_t *sibli
 	auto_json json_t *done = NULL;
 	json_t *request;
 
-	if (str_eq(text(sibling, "platform"), ATTESTATION)) {
-		(void)fprintf(stderr, "%s: for no platform, not pulled\n", image);
-		return 0;
-	}
 	request = request_new(c);
 	(void)json_object_set_new(request, "image", json_string(image));
 	(void)json_object_set(request, "platform", json_object_get(sibling, "platform"));

@@ -166,15 +166,69 @@ def test_a_loaded_image_for_several_platforms_is_pushed_whole():
             see_all(registry, name or "named/many:1")
 
 
-def test_what_is_no_image_is_not_pulled_and_the_index_not_pushed():
-    """Attestations, as BuildKit makes them."""
-    statement = dict(image.descriptor(os="unknown", architecture="unknown"), digest=lab.digest(b"statement"))
-    data, _ = lab.index(image.descriptor(os="linux", architecture="amd64"), statement)
+class Attestation:
+    """As BuildKit makes them: a manifest whose layers are statements about an image."""
+
+    def __init__(self, *statements):
+        self.config = b'{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}'
+        self.statements = statements
+        self.manifest = json.dumps({
+            "schemaVersion": 2, "mediaType": lab.MANIFEST,
+            "config": {"mediaType": lab.CONFIG, "digest": lab.digest(self.config), "size": len(self.config)},
+            "layers": [{"mediaType": "application/vnd.in-toto+json", "digest": lab.digest(s), "size": len(s)}
+                       for s in statements]}).encode()
+
+    def descriptor(self):
+        return dict(mediaType=lab.MANIFEST, digest=lab.digest(self.manifest), size=len(self.manifest),
+                    platform=dict(os="unknown", architecture="unknown"))
+
+    def serve(self, registry):
+        for blob in (self.config, *self.statements):
+            registry.blobs[lab.digest(blob)] = blob
+        registry.add_manifest(self.manifest, lab.MANIFEST, None)
+
+
+ATTESTATIONS = [Attestation(b'{"sbom": 1}', b'{"provenance": "x"}'), Attestation(b'{"sbom": 2}')]
+ATTESTED, _ = lab.index(image.descriptor(os="linux", architecture="amd64"), ATTESTATIONS[0].descriptor(),
+                        ARM.descriptor(os="linux", architecture="arm64"), ATTESTATIONS[1].descriptor())
+
+
+def see_attested(registry, name):
+    equal(lab.digest(raw(registry.address, name)), lab.digest(ATTESTED))
+    for a in ATTESTATIONS:
+        equal(manifest(registry.address, name.split(":")[0], lab.digest(a.manifest)), a.manifest)
+        for blob in (a.config, *a.statements):
+            url = f"http://{registry.address}/v2/{name.split(':')[0]}/blobs/{lab.digest(blob)}"
+            equal(urllib.request.urlopen(url).read(), blob)
+
+
+def test_attestations_go_with_their_index():
+    many = serve_index(source, ATTESTED)
+    for a in ATTESTATIONS:
+        a.serve(source)
     with Registry() as registry, berth.Daemon() as daemon:
-        many = serve_index(source, data)
-        p = daemon.berth("pull", "-q", "--all-platforms", many)
-        contains(p.stderr, f"{statement['digest']}: for no platform, not pulled")
-        fails(daemon, "unknown/unknown: ", "--all-platforms", many, registry.address + "/many:1", code=3)
+        daemon.berth("pull", "-q", "--all-platforms", many)
+        daemon.berth("push", "-q", "--all-platforms", many, registry.address + "/attested:1")
+        see_attested(registry, "attested:1")
+        # And by way of an archive.
+        berth.run("skopeo", "--insecure-policy", "copy", "-q", "--all", "--src-tls-verify=false",
+                  f"docker://{registry.address}/attested:1", f"oci:{work}/attested:named/attested:1")
+        daemon.berth("image", "prune", "-a")
+        daemon.berth("image", "load", "-q", "--all-platforms", "-i", f"{work}/attested")
+        daemon.berth("push", "-q", "--all-platforms", "named/attested:1", registry.address + "/loaded:1")
+        see_attested(registry, "loaded:1")
+
+
+def test_an_index_with_what_is_missing_is_not_pushed():
+    many = serve_index(source, ATTESTED)
+    ATTESTATIONS[0].serve(source)
+    source.manifests.pop(lab.digest(ATTESTATIONS[1].manifest), None)
+    with Registry() as registry, berth.Daemon() as daemon:
+        daemon.berth("pull", "-q", "--all-platforms", many)  # an image is as good without
+        fails(daemon, f"the index names {lab.digest(ATTESTATIONS[1].manifest)}, which is not kept", "--all-platforms", many,
+              registry.address + "/many:1")
+        equal(berth.run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{registry.address}/many:1",
+                        check=False).returncode, 1)
 
 
 def openssl(*argv):

@@ -17,6 +17,15 @@
 
 #define DIGEST "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
+static void try_other(const char *text, size_t size)
+{
+	struct document d;
+	struct err e = {0};
+
+	if (document_parse_other(text, size, 1 << 20, &d, &e) == 0)
+		document_done(&d);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void try_config(const struct document *manifest, const struct platform *machine,
@@ -51,12 +60,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size -= (size_t)(line + 1 - text);
 	text = line + 1;
 	nul = memchr(text, '\0', size);
+	try_other(text, nul ? (size_t)(nul - text) : size);
 	if (document_parse(text, nul ? (size_t)(nul - text) : size, *type ? type : NULL, &d, &e) <
 	    0)
 		return 0;
-	if (d.kind == DOCUMENT_INDEX)
+	if (d.kind == DOCUMENT_INDEX) {
+		struct image image = {.sibling_count = 0};
+
 		(void)document_choose(&d, &machine, &chosen, &e);
-	else if (nul)
+		document_note_siblings(&d, &image);
+		arena_done(&image.arena);
+	} else if (nul)
 		try_config(&d, &machine, nul + 1, size - (size_t)(nul + 1 - text));
 	document_done(&d);
 	return 0;

@@ -253,6 +253,41 @@ static void all_manifests_of_an_index_are_siblings(void **state)
 	arena_done(&image.arena);
 }
 
+static void what_is_no_image_may_have_anything_in_it(void **state)
+{
+	static const struct {
+		const char *config, *layers, *says; /* NULL: fine */
+	} cases[] = {
+		{"{\"mediaType\":\"x/y\",\"digest\":\"" D1 "\",\"size\":2}",
+		 "{\"mediaType\":\"application/vnd.in-toto+json\",\"digest\":\"" D2
+		 "\",\"size\":1000}",
+		 NULL},
+		{"{\"digest\":\"" D1 "\",\"size\":2}", "", NULL},
+		{"{\"digest\":\"" D1 "\",\"size\":1001}", "", "1001 bytes, the limit is 1000"},
+		{"{\"digest\":\"" D1 "\",\"size\":2}", "{\"digest\":\"sha256:../x\",\"size\":1}",
+		 "is not sha256:"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		auto_free char *text = xasprintf("{\"schemaVersion\":2,\"mediaType\":\"%s\","
+						 "\"config\":%s,\"layers\":[%s]}",
+						 OCI_MANIFEST, cases[i].config, cases[i].layers);
+		struct document d;
+		struct err e = {0};
+		int r = document_parse_other(text, strlen(text), 1000, &d, &e);
+
+		if (!cases[i].says) {
+			assert_ok(r);
+			assert_string_equal(d.config->digest, D1);
+			document_done(&d);
+			continue;
+		}
+		assert_true(r < 0);
+		assert_says(cases[i].says);
+	}
+}
+
 /* A manifest of two layers and the configuration given. */
 static int parse_config(const char *config, struct record *r, struct err *e)
 {
@@ -365,6 +400,7 @@ int main(void)
 		cmocka_unit_test(the_index_gives_the_manifest_for_the_machine),
 		cmocka_unit_test(no_manifest_for_the_machine_says_which_there_are),
 		cmocka_unit_test(all_manifests_of_an_index_are_siblings),
+		cmocka_unit_test(what_is_no_image_may_have_anything_in_it),
 		cmocka_unit_test(a_configuration_becomes_a_record),
 		cmocka_unit_test(an_image_may_say_little),
 		cmocka_unit_test(a_bad_configuration_is_refused),
