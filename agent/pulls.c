@@ -181,6 +181,17 @@ static struct image *find_here(const struct pulls *pulls, const char *reference)
 	return NULL;
 }
 
+/* Layers may have come in the place of damaged ones (fsck): those are mounted still. */
+static void has_come(const struct pull *p)
+{
+	sharing_changed(p->pulls->agent->sharing); /* there are manifests */
+	for (unsigned i = 0; p->for_caller && i < p->layer_count; i++)
+		if (p->layers[i].phase == IMAGE_LAYER_DONE) {
+			images_let_go(p->pulls->agent);
+			return;
+		}
+}
+
 static void finish(struct pull *p, enum image_reason reason, const struct err *error)
 {
 	struct pulls *pulls = p->pulls;
@@ -192,7 +203,7 @@ static void finish(struct pull *p, enum image_reason reason, const struct err *e
 	if (error)
 		p->error = *error;
 	else if (!p->pushed)
-		sharing_changed(pulls->agent->sharing); /* there are manifests */
+		has_come(p);
 	/* "default": when the registry cannot be had, what is here will do. */
 	if (error && pulls->behavior == PULL_DEFAULT && !p->for_caller &&
 	    (cached = find_here(pulls, p->reference))) {

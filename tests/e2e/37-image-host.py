@@ -42,6 +42,8 @@ def test_tars_where_the_kernel_can_and_damage_is_repaired():
         contains(p.stdout, "damaged sha256:" + os.path.basename(layer))
         contains(p.stdout, f"pulled {image}\n")
         contains(daemon.berth("image", "fsck").stdout, "checked 1 layers: 0 damaged, 0 renewed")
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("3")  # what an old mount has of it is gone
         output_of(daemon, image, "test -x /bin/serve")
         p = daemon.berth("image", "scrub", check=False)
         contains(p.stderr, "is not a command of berth image")
