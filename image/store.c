@@ -469,6 +469,17 @@ void image_list_done(struct image_list *l)
 	*l = (struct image_list){NULL, 0};
 }
 
+static char *with_platform(const struct store *s, const char *reference, const char *key)
+{
+	auto_record struct record *r = NULL;
+	struct err ignored;
+
+	if (store_read_record(s, key, &r, &ignored) != 0)
+		return xstrdup(reference);
+	return xasprintf("%s %s/%s%s%s", reference, r->image.os, r->image.architecture,
+			 r->image.variant ? "/" : "", r->image.variant ? r->image.variant : "");
+}
+
 int store_list_broken(const struct store *s, struct js_strings *ret, struct err *e)
 {
 	struct names names = {NULL, 0, 0};
@@ -485,7 +496,8 @@ int store_list_broken(const struct store *s, struct js_strings *ret, struct err 
 			continue;
 		}
 		broken.items = xgrow(broken.items, broken.count, &capacity, sizeof(char *));
-		broken.items[broken.count++] = xstrdup(names.items[i].reference);
+		broken.items[broken.count++] = with_platform(s, names.items[i].reference,
+							     names.items[i].key);
 	}
 	names_done(&names);
 	*ret = broken;

@@ -78,7 +78,7 @@ void store_note_form(const struct store *s);
 int store_find(const struct store *s, const struct reference *name, struct image **ret,
 	       struct err *e);
 int store_list(const struct store *s, struct image_list *ret, struct err *e);
-/* Names whose image is not whole, malloc'ed. */
+/* Names whose image is not whole, malloc'ed; behind a blank its platform, where that is known. */
 int store_list_broken(const struct store *s, struct js_strings *ret, struct err *e);
 /* Call for each record that can be read; a negative answer ends it. */
 int store_each_record(const struct store *s,

@@ -35,6 +35,23 @@ static json_t *read_findings(int own_fd, bool *ret_failed)
 	return wanted;
 }
 
+/* "NAME PLATFORM", or "NAME": as it was pulled. */
+static int pull_again(struct context *c, const char *what, struct err *e)
+{
+	const char *platform = strchr(what, ' ');
+	auto_free char *name = xstrndup(what, strcspn(what, " "));
+	auto_json json_t *done = NULL;
+	json_t *request = request_new(c);
+
+	(void)json_object_set_new(request, "image", json_string(name));
+	if (platform)
+		(void)json_object_set_new(request, "platform", json_string(platform + 1));
+	if (pull_follow(c, "PullImage", request, PROGRESS_AUTO, &done, e) < 0)
+		return -e->code;
+	(void)printf("pulled %s\n", name);
+	return 0;
+}
+
 static int check(struct context *c, struct err *e)
 {
 	char *const words[] = {(char[]){"fsck"}, NULL};
@@ -53,11 +70,8 @@ static int check(struct context *c, struct err *e)
 	if (failed || status > 1)
 		return err_set(e, EIO, "the image store could not be checked to its end");
 	json_array_foreach (wanted, i, name) {
-		auto_json json_t *done = NULL;
-
-		if (pull_whole(c, json_string_value(name), PROGRESS_AUTO, false, &done, e) < 0)
+		if (pull_again(c, json_string_value(name), e) < 0)
 			return -e->code;
-		(void)printf("pulled %s\n", json_string_value(name));
 	}
 	return 0;
 }

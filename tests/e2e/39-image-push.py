@@ -147,6 +147,10 @@ def test_an_image_for_several_platforms_is_pushed_whole():
         equal(manifest(registry.address, "arm", "1"), ARM.manifest_bytes())
         task = daemon.run_task([dict(name="c", image=other, memory=32)])
         contains(daemon.wait_stopped(task)["containers"][0]["reason"], "CannotPullContainerError")
+        # What is damaged comes again for its own platform.
+        images = os.path.join(daemon.root, "var/lib/berth/images/tars")
+        shutil.rmtree(os.path.join(images, lab.digest(OLD_ARM.tars[0])[7:]))
+        contains(daemon.berth("image", "fsck").stdout, f"pulled {source.address}/app@{OLD_ARM.digest()}")
         # Without an index there is nothing more to push.
         daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
         daemon.berth("push", "-q", "--all-platforms", REFERENCE, registry.address + "/one:1")
