@@ -83,7 +83,8 @@ class Machine(Daemon):
         for name in PROGRAMS:
             os.makedirs(tree + "/bin", exist_ok=True)
             run("strip", "-o", f"{tree}/bin/{name}", os.path.join(BUILD, name))
-        vmlab.add_program(tree, shutil.which("xfs_quota"), "bin/xfs_quota")
+        for name in ("xfs_quota", "xfs_io"):
+            vmlab.add_program(tree, shutil.which(name), "bin/" + name)
         vmlab.write(tree, "registry.yml", REGISTRY)
         with Registry() as registry:
             registry.demo()
@@ -183,6 +184,20 @@ def see_the_hosts_users_and_two_containers(machine):
     equal(machine.projects(), {})
 
 
+LEAVE = """io() { /m/lib64/ld-linux-x86-64.so.2 --library-path /m/lib/x86_64-linux-gnu /m/bin/xfs_io "$@"; }
+echo x >/f; io -c 'chproj 7' /f; io -c lsproj /f
+test "$(io -c lsproj /f | sed 's/.*= //')" %s
+"""
+
+
+def see_no_way_out(machine):
+    """Who is in a user namespace cannot give a file to another project."""
+    leave = LEAVE % "-ge 1073741824"
+    points = [dict(sourceVolume="m", containerPath="/m", readOnly=True)]
+    volumes = [dict(name="m", host=dict(sourcePath="/mnt"))]
+    equal(machine.exit_code(run_limited(machine, definition(leave, mountPoints=points), volumes=volumes)), 0)
+
+
 def see_a_crash(machine):
     arn = run_limited(machine, definition(f"fallocate -l {GIB} /some; exec sleep 1000"))["tasks"][0]["taskArn"]
     machine.wait_status(arn, "RUNNING", SLOW)
@@ -216,25 +231,25 @@ def see_the_end(machine):
     equal(machine.projects(), {})
 
 
-def look_at(make, options, *more):
+def look_at(make, options, *what):
     if os.path.basename(BUILD) == "san":
         raise Skip("the machine has no libraries of sanitizers")
     vmlab.kernel()
-    for program in (make[0], "xfs_quota"):
+    for program in (make[0], "xfs_quota", "xfs_io"):
         if not shutil.which(program):
             raise Skip(f"{program} is not installed")
     with Machine(make, options) as machine:
-        for see in (see_limits, see_the_hosts_users_and_two_containers, see_a_crash, *more, see_the_end):
+        for see in what:
             see(machine)
 
 
 def test_ext4_limits_what_a_task_writes():
     look_at(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "quota,project", "-E", "lazy_itable_init=1,lazy_journal_init=1"],
-            "prjquota")
+            "prjquota", see_limits, see_the_hosts_users_and_two_containers, see_no_way_out, see_a_crash, see_the_end)
 
 
 def test_xfs_limits_what_a_task_writes():
-    look_at(["mkfs.xfs", "-q"], "pquota", see_a_refusal)
+    look_at(["mkfs.xfs", "-q"], "pquota", see_limits, see_a_refusal)
 
 
 if __name__ == "__main__":
