@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/internal.h"
+#include "scheduler/store.h"
 
 #define LIMIT_DEFAULT 100
 #define WAIT_MS       20000 /* the longest that a waiting call is held */

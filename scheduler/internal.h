@@ -4,6 +4,7 @@
  *   api.c       requests: signature, model, dispatch, replies
  *   admission.c which call is next, and which is told to come again later
  *   ledger.c    the core and its documents: nothing is said before it is durable
+ *   store.c     what is on disk of them
  *   events.c    what happened, in order
  *   nodes.c     the channels to nodes
  *   authority.c who signs the certificates of nodes
@@ -83,8 +84,6 @@ void admission_put(struct admission *a, const char *caller, struct call *own_cal
 void admission_free(struct admission *a); /* what waits is turned away */
 
 /* ---- ledger.c ---- */
-
-#define STATE_VERSION 1 /* of state.db */
 
 /*
  * 'on_failure' is told once when a commit failed: what the core holds is then

@@ -16,13 +16,11 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/internal.h"
+#include "scheduler/store.h"
 
-#define TICK_MS 60000
-#define WAIT_MS 20000 /* the longest that a waiting call is held */
-
-static const char schema[] = "CREATE TABLE IF NOT EXISTS document ("
-			     "  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, doc TEXT NOT NULL"
-			     ") STRICT;" EVENTS_SCHEMA;
+#define TICK_MS  60000
+#define WAIT_MS  20000 /* the longest that a waiting call is held */
+#define OPEN_MAX 1000  /* documents of tasks that stay open: some 8 MB */
 
 /* A call that waits for a task to change. */
 struct waiter {
@@ -35,6 +33,7 @@ struct waiter {
 struct ledger {
 	struct loop *loop;
 	struct core *core;
+	struct store *store;
 	struct writer *writer;
 	struct nodes *nodes;
 	struct events *events;
@@ -43,7 +42,7 @@ struct ledger {
 	struct waiter *waiters;
 	void (*on_failure)(void *ctx, const struct err *why);
 	void *ctx;
-	bool failed;
+	struct err failure; /* code 0: there was none; nothing is done any more behind one */
 };
 
 struct commit {
@@ -143,36 +142,15 @@ static bool is_stored(enum core_effect_kind kind)
 
 static int write_effects(struct writer_job *job, struct db *db, struct err *e)
 {
-	static __thread struct db_stmt *put, *delete;
-	static __thread struct db *prepared_for;
-	const struct core_effects *fx = &((struct commit *)job)->fx;
+	return store_write(db, &((struct commit *)job)->fx, e);
+}
 
-	if (prepared_for != db) {
-		if (db_prepare(db,
-			       "INSERT INTO document (key, doc) VALUES (?1, ?2) "
-			       "ON CONFLICT (key) DO UPDATE SET doc = ?2",
-			       &put, e) < 0 ||
-		    db_prepare(db, "DELETE FROM document WHERE key = ?1", &delete, e) < 0)
-			return -e->code;
-		prepared_for = db;
-	}
-	for (size_t i = 0; i < fx->count; i++) {
-		struct db_stmt *stmt = fx->items[i].kind == CORE_PUT ? put : delete;
-
-		if (fx->items[i].kind == CORE_EVENT) {
-			if (events_store(db, fx->items[i].text, e) < 0)
-				return -e->code;
-			continue;
-		}
-		if (!is_stored(fx->items[i].kind))
-			continue;
-		db_bind_text(stmt, 1, fx->items[i].key);
-		if (stmt == put)
-			db_bind_text(stmt, 2, fx->items[i].text);
-		if (db_run(stmt, e) < 0)
-			return -e->code;
-	}
-	return 0;
+static void set_failed(struct ledger *s, const struct err *why)
+{
+	if (s->failure.code)
+		return;
+	s->failure = *why;
+	s->on_failure(s->ctx, why);
 }
 
 static void send_messages(struct ledger *s, const struct core_effects *fx)
@@ -199,7 +177,6 @@ static void finish(struct commit *c)
 
 static void fail(struct commit *c, const struct err *why)
 {
-	struct ledger *s = c->ledger;
 	struct ecs_fault f;
 
 	if (c->call) {
@@ -207,16 +184,15 @@ static void fail(struct commit *c, const struct err *why)
 				    why->msg);
 		call_fault(c->call, &f);
 	}
-	if (!s->failed && why->code != ECANCELED) {
-		s->failed = true;
-		s->on_failure(s->ctx, why);
-	}
+	if (why->code != ECANCELED)
+		set_failed(c->ledger, why);
 }
 
 static void on_written(struct writer_job *job, const struct err *failed)
 {
 	struct commit *c = (struct commit *)job;
 
+	store_settle(c->ledger->store, &c->fx);
 	if (failed)
 		fail(c, failed);
 	else
@@ -239,7 +215,10 @@ static void submit(struct ledger *s, struct commit *own_commit)
 	for (size_t i = 0; i < c->fx.count; i++)
 		stores |= is_stored(c->fx.items[i].kind);
 
-	if (stores || writer_pending(s->writer))
+	store_expect(s->store, &c->fx);
+	if (s->failure.code)
+		on_written(&c->job, &s->failure);
+	else if (stores || writer_pending(s->writer))
 		writer_submit(s->writer, &c->job);
 	else
 		on_written(&c->job, NULL);
@@ -320,19 +299,15 @@ static void on_tick(void *ctx)
 
 /* ---- life ---- */
 
-static int load(struct core *core, const char *path, struct err *e)
+static char *fetch(void *ctx, const char *key)
 {
-	struct db *db = NULL;
-	struct db_stmt *s;
-	int r;
+	struct ledger *s = ctx;
+	struct err e = {0};
+	char *text = store_fetch(s->store, key, &e);
 
-	if (db_open(path, DB_FULL, STATE_VERSION, schema, &db, e) < 0)
-		return -e->code;
-	r = db_prepare(db, "SELECT key, doc FROM document ORDER BY key", &s, e);
-	while (r == 0 && (r = db_step(s, e)) == DB_ROW)
-		r = core_load(core, db_text(s, 0), db_text(s, 1), e);
-	db_close(db);
-	return r;
+	if (!text)
+		set_failed(s, &e);
+	return text;
 }
 
 int ledger_open(struct loop *loop, const char *dir, const struct core_options *o,
@@ -341,14 +316,19 @@ int ledger_open(struct loop *loop, const char *dir, const struct core_options *o
 {
 	auto_free char *path = xasprintf("%s/state.db", dir);
 	struct ledger *s = xcalloc(1, sizeof(*s));
+	struct core_options with_store = *o;
 
+	with_store.fetch = fetch;
+	with_store.fetch_ctx = s;
+	with_store.open_max = OPEN_MAX;
 	s->loop = loop;
 	s->on_failure = on_failure;
 	s->ctx = ctx;
-	s->core = core_new(o);
-	if (load(s->core, path, e) < 0 ||
-	    writer_start(loop, path, STATE_VERSION, schema, &s->writer, e) < 0) {
+	s->core = core_new(&with_store);
+	if (store_open(path, &s->store, e) < 0 || store_load(s->store, s->core, e) < 0 ||
+	    writer_start(loop, path, STATE_VERSION, store_schema, &s->writer, e) < 0) {
 		core_free(s->core);
+		store_close(s->store);
 		free(s);
 		return -e->code;
 	}
@@ -379,5 +359,6 @@ void ledger_close(struct ledger *s)
 	loop_timer_free(s->tick);
 	loop_timer_free(s->patience);
 	core_free(s->core);
+	store_close(s->store);
 	free(s);
 }

@@ -11,9 +11,8 @@
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
-
-#define STORED_DEPTH 64
 
 static const struct {
 	const char *name;
@@ -165,10 +164,15 @@ void record_touch(struct core *c, struct record *r)
 	c->last_dirty = &r->next;
 }
 
-static void add_effect(struct core *c, enum core_effect_kind kind, char *own_key, char *own_text)
+static struct core_effect *add_effect(struct core *c, enum core_effect_kind kind, char *own_key,
+				      char *own_text)
 {
+	struct core_effect *x;
+
 	c->fx.items = xgrow(c->fx.items, c->fx.count, &c->fx.capacity, sizeof(*c->fx.items));
-	c->fx.items[c->fx.count++] = (struct core_effect){kind, own_key, own_text};
+	x = &c->fx.items[c->fx.count++];
+	*x = (struct core_effect){.kind = kind, .key = own_key, .text = own_text};
+	return x;
 }
 
 static void flush_dirty(struct core *c)
@@ -179,18 +183,26 @@ static void flush_dirty(struct core *c)
 	c->last_dirty = &c->first_dirty;
 	for (; r; r = r->next) {
 		auto_json json_t *event = event_of(c, r);
+		struct core_effect *put;
 
 		r->dirty = false;
-		add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
+		put = add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
+		if (str_starts(r->key, "task/"))
+			put->brief = brief_of_task(((struct task_doc *)r)->task, &put->brief_size);
 		if (event)
-			add_effect(c, CORE_EVENT, NULL, js_dump(event));
+			(void)add_effect(c, CORE_EVENT, NULL, js_dump(event));
 	}
+}
+
+void effect_delete(struct core *c, char *own_key)
+{
+	flush_dirty(c); /* what was said of it before goes before */
+	(void)add_effect(c, CORE_DELETE, own_key, NULL);
 }
 
 void record_delete(struct core *c, struct record *r)
 {
-	flush_dirty(c); /* what was said of it before goes before */
-	add_effect(c, CORE_DELETE, take_ptr(r->key), NULL);
+	effect_delete(c, take_ptr(r->key));
 	json_decref(take_ptr(r->doc));
 }
 
@@ -198,20 +210,21 @@ void effect_send(struct core *c, const struct instance *i, enum ecs_node_type ty
 		 const void *message)
 {
 	if (i->connected)
-		add_effect(c, CORE_SEND, xstrdup(i->id), ecs_node_dump(type, message));
+		(void)add_effect(c, CORE_SEND, xstrdup(i->id), ecs_node_dump(type, message));
 }
 
 void effect_refuse(struct core *c, const struct instance *i, const struct ecs_node_refused *message)
 {
 	if (i->connected)
-		add_effect(c, CORE_REFUSE, xstrdup(i->id),
-			   ecs_node_dump(ECS_NODE_REFUSED, message));
+		(void)add_effect(c, CORE_REFUSE, xstrdup(i->id),
+				 ecs_node_dump(ECS_NODE_REFUSED, message));
 }
 
 void core_take_effects(struct core *c, struct core_effects *ret)
 {
 	peers_flush(c);
 	flush_dirty(c);
+	task_docs_trim(c);
 	*ret = c->fx;
 	c->fx = (struct core_effects){0};
 }
@@ -221,6 +234,7 @@ void core_effects_done(struct core_effects *fx)
 	for (size_t i = 0; i < fx->count; i++) {
 		free(fx->items[i].key);
 		free(fx->items[i].text);
+		free(fx->items[i].brief);
 	}
 	free(fx->items);
 	*fx = (struct core_effects){0};
@@ -280,6 +294,7 @@ void core_free(struct core *c)
 
 	if (!c)
 		return;
+	core_tasks_done(c);
 	for (size_t i = 0; map_next(&c->clusters, &i, &cl);)
 		cluster_free(cl);
 	for (size_t i = 0; map_next(&c->families, &i, &family);)
@@ -369,6 +384,7 @@ void core_loaded(struct core *c, int64_t now_ms)
 
 		assert(reply);
 	}
+	core_tasks_loaded(c);
 	vpc_make_default(c);
 	interfaces_link(c);
 	lost_loaded(c);

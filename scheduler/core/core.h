@@ -8,7 +8,8 @@
  *
  * Everything that the core holds can be rebuilt from the documents that it
  * gave out to be stored: the shell loads them at start and, when a commit
- * failed, throws the core away and loads again.
+ * failed, throws the core away and loads again.  Documents of tasks are many:
+ * of these it holds briefs, and asks for a document when it needs it.
  */
 #pragma once
 
@@ -35,13 +36,26 @@ struct core_options {
 	int64_t stopped_keep_ms; /* how long a stopped task can be described */
 	size_t stopped_keep_max; /* and how many of them */
 	int64_t lost_ms; /* after which the tasks of a node that is gone are given up; 0: never */
+	/*
+	 * The text that was last given out to be stored with this key, durable or not,
+	 * malloc'ed.  NULL: it cannot be read, and this core is good for nothing more.
+	 */
+	char *(*fetch)(void *ctx, const char *key);
+	void *fetch_ctx;
+	size_t open_max; /* documents of tasks that stay in memory when an event is over */
 };
 
 struct core *core_new(const struct core_options *o);
 void core_free(struct core *c);
 
-/* A stored document, in the order of the keys; then core_loaded() once. */
+/*
+ * What was stored: documents in the order of the keys, but those that have a brief; then
+ * briefs, in any order; then core_loaded() once.
+ */
 int core_load(struct core *c, const char *key, const char *doc, struct err *e);
+int core_load_brief(struct core *c, const void *brief, size_t size, struct err *e);
+/* The brief, malloc'ed, of a task's document that was stored without one. */
+int core_make_brief(const char *key, const char *doc, void **ret, size_t *ret_size, struct err *e);
 void core_loaded(struct core *c, int64_t now_ms);
 
 /*
@@ -99,8 +113,8 @@ int core_check(struct core *c, struct err *e);
 
 /* What the events since the last call want done, in order. */
 enum core_effect_kind {
-	CORE_PUT,    /* key, text: store the document */
-	CORE_DELETE, /* key */
+	CORE_PUT,    /* key, text: store the document; and its brief, if it has one */
+	CORE_DELETE, /* key; the brief, too */
 	CORE_EVENT,  /* text: store it behind all others; key: NULL */
 	CORE_SEND,   /* key: the container instance; text: a message for its node */
 	CORE_REFUSE, /* the same; the session ends behind it */
@@ -109,6 +123,8 @@ enum core_effect_kind {
 struct core_effect {
 	enum core_effect_kind kind;
 	char *key, *text;
+	void *brief; /* what the core wants to know of it at its next start; NULL: all */
+	size_t brief_size;
 };
 
 struct core_effects {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/task.h"
 
 #define STATES_MAX 10 /* container instances in one request */
 
@@ -84,7 +84,7 @@ json_t *drain_container_instance(struct core *c, json_t *request, struct ecs_fau
 
 static void stop_rest(struct core *c, const struct instance *i)
 {
-	for (struct task *t = i->first_task; t; t = t->next_there)
+	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there))
 		if (t->last_status != TASK_STOPPED)
 			core_task_stop(c, t, "UserInitiated",
 				       "Container instance drained: its deadline has passed");

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/disk.h"
 #include "tests/sim/sim.h"
 
 #define TICK_MS       60000
@@ -28,7 +29,8 @@ struct commit {
 
 static struct core *core;
 static struct core_options options;
-static struct map disk; /* key to text */
+static struct disk disk;    /* what is durable */
+static struct map expected; /* texts of tasks that are not, by key; borrowed of their commits */
 static struct commit *first, **last;
 static uint64_t epoch; /* of the process */
 static int64_t last_done_ms;
@@ -51,39 +53,42 @@ size_t shell_crashes(void)
 
 /* ---- the disk ---- */
 
+static void expect(const struct core_effects *fx)
+{
+	for (size_t i = 0; i < fx->count; i++)
+		if (fx->items[i].brief)
+			(void)map_put(&expected, fx->items[i].key, fx->items[i].text);
+}
+
 static void write_effects(const struct core_effects *fx)
 {
-	for (size_t i = 0; i < fx->count; i++) {
-		const struct core_effect *f = &fx->items[i];
+	disk_write(&disk, fx);
+	for (size_t i = 0; i < fx->count; i++)
+		if (fx->items[i].brief &&
+		    map_find(&expected, fx->items[i].key) == fx->items[i].text)
+			(void)map_remove(&expected, fx->items[i].key);
+}
 
-		if (f->kind == CORE_PUT)
-			free(map_put(&disk, f->key, xstrdup(f->text)));
-		else if (f->kind == CORE_DELETE)
-			free(map_remove(&disk, f->key));
-	}
+static char *fetch(void *ctx, const char *key)
+{
+	const char *text = map_find(&expected, key);
+
+	(void)ctx;
+	return text ? xstrdup(text) : disk_fetch(&disk, key);
 }
 
 const char *shell_stored(const char *key)
 {
-	return map_find(&disk, key);
-}
-
-static int compare_keys(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	return disk_read(&disk, key);
 }
 
 void shell_each_stored(const char *prefix, void (*fn)(const char *key, const char *text))
 {
-	auto_free char **keys = xcalloc(disk.count + 1, sizeof(char *));
-	size_t count = 0;
+	size_t count;
+	auto_free char **keys = disk_keys(&disk, prefix, &count);
 
-	for (size_t i = 0; i < disk.used; i++)
-		if (disk.entries[i].key && str_starts(disk.entries[i].key, prefix))
-			keys[count++] = disk.entries[i].key;
-	qsort(keys, count, sizeof(*keys), compare_keys);
 	for (size_t i = 0; i < count; i++)
-		fn(keys[i], map_find(&disk, keys[i]));
+		fn(keys[i], disk_read(&disk, keys[i]));
 }
 
 /* ---- commits ---- */
@@ -132,6 +137,7 @@ static void commit(reply_fn *fn, void (*then)(void *ctx, bool lost), void *ctx, 
 						    : between(0, COMMIT_MS_MAX));
 
 	core_take_effects(core, &c->fx);
+	expect(&c->fx);
 	check_effects(&c->fx);
 	check_core(core);
 	c->fn = fn;
@@ -180,23 +186,18 @@ static void tick(void *ctx, uint64_t of_epoch)
 	world_after(TICK_MS, tick, NULL, epoch);
 }
 
-static void load(const char *key, const char *text)
+static void start(void *ctx, uint64_t arg)
 {
 	struct err e = {0};
 
-	if (core_load(core, key, text, &e) < 0)
-		broken("what was stored cannot be read: %s", e.msg);
-}
-
-static void start(void *ctx, uint64_t arg)
-{
 	(void)ctx;
 	(void)arg;
 	trace("server starts");
 	for (size_t i = 0; i < 4; i++)
 		options.seed[i] = draw() | 1;
 	core = core_new(&options);
-	shell_each_stored("", load);
+	if (disk_load(&disk, core, &e) < 0)
+		broken("what was stored cannot be read: %s", e.msg);
 	core_loaded(core, world_now_ms());
 	check_reload();
 	shell_commit(NULL, NULL);
@@ -221,6 +222,7 @@ static void crash(void *ctx, uint64_t of_epoch)
 	epoch++;
 	crashes++;
 	core_free(take_ptr(core));
+	map_done(&expected);
 	nodes_server_is_gone();
 	while ((c = first)) {
 		first = c->next;
@@ -247,7 +249,9 @@ void shell_begin(void)
 		.host_cidr = "100.64.0.0/16",
 		.stopped_keep_ms = 30 * 60 * 1000,
 		.stopped_keep_max = 20000,
-		.lost_ms = world->lost_minutes * 60000LL};
+		.lost_ms = world->lost_minutes * 60000LL,
+		.fetch = fetch,
+		.open_max = world->seed % 3 * 20};
 	first = NULL;
 	last = &first;
 	last_done_ms = 0;
@@ -258,7 +262,6 @@ void shell_begin(void)
 void shell_end(void)
 {
 	struct commit *c;
-	char *text;
 
 	core_free(take_ptr(core));
 	while ((c = first)) {
@@ -269,9 +272,7 @@ void shell_end(void)
 			c->then(c->ctx, true);
 		free_commit(c);
 	}
-	for (size_t i = 0; map_next(&disk, &i, &text);)
-		free(text);
-	map_done(&disk);
-	disk = (struct map){0};
+	map_done(&expected);
+	disk_done(&disk);
 	epoch++;
 }

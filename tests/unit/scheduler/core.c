@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "ecs/model.h"
 #include "scheduler/core/core.h"
+#include "tests/disk.h"
 
 #define NOW 1000000000000
 
@@ -19,7 +20,11 @@ static struct ecs_fault fault;
 static struct core_effects fx;
 static const char *instance;
 
+static struct disk disk;
+
 static const struct core_options options = {
+	.fetch = disk_fetch,
+	.fetch_ctx = &disk,
 	.identity = {.region = "us-east-1", .account = "123456789012"},
 	.vpc_cidr = "172.31.0.0/16",
 	.host_cidr = "100.64.0.0/16",
@@ -32,6 +37,7 @@ static void take_effects(void)
 {
 	core_effects_done(&fx);
 	core_take_effects(core, &fx);
+	disk_write(&disk, &fx);
 }
 
 /* The reply to a request that was checked against the model, or NULL. */
@@ -127,6 +133,7 @@ static int end(void **state)
 	(void)state;
 	core_effects_done(&fx);
 	core_free(core);
+	disk_done(&disk);
 	return 0;
 }
 
@@ -525,35 +532,15 @@ static void overrides_reach_the_node(void **state)
 
 /* ---- what is stored ---- */
 
-/* Everything that was put, by key, as the store has it. */
-static struct {
-	char *key, *text;
-} stored[256];
-static size_t stored_count;
-
-static void store_effects(void)
+/* As a server of before has left it. */
+static void forget_briefs(void)
 {
-	for (size_t i = 0; i < fx.count; i++) {
-		size_t at_index = 0;
+	struct disk_item *item;
 
-		if (fx.items[i].kind != CORE_PUT && fx.items[i].kind != CORE_DELETE)
-			continue;
-		while (at_index < stored_count &&
-		       strcmp(stored[at_index].key, fx.items[i].key) != 0)
-			at_index++;
-		if (at_index == stored_count) {
-			stored[stored_count++].key = xstrdup(fx.items[i].key);
-			assert_true(stored_count < 256);
-		}
-		free(stored[at_index].text);
-		stored[at_index].text = fx.items[i].kind == CORE_PUT ? xstrdup(fx.items[i].text)
-								     : NULL;
+	for (size_t i = 0; map_next(&disk.items, &i, &item);) {
+		free(item->brief);
+		item->brief = NULL;
 	}
-}
-
-static int by_key(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 static void a_core_is_rebuilt_from_what_it_stored(void **state)
@@ -570,45 +557,37 @@ static void a_core_is_rebuilt_from_what_it_stored(void **state)
 	char id[33];
 
 	(void)state;
-	stored_count = 0;
-	core_free(core);
-	core = core_new(&options);
-	core_loaded(core, NOW);
-	take_effects();
-	store_effects();
-#define STEP(expression)         \
-	do {                     \
-		expression;      \
-		store_effects(); \
-	} while (0)
-	STEP(do_call("CreateCluster",
-		     "{\"clusterName\":\"c\",\"tags\":[{\"key\":\"k\",\"value\":\"v\"}]}"));
-	STEP(do_call("RegisterTaskDefinition", DEFINITION));
-	STEP(node_joins(2048, 1024));
-	STEP(run_one(id));
-	STEP(report(1, id, "STOPPED", NULL));
-	STEP(run_one(id));
-	STEP(report(2, id, "RUNNING", NULL));
+	do_call("CreateCluster",
+		"{\"clusterName\":\"c\",\"tags\":[{\"key\":\"k\",\"value\":\"v\"}]}");
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	report(1, id, "STOPPED", NULL);
+	run_one(id);
+	report(2, id, "RUNNING", NULL);
 	for (size_t i = 0; i < 5; i++)
 		before[i] = call(questions[i][0], questions[i][1]);
 
-	core_free(core);
-	core = core_new(&options);
-	qsort(stored, stored_count, sizeof(stored[0]), by_key);
-	for (size_t i = 0; i < stored_count; i++)
-		if (stored[i].text)
-			assert_ok(core_load(core, stored[i].key, stored[i].text, &e));
-	core_loaded(core, NOW);
-	take_effects();
-	for (size_t i = 0; i < 5; i++) {
-		auto_free char *b = js_dump(before[i]), *a = NULL;
+	for (int with_briefs = 1; with_briefs >= 0; with_briefs--) {
+		if (!with_briefs)
+			forget_briefs();
+		core_free(core);
+		core = core_new(&options);
+		assert_ok(disk_load(&disk, core, &e));
+		core_loaded(core, NOW);
+		take_effects();
+		assert_ok(core_check(core, &e));
+		for (size_t i = 0; i < 5; i++) {
+			auto_free char *b = js_dump(before[i]), *a = NULL;
 
-		after = call(questions[i][0], questions[i][1]);
-		a = js_dump(after);
-		assert_string_equal(a, b);
-		json_decref(after);
-		json_decref(before[i]);
+			after = call(questions[i][0], questions[i][1]);
+			a = js_dump(after);
+			assert_string_equal(a, b);
+			json_decref(after);
+		}
 	}
+	for (size_t i = 0; i < 5; i++)
+		json_decref(before[i]);
 	/* The accounts are as they were: the host port is taken. */
 	node_joins(2048, 1024);
 	after = call("RunTask", "{\"taskDefinition\":\"web\"}");
@@ -617,11 +596,6 @@ static void a_core_is_rebuilt_from_what_it_stored(void **state)
 	after = call("RunTask", "{\"taskDefinition\":\"web\"}");
 	assert_int_equal(json_array_size(at(after, "tasks")), 0);
 	json_decref(after);
-	for (size_t i = 0; i < stored_count; i++) {
-		free(stored[i].key);
-		free(stored[i].text);
-		stored[i].text = NULL;
-	}
 }
 
 static void a_damaged_document_is_named(void **state)
