@@ -123,7 +123,8 @@ void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx);
 
 int events_store(struct db *db, const char *text, struct err *e); /* the writer's thread */
 
-int events_open(struct loop *loop, const char *dir, struct events **ret, struct err *e);
+int events_open(struct loop *loop, const char *dir, const struct ecs_identity *identity,
+		struct events **ret, struct err *e);
 void events_close(struct events *ev);
 void events_call(struct events *ev, const json_t *request, struct call *own_call); /* GetEvents */
 void events_look_again(struct events *ev); /* there may be new ones */

@@ -182,15 +182,14 @@ static void flush_dirty(struct core *c)
 	c->first_dirty = NULL;
 	c->last_dirty = &c->first_dirty;
 	for (; r; r = r->next) {
-		auto_json json_t *event = event_of(c, r);
-		struct core_effect *put;
+		const bool tell = event_is_due(r);
+		struct core_effect *put = add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
 
 		r->dirty = false;
-		put = add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
 		if (str_starts(r->key, "task/"))
 			put->brief = brief_of_task(((struct task_doc *)r)->task, &put->brief_size);
-		if (event)
-			(void)add_effect(c, CORE_EVENT, NULL, js_dump(event));
+		if (tell)
+			(void)add_effect(c, CORE_EVENT, NULL, event_of(c, r, put->text));
 	}
 }
 

@@ -132,5 +132,8 @@ struct core_effects {
 	size_t count, capacity;
 };
 
+/* An event, as EventBridge tells it, from the text of a CORE_EVENT; NULL: *e says why not. */
+json_t *core_show_event(const struct ecs_identity *id, const char *text, struct err *e);
+
 void core_take_effects(struct core *c, struct core_effects *ret);
 void core_effects_done(struct core_effects *fx);

@@ -199,8 +199,10 @@ size_t core_random_below(struct core *c, size_t count); /* count > 0 */
 
 /* ---- event.c ---- */
 
-/* What there is to tell of a changed record; NULL: nothing. */
-json_t *event_of(struct core *c, struct record *r);
+/* Has it a version that was not told?  It is told from now on. */
+bool event_is_due(struct record *r);
+/* As it is stored, malloc'ed; 'text' is that of the document. */
+char *event_of(struct core *c, struct record *r, const char *text);
 
 /* ---- doc.c: small things about documents ---- */
 

@@ -386,8 +386,9 @@ static void drop(const char *key)
 /* Each version of a thing once, in order; some are skipped when one event changes it twice. */
 static void event(const char *body)
 {
-	static const char resources[] = "\"resources\":[\"";
-	const char *begin = strstr(body, resources) + strlen(resources);
+	static const char of_task[] = "\"taskArn\":\"", of_others[] = "\"resources\":[\"";
+	const char *sign = strchr(body, '\n') ? of_task : of_others,
+		   *begin = strstr(body, sign) + strlen(sign);
 	auto_free char *arn = xstrndup(begin, strcspn(begin, "\""));
 	intptr_t version = (intptr_t)scan_integer(body, "version");
 

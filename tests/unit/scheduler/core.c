@@ -353,8 +353,36 @@ static void what_was_accepted_is_stored_before_it_is_sent(void **state)
 			 CORE_PUT); /* the shell sends when all of it is durable */
 	assert_non_null(strstr(fx.items[1].key, id));
 	assert_int_equal(fx.items[2].kind, CORE_EVENT);
-	assert_non_null(strstr(fx.items[2].text, "\"detail-type\":\"ECS Task State Change\""));
 	assert_status(id, "PENDING");
+}
+
+static void an_event_shows_the_task_as_it_was(void **state)
+{
+	auto_json json_t *event = NULL, *reply = NULL;
+	auto_free char *request = NULL;
+	struct err e = {0};
+	json_t *detail, *task, *value;
+	const char *name;
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	event = core_show_event(&options.identity, fx.items[2].text, &e);
+	detail = json_object_get(event, "detail");
+	request = xasprintf("{\"tasks\":[\"%s\"],\"include\":[\"TAGS\"]}", id);
+	reply = call("DescribeTasks", request);
+	task = at(reply, "tasks[0]");
+	assert_string_equal(text_at(event, "detail-type"), "ECS Task State Change");
+	assert_string_equal(text_at(event, "resources[0]"), text_at(task, "taskArn"));
+	assert_string_equal(text_at(event, "time"), "2001-09-09T01:46:40.000Z");
+	assert_string_equal(text_at(detail, "updatedAt"), "2001-09-09T01:46:40.000Z");
+	assert_string_equal(text_at(detail, "createdAt"), "2001-09-09T01:46:40.000Z");
+	assert_int_equal(json_object_size(detail), json_object_size(task) + 1);
+	json_object_foreach (task, name, value)
+		if (!json_is_real(value))
+			assert_true(json_equal(json_object_get(detail, name), value));
 }
 
 static void resources_are_counted_until_the_task_is_gone(void **state)
@@ -654,6 +682,7 @@ int main(void)
 		TEST(stopping_twice_keeps_the_first_reason),
 		TEST(a_stopped_task_is_shown_until_its_time_is_over),
 		TEST(overrides_reach_the_node),
+		TEST(an_event_shows_the_task_as_it_was),
 		TEST(a_core_is_rebuilt_from_what_it_stored),
 		TEST(a_damaged_document_is_named),
 		TEST(tags_are_added_replaced_and_taken_away),
