@@ -20,7 +20,7 @@
 
 #define TICK_MS  60000
 #define WAIT_MS  20000 /* the longest that a waiting call is held */
-#define OPEN_MAX 1000  /* documents of tasks that stay open: some 8 MB */
+#define OPEN_MAX 100
 
 /* A call that waits for a task to change. */
 struct waiter {
