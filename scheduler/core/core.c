@@ -315,6 +315,7 @@ void core_free(struct core *c)
 	map_done(&c->tokens);
 	core_effects_done(&c->fx);
 	free(c->host_addresses.used);
+	free(c->checked);
 	free(c);
 }
 

@@ -167,6 +167,8 @@ struct core {
 	struct task_doc *newest_doc, *oldest_doc; /* open ones */
 	size_t open_docs;
 	uint32_t first_stopped, last_stopped; /* tasks */
+	uint64_t *checked; /* by number of a task: its brief when core_check() looked at it */
+	size_t checked_count;
 	size_t stopped_count;
 	struct record *first_dirty, **last_dirty;
 	struct instance *dirty_peers;

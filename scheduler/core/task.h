@@ -52,6 +52,7 @@ struct task {
 	bool stop : 1;       /* desiredStatus is STOPPED */
 	bool held : 1;       /* STOPPED for us; its node may still run it, and has what it had */
 	bool connected : 1;  /* connectivity is CONNECTED */
+	bool checked : 1;    /* its document was not open since core_check() looked at it */
 };
 
 /* ---- roster.c ---- */

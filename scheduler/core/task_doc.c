@@ -65,6 +65,7 @@ static json_t *fetch(struct core *c, const struct task *t)
 
 struct record *task_record(struct core *c, struct task *t)
 {
+	t->checked = false;
 	if (!t->doc) {
 		task_doc_begin(c, t, fetch(c, t));
 	} else if (t->doc != c->newest_doc) {

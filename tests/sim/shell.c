@@ -251,7 +251,7 @@ void shell_begin(void)
 		.stopped_keep_max = 20000,
 		.lost_ms = world->lost_minutes * 60000LL,
 		.fetch = fetch,
-		.open_max = world->seed % 3 * 20};
+		.open_max = world->seed % 5 ? 1000 : 1};
 	first = NULL;
 	last = &first;
 	last_done_ms = 0;
