@@ -18,10 +18,9 @@
 #include "base/text.h"
 #include "scheduler/internal.h"
 
-/* Keys of documents that have briefs. */
-#define BRIEF_FIRST "task/"
-#define BRIEF_END   "task0"
-#define KEY_END     "\x7f" /* behind all keys */
+/* Keys in their order: those of documents without briefs, and with. */
+static const char *const plain_keys[][2] = {{"", "task/"}, {"task0", "token/"}, {"token0", "\x7f"}};
+static const char *const brief_keys[][2] = {{"task/", "task0"}, {"token/", "token0"}};
 
 const char store_schema[] =
 	"CREATE TABLE IF NOT EXISTS document ("
@@ -188,30 +187,40 @@ static int load_briefs(struct store *s, struct core *core, size_t *ret_count, st
 }
 
 /* Documents that were stored before there were briefs get theirs. */
-static int make_briefs(struct store *s, struct err *e)
+static int make_briefs(struct db_stmt *documents, struct db_stmt *insert, struct err *e)
 {
-	struct db_stmt *tasks, *insert;
 	int r;
 
-	if (db_prepare(s->db, "SELECT id, key, doc FROM document WHERE key >= ?1 AND key < ?2",
-		       &tasks, e) < 0 ||
-	    db_prepare(s->db, "INSERT INTO brief (id, brief) VALUES (?1, ?2)", &insert, e) < 0)
-		return -e->code;
-	db_bind_text(tasks, 1, BRIEF_FIRST);
-	db_bind_text(tasks, 2, BRIEF_END);
-	while ((r = db_step(tasks, e)) == DB_ROW) {
+	while ((r = db_step(documents, e)) == DB_ROW) {
 		auto_free void *brief = NULL;
 		size_t size;
 
-		r = core_make_brief(db_text(tasks, 1), db_text(tasks, 2), &brief, &size, e);
+		r = core_make_brief(db_text(documents, 1), db_text(documents, 2), &brief, &size, e);
 		if (r < 0)
 			break;
-		db_bind_i64(insert, 1, db_i64(tasks, 0));
+		db_bind_i64(insert, 1, db_i64(documents, 0));
 		db_bind_blob(insert, 2, brief, size);
 		if ((r = db_run(insert, e)) < 0)
 			break;
 	}
-	db_reset(tasks);
+	db_reset(documents);
+	return r;
+}
+
+static int make_all_briefs(struct store *s, struct err *e)
+{
+	struct db_stmt *documents, *insert;
+	int r = 0;
+
+	if (db_prepare(s->db, "SELECT id, key, doc FROM document WHERE key >= ?1 AND key < ?2",
+		       &documents, e) < 0 ||
+	    db_prepare(s->db, "INSERT INTO brief (id, brief) VALUES (?1, ?2)", &insert, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < ARRAY_COUNT(brief_keys) && r == 0; i++) {
+		db_bind_text(documents, 1, brief_keys[i][0]);
+		db_bind_text(documents, 2, brief_keys[i][1]);
+		r = make_briefs(documents, insert, e);
+	}
 	return r;
 }
 
@@ -221,7 +230,7 @@ static int take_over(struct store *s, struct err *e)
 
 	if (db_exec(s->db, "BEGIN IMMEDIATE", e) < 0)
 		return -e->code;
-	if (make_briefs(s, e) == 0 && db_exec(s->db, "COMMIT", e) == 0)
+	if (make_all_briefs(s, e) == 0 && db_exec(s->db, "COMMIT", e) == 0)
 		return 0;
 	(void)db_exec(s->db, "ROLLBACK", &ignored);
 	return -e->code;
@@ -231,8 +240,10 @@ int store_load(struct store *s, struct core *core, struct err *e)
 {
 	size_t count = 0;
 
-	if (load_range(s, core, "", BRIEF_FIRST, e) < 0 ||
-	    load_range(s, core, BRIEF_END, KEY_END, e) < 0 || load_briefs(s, core, &count, e) < 0)
+	for (size_t i = 0; i < ARRAY_COUNT(plain_keys); i++)
+		if (load_range(s, core, plain_keys[i][0], plain_keys[i][1], e) < 0)
+			return -e->code;
+	if (load_briefs(s, core, &count, e) < 0)
 		return -e->code;
 	if (count)
 		return 0;

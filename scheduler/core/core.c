@@ -199,6 +199,13 @@ void effect_delete(struct core *c, char *own_key)
 	(void)add_effect(c, CORE_DELETE, own_key, NULL);
 }
 
+void effect_put_token(struct core *c, const char *key, const json_t *doc, int64_t expires_ms)
+{
+	struct core_effect *put = add_effect(c, CORE_PUT, xstrdup(key), js_dump(doc));
+
+	put->brief = brief_of_token(key, expires_ms, &put->brief_size);
+}
+
 void record_delete(struct core *c, struct record *r)
 {
 	effect_delete(c, take_ptr(r->key));
@@ -347,24 +354,33 @@ static const struct {
 	{"prefix-list/", prefix_list_load},
 	{"subnet/", subnet_load},
 	{"report/", instance_load_report},
-	{"task/", core_task_load},
 	{"vpc/", vpc_load},
 };
 
 static int load(struct core *c, const char *key, json_t *own_doc, struct err *e)
 {
-	if (str_starts(key, "token/"))
-		return token_load(c, key, own_doc);
 	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++)
 		if (str_starts(key, kinds[i].prefix))
 			return kinds[i].load(c, own_doc, e);
 	return err_set(e, EUCLEAN, "is not a document of ours");
 }
 
+static int load_by_brief(struct core *c, const char *key, const char *text, struct err *e)
+{
+	auto_free void *brief = NULL;
+	size_t size;
+
+	if (core_make_brief(key, text, &brief, &size, e) < 0)
+		return -e->code;
+	return core_load_brief(c, brief, size, e);
+}
+
 int core_load(struct core *c, const char *key, const char *text, struct err *e)
 {
 	json_t *doc = NULL;
 
+	if (brief_is_for(key))
+		return load_by_brief(c, key, text, e);
 	if (js_parse(text, strlen(text), STORED_DEPTH, &doc, e) < 0)
 		return err_wrap(e, "stored %s", key);
 	if (load(c, key, doc, e) == 0)

@@ -137,7 +137,7 @@ struct roster {
 };
 
 struct token {
-	struct record record;
+	char *key; /* of its document */
 	int64_t expires_ms;
 };
 
@@ -183,7 +183,9 @@ void record_init(struct record *r, json_t *own_doc, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Store the deletion and let go of the record's memory. */
 void record_delete(struct core *c, struct record *r);
-void effect_delete(struct core *c, char *own_key); /* of a document that is nobody's record */
+/* Of documents that are nobody's record. */
+void effect_delete(struct core *c, char *own_key);
+void effect_put_token(struct core *c, const char *key, const json_t *doc, int64_t expires_ms);
 void record_done(struct record *r);
 
 void effect_send(struct core *c, const struct instance *i, enum ecs_node_type type,
@@ -375,20 +377,16 @@ void place_take(struct instance *i, const struct definition *d, const struct ecs
 void place_give_back(struct instance *i, const struct definition *d,
 		     const struct ecs_demand *demand);
 
-/* ---- task.c, brief.c ---- */
-
-int core_task_load(struct core *c, json_t *own_doc, struct err *e);
-
 /* ---- token.c ---- */
 
 /*
  * The reply that an earlier call with the same "clientToken" got (a list of
- * task ids), or NULL; a fault when its parameters were others.
+ * task ids; the caller's), or NULL; a fault when its parameters were others.
  */
-const json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
-			 struct ecs_fault *f);
+json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
+		   struct ecs_fault *f);
 void token_keep(struct core *c, const struct cluster *cl, const json_t *request, json_t *own_tasks);
-int token_load(struct core *c, const char *key, json_t *own_doc);
+void token_restore(struct core *c, const char *key, int64_t expires_ms);
 void token_free(struct token *t);
 void tokens_tick(struct core *c);
 

@@ -479,7 +479,7 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 	auto_launch struct launch l = {0};
 	int64_t count = doc_integer(request, "count", 1);
 	json_t *tasks, *failures, *ids;
-	const json_t *again;
+	auto_json json_t *again = NULL;
 	struct instance *i;
 
 	if (count < 1 || count > RUN_COUNT_MAX) {

@@ -109,6 +109,18 @@ static char *describe(const char *arn)
 	return js_dump(reply);
 }
 
+/* The same number again brings the same task. */
+static char *run(int number)
+{
+	auto_free char *text = xasprintf("{\"taskDefinition\":\"w\",\"startedBy\":\"me\","
+					 "\"clientToken\":\"t%d\"}",
+					 number);
+	auto_json json_t *reply = call("RunTask", text);
+	const json_t *task = json_array_get(json_object_get(reply, "tasks"), 0);
+
+	return xstrdup(json_string_value(json_object_get(task, "taskArn")));
+}
+
 /* A node with tasks, of which some run and some have ended. */
 static int make_cluster(void **state)
 {
@@ -134,11 +146,7 @@ static int make_cluster(void **state)
 		     "{\"family\":\"w\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\","
 		     "\"memory\":8}]}"));
 	for (int i = 0; i < TASKS; i++) {
-		auto_json json_t *reply = call("RunTask", "{\"taskDefinition\":\"w\","
-							  "\"startedBy\":\"me\"}");
-		const json_t *task = json_array_get(json_object_get(reply, "tasks"), 0);
-
-		ids[i] = xstrdup(json_string_value(json_object_get(task, "taskArn")));
+		ids[i] = run(i);
 		if (i % 3)
 			report(i + 1, ids[i], i % 3 == 1 ? "RUNNING" : "STOPPED");
 	}
@@ -187,12 +195,17 @@ static void restart_shows_the_same(void)
 		assert_string_equal(after, before[i]);
 		free(before[i]);
 	}
+	for (int i = 0; i < TASKS; i++) {
+		auto_free char *again = run(i);
+
+		assert_string_equal(again, ids[i]);
+	}
 }
 
 static void a_restart_shows_what_was_written(void **state)
 {
 	(void)state;
-	assert_int_equal(number_of("SELECT count(*) FROM brief"), TASKS);
+	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS); /* and tokens */
 	restart_shows_the_same();
 }
 
@@ -206,7 +219,7 @@ static void a_store_without_briefs_is_taken_over(void **state)
 	assert_ok(db_exec(db, "DELETE FROM brief; PRAGMA user_version = 1", &e));
 	db_close(db);
 	restart_shows_the_same();
-	assert_int_equal(number_of("SELECT count(*) FROM brief"), TASKS);
+	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS); /* and tokens */
 	assert_int_equal(number_of("PRAGMA user_version"), STATE_VERSION);
 }
 
@@ -215,9 +228,12 @@ static void a_brief_goes_with_its_document(void **state)
 	(void)state;
 	core_tick(core, NOW + options.stopped_keep_ms);
 	take_effects();
-	assert_int_equal(number_of("SELECT count(*) FROM brief"), TASKS - TASKS / 3);
+	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS - TASKS / 3);
 	assert_int_equal(number_of("SELECT count(*) FROM document WHERE key LIKE 'task/%'"),
 			 TASKS - TASKS / 3);
+	core_tick(core, NOW + 24 * 3600 * 1000LL); /* the end of a client token */
+	take_effects();
+	assert_int_equal(number_of("SELECT count(*) FROM brief"), TASKS - TASKS / 3);
 }
 
 static void assert_fetches(const char *key, const char *text)
