@@ -446,7 +446,8 @@ void check_reload(void)
 /* Tasks of a node that is lost are given up, unless many are. */
 static void check_lost(void)
 {
-	const int64_t now_ms = world_now_ms(), lost_ms = world->lost_minutes * 60000LL;
+	const int64_t now_ms = world_now_ms(), server_ms = shell_now_ms(),
+		      lost_ms = world->lost_minutes * 60000LL;
 	size_t gone = 0;
 	struct host *h;
 
@@ -455,13 +456,13 @@ static void check_lost(void)
 	for (size_t i = 0; lost_ms && map_next(&hosts, &i, &h);) {
 		const bool few = gone == 1 || gone * 100 <= hosts.count * MANY_PERCENT;
 
-		if (!few || !h->tasks || !h->gone_ms || h->gone_ms + lost_ms > now_ms)
+		if (!few || !h->tasks || !h->gone_ms || h->gone_ms + lost_ms > server_ms)
 			h->overdue_ms = 0;
 		else if (!h->overdue_ms)
 			h->overdue_ms = now_ms;
 		else if (now_ms - h->overdue_ms > OVERDUE_MAX_MS)
 			broken("%zu tasks are on a node that is lost since %lld s", h->tasks,
-			       (long long)(now_ms - h->gone_ms) / 1000);
+			       (long long)(server_ms - h->gone_ms) / 1000);
 	}
 }
 

@@ -16,6 +16,11 @@
 #define COMMIT_MS_MAX 20
 #define SLOW_MS       2000 /* a disk that stalls */
 #define CRASH_MEAN_MS (40 * 60 * 1000)
+#define JUMP_MEAN_MS  (2 * 60 * 60 * 1000) /* of the clock */
+#define JUMP_MS       5000
+#define FAR_JUMP_MS   (15 * 60 * 1000)
+#define FAR_JUMPS     200 /* of a thousand */
+#define DRIFT_PPM     200
 
 struct commit {
 	struct commit *next;
@@ -35,6 +40,33 @@ static struct commit *first, **last;
 static uint64_t epoch; /* of the process */
 static int64_t last_done_ms;
 static size_t crashes;
+
+static int64_t began_ms,
+	ahead_ms; /* what the server's clock is ahead of the world's, jumps alone */
+static int64_t drift_ppm;
+
+/* ---- the clock ---- */
+
+int64_t shell_now_ms(void)
+{
+	const int64_t world_ms = world_now_ms();
+
+	return world_ms + ahead_ms + (world_ms - began_ms) * drift_ppm / 1000000;
+}
+
+static void jump(void *ctx, uint64_t arg)
+{
+	const int64_t far_ms = chance(FAR_JUMPS) ? FAR_JUMP_MS : JUMP_MS,
+		      by_ms = between(-far_ms, far_ms);
+
+	(void)ctx;
+	(void)arg;
+	if (!world_has_faults())
+		return;
+	trace("the server's clock jumps by %lld ms", (long long)by_ms);
+	ahead_ms += by_ms;
+	world_after(about(JUMP_MEAN_MS), jump, NULL, 0);
+}
 
 struct core *shell_core(void)
 {
@@ -165,7 +197,7 @@ void shell_call(const char *operation, json_t *own_request, reply_fn *fn, void *
 		fn(ctx, NULL, NULL);
 		return;
 	}
-	reply = core_call(core, operation, request, world_now_ms(), &f);
+	reply = core_call(core, operation, request, shell_now_ms(), &f);
 	if (reply)
 		commit(fn, NULL, ctx, reply);
 	else
@@ -181,7 +213,7 @@ static void tick(void *ctx, uint64_t of_epoch)
 	(void)ctx;
 	if (of_epoch != epoch || !core)
 		return;
-	core_tick(core, world_now_ms());
+	core_tick(core, shell_now_ms());
 	shell_commit(NULL, NULL);
 	world_after(TICK_MS, tick, NULL, epoch);
 }
@@ -198,7 +230,7 @@ static void start(void *ctx, uint64_t arg)
 	core = core_new(&options);
 	if (disk_load(&disk, core, &e) < 0)
 		broken("what was stored cannot be read: %s", e.msg);
-	core_loaded(core, world_now_ms());
+	core_loaded(core, shell_now_ms());
 	check_reload();
 	shell_commit(NULL, NULL);
 	tick(NULL, epoch);
@@ -256,6 +288,10 @@ void shell_begin(void)
 	last = &first;
 	last_done_ms = 0;
 	crashes = 0;
+	began_ms = world_now_ms();
+	ahead_ms = 0;
+	drift_ppm = between(-DRIFT_PPM, DRIFT_PPM);
+	world_after(about(JUMP_MEAN_MS), jump, NULL, 0);
 	start(NULL, 0);
 }
 
