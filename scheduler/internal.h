@@ -102,6 +102,7 @@ void ledger_call(struct ledger *s, const char *operation, json_t *request, struc
 void ledger_wait_task(struct ledger *s, const json_t *request, struct call *own_call);
 
 struct core *ledger_core(struct ledger *s);
+int64_t ledger_now_ms(struct ledger *s); /* for events that go into the core */
 /* After an event that went into the core: commit and send what it wants. */
 void ledger_commit(struct ledger *s);
 /*

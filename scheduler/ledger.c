@@ -20,6 +20,7 @@
 
 #define TICK_MS  60000
 #define WAIT_MS  20000 /* the longest that a waiting call is held */
+#define JUMP_MS  1000  /* from there on the clock was set, and did not only drift */
 #define OPEN_MAX 100
 
 /* A call that waits for a task to change. */
@@ -38,7 +39,8 @@ struct ledger {
 	struct nodes *nodes;
 	struct events *events;
 	struct loop_timer *tick, *patience;
-	int64_t tick_ms; /* wall clock: when the timer ends; 0: it is not set */
+	int64_t tick_ms;       /* wall clock: when the timer ends; 0: it is not set */
+	int64_t wall_ahead_ms; /* of the clock that nobody sets */
 	struct waiter *waiters;
 	void (*on_failure)(void *ctx, const struct err *why);
 	void *ctx;
@@ -57,6 +59,20 @@ struct commit {
 
 static void commit(struct ledger *s, struct call *own_call, json_t *own_reply);
 static void set_tick(struct ledger *s);
+
+/* ---- the time ---- */
+
+int64_t ledger_now_ms(struct ledger *s)
+{
+	const int64_t wall_ms = clock_wall_ms(),
+		      jump_ms = wall_ms - clock_mono_ms() - s->wall_ahead_ms;
+
+	if (jump_ms >= JUMP_MS || jump_ms <= -JUMP_MS) {
+		s->wall_ahead_ms += jump_ms;
+		core_clock_moved(s->core, jump_ms);
+	}
+	return wall_ms;
+}
 
 /* ---- waiting calls ---- */
 
@@ -250,7 +266,7 @@ void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx)
 void ledger_call(struct ledger *s, const char *operation, json_t *request, struct call *own_call)
 {
 	struct ecs_fault f;
-	json_t *reply = core_call(s->core, operation, request, clock_wall_ms(), &f);
+	json_t *reply = core_call(s->core, operation, request, ledger_now_ms(s), &f);
 
 	if (reply)
 		commit(s, own_call, reply);
@@ -277,7 +293,8 @@ void ledger_set_nodes(struct ledger *s, struct nodes *nodes)
 /* The next tick is when the core wants it, and not later than in a minute. */
 static void set_tick(struct ledger *s)
 {
-	int64_t now_ms = clock_wall_ms(), at_ms = now_ms + TICK_MS, wake_ms = core_wake_ms(s->core);
+	int64_t now_ms = ledger_now_ms(s), at_ms = now_ms + TICK_MS,
+		wake_ms = core_wake_ms(s->core);
 
 	if (wake_ms && wake_ms < at_ms)
 		at_ms = wake_ms;
@@ -291,7 +308,7 @@ static void on_tick(void *ctx)
 {
 	struct ledger *s = ctx;
 
-	core_tick(s->core, clock_wall_ms());
+	core_tick(s->core, ledger_now_ms(s));
 	s->tick_ms = 0;
 	ledger_commit(s);
 	set_tick(s);
@@ -334,6 +351,7 @@ int ledger_open(struct loop *loop, const char *dir, const struct core_options *o
 	}
 	s->tick = loop_timer_new(loop, on_tick, s);
 	s->patience = loop_timer_new(loop, on_patience, s);
+	s->wall_ahead_ms = clock_wall_ms() - clock_mono_ms();
 	core_loaded(s->core, clock_wall_ms());
 	on_tick(s);
 	*ret = s;

@@ -429,6 +429,22 @@ int64_t core_wake_ms(const struct core *c)
 	return c->wake_ms;
 }
 
+void core_clock_moved(struct core *c, int64_t by_ms)
+{
+	struct cluster *cl;
+	struct instance *i;
+
+	if (c->wake_ms)
+		c->wake_ms += by_ms;
+	for (size_t n = 0; map_next(&c->clusters, &n, &cl);) {
+		for (size_t k = 0; map_next(&cl->instances, &k, &i);) {
+			lost_move(c, i, by_ms);
+			flap_move(c, i, by_ms);
+			drain_move(c, i, by_ms);
+		}
+	}
+}
+
 void core_tick(struct core *c, int64_t now_ms)
 {
 	c->now_ms = now_ms;

@@ -101,6 +101,12 @@ void core_node_report(struct core *c, const char *instance, const struct ecs_nod
  */
 bool core_flow_log_delivered(struct core *c, const char *source, const char *error, int64_t now_ms);
 
+/*
+ * The clock was set: what is due after some time from then on (a node is lost, or quiet, or has
+ * drained) is due when that time has passed, and not when the clock says so.
+ */
+void core_clock_moved(struct core *c, int64_t by_ms);
+
 /* Do what is due; forget what has been kept long enough.  Call about every minute, and at core_wake_ms(). */
 void core_tick(struct core *c, int64_t now_ms);
 int64_t core_wake_ms(const struct core *c); /* 0: at any time */

@@ -109,3 +109,14 @@ void drains_tick(struct core *c)
 		}
 	}
 }
+
+void drain_move(struct core *c, struct instance *i, int64_t by_ms)
+{
+	int64_t until_ms = doc_integer(i->record.doc, "_drainUntil", 0);
+
+	if (!until_ms)
+		return;
+	(void)json_object_set_new(i->record.doc, "_drainUntil", json_integer(until_ms + by_ms));
+	record_touch(c, &i->record);
+	core_wake_at(c, until_ms + by_ms);
+}

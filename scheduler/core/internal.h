@@ -328,11 +328,13 @@ const char *attribute_of(const struct instance *i, const char *name); /* NULL: a
 /* ---- drain.c ---- */
 
 void drains_tick(struct core *c);
+void drain_move(struct core *c, struct instance *i, int64_t by_ms);
 
 /* ---- lost.c ---- */
 
 void lost_tick(struct core *c);
 void lost_loaded(struct core *c);
+void lost_move(struct core *c, struct instance *i, int64_t by_ms); /* core_clock_moved() */
 
 /* ---- provider.c: capacity providers, which are groups of nodes ---- */
 
@@ -359,6 +361,7 @@ void flap_load(struct core *c, struct instance *i);
 void flap_gone(const struct core *c, struct instance *i);
 void flap_back(struct core *c, struct instance *i);
 void flaps_tick(struct core *c);
+void flap_move(struct core *c, struct instance *i, int64_t by_ms);
 
 /* ---- place.c ---- */
 

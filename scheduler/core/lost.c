@@ -119,3 +119,14 @@ void lost_loaded(struct core *c)
 			if (!i->gone_ms)
 				i->gone_ms = c->now_ms;
 }
+
+void lost_move(struct core *c, struct instance *i, int64_t by_ms)
+{
+	if (!i->gone_ms)
+		return;
+	i->gone_ms += by_ms;
+	if (!json_object_get(i->record.doc, "_goneAt"))
+		return; /* it was connected when the server ended */
+	(void)json_object_set_new(i->record.doc, "_goneAt", json_integer(i->gone_ms));
+	record_touch(c, &i->record);
+}

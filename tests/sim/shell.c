@@ -16,10 +16,10 @@
 #define COMMIT_MS_MAX 20
 #define SLOW_MS       2000 /* a disk that stalls */
 #define CRASH_MEAN_MS (40 * 60 * 1000)
-#define JUMP_MEAN_MS  (2 * 60 * 60 * 1000) /* of the clock */
+#define JUMP_MEAN_MS  (30 * 60 * 1000) /* of the clock */
 #define JUMP_MS       5000
 #define FAR_JUMP_MS   (15 * 60 * 1000)
-#define FAR_JUMPS     200 /* of a thousand */
+#define FAR_JUMPS     500 /* of a thousand */
 #define DRIFT_PPM     200
 
 struct commit {
@@ -65,6 +65,8 @@ static void jump(void *ctx, uint64_t arg)
 		return;
 	trace("the server's clock jumps by %lld ms", (long long)by_ms);
 	ahead_ms += by_ms;
+	if (core)
+		core_clock_moved(core, by_ms);
 	world_after(about(JUMP_MEAN_MS), jump, NULL, 0);
 }
 
