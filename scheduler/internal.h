@@ -47,6 +47,9 @@ struct call {
 
 /* Answer and free the call.  The reply is consumed. */
 void call_reply(struct call *call, json_t *own_reply);
+/* The same in two steps: what is said is what is so now, whenever it is said. */
+char *call_text(const struct call *call, json_t *own_reply);
+void call_send(struct call *call, char *own_text);
 void call_fault(struct call *call, const struct ecs_fault *f);
 
 /* ---- api.c ---- */

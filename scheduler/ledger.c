@@ -52,7 +52,7 @@ struct commit {
 	struct ledger *ledger;
 	struct core_effects fx;
 	struct call *call; /* NULL: nobody waits for it */
-	json_t *reply;
+	char *reply;       /* as text: documents that it shows go on changing */
 	void (*then)(void *ctx); /* NULL: nothing is done then */
 	void *ctx;
 };
@@ -183,7 +183,7 @@ static void finish(struct commit *c)
 		c->then(c->ctx);
 	send_messages(c->ledger, &c->fx);
 	if (c->call)
-		call_reply(c->call, take_ptr(c->reply));
+		call_send(c->call, take_ptr(c->reply));
 	if (c->fx.count) {
 		answer_waiters(c->ledger);
 		if (c->ledger->events)
@@ -214,7 +214,7 @@ static void on_written(struct writer_job *job, const struct err *failed)
 	else
 		finish(c);
 	core_effects_done(&c->fx);
-	json_decref(c->reply);
+	free(c->reply);
 	free(c);
 }
 
@@ -245,7 +245,7 @@ static void commit(struct ledger *s, struct call *own_call, json_t *own_reply)
 	struct commit *c = xcalloc(1, sizeof(*c));
 
 	c->call = own_call;
-	c->reply = own_reply;
+	c->reply = own_call ? call_text(own_call, own_reply) : NULL;
 	submit(s, c);
 }
 
