@@ -51,8 +51,8 @@ struct commit {
 	struct writer_job job; /* first */
 	struct ledger *ledger;
 	struct core_effects fx;
-	struct call *call; /* NULL: nobody waits for it */
-	char *reply;       /* as text: documents that it shows go on changing */
+	struct call *call;       /* NULL: nobody waits for it */
+	char *reply;             /* as text: documents that it shows go on changing */
 	void (*then)(void *ctx); /* NULL: nothing is done then */
 	void *ctx;
 };

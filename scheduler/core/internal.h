@@ -220,13 +220,16 @@ bool doc_includes(const json_t *request, const char *what); /* "include": [..., 
 json_t *doc_public(const json_t *doc, bool tags);
 json_t *doc_failure(const char *arn, const char *reason);
 
-/* Which page of a list is asked for: "maxResults" from 1 to 'max', and "nextToken". */
+#define PAGE_MAX 100 /* names in one reply, for all lists of ECS */
+
+/* Which page of a list is asked for: "maxResults" from 1 to PAGE_MAX, and "nextToken". */
 struct page {
 	char **names;
 	size_t count, capacity;
 };
 
 void page_add(struct page *p, const char *name);
+char *page_after(const json_t *request); /* behind this name, malloc'ed; NULL: from the first one */
 /*
  * The reply: the names, sorted and cut to maxResults, in 'member', and "nextToken"
  * if there is more.  The page is done.  NULL: *f says why.
