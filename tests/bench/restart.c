@@ -4,8 +4,9 @@
  *   restart NODES TASKS
  *
  * The store is made by the core and by what writes its effects; then a server is started
- * on it.  Prints seconds until it answers DescribeClusters, bytes of memory for each task
- * (the whole process), and bytes of the store for each.
+ * on it.  Prints seconds until it answers ListTasks, bytes of memory for each task (the
+ * whole process), bytes of the store for each, milliseconds of one more ListTasks, and
+ * microseconds of DescribeTasks for each of a hundred tasks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/fs.h"
 #include "base/js.h"
 #include "base/mem.h"
@@ -29,7 +31,8 @@
 #include "scheduler/store.h"
 #include "tests/bench/bench.h"
 
-#define BATCH 1000 /* calls a transaction */
+#define BATCH     1000 /* calls a transaction */
+#define REPLY_MAX (1 << 20)
 
 static char dir[] = "berth-bench-XXXXXX";
 
@@ -163,20 +166,46 @@ static void run_server(int unix_fd, int ready_fd, pid_t parent)
 	_exit(0);
 }
 
-static void ask(const struct sockaddr_un *address)
+/* The body of the reply, malloc'ed. */
+static char *ask(const struct sockaddr_un *address, const char *operation, const char *body)
 {
-	static const char request[] =
-		"POST / HTTP/1.1\r\nHost: x\r\n"
-		"X-Amz-Target: AmazonEC2ContainerServiceV20141113.DescribeClusters\r\n"
-		"Content-Type: application/x-amz-json-1.1\r\nContent-Length: 2\r\n\r\n{}";
-	char reply[4096] = "";
+	auto_free char *request = xasprintf(
+		"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+		"X-Amz-Target: AmazonEC2ContainerServiceV20141113.%s\r\n"
+		"Content-Type: application/x-amz-json-1.1\r\nContent-Length: %zu\r\n\r\n%s",
+		operation, strlen(body), body);
+	auto_buf struct buf in = BUF_INIT(REPLY_MAX);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char bytes[1 << 16];
+	const char *end;
+	ssize_t r;
 
 	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-	    write(fd, request, strlen(request)) < 0 || read(fd, reply, sizeof(reply) - 1) <= 0 ||
-	    !str_starts(reply, "HTTP/1.1 200"))
-		die(reply);
+	    write(fd, request, strlen(request)) < 0)
+		die("ask");
+	while ((r = read(fd, bytes, sizeof(bytes))) > 0)
+		buf_add(&in, bytes, (size_t)r);
 	(void)close(fd);
+	end = strstr(buf_str(&in), "\r\n\r\n");
+	if (!end || !str_starts(buf_str(&in), "HTTP/1.1 200"))
+		die(buf_str(&in));
+	return xstrdup(end + 4);
+}
+
+static void print_reads(const struct sockaddr_un *address)
+{
+	double begun = now_s(), listed;
+	auto_free char *page = ask(address, "ListTasks", "{}"), *body = NULL, *described = NULL;
+	auto_json json_t *reply = json_loads(page, 0, NULL), *request = NULL;
+	json_t *arns = json_object_get(reply, "taskArns");
+
+	listed = now_s() - begun;
+	request = json_pack("{s:O}", "tasks", arns);
+	body = js_dump(request);
+	begun = now_s();
+	described = ask(address, "DescribeTasks", body);
+	(void)printf(" %.1f %.0f\n", listed * 1e3,
+		     (now_s() - begun) * 1e6 / (double)json_array_size(arns));
 }
 
 static double memory_bytes(pid_t pid)
@@ -196,6 +225,7 @@ static void measure(const char *path, unsigned tasks)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), ready[2];
 	pid_t server, parent = getpid();
+	auto_free char *first = NULL;
 	double begun = now_s(), seconds;
 	struct stat st;
 	char byte;
@@ -210,10 +240,11 @@ static void measure(const char *path, unsigned tasks)
 	(void)close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1)
 		die("the server does not start");
-	ask(&address);
+	first = ask(&address, "ListTasks", "{}");
 	seconds = now_s() - begun;
-	(void)printf("%.2f %.0f %.0f\n", seconds, memory_bytes(server) / tasks,
+	(void)printf("%.2f %.0f %.0f", seconds, memory_bytes(server) / tasks,
 		     (double)st.st_size / tasks);
+	print_reads(&address);
 	(void)kill(server, SIGTERM);
 	(void)waitpid(server, NULL, 0);
 }
