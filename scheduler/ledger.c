@@ -80,17 +80,16 @@ int64_t ledger_now_ms(struct ledger *s)
 static json_t *look(struct ledger *s, const struct waiter *w, int64_t now_ms, struct ecs_fault *f)
 {
 	const char *instance;
-	json_t *task = core_find_task(s->core, w->cluster, w->task, &instance, f);
+	int64_t version;
+	json_t *task;
+	bool stopped;
 
-	if (!task)
+	if (core_find_version(s->core, w->cluster, w->task, &version, &stopped, f) < 0)
 		return NULL;
-	if (json_integer_value(json_object_get(task, "version")) > w->version ||
-	    str_eq(json_string_value(json_object_get(task, "lastStatus")), "STOPPED") ||
-	    now_ms >= w->deadline_ms)
-		return json_pack("{s:o}", "task", task);
-	json_decref(task);
-	f->message[0] = '\0';
-	return NULL;
+	if (version <= w->version && !stopped && now_ms < w->deadline_ms)
+		return NULL;
+	task = core_find_task(s->core, w->cluster, w->task, &instance, f);
+	return task ? json_pack("{s:o}", "task", task) : NULL;
 }
 
 static void free_waiter(struct waiter *w)

@@ -68,6 +68,9 @@ json_t *core_call(struct core *c, const char *operation, json_t *request, int64_
 /* A task by name or ARN, as DescribeTasks shows it, and its node; NULL and the fault. */
 json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 		       const char **ret_instance, struct ecs_fault *f);
+/* What its version is, and whether it is STOPPED: at no cost.  < 0: the fault. */
+int core_find_version(struct core *c, const char *cluster, const char *task, int64_t *ret_version,
+		      bool *ret_stopped, struct ecs_fault *f);
 /* The node that a request without a task means: the instance named, or any that is connected. */
 const char *core_find_instance(struct core *c, const char *cluster, const char *instance,
 			       struct ecs_fault *f);

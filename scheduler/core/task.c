@@ -368,6 +368,19 @@ json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 	return doc_public(task_doc(c, t), false);
 }
 
+int core_find_version(struct core *c, const char *cluster, const char *task, int64_t *ret_version,
+		      bool *ret_stopped, struct ecs_fault *f)
+{
+	auto_json json_t *request = json_pack("{s:s*}", "cluster", cluster);
+	const struct task *t = core_task_find(c, request, task, f);
+
+	if (!t)
+		return -1;
+	*ret_version = t->version;
+	*ret_stopped = t->last_status == TASK_STOPPED;
+	return 0;
+}
+
 static void add_found(struct core *c, const json_t *request, const struct cluster *cl,
 		      const char *text, json_t *tasks, json_t *failures)
 {
