@@ -626,6 +626,40 @@ static void a_core_is_rebuilt_from_what_it_stored(void **state)
 	json_decref(after);
 }
 
+/* The shell ends then, and stores nothing of what comes of it. */
+static void a_document_that_cannot_be_read_is_no_end_of_the_core(void **state)
+{
+	auto_free char *tasks = NULL, *task = NULL;
+	json_t *reply;
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	tasks = xasprintf("{\"tasks\":[\"%s\"]}", id);
+	task = xasprintf("{\"task\":\"%s\"}", id);
+	for (int i = 0; i < 4; i++) {
+		disk_done(&disk);
+		switch (i) {
+		case 0:
+			reply = call("DescribeTasks", tasks);
+			assert_int_equal(json_array_size(json_object_get(reply, "tasks")), 1);
+			json_decref(reply);
+			break;
+		case 1:
+			report(1, id, "RUNNING", NULL);
+			break;
+		case 2:
+			do_call("StopTask", task);
+			break;
+		default:
+			core_node_gone(core, instance, NOW);
+			take_effects();
+		}
+	}
+}
+
 static void a_damaged_document_is_named(void **state)
 {
 	struct err e = {0};
@@ -684,6 +718,7 @@ int main(void)
 		TEST(overrides_reach_the_node),
 		TEST(an_event_shows_the_task_as_it_was),
 		TEST(a_core_is_rebuilt_from_what_it_stored),
+		TEST(a_document_that_cannot_be_read_is_no_end_of_the_core),
 		TEST(a_damaged_document_is_named),
 		TEST(tags_are_added_replaced_and_taken_away),
 	};
