@@ -17,6 +17,7 @@
 #include "base/text.h"
 
 #define DECODE_DEPTH 64 /* js_decode_text; shapes nest far less */
+#define DUMP_SIZE    16384
 #define PARSE_FLAGS  (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY)
 
 /* ---- text ---- */
@@ -130,7 +131,11 @@ int js_parse_u64(const char *text, size_t size, unsigned depth, json_t **ret, st
 
 char *js_dump(const json_t *doc)
 {
-	char *text = json_dumps(doc, JSON_COMPACT | JSON_ENCODE_ANY);
+	static __thread char buffer[DUMP_SIZE]; /* most fit, and grow in no steps */
+	size_t size = json_dumpb(doc, buffer, sizeof(buffer), JSON_COMPACT | JSON_ENCODE_ANY);
+	char *text = size && size <= sizeof(buffer)
+			     ? xstrndup(buffer, size)
+			     : json_dumps(doc, JSON_COMPACT | JSON_ENCODE_ANY);
 
 	assert(text); /* memory, or an invalid string that jansson would not have let in */
 	return text;

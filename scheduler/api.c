@@ -53,13 +53,23 @@ static void send_text(struct call *call, unsigned status, char *own_text)
 	free(call);
 }
 
-void call_reply(struct call *call, json_t *own_reply)
+char *call_text(const struct call *call, json_t *own_reply)
 {
 	char *text = call->query ? ecs_query_reply(call->operation, call->request_id, own_reply)
 				 : js_dump(own_reply);
 
 	json_decref(own_reply);
-	send_text(call, 200, text);
+	return text;
+}
+
+void call_send(struct call *call, char *own_text)
+{
+	send_text(call, 200, own_text);
+}
+
+void call_reply(struct call *call, json_t *own_reply)
+{
+	call_send(call, call_text(call, own_reply));
 }
 
 /* EC2 has one word for everything that is wrong with who asks. */

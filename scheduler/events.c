@@ -14,11 +14,11 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/internal.h"
+#include "scheduler/store.h"
 
 #define LIMIT_DEFAULT 100
 #define WAIT_MS       20000 /* the longest that a waiting call is held */
 #define PRUNE_EACH    1024  /* events between two looks at how many there are */
-#define EVENT_DEPTH   64
 
 struct waiter {
 	struct waiter *next;
@@ -27,6 +27,7 @@ struct waiter {
 };
 
 struct events {
+	struct ecs_identity identity;
 	struct db *db; /* for reading only */
 	struct db_stmt *read, *range;
 	struct loop_timer *patience;
@@ -77,12 +78,12 @@ static int read_events(struct events *ev, int64_t cursor, int64_t limit, json_t 
 	db_bind_i64(ev->read, 1, cursor);
 	db_bind_i64(ev->read, 2, limit);
 	while ((r = db_step(ev->read, e)) == DB_ROW) {
-		const char *text = db_text(ev->read, 1);
-		json_t *doc = NULL;
+		json_t *doc = core_show_event(&ev->identity, db_text(ev->read, 1), e);
 
-		r = js_parse(text, strlen(text), EVENT_DEPTH, &doc, e);
-		if (r < 0)
+		if (!doc) {
+			r = -e->code;
 			break;
+		}
 		*ret_cursor = db_i64(ev->read, 0);
 		(void)json_array_append_new(ret, doc);
 	}
@@ -197,11 +198,13 @@ void events_call(struct events *ev, const json_t *request, struct call *own_call
 
 /* ---- life ---- */
 
-int events_open(struct loop *loop, const char *dir, struct events **ret, struct err *e)
+int events_open(struct loop *loop, const char *dir, const struct ecs_identity *identity,
+		struct events **ret, struct err *e)
 {
 	auto_free char *path = xasprintf("%s/state.db", dir);
 	struct events *ev = xcalloc(1, sizeof(*ev));
 
+	ev->identity = *identity;
 	ev->patience = loop_timer_new(loop, on_patience, ev);
 	if (db_open(path, DB_FULL, STATE_VERSION, "", &ev->db, e) < 0 ||
 	    db_prepare(ev->db, "SELECT id, doc FROM event WHERE id > ?1 ORDER BY id LIMIT ?2",

@@ -4,6 +4,7 @@
  *   api.c       requests: signature, model, dispatch, replies
  *   admission.c which call is next, and which is told to come again later
  *   ledger.c    the core and its documents: nothing is said before it is durable
+ *   store.c     what is on disk of them
  *   events.c    what happened, in order
  *   nodes.c     the channels to nodes
  *   authority.c who signs the certificates of nodes
@@ -46,6 +47,9 @@ struct call {
 
 /* Answer and free the call.  The reply is consumed. */
 void call_reply(struct call *call, json_t *own_reply);
+/* The same in two steps: what is said is what is so now, whenever it is said. */
+char *call_text(const struct call *call, json_t *own_reply);
+void call_send(struct call *call, char *own_text);
 void call_fault(struct call *call, const struct ecs_fault *f);
 
 /* ---- api.c ---- */
@@ -84,8 +88,6 @@ void admission_free(struct admission *a); /* what waits is turned away */
 
 /* ---- ledger.c ---- */
 
-#define STATE_VERSION 1 /* of state.db */
-
 /*
  * 'on_failure' is told once when a commit failed: what the core holds is then
  * ahead of what is stored, and the process has to end.
@@ -103,6 +105,7 @@ void ledger_call(struct ledger *s, const char *operation, json_t *request, struc
 void ledger_wait_task(struct ledger *s, const json_t *request, struct call *own_call);
 
 struct core *ledger_core(struct ledger *s);
+int64_t ledger_now_ms(struct ledger *s); /* for events that go into the core */
 /* After an event that went into the core: commit and send what it wants. */
 void ledger_commit(struct ledger *s);
 /*
@@ -124,7 +127,8 @@ void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx);
 
 int events_store(struct db *db, const char *text, struct err *e); /* the writer's thread */
 
-int events_open(struct loop *loop, const char *dir, struct events **ret, struct err *e);
+int events_open(struct loop *loop, const char *dir, const struct ecs_identity *identity,
+		struct events **ret, struct err *e);
 void events_close(struct events *ev);
 void events_call(struct events *ev, const json_t *request, struct call *own_call); /* GetEvents */
 void events_look_again(struct events *ev); /* there may be new ones */

@@ -16,13 +16,12 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/internal.h"
+#include "scheduler/store.h"
 
-#define TICK_MS 60000
-#define WAIT_MS 20000 /* the longest that a waiting call is held */
-
-static const char schema[] = "CREATE TABLE IF NOT EXISTS document ("
-			     "  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, doc TEXT NOT NULL"
-			     ") STRICT;" EVENTS_SCHEMA;
+#define TICK_MS  60000
+#define WAIT_MS  20000 /* the longest that a waiting call is held */
+#define JUMP_MS  1000  /* from there on the clock was set, and did not only drift */
+#define OPEN_MAX 100
 
 /* A call that waits for a task to change. */
 struct waiter {
@@ -35,23 +34,25 @@ struct waiter {
 struct ledger {
 	struct loop *loop;
 	struct core *core;
+	struct store *store;
 	struct writer *writer;
 	struct nodes *nodes;
 	struct events *events;
 	struct loop_timer *tick, *patience;
-	int64_t tick_ms; /* wall clock: when the timer ends; 0: it is not set */
+	int64_t tick_ms;       /* wall clock: when the timer ends; 0: it is not set */
+	int64_t wall_ahead_ms; /* of the clock that nobody sets */
 	struct waiter *waiters;
 	void (*on_failure)(void *ctx, const struct err *why);
 	void *ctx;
-	bool failed;
+	struct err failure; /* code 0: there was none; nothing is done any more behind one */
 };
 
 struct commit {
 	struct writer_job job; /* first */
 	struct ledger *ledger;
 	struct core_effects fx;
-	struct call *call; /* NULL: nobody waits for it */
-	json_t *reply;
+	struct call *call;       /* NULL: nobody waits for it */
+	char *reply;             /* as text: documents that it shows go on changing */
 	void (*then)(void *ctx); /* NULL: nothing is done then */
 	void *ctx;
 };
@@ -59,23 +60,36 @@ struct commit {
 static void commit(struct ledger *s, struct call *own_call, json_t *own_reply);
 static void set_tick(struct ledger *s);
 
+/* ---- the time ---- */
+
+int64_t ledger_now_ms(struct ledger *s)
+{
+	const int64_t wall_ms = clock_wall_ms(),
+		      jump_ms = wall_ms - clock_mono_ms() - s->wall_ahead_ms;
+
+	if (jump_ms >= JUMP_MS || jump_ms <= -JUMP_MS) {
+		s->wall_ahead_ms += jump_ms;
+		core_clock_moved(s->core, jump_ms);
+	}
+	return wall_ms;
+}
+
 /* ---- waiting calls ---- */
 
 /* The reply for a waiter, or NULL: not yet. */
 static json_t *look(struct ledger *s, const struct waiter *w, int64_t now_ms, struct ecs_fault *f)
 {
 	const char *instance;
-	json_t *task = core_find_task(s->core, w->cluster, w->task, &instance, f);
+	int64_t version;
+	json_t *task;
+	bool stopped;
 
-	if (!task)
+	if (core_find_version(s->core, w->cluster, w->task, &version, &stopped, f) < 0)
 		return NULL;
-	if (json_integer_value(json_object_get(task, "version")) > w->version ||
-	    str_eq(json_string_value(json_object_get(task, "lastStatus")), "STOPPED") ||
-	    now_ms >= w->deadline_ms)
-		return json_pack("{s:o}", "task", task);
-	json_decref(task);
-	f->message[0] = '\0';
-	return NULL;
+	if (version <= w->version && !stopped && now_ms < w->deadline_ms)
+		return NULL;
+	task = core_find_task(s->core, w->cluster, w->task, &instance, f);
+	return task ? json_pack("{s:o}", "task", task) : NULL;
 }
 
 static void free_waiter(struct waiter *w)
@@ -143,36 +157,15 @@ static bool is_stored(enum core_effect_kind kind)
 
 static int write_effects(struct writer_job *job, struct db *db, struct err *e)
 {
-	static __thread struct db_stmt *put, *delete;
-	static __thread struct db *prepared_for;
-	const struct core_effects *fx = &((struct commit *)job)->fx;
+	return store_write(db, &((struct commit *)job)->fx, e);
+}
 
-	if (prepared_for != db) {
-		if (db_prepare(db,
-			       "INSERT INTO document (key, doc) VALUES (?1, ?2) "
-			       "ON CONFLICT (key) DO UPDATE SET doc = ?2",
-			       &put, e) < 0 ||
-		    db_prepare(db, "DELETE FROM document WHERE key = ?1", &delete, e) < 0)
-			return -e->code;
-		prepared_for = db;
-	}
-	for (size_t i = 0; i < fx->count; i++) {
-		struct db_stmt *stmt = fx->items[i].kind == CORE_PUT ? put : delete;
-
-		if (fx->items[i].kind == CORE_EVENT) {
-			if (events_store(db, fx->items[i].text, e) < 0)
-				return -e->code;
-			continue;
-		}
-		if (!is_stored(fx->items[i].kind))
-			continue;
-		db_bind_text(stmt, 1, fx->items[i].key);
-		if (stmt == put)
-			db_bind_text(stmt, 2, fx->items[i].text);
-		if (db_run(stmt, e) < 0)
-			return -e->code;
-	}
-	return 0;
+static void set_failed(struct ledger *s, const struct err *why)
+{
+	if (s->failure.code)
+		return;
+	s->failure = *why;
+	s->on_failure(s->ctx, why);
 }
 
 static void send_messages(struct ledger *s, const struct core_effects *fx)
@@ -189,7 +182,7 @@ static void finish(struct commit *c)
 		c->then(c->ctx);
 	send_messages(c->ledger, &c->fx);
 	if (c->call)
-		call_reply(c->call, take_ptr(c->reply));
+		call_send(c->call, take_ptr(c->reply));
 	if (c->fx.count) {
 		answer_waiters(c->ledger);
 		if (c->ledger->events)
@@ -199,7 +192,6 @@ static void finish(struct commit *c)
 
 static void fail(struct commit *c, const struct err *why)
 {
-	struct ledger *s = c->ledger;
 	struct ecs_fault f;
 
 	if (c->call) {
@@ -207,22 +199,21 @@ static void fail(struct commit *c, const struct err *why)
 				    why->msg);
 		call_fault(c->call, &f);
 	}
-	if (!s->failed && why->code != ECANCELED) {
-		s->failed = true;
-		s->on_failure(s->ctx, why);
-	}
+	if (why->code != ECANCELED)
+		set_failed(c->ledger, why);
 }
 
 static void on_written(struct writer_job *job, const struct err *failed)
 {
 	struct commit *c = (struct commit *)job;
 
+	store_settle(c->ledger->store, &c->fx);
 	if (failed)
 		fail(c, failed);
 	else
 		finish(c);
 	core_effects_done(&c->fx);
-	json_decref(c->reply);
+	free(c->reply);
 	free(c);
 }
 
@@ -239,7 +230,10 @@ static void submit(struct ledger *s, struct commit *own_commit)
 	for (size_t i = 0; i < c->fx.count; i++)
 		stores |= is_stored(c->fx.items[i].kind);
 
-	if (stores || writer_pending(s->writer))
+	store_expect(s->store, &c->fx);
+	if (s->failure.code)
+		on_written(&c->job, &s->failure);
+	else if (stores || writer_pending(s->writer))
 		writer_submit(s->writer, &c->job);
 	else
 		on_written(&c->job, NULL);
@@ -250,7 +244,7 @@ static void commit(struct ledger *s, struct call *own_call, json_t *own_reply)
 	struct commit *c = xcalloc(1, sizeof(*c));
 
 	c->call = own_call;
-	c->reply = own_reply;
+	c->reply = own_call ? call_text(own_call, own_reply) : NULL;
 	submit(s, c);
 }
 
@@ -271,7 +265,7 @@ void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx)
 void ledger_call(struct ledger *s, const char *operation, json_t *request, struct call *own_call)
 {
 	struct ecs_fault f;
-	json_t *reply = core_call(s->core, operation, request, clock_wall_ms(), &f);
+	json_t *reply = core_call(s->core, operation, request, ledger_now_ms(s), &f);
 
 	if (reply)
 		commit(s, own_call, reply);
@@ -298,7 +292,8 @@ void ledger_set_nodes(struct ledger *s, struct nodes *nodes)
 /* The next tick is when the core wants it, and not later than in a minute. */
 static void set_tick(struct ledger *s)
 {
-	int64_t now_ms = clock_wall_ms(), at_ms = now_ms + TICK_MS, wake_ms = core_wake_ms(s->core);
+	int64_t now_ms = ledger_now_ms(s), at_ms = now_ms + TICK_MS,
+		wake_ms = core_wake_ms(s->core);
 
 	if (wake_ms && wake_ms < at_ms)
 		at_ms = wake_ms;
@@ -312,7 +307,7 @@ static void on_tick(void *ctx)
 {
 	struct ledger *s = ctx;
 
-	core_tick(s->core, clock_wall_ms());
+	core_tick(s->core, ledger_now_ms(s));
 	s->tick_ms = 0;
 	ledger_commit(s);
 	set_tick(s);
@@ -320,19 +315,15 @@ static void on_tick(void *ctx)
 
 /* ---- life ---- */
 
-static int load(struct core *core, const char *path, struct err *e)
+static char *fetch(void *ctx, const char *key)
 {
-	struct db *db = NULL;
-	struct db_stmt *s;
-	int r;
+	struct ledger *s = ctx;
+	struct err e = {0};
+	char *text = store_fetch(s->store, key, &e);
 
-	if (db_open(path, DB_FULL, STATE_VERSION, schema, &db, e) < 0)
-		return -e->code;
-	r = db_prepare(db, "SELECT key, doc FROM document ORDER BY key", &s, e);
-	while (r == 0 && (r = db_step(s, e)) == DB_ROW)
-		r = core_load(core, db_text(s, 0), db_text(s, 1), e);
-	db_close(db);
-	return r;
+	if (!text)
+		set_failed(s, &e);
+	return text;
 }
 
 int ledger_open(struct loop *loop, const char *dir, const struct core_options *o,
@@ -341,19 +332,25 @@ int ledger_open(struct loop *loop, const char *dir, const struct core_options *o
 {
 	auto_free char *path = xasprintf("%s/state.db", dir);
 	struct ledger *s = xcalloc(1, sizeof(*s));
+	struct core_options with_store = *o;
 
+	with_store.fetch = fetch;
+	with_store.fetch_ctx = s;
+	with_store.open_max = OPEN_MAX;
 	s->loop = loop;
 	s->on_failure = on_failure;
 	s->ctx = ctx;
-	s->core = core_new(o);
-	if (load(s->core, path, e) < 0 ||
-	    writer_start(loop, path, STATE_VERSION, schema, &s->writer, e) < 0) {
+	s->core = core_new(&with_store);
+	if (store_open(path, &s->store, e) < 0 || store_load(s->store, s->core, e) < 0 ||
+	    writer_start(loop, path, STATE_VERSION, store_schema, &s->writer, e) < 0) {
 		core_free(s->core);
+		store_close(s->store);
 		free(s);
 		return -e->code;
 	}
 	s->tick = loop_timer_new(loop, on_tick, s);
 	s->patience = loop_timer_new(loop, on_patience, s);
+	s->wall_ahead_ms = clock_wall_ms() - clock_mono_ms();
 	core_loaded(s->core, clock_wall_ms());
 	on_tick(s);
 	*ret = s;
@@ -379,5 +376,6 @@ void ledger_close(struct ledger *s)
 	loop_timer_free(s->tick);
 	loop_timer_free(s->patience);
 	core_free(s->core);
+	store_close(s->store);
 	free(s);
 }

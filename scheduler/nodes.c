@@ -301,8 +301,8 @@ static int on_join(void *ctx, const void *message, struct err *e)
 
 	s->joining = true;
 	if (cert_request_key(join->request, key, e) < 0 ||
-	    core_node_join(ledger_core(n->o.ledger), join, key, clock_wall_ms(), &instance, e) <
-		    0 ||
+	    core_node_join(ledger_core(n->o.ledger), join, key, ledger_now_ms(n->o.ledger),
+			   &instance, e) < 0 ||
 	    certify(n, join->request, instance, &until_ms, &certificate, e) < 0) {
 		refuse(s, e->msg, false);
 		return 0;
@@ -415,7 +415,8 @@ static int on_hello(void *ctx, const void *message, struct err *e)
 	}
 	add_seen_address(s, &hello, address, sizeof(address), items);
 	r = core_node_hello(ledger_core(n->o.ledger), &hello, s->remote ? s->peer.key : NULL,
-			    s->remote ? n->o.heartbeat_ms : 0, clock_wall_ms(), &instance, e);
+			    s->remote ? n->o.heartbeat_ms : 0, ledger_now_ms(n->o.ledger),
+			    &instance, e);
 	if (r < 0) {
 		refuse(s, e->msg, r == -ENOENT);
 		return 0;
@@ -443,7 +444,8 @@ static int on_report(void *ctx, const void *message, struct err *e)
 	struct session *s = ctx;
 
 	(void)e;
-	core_node_report(ledger_core(s->nodes->o.ledger), s->instance, message, clock_wall_ms());
+	core_node_report(ledger_core(s->nodes->o.ledger), s->instance, message,
+			 ledger_now_ms(s->nodes->o.ledger));
 	ledger_commit(s->nodes->o.ledger);
 	return 0;
 }
@@ -463,7 +465,7 @@ static void on_logged(void *ctx, const char *source, int64_t position, const cha
 				       .error = (char *)(uintptr_t)error};
 
 	if (core_flow_log_delivered(ledger_core(r->nodes->o.ledger), source, error,
-				    clock_wall_ms()))
+				    ledger_now_ms(r->nodes->o.ledger)))
 		ledger_commit(r->nodes->o.ledger);
 	if (s)
 		send_message(s, ECS_NODE_LOG_ACK, &ack);
@@ -547,7 +549,7 @@ static void on_end(void *ctx, const char *why)
 
 	if (s->instance && !s->over) {
 		log_warn("instance=%s: disconnected: %s", s->instance, why);
-		core_node_gone(ledger_core(n->o.ledger), s->instance, clock_wall_ms());
+		core_node_gone(ledger_core(n->o.ledger), s->instance, ledger_now_ms(n->o.ledger));
 		ledger_commit(n->o.ledger);
 	} else if (!s->over) {
 		log_info("a node hangs up before it has said hello: %s", why);

@@ -57,7 +57,7 @@ static int start(struct scheduler *s, const struct scheduler_options *o, struct 
 	loop_on_signal(s->loop, SIGTERM, on_stop, s);
 	loop_on_signal(s->loop, SIGINT, on_stop, s);
 	if (ledger_open(s->loop, o->state_dir, &core, on_commit_failure, s, &s->ledger, e) < 0 ||
-	    events_open(s->loop, o->state_dir, &s->events, e) < 0 ||
+	    events_open(s->loop, o->state_dir, &s->identity, &s->events, e) < 0 ||
 	    logs_open(s->loop, o->state_dir, &s->identity, &s->logs, e) < 0)
 		return -e->code;
 

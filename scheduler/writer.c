@@ -15,7 +15,8 @@
 
 #include "base/mem.h"
 
-#define GROUP_MAX 1000 /* jobs a commit: beyond that a commit only gets longer */
+#define GROUP_MAX 1000   /* jobs a commit: beyond that a commit only gets longer */
+#define WAL_PAGES "4000" /* in the journal before they are moved to where they belong: 16 MB */
 
 struct queue {
 	struct writer_job *first, **last;
@@ -23,6 +24,7 @@ struct queue {
 
 struct writer {
 	struct db *db;
+	struct db_stmt *begin_job, *undo_job, *end_job;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t work;
@@ -55,33 +57,33 @@ static struct writer_job *queue_take_all(struct queue *q)
 
 /* ---- the thread ---- */
 
-static void run_one(struct db *db, struct writer_job *job)
+static void run_one(struct writer *w, struct writer_job *job)
 {
 	struct err e = {0}, ignored;
 
-	if (db_exec(db, "SAVEPOINT job", &e) < 0) {
+	if (db_run(w->begin_job, &e) < 0) {
 		job->error = e;
 		return;
 	}
-	if (job->run(job, db, &e) < 0) {
-		(void)db_exec(db, "ROLLBACK TO job", &ignored);
+	if (job->run(job, w->db, &e) < 0) {
+		(void)db_run(w->undo_job, &ignored);
 		job->error = e;
 	}
-	(void)db_exec(db, "RELEASE job", &ignored);
+	(void)db_run(w->end_job, &ignored);
 }
 
-static void run_group(struct db *db, struct writer_job *jobs)
+static void run_group(struct writer *w, struct writer_job *jobs)
 {
 	struct err e = {0}, ignored;
-	int r = db_exec(db, "BEGIN IMMEDIATE", &e);
+	int r = db_exec(w->db, "BEGIN IMMEDIATE", &e);
 
 	for (struct writer_job *job = jobs; job && r == 0; job = job->next)
-		run_one(db, job);
+		run_one(w, job);
 	if (r == 0)
-		r = db_exec(db, "COMMIT", &e);
+		r = db_exec(w->db, "COMMIT", &e);
 	if (r == 0)
 		return;
-	(void)db_exec(db, "ROLLBACK", &ignored);
+	(void)db_exec(w->db, "ROLLBACK", &ignored);
 	for (struct writer_job *job = jobs; job; job = job->next)
 		job->error = e;
 }
@@ -126,7 +128,7 @@ static void *write_forever(void *ctx)
 	struct writer_job *jobs;
 
 	while ((jobs = take_group(w))) {
-		run_group(w->db, jobs);
+		run_group(w, jobs);
 		give_back(w, jobs);
 	}
 	return NULL;
@@ -153,17 +155,26 @@ static void on_wake(void *ctx)
 	finish(ctx);
 }
 
+static int prepare(struct writer *w, struct err *e)
+{
+	if (db_exec(w->db, "PRAGMA wal_autocheckpoint = " WAL_PAGES, e) < 0 ||
+	    db_prepare(w->db, "SAVEPOINT job", &w->begin_job, e) < 0 ||
+	    db_prepare(w->db, "ROLLBACK TO job", &w->undo_job, e) < 0 ||
+	    db_prepare(w->db, "RELEASE job", &w->end_job, e) < 0)
+		return -e->code;
+	return 0;
+}
+
 int writer_start(struct loop *loop, const char *path, int version, const char *schema,
 		 struct writer **ret, struct err *e)
 {
-	struct writer *w;
-	struct db *db = NULL;
+	struct writer *w = xcalloc(1, sizeof(*w));
 
-	if (db_open(path, DB_FULL, version, schema, &db, e) < 0)
+	if (db_open(path, DB_FULL, version, schema, &w->db, e) < 0 || prepare(w, e) < 0) {
+		db_close(w->db);
+		free(w);
 		return -e->code;
-
-	w = xcalloc(1, sizeof(*w));
-	w->db = db;
+	}
 	queue_init(&w->queue);
 	queue_init(&w->finished);
 	(void)pthread_mutex_init(&w->lock, NULL);
@@ -172,7 +183,7 @@ int writer_start(struct loop *loop, const char *path, int version, const char *s
 	if ((errno = pthread_create(&w->thread, NULL, write_forever, w))) {
 		(void)err_sys(e, "start writer thread");
 		loop_wake_free(w->wake);
-		db_close(db);
+		db_close(w->db);
 		free(w);
 		return -e->code;
 	}

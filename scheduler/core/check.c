@@ -10,7 +10,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/task.h"
 
 /* What an instance should have in use, by the documents of its tasks. */
 struct account {
@@ -19,28 +19,21 @@ struct account {
 	struct ports ports[PROTOCOLS];
 };
 
-static bool holds(const json_t *doc)
-{
-	return !str_eq(doc_string(doc, "lastStatus"), "STOPPED") || doc_true(doc, "_held");
-}
-
 static void add_task(struct account *a, const struct task *t)
 {
-	const json_t *doc = t->record.doc;
-	const int status = core_task_status_parse(doc_string(doc, "lastStatus"));
+	const struct definition *d = t->kind->definition;
 
 	a->tasks++;
-	a->running += status == TASK_RUNNING;
-	a->pending += status < TASK_RUNNING;
-	if (!holds(doc) || !t->definition)
+	a->running += t->last_status == TASK_RUNNING;
+	a->pending += t->last_status < TASK_RUNNING;
+	if ((t->last_status == TASK_STOPPED && !t->held) || !d)
 		return;
-	a->cpu += doc_integer(doc, "_cpu", 0);
-	a->memory += doc_integer(doc, "_memory", 0);
-	a->gpus += t->definition->gpus;
-	a->interfaces += t->definition->interfaces;
-	for (size_t k = 0; k < t->definition->host_port_count; k++)
-		ports_set(&a->ports[t->definition->host_ports[k].protocol],
-			  t->definition->host_ports[k].port, true);
+	a->cpu += t->kind->demand.cpu_units;
+	a->memory += t->kind->demand.memory_mib;
+	a->gpus += d->gpus;
+	a->interfaces += d->interfaces;
+	for (size_t k = 0; k < d->host_port_count; k++)
+		ports_set(&a->ports[d->host_ports[k].protocol], d->host_ports[k].port, true);
 }
 
 static int compare(const struct instance *i, const char *what, int64_t has, int64_t should,
@@ -91,12 +84,12 @@ static int compare_account(const struct instance *i, const struct account *a, st
 	return compare_ports(i, a, e);
 }
 
-static int check_account(const struct instance *i, struct err *e)
+static int check_account(const struct core *c, const struct instance *i, struct err *e)
 {
 	struct account a = {0};
 	int r;
 
-	for (const struct task *t = i->first_task; t; t = t->next_there)
+	for (const struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there))
 		add_task(&a, t);
 	r = compare_account(i, &a, e);
 	for (int k = 0; k < PROTOCOLS; k++)
@@ -104,19 +97,72 @@ static int check_account(const struct instance *i, struct err *e)
 	return r;
 }
 
-/* Tasks are on the instance that their document names, if it is there. */
-static int check_tasks(const struct cluster *cl, struct err *e)
+/* ---- tasks: from here on they are what their documents say ---- */
+
+static int check_document(struct core *c, struct task *t, const void *brief, size_t size,
+			  struct err *e)
+{
+	const json_t *doc = task_doc(c, t);
+	const char *instance = doc_string(doc, "_instance");
+	auto_free void *should = NULL;
+	size_t should_size;
+
+	if (t->instance != map_find(&t->kind->cluster->instances, instance))
+		return err_set(e, EUCLEAN, "it is not on %s", instance);
+	should = brief_of_doc(doc, t->instance ? instance : NULL, &should_size, e);
+	if (!should)
+		return -EUCLEAN;
+	if (size != should_size || memcmp(brief, should, size) != 0)
+		return err_set(e, EUCLEAN, "its document is another: %s", t->kind->key);
+	return 0;
+}
+
+static uint64_t hash_of(const uint8_t *bytes, size_t size)
+{
+	uint64_t hash = 14695981039346656037ULL;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ bytes[i]) * 1099511628211ULL;
+	return hash;
+}
+
+/* Its brief is that of its document; unless neither can have changed since they were compared. */
+static int check_task(struct core *c, struct task *t, struct err *e)
+{
+	size_t size;
+	auto_free void *brief = brief_of_task(t, &size);
+	uint64_t hash = hash_of(brief, size);
+
+	if (t->checked && c->checked[t->number] == hash)
+		return 0;
+	if (check_document(c, t, brief, size, e) < 0)
+		return -EUCLEAN;
+	t->checked = true;
+	c->checked[t->number] = hash;
+	return 0;
+}
+
+static void make_room(struct core *c)
+{
+	const size_t count = (size_t)c->roster.used + 1;
+
+	if (count > c->checked_count) {
+		c->checked_count = 2 * count;
+		c->checked = xrealloc(c->checked, c->checked_count, sizeof(*c->checked));
+	}
+}
+
+static int check_tasks(struct core *c, struct err *e)
 {
 	struct task *t;
 
-	for (size_t n = 0; map_next(&cl->tasks, &n, &t);) {
-		const char *id = doc_string(t->record.doc, "_instance");
+	make_room(c);
+	for (uint32_t n = 0; (t = roster_next(&c->roster, &n)); task_docs_trim(c)) {
+		if (check_task(c, t, e) < 0) {
+			auto_free char *key = task_key(t);
 
-		if (t->instance != map_find(&cl->instances, id))
-			return err_set(e, EUCLEAN, "task %s is not on %s", t->id, id);
-		if (strcmp(core_task_status_name(t->last_status),
-			   doc_string(t->record.doc, "lastStatus")) != 0)
-			return err_set(e, EUCLEAN, "task %s has another status", t->id);
+			return err_wrap(e, "%s", key);
+		}
 	}
 	return 0;
 }
@@ -244,7 +290,8 @@ static int check_spread(const struct cluster *cl, const struct task_group *g, in
 	return sum == g->tasks ? 0 : err_set(e, EUCLEAN, "group %s: a value is missing", g->name);
 }
 
-static int check_group(const struct cluster *cl, const struct task_group *g, struct err *e)
+static int check_group(const struct core *c, const struct cluster *cl, const struct task_group *g,
+		       struct err *e)
 {
 	size_t count = 0, rows = 0;
 	struct instance *i;
@@ -253,9 +300,9 @@ static int check_group(const struct cluster *cl, const struct task_group *g, str
 		uint32_t there = 0;
 		bool noted = false;
 
-		for (const struct task *t = i->first_task; t; t = t->next_there)
-			there += t->last_status != TASK_STOPPED &&
-				 str_eq(doc_string(t->record.doc, "group"), g->name);
+		for (const struct task *t = task_at(c, i->first_task); t;
+		     t = task_at(c, t->next_there))
+			there += t->last_status != TASK_STOPPED && t->kind->group == g;
 		for (size_t k = 0; k < i->group_count; k++)
 			noted |= i->groups[k] == g;
 		if (task_group_count(g, i->row) != there || noted != (there > 0))
@@ -272,18 +319,18 @@ static int check_group(const struct cluster *cl, const struct task_group *g, str
 	return 0;
 }
 
-static int check_cluster(const struct cluster *cl, struct err *e)
+static int check_cluster(const struct core *c, const struct cluster *cl, struct err *e)
 {
 	struct task_group *g;
 	struct instance *i;
 
-	if (check_tasks(cl, e) < 0 || check_splits(&cl->table, e) < 0)
+	if (check_splits(&cl->table, e) < 0)
 		return -EUCLEAN;
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
-		if (check_account(i, e) < 0 || check_row(&cl->table, i, e) < 0)
+		if (check_account(c, i, e) < 0 || check_row(&cl->table, i, e) < 0)
 			return -EUCLEAN;
 	for (size_t n = 0; map_next(&cl->table.groups, &n, &g);)
-		if (check_group(cl, g, e) < 0)
+		if (check_group(c, cl, g, e) < 0)
 			return -EUCLEAN;
 	return 0;
 }
@@ -292,8 +339,10 @@ int core_check(struct core *c, struct err *e)
 {
 	struct cluster *cl;
 
+	if (check_tasks(c, e) < 0)
+		return -EUCLEAN;
 	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
-		if (check_cluster(cl, e) < 0)
+		if (check_cluster(c, cl, e) < 0)
 			return err_wrap(e, "cluster %s", cl->name);
 	return 0;
 }

@@ -6,7 +6,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/task.h"
 
 #define DESCRIBE_MAX 100
 
@@ -23,14 +23,10 @@ struct cluster *cluster_make(struct core *c, const char *name, json_t *own_doc)
 void cluster_free(struct cluster *cl)
 {
 	struct instance *i;
-	struct task *t;
 
-	for (size_t n = 0; map_next(&cl->tasks, &n, &t);)
-		core_task_free(t);
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		instance_free(i);
 	table_done(&cl->table);
-	map_done(&cl->tasks);
 	map_done(&cl->instances);
 	record_done(&cl->record);
 	free(cl->name);
@@ -63,7 +59,7 @@ struct cluster *cluster_of(struct core *c, const json_t *request, struct ecs_fau
 }
 
 /* Tasks by launch type; services come with what runs them. */
-static json_t *statistics(const struct cluster *cl)
+static json_t *statistics(const struct core *c, const struct cluster *cl)
 {
 	static const char *const states[] = {"running", "pending"},
 				 *const types[] = {"EC2", "Fargate", "External"},
@@ -77,12 +73,9 @@ static json_t *statistics(const struct cluster *cl)
 	json_t *list = json_array();
 	struct task *t;
 
-	for (size_t n = 0; map_next(&cl->tasks, &n, &t);) {
-		const char *type = doc_string(t->record.doc, "launchType");
-
-		if (t->last_status < TASK_DEACTIVATING)
-			counts[t->last_status != TASK_RUNNING][str_eq(type, "EXTERNAL") ? 2 : 0]++;
-	}
+	for (uint32_t n = 0; (t = roster_next(&c->roster, &n));)
+		if (t->kind->cluster == cl && t->last_status < TASK_DEACTIVATING)
+			counts[t->last_status != TASK_RUNNING][t->kind->external ? 2 : 0]++;
 	for (size_t s = 0; s < ARRAY_COUNT(states); s++)
 		for (size_t k = 0; k < ARRAY_COUNT(types); k++)
 			(void)json_array_append_new(
@@ -96,7 +89,7 @@ static json_t *statistics(const struct cluster *cl)
 }
 
 /* As DescribeClusters shows it. */
-json_t *cluster_show(const struct cluster *cl, const json_t *request)
+json_t *cluster_show(const struct core *c, const struct cluster *cl, const json_t *request)
 {
 	json_t *doc = doc_public(cl->record.doc, doc_includes(request, "TAGS"));
 	size_t running = 0, pending = 0;
@@ -112,7 +105,7 @@ json_t *cluster_show(const struct cluster *cl, const json_t *request)
 	(void)json_object_set_new(doc, "pendingTasksCount", json_integer((json_int_t)pending));
 	(void)json_object_set_new(doc, "activeServicesCount", json_integer(0));
 	(void)json_object_set_new(doc, "statistics",
-				  doc_includes(request, "STATISTICS") ? statistics(cl)
+				  doc_includes(request, "STATISTICS") ? statistics(c, cl)
 								      : json_array());
 	if (!json_object_get(doc, "capacityProviders")) { /* none was ever set */
 		(void)json_object_set_new(doc, "capacityProviders", json_array());
@@ -154,7 +147,7 @@ json_t *create_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 	if (check_settings(request, f) < 0 || tags_check(json_object_get(request, "tags"), f) < 0)
 		return NULL;
 	if (cl && is_active(cl))
-		return json_pack("{s:o}", "cluster", cluster_show(cl, request));
+		return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
 
 	ecs_arn_cluster(&c->o.identity, name, arn);
 	doc = json_pack("{s:s, s:s, s:s, s:O*, s:O*}", "clusterArn", arn, "clusterName", name,
@@ -175,7 +168,7 @@ json_t *create_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 		cl = cluster_make(c, name, doc);
 	}
 	record_touch(c, &cl->record);
-	return json_pack("{s:o}", "cluster", cluster_show(cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
 }
 
 /* UpdateCluster, and UpdateClusterSettings, which is a part of it. */
@@ -190,7 +183,7 @@ json_t *update_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 		(void)json_object_set(cl->record.doc, "settings", settings);
 		record_touch(c, &cl->record);
 	}
-	return json_pack("{s:o}", "cluster", cluster_show(cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
 }
 
 json_t *describe_clusters(struct core *c, json_t *request, struct ecs_fault *f)
@@ -220,7 +213,7 @@ json_t *describe_clusters(struct core *c, json_t *request, struct ecs_fault *f)
 			(void)snprintf(arn, sizeof(arn), "%s", text);
 		}
 		if (cl)
-			(void)json_array_append_new(clusters, cluster_show(cl, request));
+			(void)json_array_append_new(clusters, cluster_show(c, cl, request));
 		else
 			(void)json_array_append_new(failures, doc_failure(arn, "MISSING"));
 	}
@@ -245,8 +238,8 @@ json_t *delete_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 
 	if (!cl)
 		return NULL;
-	for (size_t i = 0; map_next(&cl->tasks, &i, &t);) {
-		if (t->last_status != TASK_STOPPED) {
+	for (uint32_t n = 0; (t = roster_next(&c->roster, &n));) {
+		if (t->kind->cluster == cl && t->last_status != TASK_STOPPED) {
 			(void)ecs_fault_set(
 				f, ECS_FAULT_CLUSTER_CONTAINS_TASKS,
 				"The Cluster cannot be deleted while Tasks are active.");
@@ -262,5 +255,5 @@ json_t *delete_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 	}
 	doc_set_string(cl->record.doc, "status", "INACTIVE");
 	record_touch(c, &cl->record);
-	return json_pack("{s:o}", "cluster", cluster_show(cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
 }

@@ -11,9 +11,8 @@
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
-
-#define STORED_DEPTH 64
 
 static const struct {
 	const char *name;
@@ -165,10 +164,15 @@ void record_touch(struct core *c, struct record *r)
 	c->last_dirty = &r->next;
 }
 
-static void add_effect(struct core *c, enum core_effect_kind kind, char *own_key, char *own_text)
+static struct core_effect *add_effect(struct core *c, enum core_effect_kind kind, char *own_key,
+				      char *own_text)
 {
+	struct core_effect *x;
+
 	c->fx.items = xgrow(c->fx.items, c->fx.count, &c->fx.capacity, sizeof(*c->fx.items));
-	c->fx.items[c->fx.count++] = (struct core_effect){kind, own_key, own_text};
+	x = &c->fx.items[c->fx.count++];
+	*x = (struct core_effect){.kind = kind, .key = own_key, .text = own_text};
+	return x;
 }
 
 static void flush_dirty(struct core *c)
@@ -178,19 +182,33 @@ static void flush_dirty(struct core *c)
 	c->first_dirty = NULL;
 	c->last_dirty = &c->first_dirty;
 	for (; r; r = r->next) {
-		auto_json json_t *event = event_of(c, r);
+		const bool tell = event_is_due(r);
+		struct core_effect *put = add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
 
 		r->dirty = false;
-		add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
-		if (event)
-			add_effect(c, CORE_EVENT, NULL, js_dump(event));
+		if (str_starts(r->key, "task/"))
+			put->brief = brief_of_task(((struct task_doc *)r)->task, &put->brief_size);
+		if (tell)
+			(void)add_effect(c, CORE_EVENT, NULL, event_of(c, r, put->text));
 	}
+}
+
+void effect_delete(struct core *c, char *own_key)
+{
+	flush_dirty(c); /* what was said of it before goes before */
+	(void)add_effect(c, CORE_DELETE, own_key, NULL);
+}
+
+void effect_put_token(struct core *c, const char *key, const json_t *doc, int64_t expires_ms)
+{
+	struct core_effect *put = add_effect(c, CORE_PUT, xstrdup(key), js_dump(doc));
+
+	put->brief = brief_of_token(key, expires_ms, &put->brief_size);
 }
 
 void record_delete(struct core *c, struct record *r)
 {
-	flush_dirty(c); /* what was said of it before goes before */
-	add_effect(c, CORE_DELETE, take_ptr(r->key), NULL);
+	effect_delete(c, take_ptr(r->key));
 	json_decref(take_ptr(r->doc));
 }
 
@@ -198,20 +216,21 @@ void effect_send(struct core *c, const struct instance *i, enum ecs_node_type ty
 		 const void *message)
 {
 	if (i->connected)
-		add_effect(c, CORE_SEND, xstrdup(i->id), ecs_node_dump(type, message));
+		(void)add_effect(c, CORE_SEND, xstrdup(i->id), ecs_node_dump(type, message));
 }
 
 void effect_refuse(struct core *c, const struct instance *i, const struct ecs_node_refused *message)
 {
 	if (i->connected)
-		add_effect(c, CORE_REFUSE, xstrdup(i->id),
-			   ecs_node_dump(ECS_NODE_REFUSED, message));
+		(void)add_effect(c, CORE_REFUSE, xstrdup(i->id),
+				 ecs_node_dump(ECS_NODE_REFUSED, message));
 }
 
 void core_take_effects(struct core *c, struct core_effects *ret)
 {
 	peers_flush(c);
 	flush_dirty(c);
+	task_docs_trim(c);
 	*ret = c->fx;
 	c->fx = (struct core_effects){0};
 }
@@ -221,6 +240,7 @@ void core_effects_done(struct core_effects *fx)
 	for (size_t i = 0; i < fx->count; i++) {
 		free(fx->items[i].key);
 		free(fx->items[i].text);
+		free(fx->items[i].brief);
 	}
 	free(fx->items);
 	*fx = (struct core_effects){0};
@@ -280,6 +300,7 @@ void core_free(struct core *c)
 
 	if (!c)
 		return;
+	core_tasks_done(c);
 	for (size_t i = 0; map_next(&c->clusters, &i, &cl);)
 		cluster_free(cl);
 	for (size_t i = 0; map_next(&c->families, &i, &family);)
@@ -301,6 +322,7 @@ void core_free(struct core *c)
 	map_done(&c->tokens);
 	core_effects_done(&c->fx);
 	free(c->host_addresses.used);
+	free(c->checked);
 	free(c);
 }
 
@@ -332,24 +354,33 @@ static const struct {
 	{"prefix-list/", prefix_list_load},
 	{"subnet/", subnet_load},
 	{"report/", instance_load_report},
-	{"task/", core_task_load},
 	{"vpc/", vpc_load},
 };
 
 static int load(struct core *c, const char *key, json_t *own_doc, struct err *e)
 {
-	if (str_starts(key, "token/"))
-		return token_load(c, key, own_doc);
 	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++)
 		if (str_starts(key, kinds[i].prefix))
 			return kinds[i].load(c, own_doc, e);
 	return err_set(e, EUCLEAN, "is not a document of ours");
 }
 
+static int load_by_brief(struct core *c, const char *key, const char *text, struct err *e)
+{
+	auto_free void *brief = NULL;
+	size_t size;
+
+	if (core_make_brief(key, text, &brief, &size, e) < 0)
+		return -e->code;
+	return core_load_brief(c, brief, size, e);
+}
+
 int core_load(struct core *c, const char *key, const char *text, struct err *e)
 {
 	json_t *doc = NULL;
 
+	if (brief_is_for(key))
+		return load_by_brief(c, key, text, e);
 	if (js_parse(text, strlen(text), STORED_DEPTH, &doc, e) < 0)
 		return err_wrap(e, "stored %s", key);
 	if (load(c, key, doc, e) == 0)
@@ -369,6 +400,7 @@ void core_loaded(struct core *c, int64_t now_ms)
 
 		assert(reply);
 	}
+	core_tasks_loaded(c);
 	vpc_make_default(c);
 	interfaces_link(c);
 	lost_loaded(c);
@@ -395,6 +427,22 @@ void core_wake_at(struct core *c, int64_t at_ms)
 int64_t core_wake_ms(const struct core *c)
 {
 	return c->wake_ms;
+}
+
+void core_clock_moved(struct core *c, int64_t by_ms)
+{
+	struct cluster *cl;
+	struct instance *i;
+
+	if (c->wake_ms)
+		c->wake_ms += by_ms;
+	for (size_t n = 0; map_next(&c->clusters, &n, &cl);) {
+		for (size_t k = 0; map_next(&cl->instances, &k, &i);) {
+			lost_move(c, i, by_ms);
+			flap_move(c, i, by_ms);
+			drain_move(c, i, by_ms);
+		}
+	}
 }
 
 void core_tick(struct core *c, int64_t now_ms)

@@ -8,7 +8,8 @@
  *
  * Everything that the core holds can be rebuilt from the documents that it
  * gave out to be stored: the shell loads them at start and, when a commit
- * failed, throws the core away and loads again.
+ * failed, throws the core away and loads again.  Documents of tasks are many:
+ * of these it holds briefs, and asks for a document when it needs it.
  */
 #pragma once
 
@@ -35,13 +36,26 @@ struct core_options {
 	int64_t stopped_keep_ms; /* how long a stopped task can be described */
 	size_t stopped_keep_max; /* and how many of them */
 	int64_t lost_ms; /* after which the tasks of a node that is gone are given up; 0: never */
+	/*
+	 * The text that was last given out to be stored with this key, durable or not,
+	 * malloc'ed.  NULL: it cannot be read, and this core is good for nothing more.
+	 */
+	char *(*fetch)(void *ctx, const char *key);
+	void *fetch_ctx;
+	size_t open_max; /* documents of tasks that stay in memory when an event is over */
 };
 
 struct core *core_new(const struct core_options *o);
 void core_free(struct core *c);
 
-/* A stored document, in the order of the keys; then core_loaded() once. */
+/*
+ * What was stored: documents in the order of the keys, but those that have a brief; then
+ * briefs, in any order; then core_loaded() once.
+ */
 int core_load(struct core *c, const char *key, const char *doc, struct err *e);
+int core_load_brief(struct core *c, const void *brief, size_t size, struct err *e);
+/* The brief, malloc'ed, of a task's document that was stored without one. */
+int core_make_brief(const char *key, const char *doc, void **ret, size_t *ret_size, struct err *e);
 void core_loaded(struct core *c, int64_t now_ms);
 
 /*
@@ -54,6 +68,9 @@ json_t *core_call(struct core *c, const char *operation, json_t *request, int64_
 /* A task by name or ARN, as DescribeTasks shows it, and its node; NULL and the fault. */
 json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 		       const char **ret_instance, struct ecs_fault *f);
+/* What its version is, and whether it is STOPPED: at no cost.  < 0: the fault. */
+int core_find_version(struct core *c, const char *cluster, const char *task, int64_t *ret_version,
+		      bool *ret_stopped, struct ecs_fault *f);
 /* The node that a request without a task means: the instance named, or any that is connected. */
 const char *core_find_instance(struct core *c, const char *cluster, const char *instance,
 			       struct ecs_fault *f);
@@ -87,6 +104,12 @@ void core_node_report(struct core *c, const char *instance, const struct ecs_nod
  */
 bool core_flow_log_delivered(struct core *c, const char *source, const char *error, int64_t now_ms);
 
+/*
+ * The clock was set: what is due after some time from then on (a node is lost, or quiet, or has
+ * drained) is due when that time has passed, and not when the clock says so.
+ */
+void core_clock_moved(struct core *c, int64_t by_ms);
+
 /* Do what is due; forget what has been kept long enough.  Call about every minute, and at core_wake_ms(). */
 void core_tick(struct core *c, int64_t now_ms);
 int64_t core_wake_ms(const struct core *c); /* 0: at any time */
@@ -99,8 +122,8 @@ int core_check(struct core *c, struct err *e);
 
 /* What the events since the last call want done, in order. */
 enum core_effect_kind {
-	CORE_PUT,    /* key, text: store the document */
-	CORE_DELETE, /* key */
+	CORE_PUT,    /* key, text: store the document; and its brief, if it has one */
+	CORE_DELETE, /* key; the brief, too */
 	CORE_EVENT,  /* text: store it behind all others; key: NULL */
 	CORE_SEND,   /* key: the container instance; text: a message for its node */
 	CORE_REFUSE, /* the same; the session ends behind it */
@@ -109,12 +132,17 @@ enum core_effect_kind {
 struct core_effect {
 	enum core_effect_kind kind;
 	char *key, *text;
+	void *brief; /* what the core wants to know of it at its next start; NULL: all */
+	size_t brief_size;
 };
 
 struct core_effects {
 	struct core_effect *items;
 	size_t count, capacity;
 };
+
+/* An event, as EventBridge tells it, from the text of a CORE_EVENT; NULL: *e says why not. */
+json_t *core_show_event(const struct ecs_identity *id, const char *text, struct err *e);
 
 void core_take_effects(struct core *c, struct core_effects *ret);
 void core_effects_done(struct core_effects *fx);

@@ -10,13 +10,13 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/task.h"
 
 #define DELETE_MAX 10
 
 static const char *const statuses[] = {"ACTIVE", "INACTIVE", "DELETE_IN_PROGRESS"};
 
-static struct family *family_of(struct core *c, const char *name)
+struct family *family_named(struct core *c, const char *name)
 {
 	struct family *family = map_find(&c->families, name);
 
@@ -35,6 +35,7 @@ static void definition_free(struct definition *d)
 	record_done(&d->record);
 	arena_done(&d->arena);
 	free(d->host_ports);
+	free(d->name);
 	free(d);
 }
 
@@ -60,12 +61,13 @@ static struct definition *add_definition(struct core *c, json_t *doc, struct err
 		free(d);
 		return NULL;
 	}
-	d->family = family_of(c, d->parsed.family);
+	d->family = family_named(c, d->parsed.family);
 	d->revision = (uint32_t)d->parsed.revision;
 	d->status = str_eq(status, "ACTIVE")     ? DEFINITION_ACTIVE
 		    : str_eq(status, "INACTIVE") ? DEFINITION_INACTIVE
 						 : DEFINITION_DELETED;
 	ecs_task_definition_demand(&d->parsed, &d->demand);
+	d->name = xasprintf("%s:%u", d->family->name, d->revision);
 	record_init(&d->record, doc, "definition/%s:%010u", d->family->name, d->revision);
 	place_name_demand(d);
 	need_name_definition(d);
@@ -88,7 +90,7 @@ int family_load(struct core *c, json_t *own_doc, struct err *e)
 
 	if (!name)
 		return err_set(e, EUCLEAN, "has no name");
-	family = family_of(c, name);
+	family = family_named(c, name);
 	json_decref(family->record.doc);
 	family->record.doc = own_doc;
 	return 0;
@@ -200,7 +202,7 @@ json_t *register_task_definition(struct core *c, json_t *request, struct ecs_fau
 	if (check_new(c, request, &t, &scratch, f) < 0)
 		return NULL;
 
-	family = family_of(c, t.family);
+	family = family_named(c, t.family);
 	revision = (uint32_t)doc_integer(family->record.doc, "last", 0) + 1;
 	ecs_arn_task_definition(&c->o.identity, t.family, revision, arn);
 
@@ -381,14 +383,6 @@ json_t *delete_task_definitions(struct core *c, json_t *request, struct ecs_faul
 	return reply;
 }
 
-/* Tasks that have ended may still point at a definition that goes. */
-static void forget_in_tasks(struct core *c, const struct definition *d)
-{
-	for (struct task *t = c->first_stopped; t; t = t->next_stopped)
-		if (t->definition == d)
-			t->definition = NULL;
-}
-
 void definitions_tick(struct core *c)
 {
 	struct family *family;
@@ -403,7 +397,7 @@ void definitions_tick(struct core *c)
 				family->revisions[kept++] = d;
 				continue;
 			}
-			forget_in_tasks(c, d);
+			kinds_forget(c, d); /* of tasks that have ended */
 			record_delete(c, &d->record);
 			definition_free(d);
 		}

@@ -9,7 +9,6 @@
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
-#define PAGE_MAX     100 /* names in one reply, for all lists of ECS */
 #define TOKEN_PREFIX "after:"
 
 const char *doc_string(const json_t *doc, const char *name)
@@ -160,6 +159,13 @@ static char *open_token(const char *token)
 	if (!text || strlen(text) != size || !str_starts(text, TOKEN_PREFIX))
 		return NULL;
 	return xstrdup(text + strlen(TOKEN_PREFIX));
+}
+
+char *page_after(const json_t *request)
+{
+	const char *token = doc_string(request, "nextToken");
+
+	return token ? open_token(token) : NULL;
 }
 
 static char *make_token(const char *name)

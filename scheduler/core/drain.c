@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/task.h"
 
 #define STATES_MAX 10 /* container instances in one request */
 
@@ -84,7 +84,7 @@ json_t *drain_container_instance(struct core *c, json_t *request, struct ecs_fau
 
 static void stop_rest(struct core *c, const struct instance *i)
 {
-	for (struct task *t = i->first_task; t; t = t->next_there)
+	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there))
 		if (t->last_status != TASK_STOPPED)
 			core_task_stop(c, t, "UserInitiated",
 				       "Container instance drained: its deadline has passed");
@@ -108,4 +108,15 @@ void drains_tick(struct core *c)
 			}
 		}
 	}
+}
+
+void drain_move(struct core *c, struct instance *i, int64_t by_ms)
+{
+	int64_t until_ms = doc_integer(i->record.doc, "_drainUntil", 0);
+
+	if (!until_ms)
+		return;
+	(void)json_object_set_new(i->record.doc, "_drainUntil", json_integer(until_ms + by_ms));
+	record_touch(c, &i->record);
+	core_wake_at(c, until_ms + by_ms);
 }

@@ -14,7 +14,7 @@
 
 #define FILTERS_MAX   200
 #define IDS_MAX       1000
-#define PAGE_MAX      1000
+#define EC2_PAGE_MAX  1000
 #define TAGS_MAX      50
 #define TAG_KEY_MAX   127
 #define TAG_VALUE_MAX 255
@@ -196,7 +196,7 @@ json_t *ec2_describe_list(const struct ec2_kind *kind, json_t *own_docs, const j
 	auto_json json_t *docs = own_docs;
 	const json_t *ids = json_object_get(request, kind->ids),
 		     *filters = json_object_get(request, "Filter");
-	int64_t limit = doc_integer(request, "MaxResults", PAGE_MAX);
+	int64_t limit = doc_integer(request, "MaxResults", EC2_PAGE_MAX);
 	json_t *set, *reply, *doc;
 	uint32_t first, seen = 0;
 	size_t i;

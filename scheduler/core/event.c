@@ -5,7 +5,12 @@
  * "detail" is what a description shows of it then.  "_told" in the document is
  * the version of the last one: both are stored in one commit, so that no
  * version is told twice or left out.
+ *
+ * More events are stored than are ever read, so that of a task is stored as two lines:
+ * its id and time, and the document as it is stored itself.
  */
+#include <string.h>
+
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/text.h"
@@ -33,47 +38,60 @@ static void rewrite_times(json_t *doc)
 				time_text((int64_t)(json_real_value(value) * 1000 + 0.5)));
 }
 
-static json_t *show_task(const struct core *c, const struct record *r)
+bool event_is_due(struct record *r)
 {
-	(void)c;
-	return doc_public(r->doc, true);
+	int64_t version;
+
+	if (!str_starts(r->key, "task/") && !str_starts(r->key, "instance/"))
+		return false;
+	version = doc_integer(r->doc, "version", 0);
+	if (version <= doc_integer(r->doc, "_told", 0))
+		return false;
+	(void)json_object_set_new(r->doc, "_told", json_integer(version));
+	return true;
 }
 
-static json_t *show_instance(const struct core *c, const struct record *r)
+/* The detail is of the time that the event is. */
+static json_t *whole(const struct ecs_identity *id, const json_t *head, const char *type,
+		     const char *arn, json_t *own_detail)
 {
-	return instance_show(c, (const struct instance *)r, NULL);
+	json_t *time = json_object_get(head, "time");
+
+	(void)json_object_set(own_detail, "updatedAt", time);
+	rewrite_times(own_detail);
+	return json_pack("{s:s, s:O, s:s, s:s, s:s, s:O, s:s, s:[s], s:o}", "version", "0", "id",
+			 json_object_get(head, "id"), "detail-type", type, "source", "aws.ecs",
+			 "account", id->account, "time", time, "region", id->region, "resources",
+			 doc_string(own_detail, arn), "detail", own_detail);
 }
 
-static const struct {
-	const char *prefix, *type, *arn;
-	json_t *(*show)(const struct core *c, const struct record *r);
-} kinds[] = {
-	{"task/", "ECS Task State Change", "taskArn", show_task},
-	{"instance/", "ECS Container Instance State Change", "containerInstanceArn", show_instance},
-};
-
-json_t *event_of(struct core *c, struct record *r)
+char *event_of(struct core *c, struct record *r, const char *text)
 {
-	int64_t version = doc_integer(r->doc, "version", 0);
+	auto_json json_t *head = NULL, *event = NULL;
+	auto_free char *line = NULL;
 	char id[37];
 
-	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
-		json_t *detail;
-
-		if (!str_starts(r->key, kinds[i].prefix))
-			continue;
-		if (version <= doc_integer(r->doc, "_told", 0))
-			return NULL;
-		(void)json_object_set_new(r->doc, "_told", json_integer(version));
-		detail = kinds[i].show(c, r);
-		doc_set_time(detail, "updatedAt", c->now_ms);
-		rewrite_times(detail);
-		core_random_uuid(c, id);
-		return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:[s], s:o}", "version", "0",
-				 "id", id, "detail-type", kinds[i].type, "source", "aws.ecs",
-				 "account", c->o.identity.account, "time", time_text(c->now_ms),
-				 "region", c->o.identity.region, "resources",
-				 doc_string(r->doc, kinds[i].arn), "detail", detail);
+	core_random_uuid(c, id);
+	head = json_pack("{s:s, s:o}", "id", id, "time", time_text(c->now_ms));
+	if (str_starts(r->key, "task/")) {
+		line = js_dump(head);
+		return xasprintf("%s\n%s", line, text);
 	}
-	return NULL;
+	event = whole(&c->o.identity, head, "ECS Container Instance State Change",
+		      "containerInstanceArn", instance_show(c, (const struct instance *)r, NULL));
+	return js_dump(event);
+}
+
+json_t *core_show_event(const struct ecs_identity *id, const char *text, struct err *e)
+{
+	const char *end = strchrnul(text, '\n');
+	auto_json json_t *head = NULL, *doc = NULL;
+
+	if (js_parse(text, (size_t)(end - text), STORED_DEPTH, &head, e) < 0)
+		return NULL;
+	if (!*end)
+		return take_ptr(head);
+	if (js_parse(end + 1, strlen(end + 1), STORED_DEPTH, &doc, e) < 0)
+		return NULL;
+	return whole(id, head, "ECS Task State Change", "taskArn", doc_public(doc, true));
 }

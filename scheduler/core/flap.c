@@ -123,3 +123,14 @@ void flaps_tick(struct core *c)
 		}
 	}
 }
+
+void flap_move(struct core *c, struct instance *i, int64_t by_ms)
+{
+	if (i->since_ms)
+		i->since_ms += by_ms;
+	if (!i->quiet_until_ms)
+		return;
+	set_quiet(i, i->quiet_until_ms + by_ms);
+	record_touch(c, &i->record);
+	core_wake_at(c, i->quiet_until_ms);
+}

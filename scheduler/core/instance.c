@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
 #define DESCRIBE_MAX  100
@@ -236,14 +237,18 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	record_touch(c, &i->record);
 }
 
-static void set_connectivity(struct core *c, const struct instance *i, const char *connectivity)
+/* As its node is. */
+static void set_connectivity(struct core *c, const struct instance *i)
 {
-	for (struct task *t = i->first_task; t; t = t->next_there) {
-		if (t->last_status == TASK_STOPPED ||
-		    str_eq(doc_string(t->record.doc, "connectivity"), connectivity))
+	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there)) {
+		json_t *doc;
+
+		if (t->last_status == TASK_STOPPED || t->connected == i->connected)
 			continue;
-		doc_set_string(t->record.doc, "connectivity", connectivity);
-		doc_set_time(t->record.doc, "connectivityAt", c->now_ms);
+		t->connected = i->connected;
+		doc = task_edit(c, t);
+		doc_set_string(doc, "connectivity", i->connected ? "CONNECTED" : "DISCONNECTED");
+		doc_set_time(doc, "connectivityAt", c->now_ms);
 		core_task_changed(c, t);
 	}
 }
@@ -283,7 +288,7 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 	if (!i)
 		i = register_instance(c, cl, key ? h->instance_id : id);
 	take_hello(c, i, h);
-	set_connectivity(c, i, "CONNECTED");
+	set_connectivity(c, i);
 
 	welcome = (struct ecs_node_welcome){.instance_id = i->id,
 					    .cluster = i->cluster->name,
@@ -317,7 +322,7 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 	(void)json_object_set_new(i->record.doc, "version",
 				  json_integer(doc_integer(i->record.doc, "version", 0) + 1));
 	record_touch(c, &i->record);
-	set_connectivity(c, i, "DISCONNECTED");
+	set_connectivity(c, i);
 }
 
 const char *core_find_instance(struct core *c, const char *cluster, const char *instance,

@@ -11,6 +11,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
 #define SUBNETS_MAX         16 /* AwsVpcConfiguration of the ECS API reference */
@@ -107,7 +108,7 @@ static struct task *task_of(struct core *c, const struct interface *n)
 {
 	const struct cluster *cl = map_find(&c->clusters, doc_string(n->record.doc, "_cluster"));
 
-	return cl ? map_find(&cl->tasks, doc_string(n->record.doc, "_task")) : NULL;
+	return cl ? task_named(c, cl, doc_string(n->record.doc, "_task")) : NULL;
 }
 
 /* An interface whose subnet is gone has no use of its address; loaded ones always have one. */
@@ -587,9 +588,8 @@ void interfaces_send(struct core *c, const char *resource_id)
 	struct interface *n;
 
 	for (size_t i = 0; map_next(&c->interfaces, &i, &n);) {
-		const struct task *t = n->released_ms || !interface_is_in(n, resource_id)
-					       ? NULL
-					       : task_of(c, n);
+		struct task *t = n->released_ms || !interface_is_in(n, resource_id) ? NULL
+										    : task_of(c, n);
 
 		if (t)
 			core_task_send(c, t);

@@ -17,6 +17,8 @@
 #include "scheduler/core/ports.h"
 #include "scheduler/core/table.h"
 
+#define STORED_DEPTH 64 /* of documents that were stored */
+
 enum protocol { PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOLS };
 
 struct record {
@@ -31,7 +33,7 @@ struct interface;
 struct cluster {
 	struct record record;
 	char *name;
-	struct map instances, tasks; /* by id */
+	struct map instances; /* by id */
 	struct table table;
 };
 
@@ -48,6 +50,7 @@ struct definition {
 	struct record record;
 	struct family *family;
 	uint32_t revision;
+	char *name; /* "family:revision" */
 	enum definition_status status;
 	struct arena arena;
 	struct ecs_task_definition parsed;
@@ -85,7 +88,7 @@ struct instance {
 	int64_t since_ms; /* it is connected, in this life of the server */
 	int64_t flaps;    /* flap.c */
 	size_t running, pending;
-	struct task *first_task, *last_task; /* on it, STOPPED ones too; in order of their coming */
+	uint32_t first_task, last_task; /* on it, STOPPED ones too; in order of their coming */
 	size_t task_count;
 	struct attribute {
 		const char *name, *value; /* "" where it has none; borrowed from the document */
@@ -121,25 +124,20 @@ enum task_status {
 	TASK_STOPPED,
 };
 
-struct task {
-	struct record record;
-	char *id;
-	struct cluster *cluster;
-	struct definition *definition;            /* NULL once it was deleted: STOPPED tasks only */
-	struct instance *instance;                /* NULL once it was deregistered */
-	struct task *next_there, *previous_there; /* on the instance */
-	struct task_group *group; /* while it is counted there: until it is STOPPED */
-	enum task_status last_status;
-	bool stop; /* desiredStatus is STOPPED */
-	bool held; /* STOPPED for us; its node may still run it, and has what it had */
-	struct interface *interface; /* awsvpc, until nothing is held */
-	struct ecs_demand demand;
-	int64_t stopped_at_ms;
-	struct task *next_stopped; /* in order of their end */
+/* All tasks, by number and by id (task.h). */
+#define ROSTER_BLOCK 512
+struct roster {
+	struct task **blocks; /* of ROSTER_BLOCK; they do not move */
+	size_t block_count, block_capacity;
+	uint32_t used;       /* numbers that were given out */
+	uint32_t first_free; /* of those that are free again; 0: none */
+	uint32_t count;
+	uint32_t *slots;   /* numbers by id, with open addressing; 0: free */
+	size_t slot_count; /* a power of two */
 };
 
 struct token {
-	struct record record;
+	char *key; /* of its document */
 	int64_t expires_ms;
 };
 
@@ -164,7 +162,13 @@ struct core {
 	struct record account; /* its settings; doc NULL: none was ever made */
 	struct map vpcs, subnets, security_groups, interfaces, flow_logs,
 		prefix_lists; /* vpc.h; by id */
-	struct task *first_stopped, *last_stopped;
+	struct roster roster;
+	struct map kinds;                         /* of tasks, by key */
+	struct task_doc *newest_doc, *oldest_doc; /* open ones */
+	size_t open_docs;
+	uint32_t first_stopped, last_stopped; /* tasks */
+	uint64_t *checked; /* by number of a task: its brief when core_check() looked at it */
+	size_t checked_count;
 	size_t stopped_count;
 	struct record *first_dirty, **last_dirty;
 	struct instance *dirty_peers;
@@ -179,6 +183,9 @@ void record_init(struct record *r, json_t *own_doc, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Store the deletion and let go of the record's memory. */
 void record_delete(struct core *c, struct record *r);
+/* Of documents that are nobody's record. */
+void effect_delete(struct core *c, char *own_key);
+void effect_put_token(struct core *c, const char *key, const json_t *doc, int64_t expires_ms);
 void record_done(struct record *r);
 
 void effect_send(struct core *c, const struct instance *i, enum ecs_node_type type,
@@ -196,8 +203,10 @@ size_t core_random_below(struct core *c, size_t count); /* count > 0 */
 
 /* ---- event.c ---- */
 
-/* What there is to tell of a changed record; NULL: nothing. */
-json_t *event_of(struct core *c, struct record *r);
+/* Has it a version that was not told?  It is told from now on. */
+bool event_is_due(struct record *r);
+/* As it is stored, malloc'ed; 'text' is that of the document. */
+char *event_of(struct core *c, struct record *r, const char *text);
 
 /* ---- doc.c: small things about documents ---- */
 
@@ -211,13 +220,16 @@ bool doc_includes(const json_t *request, const char *what); /* "include": [..., 
 json_t *doc_public(const json_t *doc, bool tags);
 json_t *doc_failure(const char *arn, const char *reason);
 
-/* Which page of a list is asked for: "maxResults" from 1 to 'max', and "nextToken". */
+#define PAGE_MAX 100 /* names in one reply, for all lists of ECS */
+
+/* Which page of a list is asked for: "maxResults" from 1 to PAGE_MAX, and "nextToken". */
 struct page {
 	char **names;
 	size_t count, capacity;
 };
 
 void page_add(struct page *p, const char *name);
+char *page_after(const json_t *request); /* behind this name, malloc'ed; NULL: from the first one */
 /*
  * The reply: the names, sorted and cut to maxResults, in 'member', and "nextToken"
  * if there is more.  The page is done.  NULL: *f says why.
@@ -247,7 +259,7 @@ struct cluster *cluster_of(struct core *c, const json_t *request, struct ecs_fau
 struct cluster *cluster_by_name(struct core *c, const char *text, struct ecs_fault *f);
 struct cluster *cluster_make(struct core *c, const char *name, json_t *own_doc);
 void cluster_free(struct cluster *cl);
-json_t *cluster_show(const struct cluster *cl, const json_t *request);
+json_t *cluster_show(const struct core *c, const struct cluster *cl, const json_t *request);
 
 /* ---- definition.c ---- */
 
@@ -256,6 +268,7 @@ struct definition *definition_find(struct core *c, const char *text, struct ecs_
 int definition_load(struct core *c, json_t *own_doc, struct err *e);
 int family_load(struct core *c, json_t *own_doc, struct err *e);
 void family_free(struct family *f);
+struct family *family_named(struct core *c, const char *name); /* made if it is not there */
 void definitions_tick(struct core *c);
 
 /* ---- instance.c ---- */
@@ -318,13 +331,13 @@ const char *attribute_of(const struct instance *i, const char *name); /* NULL: a
 /* ---- drain.c ---- */
 
 void drains_tick(struct core *c);
+void drain_move(struct core *c, struct instance *i, int64_t by_ms);
 
 /* ---- lost.c ---- */
 
 void lost_tick(struct core *c);
 void lost_loaded(struct core *c);
-/* STOPPED, whatever its node says; the accounts are the caller's to settle. */
-void core_task_give_up(struct core *c, struct task *t, const char *code, const char *reason);
+void lost_move(struct core *c, struct instance *i, int64_t by_ms); /* core_clock_moved() */
 
 /* ---- provider.c: capacity providers, which are groups of nodes ---- */
 
@@ -351,6 +364,7 @@ void flap_load(struct core *c, struct instance *i);
 void flap_gone(const struct core *c, struct instance *i);
 void flap_back(struct core *c, struct instance *i);
 void flaps_tick(struct core *c);
+void flap_move(struct core *c, struct instance *i, int64_t by_ms);
 
 /* ---- place.c ---- */
 
@@ -369,39 +383,16 @@ void place_take(struct instance *i, const struct definition *d, const struct ecs
 void place_give_back(struct instance *i, const struct definition *d,
 		     const struct ecs_demand *demand);
 
-/* ---- task.c, task_run.c, task_report.c ---- */
-
-struct task *core_task_find(struct core *c, const json_t *request, const char *text,
-			    struct ecs_fault *f);
-int core_task_load(struct core *c, json_t *own_doc, struct err *e);
-void core_task_free(struct task *t);
-void core_task_set_status(struct task *t, enum task_status status);
-/* It is on the instance from now on, or on none, and counted there by its status. */
-void core_task_put_on(struct task *t, struct instance *i);
-void core_task_take_off(struct task *t);
-/* Its node is told to end it, unless it was told before. */
-void core_task_stop(struct core *c, struct task *t, const char *code, const char *reason);
-void core_task_stopped(struct core *c, struct task *t); /* the accounts are closed */
-/* It is STOPPED for us, and its node still has what it had; until it is released. */
-void core_task_hold(struct core *c, struct task *t);
-void core_task_release(struct core *c, struct task *t); /* if it is held */
-void core_task_changed(struct core *c, struct task *t); /* a new version of it */
-void core_task_send(struct core *c, const struct task *t);
-void core_task_send_all(struct core *c, const struct instance *i);
-void tasks_tick(struct core *c);
-const char *core_task_status_name(enum task_status s);
-int core_task_status_parse(const char *name); /* < 0: no such status */
-
 /* ---- token.c ---- */
 
 /*
  * The reply that an earlier call with the same "clientToken" got (a list of
- * task ids), or NULL; a fault when its parameters were others.
+ * task ids; the caller's), or NULL; a fault when its parameters were others.
  */
-const json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
-			 struct ecs_fault *f);
+json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
+		   struct ecs_fault *f);
 void token_keep(struct core *c, const struct cluster *cl, const json_t *request, json_t *own_tasks);
-int token_load(struct core *c, const char *key, json_t *own_doc);
+void token_restore(struct core *c, const char *key, int64_t expires_ms);
 void token_free(struct token *t);
 void tokens_tick(struct core *c);
 

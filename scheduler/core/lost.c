@@ -12,6 +12,7 @@
  */
 #include "base/auto.h"
 #include "base/text.h"
+#include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
 #define MANY_PERCENT 30 /* of the nodes; and more than one */
@@ -35,7 +36,7 @@ static void end_containers(json_t *containers)
 
 void core_task_give_up(struct core *c, struct task *t, const char *code, const char *reason)
 {
-	json_t *doc = t->record.doc;
+	json_t *doc = task_edit(c, t);
 
 	if (!doc_string(doc, "stopCode")) {
 		doc_set_string(doc, "stopCode", code);
@@ -47,7 +48,7 @@ void core_task_give_up(struct core *c, struct task *t, const char *code, const c
 		doc_set_time(doc, "stoppingAt", c->now_ms);
 	doc_set_time(doc, "stoppedAt", c->now_ms);
 	end_containers(json_object_get(doc, "containers"));
-	core_task_set_status(t, TASK_STOPPED);
+	core_task_set_status(c, t, TASK_STOPPED);
 	if (t->interface)
 		interface_set_attachment(doc, "DELETED");
 	core_task_changed(c, t);
@@ -58,7 +59,7 @@ static void give_up(struct core *c, const struct instance *i)
 	auto_free char *reason = xasprintf("Container instance lost: not heard of for %lld seconds",
 					   (long long)(c->o.lost_ms / 1000));
 
-	for (struct task *t = i->first_task; t; t = t->next_there) {
+	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there)) {
 		if (t->last_status == TASK_STOPPED)
 			continue;
 		core_task_give_up(c, t, "TerminationNotice", reason);
@@ -117,4 +118,15 @@ void lost_loaded(struct core *c)
 		for (size_t k = 0; map_next(&cl->instances, &k, &i);)
 			if (!i->gone_ms)
 				i->gone_ms = c->now_ms;
+}
+
+void lost_move(struct core *c, struct instance *i, int64_t by_ms)
+{
+	if (!i->gone_ms)
+		return;
+	i->gone_ms += by_ms;
+	if (!json_object_get(i->record.doc, "_goneAt"))
+		return; /* it was connected when the server ended */
+	(void)json_object_set_new(i->record.doc, "_goneAt", json_integer(i->gone_ms));
+	record_touch(c, &i->record);
 }

@@ -12,6 +12,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
 void member_free(struct member *m)
@@ -115,14 +116,14 @@ static void forget(struct core *c, struct instance *i)
 	struct member *m = map_remove(&c->members, i->id);
 	struct task *t;
 
-	while ((t = i->first_task)) {
+	while ((t = task_at(c, i->first_task))) {
 		if (t->last_status != TASK_STOPPED) {
 			core_task_give_up(c, t, "UserInitiated",
 					  "Container instance deregistration forced by user");
 			core_task_stopped(c, t);
 		}
 		core_task_release(c, t);
-		core_task_take_off(t);
+		core_task_take_off(c, t);
 	}
 	interfaces_forget(c, i);
 	peers_forget(c, i);
@@ -140,9 +141,9 @@ static void forget(struct core *c, struct instance *i)
 	instance_free(i);
 }
 
-static bool has_tasks(const struct instance *i)
+static bool has_tasks(const struct core *c, const struct instance *i)
 {
-	for (const struct task *t = i->first_task; t; t = t->next_there)
+	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there))
 		if (t->last_status != TASK_STOPPED)
 			return true;
 	return false;
@@ -161,7 +162,7 @@ json_t *deregister_container_instance(struct core *c, json_t *request, struct ec
 	i = instance_named(cl, c, doc_string(request, "containerInstance"), f);
 	if (!i)
 		return NULL;
-	if (!doc_true(request, "force") && has_tasks(i)) {
+	if (!doc_true(request, "force") && has_tasks(c, i)) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				    "Found running tasks on the instance.");
 		return NULL;

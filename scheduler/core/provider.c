@@ -18,6 +18,7 @@
 #include "base/auto.h"
 #include "base/text.h"
 #include "scheduler/core/placement.h"
+#include "scheduler/core/task.h"
 
 #define STRATEGY_MAX  20
 #define OF_GROUP_ARN  "autoScalingGroupName/"
@@ -337,9 +338,9 @@ static bool has_tasks(struct core *c, const struct cluster *cl, const struct rec
 {
 	struct task *t;
 
-	for (size_t i = 0; map_next(&cl->tasks, &i, &t);)
-		if (t->last_status != TASK_STOPPED &&
-		    find(c, doc_string(t->record.doc, "capacityProviderName")) == r)
+	for (uint32_t n = 0; (t = roster_next(&c->roster, &n));)
+		if (t->kind->cluster == cl && t->last_status != TASK_STOPPED && t->kind->provider &&
+		    find(c, t->kind->provider) == r)
 			return true;
 	return false;
 }
@@ -387,7 +388,7 @@ json_t *put_cluster_capacity_providers(struct core *c, json_t *request, struct e
 	    check_removed(c, cl, names, f) < 0 || provider_set(c, cl->record.doc, request, f) < 0)
 		return NULL;
 	record_touch(c, &cl->record);
-	return json_pack("{s:o}", "cluster", cluster_show(cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
 }
 
 /* ---- whose turn it is ---- */

@@ -329,12 +329,23 @@ struct task_group *table_group(struct table *t, const char *name)
 {
 	struct task_group *g = map_find(&t->groups, name);
 
-	if (g)
-		return g;
-	g = xcalloc(1, sizeof(*g));
-	g->name = xstrdup(name);
-	(void)map_put(&t->groups, name, g);
+	if (!g) {
+		g = xcalloc(1, sizeof(*g));
+		g->name = xstrdup(name);
+		(void)map_put(&t->groups, name, g);
+	}
+	g->users++;
 	return g;
+}
+
+void table_release(struct table *t, struct task_group *g)
+{
+	if (--g->users)
+		return;
+	assert(!g->tasks);
+	drop_crowd(t, g);
+	(void)map_remove(&t->groups, g->name);
+	task_group_free(g);
 }
 
 void table_count(struct table *t, struct instance *i, struct task_group *g, int by)
@@ -351,11 +362,8 @@ void table_count(struct table *t, struct instance *i, struct task_group *g, int 
 	else
 		return; /* it had some before, and has some */
 	judge_again(t, i, NEED_MOVES_GROUPS);
-	if (!g->tasks) {
+	if (!g->tasks)
 		drop_crowd(t, g);
-		(void)map_remove(&t->groups, g->name);
-		task_group_free(g);
-	}
 }
 
 static void count_anew(const struct task_group *g, const struct split *s,

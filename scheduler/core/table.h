@@ -68,8 +68,9 @@ void table_describe(struct table *t, struct instance *i);
 /* The number of its running tasks is. */
 void table_recount(struct table *t, struct instance *i);
 
-/* Made if it is not there; it is gone when its last task is. */
+/* With a user more; made if it is not there.  It is gone with its last user, and has no tasks then. */
 struct task_group *table_group(struct table *t, const char *name);
+void table_release(struct table *t, struct task_group *g);
 /* One of its tasks more is on the instance, or one less. */
 void table_count(struct table *t, struct instance *i, struct task_group *g, int by);
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/task.h"
 
 #define TAGS_MAX      50
 #define TAG_KEY_MAX   128
@@ -90,8 +90,8 @@ static struct record *resource(struct core *c, const json_t *request, struct ecs
 	if (str_starts(arn, "arn:") && (d = definition_find(c, arn, &ignored)))
 		return &d->record;
 	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_TASK, arn, &name, &ignored) == 0 &&
-	    (cl = map_find(&c->clusters, name.cluster)) && (t = map_find(&cl->tasks, name.name)))
-		return &t->record;
+	    (cl = map_find(&c->clusters, name.cluster)) && (t = task_named(c, cl, name.name)))
+		return task_record(c, t);
 	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_INSTANCE, arn, &name, &ignored) == 0 &&
 	    (cl = map_find(&c->clusters, name.cluster)) &&
 	    (i = map_find(&cl->instances, name.name)))

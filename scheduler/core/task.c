@@ -7,6 +7,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
 #define DESCRIBE_MAX 100
@@ -33,10 +34,8 @@ int core_task_status_parse(const char *name)
 
 void core_task_changed(struct core *c, struct task *t)
 {
-	json_t *doc = t->record.doc;
-
-	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
-	record_touch(c, &t->record);
+	t->version++;
+	(void)json_object_set_new(task_edit(c, t), "version", json_integer(t->version));
 }
 
 /* ---- on an instance ---- */
@@ -54,73 +53,67 @@ static void count_status(const struct task *t, int by)
 	table_recount(&i->cluster->table, i);
 }
 
-/* STOPPED ones are in no group. */
-static void join_group(struct task *t)
+/* STOPPED ones are not counted in their group. */
+static void count_in_group(const struct task *t, int by)
 {
-	const char *group = doc_string(t->record.doc, "group");
-	struct table *table = &t->cluster->table;
-
-	t->group = table_group(table, group ? group : "");
-	table_count(table, t->instance, t->group, 1);
+	if (t->last_status != TASK_STOPPED)
+		table_count(&t->kind->cluster->table, t->instance, t->kind->group, by);
 }
 
-static void leave_group(struct task *t)
-{
-	if (t->group)
-		table_count(&t->cluster->table, t->instance, take_ptr(t->group), -1);
-}
-
-void core_task_put_on(struct task *t, struct instance *i)
+void core_task_put_on(struct core *c, struct task *t, struct instance *i)
 {
 	t->instance = i;
 	if (!i)
 		return;
 	t->previous_there = i->last_task;
-	t->next_there = NULL;
-	*(i->last_task ? &i->last_task->next_there : &i->first_task) = t;
-	i->last_task = t;
+	t->next_there = 0;
+	*(i->last_task ? &task_at(c, i->last_task)->next_there : &i->first_task) = t->number;
+	i->last_task = t->number;
 	i->task_count++;
 	count_status(t, 1);
-	if (t->last_status != TASK_STOPPED)
-		join_group(t);
+	count_in_group(t, 1);
 }
 
-void core_task_take_off(struct task *t)
+void core_task_take_off(struct core *c, struct task *t)
 {
 	struct instance *i = t->instance;
 
 	if (!i)
 		return;
 	count_status(t, -1);
-	leave_group(t);
-	*(t->previous_there ? &t->previous_there->next_there : &i->first_task) = t->next_there;
-	*(t->next_there ? &t->next_there->previous_there : &i->last_task) = t->previous_there;
+	count_in_group(t, -1);
+	*(t->previous_there ? &task_at(c, t->previous_there)->next_there
+			    : &i->first_task) = t->next_there;
+	*(t->next_there ? &task_at(c, t->next_there)->previous_there
+			: &i->last_task) = t->previous_there;
 	i->task_count--;
-	t->next_there = t->previous_there = NULL;
+	t->next_there = t->previous_there = 0;
 	t->instance = NULL;
 }
 
-void core_task_set_status(struct task *t, enum task_status status)
+void core_task_set_status(struct core *c, struct task *t, enum task_status status)
 {
-	if (t->instance)
+	if (t->instance) {
 		count_status(t, -1);
-	t->last_status = status;
+		if (status == TASK_STOPPED)
+			count_in_group(t, -1);
+	}
+	t->last_status = (uint8_t)status;
 	if (t->instance)
 		count_status(t, 1);
-	if (status == TASK_STOPPED)
-		leave_group(t);
-	doc_set_string(t->record.doc, "lastStatus", status_names[status]);
+	doc_set_string(task_edit(c, t), "lastStatus", status_names[status]);
 }
 
 /* ---- its end ---- */
 
 void core_task_stop(struct core *c, struct task *t, const char *code, const char *reason)
 {
-	json_t *doc = t->record.doc;
+	json_t *doc;
 
 	if (t->stop)
 		return;
 	t->stop = true;
+	doc = task_edit(c, t);
 	doc_set_string(doc, "desiredStatus", "STOPPED");
 	doc_set_string(doc, "stopCode", code);
 	doc_set_string(doc, "stoppedReason", reason);
@@ -129,27 +122,31 @@ void core_task_stop(struct core *c, struct task *t, const char *code, const char
 	core_task_send(c, t);
 }
 
+static void queue_stopped(struct core *c, struct task *t)
+{
+	t->next_stopped = 0;
+	*(c->last_stopped ? &task_at(c, c->last_stopped)->next_stopped
+			  : &c->first_stopped) = t->number;
+	c->last_stopped = t->number;
+	c->stopped_count++;
+}
+
 /* It is shown for a while, then forgotten. */
 static void keep_stopped(struct core *c, struct task *t)
 {
-	t->stopped_at_ms = doc_integer(t->record.doc, "_stoppedAt", c->now_ms);
-	(void)json_object_set_new(t->record.doc, "_stoppedAt", json_integer(t->stopped_at_ms));
-
-	t->next_stopped = NULL;
-	if (c->last_stopped)
-		c->last_stopped->next_stopped = t;
-	else
-		c->first_stopped = t;
-	c->last_stopped = t;
-	c->stopped_count++;
+	t->stopped_at_ms = c->now_ms;
+	(void)json_object_set_new(task_edit(c, t), "_stoppedAt", json_integer(t->stopped_at_ms));
+	queue_stopped(c, t);
 }
 
 static void give_back(struct core *c, struct task *t)
 {
-	if (t->instance && t->definition)
-		place_give_back(t->instance, t->definition, &t->demand);
-	if (t->definition)
-		t->definition->tasks--;
+	struct definition *d = t->kind->definition;
+
+	if (t->instance && d)
+		place_give_back(t->instance, d, &t->kind->demand);
+	if (d)
+		d->tasks--;
 	if (t->interface)
 		interface_release(c, take_ptr(t->interface));
 }
@@ -163,7 +160,7 @@ void core_task_stopped(struct core *c, struct task *t)
 void core_task_hold(struct core *c, struct task *t)
 {
 	t->held = true;
-	(void)json_object_set_new(t->record.doc, "_held", json_true());
+	(void)json_object_set_new(task_edit(c, t), "_held", json_true());
 	keep_stopped(c, t);
 }
 
@@ -172,84 +169,105 @@ void core_task_release(struct core *c, struct task *t)
 	if (!t->held)
 		return;
 	t->held = false;
-	(void)json_object_del(t->record.doc, "_held");
-	record_touch(c, &t->record);
+	(void)json_object_del(task_edit(c, t), "_held");
 	give_back(c, t);
 }
 
-void core_task_free(struct task *t)
+/* All memory of it goes. */
+static void forget(struct core *c, struct task *t)
 {
-	record_done(&t->record);
-	free(t->id);
-	free(t);
+	struct task_kind *k = t->kind;
+
+	task_doc_close(c, t);
+	roster_remove(&c->roster, t);
+	kind_release(c, k);
 }
 
 void tasks_tick(struct core *c)
 {
 	struct task *t;
 
-	while ((t = c->first_stopped) && (t->stopped_at_ms + c->o.stopped_keep_ms <= c->now_ms ||
-					  c->stopped_count > c->o.stopped_keep_max)) {
+	while ((t = task_at(c, c->first_stopped)) &&
+	       (t->stopped_at_ms + c->o.stopped_keep_ms <= c->now_ms ||
+		c->stopped_count > c->o.stopped_keep_max)) {
 		c->first_stopped = t->next_stopped;
 		if (!c->first_stopped)
-			c->last_stopped = NULL;
+			c->last_stopped = 0;
 		c->stopped_count--;
 		core_task_release(c, t);
-		core_task_take_off(t);
-		(void)map_remove(&t->cluster->tasks, t->id);
-		record_delete(c, &t->record);
-		free(t->id);
-		free(t);
+		core_task_take_off(c, t);
+		effect_delete(c, task_key(t));
+		forget(c, t);
 	}
 }
 
 /* ---- loading ---- */
 
-int core_task_load(struct core *c, json_t *own_doc, struct err *e)
+void core_task_restore(struct core *c, struct task_kind *own_kind, const struct task *from,
+		       const uint8_t id[TASK_ID_SIZE], const char *instance)
 {
-	const char *id = doc_string(own_doc, "_id"), *cluster = doc_string(own_doc, "_cluster");
-	const char *definition = doc_string(own_doc, "_definition"),
-		   *instance = doc_string(own_doc, "_instance");
-	struct cluster *cl = cluster ? map_find(&c->clusters, cluster) : NULL;
-	int status = core_task_status_parse(doc_string(own_doc, "lastStatus"));
-	struct ecs_fault ignored;
-	struct task *t;
+	struct task *t = roster_add(&c->roster, id);
+	struct definition *d = own_kind->definition;
 
-	if (!cl || !id || !definition || status < 0)
-		return err_set(e, EUCLEAN, "is not whole");
+	t->kind = own_kind;
+	t->version = from->version;
+	t->last_status = from->last_status;
+	t->stop = from->stop;
+	t->held = from->held;
+	t->connected = from->connected;
+	t->stopped_at_ms = from->stopped_at_ms;
+	core_task_put_on(c, t, instance ? map_find(&own_kind->cluster->instances, instance) : NULL);
+	if (t->last_status == TASK_STOPPED && !t->held)
+		return; /* it holds nothing: a port may be another's by now */
+	if (d)
+		d->tasks++;
+	if (t->instance && d)
+		place_take(t->instance, d, &own_kind->demand);
+}
 
-	t = xcalloc(1, sizeof(*t));
-	t->id = xstrdup(id);
-	t->cluster = cl;
-	t->definition = definition_find(c, definition, &ignored);
-	t->stop = str_eq(doc_string(own_doc, "desiredStatus"), "STOPPED");
-	t->demand.cpu_units = doc_integer(own_doc, "_cpu", 0);
-	t->demand.memory_mib = doc_integer(own_doc, "_memory", 0);
-	record_init(&t->record, own_doc, "task/%s/%s", cl->name, id);
-	(void)map_put(&cl->tasks, id, t);
+static int compare_ends(const void *a, const void *b)
+{
+	const struct task *x = *(struct task *const *)a, *y = *(struct task *const *)b;
 
-	t->last_status = (enum task_status)status;
-	core_task_put_on(t, instance ? map_find(&cl->instances, instance) : NULL);
-	t->held = doc_true(own_doc, "_held");
-	if (t->last_status == TASK_STOPPED) {
-		keep_stopped(c, t); /* it holds nothing: a port may be another's by now */
-		if (!t->held)
-			return 0;
+	if (x->stopped_at_ms != y->stopped_at_ms)
+		return x->stopped_at_ms < y->stopped_at_ms ? -1 : 1;
+	return x->number < y->number ? -1 : 1;
+}
+
+/* Those that have ended are forgotten in the order of their end. */
+void core_tasks_loaded(struct core *c)
+{
+	struct task **stopped = NULL, *t;
+	size_t count = 0, capacity = 0;
+
+	for (uint32_t n = 0; (t = roster_next(&c->roster, &n));) {
+		if (t->last_status != TASK_STOPPED)
+			continue;
+		stopped = xgrow(stopped, count, &capacity, sizeof(struct task *));
+		stopped[count++] = t;
 	}
-	if (t->definition)
-		t->definition->tasks++;
-	if (t->instance && t->definition)
-		place_take(t->instance, t->definition, &t->demand);
-	return 0;
+	if (count)
+		qsort(stopped, count, sizeof(struct task *), compare_ends);
+	for (size_t i = 0; i < count; i++)
+		queue_stopped(c, stopped[i]);
+	free(stopped);
+}
+
+void core_tasks_done(struct core *c)
+{
+	while (c->oldest_doc)
+		task_doc_close(c, c->oldest_doc->task);
+	roster_done(&c->roster);
+	kinds_done(c);
 }
 
 /* ---- to the node ---- */
 
 /* A task in the words of the channel; the names are borrowed from its documents. */
-static void describe_to_node(struct core *c, const struct task *t, struct arena *a,
+static void describe_to_node(struct core *c, struct task *t, struct arena *a,
 			     struct ecs_node_task *ret)
 {
-	const json_t *doc = t->record.doc, *containers = json_object_get(doc, "containers"),
+	const json_t *doc = task_doc(c, t), *containers = json_object_get(doc, "containers"),
 		     *effective = json_object_get(doc, "_effective"), *container;
 	struct ecs_node_container *items;
 	struct err e;
@@ -265,8 +283,8 @@ static void describe_to_node(struct core *c, const struct task *t, struct arena 
 	/* With overrides in it, or as it was registered; the former was decoded before it was kept. */
 	if (effective)
 		(void)ecs_task_definition_decode(effective, a, &ret->definition, &e);
-	else if (t->definition)
-		ret->definition = t->definition->parsed;
+	else if (t->kind->definition)
+		ret->definition = t->kind->definition->parsed;
 
 	if (t->interface) {
 		ret->network_interface = arena_alloc(a, sizeof(*ret->network_interface));
@@ -281,7 +299,7 @@ static void describe_to_node(struct core *c, const struct task *t, struct arena 
 	}
 }
 
-void core_task_send(struct core *c, const struct task *t)
+void core_task_send(struct core *c, struct task *t)
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_task task;
@@ -300,13 +318,21 @@ void core_task_send_all(struct core *c, const struct instance *i)
 	struct ecs_node_task *items = arena_alloc(&a, (i->task_count + 1) * sizeof(*items));
 
 	message.tasks.items = items;
-	for (const struct task *t = i->first_task; t; t = t->next_there)
+	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there))
 		if (t->last_status != TASK_STOPPED || t->held)
 			describe_to_node(c, t, &a, &items[message.tasks.count++]);
 	effect_send(c, i, ECS_NODE_TASKS, &message);
 }
 
 /* ---- found and shown ---- */
+
+struct task *task_named(const struct core *c, const struct cluster *cl, const char *id)
+{
+	uint8_t bytes[TASK_ID_SIZE];
+	struct task *t = id && task_id_parse(id, bytes) ? roster_find(&c->roster, bytes) : NULL;
+
+	return t && t->kind->cluster == cl ? t : NULL;
+}
 
 struct task *core_task_find(struct core *c, const json_t *request, const char *text,
 			    struct ecs_fault *f)
@@ -323,7 +349,7 @@ struct task *core_task_find(struct core *c, const json_t *request, const char *t
 				    name.cluster, cl->name);
 		return NULL;
 	}
-	t = map_find(&cl->tasks, name.name);
+	t = task_named(c, cl, name.name);
 	if (!t)
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				    "The referenced task was not found.");
@@ -339,7 +365,20 @@ json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 	if (!t)
 		return NULL;
 	*ret_instance = t->instance ? t->instance->id : NULL;
-	return doc_public(t->record.doc, false);
+	return doc_public(task_doc(c, t), false);
+}
+
+int core_find_version(struct core *c, const char *cluster, const char *task, int64_t *ret_version,
+		      bool *ret_stopped, struct ecs_fault *f)
+{
+	auto_json json_t *request = json_pack("{s:s*}", "cluster", cluster);
+	const struct task *t = core_task_find(c, request, task, f);
+
+	if (!t)
+		return -1;
+	*ret_version = t->version;
+	*ret_stopped = t->last_status == TASK_STOPPED;
+	return 0;
 }
 
 static void add_found(struct core *c, const json_t *request, const struct cluster *cl,
@@ -351,7 +390,7 @@ static void add_found(struct core *c, const json_t *request, const struct cluste
 
 	if (t) {
 		(void)json_array_append_new(
-			tasks, doc_public(t->record.doc, doc_includes(request, "TAGS")));
+			tasks, doc_public(task_doc(c, t), doc_includes(request, "TAGS")));
 		return;
 	}
 	if (str_starts(text, "arn:"))
@@ -379,60 +418,4 @@ json_t *describe_tasks(struct core *c, json_t *request, struct ecs_fault *f)
 	json_array_foreach (names, i, name)
 		add_found(c, request, cl, json_string_value(name), tasks, failures);
 	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", failures);
-}
-
-/* The filters of ListTasks, read once. */
-struct filter {
-	const struct instance *instance;
-	const char *family, *started_by, *service, *launch_type;
-	bool stopped;
-};
-
-static bool matches(const struct filter *filter, const struct task *t)
-{
-	const json_t *doc = t->record.doc;
-	const char *definition = doc_string(doc, "_definition");
-	size_t len = filter->family ? strlen(filter->family) : 0;
-
-	if (t->stop != filter->stopped || filter->service)
-		return false; /* no service has tasks yet */
-	if (filter->instance && t->instance != filter->instance)
-		return false;
-	if (filter->family &&
-	    (strncmp(definition, filter->family, len) != 0 || definition[len] != ':'))
-		return false;
-	if (filter->started_by && !str_eq(doc_string(doc, "startedBy"), filter->started_by))
-		return false;
-	return !filter->launch_type || str_eq(doc_string(doc, "launchType"), filter->launch_type);
-}
-
-json_t *list_tasks(struct core *c, json_t *request, struct ecs_fault *f)
-{
-	struct cluster *cl = cluster_of(c, request, f);
-	const char *instance = doc_string(request, "containerInstance");
-	struct filter filter = {
-		.family = doc_string(request, "family"),
-		.started_by = doc_string(request, "startedBy"),
-		.service = doc_string(request, "serviceName"),
-		.launch_type = doc_string(request, "launchType"),
-		.stopped = str_eq(doc_string(request, "desiredStatus"), "STOPPED"),
-	};
-	struct page page = {0};
-	struct task *t;
-
-	if (!cl)
-		return NULL;
-	f->message[0] = '\0';
-	if (instance && !(filter.instance = instance_find(cl, c, instance, f))) {
-		if (!f->message[0])
-			(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-					    "The container instance was not found: '%.300s'",
-					    instance);
-		return NULL;
-	}
-	if (!str_eq(doc_string(request, "desiredStatus"), "PENDING")) /* accepted, matches none */
-		for (size_t i = 0; map_next(&cl->tasks, &i, &t);)
-			if (matches(&filter, t))
-				page_add(&page, doc_string(t->record.doc, "taskArn"));
-	return page_reply(&page, request, false, strcmp, "taskArns", f);
 }

@@ -1,9 +1,9 @@
 /* scheduler/core/task_group.h - on which container instances the tasks of a group are
  * SPDX-License-Identifier: Apache-2.0
  *
- * A group ("family:web", "service:shop") is there as long as it has a task that is
- * not STOPPED.  It counts its tasks by row of the placement table, and by the value
- * of each attribute that it was spread over.
+ * A group ("family:web", "service:shop") is there as long as there are tasks of it.  It
+ * counts those that are not STOPPED by row of the placement table, and by the value of
+ * each attribute that it was spread over.
  */
 #pragma once
 
@@ -14,7 +14,8 @@ struct split;
 
 struct task_group {
 	char *name;
-	size_t tasks;
+	size_t tasks; /* not STOPPED */
+	size_t users; /* kinds of tasks */
 	struct group_slot {
 		uint32_t row, count; /* count 0: free */
 	} * slots;                   /* by row, with open addressing */

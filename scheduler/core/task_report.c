@@ -10,6 +10,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
 #define REASON_MAX 1024 /* characters, as the ECS agent trims them */
@@ -110,7 +111,7 @@ static const char *attachment_status(enum task_status s)
 
 static void take_task(struct core *c, struct task *t, const struct ecs_task_state *s)
 {
-	json_t *doc = t->record.doc;
+	json_t *doc;
 	int status = core_task_status_parse(s->last_status);
 
 	if (t->last_status == TASK_STOPPED && status == TASK_STOPPED)
@@ -118,6 +119,7 @@ static void take_task(struct core *c, struct task *t, const struct ecs_task_stat
 	if (status < (int)t->last_status || t->last_status == TASK_STOPPED)
 		return;
 
+	doc = task_edit(c, t);
 	for (size_t i = 0; i < s->containers.count; i++)
 		take_container(json_object_get(doc, "containers"),
 			       JS_AT(s->containers, struct ecs_container_state, i));
@@ -132,7 +134,7 @@ static void take_task(struct core *c, struct task *t, const struct ecs_task_stat
 		doc_set_string(doc, "stopCode", s->stop_code);
 		set_reason(doc, "stoppedReason", s->stopped_reason);
 	}
-	core_task_set_status(t, (enum task_status)status);
+	core_task_set_status(c, t, (enum task_status)status);
 	if (t->interface)
 		interface_set_attachment(doc, attachment_status(t->last_status));
 	if (status >= TASK_DEACTIVATING && !t->stop) {
@@ -162,7 +164,7 @@ void core_node_report(struct core *c, const char *instance, const struct ecs_nod
 
 			if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_TASK, s->task_arn, &name,
 					   &ignored) == 0)
-				t = map_find(&i->cluster->tasks, name.name);
+				t = task_named(c, i->cluster, name.name);
 			if (t && t->instance == i)
 				take_task(c, t, s);
 		}

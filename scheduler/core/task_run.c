@@ -5,12 +5,14 @@
  * overrides, token, tags.  Then each task is placed by itself; one that finds
  * no place is a failure beside those that did.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
 #include "base/text.h"
 #include "scheduler/core/placement.h"
+#include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
 #define RUN_COUNT_MAX   10
@@ -30,10 +32,12 @@ struct launch {
 	const json_t *strategy; /* of capacity providers; NULL: none */
 	const char *provider;   /* whom the placement is constrained to; NULL: nobody */
 	struct placement placement;
+	struct task_kind *kind; /* of the tasks that were made last */
 };
 
 static void launch_done(struct launch *l)
 {
+	kind_release(l->c, l->kind);
 	json_decref(l->effective);
 	json_decref(l->overrides);
 	free(l->group);
@@ -311,6 +315,13 @@ static void set_tags(const struct launch *l, json_t *doc)
 	}
 }
 
+static const char *launch_type_of(const struct launch *l)
+{
+	const char *launch_type = doc_string(l->request, "launchType");
+
+	return launch_type ? launch_type : "EC2";
+}
+
 static bool is_awsvpc(const struct launch *l)
 {
 	return str_eq(l->definition->parsed.network_mode, "awsvpc");
@@ -318,7 +329,6 @@ static bool is_awsvpc(const struct launch *l)
 
 static json_t *make_document(struct launch *l, const struct instance *i, const char *id)
 {
-	const char *launch_type = doc_string(l->request, "launchType");
 	json_t *doc, *containers = json_array(), *container;
 	char arn[ECS_ARN_SIZE];
 	size_t n;
@@ -341,7 +351,7 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 				  json_sprintf("%lld", (long long)l->demand.memory_mib));
 	(void)json_object_set(doc, "ephemeralStorage", defined(l, "ephemeralStorage"));
 	doc_set_string(doc, "group", l->group);
-	doc_set_string(doc, "launchType", launch_type ? launch_type : "EC2");
+	doc_set_string(doc, "launchType", launch_type_of(l));
 	doc_set_string(doc, "capacityProviderName", l->provider);
 	doc_set_string(doc, "startedBy", doc_string(l->request, "startedBy"));
 	doc_set_string(doc, "healthStatus", "UNKNOWN");
@@ -355,50 +365,72 @@ static json_t *make_document(struct launch *l, const struct instance *i, const c
 	return doc;
 }
 
+/* What the next tasks have in common: of those before it may be another provider. */
+static void find_kind(struct launch *l)
+{
+	const struct kind_words w = {
+		.cluster = l->cluster->name,
+		.definition = l->definition->name,
+		.group = l->group,
+		.started_by = doc_string(l->request, "startedBy"),
+		.launch_type = launch_type_of(l),
+		.provider = l->provider,
+		.demand = l->demand,
+	};
+	auto_free char *key = NULL;
+	struct err e;
+
+	if (l->kind && str_eq(l->kind->provider, l->provider))
+		return;
+	kind_release(l->c, l->kind);
+	key = kind_key(&w);
+	l->kind = kind_use(l->c, key, &e);
+	assert(l->kind);
+}
+
 /* NULL: there is no address for it. */
 static struct task *make_task(struct launch *l, struct instance *i)
 {
 	struct interface *interface = NULL;
 	struct task *t;
+	uint8_t bytes[TASK_ID_SIZE];
 	char id[ECS_ID_LEN + 1];
 	json_t *doc;
 
 	do
 		core_random_hex(l->c, id, ECS_ID_LEN);
-	while (map_find(&l->cluster->tasks, id));
+	while (!task_id_parse(id, bytes) || roster_find(&l->c->roster, bytes));
+	find_kind(l);
 	if (is_awsvpc(l)) {
 		interface = interface_make(l->c, l->request, i, l->cluster->name, id);
 		if (!interface)
 			return NULL;
 	}
-	t = xcalloc(1, sizeof(*t));
 	doc = make_document(l, i, id);
 	if (interface)
 		interface_show_in_task(interface, doc);
 	doc_set_string(doc, "_id", id);
 	doc_set_string(doc, "_cluster", l->cluster->name);
-	(void)json_object_set_new(
-		doc, "_definition",
-		json_sprintf("%s:%u", l->definition->family->name, l->definition->revision));
+	doc_set_string(doc, "_definition", l->definition->name);
 	doc_set_string(doc, "_instance", i->id);
 	(void)json_object_set_new(doc, "_cpu", json_integer(l->demand.cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(l->demand.memory_mib));
 	if (l->effective)
 		(void)json_object_set(doc, "_effective", l->effective);
 
-	t->id = xstrdup(id);
-	t->cluster = l->cluster;
-	t->definition = l->definition;
+	t = roster_add(&l->c->roster, bytes);
+	t->kind = l->kind;
+	t->kind->users++;
 	t->interface = interface;
-	t->demand = l->demand;
+	t->version = 1;
+	t->connected = true;
 	t->last_status = interface ? TASK_PROVISIONING : TASK_PENDING;
-	record_init(&t->record, doc, "task/%s/%s", l->cluster->name, id);
-	(void)map_put(&l->cluster->tasks, id, t);
+	task_doc_begin(l->c, t, doc);
+	record_touch(l->c, &t->doc->record);
 
-	core_task_put_on(t, i);
+	core_task_put_on(l->c, t, i);
 	l->definition->tasks++;
 	place_take(i, l->definition, &l->demand);
-	record_touch(l->c, &t->record);
 	core_task_send(l->c, t);
 	return t;
 }
@@ -406,16 +438,16 @@ static struct task *make_task(struct launch *l, struct instance *i)
 /* ---- RunTask ---- */
 
 /* The same tasks again for a call that was repeated; those forgotten since are left out. */
-static json_t *show_again(const struct cluster *cl, const json_t *ids)
+static json_t *show_again(struct core *c, const struct cluster *cl, const json_t *ids)
 {
 	json_t *tasks = json_array(), *id;
 	size_t i;
 
 	json_array_foreach (ids, i, id) {
-		struct task *t = map_find(&cl->tasks, json_string_value(id));
+		struct task *t = task_named(c, cl, json_string_value(id));
 
 		if (t)
-			(void)json_array_append_new(tasks, doc_public(t->record.doc, true));
+			(void)json_array_append_new(tasks, doc_public(task_doc(c, t), true));
 	}
 	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", json_array());
 }
@@ -445,8 +477,8 @@ static void add_task(struct launch *l, struct instance *i, json_t *tasks, json_t
 	json_t *failure;
 
 	if (t) {
-		(void)json_array_append_new(tasks, doc_public(t->record.doc, true));
-		(void)json_array_append_new(ids, json_string(t->id));
+		(void)json_array_append_new(tasks, doc_public(t->doc->record.doc, true));
+		(void)json_array_append(ids, json_object_get(t->doc->record.doc, "_id"));
 		return;
 	}
 	failure = doc_failure(doc_string(i->record.doc, "containerInstanceArn"), "RESOURCE:ENI");
@@ -461,7 +493,7 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 	auto_launch struct launch l = {0};
 	int64_t count = doc_integer(request, "count", 1);
 	json_t *tasks, *failures, *ids;
-	const json_t *again;
+	auto_json json_t *again = NULL;
 	struct instance *i;
 
 	if (count < 1 || count > RUN_COUNT_MAX) {
@@ -473,7 +505,7 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 		return NULL;
 	again = token_find(c, l.cluster, request, f);
 	if (again || f->message[0])
-		return again ? show_again(l.cluster, again) : NULL;
+		return again ? show_again(c, l.cluster, again) : NULL;
 	if (find_strategy(&l, f) < 0 || turn_to_provider(&l, f) < 0)
 		return NULL;
 	if (!l.cluster->instances.count) {
@@ -566,5 +598,5 @@ json_t *stop_task(struct core *c, json_t *request, struct ecs_fault *f)
 		return NULL;
 	}
 	core_task_stop(c, t, "UserInitiated", reason ? reason : "Task stopped by user");
-	return json_pack("{s:o}", "task", doc_public(t->record.doc, false));
+	return json_pack("{s:o}", "task", doc_public(task_doc(c, t), false));
 }

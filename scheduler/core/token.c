@@ -3,14 +3,16 @@
  *
  * Every SDK sends a clientToken with RunTask and repeats it when it got no
  * answer.  The token, the request (without the token) and the tasks that came
- * of it are stored with the tasks, in one commit.
+ * of it are stored with the tasks, in one commit.  In memory is that there is one, and
+ * when it ends; the rest is fetched for a call that is repeated.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/js.h"
 #include "base/text.h"
-#include "scheduler/core/internal.h"
+#include "scheduler/core/task.h"
 
 #define TOKEN_MS      (24 * 3600 * 1000LL) /* ECS: at most 24 hours */
 #define TOKEN_LEN_MAX 64
@@ -29,12 +31,24 @@ static char *parameters(const json_t *request)
 	return json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
 }
 
-const json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
-			 struct ecs_fault *f)
+/* The document as it was kept; what cannot be read is no call's (task_doc.c). */
+static json_t *fetch(struct core *c, const char *key)
+{
+	auto_free char *text = c->o.fetch(c->o.fetch_ctx, key);
+	json_t *doc = NULL;
+	struct err e;
+
+	if (!text || js_parse(text, strlen(text), STORED_DEPTH, &doc, &e) < 0)
+		return json_object();
+	return doc;
+}
+
+json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
+		   struct ecs_fault *f)
 {
 	const char *text = doc_string(request, "clientToken");
 	auto_free char *key = NULL, *now = NULL;
-	struct token *t;
+	auto_json json_t *doc = NULL;
 
 	f->message[0] = '\0';
 	if (!text)
@@ -45,25 +59,35 @@ const json_t *token_find(struct core *c, const struct cluster *cl, const json_t 
 		return NULL;
 	}
 	key = key_of(cl, text);
-	t = map_find(&c->tokens, key);
-	if (!t)
+	if (!map_find(&c->tokens, key))
 		return NULL;
 
+	doc = fetch(c, key);
 	now = parameters(request);
-	if (!str_eq(now, doc_string(t->record.doc, "parameters"))) {
+	if (!str_eq(now, doc_string(doc, "parameters"))) {
 		(void)ecs_fault_set(
 			f, ECS_FAULT_CONFLICT,
 			"The clientToken '%.64s' was used before with other parameters.", text);
 		return NULL;
 	}
-	return json_object_get(t->record.doc, "tasks");
+	return json_incref(json_object_get(doc, "tasks"));
+}
+
+void token_restore(struct core *c, const char *key, int64_t expires_ms)
+{
+	struct token *t = xcalloc(1, sizeof(*t));
+
+	t->key = xstrdup(key);
+	t->expires_ms = expires_ms;
+	(void)map_put(&c->tokens, key, t);
 }
 
 void token_keep(struct core *c, const struct cluster *cl, const json_t *request, json_t *own_tasks)
 {
 	const char *text = doc_string(request, "clientToken");
+	const int64_t expires_ms = c->now_ms + TOKEN_MS;
 	auto_free char *key = NULL, *now = NULL;
-	struct token *t;
+	auto_json json_t *doc = NULL;
 
 	if (!text) {
 		json_decref(own_tasks);
@@ -71,41 +95,26 @@ void token_keep(struct core *c, const struct cluster *cl, const json_t *request,
 	}
 	key = key_of(cl, text);
 	now = parameters(request);
-	t = xcalloc(1, sizeof(*t));
-	t->expires_ms = c->now_ms + TOKEN_MS;
-	record_init(&t->record,
-		    json_pack("{s:s, s:o, s:I}", "parameters", now, "tasks", own_tasks, "expires",
-			      (json_int_t)t->expires_ms),
-		    "%s", key);
-	(void)map_put(&c->tokens, key, t);
-	record_touch(c, &t->record);
-}
-
-int token_load(struct core *c, const char *key, json_t *own_doc)
-{
-	struct token *t = xcalloc(1, sizeof(*t));
-
-	t->expires_ms = doc_integer(own_doc, "expires", 0);
-	record_init(&t->record, own_doc, "%s", key);
-	(void)map_put(&c->tokens, key, t);
-	return 0;
+	doc = json_pack("{s:s, s:o, s:I}", "parameters", now, "tasks", own_tasks, "expires",
+			(json_int_t)expires_ms);
+	token_restore(c, key, expires_ms);
+	effect_put_token(c, key, doc, expires_ms);
 }
 
 void token_free(struct token *t)
 {
-	record_done(&t->record);
+	free(t->key);
 	free(t);
 }
 
+/* They were kept in the order of their ends. */
 void tokens_tick(struct core *c)
 {
 	struct token *t;
 
-	for (size_t i = 0; map_next(&c->tokens, &i, &t);) {
-		if (t->expires_ms > c->now_ms)
-			continue;
-		(void)map_remove(&c->tokens, t->record.key);
-		record_delete(c, &t->record);
-		free(t);
+	for (size_t i = 0; map_next(&c->tokens, &i, &t) && t->expires_ms <= c->now_ms;) {
+		(void)map_remove(&c->tokens, t->key);
+		effect_delete(c, take_ptr(t->key));
+		token_free(t);
 	}
 }

@@ -3,7 +3,6 @@
  *
  *   api load OPERATION CALLERS SECONDS   ListClusters, RunTask, RunTask10 (ten tasks a call), DescribeTasks
  *   api overload CALLERS SECONDS         the same of RunTask, while one caller elsewhere describes a task
- *   api restart COUNT                    of tasks that the server has, until it answers again
  *   api changes COUNT                    of tasks at a node, a thousand a second, until DescribeTasks shows them
  *
  * A server of its own below the working directory, with a full sync for each
@@ -441,47 +440,6 @@ static void measure_changes(size_t count)
 	print("changes", &seen, 20, (now_ms() - begin_ms) / 1e3);
 }
 
-static long memory_kib(pid_t pid)
-{
-	auto_free char *path = xasprintf("/proc/%d/statm", pid);
-	FILE *f = fopen(path, "re");
-	long pages[2] = {0, 0};
-
-	if (!f || fscanf(f, "%ld %ld", &pages[0], &pages[1]) != 2)
-		die(path);
-	(void)fclose(f);
-	return pages[1] * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
-/* Prints seconds, tasks, and KiB of the server. */
-static void measure_restart(size_t count)
-{
-	struct caller callers[8] = {{0}};
-	struct figures made = {.ms = xcalloc(REPLIES, sizeof(double))};
-	struct request ten = run_request(10), list;
-	double begin_ms;
-
-	for (size_t i = 0; i < ARRAY_COUNT(callers); i++) {
-		dial(&callers[i], "127.0.0.1");
-		callers[i].request = &ten;
-	}
-	while (made.count * 10 < count) {
-		load(callers, ARRAY_COUNT(callers), NULL, &made, NULL, 1);
-		for (size_t i = 0; i < ARRAY_COUNT(callers); i++) { /* what was under way */
-			(void)close(callers[i].fd);
-			buf_done(&callers[i].in);
-			dial(&callers[i], "127.0.0.1");
-		}
-	}
-	stop_server();
-	begin_ms = now_ms();
-	start_server();
-	list = make_request("ListClusters", "{}");
-	free(call(&list));
-	(void)printf("restart %.2f %zu %ld\n", (now_ms() - begin_ms) / 1e3, made.count * 10,
-		     memory_kib(server));
-}
-
 int main(int argc, char **argv)
 {
 	struct err e;
@@ -498,8 +456,6 @@ int main(int argc, char **argv)
 		measure_load("RunTask", strtoul(argv[2], NULL, 10), strtod(argv[3], NULL), true);
 	else if (argc == 3 && str_eq(argv[1], "changes"))
 		measure_changes(strtoul(argv[2], NULL, 10));
-	else if (argc == 3 && str_eq(argv[1], "restart"))
-		measure_restart(strtoul(argv[2], NULL, 10));
 	stop_server();
 	(void)fs_remove_tree(AT_FDCWD, dir, &e);
 	return 0;

@@ -32,5 +32,3 @@ def main(build):
                 name, rate, p50, p99, away = line.split()
                 label = "  and one elsewhere who describes" if line is not lines[0] else what
                 print(f"{label:42}{rate:>9} {p50:>8} {p99:>8} {away:>12}", flush=True)
-        _, seconds, tasks, kib = run(api, place, ["restart", "50000"])[0].split()
-        print(f"{tasks} tasks: the server answers {seconds} s after its start and has {int(kib) / int(tasks):.1f} KiB of each")

@@ -13,6 +13,7 @@
 #define PORTS_PER_TASK 4
 #define MANY_PERCENT   30
 #define OVERDUE_MAX_MS 125000 /* two ticks */
+#define DRIFT_MS       1000
 
 struct seen {
 	int64_t version;
@@ -30,7 +31,8 @@ struct host {
 	int64_t registered_cpu, registered_memory, quiet_until_ms;
 	char status[16];
 	int64_t version;
-	int64_t gone_ms;    /* since when it is not heard of; 0: it is */
+	int64_t gone_ms;      /* since when it is not heard of; 0: it is */
+	int64_t last_seen_ms; /* by the world's clock, at least then it was there; 0: unknown */
 	int64_t overdue_ms; /* since when its tasks should have been given up; 0: they should not */
 	size_t tasks;       /* that are not STOPPED */
 };
@@ -121,7 +123,7 @@ static void put_instance(const char *key, const char *body)
 {
 	struct host *h = host_of(strrchr(key, '/') + 1);
 	int64_t cpu = scan_integer(body, "_cpu"), memory = scan_integer(body, "_memory"),
-		version = scan_integer(body, "version");
+		version = scan_integer(body, "version"), gone_ms;
 	const char *status = scan_text(body, "status");
 
 	h->cpu += cpu - h->registered_cpu;
@@ -129,7 +131,10 @@ static void put_instance(const char *key, const char *body)
 	h->registered_cpu = cpu;
 	h->registered_memory = memory;
 	h->quiet_until_ms = scan_integer(body, "_quietUntil");
-	h->gone_ms = scan_integer(body, "_goneAt");
+	gone_ms = scan_integer(body, "_goneAt");
+	if (!gone_ms || (!h->gone_ms && !reloading))
+		h->last_seen_ms = world_now_ms();
+	h->gone_ms = gone_ms;
 	(void)snprintf(h->status, sizeof(h->status), "%.*s", (int)strcspn(status, "\""), status);
 	if (version < h->version)
 		broken("%s: version %lld after %lld", key, (long long)version,
@@ -328,6 +333,17 @@ static void end_task(struct seen *s)
 	let_go(&addresses, &s->address);
 }
 
+/* Not before its node has been gone for long, whatever clocks say; they drift. */
+static void give_up(const struct seen *s, const char *key)
+{
+	const struct host *h = host_of(s->instance);
+	const int64_t after_ms = world_now_ms() - h->last_seen_ms;
+
+	given_up++;
+	if (!reloading && h->last_seen_ms && after_ms < world->lost_minutes * 60000LL - DRIFT_MS)
+		broken("%s is given up after %lld s", key, (long long)after_ms / 1000);
+}
+
 static void put_task(const char *key, const char *body)
 {
 	struct seen *s = map_find(&tasks, key);
@@ -344,7 +360,8 @@ static void put_task(const char *key, const char *body)
 	if (status != s->status)
 		trace("%.16s %s on %.8s", key + strlen("task/default/"), statuses[status],
 		      s->instance);
-	given_up += status != s->status && strstr(body, "\"stopCode\":\"TerminationNotice\"");
+	if (status != s->status && strstr(body, "\"stopCode\":\"TerminationNotice\""))
+		give_up(s, key);
 	owed += version > s->version && !reloading;
 	s->status = status;
 	s->version = version;
@@ -386,8 +403,9 @@ static void drop(const char *key)
 /* Each version of a thing once, in order; some are skipped when one event changes it twice. */
 static void event(const char *body)
 {
-	static const char resources[] = "\"resources\":[\"";
-	const char *begin = strstr(body, resources) + strlen(resources);
+	static const char of_task[] = "\"taskArn\":\"", of_others[] = "\"resources\":[\"";
+	const char *sign = strchr(body, '\n') ? of_task : of_others,
+		   *begin = strstr(body, sign) + strlen(sign);
 	auto_free char *arn = xstrndup(begin, strcspn(begin, "\""));
 	intptr_t version = (intptr_t)scan_integer(body, "version");
 
@@ -445,7 +463,8 @@ void check_reload(void)
 /* Tasks of a node that is lost are given up, unless many are. */
 static void check_lost(void)
 {
-	const int64_t now_ms = world_now_ms(), lost_ms = world->lost_minutes * 60000LL;
+	const int64_t now_ms = world_now_ms(), server_ms = shell_now_ms(),
+		      lost_ms = world->lost_minutes * 60000LL;
 	size_t gone = 0;
 	struct host *h;
 
@@ -454,13 +473,13 @@ static void check_lost(void)
 	for (size_t i = 0; lost_ms && map_next(&hosts, &i, &h);) {
 		const bool few = gone == 1 || gone * 100 <= hosts.count * MANY_PERCENT;
 
-		if (!few || !h->tasks || !h->gone_ms || h->gone_ms + lost_ms > now_ms)
+		if (!few || !h->tasks || !h->gone_ms || h->gone_ms + lost_ms > server_ms)
 			h->overdue_ms = 0;
 		else if (!h->overdue_ms)
 			h->overdue_ms = now_ms;
 		else if (now_ms - h->overdue_ms > OVERDUE_MAX_MS)
 			broken("%zu tasks are on a node that is lost since %lld s", h->tasks,
-			       (long long)(now_ms - h->gone_ms) / 1000);
+			       (long long)(server_ms - h->gone_ms) / 1000);
 	}
 }
 

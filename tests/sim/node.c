@@ -32,6 +32,9 @@
 #define LONG_OUTAGES   150                  /* of a thousand */
 #define CUT_MEAN_MS    (2 * 60 * 60 * 1000) /* of many at once */
 #define NODES_OF_TOKEN 1000
+#define CLOCK_MS       2000 /* by which its clock is wrong */
+#define NO_CLOCKS      100  /* of a thousand hosts: they begin in 1970 */
+#define DAY_MS         86400000LL
 
 enum job_status { JOB_WANTED, JOB_RUNNING, JOB_STOPPED };
 
@@ -55,6 +58,7 @@ struct node {
 	bool cut;         /* no connection can be made */
 	bool slow;        /* its link */
 	bool flapping;    /* its link breaks all the time */
+	int64_t ahead_ms; /* its clock, of the world's */
 	uint64_t session; /* the last that it has begun */
 	bool linked;      /* it has one */
 	bool welcomed, reporting;
@@ -123,7 +127,7 @@ static int server_on_hello(void *ctx, const void *message, struct err *e)
 	struct node *n = l->node;
 	const struct ecs_node_hello *h = message;
 	const char *instance;
-	int r = core_node_hello(shell_core(), h, n->key, 10000, world_now_ms(), &instance, e);
+	int r = core_node_hello(shell_core(), h, n->key, 10000, shell_now_ms(), &instance, e);
 
 	if (r < 0) {
 		const struct ecs_node_refused refused = {.reason = e->msg, .removed = r == -ENOENT};
@@ -145,7 +149,7 @@ static int server_on_report(void *ctx, const void *message, struct err *e)
 	(void)e;
 	if (l->node->at_server != l->session)
 		return 0; /* of a session that was replaced */
-	core_node_report(shell_core(), l->node->id, message, world_now_ms());
+	core_node_report(shell_core(), l->node->id, message, shell_now_ms());
 	shell_commit(NULL, NULL);
 	return 0;
 }
@@ -181,7 +185,7 @@ static void server_gives_up(void *ctx, uint64_t session)
 		return;
 	n->at_server = 0;
 	trace("node %u: the server finds it gone", n->index);
-	core_node_gone(shell_core(), n->id, world_now_ms());
+	core_node_gone(shell_core(), n->id, shell_now_ms());
 	shell_commit(NULL, NULL);
 }
 
@@ -189,14 +193,24 @@ static void server_gives_up(void *ctx, uint64_t session)
 
 static void send_report(struct node *n);
 
+static void set_clock(struct node *n)
+{
+	n->ahead_ms = chance(NO_CLOCKS) ? DAY_MS - world_now_ms() : between(-CLOCK_MS, CLOCK_MS);
+}
+
+static int64_t node_now_ms(const struct node *n)
+{
+	return world_now_ms() + n->ahead_ms;
+}
+
 static void note(struct job *j, enum job_status status)
 {
 	j->status = status;
 	j->untold = true;
 	if (status == JOB_RUNNING)
-		j->started_ms = world_now_ms();
+		j->started_ms = node_now_ms(j->node);
 	if (status == JOB_STOPPED)
-		j->stopped_ms = world_now_ms();
+		j->stopped_ms = node_now_ms(j->node);
 	send_report(j->node);
 }
 
@@ -585,7 +599,7 @@ static void join(struct node *n)
 			   on_activation, n);
 		return;
 	}
-	if (core_node_join(shell_core(), &message, n->key, world_now_ms(), &instance, &e) < 0) {
+	if (core_node_join(shell_core(), &message, n->key, shell_now_ms(), &instance, &e) < 0) {
 		trace("node %u: cannot join: %s", n->index, e.msg);
 		activation_left = 0;
 		world_after(between(1, RETRY_MS), try_join, n, 0);
@@ -649,11 +663,12 @@ static void reboot(void *ctx, uint64_t arg)
 		return;
 	if (n->alive)
 		kill_agent(n, "host goes down");
+	set_clock(n);
 	for (size_t i = 0; map_next(&n->jobs, &i, &j);) {
 		if (j->status == JOB_STOPPED)
 			continue;
 		j->status = JOB_STOPPED;
-		j->stopped_ms = world_now_ms();
+		j->stopped_ms = node_now_ms(j->node);
 		j->untold = true;
 	}
 	world_after(about(REBOOT_MEAN_MS), reboot, n, 0);
@@ -784,6 +799,7 @@ void nodes_begin(unsigned count)
 		n->index = i;
 		n->alive = true;
 		n->flapping = chance(FLAPPING);
+		set_clock(n);
 		(void)snprintf(n->key, sizeof(n->key), "%064x", i + 1);
 		(void)snprintf(n->rack, sizeof(n->rack), "r%u", i % RACKS);
 		(void)snprintf(n->hostname, sizeof(n->hostname), "host%u", i);

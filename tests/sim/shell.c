@@ -9,12 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/disk.h"
 #include "tests/sim/sim.h"
 
 #define TICK_MS       60000
 #define COMMIT_MS_MAX 20
 #define SLOW_MS       2000 /* a disk that stalls */
 #define CRASH_MEAN_MS (40 * 60 * 1000)
+#define JUMP_MEAN_MS  (30 * 60 * 1000) /* of the clock */
+#define JUMP_MS       5000
+#define FAR_JUMP_MS   (15 * 60 * 1000)
+#define FAR_JUMPS     500 /* of a thousand */
+#define DRIFT_PPM     200
 
 struct commit {
 	struct commit *next;
@@ -28,11 +34,41 @@ struct commit {
 
 static struct core *core;
 static struct core_options options;
-static struct map disk; /* key to text */
+static struct disk disk;    /* what is durable */
+static struct map expected; /* texts of tasks that are not, by key; borrowed of their commits */
 static struct commit *first, **last;
 static uint64_t epoch; /* of the process */
 static int64_t last_done_ms;
 static size_t crashes;
+
+static int64_t began_ms,
+	ahead_ms; /* what the server's clock is ahead of the world's, jumps alone */
+static int64_t drift_ppm;
+
+/* ---- the clock ---- */
+
+int64_t shell_now_ms(void)
+{
+	const int64_t world_ms = world_now_ms();
+
+	return world_ms + ahead_ms + (world_ms - began_ms) * drift_ppm / 1000000;
+}
+
+static void jump(void *ctx, uint64_t arg)
+{
+	const int64_t far_ms = chance(FAR_JUMPS) ? FAR_JUMP_MS : JUMP_MS,
+		      by_ms = between(-far_ms, far_ms);
+
+	(void)ctx;
+	(void)arg;
+	if (!world_has_faults())
+		return;
+	trace("the server's clock jumps by %lld ms", (long long)by_ms);
+	ahead_ms += by_ms;
+	if (core)
+		core_clock_moved(core, by_ms);
+	world_after(about(JUMP_MEAN_MS), jump, NULL, 0);
+}
 
 struct core *shell_core(void)
 {
@@ -51,39 +87,42 @@ size_t shell_crashes(void)
 
 /* ---- the disk ---- */
 
+static void expect(const struct core_effects *fx)
+{
+	for (size_t i = 0; i < fx->count; i++)
+		if (fx->items[i].brief)
+			(void)map_put(&expected, fx->items[i].key, fx->items[i].text);
+}
+
 static void write_effects(const struct core_effects *fx)
 {
-	for (size_t i = 0; i < fx->count; i++) {
-		const struct core_effect *f = &fx->items[i];
+	disk_write(&disk, fx);
+	for (size_t i = 0; i < fx->count; i++)
+		if (fx->items[i].brief &&
+		    map_find(&expected, fx->items[i].key) == fx->items[i].text)
+			(void)map_remove(&expected, fx->items[i].key);
+}
 
-		if (f->kind == CORE_PUT)
-			free(map_put(&disk, f->key, xstrdup(f->text)));
-		else if (f->kind == CORE_DELETE)
-			free(map_remove(&disk, f->key));
-	}
+static char *fetch(void *ctx, const char *key)
+{
+	const char *text = map_find(&expected, key);
+
+	(void)ctx;
+	return text ? xstrdup(text) : disk_fetch(&disk, key);
 }
 
 const char *shell_stored(const char *key)
 {
-	return map_find(&disk, key);
-}
-
-static int compare_keys(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	return disk_read(&disk, key);
 }
 
 void shell_each_stored(const char *prefix, void (*fn)(const char *key, const char *text))
 {
-	auto_free char **keys = xcalloc(disk.count + 1, sizeof(char *));
-	size_t count = 0;
+	size_t count;
+	auto_free char **keys = disk_keys(&disk, prefix, &count);
 
-	for (size_t i = 0; i < disk.used; i++)
-		if (disk.entries[i].key && str_starts(disk.entries[i].key, prefix))
-			keys[count++] = disk.entries[i].key;
-	qsort(keys, count, sizeof(*keys), compare_keys);
 	for (size_t i = 0; i < count; i++)
-		fn(keys[i], map_find(&disk, keys[i]));
+		fn(keys[i], disk_read(&disk, keys[i]));
 }
 
 /* ---- commits ---- */
@@ -132,6 +171,7 @@ static void commit(reply_fn *fn, void (*then)(void *ctx, bool lost), void *ctx, 
 						    : between(0, COMMIT_MS_MAX));
 
 	core_take_effects(core, &c->fx);
+	expect(&c->fx);
 	check_effects(&c->fx);
 	check_core(core);
 	c->fn = fn;
@@ -159,7 +199,7 @@ void shell_call(const char *operation, json_t *own_request, reply_fn *fn, void *
 		fn(ctx, NULL, NULL);
 		return;
 	}
-	reply = core_call(core, operation, request, world_now_ms(), &f);
+	reply = core_call(core, operation, request, shell_now_ms(), &f);
 	if (reply)
 		commit(fn, NULL, ctx, reply);
 	else
@@ -175,29 +215,24 @@ static void tick(void *ctx, uint64_t of_epoch)
 	(void)ctx;
 	if (of_epoch != epoch || !core)
 		return;
-	core_tick(core, world_now_ms());
+	core_tick(core, shell_now_ms());
 	shell_commit(NULL, NULL);
 	world_after(TICK_MS, tick, NULL, epoch);
 }
 
-static void load(const char *key, const char *text)
+static void start(void *ctx, uint64_t arg)
 {
 	struct err e = {0};
 
-	if (core_load(core, key, text, &e) < 0)
-		broken("what was stored cannot be read: %s", e.msg);
-}
-
-static void start(void *ctx, uint64_t arg)
-{
 	(void)ctx;
 	(void)arg;
 	trace("server starts");
 	for (size_t i = 0; i < 4; i++)
 		options.seed[i] = draw() | 1;
 	core = core_new(&options);
-	shell_each_stored("", load);
-	core_loaded(core, world_now_ms());
+	if (disk_load(&disk, core, &e) < 0)
+		broken("what was stored cannot be read: %s", e.msg);
+	core_loaded(core, shell_now_ms());
 	check_reload();
 	shell_commit(NULL, NULL);
 	tick(NULL, epoch);
@@ -221,6 +256,7 @@ static void crash(void *ctx, uint64_t of_epoch)
 	epoch++;
 	crashes++;
 	core_free(take_ptr(core));
+	map_done(&expected);
 	nodes_server_is_gone();
 	while ((c = first)) {
 		first = c->next;
@@ -247,18 +283,23 @@ void shell_begin(void)
 		.host_cidr = "100.64.0.0/16",
 		.stopped_keep_ms = 30 * 60 * 1000,
 		.stopped_keep_max = 20000,
-		.lost_ms = world->lost_minutes * 60000LL};
+		.lost_ms = world->lost_minutes * 60000LL,
+		.fetch = fetch,
+		.open_max = world->seed % 5 ? 1000 : 1};
 	first = NULL;
 	last = &first;
 	last_done_ms = 0;
 	crashes = 0;
+	began_ms = world_now_ms();
+	ahead_ms = 0;
+	drift_ppm = between(-DRIFT_PPM, DRIFT_PPM);
+	world_after(about(JUMP_MEAN_MS), jump, NULL, 0);
 	start(NULL, 0);
 }
 
 void shell_end(void)
 {
 	struct commit *c;
-	char *text;
 
 	core_free(take_ptr(core));
 	while ((c = first)) {
@@ -269,9 +310,7 @@ void shell_end(void)
 			c->then(c->ctx, true);
 		free_commit(c);
 	}
-	for (size_t i = 0; map_next(&disk, &i, &text);)
-		free(text);
-	map_done(&disk);
-	disk = (struct map){0};
+	map_done(&expected);
+	disk_done(&disk);
 	epoch++;
 }

@@ -66,6 +66,7 @@ typedef void reply_fn(void *ctx, json_t *reply, const struct ecs_fault *f);
 void shell_begin(void);
 void shell_end(void);
 bool shell_is_up(void);
+int64_t shell_now_ms(void); /* by the server's clock, which drifts and jumps */
 void shell_call(const char *operation, json_t *own_request, reply_fn *fn, void *ctx);
 struct core *shell_core(void); /* NULL: it is down */
 /* After something went into the core: it is written, then told. */

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "ecs/model.h"
 #include "scheduler/core/core.h"
+#include "tests/disk.h"
 
 #define NOW 1000000000000
 
@@ -19,7 +20,11 @@ static struct ecs_fault fault;
 static struct core_effects fx;
 static const char *instance;
 
+static struct disk disk;
+
 static const struct core_options options = {
+	.fetch = disk_fetch,
+	.fetch_ctx = &disk,
 	.identity = {.region = "us-east-1", .account = "123456789012"},
 	.vpc_cidr = "172.31.0.0/16",
 	.host_cidr = "100.64.0.0/16",
@@ -32,6 +37,7 @@ static void take_effects(void)
 {
 	core_effects_done(&fx);
 	core_take_effects(core, &fx);
+	disk_write(&disk, &fx);
 }
 
 /* The reply to a request that was checked against the model, or NULL. */
@@ -127,6 +133,7 @@ static int end(void **state)
 	(void)state;
 	core_effects_done(&fx);
 	core_free(core);
+	disk_done(&disk);
 	return 0;
 }
 
@@ -346,8 +353,36 @@ static void what_was_accepted_is_stored_before_it_is_sent(void **state)
 			 CORE_PUT); /* the shell sends when all of it is durable */
 	assert_non_null(strstr(fx.items[1].key, id));
 	assert_int_equal(fx.items[2].kind, CORE_EVENT);
-	assert_non_null(strstr(fx.items[2].text, "\"detail-type\":\"ECS Task State Change\""));
 	assert_status(id, "PENDING");
+}
+
+static void an_event_shows_the_task_as_it_was(void **state)
+{
+	auto_json json_t *event = NULL, *reply = NULL;
+	auto_free char *request = NULL;
+	struct err e = {0};
+	json_t *detail, *task, *value;
+	const char *name;
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	event = core_show_event(&options.identity, fx.items[2].text, &e);
+	detail = json_object_get(event, "detail");
+	request = xasprintf("{\"tasks\":[\"%s\"],\"include\":[\"TAGS\"]}", id);
+	reply = call("DescribeTasks", request);
+	task = at(reply, "tasks[0]");
+	assert_string_equal(text_at(event, "detail-type"), "ECS Task State Change");
+	assert_string_equal(text_at(event, "resources[0]"), text_at(task, "taskArn"));
+	assert_string_equal(text_at(event, "time"), "2001-09-09T01:46:40.000Z");
+	assert_string_equal(text_at(detail, "updatedAt"), "2001-09-09T01:46:40.000Z");
+	assert_string_equal(text_at(detail, "createdAt"), "2001-09-09T01:46:40.000Z");
+	assert_int_equal(json_object_size(detail), json_object_size(task) + 1);
+	json_object_foreach (task, name, value)
+		if (!json_is_real(value))
+			assert_true(json_equal(json_object_get(detail, name), value));
 }
 
 static void resources_are_counted_until_the_task_is_gone(void **state)
@@ -525,35 +560,15 @@ static void overrides_reach_the_node(void **state)
 
 /* ---- what is stored ---- */
 
-/* Everything that was put, by key, as the store has it. */
-static struct {
-	char *key, *text;
-} stored[256];
-static size_t stored_count;
-
-static void store_effects(void)
+/* As a server of before has left it. */
+static void forget_briefs(void)
 {
-	for (size_t i = 0; i < fx.count; i++) {
-		size_t at_index = 0;
+	struct disk_item *item;
 
-		if (fx.items[i].kind != CORE_PUT && fx.items[i].kind != CORE_DELETE)
-			continue;
-		while (at_index < stored_count &&
-		       strcmp(stored[at_index].key, fx.items[i].key) != 0)
-			at_index++;
-		if (at_index == stored_count) {
-			stored[stored_count++].key = xstrdup(fx.items[i].key);
-			assert_true(stored_count < 256);
-		}
-		free(stored[at_index].text);
-		stored[at_index].text = fx.items[i].kind == CORE_PUT ? xstrdup(fx.items[i].text)
-								     : NULL;
+	for (size_t i = 0; map_next(&disk.items, &i, &item);) {
+		free(item->brief);
+		item->brief = NULL;
 	}
-}
-
-static int by_key(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 static void a_core_is_rebuilt_from_what_it_stored(void **state)
@@ -570,45 +585,37 @@ static void a_core_is_rebuilt_from_what_it_stored(void **state)
 	char id[33];
 
 	(void)state;
-	stored_count = 0;
-	core_free(core);
-	core = core_new(&options);
-	core_loaded(core, NOW);
-	take_effects();
-	store_effects();
-#define STEP(expression)         \
-	do {                     \
-		expression;      \
-		store_effects(); \
-	} while (0)
-	STEP(do_call("CreateCluster",
-		     "{\"clusterName\":\"c\",\"tags\":[{\"key\":\"k\",\"value\":\"v\"}]}"));
-	STEP(do_call("RegisterTaskDefinition", DEFINITION));
-	STEP(node_joins(2048, 1024));
-	STEP(run_one(id));
-	STEP(report(1, id, "STOPPED", NULL));
-	STEP(run_one(id));
-	STEP(report(2, id, "RUNNING", NULL));
+	do_call("CreateCluster",
+		"{\"clusterName\":\"c\",\"tags\":[{\"key\":\"k\",\"value\":\"v\"}]}");
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	report(1, id, "STOPPED", NULL);
+	run_one(id);
+	report(2, id, "RUNNING", NULL);
 	for (size_t i = 0; i < 5; i++)
 		before[i] = call(questions[i][0], questions[i][1]);
 
-	core_free(core);
-	core = core_new(&options);
-	qsort(stored, stored_count, sizeof(stored[0]), by_key);
-	for (size_t i = 0; i < stored_count; i++)
-		if (stored[i].text)
-			assert_ok(core_load(core, stored[i].key, stored[i].text, &e));
-	core_loaded(core, NOW);
-	take_effects();
-	for (size_t i = 0; i < 5; i++) {
-		auto_free char *b = js_dump(before[i]), *a = NULL;
+	for (int with_briefs = 1; with_briefs >= 0; with_briefs--) {
+		if (!with_briefs)
+			forget_briefs();
+		core_free(core);
+		core = core_new(&options);
+		assert_ok(disk_load(&disk, core, &e));
+		core_loaded(core, NOW);
+		take_effects();
+		assert_ok(core_check(core, &e));
+		for (size_t i = 0; i < 5; i++) {
+			auto_free char *b = js_dump(before[i]), *a = NULL;
 
-		after = call(questions[i][0], questions[i][1]);
-		a = js_dump(after);
-		assert_string_equal(a, b);
-		json_decref(after);
-		json_decref(before[i]);
+			after = call(questions[i][0], questions[i][1]);
+			a = js_dump(after);
+			assert_string_equal(a, b);
+			json_decref(after);
+		}
 	}
+	for (size_t i = 0; i < 5; i++)
+		json_decref(before[i]);
 	/* The accounts are as they were: the host port is taken. */
 	node_joins(2048, 1024);
 	after = call("RunTask", "{\"taskDefinition\":\"web\"}");
@@ -617,10 +624,39 @@ static void a_core_is_rebuilt_from_what_it_stored(void **state)
 	after = call("RunTask", "{\"taskDefinition\":\"web\"}");
 	assert_int_equal(json_array_size(at(after, "tasks")), 0);
 	json_decref(after);
-	for (size_t i = 0; i < stored_count; i++) {
-		free(stored[i].key);
-		free(stored[i].text);
-		stored[i].text = NULL;
+}
+
+/* The shell ends then, and stores nothing of what comes of it. */
+static void a_document_that_cannot_be_read_is_no_end_of_the_core(void **state)
+{
+	auto_free char *tasks = NULL, *task = NULL;
+	json_t *reply;
+	char id[33];
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	run_one(id);
+	tasks = xasprintf("{\"tasks\":[\"%s\"]}", id);
+	task = xasprintf("{\"task\":\"%s\"}", id);
+	for (int i = 0; i < 4; i++) {
+		disk_done(&disk);
+		switch (i) {
+		case 0:
+			reply = call("DescribeTasks", tasks);
+			assert_int_equal(json_array_size(json_object_get(reply, "tasks")), 1);
+			json_decref(reply);
+			break;
+		case 1:
+			report(1, id, "RUNNING", NULL);
+			break;
+		case 2:
+			do_call("StopTask", task);
+			break;
+		default:
+			core_node_gone(core, instance, NOW);
+			take_effects();
+		}
 	}
 }
 
@@ -680,7 +716,9 @@ int main(void)
 		TEST(stopping_twice_keeps_the_first_reason),
 		TEST(a_stopped_task_is_shown_until_its_time_is_over),
 		TEST(overrides_reach_the_node),
+		TEST(an_event_shows_the_task_as_it_was),
 		TEST(a_core_is_rebuilt_from_what_it_stored),
+		TEST(a_document_that_cannot_be_read_is_no_end_of_the_core),
 		TEST(a_damaged_document_is_named),
 		TEST(tags_are_added_replaced_and_taken_away),
 	};

@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/core/core.h"
+#include "tests/disk.h"
 
 #define START_MS 1000000000000
 
@@ -26,7 +27,7 @@ static int64_t now_ms;
 static struct ecs_fault fault;
 static struct core_effects fx;
 static unsigned check_every = 1, taken; /* events */
-static struct map stored;               /* key to text: what the effects would have left on disk */
+static struct disk disk;                /* what the effects would have left on it */
 
 static const struct core_options options = {
 	.identity = {.region = "us-east-1", .account = "123456789012"},
@@ -36,6 +37,9 @@ static const struct core_options options = {
 	.stopped_keep_ms = 3600000,
 	.stopped_keep_max = 100,
 	.lost_ms = 300000,
+	.fetch = disk_fetch,
+	.fetch_ctx = &disk,
+	.open_max = 2, /* few, so that documents are closed and opened all the time */
 };
 
 /* ---- driving ---- */
@@ -46,16 +50,9 @@ static __attribute__((unused)) void take_effects(void)
 
 	core_effects_done(&fx);
 	core_take_effects(core, &fx);
+	disk_write(&disk, &fx);
 	if (++taken % check_every == 0)
 		assert_ok(core_check(core, &e));
-	for (size_t i = 0; i < fx.count; i++) {
-		const struct core_effect *f = &fx.items[i];
-
-		if (f->kind == CORE_PUT)
-			free(map_put(&stored, f->key, xstrdup(f->text)));
-		else if (f->kind == CORE_DELETE)
-			free(map_remove(&stored, f->key));
-	}
 }
 
 static __attribute__((unused)) void begin_core(void)
@@ -180,37 +177,21 @@ static __attribute__((unused)) void report(const char *host, const char *arn, co
 
 static __attribute__((unused)) int end(void **state)
 {
-	char *text;
-
 	(void)state;
-	for (size_t i = 0; map_next(&stored, &i, &text);)
-		free(text);
-	map_done(&stored);
+	disk_done(&disk);
 	core_effects_done(&fx);
 	core_free(core);
 	return 0;
 }
 
-static __attribute__((unused)) int compare_keys(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Forget everything but what was stored, which comes in the order of the keys. */
+/* Forget everything but what was stored. */
 static __attribute__((unused)) void restart(void)
 {
-	auto_free char **keys = xcalloc(stored.count + 1, sizeof(char *));
 	struct err e = {0};
-	size_t count = 0;
 
 	core_free(core);
 	core = core_new(&options);
-	for (size_t i = 0; i < stored.used; i++)
-		if (stored.entries[i].key)
-			keys[count++] = stored.entries[i].key;
-	qsort(keys, count, sizeof(*keys), compare_keys);
-	for (size_t i = 0; i < count; i++)
-		assert_ok(core_load(core, keys[i], map_find(&stored, keys[i]), &e));
+	assert_ok(disk_load(&disk, core, &e));
 	core_loaded(core, now_ms);
 	take_effects();
 }

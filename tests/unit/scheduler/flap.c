@@ -82,7 +82,7 @@ static void who_flaps_gets_no_tasks_before_it_was_quiet(void **state)
 static int64_t quiet_ms(int host)
 {
 	auto_free char *key = xasprintf("instance/default/%s", hosts[host]);
-	auto_json json_t *doc = parse(map_find(&stored, key));
+	auto_json json_t *doc = parse(disk_read(&disk, key));
 	json_t *until = json_object_get(doc, "_quietUntil");
 
 	return until ? json_integer_value(until) - now_ms : 0;

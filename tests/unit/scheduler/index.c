@@ -8,6 +8,7 @@
 #include "tests/unit/scheduler/driven.h"
 
 #include "scheduler/core/placement.h"
+#include "scheduler/core/task.h"
 
 #define NODES      40
 #define STEPS      700
@@ -51,9 +52,10 @@ static bool has_task_of(const struct instance *i, const char *group, size_t *ret
 {
 	size_t count = 0;
 
-	for (const struct task *t = i->first_task; t; t = t->next_there)
+	for (const struct task *t = task_at(core, i->first_task); t;
+	     t = task_at(core, t->next_there))
 		count += t->last_status != TASK_STOPPED &&
-			 (!group || str_eq(doc_string(t->record.doc, "group"), group));
+			 (!group || strcmp(t->kind->group->name, group) == 0);
 	if (ret_count)
 		*ret_count = count;
 	return count;
@@ -61,9 +63,11 @@ static bool has_task_of(const struct instance *i, const char *group, size_t *ret
 
 static bool port_is_free(const struct instance *i, int port)
 {
-	for (const struct task *t = i->first_task; t; t = t->next_there)
+	for (const struct task *t = task_at(core, i->first_task); t;
+	     t = task_at(core, t->next_there))
 		if ((t->last_status != TASK_STOPPED || t->held) && port &&
-		    t->definition->host_port_count && t->definition->host_ports[0].port == port)
+		    t->kind->definition->host_port_count &&
+		    t->kind->definition->host_ports[0].port == port)
 			return false;
 	return true;
 }
@@ -72,11 +76,12 @@ static void left_of(const struct instance *i, int64_t *cpu, int64_t *memory)
 {
 	*cpu = i->cpu_units;
 	*memory = i->memory_mib;
-	for (const struct task *t = i->first_task; t; t = t->next_there) {
+	for (const struct task *t = task_at(core, i->first_task); t;
+	     t = task_at(core, t->next_there)) {
 		if (t->last_status == TASK_STOPPED && !t->held)
 			continue;
-		*cpu -= t->demand.cpu_units;
-		*memory -= t->demand.memory_mib;
+		*cpu -= t->kind->demand.cpu_units;
+		*memory -= t->kind->demand.memory_mib;
 	}
 }
 
@@ -451,7 +456,6 @@ static void what_the_index_chooses_is_what_a_scan_chooses(void **unused)
 			}
 		}
 		(void)end(NULL);
-		stored = (struct map){0};
 		fx = (struct core_effects){0};
 	}
 }

@@ -77,6 +77,22 @@ static void tasks_of_a_lost_node_are_given_up_after_a_while(void **state)
 	assert_task(1, "lastStatus", "RUNNING");
 }
 
+static void a_clock_that_is_set_gives_nobody_up_and_keeps_nobody(void **state)
+{
+	static const int64_t jumps[] = {3600000, -7200000};
+
+	(void)state;
+	vanish(0);
+	for (size_t i = 0; i < ARRAY_COUNT(jumps); i++) {
+		now_ms += jumps[i];
+		core_clock_moved(core, jumps[i]);
+		pass(options.lost_ms / 2 - 1);
+		assert_task(0, "lastStatus", "RUNNING");
+	}
+	pass(2);
+	assert_task(0, "lastStatus", "STOPPED");
+}
+
 static void what_they_had_is_nobodys_before_the_node_says_that_they_are_gone(void **state)
 {
 	(void)state;
@@ -134,6 +150,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(tasks_of_a_lost_node_are_given_up_after_a_while,
 						begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_clock_that_is_set_gives_nobody_up_and_keeps_nobody, begin, end),
 		cmocka_unit_test_setup_teardown(
 			what_they_had_is_nobodys_before_the_node_says_that_they_are_gone, begin,
 			end),

@@ -8,13 +8,18 @@
 #include "base/auto.h"
 #include "base/js.h"
 #include "scheduler/core/core.h"
+#include "tests/disk.h"
 
 #define NOW     1000000000000
 #define HOUR_MS 3600000
 #define KEY     "aa00000000000000000000000000000000000000000000000000000000000000"
 #define KEY2    "bb00000000000000000000000000000000000000000000000000000000000000"
 
+static struct disk disk;
+
 static const struct core_options options = {
+	.fetch = disk_fetch,
+	.fetch_ctx = &disk,
 	.identity = {.region = "us-east-1", .account = "123456789012"},
 	.seed = {1, 2, 3, 4},
 	.vpc_cidr = "172.31.0.0/16",
@@ -32,6 +37,7 @@ static int start(void **state)
 	core = core_new(&options);
 	core_loaded(core, now_ms);
 	core_take_effects(core, &fx);
+	disk_write(&disk, &fx);
 	return 0;
 }
 
@@ -40,6 +46,7 @@ static int stop(void **state)
 	(void)state;
 	core_effects_done(&fx);
 	core_free(core);
+	disk_done(&disk);
 	return 0;
 }
 
@@ -47,6 +54,7 @@ static void take_effects(void)
 {
 	core_effects_done(&fx);
 	core_take_effects(core, &fx);
+	disk_write(&disk, &fx);
 }
 
 static json_t *call(const char *operation, json_t *own_request)

@@ -3,17 +3,22 @@
  */
 #include "tests/unit/scheduler/driven.h"
 
-#define FAMILIES 137
+#define NAMES 137 /* families, and tasks */
 
 static int begin(void **state)
 {
+	char host[33] = "";
+
 	(void)state;
 	begin_core();
-	for (int i = 0; i < FAMILIES; i++) /* in another order than that of their names */
+	for (int i = 0; i < NAMES; i++) /* in another order than that of their names */
 		do_call("RegisterTaskDefinition",
 			"{\"family\":\"f%03d\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\","
 			"\"memory\":10}]}",
-			i * 50 % FAMILIES);
+			i * 50 % NAMES);
+	hello("h", "r", host);
+	for (int i = 0; i < NAMES; i++)
+		do_call("RunTask", "{\"taskDefinition\":\"f000\"}");
 	return 0;
 }
 
@@ -26,6 +31,8 @@ static void pages_have_each_name_once_and_in_order(void **state)
 		{"ListTaskDefinitionFamilies", "families", "", 1},
 		{"ListTaskDefinitions", "taskDefinitionArns", "", 1},
 		{"ListTaskDefinitions", "taskDefinitionArns", ",\"sort\":\"DESC\"", -1},
+		{"ListTasks", "taskArns", "", 1},
+		{"ListTasks", "taskArns", ",\"family\":\"f000\"", 1},
 	};
 	static const int sizes[] = {1, 2, 7, 99, 100};
 
@@ -57,7 +64,7 @@ static void pages_have_each_name_once_and_in_order(void **state)
 			free(token);
 			token = next ? xasprintf(",\"nextToken\":\"%s\"", next) : NULL;
 		} while (token);
-		assert_int_equal(count, FAMILIES);
+		assert_int_equal(count, NAMES);
 	}
 }
 

@@ -1,0 +1,172 @@
+/* scheduler/core/brief.c - what the core has in memory of a task or a client token, as bytes
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The store keeps it beside the document, apart from all documents, so that a server
+ * that starts reads 150 bytes of each.  It is a head of fixed size, in the order of
+ * bytes that the machine has, and behind it a text: the key of the task's kind, or that
+ * of the token's document.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/text.h"
+#include "scheduler/core/task.h"
+
+enum format { TASK = 1, TOKEN = 2 };
+
+enum { STOP = 1, HELD = 2, CONNECTED = 4, PLACED = 8 };
+
+struct head {
+	uint8_t format, status, flags, unused;
+	uint32_t version;
+	int64_t stopped_at_ms;
+	uint8_t id[TASK_ID_SIZE], instance[TASK_ID_SIZE];
+};
+
+struct token_head {
+	uint8_t format, unused[7];
+	int64_t expires_ms;
+};
+
+static void *make(const void *head, size_t head_size, const char *text, size_t *ret_size)
+{
+	const size_t text_size = strlen(text) + 1;
+	char *brief = xcalloc(1, head_size + text_size);
+
+	memcpy(brief, head, head_size);
+	memcpy(brief + head_size, text, text_size);
+	*ret_size = head_size + text_size;
+	return brief;
+}
+
+bool brief_is_for(const char *key)
+{
+	return str_starts(key, "task/") || str_starts(key, "token/");
+}
+
+void *brief_of_token(const char *key, int64_t expires_ms, size_t *ret_size)
+{
+	const struct token_head h = {.format = TOKEN, .expires_ms = expires_ms};
+
+	return make(&h, sizeof(h), key, ret_size);
+}
+
+void *brief_of_task(const struct task *t, size_t *ret_size)
+{
+	struct head h = {.format = TASK,
+			 .status = t->last_status,
+			 .flags = (uint8_t)((t->stop ? STOP : 0) | (t->held ? HELD : 0) |
+					    (t->connected ? CONNECTED : 0)),
+			 .version = t->version,
+			 .stopped_at_ms = t->stopped_at_ms};
+
+	memcpy(h.id, t->id, sizeof(h.id));
+	if (t->instance && task_id_parse(t->instance->id, h.instance))
+		h.flags |= PLACED;
+	return make(&h, sizeof(h), t->kind->key, ret_size);
+}
+
+static char *key_of_doc(const json_t *doc)
+{
+	const struct kind_words w = {
+		.cluster = doc_string(doc, "_cluster"),
+		.definition = doc_string(doc, "_definition"),
+		.group = doc_string(doc, "group"),
+		.started_by = doc_string(doc, "startedBy"),
+		.launch_type = doc_string(doc, "launchType"),
+		.provider = doc_string(doc, "capacityProviderName"),
+		.demand = {.cpu_units = doc_integer(doc, "_cpu", 0),
+			   .memory_mib = doc_integer(doc, "_memory", 0)},
+	};
+
+	return w.cluster && w.definition ? kind_key(&w) : NULL;
+}
+
+void *brief_of_doc(const json_t *doc, const char *instance, size_t *ret_size, struct err *e)
+{
+	const char *id = doc_string(doc, "_id");
+	int status = core_task_status_parse(doc_string(doc, "lastStatus"));
+	auto_free char *key = key_of_doc(doc);
+	struct head h = {.format = TASK,
+			 .version = (uint32_t)doc_integer(doc, "version", 0),
+			 .stopped_at_ms = doc_integer(doc, "_stoppedAt", 0)};
+
+	if (!key || !id || status < 0 || !task_id_parse(id, h.id)) {
+		(void)err_set(e, EUCLEAN, "is not whole");
+		return NULL;
+	}
+	h.status = (uint8_t)status;
+	if (str_eq(doc_string(doc, "desiredStatus"), "STOPPED"))
+		h.flags |= STOP;
+	if (doc_true(doc, "_held"))
+		h.flags |= HELD;
+	if (str_eq(doc_string(doc, "connectivity"), "CONNECTED"))
+		h.flags |= CONNECTED;
+	if (instance && task_id_parse(instance, h.instance))
+		h.flags |= PLACED;
+	return make(&h, sizeof(h), key, ret_size);
+}
+
+int core_make_brief(const char *key, const char *text, void **ret, size_t *ret_size, struct err *e)
+{
+	auto_json json_t *doc = NULL;
+
+	if (js_parse(text, strlen(text), STORED_DEPTH, &doc, e) < 0)
+		return err_wrap(e, "stored %s", key);
+	*ret = str_starts(key, "token/")
+		       ? brief_of_token(key, doc_integer(doc, "expires", 0), ret_size)
+		       : brief_of_doc(doc, doc_string(doc, "_instance"), ret_size, e);
+	return *ret ? 0 : err_wrap(e, "stored %s", key);
+}
+
+static int load_token(struct core *c, const char *brief, struct err *e)
+{
+	struct token_head h;
+	const char *key = brief + sizeof(h);
+
+	memcpy(&h, brief, sizeof(h));
+	if (map_find(&c->tokens, key))
+		return err_set(e, EUCLEAN, "brief of %s: it is there", key);
+	token_restore(c, key, h.expires_ms);
+	return 0;
+}
+
+static int load_task(struct core *c, const char *brief, struct err *e)
+{
+	char id[ECS_ID_LEN + 1], instance[ECS_ID_LEN + 1];
+	struct task_kind *k;
+	struct head h;
+
+	memcpy(&h, brief, sizeof(h));
+	task_id_format(h.id, id);
+	task_id_format(h.instance, instance);
+	if (h.status > TASK_STOPPED || roster_find(&c->roster, h.id))
+		return err_set(e, EUCLEAN, "brief of task %s: it is not ours, or there", id);
+	k = kind_use(c, brief + sizeof(h), e);
+	if (!k)
+		return err_wrap(e, "brief of task %s", id);
+	core_task_restore(c, k,
+			  &(struct task){.version = h.version,
+					 .stopped_at_ms = h.stopped_at_ms,
+					 .last_status = h.status,
+					 .stop = h.flags & STOP,
+					 .held = h.flags & HELD,
+					 .connected = h.flags & CONNECTED},
+			  h.id, h.flags & PLACED ? instance : NULL);
+	return 0;
+}
+
+int core_load_brief(struct core *c, const void *brief, size_t size, struct err *e)
+{
+	const char *bytes = brief;
+
+	if (size && !bytes[size - 1]) {
+		if (bytes[0] == TASK && size > sizeof(struct head))
+			return load_task(c, bytes, e);
+		if (bytes[0] == TOKEN && size > sizeof(struct token_head))
+			return load_token(c, bytes, e);
+	}
+	return err_set(e, EUCLEAN, "a brief of %zu bytes is not one of ours", size);
+}

@@ -1,0 +1,111 @@
+/* scheduler/core/task_doc.c - documents of tasks: opened, changed, closed
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Nothing is closed before the event is over, so what was read out of a document is
+ * good until then.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/js.h"
+#include "scheduler/core/task.h"
+
+char *task_key(const struct task *t)
+{
+	char id[ECS_ID_LEN + 1];
+
+	task_id_format(t->id, id);
+	return xasprintf("task/%s/%s", t->kind->cluster->name, id);
+}
+
+/* ---- the open ones, by their last use ---- */
+
+static void link_newest(struct core *c, struct task_doc *d)
+{
+	d->newer = NULL;
+	d->older = c->newest_doc;
+	*(c->newest_doc ? &c->newest_doc->newer : &c->oldest_doc) = d;
+	c->newest_doc = d;
+	c->open_docs++;
+}
+
+static void unlink_doc(struct core *c, struct task_doc *d)
+{
+	*(d->newer ? &d->newer->older : &c->newest_doc) = d->older;
+	*(d->older ? &d->older->newer : &c->oldest_doc) = d->newer;
+	c->open_docs--;
+}
+
+void task_doc_begin(struct core *c, struct task *t, json_t *own_doc)
+{
+	struct task_doc *d = xcalloc(1, sizeof(*d));
+
+	d->record = (struct record){.key = task_key(t), .doc = own_doc};
+	d->task = t;
+	t->doc = d;
+	link_newest(c, d);
+}
+
+/*
+ * What cannot be read any more is nobody's document: whoever fetches has told his process to
+ * end, and stores nothing of what comes of this event.
+ */
+static json_t *fetch(struct core *c, const struct task *t)
+{
+	auto_free char *key = task_key(t), *text = c->o.fetch(c->o.fetch_ctx, key);
+	json_t *doc = NULL;
+	struct err e;
+
+	if (!text || js_parse(text, strlen(text), STORED_DEPTH, &doc, &e) < 0)
+		return json_object();
+	return doc;
+}
+
+struct record *task_record(struct core *c, struct task *t)
+{
+	t->checked = false;
+	if (!t->doc) {
+		task_doc_begin(c, t, fetch(c, t));
+	} else if (t->doc != c->newest_doc) {
+		unlink_doc(c, t->doc);
+		link_newest(c, t->doc);
+	}
+	return &t->doc->record;
+}
+
+const json_t *task_doc(struct core *c, struct task *t)
+{
+	return task_record(c, t)->doc;
+}
+
+json_t *task_edit(struct core *c, struct task *t)
+{
+	struct record *r = task_record(c, t);
+
+	record_touch(c, r);
+	return r->doc;
+}
+
+void task_doc_close(struct core *c, struct task *t)
+{
+	struct task_doc *d = take_ptr(t->doc);
+
+	if (!d)
+		return;
+	unlink_doc(c, d);
+	record_done(&d->record);
+	free(d);
+}
+
+void task_docs_trim(struct core *c)
+{
+	struct task_doc *newer;
+
+	for (struct task_doc *d = c->oldest_doc; d && c->open_docs > c->o.open_max; d = newer) {
+		newer = d->newer;
+		if (!d->record.dirty)
+			task_doc_close(c, d->task);
+	}
+}

@@ -1,0 +1,281 @@
+/* tests/unit/scheduler/store.c - what is on disk of a cluster
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/js.h"
+#include "base/text.h"
+#include "scheduler/store.h"
+
+#define NOW   1000000000000
+#define TASKS 30
+
+static char dir[] = "/tmp/berth-store-XXXXXX";
+static char path[64];
+static struct store *store;
+static struct core *core;
+static char *ids[TASKS];
+static char instance[33];
+
+static char *fetch(void *ctx, const char *key)
+{
+	struct err e = {0};
+
+	(void)ctx;
+	return store_fetch(store, key, &e);
+}
+
+static const struct core_options options = {
+	.identity = {.region = "us-east-1", .account = "123456789012"},
+	.vpc_cidr = "172.31.0.0/16",
+	.seed = {1, 2, 3, 4},
+	.stopped_keep_ms = 3600000,
+	.stopped_keep_max = 100,
+	.fetch = fetch,
+	.open_max = 2,
+};
+
+/* ---- driving ---- */
+
+static void write_effects(const struct core_effects *fx)
+{
+	static struct db *db; /* one, as a thread that writes has one */
+	struct err e = {0};
+
+	if (!db)
+		assert_ok(db_open(path, DB_NORMAL, STATE_VERSION, store_schema, &db, &e));
+	assert_ok(store_write(db, fx, &e));
+}
+
+static void take_effects(void)
+{
+	struct core_effects fx;
+
+	core_take_effects(core, &fx);
+	write_effects(&fx);
+	core_effects_done(&fx);
+}
+
+static json_t *call(const char *operation, const char *text)
+{
+	auto_json json_t *request = json_loads(text, 0, NULL);
+	struct ecs_fault f = {.message = ""};
+	json_t *reply = core_call(core, operation, request, NOW, &f);
+
+	if (!reply)
+		fail_msg("%s: %s", operation, f.message);
+	take_effects();
+	return reply;
+}
+
+static void start(void)
+{
+	struct err e = {0};
+
+	core = core_new(&options);
+	assert_ok(store_open(path, &store, &e));
+	assert_ok(store_load(store, core, &e));
+	core_loaded(core, NOW);
+	take_effects();
+	assert_ok(core_check(core, &e));
+}
+
+static void stop(void)
+{
+	core_free(take_ptr(core));
+	store_close(take_ptr(store));
+}
+
+static void report(int64_t number, const char *arn, const char *status)
+{
+	struct ecs_task_state state = {.task_arn = (char *)(uintptr_t)arn,
+				       .last_status = (char *)(uintptr_t)status};
+	const struct ecs_node_report r = {.number = number, .tasks = {&state, 1}};
+
+	core_node_report(core, instance, &r, NOW);
+	take_effects();
+}
+
+static char *describe(const char *arn)
+{
+	auto_free char *text = xasprintf("{\"tasks\":[\"%s\"]}", arn);
+	auto_json json_t *reply = call("DescribeTasks", text);
+
+	return js_dump(reply);
+}
+
+/* The same number again brings the same task. */
+static char *run(int number)
+{
+	auto_free char *text = xasprintf("{\"taskDefinition\":\"w\",\"startedBy\":\"me\","
+					 "\"clientToken\":\"t%d\"}",
+					 number);
+	auto_json json_t *reply = call("RunTask", text);
+	const json_t *task = json_array_get(json_object_get(reply, "tasks"), 0);
+
+	return xstrdup(json_string_value(json_object_get(task, "taskArn")));
+}
+
+/* A node with tasks, of which some run and some have ended. */
+static int make_cluster(void **state)
+{
+	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
+					 .hostname = (char[]){"h"},
+					 .boot_id = (char[]){"b"},
+					 .version = (char[]){"1"},
+					 .cpu_units = 4096,
+					 .memory_mib = 4096};
+	const char *name;
+	struct err e = {0};
+
+	(void)state;
+	if (!mkdtemp(dir))
+		return -1;
+	(void)snprintf(path, sizeof(path), "%s/x.db", dir);
+	start();
+	assert_ok(core_node_hello(core, &h, NULL, 0, NOW, &name, &e));
+	(void)snprintf(instance, sizeof(instance), "%s", name);
+	take_effects();
+	json_decref(
+		call("RegisterTaskDefinition",
+		     "{\"family\":\"w\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\","
+		     "\"memory\":8}]}"));
+	for (int i = 0; i < TASKS; i++) {
+		ids[i] = run(i);
+		if (i % 3)
+			report(i + 1, ids[i], i % 3 == 1 ? "RUNNING" : "STOPPED");
+	}
+	return 0;
+}
+
+static int drop_cluster(void **state)
+{
+	struct err e;
+
+	(void)state;
+	stop();
+	for (int i = 0; i < TASKS; i++)
+		free(ids[i]);
+	return fs_remove_tree(AT_FDCWD, dir, &e);
+}
+
+static int64_t number_of(const char *sql)
+{
+	struct db *db = NULL;
+	struct db_stmt *s;
+	struct err e = {0};
+	int64_t number;
+
+	assert_ok(db_open(path, DB_NORMAL, STATE_VERSION, "", &db, &e));
+	assert_ok(db_prepare(db, sql, &s, &e));
+	assert_int_equal(db_step(s, &e), DB_ROW);
+	number = db_i64(s, 0);
+	db_close(db);
+	return number;
+}
+
+/* ---- what is proved ---- */
+
+static void restart_shows_the_same(void)
+{
+	char *before[TASKS];
+
+	for (int i = 0; i < TASKS; i++)
+		before[i] = describe(ids[i]);
+	stop();
+	start();
+	for (int i = 0; i < TASKS; i++) {
+		auto_free char *after = describe(ids[i]);
+
+		assert_string_equal(after, before[i]);
+		free(before[i]);
+	}
+	for (int i = 0; i < TASKS; i++) {
+		auto_free char *again = run(i);
+
+		assert_string_equal(again, ids[i]);
+	}
+}
+
+static void a_restart_shows_what_was_written(void **state)
+{
+	(void)state;
+	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS); /* and tokens */
+	restart_shows_the_same();
+}
+
+static void a_store_without_briefs_is_taken_over(void **state)
+{
+	struct db *db = NULL;
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(db_open(path, DB_NORMAL, STATE_VERSION, "", &db, &e));
+	assert_ok(db_exec(db, "DELETE FROM brief; PRAGMA user_version = 1", &e));
+	db_close(db);
+	restart_shows_the_same();
+	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS); /* and tokens */
+	assert_int_equal(number_of("PRAGMA user_version"), STATE_VERSION);
+}
+
+static void a_brief_goes_with_its_document(void **state)
+{
+	(void)state;
+	core_tick(core, NOW + options.stopped_keep_ms);
+	take_effects();
+	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS - TASKS / 3);
+	assert_int_equal(number_of("SELECT count(*) FROM document WHERE key LIKE 'task/%'"),
+			 TASKS - TASKS / 3);
+	core_tick(core, NOW + 24 * 3600 * 1000LL); /* the end of a client token */
+	take_effects();
+	assert_int_equal(number_of("SELECT count(*) FROM brief"), TASKS - TASKS / 3);
+}
+
+static void assert_fetches(const char *key, const char *text)
+{
+	struct err e = {0};
+	auto_free char *found = store_fetch(store, key, &e);
+
+	assert_non_null(found);
+	assert_string_equal(found, text);
+}
+
+static void what_is_expected_is_read_before_it_is_durable(void **state)
+{
+	struct core_effect one = {CORE_PUT, (char[]){"task/x/1"}, (char[]){"one"}, (char[]){"b"},
+				  1},
+			   two = one;
+	const struct core_effects first = {&one, 1, 1}, second = {&two, 1, 1};
+	struct err e = {0};
+
+	(void)state;
+	two.text = (char[]){"two"};
+	assert_null(store_fetch(store, "task/x/1", &e));
+	assert_says("task/x/1 is not stored");
+	store_expect(store, &first);
+	assert_fetches("task/x/1", "one");
+	store_expect(store, &second);
+	write_effects(&first);
+	store_settle(store, &first); /* which is old by now */
+	assert_fetches("task/x/1", "two");
+	write_effects(&second);
+	store_settle(store, &second);
+	assert_fetches("task/x/1", "two");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_restart_shows_what_was_written),
+		cmocka_unit_test(a_store_without_briefs_is_taken_over),
+		cmocka_unit_test(a_brief_goes_with_its_document),
+		cmocka_unit_test(what_is_expected_is_read_before_it_is_durable),
+	};
+
+	return cmocka_run_group_tests(tests, make_cluster, drop_cluster);
+}
