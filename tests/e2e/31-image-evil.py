@@ -173,6 +173,7 @@ def test_wrong_diff_id():
         case.refuses("digest mismatch", "layer 0: its diff-id is " + lab.digest(GOOD), case.registry.add(image))
 
 
+@berth.meanwhile
 def test_truncated_layers():
     """The registry has less; it sends less; what it has was cut before it was pushed."""
     with Case() as case:
@@ -393,6 +394,7 @@ def test_messages_are_made_harmless():
             assert all(c == "\n" or c.isprintable() for c in o.text), repr(o.text)
 
 
+@berth.meanwhile
 def test_a_registry_that_stays_busy_is_given_up():
     with Case() as case:
         reference = case.registry.add(lab.Image(GOOD))
@@ -426,6 +428,7 @@ def test_only_the_registry_gets_the_credentials():
         assert not any("token" in path for path, _ in thief.requests), thief.requests
 
 
+@berth.meanwhile
 def test_logins_that_lead_astray():
     with Case() as case:
         reference = case.registry.add(lab.Image(GOOD))
@@ -475,6 +478,7 @@ def test_nobody_there():
         case.refuses("unreachable", "Could not resolve host", "registry.invalid/app:1")
 
 
+@berth.meanwhile
 def test_a_stalled_registry_is_noticed():
     """One byte a second is no more than none."""
     ended = threading.Event()

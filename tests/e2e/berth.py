@@ -6,6 +6,7 @@
 # "skip NAME: REASON". Waits are for conditions with a deadline; nothing sleeps
 # for a fixed time or judges by the clock.
 
+import concurrent.futures
 import json
 import os
 import re
@@ -450,15 +451,23 @@ class Census:
             raise AssertionError("; ".join(self.difference()) or "the machine changed for long") from None
 
 
+def meanwhile(test):
+    """A test that waits for most of its time: it begins with the first one, in a thread of its own."""
+    test.meanwhile = True
+    return test
+
+
 def main():
     module = sys.modules["__main__"]
     failed = 0
     only = sys.argv[1:]
-    for name, function in list(vars(module).items()):
-        if not name.startswith("test_") or (only and not any(o in name for o in only)):
-            continue
+    tests = {name: function for name, function in vars(module).items()
+             if name.startswith("test_") and (not only or any(o in name for o in only))}
+    pool = concurrent.futures.ThreadPoolExecutor()
+    begun = {name: pool.submit(function) for name, function in tests.items() if hasattr(function, "meanwhile")}
+    for name, function in tests.items():
         try:
-            function()
+            begun[name].result() if name in begun else function()
             print(f"ok {name}")
         except Skip as reason:
             print(f"skip {name}: {reason}")
