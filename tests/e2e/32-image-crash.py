@@ -238,7 +238,7 @@ def test_fsck_finds_damage_and_puts_right_what_it_can():
             damage(tar + "/tar", how) if how != "none" else os.unlink(tar + "/tar")
             p = fsck()
             equal(p.returncode, 1)
-            assert f"damaged {lab.digest(image.tars[0])}: " in p.stdout and f"pull {reference}\n" in p.stdout, p.stdout
+            assert f"damaged {lab.digest(image.tars[0])}: " in p.stdout and f"pull {reference} linux/amd64\n" in p.stdout, p.stdout
             equal(store.find(reference), None)
             check_whole(store, reference, expected)
 

@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 
 import packages
 from berth import TOP, Skip, run, wait_for
@@ -262,24 +263,32 @@ def make_debian(tree, release, debs):
     run("chroot", tree, "/bin/sh", "-c", SETTLE, "settle", " ".join(MASKED))
 
 
+making = threading.Lock()
+
+
+def make_kept(target, release):
+    shutil.rmtree(VM, ignore_errors=True)  # older ones
+    os.makedirs(VM)
+    work = tempfile.mkdtemp(prefix="making-", dir=VM)
+    make_debian(os.path.join(work, "tree"), release, download(os.path.join(work, "debs")))
+    make_disk(os.path.join(work, "tree"), os.path.join(work, "disk"), DISK_MIB)
+    make_disk_initrd(work, release, DRIVERS, "/sbin/init",  # systemd finds /dev as it is
+                     "/bin/busybox umount /proc /sys; /bin/busybox mount --move /dev /root/dev",
+                     os.path.join(work, "initrd"))
+    for name in ("tree", "debs"):
+        shutil.rmtree(os.path.join(work, name))
+    os.rename(work, target)
+
+
 def debian():
     """Kernel, initial file system and disk of a Debian; made once for what goes into it, then kept."""
     vmlinuz, release = kernel()
     with open(__file__, "rb") as f:
         key = hashlib.sha256(f.read() + release.encode()).hexdigest()[:16]
     target = os.path.join(VM, "debian-" + key)
-    if not os.path.exists(target):
-        shutil.rmtree(VM, ignore_errors=True)  # older ones
-        os.makedirs(VM)
-        work = tempfile.mkdtemp(prefix="making-", dir=VM)
-        make_debian(os.path.join(work, "tree"), release, download(os.path.join(work, "debs")))
-        make_disk(os.path.join(work, "tree"), os.path.join(work, "disk"), DISK_MIB)
-        make_disk_initrd(work, release, DRIVERS, "/sbin/init",  # systemd finds /dev as it is
-                         "/bin/busybox umount /proc /sys; /bin/busybox mount --move /dev /root/dev",
-                         os.path.join(work, "initrd"))
-        for name in ("tree", "debs"):
-            shutil.rmtree(os.path.join(work, name))
-        os.rename(work, target)
+    with making:
+        if not os.path.exists(target):
+            make_kept(target, release)
     return vmlinuz, os.path.join(target, "initrd"), os.path.join(target, "disk")
 
 
