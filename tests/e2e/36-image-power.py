@@ -147,15 +147,15 @@ def check(directory, form, said, expected, no_index):
         berth.run("umount", target)
 
 
-def test_the_power_goes_at_any_time():
-    print(f"  seed {SEED}, {CUTS} cuts")
-    r = random.Random(SEED)
+def go_on_cutting(seed, cuts):
+    print(f"  seed {seed}, {cuts} cuts")
+    r = random.Random(seed)
     directory = lab.scratch("v")
     forms = lab.forms()
     there, no_index = 0, set()
     try:
         kernel, expected = make_machine(directory)
-        for cut in range(CUTS):
+        for cut in range(cuts):
             form = forms[-1] if cut % 4 else forms[0]
             after = r.uniform(0, 2.5)
             mark = "pulled 1" if cut % 3 == 0 else "ready"  # a slow machine would have nothing to lose
@@ -167,10 +167,20 @@ def test_the_power_goes_at_any_time():
                 there += check(directory, form, said, expected, no_index)
             except AssertionError as error:
                 raise AssertionError(f"cut {cut}, {form}, {after:.2f} s after {mark}: {error}") from None
-        assert there > CUTS // 5, f"only {there} images were there at all"
+        assert there > cuts // 5, f"only {there} images were there at all"
         print(f"  {there} images were whole")
     finally:
         shutil.rmtree(directory)
+
+
+def test_the_power_goes_at_any_time():
+    go_on_cutting(SEED, CUTS - CUTS // 2)
+
+
+if CUTS > 1:
+    @berth.meanwhile
+    def test_and_so_does_that_of_a_second_machine():
+        go_on_cutting(SEED + 1, CUTS // 2)
 
 
 if __name__ == "__main__":
