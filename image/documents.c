@@ -58,18 +58,25 @@ static bool are_whole(const struct record *r, const char *data, size_t size)
 	return true;
 }
 
+static int read_documents(const struct record *r, int fd, struct buf *ret, struct err *e)
+{
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return err_sys(e, "rewind the documents");
+	if (fs_read_fd(fd, ret, e) < 0)
+		return err_wrap(e, "documents");
+	if (!are_whole(r, buf_str(ret), ret->size))
+		return image_fail(e, IMAGE_REASON_DIGEST_MISMATCH,
+				  "the fetcher's documents are others");
+	return 0;
+}
+
 int store_put_documents(const struct store *s, const struct record *r, int fd, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT(RECORD_DOCUMENTS_SIZE_MAX);
 	char key[IMAGE_KEY_SIZE];
 
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return err_sys(e, "rewind the documents");
-	if (fs_read_fd(fd, &b, e) < 0)
-		return err_wrap(e, "documents");
-	if (!are_whole(r, buf_str(&b), b.size))
-		return image_fail(e, IMAGE_REASON_DIGEST_MISMATCH,
-				  "the fetcher's documents are others");
+	if (read_documents(r, fd, &b, e) < 0)
+		return -e->code;
 	store_image_key(r->image.digest, r->image.manifest, key);
 	if (fs_replace(s->documents_fd, key, b.data, b.size, 0600, FS_DURABLE, e) < 0)
 		return err_wrap(e, "image store");
@@ -81,13 +88,8 @@ int store_put_config(const struct store *s, const struct record *r, int fd, stru
 	auto_buf struct buf b = BUF_INIT(RECORD_DOCUMENTS_SIZE_MAX);
 	const char *data;
 
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return err_sys(e, "rewind the documents");
-	if (fs_read_fd(fd, &b, e) < 0)
-		return err_wrap(e, "documents");
-	if (!are_whole(r, buf_str(&b), b.size))
-		return image_fail(e, IMAGE_REASON_DIGEST_MISMATCH,
-				  "the fetcher's documents are others");
+	if (read_documents(r, fd, &b, e) < 0)
+		return -e->code;
 	data = b.data;
 	for (size_t i = 0; i < r->document_count; data += r->documents[i++].size) {
 		if (!str_eq(r->documents[i].digest, r->image.config))

@@ -121,6 +121,19 @@ static int start(struct image_store *s, struct image_pull *p, const struct push_
 	return 0;
 }
 
+/* Whether the index goes, too: an image that came without one is all that there is. */
+static int take_index(const struct image_push_request *request, const struct image *image,
+		      bool *ret, struct err *e)
+{
+	*ret = request->with_index && image->sibling_count;
+	if (!request->with_index || *ret || str_eq(image->digest, image->manifest))
+		return 0;
+	return err_set(e, ENOTSUP,
+		       "%s: what its index lists is not known here: it was pulled by an older "
+		       "version, or lists indexes or more than %d manifests; push one platform",
+		       request->reference, IMAGE_SIBLINGS_MAX);
+}
+
 int image_push_begin(struct image_store *s, const struct image_push_request *request,
 		     struct image_pull **ret, struct err *e)
 {
@@ -137,12 +150,13 @@ int image_push_begin(struct image_store *s, const struct image_push_request *req
 		r = pulling_write_sources(request->to, 1, &parts.fds[0], e);
 	if (r == 0)
 		r = open_parts(&s->store, &parts, &o, e);
+	if (r == 0)
+		r = take_index(request, &parts.record->image, &o.with_index, e);
 	if (r != 0) {
 		parts_done(&parts);
 		return r;
 	}
 	reference_format(&to, o.destination);
-	o.with_index = request->with_index && parts.record->image.sibling_count;
 	find_mount(&parts, &to, &o);
 	p = pulling_new(s, o.destination);
 	p->is_push = true;

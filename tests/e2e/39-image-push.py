@@ -157,6 +157,17 @@ def test_an_image_for_several_platforms_is_pushed_whole():
         equal(manifest(registry.address, "one", "1"), image.manifest_bytes())
 
 
+def test_an_index_that_is_not_known_whole_is_not_pushed_in_part():
+    wide, _ = lab.index(image.descriptor(os="linux", architecture="amd64"),
+                        *[ARM.descriptor(os="linux", architecture="arm64", variant=f"v{n}") for n in range(64)])
+    wide = serve_index(source, wide)
+    with Registry() as registry, berth.Daemon() as daemon:
+        daemon.berth("pull", "-q", "--keep-blobs", wide)
+        fails(daemon, "what its index lists is not known here", "--all-platforms", wide, registry.address + "/wide:1")
+        daemon.berth("push", "-q", wide, registry.address + "/wide:1")
+        equal(manifest(registry.address, "wide", "1"), image.manifest_bytes())
+
+
 def test_a_loaded_image_for_several_platforms_is_pushed_whole():
     serve_index(source)
     berth.run("skopeo", "--insecure-policy", "copy", "-q", "--all", "--src-tls-verify=false",

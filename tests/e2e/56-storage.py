@@ -61,15 +61,6 @@ def test_sizes_are_those_of_ecs():
 
 # ---- where it can ----
 
-REGISTRY = """version: 0.1
-log: {level: error}
-storage:
-  filesystem: {rootdirectory: /mnt/registry}
-  maintenance: {uploadpurging: {enabled: false}}
-http: {addr: "127.0.0.1:5000"}
-"""
-
-
 class Machine(Daemon):
     """A client of a berthd in a machine, whose root is a disk with project quotas."""
 
@@ -85,7 +76,7 @@ class Machine(Daemon):
             run("strip", "-o", f"{tree}/bin/{name}", os.path.join(BUILD, name))
         for name in ("xfs_quota", "xfs_io"):
             vmlab.add_program(tree, shutil.which(name), "bin/" + name)
-        vmlab.write(tree, "registry.yml", REGISTRY)
+        vmlab.write(tree, "registry.yml", vmlab.REGISTRY)
         with Registry() as registry:
             registry.demo()
             shutil.copytree(os.path.join(registry.dir, "data"), os.path.join(tree, "registry"))

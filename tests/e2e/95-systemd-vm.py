@@ -27,14 +27,6 @@ SCOPE = "/sys/fs/cgroup/berth.slice/berth-tasks.scope"
 IMAGE = "127.0.0.1:5000/demo:1"
 PROGRAMS = ("berth", "berthd", "berth-keeper", "berth-oci", "berth-worker", "berth-uplink")
 
-REGISTRY = """version: 0.1
-log: {level: error}
-storage:
-  filesystem: {rootdirectory: /mnt/registry}
-  maintenance: {uploadpurging: {enabled: false}}
-http: {addr: "127.0.0.1:5000"}
-"""
-
 REGISTRY_UP = """mkdir -p /mnt && mount -r /dev/vdb /mnt
 systemd-run --quiet --unit=registry docker-registry serve /mnt/registry.yml"""
 
@@ -91,7 +83,7 @@ class Machine(Daemon):
         shutil.copytree(os.path.join(TOP, "docs"), os.path.join(source, "docs"))
         for name in PROGRAMS:
             run("strip", "-o", os.path.join(source, "build/release", name), os.path.join(BUILD, name))
-        vmlab.write(tree, "registry.yml", REGISTRY)
+        vmlab.write(tree, "registry.yml", vmlab.REGISTRY)
         make_runtime_files(tree)
         with Registry() as registry:
             registry.demo()

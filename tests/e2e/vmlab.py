@@ -185,6 +185,15 @@ done
 """
 
 # QEMU's own network: who is connected to from outside sees 10.0.2.2.
+# Of a registry within a machine, from its second disk.
+REGISTRY = """version: 0.1
+log: {level: error}
+storage:
+  filesystem: {rootdirectory: /mnt/registry}
+  maintenance: {uploadpurging: {enabled: false}}
+http: {addr: "127.0.0.1:5000"}
+"""
+
 ADDRESS_UNIT = """[Unit]
 Description=Address of this machine
 Before=network.target
