@@ -239,7 +239,6 @@ def test_ext4_limits_what_a_task_writes():
             "prjquota", see_limits, see_the_hosts_users_and_two_containers, see_no_way_out, see_a_crash, see_the_end)
 
 
-@berth.meanwhile
 def test_xfs_limits_what_a_task_writes():
     look_at(["mkfs.xfs", "-q"], "pquota", see_limits, see_a_refusal)
 
