@@ -184,6 +184,7 @@ static void is_made(void *ctx)
 		return;
 	}
 	ahead_hand_over(r);
+	log_debug("image=%s: the root %s waits", r->image->digest, strrchr(r->dir, '/') + 1);
 	if (ahead_is_missing(r))
 		loop_timer_set(roots->rest, REST_MS);
 }

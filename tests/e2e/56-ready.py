@@ -12,7 +12,9 @@ from berth import Census, Daemon, Registry, equal, main, run, wait_for
 census = Census()
 registry = Registry().__enter__()
 IMAGE = registry.demo()
-daemon = Daemon().start()
+DEBUG = "[log]\nlevel = debug\n"
+ROOTS_ONLY = DEBUG + "[node]\nready-containers = 0\n"  # none is away while its container is made
+daemon = Daemon(config=DEBUG).start()
 LOOK = "ls -lnd / /dev /etc /proc /sys; ls -ln /etc; cat /etc/hostname; touch /x; ls -ln /x"
 
 
@@ -23,11 +25,10 @@ def cleanup():
 
 
 def made(d):
-    """Those that are ready: the inode of the log directory of each, which stays the same when it is taken."""
+    """Those that wait: the inode of the log directory of each, which stays the same when it is taken."""
     top = os.path.join(d.root, "var/lib/berth/ready")
-    dirs = [os.path.join(top, n) for n in (os.listdir(top) if os.path.isdir(top) else [])]
-    return {os.stat(os.path.join(n, "log")).st_ino for n in dirs
-            if os.path.exists(os.path.join(n, "root/upper/etc/resolv.conf"))}
+    names = set(re.findall(r": the root (\w+) waits", d.logged())) & set(os.listdir(top) if os.path.isdir(top) else ())
+    return {os.stat(os.path.join(top, n, "log")).st_ino for n in names}
 
 
 def one_ready(d):
@@ -45,22 +46,24 @@ def run_task(d, script="true", **definition):
 
 def test_a_ready_root_is_taken_and_looks_like_one_that_was_made_for_its_container():
     plain = lambda text: re.sub(r"\b[0-9a-f]{12}\b|\w+ +\d+ +[\d:]+ ", "", text)
-    first, inode = run_task(daemon, LOOK)
-    ready = one_ready(daemon)
-    assert inode != ready
-    second, inode = run_task(daemon, LOOK)
-    equal(inode, ready)
-    equal(plain(second), plain(first))
+    with Daemon(config=ROOTS_ONLY) as d:
+        first, inode = run_task(d, LOOK)
+        ready = one_ready(d)
+        assert inode != ready
+        second, inode = run_task(d, LOOK)
+        equal(inode, ready)
+        equal(plain(second), plain(first))
 
 
 def test_each_is_taken_once():
+    run_task(daemon)
     one_ready(daemon)
     inodes = [run_task(daemon)[1] for _ in range(3)]
     equal(len(set(inodes)), 3)
 
 
 def test_what_an_agent_that_was_killed_had_ready_is_gone():
-    with Daemon() as d:
+    with Daemon(config=DEBUG) as d:
         run_task(d)
         before = one_ready(d)
         d.kill()
@@ -246,7 +249,7 @@ def test_what_waited_ends_with_the_keeper():
 
 
 def test_none_where_none_is_wanted():
-    with Daemon(config="[node]\nready-containers = 0\n") as d:
+    with Daemon(config=ROOTS_ONLY) as d:
         run_task(d)
         one_ready(d)
         equal([n for n in places(d) if len(n) == 16], [])
