@@ -180,9 +180,12 @@ int ahead_make_parts(struct ready_root *r, struct err *e)
 {
 	if (!r->ahead.network)
 		return 0;
-	/* A copy, for who takes the root may need it himself.  Linux 6.15 has it of what is nowhere. */
-	r->ahead.root_fd = open_tree(r->rootfs_fd, "",
-				     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	/* Who takes the root may need it himself.  The copy that came with it serves once. */
+	if (r->copy_fd >= 0)
+		r->ahead.root_fd = take_fd(r->copy_fd);
+	else
+		r->ahead.root_fd = open_tree(r->rootfs_fd, "",
+					     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	if (r->ahead.root_fd < 0)
 		return err_sys(e, "copy a root");
 	if (runtime_cgroup_create(r->cgroup, &r->wish->limits, e) < 0 || write_bundle(r, e) < 0) {

@@ -99,6 +99,7 @@ struct ready_root {
 	struct ahead ahead;
 	int index_fd;  /* of the image; -1: it has none */
 	int rootfs_fd; /* -1: not made */
+	int copy_fd;   /* of it, for the container that is made ahead; -1: none any more */
 	bool making;   /* a thread has it */
 	bool unwanted; /* it goes when it is made */
 };

@@ -41,6 +41,7 @@ static void take_apart(void *ctx)
 	struct err ignored; /* what stays goes when the agent starts again */
 
 	close_fd(&r->rootfs_fd);
+	close_fd(&r->copy_fd);
 	close_fd(&r->index_fd);
 	ids_close(&r->ids);
 	close_fd(&r->ahead.root_fd);
@@ -49,19 +50,31 @@ static void take_apart(void *ctx)
 	(void)fs_remove_tree(AT_FDCWD, r->dir, &ignored);
 }
 
+static void is_apart(void *ctx)
+{
+	root_free(ctx);
+}
+
+/* A mount that is closed waits for a grace period of the kernel. */
+static void close_copy(void *ctx)
+{
+	struct ready_root *r = ctx;
+
+	close_fd(&r->copy_fd);
+}
+
 void root_free(struct ready_root *r)
 {
+	if (r->copy_fd >= 0) {
+		loop_work(r->agent->loop, close_copy, is_apart, r);
+		return;
+	}
 	image_free(r->image);
 	ahead_wish_free(r->wish);
 	free(r->cgroup);
 	free(r->bundle);
 	free(r->dir);
 	free(r);
-}
-
-static void is_apart(void *ctx)
-{
-	root_free(ctx);
 }
 
 void root_drop(struct agent *a, struct ready_root *own_root)
@@ -132,7 +145,8 @@ static int make(struct ready_root *r, struct err *e)
 					 .layer_count = r->image->layers.count,
 					 .ids = &ids,
 					 .scratch = scratch,
-					 .volatile_upper = true};
+					 .volatile_upper = true,
+					 .copy_fd = r->wish ? &r->copy_fd : NULL};
 
 	if (ids_open(r->agent, &r->ids, e) < 0 || fs_mkdirs(AT_FDCWD, log, 0700, e) < 0 ||
 	    keeper_log_prepare(log, e) < 0 || make_files(etc, e) < 0 ||
@@ -283,6 +297,7 @@ void roots_want(struct agent *a, struct image *own_image, struct ahead_wish *own
 				 .ids = ID_VIEW_NONE,
 				 .index_fd = -1,
 				 .rootfs_fd = -1,
+				 .copy_fd = -1,
 				 .dir = xasprintf("%s/%s", a->ready_dir, name),
 				 .cgroup = xasprintf("%s/%s", a->cgroup_base, name),
 				 .bundle = xasprintf("%s/%s", a->bundles_dir, name)};

@@ -84,14 +84,15 @@ static const char *const steps[STEPS] = {
 
 struct answer {
 	enum step step;
-	int errnum; /* 0: the mount comes along */
+	int errnum; /* 0: the mount comes along, and a copy of it */
 };
 
-static _Noreturn void say(int sock, enum step step, int mount_fd)
+static _Noreturn void say(int sock, enum step step, const int mount_fds[2])
 {
-	const struct answer a = {.step = step, .errnum = mount_fd < 0 ? errno : 0};
+	const bool failed = !mount_fds || mount_fds[0] < 0 || mount_fds[1] < 0;
+	const struct answer a = {.step = step, .errnum = failed ? errno : 0};
 
-	_exit(fs_send(sock, &a, sizeof(a), &mount_fd, mount_fd >= 0 ? 1 : 0) < 0 ? 1 : 0);
+	_exit(fs_send(sock, &a, sizeof(a), mount_fds, failed ? 0 : 2) < 0 ? 1 : 0);
 }
 
 /*
@@ -131,40 +132,41 @@ static bool open_all_again(const struct overlay *o)
 static _Noreturn void mount_in_child(const struct overlay *o, const char *options, int sock)
 {
 	unsigned long flags = o->read_only ? MS_RDONLY : 0;
+	int mounts[2];
 
 	if (unshare(CLONE_NEWNS) < 0)
-		say(sock, NAMESPACE, -1);
+		say(sock, NAMESPACE, NULL);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		say(sock, PRIVATE, -1);
+		say(sock, PRIVATE, NULL);
 	if (o->ids && !map_layers(o->ids))
-		say(sock, MAP, -1);
+		say(sock, MAP, NULL);
 	if (!open_all_again(o))
-		say(sock, OPEN, -1);
+		say(sock, OPEN, NULL);
 	if (chdir("/proc/self/fd") < 0)
-		say(sock, ENTER, -1);
+		say(sock, ENTER, NULL);
 	if (mount("overlay", o->target, "overlay", flags, options) < 0)
-		say(sock, MOUNT, -1);
-	say(sock, DETACH, open_tree(AT_FDCWD, o->target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+		say(sock, MOUNT, NULL);
+	for (int i = 0; i < 2; i++)
+		mounts[i] = open_tree(AT_FDCWD, o->target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	say(sock, DETACH, mounts);
 }
 
-static int take_answer(int sock, int *ret_mount_fd, struct err *e)
+static int take_answer(int sock, int ret_mount_fds[2], struct err *e)
 {
 	struct answer a;
 	size_t fd_count = 0;
-	int fd = -1;
-	ssize_t n = fs_recv(sock, &a, sizeof(a), &fd, 1, &fd_count, 0);
+	ssize_t n = fs_recv(sock, &a, sizeof(a), ret_mount_fds, 2, &fd_count, 0);
 
-	if (n != sizeof(a) || (!a.errnum && fd_count != 1))
+	if (n != sizeof(a) || (!a.errnum && fd_count != 2))
 		return err_set(e, EIO, "overlay: the child that mounts ended early");
 	if (a.errnum) {
 		errno = a.errnum;
 		return err_sys(e, "overlay: %s", steps[a.step]);
 	}
-	*ret_mount_fd = fd;
 	return 0;
 }
 
-static int mount_old(const struct overlay *o, int *ret_mount_fd, struct err *e)
+static int mount_old(const struct overlay *o, int ret_mount_fds[2], struct err *e)
 {
 	auto_buf struct buf options = BUF_INIT(OPTIONS_MAX);
 	auto_close int ours = -1, theirs = -1;
@@ -184,7 +186,7 @@ static int mount_old(const struct overlay *o, int *ret_mount_fd, struct err *e)
 	if (pid == 0)
 		mount_in_child(o, buf_str(&options), theirs);
 	close_fd(&theirs);
-	r = take_answer(ours, ret_mount_fd, e);
+	r = take_answer(ours, ret_mount_fds, e);
 	(void)waitpid(pid, NULL, 0);
 	return r;
 }
@@ -201,7 +203,21 @@ bool overlay_kernel_is(unsigned major, unsigned minor)
 
 int overlay_mount(const struct overlay *o, int *ret_mount_fd, struct err *e)
 {
-	if (o->nowhere || overlay_kernel_is(6, o->ids ? 15 : 7))
-		return mount_new(o, ret_mount_fd, e);
-	return mount_old(o, ret_mount_fd, e);
+	int mounts[2] = {-1, -1};
+
+	if (o->nowhere || overlay_kernel_is(6, o->ids ? 15 : 7)) {
+		if (mount_new(o, &mounts[0], e) < 0)
+			return -e->code;
+		if (o->copy_fd) /* Linux 6.15 has it of what is nowhere */
+			mounts[1] = open_tree(mounts[0], "",
+					      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	} else if (mount_old(o, mounts, e) < 0) {
+		return -e->code;
+	}
+	*ret_mount_fd = mounts[0];
+	if (o->copy_fd)
+		*o->copy_fd = mounts[1];
+	else
+		close_fd(&mounts[1]);
+	return 0;
 }

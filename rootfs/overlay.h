@@ -20,6 +20,7 @@ struct overlay {
 	bool nowhere;         /* what is below is no part of any mount namespace: an index */
 	bool user_attributes; /* marks are user.overlay.*, not trusted.overlay.* */
 	bool read_only, volatile_upper;
+	int *copy_fd; /* gets another mount of the same, or -1; NULL: none is wanted */
 };
 
 /*

@@ -240,6 +240,7 @@ int rootfs_mount(const struct rootfs_spec *spec, int *ret_mount_fd, struct err *
 		.target = spec->scratch,
 		.read_only = spec->read_only,
 		.volatile_upper = spec->volatile_upper,
+		.copy_fd = spec->copy_fd,
 	};
 	int r;
 

@@ -108,6 +108,12 @@ struct rootfs_spec {
 	 * refused (-ESTALE), because it may hold half of anything.
 	 */
 	bool volatile_upper;
+
+	/*
+	 * Gets another mount of the same, the caller's; -1: the kernel has none (6.7 to
+	 * 6.14, without ids).  NULL: none is wanted.
+	 */
+	int *copy_fd;
 };
 
 /*

@@ -69,7 +69,7 @@ class Machine(Daemon):
         self.guest = self.failed = None
 
     def boot(self):
-        self.guest = vmlab.debian_guest(self.make_disk(), (API, PAGE))
+        self.guest = vmlab.debian_guest(self.make_disk(), (API, PAGE), memory=1280)
         self.sh = self.guest.sh
         self.endpoint = f"http://127.0.0.1:{self.guest.ports[API]}"
         self.sh(REGISTRY_UP)
@@ -251,6 +251,20 @@ def test_who_takes_too_much_memory_is_told_so():
           (137, "OutOfMemoryError: Container killed due to memory usage"))
 
 
+def test_a_container_that_waits_becomes_the_tasks():
+    def waiting():
+        return machine.sh(f"cd {SCOPE} && for d in */; do [ ${{#d}} = 17 ] && cat $d/0/cgroup.procs; done; true").split()
+
+    machine.wait_stopped(machine.run_task([sh("true")]))
+    wait_for(lambda: len(waiting()) == 1, "a container that waits")
+    pid, = waiting()
+    arn = machine.run_task([sh("exec sleep 1000")])
+    machine.wait_status(arn, "RUNNING")
+    wait_for(lambda: "sleep" in machine.sh(f"cat /proc/{pid}/cmdline", check=False), "it is the one that waited")
+    machine.aws("ecs", "stop-task", "--task", arn)
+    machine.wait_stopped(arn)
+
+
 # ---- berth-oci with the systemd cgroup driver ----
 
 OCI_SPEC = {
@@ -405,7 +419,11 @@ def test_figures():
 # ---- many tasks, a reboot, the end ----
 
 def test_a_churn_leaves_nothing():
-    look = f"ls -A {SCOPE}; ls -A /run/berth/keeper /run/berth/oci; grep -c overlay /proc/mounts; ip -o link | wc -l"
+    # A container that waits has another name each time.
+    look = (f"(ls -A {SCOPE}; ls -A /run/berth/keeper /run/berth/oci) | sed -E 's/^[0-9a-f]{{16}}\\b/waits/' | sort; "
+            "grep -c overlay /proc/mounts; ip -o link | wc -l")
+    machine.wait_stopped(machine.run_task([sh("true")]))
+    wait_for(lambda: machine.sh(look) == machine.sh(f"sleep 1; {look}"), "nothing that changes")
     before = machine.sh(look)
     definition = machine.ecs("RegisterTaskDefinition", family="short", containerDefinitions=[
         sh("exit 0", memory=8, portMappings=[dict(containerPort=80)])])["taskDefinition"]["taskDefinitionArn"]

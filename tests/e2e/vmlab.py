@@ -373,7 +373,7 @@ class Guest:
         shutil.rmtree(self.dir)
 
 
-def debian_guest(extra_disk, ports=(), data_disks=()):
+def debian_guest(extra_disk, ports=(), data_disks=(), memory=1024):
     """A Debian. Nothing that it writes to its disks stays; its ports are reached by self.ports."""
     vmlinuz, initrd, disk = debian()
     here = {port: free_port() for port in ports}
@@ -382,6 +382,7 @@ def debian_guest(extra_disk, ports=(), data_disks=()):
             for word in ("-drive", f"file={path},if=virtio,format=raw,cache=unsafe,snapshot=on")]
     guest = Guest(vmlinuz, initrd, "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe,snapshot=on",
                   "-drive", f"file={extra_disk},if=virtio,format=raw,cache=unsafe,read-only=on", *data,
-                  "-netdev", "user,id=n,restrict=on" + forward, "-device", "virtio-net-pci,netdev=n")
+                  "-netdev", "user,id=n,restrict=on" + forward, "-device", "virtio-net-pci,netdev=n",
+                  memory=memory)
     guest.ports = here
     return guest
