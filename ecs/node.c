@@ -60,7 +60,7 @@ static const struct js_field hello_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_hello, "version", JS_STRING, version),
 	FIELD_REQUIRED(struct ecs_node_hello, "cpu", JS_I64, cpu_units),
 	FIELD_REQUIRED(struct ecs_node_hello, "memory", JS_I64, memory_mib),
-	FIELD(struct ecs_node_hello, "gpus", JS_I64, gpus),
+	FIELD(struct ecs_node_hello, "gpuIds", JS_STRINGS, gpu_ids),
 	FIELD(struct ecs_node_hello, "interfaces", JS_I64, interfaces),
 	FIELD_OF(struct ecs_node_hello, "attributes", JS_OBJECTS, attributes, attribute_shape),
 	FIELD(struct ecs_node_hello, "publicAddresses", JS_STRINGS, public_addresses),
@@ -98,6 +98,7 @@ static const struct js_field peers_fields[] = {
 static const struct js_field container_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_container, "name", JS_STRING, name),
 	FIELD_REQUIRED(struct ecs_node_container, "containerArn", JS_STRING, container_arn),
+	FIELD(struct ecs_node_container, "gpuIds", JS_STRINGS, gpu_ids),
 };
 static const struct js_shape container_shape = JS_SHAPE("Container", struct ecs_node_container,
 							container_fields);

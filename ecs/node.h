@@ -44,6 +44,7 @@
 #define ECS_NODE_JSON_DEPTH 32
 #define ECS_NODE_LOG_BATCH  (256 << 10) /* bytes of text in one log message */
 #define ECS_NODE_HOLDS_MAX  1024        /* blobs of a node that the server remembers */
+#define ECS_NODE_GPU_ID_MAX 511         /* bytes of the id of a GPU */
 #define ECS_NODE_AVOID_MAX  8           /* nodes that a want may pass over */
 
 enum ecs_node_type {
@@ -109,7 +110,7 @@ struct ecs_node_hello {
 	char *instance_id; /* the id of an earlier welcome; NULL at first */
 	char *hostname, *boot_id, *version;
 	int64_t cpu_units, memory_mib;
-	int64_t gpus;
+	struct js_strings gpu_ids; /* that containers can have; at most ECS_GPUS_MAX */
 	int64_t interfaces; /* of tasks in network mode awsvpc, at most; 0: as many as come */
 	struct js_list attributes;          /* ecs_attribute */
 	struct js_strings public_addresses; /* blocks that lead here, for assignPublicIp */
@@ -147,6 +148,7 @@ struct ecs_node_peers {
 
 struct ecs_node_container {
 	char *name, *container_arn;
+	struct js_strings gpu_ids; /* that it has, and nobody else */
 };
 
 /* A flow log that covers an interface. */

@@ -21,6 +21,7 @@ void instance_free(struct instance *i)
 	free(i->attributes);
 	for (int k = 0; k < PROTOCOLS; k++)
 		ports_done(&i->ports[k]);
+	gpus_done(i);
 	free(i->groups);
 	free(i->id);
 	free(i);
@@ -35,11 +36,11 @@ static struct instance *add_instance(struct core *c, struct cluster *cl, const c
 	i->cluster = cl;
 	i->cpu_units = doc_integer(own_doc, "_cpu", 0);
 	i->memory_mib = doc_integer(own_doc, "_memory", 0);
-	i->gpus = doc_integer(own_doc, "_gpus", 0);
 	i->interfaces = doc_integer(own_doc, "_interfaces", 0);
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
 	i->active = str_eq(doc_string(own_doc, "status"), "ACTIVE");
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
+	gpus_set(i);
 	attributes_index(c, i);
 	(void)map_put(&cl->instances, id, i);
 	table_add(&cl->table, i);
@@ -211,7 +212,6 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 
 	i->cpu_units = h->cpu_units;
 	i->memory_mib = h->memory_mib;
-	i->gpus = h->gpus;
 	i->interfaces = h->interfaces;
 	i->connected = true;
 	i->gone_ms = 0;
@@ -220,7 +220,8 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	flap_back(c, i);
 	(void)json_object_set_new(doc, "_cpu", json_integer(h->cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(h->memory_mib));
-	(void)json_object_set_new(doc, "_gpus", json_integer(h->gpus));
+	(void)json_object_set_new(doc, "_gpuIds", list_of(&h->gpu_ids));
+	gpus_set(i);
 	(void)json_object_set_new(doc, "_interfaces", json_integer(h->interfaces));
 	doc_set_string(doc, "_hostname", h->hostname);
 	doc_set_string(doc, "_bootId", h->boot_id);
@@ -279,6 +280,8 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 			       "node %s says that it has %lld CPU units and %lld MiB; at most %d",
 			       h->hostname, (long long)h->cpu_units, (long long)h->memory_mib,
 			       PLACE_AMOUNT_MAX);
+	if (gpus_check(h, e) < 0)
+		return err_wrap(e, "node %s", h->hostname);
 	if (!cl)
 		return err_set(e, ENOENT, "this node is none of the cluster any more");
 
@@ -355,6 +358,13 @@ static json_t *integer_resource(const char *name, int64_t value)
 			 "doubleValue", 0.0, "longValue", 0, "integerValue", (json_int_t)value);
 }
 
+static json_t *set_resource(const char *name, json_t *own_set)
+{
+	return json_pack("{s:s, s:s, s:f, s:i, s:i, s:o}", "name", name, "type", "STRINGSET",
+			 "doubleValue", 0.0, "longValue", 0, "integerValue", 0, "stringSetValue",
+			 own_set);
+}
+
 /* The ports that cannot be had: those reserved, and those of tasks if 'used'. */
 static json_t *port_resource(const struct instance *i, int protocol, bool used)
 {
@@ -364,9 +374,7 @@ static json_t *port_resource(const struct instance *i, int protocol, bool used)
 		(void)json_array_append_new(ports, json_sprintf("%d", RESERVED_PORT));
 	for (int port = 0; used && (port = ports_next(&i->ports[protocol], port)) >= 0; port++)
 		(void)json_array_append_new(ports, json_sprintf("%d", port));
-	return json_pack("{s:s, s:s, s:f, s:i, s:i, s:o}", "name", protocol ? "PORTS_UDP" : "PORTS",
-			 "type", "STRINGSET", "doubleValue", 0.0, "longValue", 0, "integerValue", 0,
-			 "stringSetValue", ports);
+	return set_resource(protocol ? "PORTS_UDP" : "PORTS", ports);
 }
 
 /* All that it has, or what of it is left. */
@@ -377,10 +385,10 @@ static json_t *show_resources(const struct instance *i, bool left)
 		"[o, o, o, o]", integer_resource("CPU", i->cpu_units - used * i->cpu_used),
 		integer_resource("MEMORY", i->memory_mib - used * i->memory_used),
 		port_resource(i, PROTOCOL_TCP, left), port_resource(i, PROTOCOL_UDP, left));
+	json_t *gpus = gpus_show(i, left);
 
-	if (i->gpus)
-		(void)json_array_append_new(list,
-					    integer_resource("GPU", i->gpus - used * i->gpus_used));
+	if (gpus)
+		(void)json_array_append_new(list, set_resource("GPU", gpus));
 	return list;
 }
 
