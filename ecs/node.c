@@ -229,6 +229,10 @@ static const struct js_field report_fields[] = {
 	FIELD_OF(struct ecs_node_report, "tasks", JS_OBJECTS, tasks, ecs_task_state_shape),
 };
 
+static const struct js_field resources_fields[] = {
+	FIELD(struct ecs_node_resources, "gpuIds", JS_STRINGS, gpu_ids),
+};
+
 static const struct js_field ack_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_ack, "number", JS_I64, number),
 };
@@ -320,6 +324,8 @@ static const struct {
 	[ECS_NODE_PEERS] = {"peers", JS_SHAPE("peers", struct ecs_node_peers, peers_fields)},
 	[ECS_NODE_GROUPS] = {"groups", JS_SHAPE("groups", struct ecs_node_groups, groups_fields)},
 	[ECS_NODE_TASKS] = {"tasks", JS_SHAPE("tasks", struct ecs_node_tasks, tasks_fields)},
+	[ECS_NODE_RESOURCES] = {"resources",
+				JS_SHAPE("resources", struct ecs_node_resources, resources_fields)},
 	[ECS_NODE_REPORT] = {"report", JS_SHAPE("report", struct ecs_node_report, report_fields)},
 	[ECS_NODE_ACK] = {"ack", JS_SHAPE("ack", struct ecs_node_ack, ack_fields)},
 	[ECS_NODE_LOG] = {"log", JS_SHAPE("log", struct ecs_node_log, log_fields)},

@@ -13,6 +13,7 @@
  *   server   peers      other hosts with tasks in the same VPCs; the first one is the full list
  *   server   groups     security groups that tasks here need; the first one is the full list
  *   server   tasks      what should run; the first one is the full list
+ *   node     resources  what I have now, when that has changed
  *   node     report     what runs; numbered, repeated until acknowledged
  *   server   ack        reports up to this number are durable
  *   node     log        lines of a container for a log stream
@@ -56,6 +57,7 @@ enum ecs_node_type {
 	ECS_NODE_PEERS,
 	ECS_NODE_GROUPS,
 	ECS_NODE_TASKS,
+	ECS_NODE_RESOURCES,
 	ECS_NODE_REPORT,
 	ECS_NODE_ACK,
 	ECS_NODE_LOG,
@@ -242,6 +244,11 @@ struct ecs_task_state {
 struct ecs_node_report {
 	int64_t number;       /* one more than the last */
 	struct js_list tasks; /* ecs_task_state */
+};
+
+/* As in hello. */
+struct ecs_node_resources {
+	struct js_strings gpu_ids;
 };
 
 struct ecs_node_ack {

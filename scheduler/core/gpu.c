@@ -38,10 +38,8 @@ static const struct gpus *gpus_of(const struct instance *i)
 
 /* ---- what there is ---- */
 
-int gpus_check(const struct ecs_node_hello *h, struct err *e)
+int gpus_check(const struct js_strings *ids, struct err *e)
 {
-	const struct js_strings *ids = &h->gpu_ids;
-
 	if (ids->count > ECS_GPUS_MAX)
 		return err_set(e, EPROTO, "says that it has %zu GPUs; at most %d", ids->count,
 			       ECS_GPUS_MAX);

@@ -206,6 +206,20 @@ static void take_place(struct core *c, struct instance *i, const struct ecs_node
 		(void)json_object_del(doc, "_publicKey");
 }
 
+static void take_gpus(struct instance *i, const struct js_strings *ids)
+{
+	(void)json_object_set_new(i->record.doc, "_gpuIds", list_of(ids));
+	gpus_set(i);
+}
+
+static void new_version(struct core *c, struct instance *i)
+{
+	json_t *doc = i->record.doc;
+
+	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
+	record_touch(c, &i->record);
+}
+
 static void take_hello(struct core *c, struct instance *i, const struct ecs_node_hello *h)
 {
 	json_t *doc = i->record.doc;
@@ -220,8 +234,7 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	flap_back(c, i);
 	(void)json_object_set_new(doc, "_cpu", json_integer(h->cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(h->memory_mib));
-	(void)json_object_set_new(doc, "_gpuIds", list_of(&h->gpu_ids));
-	gpus_set(i);
+	take_gpus(i, &h->gpu_ids);
 	(void)json_object_set_new(doc, "_interfaces", json_integer(h->interfaces));
 	doc_set_string(doc, "_hostname", h->hostname);
 	doc_set_string(doc, "_bootId", h->boot_id);
@@ -234,8 +247,7 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	take_place(c, i, h);
 	host_address_give(c, i);
 	table_describe(&i->cluster->table, i);
-	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
-	record_touch(c, &i->record);
+	new_version(c, i);
 }
 
 /* As its node is. */
@@ -280,7 +292,7 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 			       "node %s says that it has %lld CPU units and %lld MiB; at most %d",
 			       h->hostname, (long long)h->cpu_units, (long long)h->memory_mib,
 			       PLACE_AMOUNT_MAX);
-	if (gpus_check(h, e) < 0)
+	if (gpus_check(&h->gpu_ids, e) < 0)
 		return err_wrap(e, "node %s", h->hostname);
 	if (!cl)
 		return err_set(e, ENOENT, "this node is none of the cluster any more");
@@ -308,6 +320,21 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 	return 0;
 }
 
+int core_node_resources(struct core *c, const char *instance, const struct ecs_node_resources *r,
+			int64_t now_ms, struct err *e)
+{
+	struct instance *i = instance_by_id(c, instance);
+
+	if (gpus_check(&r->gpu_ids, e) < 0)
+		return err_wrap(e, "node %s", instance);
+	if (!i)
+		return 0;
+	c->now_ms = now_ms;
+	take_gpus(i, &r->gpu_ids);
+	new_version(c, i);
+	return 0;
+}
+
 void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 {
 	struct instance *i = instance_by_id(c, instance);
@@ -322,9 +349,7 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 	(void)json_object_set_new(i->record.doc, "_goneAt", json_integer(now_ms));
 	if (c->o.lost_ms)
 		core_wake_at(c, now_ms + c->o.lost_ms);
-	(void)json_object_set_new(i->record.doc, "version",
-				  json_integer(doc_integer(i->record.doc, "version", 0) + 1));
-	record_touch(c, &i->record);
+	new_version(c, i);
 	set_connectivity(c, i);
 }
 

@@ -389,7 +389,7 @@ void place_give_back(struct instance *i, const struct definition *d,
 /* Those that its node has, as the document says. */
 void gpus_set(struct instance *i);
 void gpus_done(struct instance *i);
-int gpus_check(const struct ecs_node_hello *h, struct err *e); /* can they be told apart? */
+int gpus_check(const struct js_strings *ids, struct err *e); /* can they be told apart? */
 int64_t gpus_free(const struct instance *i);
 int64_t gpus_used(const struct instance *i);
 json_t *gpus_show(const struct instance *i, bool left); /* ids; NULL: it has none */

@@ -205,6 +205,23 @@ static void one_that_goes_stays_taken_until_its_task_has_ended(void **state)
 	assert_string_equal(gpus_of_host("registeredResources"), "-");
 }
 
+static void a_node_can_say_later_what_it_has(void **state)
+{
+	char *ids[] = {(char[]){"g3"}, (char[]){"g1"}};
+	const struct ecs_node_resources r = {{ids, 2}}, twice = {{(char *[]){ids[0], ids[0]}, 2}};
+	char arn[200];
+	struct err e = {0};
+
+	(void)state;
+	hello_of("g1");
+	json_decref(run("", arn));
+	assert_ok(core_node_resources(core, host, &r, now_ms, &e));
+	take_effects();
+	assert_string_equal(gpus_of_host("registeredResources"), "g1 g3");
+	assert_string_equal(gpus_of_host("remainingResources"), "g3");
+	assert_fails(core_node_resources(core, host, &twice, now_ms, &e), EPROTO);
+}
+
 static void what_a_lost_node_had_is_nobody_elses(void **state)
 {
 	char arn[200], reason[200];
@@ -253,6 +270,7 @@ int main(void)
 						end),
 		cmocka_unit_test_setup_teardown(one_that_goes_stays_taken_until_its_task_has_ended,
 						begin, end),
+		cmocka_unit_test_setup_teardown(a_node_can_say_later_what_it_has, begin, end),
 		cmocka_unit_test_setup_teardown(what_a_lost_node_had_is_nobody_elses, begin, end),
 		cmocka_unit_test_setup_teardown(ids_that_cannot_be_told_apart_are_refused, begin,
 						end),
