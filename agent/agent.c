@@ -274,6 +274,7 @@ static void on_sweep(void *ctx)
 		sweep_networks(a);
 		a->networks_ms = clock_mono_ms();
 	}
+	gpus_look(a);
 	loop_timer_set(a->sweep,
 		       a->o->task_cleanup_ms < SWEEP_MS ? a->o->task_cleanup_ms + 100 : SWEEP_MS);
 }
@@ -362,6 +363,7 @@ static int open_parts(struct agent *a, struct err *e)
 	    hosts_load(a, e) < 0 || net_warnings(a->net, &warnings, e) < 0)
 		return -e->code;
 	storage_look(a);
+	gpus_look(a);
 	if (warnings.size)
 		log_warn("networks: %s", buf_str(&warnings));
 	speed_up_cgroups(a);
@@ -454,6 +456,7 @@ static void finish(struct agent *a)
 	free(a->filters_dir);
 	free(a->boot_id);
 	free(a->cgroup_base);
+	free(a->gpus);
 	buf_done(&a->doctor);
 }
 
