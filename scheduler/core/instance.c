@@ -18,6 +18,7 @@ void instance_free(struct instance *i)
 	record_done(&i->record);
 	record_done(&i->reported);
 	map_done(&i->vpcs);
+	peers_forget_words(i);
 	free(i->attributes);
 	for (int k = 0; k < PROTOCOLS; k++)
 		ports_done(&i->ports[k]);
@@ -196,9 +197,8 @@ static void take_place(struct core *c, struct instance *i, const struct ecs_node
 {
 	json_t *doc = i->record.doc, *addresses = list_of(&h->addresses);
 
-	if (i->vpcs.count &&
-	    (!json_equal(addresses, json_object_get(doc, "_addresses")) ||
-	     (h->public_key && !str_eq(h->public_key, doc_string(doc, "_publicKey")))))
+	if (!json_equal(addresses, json_object_get(doc, "_addresses")) ||
+	    (h->public_key && !str_eq(h->public_key, doc_string(doc, "_publicKey"))))
 		peers_changed(c, i);
 	(void)json_object_set_new(doc, "_addresses", addresses);
 	doc_set_string(doc, "_publicKey", h->public_key);

@@ -98,6 +98,10 @@ struct instance {
 	struct record reported; /* its number, by itself: it changes often; doc NULL: none was */
 	struct map vpcs;        /* by id: how many blocks of addresses it has there, as a number */
 	bool peer_dirty;        /* others are to hear of it */
+	uint8_t told_blocks;    /* enum blocks: what of those it had when they last did */
+	bool removed;           /* nobody is to know it */
+	struct js_strings prefixes; /* of its blocks, if they are known; peer.c */
+	bool prefixes_known;
 	struct instance *next_dirty;
 };
 
@@ -314,7 +318,8 @@ const json_t *member_tags(struct core *c, const char *id); /* of its activation;
 
 /* Addresses, key or blocks of a host changed: others hear of it at the end of the event. */
 void peers_changed(struct core *c, struct instance *i);
-void peers_send_all(struct core *c, const struct instance *to);
+void peers_send_all(struct core *c, struct instance *to);
+void peers_forget_words(struct instance *i); /* its blocks have changed */
 void peers_flush(struct core *c);
 void peers_forget(struct core *c, struct instance *i); /* it goes */
 
