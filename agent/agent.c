@@ -109,9 +109,16 @@ static void sweep_networks(struct agent *a)
 	size_t count;
 	auto_free const char **live = network_live(a, &count);
 	struct err e = {0};
+	const char *why = net_sweep(a->net, live, count, &e) < 0 ? e.msg : "";
 
-	if (net_sweep(a->net, live, count, &e) < 0)
-		log_error("networks: %s", e.msg);
+	/* Each time it is looked at the same may be wrong. */
+	if (str_eq(why, a->networks_told))
+		return;
+	free(a->networks_told);
+	a->networks_told = xstrdup(why);
+	if (*why)
+		log_error("networks: %s", why);
+	doctor_tell(a, "networks", *why ? "" : "as they should be", why);
 }
 
 /* At once, but not for ever if somebody else's idea of the firewall is not ours. */
@@ -457,6 +464,7 @@ static void finish(struct agent *a)
 	free(a->boot_id);
 	free(a->cgroup_base);
 	free(a->gpus);
+	free(a->networks_told);
 	buf_done(&a->doctor);
 }
 

@@ -149,6 +149,7 @@ struct agent {
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
 	int64_t networks_ms; /* when the networks were last looked at; monotonic */
+	char *networks_told; /* what was wrong with them then; "": nothing */
 	struct id_ranges ranges;
 	struct id_pool id_pool;
 	struct roots roots;

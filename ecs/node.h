@@ -10,7 +10,7 @@
  *
  *   node     hello      who I am, what I have
  *   server   welcome    your container instance, and the last report that I have
- *   server   peers      other hosts with tasks in the same VPCs; the first one is the full list
+ *   server   peers      other hosts that tasks here, or this host, talk to; the first one is the full list
  *   server   groups     security groups that tasks here need; the first one is the full list
  *   server   tasks      what should run; the first one is the full list
  *   node     resources  what I have now, when that has changed
