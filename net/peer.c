@@ -493,6 +493,23 @@ static int take_peer(struct net *net, const struct net_peer *peer, struct taken 
 	return 0;
 }
 
+/* What was a peer's may be another one's in the same message. */
+static void let_go_of_prefixes(struct net *net, const struct net_peer *peers, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct peer *p = find_peer(net, peers[i].id), now;
+
+		if (!p)
+			continue;
+		copy_peer(net, &peers[i], &now);
+		if (!p->settled || !is_same(p, &now)) {
+			p->settled = false;
+			p->count = 0;
+		}
+		peer_done(&now);
+	}
+}
+
 /* The firewall has them all before a route leads to one. */
 static int lead_to(struct net *net, const struct net_peer *peers, size_t count,
 		   const struct taken *taken, net_peer_fn *on_failed, void *ctx, struct err *e)
@@ -525,6 +542,7 @@ int net_peers_set(struct net *net, const struct net_peer *peers, size_t count,
 	auto_free struct taken *taken = xcalloc(count + 1, sizeof(*taken));
 	bool any = false;
 
+	let_go_of_prefixes(net, peers, count);
 	for (size_t i = 0; i < count; i++) {
 		struct err why = {0};
 

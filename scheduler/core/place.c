@@ -65,7 +65,7 @@ const char *place_shortage(const struct instance *i, const struct definition *d,
 			return p->protocol == PROTOCOL_UDP ? "RESOURCE:PORTS_UDP"
 							   : "RESOURCE:PORTS";
 	}
-	if (gpus_free(i) < demand->gpus)
+	if (demand->gpus && gpus_free(i) < demand->gpus)
 		return "RESOURCE:GPU";
 	if (i->interfaces && d->interfaces && i->interfaces - i->interfaces_used < d->interfaces)
 		return "RESOURCE:ENI";

@@ -298,6 +298,10 @@ def thousands_of_hosts_are_told_at_once(lab):
         assert c.net["a"].say("peers-many 2000") == "0"
         routes = a.run("ip route show proto 191")
         assert len(re.findall(r"^10\.1[67]\.\S+ via 10\.99\.1\d\d\.", routes, re.M)) == 2000
+    assert "10.16.0.0/28 via 10.99.128.1 " in routes, routes[:500]
+    assert c.net["a"].say("peers-many 2000 1") == "0"  # each has what was another one's
+    routes = a.run("ip route show proto 191")
+    assert "10.16.0.0/28 via 10.99.135.208 " in routes and "10.16.0.16/28 via 10.99.128.1 " in routes
     assert lab.connects(tasks["a"], lab.listen(tasks["b"], 80), ("10.7.2.9", 80)) == "10.7.1.9"
     c.net["a"].say("peers-only b c")
     assert a.run("ip route show proto 191").count("\n") == 2

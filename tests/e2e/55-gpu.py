@@ -126,6 +126,9 @@ def test_a_container_has_what_its_device_needs():
     arn = daemon.run_task([container("exec 2>&1; " + script)])
     equal(gpus(arn), [G0])
     out = output(arn)
+    # Its users are not the host's, whatever hooks did.
+    ids_of = next(a["value"] for a in daemon.task(arn)["attributes"] if a["name"] == "berth.user-namespace")
+    equal(ids_of.isdigit(), True)
     for part in (r"root +root +1, +3 .*/dev/acme0", r"1, +7 .*/dev/acmectl", "acme1: No such file", "^wrote", "^full",
                  "^ACME_DRIVER=7", "^ACME_DEVICE=GPU-a", r"\b4711\b", "^acme\nlinks", "^readonly"):
         if not re.search(part, out, re.M):
