@@ -28,6 +28,9 @@ USES_berth-uplink := base
 
 # Small programs that are started often or live beside every task: no loader.
 STATIC            := berth-oci berth-keeper
+# Where berth-oci begins, before the C library does (runtime/protect_entry.c).
+comma             := ,
+ENTRY_berth-oci   := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-Wl$(comma)-e$(comma)protect_entry)
 
 # Libraries, each in one module only (pkg-config names).
 LIBS_base      := jansson libuv libmicrohttpd sqlite3 gnutls libcurl inih
@@ -118,6 +121,10 @@ $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(WARN) $(VFLAGS) $(CFLAGS_PKG) $(DEPFLAGS) $(CFLAGS) -c -o $@ $<
 
+# It may call nobody: the compiler is not to know better.
+$(B)/runtime/protect_entry.o: VFLAGS += -fno-builtin -fno-stack-protector $(FREESTANDING_$(VARIANT))
+FREESTANDING_release := -fno-tree-loop-distribute-patterns
+
 $(B)/gen/%.o: $(GEN)/%.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
@@ -139,7 +146,7 @@ define program_rules
 OBJ_cmd_$(1) := $(call objects,$(wildcard cmd/$(subst -,_,$(1)).c cmd/$(subst -,_,$(1))/*.c))
 $(B)/$(1): $$(OBJ_cmd_$(1)) $(call archives,$(USES_$(1)))
 	$$(call say,LD,$$@)
-	$$(Q)$$(CC) $$(VLINK) $(if $(SAN)$(COV),-pie,$(if $(filter $(1),$(STATIC)),-static-pie,-pie)) -Wl,--as-needed -o $$@ \
+	$$(Q)$$(CC) $$(VLINK) $(if $(SAN)$(COV),-pie,$(if $(filter $(1),$(STATIC)),-static-pie $(ENTRY_$(1)),-pie)) -Wl,--as-needed -o $$@ \
 		$$(OBJ_cmd_$(1)) $(call archives,$(USES_$(1))) \
 		$(if $(filter $(1),$(STATIC)),$(STATIC_LIBS),$$(call pkglibs,$(call libs_of,$(USES_$(1)))) -lpthread) $$(LDFLAGS)
 endef

@@ -56,14 +56,14 @@ static void add_number(struct buf *b, const int64_t *number)
 }
 
 /* What of a definition has its say before it is known who the task is; NULL: none is possible. */
-static char *like_of(const struct container *c)
+static char *like_of(const struct container *c, enum net_mode *ret_mode)
 {
 	const struct ecs_container_definition *d = c->def;
 	const struct ecs_task_definition *t = &c->task->wanted.definition;
 	auto_buf struct buf b = BUF_INIT(LIKE_MAX);
 
 	if (!c->mapped || c->task->count != 1 || d->mount_points.count || d->links.count ||
-	    gpus_of(c)->count || !network_waits_ready(c))
+	    gpus_of(c)->count || !network_waits_ready(c, ret_mode))
 		return NULL;
 	buf_printf(&b, "%s %s %s %d %s %lld", t->network_mode ? t->network_mode : "",
 		   t->cpu ? t->cpu : "", t->memory ? t->memory : "", d->readonly_root_filesystem,
@@ -84,7 +84,8 @@ static char *like_of(const struct container *c)
 
 struct ahead_wish *ahead_wish(const struct container *c, json_t *own_config)
 {
-	char *like = own_config && ahead_count(c->task->agent->o) ? like_of(c) : NULL;
+	enum net_mode mode = NET_NONE;
+	char *like = own_config && ahead_count(c->task->agent->o) ? like_of(c, &mode) : NULL;
 	struct ahead_wish *w;
 
 	if (!like) {
@@ -93,7 +94,7 @@ struct ahead_wish *ahead_wish(const struct container *c, json_t *own_config)
 	}
 	w = xcalloc(1, sizeof(*w));
 	*w = (struct ahead_wish){
-		.like = like, .config = own_config, .limits = task_limits(c->task)};
+		.like = like, .mode = mode, .config = own_config, .limits = task_limits(c->task)};
 	return w;
 }
 
@@ -127,7 +128,7 @@ bool ahead_is_missing(const struct ready_root *r)
 void ahead_begin(struct ready_root *r)
 {
 	r->tries++;
-	r->ahead.network = net_reserve(r->agent->net, &r->ahead.netns_fd);
+	r->ahead.network = net_reserve(r->agent->net, r->wish->mode, &r->ahead.netns_fd);
 }
 
 static void set_first_id(json_t *linux_, const char *member, uint32_t first_id)
@@ -221,7 +222,8 @@ void ahead_hand_over(struct ready_root *r)
 void ahead_take(struct container *c)
 {
 	struct ready_root *r = c->root;
-	auto_free char *like = r && r->ahead.number ? like_of(c) : NULL;
+	enum net_mode mode;
+	auto_free char *like = r && r->ahead.number ? like_of(c, &mode) : NULL;
 
 	if (!r || !r->ahead.number)
 		return;

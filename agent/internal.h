@@ -75,6 +75,7 @@ struct id_pool {
 /* What a container that is made ahead is to be like. */
 struct ahead_wish {
 	char *like;                   /* what two have in common whom one may be made for */
+	enum net_mode mode;           /* of its network */
 	json_t *config;               /* of the one that was made last */
 	struct runtime_limits limits; /* of its task */
 };
@@ -496,7 +497,8 @@ void ahead_drop(struct agent *a, struct ahead *ahead);
 /* Context: any thread. */
 void ahead_remove(const char *cgroup, const char *bundle);
 struct runtime_limits task_limits(const struct task *t);
-bool network_waits_ready(const struct container *c); /* would it be one of those? */
+/* Would it be one of those?  And of which mode. */
+bool network_waits_ready(const struct container *c, enum net_mode *ret);
 
 /* ---- credentials.c ---- */
 

@@ -244,8 +244,9 @@ int network_make(struct container *c, struct container_network *ret, struct err 
 	return is_awsvpc(c->task) ? make_shared(c, ret, e) : make_own(c, ret, e);
 }
 
-bool network_waits_ready(const struct container *c)
+bool network_waits_ready(const struct container *c, enum net_mode *ret)
 {
+	*ret = is_awsvpc(c->task) ? NET_AWSVPC : NET_BRIDGE;
 	return !str_eq(mode_of(c->task), "host") && !str_eq(mode_of(c->task), "none") &&
 	       !c->def->disable_networking && !owner_of(c);
 }

@@ -20,6 +20,25 @@
 #define DUMP_SIZE    16384
 #define PARSE_FLAGS  (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY)
 
+/* ---- memory ---- */
+
+static struct arena kept;
+
+static void *take_from_kept(size_t size)
+{
+	return arena_alloc(&kept, size);
+}
+
+static void keep_it(void *p)
+{
+	(void)p;
+}
+
+void js_keep(void)
+{
+	json_set_alloc_funcs(take_from_kept, keep_it);
+}
+
 /* ---- text ---- */
 
 /* jansson's own limit is compiled in (2048); ours is checked before it recurses. */
@@ -133,11 +152,13 @@ char *js_dump(const json_t *doc)
 {
 	static __thread char buffer[DUMP_SIZE]; /* most fit, and grow in no steps */
 	size_t size = json_dumpb(doc, buffer, sizeof(buffer), JSON_COMPACT | JSON_ENCODE_ANY);
-	char *text = size && size <= sizeof(buffer)
-			     ? xstrndup(buffer, size)
-			     : json_dumps(doc, JSON_COMPACT | JSON_ENCODE_ANY);
+	char *text;
 
-	assert(text); /* memory, or an invalid string that jansson would not have let in */
+	assert(size); /* memory, or an invalid string that jansson would not have let in */
+	if (size <= sizeof(buffer))
+		return xstrndup(buffer, size);
+	text = xcalloc(1, size + 1);
+	(void)json_dumpb(doc, text, size, JSON_COMPACT | JSON_ENCODE_ANY);
 	return text;
 }
 

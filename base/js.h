@@ -107,6 +107,12 @@ int js_parse(const char *text, size_t size, unsigned depth, json_t **ret, struct
  */
 int js_parse_u64(const char *text, size_t size, unsigned depth, json_t **ret, struct err *e);
 
+/*
+ * From now on what documents take is never given back: for a process that reads
+ * few of them and ends.  To be called before there is one.
+ */
+void js_keep(void);
+
 /* The document as compact text, malloc'ed; keys in the order of insertion. */
 char *js_dump(const json_t *doc);
 

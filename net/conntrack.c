@@ -10,10 +10,12 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define FLOWS_PER_PASS 8192
 #define PASSES_MAX     32
+#define WALK_PAUSE_MS  500
 
 static void flow_list_done(struct flow_list *l)
 {
@@ -219,12 +221,25 @@ static int forget(struct netlink *nl, struct flow_list *l, struct err *e)
 
 /* ---- the thread ---- */
 
+/* Context: the lock is held. */
+static void wait_a_while(struct conntrack *c)
+{
+	const struct timespec until = {.tv_sec = c->rested_ms / 1000,
+				       .tv_nsec = c->rested_ms % 1000 * NS_PER_MS};
+
+	while (c->wanted.address_count && !c->wanted.port_count && !c->ending &&
+	       clock_mono_ms() < c->rested_ms)
+		(void)pthread_cond_timedwait(&c->hurry, &c->lock, &until);
+}
+
 /* What is to be done now; false, and the thread is over, when there is nothing. */
 static bool take_wanted(struct conntrack *c, struct flow_list *ret)
 {
 	bool some;
 
 	(void)pthread_mutex_lock(&c->lock);
+	wait_a_while(c);
+	c->rested_ms = clock_mono_ms() + WALK_PAUSE_MS;
 	*ret = c->wanted;
 	c->wanted = (struct flow_list){0};
 	some = ret->address_count || ret->port_count;
@@ -257,8 +272,10 @@ static void see_to_it(struct conntrack *c)
 {
 	int r;
 
-	if (c->running)
+	if (c->running) {
+		(void)pthread_cond_signal(&c->hurry);
 		return;
+	}
 	if (c->started)
 		(void)pthread_join(c->thread, NULL); /* it has ended, but for its last steps */
 	r = pthread_create(&c->thread, NULL, run, c);
@@ -271,12 +288,21 @@ static void see_to_it(struct conntrack *c)
 
 int conntrack_init(struct conntrack *c, struct err *e)
 {
+	pthread_condattr_t monotonic;
+
 	*c = (struct conntrack){.lock = PTHREAD_MUTEX_INITIALIZER, .nl = NETLINK_NONE};
+	(void)pthread_condattr_init(&monotonic);
+	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&c->hurry, &monotonic);
 	return netlink_open(NETLINK_NETFILTER, &c->nl, e);
 }
 
 void conntrack_done(struct conntrack *c)
 {
+	(void)pthread_mutex_lock(&c->lock);
+	c->ending = true;
+	(void)pthread_cond_signal(&c->hurry);
+	(void)pthread_mutex_unlock(&c->lock);
 	if (c->started)
 		(void)pthread_join(c->thread, NULL);
 	c->started = false;

@@ -11,12 +11,13 @@
  * Finding them is a walk over the kernel's whole table, 10 ms with 262,144
  * buckets even when it is empty.  A thread does it, for all that has been asked
  * for by then in one pass, and ends when nothing is left to do.  Nobody waits:
- * an ended task's address rests for much longer.
+ * an ended task's address rests for much longer.  So after a walk there is none
+ * for WALK_PAUSE_MS, unless it is about ports, which are in use already.
  *
  * An address of IPv4 is written as one of IPv6 here (RFC 4291, 2.5.5.2).
  *
- * The lock guards `wanted`, `running` and `why`; the socket and what is being
- * looked for are the thread's while it runs.
+ * The lock guards `wanted`, `rested_ms`, `ending`, `running` and `why`; the socket
+ * and what is being looked for are the thread's while it runs.
  */
 #pragma once
 
@@ -36,6 +37,9 @@ struct flow_list {
 struct conntrack {
 	pthread_mutex_t lock;
 	pthread_t thread;
+	pthread_cond_t hurry; /* do not pause any longer */
+	int64_t rested_ms;    /* when there may be another walk, by clock_mono_ms() */
+	bool ending;
 	bool started; /* there is a thread to join */
 	bool running; /* and it will look at 'wanted' again */
 	struct netlink nl;

@@ -32,6 +32,7 @@ struct net {
 	bool has_ipv6;            /* the kernel */
 	bool no_ipv6_forwarding;  /* but where somebody else turned it on */
 	bool bridge_has_ipv6;     /* the host: tasks in mode bridge get addresses of it */
+	bool wants_bridge;        /* who came last */
 };
 
 /* The parts, as their files want them. */

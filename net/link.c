@@ -210,14 +210,21 @@ void link_prepare_host_side(struct batch *b, const struct link *l)
 	add_up(b, l->index, "a task's link up");
 }
 
-void link_settle(struct batch *b, const struct link *l)
+void link_name_owner(struct batch *b, const struct link *l)
+{
+	const struct ifinfomsg link = {.ifi_index = (int)l->index};
+
+	batch_add(b, RTM_SETLINK, 0, &link, sizeof(link), "owner of a task's link");
+	batch_text(b, IFLA_IFALIAS, l->alias);
+}
+
+void link_lead(struct batch *b, const struct link *l)
 {
 	struct ip_prefix addresses[2];
 	size_t count;
 	uint8_t mac[6];
 
 	link_mac(l, mac);
-	link_prepare_host_side(b, l);
 	addresses_of(l, &count, addresses);
 	for (size_t i = 0; i < count; i++) {
 		const struct route route = task_route(l, &addresses[i]);
@@ -225,6 +232,12 @@ void link_settle(struct batch *b, const struct link *l)
 		add_neighbour(b, l->index, &addresses[i], mac, "neighbour of a task");
 		add_route(b, RTM_NEWROUTE, &route, "route to a task");
 	}
+}
+
+void link_settle(struct batch *b, const struct link *l)
+{
+	link_prepare_host_side(b, l);
+	link_lead(b, l);
 }
 
 void link_loopback(struct batch *b)

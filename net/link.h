@@ -52,7 +52,7 @@ void link_create(struct batch *b, const struct link *l, int netns_fd);
  * a link comes.  Off is for before the link is up.
  */
 void link_set_ipv6(const struct link *l, bool on);
-/* In the host: settings, neighbour, route.  Idempotent. */
+/* In the host: settings and owner, neighbour, route.  Idempotent. */
 void link_settle(struct batch *b, const struct link *l);
 /*
  * In the namespace: everything; what of it does not depend on who has the link; the
@@ -61,8 +61,10 @@ void link_settle(struct batch *b, const struct link *l);
 void link_task_side(struct batch *b, const struct link *l);
 void link_prepare_task_side(struct batch *b, const struct link *l);
 void link_finish_task_side(struct batch *b, const struct link *l, const struct link *made);
-/* In the host: what does not depend on that. */
+/* In the host: what does not depend on that; who has the link; what leads to it. */
 void link_prepare_host_side(struct batch *b, const struct link *l);
+void link_name_owner(struct batch *b, const struct link *l);
+void link_lead(struct batch *b, const struct link *l);
 /* In the namespace, when both ends are up: wait until it sends. */
 int link_wait(struct netlink *inside, struct err *e);
 /* In a namespace of its own: the loopback, and that is all. */

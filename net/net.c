@@ -283,6 +283,11 @@ static int finish_network(struct net *net, const struct endpoint *ep, struct net
 	const struct link link = net_link(net, ep);
 	auto_batch struct batch b = BATCH_INIT;
 
+	if (n->whole) {
+		link_name_owner(&b, &link);
+		link_lead(&b, &link);
+		return netlink_commit(&net->route, &b, 0, e);
+	}
 	if (link.address6.length)
 		link_set_ipv6(&link, true);
 	link_finish_task_side(&b, &link, &n->link);
@@ -432,21 +437,32 @@ static int build(struct net *net, const struct endpoint *ep, struct network *n, 
 	return 0;
 }
 
+/* What waits is of this MTU still, and has no address that it is not to have. */
+static bool fits(const struct net *net, const struct endpoint *ep, const struct network *n)
+{
+	return n->link.mtu == net->mtu &&
+	       (!n->whole ||
+		(ep->mode == NET_BRIDGE && (n->link.address6.length != 0) == net->bridge_has_ipv6));
+}
+
 /* One that waits, with its address; false: none does. */
 static bool take_ready(struct net *net, struct endpoint *ep, uint32_t reserved, struct network *ret)
 {
-	if (!netns_pool_take(net->namespaces, reserved, ret))
+	if (!netns_pool_take(net->namespaces, reserved, ep->mode == NET_BRIDGE, ret))
 		return false;
-	if (ret->link.mtu == net->mtu) {
+	if (fits(net, ep, ret)) {
 		ep->address = ret->address;
 		return true;
 	}
-	ipam_release(&net->ipam, ret->address, clock_mono_ms()); /* it is of before a change */
+	ipam_release(&net->ipam, ret->address, clock_mono_ms()); /* for another mode, or time */
 	network_done(ret);
 	return false;
 }
 
-/* Addresses for those that are to wait, where there are plenty. */
+/*
+ * Addresses for those that are to wait, where there are plenty.  Whoever comes next
+ * is likely to want what the last one did.
+ */
 static void offer_addresses(struct net *net)
 {
 	uint32_t address;
@@ -457,11 +473,14 @@ static void offer_addresses(struct net *net)
 	room = netns_pool_room(net->namespaces);
 
 	while (room-- && net->ipam.free > READY_FREE_MIN && ipam_take(&net->ipam, &address)) {
-		const struct endpoint nobody = {.mode = NET_BRIDGE, .address = address};
-		struct link link = net_link(net, &nobody);
+		struct endpoint nobody = {.mode = NET_BRIDGE, .address = address};
+		struct link link;
 
+		if (net->wants_bridge && net->bridge_has_ipv6)
+			nobody.own[1] = name_address6(&net->name, address);
+		link = net_link(net, &nobody);
 		link.alias = NULL;
-		netns_pool_offer(net->namespaces, address, &link);
+		netns_pool_offer(net->namespaces, address, &link, net->wants_bridge);
 	}
 }
 
@@ -492,10 +511,18 @@ static int attach_once(struct net *net, struct endpoint *ep, const struct net_re
 	return 0;
 }
 
-uint32_t net_reserve(struct net *net, int *ret_netns_fd)
+uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd)
 {
-	uint32_t reserved = netns_pool_reserve(net->namespaces, ret_netns_fd);
+	uint32_t reserved = netns_pool_reserve(net->namespaces, mode == NET_BRIDGE, ret_netns_fd);
+	struct network other = NETWORK_INIT;
 
+	net->wants_bridge = mode == NET_BRIDGE;
+	if (!reserved && !net->wants_bridge &&
+	    netns_pool_take(net->namespaces, 0, net->wants_bridge, &other)) {
+		/* They are for the other mode: one goes, so that there is room. */
+		ipam_release(&net->ipam, other.address, clock_mono_ms());
+		network_done(&other);
+	}
 	offer_addresses(net);
 	return reserved;
 }
@@ -536,6 +563,7 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 		return err_wrap(e, "network of %s", request->id);
 
 	describe(net, &ep, &out);
+	net->wants_bridge = ep.mode == NET_BRIDGE;
 	keep(net, &ep);
 	offer_addresses(net);
 	*ret = out;

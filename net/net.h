@@ -211,10 +211,10 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 	       struct err *e);
 
 /*
- * Set one of the networks that wait ready made aside for a request to come: its number, and a
- * duplicate of its namespace, the caller's.  0: none waits.  It ends with 'net'.
+ * Set one of the networks that wait ready made aside for a request of this mode to come: its
+ * number, and a duplicate of its namespace, the caller's.  0: none waits.  It ends with 'net'.
  */
-uint32_t net_reserve(struct net *net, int *ret_netns_fd);
+uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd);
 void net_release(struct net *net, uint32_t reserved); /* 0, and gone already, are fine */
 /*
  * Take an endpoint down: its ports and route first; its connections are

@@ -198,8 +198,8 @@ static int make_link(struct network *n, struct netlink *home, struct err *e)
 	link_create(&b, &n->link, n->fd);
 	if (netlink_commit(home, &b, 0, e) < 0)
 		return -e->code;
-	link_set_ipv6(&n->link, false);
-	link_prepare_task_side(&b, &n->link);
+	link_set_ipv6(&n->link, n->whole && n->link.address6.length);
+	(n->whole ? link_task_side : link_prepare_task_side)(&b, &n->link);
 	if (netlink_commit(&n->inside, &b, 0, e) < 0)
 		return -e->code;
 	link_prepare_host_side(&b, &n->link);
@@ -289,13 +289,14 @@ size_t netns_pool_room(struct netns_pool *p)
 	return used < POOL_SIZE ? POOL_SIZE - used : 0;
 }
 
-void netns_pool_offer(struct netns_pool *p, uint32_t address, const struct link *l)
+void netns_pool_offer(struct netns_pool *p, uint32_t address, const struct link *l, bool whole)
 {
 	struct network n = NETWORK_INIT;
 	struct err ignored;
 
 	n.address = address;
 	n.link = *l;
+	n.whole = whole;
 	(void)pthread_mutex_lock(&p->lock);
 	assert(p->offer_count < POOL_SIZE);
 	p->offered[p->offer_count++] = n;
@@ -317,16 +318,27 @@ bool netns_pool_failed(struct netns_pool *p, uint32_t *ret)
 	return some;
 }
 
-/* Locked.  That with this number, or the last that is nobody's; NULL: there is none. */
-static struct network *find_ready(struct netns_pool *p, uint32_t reserved)
+/* Locked.  NULL: it is not there. */
+static struct network *find_reserved(struct netns_pool *p, uint32_t reserved)
 {
+	for (unsigned i = 0; reserved && i < p->count; i++)
+		if (p->ready[i].reserved && p->ready[i].link.index == reserved)
+			return &p->ready[i];
+	return NULL;
+}
+
+/* Locked.  The last that is nobody's, better one that is whole or not; NULL: there is none. */
+static struct network *find_ready(struct netns_pool *p, bool whole)
+{
+	struct network *found = NULL;
+
 	for (unsigned i = p->count; i-- > 0;) {
 		struct network *n = &p->ready[i];
 
-		if (reserved ? n->reserved && n->link.index == reserved : !n->reserved)
-			return n;
+		if (!n->reserved && (!found || (n->whole == whole && found->whole != whole)))
+			found = n;
 	}
-	return NULL;
+	return found;
 }
 
 /* Locked. */
@@ -336,14 +348,14 @@ static void remove_ready(struct netns_pool *p, struct network *n)
 	*n = p->ready[--p->count];
 }
 
-bool netns_pool_take(struct netns_pool *p, uint32_t reserved, struct network *ret)
+bool netns_pool_take(struct netns_pool *p, uint32_t reserved, bool whole, struct network *ret)
 {
 	struct network *n;
 
 	(void)pthread_mutex_lock(&p->lock);
-	n = find_ready(p, reserved);
-	if (!n && reserved)
-		n = find_ready(p, 0);
+	n = find_reserved(p, reserved);
+	if (!n)
+		n = find_ready(p, whole);
 	if (n) {
 		*ret = *n;
 		remove_ready(p, n);
@@ -354,14 +366,16 @@ bool netns_pool_take(struct netns_pool *p, uint32_t reserved, struct network *re
 	return n;
 }
 
-uint32_t netns_pool_reserve(struct netns_pool *p, int *ret_fd)
+uint32_t netns_pool_reserve(struct netns_pool *p, bool whole, int *ret_fd)
 {
 	struct network *n;
 	uint32_t number = 0;
 	int fd = -1;
 
 	(void)pthread_mutex_lock(&p->lock);
-	n = p->reserved_count < RESERVED_MAX ? find_ready(p, 0) : NULL;
+	n = p->reserved_count < RESERVED_MAX ? find_ready(p, whole) : NULL;
+	if (n && n->whole && !whole)
+		n = NULL;
 	if (n)
 		fd = fcntl(n->fd, F_DUPFD_CLOEXEC, 3);
 	if (fd >= 0) {
@@ -379,8 +393,8 @@ void netns_pool_release(struct netns_pool *p, uint32_t reserved)
 	struct network *n;
 
 	(void)pthread_mutex_lock(&p->lock);
-	n = find_ready(p, reserved);
-	if (n && n->reserved) {
+	n = find_reserved(p, reserved);
+	if (n) {
 		n->reserved = false;
 		p->reserved_count--;
 	}

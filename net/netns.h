@@ -13,6 +13,7 @@ struct network {
 	struct netlink inside;
 	uint32_t address; /* 0: no link yet */
 	struct link link; /* as it was made: all but who will have it */
+	bool whole;       /* inside it has that address, and its routes, as NET_BRIDGE wants it */
 	bool reserved;    /* in the pool, for one alone */
 };
 #define NETWORK_INIT                                             \
@@ -39,13 +40,19 @@ void netns_pool_free(struct netns_pool *p);
 
 /* How many more addresses it can use; one of them, and the link that it is to make of it. */
 size_t netns_pool_room(struct netns_pool *p);
-void netns_pool_offer(struct netns_pool *p, uint32_t address, const struct link *l);
+void netns_pool_offer(struct netns_pool *p, uint32_t address, const struct link *l, bool whole);
 /* An address of which it could make none, the caller's again; false: no such. */
 bool netns_pool_failed(struct netns_pool *p, uint32_t *ret);
-/* False: none is ready.  'reserved': by _reserve(), this one if it is there; 0: any other. */
-bool netns_pool_take(struct netns_pool *p, uint32_t reserved, struct network *ret);
-/* Keep one for later: its number, and a duplicate of its namespace; 0: there is none. */
-uint32_t netns_pool_reserve(struct netns_pool *p, int *ret_fd);
+/*
+ * False: none is ready.  'reserved': by _reserve(), this one if it is there; 0: any
+ * other.  'whole' is what is liked best; the caller gets another where that is all.
+ */
+bool netns_pool_take(struct netns_pool *p, uint32_t reserved, bool whole, struct network *ret);
+/*
+ * Keep one for later: its number, and a duplicate of its namespace; 0: there is none.
+ * Who wants none that is whole gets none.
+ */
+uint32_t netns_pool_reserve(struct netns_pool *p, bool whole, int *ret_fd);
 void netns_pool_release(struct netns_pool *p, uint32_t reserved); /* anybody's again */
 /* Does a link of the host belong to one that waits, or is being made? */
 bool netns_pool_has(struct netns_pool *p, uint32_t link_index);

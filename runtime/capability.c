@@ -98,18 +98,19 @@ static void describe(uint64_t bits, char *out, size_t size)
 	}
 }
 
-/* What the kernel knows, and what of it we could give to a child. */
-static void look_at_own(uint64_t *ret_known, uint64_t *ret_bounding, uint64_t *ret_permitted)
+/* What of these the kernel knows, and what we could give to a child. */
+static void look_at_own(uint64_t wanted, uint64_t *ret_known, uint64_t *ret_bounding,
+			uint64_t *ret_permitted)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct now[2] = {{0}};
 
 	*ret_known = *ret_bounding = 0;
 	for (int i = 0; i < CAPABILITY_COUNT; i++) {
-		int held = prctl(PR_CAPBSET_READ, i, 0, 0, 0);
+		int held = wanted >> i & 1 ? prctl(PR_CAPBSET_READ, i, 0, 0, 0) : -1;
 
 		if (held < 0)
-			break; /* the kernel's last one is behind us */
+			continue;
 		*ret_known |= 1ull << i;
 		*ret_bounding |= (uint64_t)held << i;
 	}
@@ -129,17 +130,19 @@ static const char *first_unknown(const struct named_set rows[SET_COUNT])
 bool capability_grant(const struct config_capabilities *c, bool all_held,
 		      struct capability_sets *sets, struct err *ret_doubt)
 {
-	uint64_t known, bounding, permitted, missing = 0;
+	uint64_t known, bounding, permitted, wanted = 0, missing = 0;
 	struct named_set rows[SET_COUNT];
 	const char *unknown;
 	char names[256];
 
 	if (!c)
 		return false;
-	look_at_own(&known, &bounding, &permitted);
+	name_sets(c, sets, rows);
+	for (size_t i = 0; i < SET_COUNT; i++)
+		wanted |= *rows[i].bits;
+	look_at_own(wanted, &known, &bounding, &permitted);
 	if (all_held)
 		bounding = permitted = known;
-	name_sets(c, sets, rows);
 	for (size_t i = 0; i < SET_COUNT; i++) {
 		uint64_t have = rows[i].bits == &sets->bounding ? bounding : permitted;
 
@@ -160,13 +163,11 @@ bool capability_grant(const struct config_capabilities *c, bool all_held,
 int capability_bound(const struct capability_sets *want, struct err *e)
 {
 	for (int i = 0; i < CAPABILITY_COUNT; i++) {
-		int held = prctl(PR_CAPBSET_READ, i, 0, 0, 0);
-
-		if (held < 0)
-			break; /* the kernel's last one is behind us */
-		if (held == 0 || (want->bounding >> i & 1))
+		if (want->bounding >> i & 1 || prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0)
 			continue;
-		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
+		if (errno == EINVAL)
+			break; /* the kernel's last one is behind us */
+		if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) != 0)
 			return err_sys(e, "drop capability %d from the bounding set", i);
 	}
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)

@@ -9,9 +9,10 @@
  * writing makes a file unfit to be executed for an instant, and a container that
  * tries without pause would keep the host from executing its runtime.
  *
- * It is the same binary as a read-only overlay shows it, mounted nowhere; that
- * costs one execve(2) more and a tenth of a millisecond.  Where no overlay can
- * be had it is a sealed copy in memory, which costs a millisecond.
+ * It is the same binary as a read-only overlay shows it, mounted nowhere.  A
+ * program may be put into it before it begins (protect_entry.c); else it is executed
+ * anew.  Where no overlay can be had it is a sealed copy in memory, which costs a
+ * millisecond.
  *
  * To close the mount's descriptor, now or by that execve(2), is to wait half a
  * millisecond for a grace period of RCU.  So it stays open until our program has
@@ -59,56 +60,6 @@ static bool is_protected(void)
 	return seals >= 0 && (seals & SEALS) == SEALS;
 }
 
-/* ---- overlay ---- */
-
-/*
- * An overlay without an upper layer wants two lower ones; the second is any
- * directory that is always there, for only one file of the first is ever opened.
- */
-static int mount_overlay(int dir_fd)
-{
-	auto_close int fs_fd = fsopen("overlay", FSOPEN_CLOEXEC);
-	char layers[64];
-
-	(void)snprintf(layers, sizeof(layers), "/proc/self/fd/%d:/sys", dir_fd);
-	if (fs_fd < 0 || fsconfig(fs_fd, FSCONFIG_SET_STRING, "lowerdir", layers, 0) < 0 ||
-	    fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return -1;
-	return fsmount(fs_fd, FSMOUNT_CLOEXEC,
-		       MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-}
-
-/* Is it still the file that we are executed from? */
-static bool is_ourselves(int dir_fd, const char *name)
-{
-	struct stat a, b;
-
-	return stat(SELF, &a) == 0 && fstatat(dir_fd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
-/* -1: it cannot be had. */
-static int open_in_overlay(int *ret_mount_fd)
-{
-	auto_close int dir_fd = -1;
-	char path[PATH_MAX], *name;
-	ssize_t n = readlink(SELF, path, sizeof(path) - 1);
-
-	if (n <= 0)
-		return -1;
-	path[n] = '\0';
-	name = strrchr(path, '/');
-	if (!name || name == path)
-		return -1;
-	*name++ = '\0';
-	dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0 || !is_ourselves(dir_fd, name))
-		return -1;
-	*ret_mount_fd = mount_overlay(dir_fd);
-	return *ret_mount_fd < 0 ? -1
-				 : openat(*ret_mount_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-}
-
 /* ---- copy ---- */
 
 static int make_memfd(void)
@@ -148,11 +99,13 @@ void runtime_protect_settle(void)
 	close_fd(&held_fd);
 }
 
-/* What the program before us has left open. */
+/* What is left open: by the program before us, or before we began. */
 static void hold(const char *mark)
 {
 	uint32_t fd;
 
+	held_fd = protect_mount_fd;
+	protect_mount_fd = -1;
 	if (mark && parse_u32(mark, FD_MAX, &fd) && fcntl((int)fd, F_SETFD, FD_CLOEXEC) == 0)
 		held_fd = (int)fd;
 	(void)unsetenv(MARK);
@@ -172,7 +125,7 @@ int runtime_protect_self(char *const argv[], struct err *e)
 	if (mark)
 		return err_set(e, EPERM, "our program is writable even after it was executed anew");
 
-	fd = open_in_overlay(&mount_fd);
+	fd = protect_open_overlay(&mount_fd);
 	if (fd < 0)
 		fd = open_sealed_copy(e);
 	if (fd < 0)

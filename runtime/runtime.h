@@ -35,8 +35,8 @@ enum {
 /*
  * Re-execute ourselves once from a read-only view of our own program (a sealed
  * copy in memory where that cannot be had), so that no process of a container
- * can write to the host's binary through /proc/PID/exe.  Returns 0 in the
- * process that is protected.  Descriptors, arguments, environment are kept.
+ * can write to the host's binary through /proc/PID/exe.  A program that began at
+ * protect_entry (ld -e) is there already.  Returns 0 in the process that is protected.  Descriptors, arguments, environment are kept.
  * Half a millisecond is still to be waited: by create and exec, or by _settle().
  */
 int runtime_protect_self(char *const argv[], struct err *e);

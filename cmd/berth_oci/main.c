@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,12 +13,14 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/js.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "cmd/berth_oci/commands.h"
 #include "cmd/berth_oci/report.h"
 
 #define DEFAULT_ROOT "/run/berth-oci"
+#define HEAP_STEP    (256 << 10) /* enough for most commands at once */
 #define USERS_ROOT   "berth-oci" /* in $XDG_RUNTIME_DIR */
 
 /* ---- options ---- */
@@ -309,7 +312,11 @@ static int run_command(const struct command *c, const struct arguments *a, char 
 	if (a->word_count < c->word_min || a->word_count > c->word_max)
 		return err_set(e, EINVAL, "%s: expected %s, got %zu arguments", c->name,
 			       *c->words ? c->words : "no arguments", a->word_count);
-	if (check_globals(a, e) < 0 || (c->makes_processes && runtime_protect_self(argv, e) < 0))
+	if (check_globals(a, e) < 0)
+		return -e->code;
+	if (c->makes_processes)
+		js_keep();
+	if (c->makes_processes && runtime_protect_self(argv, e) < 0)
 		return -e->code;
 	if (!c->needs_no_state && open_root(a, &rt, e) < 0)
 		return -e->code;
@@ -374,6 +381,7 @@ int main(int argc, char **argv)
 	struct err e;
 	int r;
 
+	(void)mallopt(M_TOP_PAD, HEAP_STEP);
 	if (argc < 1 || !stand_on_firm_ground())
 		return EXIT_FAILURE;
 	a->log_format = "text";

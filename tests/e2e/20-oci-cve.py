@@ -7,6 +7,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -91,12 +92,25 @@ def self_protection(h):
     strace = shutil.which("strace")
     if not strace:
         return
-    with h.bundle() as b:  # no overlay: a sealed copy
-        b.args("/bin/probe", "stay")
-        subprocess.run([strace, "-o", "/dev/null", "-e", "trace=fsopen", "-e", "inject=fsopen:error=ENODEV:when=1",
-                        OCI, "--root", h.root, "create", "-b", b.path, b.id], check=True, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=TRACED)
-        expect("memfd:berth" in look(b))
+    trace = os.path.join(h.dir, "trace")
+    for inject, times, copied in (("prctl:error=EPERM:when=1", 2, False),  # put into the overlay: executed from it
+                                  ("fsopen:error=ENODEV:when=1..2", 2, True)):  # no overlay: a sealed copy
+        with h.bundle() as b:
+            b.args("/bin/probe", "stay")
+            subprocess.run([strace, "-o", trace, "-e", "trace=execve,execveat,prctl,fsopen", "-e", "inject=" + inject,
+                            OCI, "--root", h.root, "create", "-b", b.path, b.id], check=True, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=TRACED)
+            equal("memfd:berth" in look(b), copied)
+            equal(len(re.findall(r"^execve.* = 0$", open(trace).read(), re.M)), times)
+
+
+def before_the_library(h):
+    """What runs before the C library has begun needs nothing of it"""
+    path = os.path.join(os.path.dirname(OCI), "runtime/protect_entry.o")
+    if "build/release" not in path:
+        raise Skip("a sanitizer's build begins with the library")
+    undefined = subprocess.run(["nm", "-u", path], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[1::2]
+    expect(set(undefined) <= {"__ehdr_start", "_start"}, undefined)
 
 
 def symlinked_proc(h):
@@ -410,7 +424,7 @@ def without_openat2(h):
     os.rmdir(outside)
 
 
-sys.exit(main([overwriting_the_runtime, self_protection, symlinked_proc, symlinked_targets, swapped_targets,
-               oversized_members, inheritable_capabilities, release_agent, leaked_working_directory,
+sys.exit(main([overwriting_the_runtime, self_protection, before_the_library, symlinked_proc, symlinked_targets,
+               swapped_targets, oversized_members, inheritable_capabilities, release_agent, leaked_working_directory,
                replaced_null_device, symlinked_console, redirected_writes, symlinked_dev, ids_of_users,
                files_of_the_image, supplementary_groups, abstract_sockets, without_openat2]))

@@ -70,7 +70,7 @@ def refusal(containers, **more):
 # ---- links ----
 
 def test_a_link_leads_to_the_container_by_name_and_by_variables():
-    see = ("env; cat /etc/hosts; wget -qO- http://store/; wget -qO- http://db/ >/dev/null && echo by-name; "
+    see = ("until wget -qO- http://store/ >/dev/null 2>&1; do sleep 0.1; done; env; cat /etc/hosts; wget -qO- http://store/; wget -qO- http://db/ >/dev/null && echo by-name; "
            "wget -qO- $STORE_PORT_80_TCP_ADDR:$STORE_PORT_80_TCP_PORT >/dev/null && echo by-variable")
     # the one that links comes first in the definition, and waits all the same
     arn = daemon.run_task([
@@ -254,8 +254,11 @@ def test_ports_are_reached_over_ipv6_where_the_host_has_it():
     equal(binding["bindIP"], "0.0.0.0")
 
     def answer():
-        with socket.create_connection((found[0], binding["hostPort"]), 5) as s:
-            return s.recv(64)
+        try:
+            with socket.create_connection((found[0], binding["hostPort"]), 5) as s:
+                return s.recv(64)
+        except ConnectionError:  # who runs does not listen yet
+            return None
     wait_for(lambda: answer() == b"six\n", 20)
     contains(output(arn), "inet6 fd62:7274:43")
     stop(arn)
