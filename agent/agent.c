@@ -109,9 +109,16 @@ static void sweep_networks(struct agent *a)
 	size_t count;
 	auto_free const char **live = network_live(a, &count);
 	struct err e = {0};
+	const char *why = net_sweep(a->net, live, count, &e) < 0 ? e.msg : "";
 
-	if (net_sweep(a->net, live, count, &e) < 0)
-		log_error("networks: %s", e.msg);
+	/* Each time it is looked at the same may be wrong. */
+	if (str_eq(why, a->networks_told))
+		return;
+	free(a->networks_told);
+	a->networks_told = xstrdup(why);
+	if (*why)
+		log_error("networks: %s", why);
+	doctor_tell(a, "networks", *why ? "" : "as they should be", why);
 }
 
 /* At once, but not for ever if somebody else's idea of the firewall is not ours. */
@@ -274,6 +281,7 @@ static void on_sweep(void *ctx)
 		sweep_networks(a);
 		a->networks_ms = clock_mono_ms();
 	}
+	gpus_look(a);
 	loop_timer_set(a->sweep,
 		       a->o->task_cleanup_ms < SWEEP_MS ? a->o->task_cleanup_ms + 100 : SWEEP_MS);
 }
@@ -362,6 +370,7 @@ static int open_parts(struct agent *a, struct err *e)
 	    hosts_load(a, e) < 0 || net_warnings(a->net, &warnings, e) < 0)
 		return -e->code;
 	storage_look(a);
+	gpus_look(a);
 	if (warnings.size)
 		log_warn("networks: %s", buf_str(&warnings));
 	speed_up_cgroups(a);
@@ -454,6 +463,8 @@ static void finish(struct agent *a)
 	free(a->filters_dir);
 	free(a->boot_id);
 	free(a->cgroup_base);
+	free(a->gpus);
+	free(a->networks_told);
 	buf_done(&a->doctor);
 }
 

@@ -11,6 +11,7 @@
 #include "ecs/node.h"
 
 #define AGENT_READY_MAX 4
+#define AGENT_CDI_DIRS  2
 
 /*
  * How a registry, or a mirror of one, is to be asked.  Sources of its images are
@@ -54,6 +55,10 @@ struct agent_options {
 	const char *trunk;        /* link whose VLANs tasks can be on; NULL: none */
 	const struct ip_prefix *public_blocks; /* led to this host, for assignPublicIp */
 	size_t public_block_count;
+	const char *cdi_dirs
+		[AGENT_CDI_DIRS];     /* of specifications of devices; the last has precedence */
+	const char *const *gpu_kinds; /* those whose devices are GPUs; NULL: "VENDOR/gpu" */
+	size_t gpu_kind_count;
 	const struct ecs_attribute *attributes; /* of the node, beside those that it finds itself */
 	size_t attribute_count;
 	uint16_t port_first, port_last; /* dynamic host ports; 0: the host's ephemeral range */

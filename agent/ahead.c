@@ -63,7 +63,7 @@ static char *like_of(const struct container *c, enum net_mode *ret_mode)
 	auto_buf struct buf b = BUF_INIT(LIKE_MAX);
 
 	if (!c->mapped || c->task->count != 1 || d->mount_points.count || d->links.count ||
-	    !network_waits_ready(c, ret_mode))
+	    gpus_of(c)->count || !network_waits_ready(c, ret_mode))
 		return NULL;
 	buf_printf(&b, "%s %s %s %d %s %lld", t->network_mode ? t->network_mode : "",
 		   t->cpu ? t->cpu : "", t->memory ? t->memory : "", d->readonly_root_filesystem,

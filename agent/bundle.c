@@ -58,8 +58,7 @@ static json_t *make_args(const struct bundle_options *o, struct err *e)
 	return NULL;
 }
 
-/* Set NAME=VALUE; a variable that is there is replaced if 'replace'. */
-static void set_variable(json_t *env, const char *text, bool replace)
+void bundle_set_variable(json_t *env, const char *text, bool replace)
 {
 	size_t name = strcspn(text, "=") + 1, i;
 	json_t *old;
@@ -82,23 +81,23 @@ static json_t *make_env(const struct bundle_options *o)
 	auto_arena struct arena a = {0};
 	json_t *env = json_array();
 
-	set_variable(env, DEFAULT_PATH, true);
-	set_variable(env, hostname, true);
+	bundle_set_variable(env, DEFAULT_PATH, true);
+	bundle_set_variable(env, hostname, true);
 	for (size_t i = 0; i < d->links.count; i++) {
 		const struct js_strings of_link = links_variables(o->container, i, &a);
 
 		for (size_t k = 0; k < of_link.count; k++)
-			set_variable(env, of_link.items[k], true);
+			bundle_set_variable(env, of_link.items[k], true);
 	}
 	for (size_t i = 0; i < o->image->env.count; i++)
-		set_variable(env, o->image->env.items[i], true);
+		bundle_set_variable(env, o->image->env.items[i], true);
 	for (size_t i = 0; i < d->environment.count; i++) {
 		const struct ecs_key_value *v = JS_AT(d->environment, struct ecs_key_value, i);
 		auto_free char *text = xasprintf("%s=%s", v->name, v->value ? v->value : "");
 
-		set_variable(env, text, true);
+		bundle_set_variable(env, text, true);
 	}
-	set_variable(env, home, false);
+	bundle_set_variable(env, home, false);
 	return env;
 }
 
@@ -498,13 +497,25 @@ static json_t *make_config(const struct bundle_options *o, struct err *e)
 			 make_linux(o, capabilities));
 }
 
+/* What its GPUs need comes last, over what is there. */
+static int add_gpus(const struct bundle_options *o, json_t *config, struct err *e)
+{
+	auto_free char *root = xasprintf("%s/rootfs", o->bundle);
+
+	if (gpus_add(o->container, config, e) < 0)
+		return -e->code;
+	sort_mounts(json_object_get(config, "mounts"));
+	/* Hooks of the container's side look for its root where config.json says that it is. */
+	return json_object_get(config, "hooks") ? fs_mkdirs(AT_FDCWD, root, 0700, e) : 0;
+}
+
 int bundle_write(const struct bundle_options *o, json_t **ret, struct err *e)
 {
 	auto_free char *path = xasprintf("%s/config.json", o->bundle);
 	auto_json json_t *config = make_config(o, e);
 	auto_free char *text = NULL;
 
-	if (!config)
+	if (!config || add_gpus(o, config, e) < 0)
 		return -e->code;
 	text = js_dump(config);
 	if (fs_write(AT_FDCWD, path, text, strlen(text), 0600, e) < 0)

@@ -12,51 +12,81 @@
 #include "base/log.h"
 #include "base/text.h"
 
-static int set(struct agent *a, const struct ecs_node_peer *p, struct err *e)
-{
-	auto_free struct ip_prefix *prefixes = xcalloc(p->prefixes.count + 1, sizeof(*prefixes));
-	struct net_peer peer = {.id = p->instance_id,
-				.prefixes = prefixes,
-				.count = p->prefixes.count,
-				.public_key = p->public_key};
+/* Hosts to be told to the network all at once: they may be thousands. */
+struct hosts {
+	struct agent *agent;
+	struct arena arena;
+	struct net_peer *items;
+	size_t count, capacity;
+	struct err first; /* why one of them cannot be reached now, or was not taken */
+	size_t failed;
+};
 
+static void hosts_done(struct hosts *h)
+{
+	free(h->items);
+	arena_done(&h->arena);
+}
+#define auto_hosts __attribute__((cleanup(hosts_done)))
+
+static int add(struct hosts *h, const struct ecs_node_peer *p, struct err *e)
+{
+	struct ip_prefix *prefixes = arena_alloc(&h->arena,
+						 (p->prefixes.count + 1) * sizeof(*prefixes));
+	struct net_peer peer = {.id = arena_strdup(&h->arena, p->instance_id),
+				.prefixes = prefixes,
+				.count = p->prefixes.count};
+
+	if (p->public_key)
+		peer.public_key = arena_strdup(&h->arena, p->public_key);
 	for (size_t i = 0; i < p->addresses.count; i++) {
 		struct ip_prefix address;
 
 		if (!ip_address_parse(p->addresses.items[i], &address))
-			return err_set(e, EINVAL, "address '%.60s'", p->addresses.items[i]);
+			return err_set(e, EINVAL, "host %.40s: address '%.60s'", p->instance_id,
+				       p->addresses.items[i]);
 		peer.addresses[address.v6] = address;
 	}
 	for (size_t i = 0; i < p->prefixes.count; i++)
 		if (!ip_prefix_parse(p->prefixes.items[i], &prefixes[i]))
-			return err_set(e, EINVAL, "prefix '%.60s'", p->prefixes.items[i]);
-	return net_peer_set(a->net, &peer, e);
+			return err_set(e, EINVAL, "host %.40s: prefix '%.60s'", p->instance_id,
+				       p->prefixes.items[i]);
+	h->items = xgrow(h->items, h->count, &h->capacity, sizeof(*h->items));
+	h->items[h->count++] = peer;
+	return 0;
 }
 
 /* No way there is no reason to forget it: each sweep tries again. */
-static int set_or_wait(struct agent *a, const struct ecs_node_peer *p, struct err *e)
+static void note_failure(void *ctx, const struct net_peer *peer, const struct err *why)
 {
-	int r = set(a, p, e);
+	struct hosts *h = ctx;
 
-	if (r < 0)
-		log_warn("host %s: %s", p->instance_id, e->msg);
-	return r == -EHOSTUNREACH || r == -EOPNOTSUPP ? 0 : r;
+	(void)peer;
+	if (!h->failed++)
+		h->first = *why;
 }
 
-static int take(struct agent *a, const struct ecs_node_peer *p, struct err *e)
+/* What keeps hosts from being reached is said once, for all of them. */
+static int set_all(struct hosts *h, struct err *e)
 {
-	if (p->gone || !p->prefixes.count) {
-		if (net_peer_remove(a->net, p->instance_id, e) < 0)
-			return -e->code;
-		return records_drop_peer(a->records, p->instance_id, e);
-	}
-	if (set_or_wait(a, p, e) < 0)
-		return -e->code;
-	return records_put_peer(a->records, p, e);
+	int r = net_peers_set(h->agent->net, h->items, h->count, note_failure, h, e);
+
+	if (h->failed > 1)
+		log_warn("hosts: %s; and %zu more are not reached", h->first.msg, h->failed - 1);
+	else if (h->failed)
+		log_warn("hosts: %s", h->first.msg);
+	return r;
+}
+
+/* ---- what the server says ---- */
+
+static bool is_gone(const struct ecs_node_peer *p)
+{
+	return p->gone || !p->prefixes.count;
 }
 
 struct stale {
-	const struct ecs_node_peers *full;
+	struct map known; /* ids of the full list */
 	struct arena arena;
 	struct js_strings ids;
 	size_t capacity;
@@ -67,10 +97,8 @@ static int note_stale(void *ctx, const struct ecs_node_peer *p, struct err *e)
 	struct stale *s = ctx;
 
 	(void)e;
-	for (size_t i = 0; i < s->full->peers.count; i++)
-		if (str_eq(JS_AT(s->full->peers, struct ecs_node_peer, i)->instance_id,
-			   p->instance_id))
-			return 0;
+	if (map_find(&s->known, p->instance_id))
+		return 0;
 	s->ids.items = xgrow(s->ids.items, s->ids.count, &s->capacity, sizeof(char *));
 	s->ids.items[s->ids.count++] = arena_strdup(&s->arena, p->instance_id);
 	return 0;
@@ -79,17 +107,32 @@ static int note_stale(void *ctx, const struct ecs_node_peer *p, struct err *e)
 /* What is not in the full list should not be. */
 static int drop_others(struct agent *a, const struct ecs_node_peers *full, struct err *e)
 {
-	struct stale s = {.full = full};
-	int r = records_each_peer(a->records, note_stale, &s, e);
+	auto_free const char **ids = xcalloc(full->peers.count + 1, sizeof(char *));
+	struct stale s = {.ids = {0}};
+	int r;
 
-	for (size_t i = 0; r == 0 && i < s.ids.count; i++) {
-		const struct ecs_node_peer gone = {.instance_id = s.ids.items[i], .gone = true};
+	for (size_t i = 0; i < full->peers.count; i++) {
+		struct ecs_node_peer *p = JS_AT(full->peers, struct ecs_node_peer, i);
 
-		r = take(a, &gone, e);
+		ids[i] = p->instance_id;
+		(void)map_put(&s.known, p->instance_id, p);
 	}
+	r = net_peers_keep_only(a->net, ids, full->peers.count, e);
+	if (r == 0)
+		r = records_each_peer(a->records, note_stale, &s, e);
+	for (size_t i = 0; r == 0 && i < s.ids.count; i++)
+		r = records_drop_peer(a->records, s.ids.items[i], e);
+	map_done(&s.known);
 	free(s.ids.items);
 	arena_done(&s.arena);
 	return r;
+}
+
+static int drop(struct agent *a, const char *id, struct err *e)
+{
+	if (net_peer_remove(a->net, id, e) < 0)
+		return -e->code;
+	return records_drop_peer(a->records, id, e);
 }
 
 /* Of this host itself. */
@@ -107,25 +150,43 @@ static int take_self(struct agent *a, const struct js_strings *addresses, struct
 
 int hosts_take(struct agent *a, const struct ecs_node_peers *message, struct err *e)
 {
+	auto_hosts struct hosts hosts = {.agent = a};
+
 	if (take_self(a, &message->self, e) < 0 ||
 	    (message->full && drop_others(a, message, e) < 0))
 		return -e->code;
 	for (size_t i = 0; i < message->peers.count; i++) {
 		const struct ecs_node_peer *p = JS_AT(message->peers, struct ecs_node_peer, i);
 
-		if (take(a, p, e) < 0)
-			return err_wrap(e, "host %.40s", p->instance_id);
+		if ((is_gone(p) ? drop(a, p->instance_id, e) : add(&hosts, p, e)) < 0)
+			return -e->code;
+	}
+	if (set_all(&hosts, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < message->peers.count; i++) {
+		const struct ecs_node_peer *p = JS_AT(message->peers, struct ecs_node_peer, i);
+
+		if (!is_gone(p) && records_put_peer(a->records, p, e) < 0)
+			return -e->code;
 	}
 	return 0;
 }
 
+/* ---- what it said last ---- */
+
 static int load(void *ctx, const struct ecs_node_peer *p, struct err *e)
 {
-	(void)set_or_wait(ctx, p, e); /* the server will say it again */
+	(void)add(ctx, p, e); /* the server will say it again */
 	return 0;
 }
 
 int hosts_load(struct agent *a, struct err *e)
 {
-	return records_each_peer(a->records, load, a, e);
+	auto_hosts struct hosts hosts = {.agent = a};
+
+	if (records_each_peer(a->records, load, &hosts, e) < 0)
+		return -e->code;
+	if (set_all(&hosts, e) < 0)
+		log_error("hosts: %s", e->msg);
+	return 0;
 }

@@ -219,18 +219,81 @@ int images_tag(struct agent *a, const json_t *request, bool late, json_t **ret, 
 	return r;
 }
 
+/*
+ * Names of images for other platforms, which came with a name for several: its repository,
+ * and their digest.
+ */
+struct names {
+	struct map known; /* each under itself */
+	struct arena arena;
+};
+
+static void names_done(struct names *n)
+{
+	map_done(&n->known);
+	arena_done(&n->arena);
+}
+#define auto_names __attribute__((cleanup(names_done)))
+
+static void add_siblings(struct names *n, const struct image *image)
+{
+	char host[IMAGE_HOST_SIZE], name[IMAGE_NAME_SIZE];
+	struct err ignored; /* it came by that name */
+
+	if (!image->reference || image_name_of(image->reference, host, name, &ignored) < 0)
+		return;
+	for (size_t i = 0; i < image->sibling_count; i++) {
+		char *sibling = arena_printf(&n->arena, "%s@%s", name, image->siblings[i].manifest);
+
+		if (!str_eq(image->siblings[i].manifest, image->manifest))
+			(void)map_put(&n->known, sibling, sibling);
+	}
+}
+
+/* Of images that go by a name or a digest; of all: 'which' NULL. */
+static int list_siblings(struct agent *a, const char *which, struct names *ret, struct err *e)
+{
+	struct image_list all = {NULL, 0};
+
+	if (image_list(a->images, &all, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < all.count; i++)
+		if (!which || str_eq(all.items[i]->reference, which) ||
+		    str_eq(all.items[i]->digest, which))
+			add_siblings(ret, all.items[i]);
+	image_list_done(&all);
+	return 0;
+}
+
+/* Those that no other name has brought, too. */
+static int remove_siblings(struct agent *a, struct names *gone, const char *const *in_use,
+			   size_t in_use_count, struct err *e)
+{
+	auto_names struct names kept = {.known = {0}};
+	char *name;
+	int r = gone->known.count ? list_siblings(a, NULL, &kept, e) : 0;
+
+	for (size_t i = 0; r >= 0 && map_next(&gone->known, &i, &name);)
+		if (!map_find(&kept.known, name))
+			r = image_remove(a->images, name, in_use, in_use_count, e);
+	return r < 0 ? r : 0; /* most were never pulled; one in use stays */
+}
+
 int images_remove(struct agent *a, const json_t *request, bool late, json_t **ret, struct err *e)
 {
+	auto_names struct names siblings = {.known = {0}};
 	auto_free char *which = NULL;
 	size_t count;
 	auto_free const char **in_use = images_in_use(a, &count);
 	int r;
 
 	(void)late;
-	if (resolve(a, request, &which, e) < 0)
+	if (resolve(a, request, &which, e) < 0 || list_siblings(a, which, &siblings, e) < 0)
 		return -e->code;
 	images_let_go(a);
 	r = image_remove(a->images, which, in_use, count, e);
+	if (r == 0)
+		r = remove_siblings(a, &siblings, in_use, count, e);
 	if (r == IMAGE_ABSENT)
 		return err_set(e, ENOENT, "no image %s: not found", which);
 	if (r == IMAGE_IN_USE)

@@ -18,6 +18,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "rootfs/rootfs.h"
 
 #define PROBE_SIZE 512
@@ -43,11 +44,26 @@ static int try_index(const char *dir, struct err *e)
 	return rootfs_try_index(index, device, scratch, e);
 }
 
+static void forget_topic(struct buf *b, const char *topic)
+{
+	auto_free char *begin = xasprintf("%s: ", topic), *old = xstrdup(buf_str(b));
+	char *rest = old, *told;
+
+	buf_reset(b);
+	while (*rest && (told = strsep(&rest, "\n"))) {
+		if (!str_starts(told, begin))
+			buf_printf(b, "%s\n", told);
+		if (!rest)
+			return;
+	}
+}
+
 void doctor_tell(struct agent *a, const char *topic, const char *what, const char *why)
 {
 	auto_free char *path = xasprintf("%s/doctor", a->o->run_dir);
 	struct err e;
 
+	forget_topic(&a->doctor, topic);
 	log_info("%s: %s%s", topic, what, why);
 	buf_printf(&a->doctor, "%s: %s%s\n", topic, what, why);
 	if (fs_mkdirs(AT_FDCWD, a->o->run_dir, 0755, &e) < 0 ||

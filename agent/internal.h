@@ -14,6 +14,7 @@
  *   links.c      what it is told of the containers that it links to
  *   ids.c        whose ids its users are on the host
  *   storage.c    how much a task may write
+ *   gpu.c        GPUs of the host, and what a container needs that has some; cdi.c
  *   roots.c      roots for the next containers, made ahead; ahead.c: and containers of them
  *   pulls.c      images on their way
  *   credentials.c  with which name and password a registry is asked
@@ -150,14 +151,17 @@ struct agent {
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
 	int64_t networks_ms; /* when the networks were last looked at; monotonic */
+	char *networks_told; /* what was wrong with them then; "": nothing */
 	struct id_ranges ranges;
 	struct id_pool id_pool;
 	struct roots roots;
 	bool swept; /* of what was ready before us */
 	struct indexes indexes;
-	char *tasks_dir;               /* state_dir/tasks */
-	char *ready_dir;               /* state_dir/ready: of roots */
-	char *layers_dir;              /* of all images */
+	char *tasks_dir;   /* state_dir/tasks */
+	char *ready_dir;   /* state_dir/ready: of roots */
+	char *layers_dir;  /* of all images */
+	char *gpus;        /* ids, a line each, and problems, when they were last looked for */
+	bool gpus_changed; /* and the server may not know it yet */
 	const char *storage_attribute; /* NULL: what a task writes cannot be limited here */
 	char *cgroup_base;             /* "/berth-1a2b3c", or the scope that systemd gave */
 	char *boot_id, *runtime_root;
@@ -305,6 +309,8 @@ struct bundle_options {
 
 extern const char *const bundle_files[BUNDLE_FILES]; /* "hosts", ... */
 
+/* NAME=VALUE in a process's "env"; a variable that is there is replaced if 'replace'. */
+void bundle_set_variable(json_t *env, const char *text, bool replace);
 /* Write config.json, which is the caller's then, too. */
 int bundle_write(const struct bundle_options *o, json_t **ret, struct err *e);
 /* Write hosts, hostname and resolv.conf. */
@@ -434,11 +440,21 @@ int storage_join(const struct task *t, const char *scratch, struct err *e);
 void storage_give_back(const struct task *t);
 int storage_give_back_all(const char *state_dir, struct err *e);
 
+/* ---- gpu.c ---- */
+
+/* Ids of the GPUs that containers of this host can have, in an arena. */
+struct js_strings gpus_find(const struct agent *a, struct arena *arena);
+void gpus_look(struct agent *a); /* what has changed is logged, and told to the server */
+/* Those that the server has given to the container. */
+const struct js_strings *gpus_of(const struct container *c);
+/* What they need is in the container's config.json. */
+int gpus_add(const struct container *c, json_t *config, struct err *e);
+
 /* ---- indexes.c ---- */
 
 /* In which form this host holds layers; logs why. */
 enum image_form indexes_choose(struct agent *a);
-/* A line "TOPIC: WHAT WHY" in the log, and where `berth doctor` finds it. */
+/* A line "TOPIC: WHAT WHY" in the log, and where `berth doctor` finds it, for another one of the topic. */
 void doctor_tell(struct agent *a, const char *topic, const char *what, const char *why);
 /* The image's index, mounted: *ret_fd is the caller's; -1 when the image has none. */
 int indexes_open(struct agent *a, const struct image *image, int *ret_fd, struct err *e);

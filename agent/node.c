@@ -148,6 +148,7 @@ int node_describe(const struct agent *a, struct arena *arena, struct ecs_node_he
 		return err_set(e, EINVAL, "reserved memory of %lld MiB leaves nothing for tasks",
 			       (long long)a->o->reserved_memory_mib);
 	fill_attributes(a, arena, &u, &ret->attributes);
+	ret->gpu_ids = gpus_find(a, arena);
 	fill_public(a, arena, &ret->public_addresses);
 	fill_place(a, arena, ret);
 	sharing_describe(a->sharing, arena, ret);

@@ -60,7 +60,7 @@ static const struct js_field hello_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_hello, "version", JS_STRING, version),
 	FIELD_REQUIRED(struct ecs_node_hello, "cpu", JS_I64, cpu_units),
 	FIELD_REQUIRED(struct ecs_node_hello, "memory", JS_I64, memory_mib),
-	FIELD(struct ecs_node_hello, "gpus", JS_I64, gpus),
+	FIELD(struct ecs_node_hello, "gpuIds", JS_STRINGS, gpu_ids),
 	FIELD(struct ecs_node_hello, "interfaces", JS_I64, interfaces),
 	FIELD_OF(struct ecs_node_hello, "attributes", JS_OBJECTS, attributes, attribute_shape),
 	FIELD(struct ecs_node_hello, "publicAddresses", JS_STRINGS, public_addresses),
@@ -98,6 +98,7 @@ static const struct js_field peers_fields[] = {
 static const struct js_field container_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_container, "name", JS_STRING, name),
 	FIELD_REQUIRED(struct ecs_node_container, "containerArn", JS_STRING, container_arn),
+	FIELD(struct ecs_node_container, "gpuIds", JS_STRINGS, gpu_ids),
 };
 static const struct js_shape container_shape = JS_SHAPE("Container", struct ecs_node_container,
 							container_fields);
@@ -228,6 +229,10 @@ static const struct js_field report_fields[] = {
 	FIELD_OF(struct ecs_node_report, "tasks", JS_OBJECTS, tasks, ecs_task_state_shape),
 };
 
+static const struct js_field resources_fields[] = {
+	FIELD(struct ecs_node_resources, "gpuIds", JS_STRINGS, gpu_ids),
+};
+
 static const struct js_field ack_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_ack, "number", JS_I64, number),
 };
@@ -319,6 +324,8 @@ static const struct {
 	[ECS_NODE_PEERS] = {"peers", JS_SHAPE("peers", struct ecs_node_peers, peers_fields)},
 	[ECS_NODE_GROUPS] = {"groups", JS_SHAPE("groups", struct ecs_node_groups, groups_fields)},
 	[ECS_NODE_TASKS] = {"tasks", JS_SHAPE("tasks", struct ecs_node_tasks, tasks_fields)},
+	[ECS_NODE_RESOURCES] = {"resources",
+				JS_SHAPE("resources", struct ecs_node_resources, resources_fields)},
 	[ECS_NODE_REPORT] = {"report", JS_SHAPE("report", struct ecs_node_report, report_fields)},
 	[ECS_NODE_ACK] = {"ack", JS_SHAPE("ack", struct ecs_node_ack, ack_fields)},
 	[ECS_NODE_LOG] = {"log", JS_SHAPE("log", struct ecs_node_log, log_fields)},

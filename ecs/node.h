@@ -10,9 +10,10 @@
  *
  *   node     hello      who I am, what I have
  *   server   welcome    your container instance, and the last report that I have
- *   server   peers      other hosts with tasks in the same VPCs; the first one is the full list
+ *   server   peers      other hosts that tasks here, or this host, talk to; the first one is the full list
  *   server   groups     security groups that tasks here need; the first one is the full list
  *   server   tasks      what should run; the first one is the full list
+ *   node     resources  what I have now, when that has changed
  *   node     report     what runs; numbered, repeated until acknowledged
  *   server   ack        reports up to this number are durable
  *   node     log        lines of a container for a log stream
@@ -44,6 +45,7 @@
 #define ECS_NODE_JSON_DEPTH 32
 #define ECS_NODE_LOG_BATCH  (256 << 10) /* bytes of text in one log message */
 #define ECS_NODE_HOLDS_MAX  1024        /* blobs of a node that the server remembers */
+#define ECS_NODE_GPU_ID_MAX 511         /* bytes of the id of a GPU */
 #define ECS_NODE_AVOID_MAX  8           /* nodes that a want may pass over */
 
 enum ecs_node_type {
@@ -55,6 +57,7 @@ enum ecs_node_type {
 	ECS_NODE_PEERS,
 	ECS_NODE_GROUPS,
 	ECS_NODE_TASKS,
+	ECS_NODE_RESOURCES,
 	ECS_NODE_REPORT,
 	ECS_NODE_ACK,
 	ECS_NODE_LOG,
@@ -109,7 +112,7 @@ struct ecs_node_hello {
 	char *instance_id; /* the id of an earlier welcome; NULL at first */
 	char *hostname, *boot_id, *version;
 	int64_t cpu_units, memory_mib;
-	int64_t gpus;
+	struct js_strings gpu_ids; /* that containers can have; at most ECS_GPUS_MAX */
 	int64_t interfaces; /* of tasks in network mode awsvpc, at most; 0: as many as come */
 	struct js_list attributes;          /* ecs_attribute */
 	struct js_strings public_addresses; /* blocks that lead here, for assignPublicIp */
@@ -147,6 +150,7 @@ struct ecs_node_peers {
 
 struct ecs_node_container {
 	char *name, *container_arn;
+	struct js_strings gpu_ids; /* that it has, and nobody else */
 };
 
 /* A flow log that covers an interface. */
@@ -240,6 +244,11 @@ struct ecs_task_state {
 struct ecs_node_report {
 	int64_t number;       /* one more than the last */
 	struct js_list tasks; /* ecs_task_state */
+};
+
+/* As in hello. */
+struct ecs_node_resources {
+	struct js_strings gpu_ids;
 };
 
 struct ecs_node_ack {

@@ -90,6 +90,13 @@ static const struct js_field linux_parameter_fields[] = {
 static const struct js_shape linux_parameter_shape =
 	JS_SHAPE("LinuxParameters", struct ecs_linux_parameters, linux_parameter_fields);
 
+static const struct js_field resource_requirement_fields[] = {
+	FIELD(struct ecs_resource_requirement, "value", JS_STRING, value, 0),
+	FIELD(struct ecs_resource_requirement, "type", JS_STRING, type, 0),
+};
+static const struct js_shape resource_requirement_shape = JS_SHAPE(
+	"ResourceRequirement", struct ecs_resource_requirement, resource_requirement_fields);
+
 static const struct js_field log_configuration_fields[] = {
 	FIELD(struct ecs_log_configuration, "logDriver", JS_STRING, log_driver, 0),
 	FIELD(struct ecs_log_configuration, "options", JS_MAP, options, 0),
@@ -139,6 +146,8 @@ static const struct js_field container_fields[] = {
 	CONTAINER_OF("logConfiguration", JS_OBJECT, log_configuration, JS_POINTER,
 		     log_configuration_shape),
 	CONTAINER_OF("systemControls", JS_OBJECTS, system_controls, 0, system_control_shape),
+	CONTAINER_OF("resourceRequirements", JS_OBJECTS, resource_requirements, 0,
+		     resource_requirement_shape),
 };
 static const struct js_shape container_shape =
 	JS_SHAPE("ContainerDefinition", struct ecs_container_definition, container_fields);
@@ -250,9 +259,24 @@ size_t ecs_link_name_len(const char *link)
 	return strcspn(link, ":");
 }
 
+int64_t ecs_container_gpus(const struct ecs_container_definition *c)
+{
+	int64_t value = 0;
+
+	for (size_t i = 0; i < c->resource_requirements.count; i++) {
+		const struct ecs_resource_requirement *r =
+			JS_AT(c->resource_requirements, struct ecs_resource_requirement, i);
+
+		if (str_eq(r->type, "GPU") && r->value &&
+		    parse_i64(r->value, 1, ECS_GPUS_MAX, &value))
+			return value;
+	}
+	return 0;
+}
+
 void ecs_task_definition_demand(const struct ecs_task_definition *t, struct ecs_demand *ret)
 {
-	struct ecs_demand sum = {0, 0};
+	struct ecs_demand sum = {0};
 	int64_t value;
 
 	for (size_t i = 0; i < t->containers.count; i++) {
@@ -260,6 +284,7 @@ void ecs_task_definition_demand(const struct ecs_task_definition *t, struct ecs_
 			JS_AT(t->containers, struct ecs_container_definition, i);
 
 		sum.cpu_units += c->cpu;
+		sum.gpus += ecs_container_gpus(c);
 		sum.memory_mib += c->memory_reservation ? *c->memory_reservation
 				  : c->memory           ? *c->memory
 							: 0;

@@ -17,6 +17,7 @@
 #define ECS_MEMORY_MIN_MIB     6  /* of a container: what Docker, and so ECS, needs to start one */
 #define ECS_STOP_TIMEOUT_S     30 /* default */
 #define ECS_STOP_TIMEOUT_MAX_S 86400
+#define ECS_GPUS_MAX           256   /* of a container, and of a container instance */
 #define ECS_DEFINITION_SIZE    65536 /* bytes of a registered document */
 
 struct ecs_key_value {
@@ -71,6 +72,11 @@ struct ecs_repository_credentials {
 	char *parameter;
 };
 
+/* Of type GPU: how many, "2". */
+struct ecs_resource_requirement {
+	char *value, *type;
+};
+
 struct ecs_container_definition {
 	char *name, *image;
 	struct ecs_repository_credentials repository_credentials; /* .parameter NULL: none */
@@ -91,7 +97,8 @@ struct ecs_container_definition {
 	struct js_strings links; /* "name" or "name:alias" */
 	struct js_list ulimits;  /* ecs_ulimit */
 	struct ecs_log_configuration *log_configuration;
-	struct js_list system_controls; /* ecs_key_value: namespace, value */
+	struct js_list system_controls;       /* ecs_key_value: namespace, value */
+	struct js_list resource_requirements; /* ecs_resource_requirement */
 };
 
 struct ecs_host_volume {
@@ -152,9 +159,13 @@ static inline bool ecs_is_essential(const struct ecs_container_definition *c)
 	return !c->essential || *c->essential;
 }
 
+/* GPUs that a container is to have, of one whose definition was checked. */
+int64_t ecs_container_gpus(const struct ecs_container_definition *c);
+
 /* What a task takes of its container instance. */
 struct ecs_demand {
 	int64_t cpu_units, memory_mib;
+	int64_t gpus;
 };
 
 void ecs_task_definition_demand(const struct ecs_task_definition *t, struct ecs_demand *ret);

@@ -339,6 +339,32 @@ static int check_limits(const struct check *c)
 	return 0;
 }
 
+static int check_requirements(const struct check *c)
+{
+	const struct js_list *list = &c->container->resource_requirements;
+	int64_t value;
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct ecs_resource_requirement *r =
+			JS_AT(*list, struct ecs_resource_requirement, i);
+
+		if (!str_eq(r->type, "GPU"))
+			return refuse(c,
+				      "resourceRequirements of type %.40s is not supported by this "
+				      "version of Berth: use GPU.",
+				      r->type);
+		if (i)
+			return refuse_setting(c, "There is a second resource requirement of type "
+						 "GPU.");
+		if (!parse_i64(r->value, 1, ECS_GPUS_MAX, &value))
+			return refuse_setting(c,
+					      "The value '%.40s' of the resource requirement GPU "
+					      "is not a number from 1 to %d.",
+					      r->value, ECS_GPUS_MAX);
+	}
+	return 0;
+}
+
 static int check_system_controls(const struct check *c)
 {
 	static const char *const exact[] = {
@@ -689,17 +715,13 @@ static int check_volumes(const struct check *c)
 
 static int check_container(struct check *c)
 {
-	static int (*const checks[])(const struct check *) = {check_name_and_image,
-							      check_repository_credentials,
-							      check_resources,
-							      check_ports,
-							      check_mounts,
-							      check_limits,
-							      check_system_controls,
-							      check_names,
-							      check_logs,
-							      check_network,
-							      check_links};
+	static int (*const checks[])(const struct check *) = {
+		check_name_and_image, check_repository_credentials,
+		check_resources,      check_ports,
+		check_mounts,         check_limits,
+		check_requirements,   check_system_controls,
+		check_names,          check_logs,
+		check_network,        check_links};
 
 	for (size_t i = 0; i < ARRAY_COUNT(checks); i++)
 		if (checks[i](c) < 0)

@@ -186,16 +186,31 @@ static void add_once(const struct item *x, struct items *ret)
 	items_add(ret, x);
 }
 
+static bool of_prefix(const struct ip_prefix *prefix, bool v6, struct item *ret)
+{
+	*ret = (struct item){0};
+	if (!prefix->length || prefix->v6 != v6)
+		return false;
+	ret->key[0] = ret->end[0] = v6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
+	memcpy(ret->key + 4, prefix->address, v6 ? 16 : 4);
+	ip_prefix_last(prefix, ret->end + 4);
+	return true;
+}
+
 void elements_add_prefix(const struct ip_prefix *prefix, bool v6, struct items *ret)
 {
-	struct item x = {0};
+	struct item x;
 
-	if (!prefix->length || prefix->v6 != v6)
-		return;
-	x.key[0] = x.end[0] = v6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
-	memcpy(x.key + 4, prefix->address, v6 ? 16 : 4);
-	ip_prefix_last(prefix, x.end + 4);
-	add_once(&x, ret);
+	if (of_prefix(prefix, v6, &x))
+		items_add(ret, &x);
+}
+
+static void add_routed(const struct ip_prefix *vpc, bool v6, struct items *ret)
+{
+	struct item x;
+
+	if (of_prefix(vpc, v6, &x))
+		add_once(&x, ret);
 }
 
 static void add_within(const struct ip_prefix *vpc, bool v6, struct items *ret)
@@ -252,7 +267,7 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 				add_within(&ep->vpc[n], set == ELEMENTS_WITHIN6, ret);
 		else
 			for (size_t n = 0; n < NET_FAMILIES; n++)
-				elements_add_prefix(&ep->vpc[n], set == ELEMENTS_ROUTED6, ret);
+				add_routed(&ep->vpc[n], set == ELEMENTS_ROUTED6, ret);
 	}
 }
 

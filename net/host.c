@@ -21,8 +21,6 @@
 #define FORWARDING6_FILE "/proc/sys/net/ipv6/conf/all/forwarding"
 #define LINKS_DIR        "/proc/sys/net/ipv6/conf"
 #define MTU_DEFAULT      1500
-/* Routes wider than this are ways to the world (0/0, and 0/1 of VPNs), not blocks in use. */
-#define ROUTE_PREFIX_MIN 4
 
 /* ---- the kernel's lists ---- */
 

@@ -21,6 +21,9 @@
 #include "net/netlink.h"
 #include "net/state.h"
 
+/* Routes wider than this are ways to the world (0/0, and 0/1 of VPNs), not blocks in use. */
+#define ROUTE_PREFIX_MIN 4
+
 struct host {
 	struct netlink *nl;      /* borrowed */
 	const struct name *name; /* borrowed */

@@ -225,137 +225,6 @@ static void settle_mtu(struct net *net)
 			net->mtu = tunnel_mtu(net, tunnels[i]);
 }
 
-/* ---- routes ---- */
-
-struct peer_route {
-	struct ip_prefix to;
-	uint32_t index;               /* 0: as the next hop says */
-	const struct ip_prefix *via;  /* NULL: it is on the link */
-	const struct ip_prefix *from; /* our address; length 0: as the kernel likes */
-};
-
-static uint8_t scope_of(unsigned type, const struct peer_route *r)
-{
-	if (type == RTM_DELROUTE)
-		return RT_SCOPE_NOWHERE; /* whichever it has */
-	return r->via || r->to.v6 ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
-}
-
-static void change_route(struct batch *b, unsigned type, const struct net *net,
-			 const struct peer_route *r)
-{
-	const struct rtmsg route = {.rtm_family = r->to.v6 ? AF_INET6 : AF_INET,
-				    .rtm_dst_len = (uint8_t)r->to.length,
-				    .rtm_table = RT_TABLE_MAIN,
-				    .rtm_protocol = PEER_ROUTE_PROTOCOL,
-				    .rtm_scope = scope_of(type, r),
-				    .rtm_type = RTN_UNICAST,
-				    .rtm_flags = r->via && r->index ? RTNH_F_ONLINK : 0};
-	char text[IP_TEXT_MAX];
-
-	ip_prefix_format(&r->to, text);
-	batch_add(b, type, type == RTM_NEWROUTE ? NLM_F_CREATE | NLM_F_REPLACE : 0, &route,
-		  sizeof(route), "route of %s to a peer", text);
-	batch_put(b, RTA_DST, r->to.address, r->to.v6 ? 16 : 4);
-	batch_u32(b, RTA_PRIORITY, net->name.group);
-	if (r->via)
-		batch_put(b, RTA_GATEWAY, r->via->address, r->via->v6 ? 16 : 4);
-	if (r->from && r->from->length)
-		batch_put(b, RTA_PREFSRC, r->from->address, r->from->v6 ? 16 : 4);
-	if (r->index)
-		batch_u32(b, RTA_OIF, r->index);
-}
-
-static void add_routes(struct batch *b, const struct net *net, const struct peer *p, uint32_t index)
-{
-	for (size_t i = 0; i < p->count; i++) {
-		bool v6 = p->prefixes[i].v6;
-		const struct ip_prefix next_hop = vxlan_next_hop(peer_address(p), v6);
-		struct peer_route r = {.to = p->prefixes[i], .index = index};
-
-		if (peer_is_tunnelled(p))
-			r.from = &net->host.self[v6];
-		if (p->transport == NET_ROUTES)
-			r.via = &p->addresses[v6];
-		else if (p->transport == NET_VXLAN)
-			r.via = &next_hop;
-		change_route(b, RTM_NEWROUTE, net, &r);
-	}
-}
-
-struct strays {
-	const struct net *net;
-	struct batch *b;
-};
-
-static bool is_wanted(const struct net *net, const struct ip_prefix *to)
-{
-	for (size_t i = 0; i < net->peers.count; i++)
-		for (size_t k = 0; k < net->peers.items[i].count; k++) {
-			const struct ip_prefix *p = &net->peers.items[i].prefixes[k];
-
-			if (ip_prefix_holds(p, to) && p->length == to->length)
-				return true;
-		}
-	return false;
-}
-
-bool peer_route_parse(const struct nlmsghdr *h, struct ip_prefix *ret_to, uint32_t *ret_metric)
-{
-	const struct rtmsg *route = NLMSG_DATA(h);
-	struct nlattr *tb[RTA_MAX + 1];
-
-	if (h->nlmsg_type != RTM_NEWROUTE || h->nlmsg_len < NLMSG_LENGTH(sizeof(*route)) ||
-	    nlmsg_parse((struct nlmsghdr *)(uintptr_t)h, sizeof(*route), tb, RTA_MAX, NULL) < 0 ||
-	    route->rtm_protocol != PEER_ROUTE_PROTOCOL || !tb[RTA_DST] || !tb[RTA_PRIORITY] ||
-	    nla_len(tb[RTA_PRIORITY]) != sizeof(uint32_t))
-		return false;
-	*ret_to = (struct ip_prefix){.v6 = route->rtm_family == AF_INET6,
-				     .length = route->rtm_dst_len};
-	if (nla_len(tb[RTA_DST]) != (ret_to->v6 ? 16 : 4) ||
-	    ret_to->length > (ret_to->v6 ? 128u : 32u))
-		return false;
-	memcpy(ret_to->address, nla_data(tb[RTA_DST]), ret_to->v6 ? 16 : 4);
-	*ret_metric = nla_get_u32(tb[RTA_PRIORITY]);
-	return true;
-}
-
-static int see_stray(const struct nlmsghdr *h, void *arg, struct err *e)
-{
-	struct strays *s = arg;
-	struct peer_route r = {0};
-	uint32_t metric;
-
-	(void)e;
-	if (peer_route_parse(h, &r.to, &metric) && metric == s->net->name.group &&
-	    !is_wanted(s->net, &r.to))
-		change_route(s->b, RTM_DELROUTE, s->net, &r);
-	return 0;
-}
-
-static void see_again(void *arg)
-{
-	(void)arg; /* one that is deleted twice is passed over */
-}
-
-/* Routes of ours that lead to nobody we know. */
-static int delete_strays(struct net *net, struct err *e)
-{
-	auto_batch struct batch deletes = BATCH_INIT;
-	struct strays s = {net, &deletes};
-	const struct netlink_dump dump = {see_stray, see_again, &s};
-
-	for (int v6 = 0; v6 < (net->has_ipv6 ? 2 : 1); v6++) {
-		const struct rtmsg any = {.rtm_family = v6 ? AF_INET6 : AF_INET};
-		auto_batch struct batch b = BATCH_INIT;
-
-		batch_add(&b, RTM_GETROUTE, 0, &any, sizeof(any), "list routes");
-		if (netlink_dump(&net->route, &b, &dump, e) < 0)
-			return -e->code;
-	}
-	return netlink_commit(&net->route, &deletes, ESRCH, e);
-}
-
 /* ---- one peer, in the kernel ---- */
 
 /* Our own address: the one that was configured, or else what the first peer sees. */
@@ -374,10 +243,11 @@ static int settle_node(struct net *net, const struct peer *p, const struct way *
 static int install(struct net *net, struct peer *p, bool *ret_new, struct err *e)
 {
 	auto_batch struct batch b = BATCH_INIT;
+	struct err why = {0};
 	uint32_t index = 0;
 	struct way way;
 
-	*ret_new = false;
+	*ret_new = p->settled = false;
 	if (choose_transport(net, p, &way, e) < 0)
 		return -e->code;
 	settle_mtu(net);
@@ -391,8 +261,13 @@ static int install(struct net *net, struct peer *p, bool *ret_new, struct err *e
 		vxlan_add_peer(&b, index, p);
 	if (p->transport == NET_WIREGUARD && wireguard_set_peer(net, index, p, e) < 0)
 		return -e->code;
-	add_routes(&b, net, p, index);
-	return netlink_commit(&net->route, &b, 0, e);
+	peer_routes_add(&b, net, p, index, &why);
+	if (netlink_commit(&net->route, &b, 0, e) < 0)
+		return -e->code;
+	p->settled = !why.code;
+	if (why.code)
+		*e = why;
+	return -why.code;
 }
 
 /* Tunnels that lead to nobody go, but for one that was asked for. */
@@ -428,7 +303,7 @@ int peers_settle(struct net *net, struct err *ret_unreachable, struct err *e)
 {
 	install_all(net, ret_unreachable);
 	settle_mtu(net);
-	return delete_strays(net, e) < 0 ? -e->code : delete_tunnels(net, e);
+	return peer_routes_delete_strays(net, e) < 0 ? -e->code : delete_tunnels(net, e);
 }
 
 int peers_settle_all(struct net *net, struct err *e)
@@ -519,8 +394,6 @@ static int check_peer(struct net *net, const struct net_peer *p, struct err *e)
 		return err_set(e, EINVAL, "peer %s has %zu prefixes, at most %d are possible",
 			       p->id, p->count, NET_PEER_PREFIXES_MAX);
 	for (size_t i = 0; i < p->count; i++) {
-		if (p->prefixes[i].v6 && !net->has_ipv6)
-			return err_set(e, EAFNOSUPPORT, "peer %s: this kernel has no IPv6", p->id);
 		for (size_t n = 0; n < net->peers.count; n++)
 			for (size_t k = 0; k < net->peers.items[n].count; k++)
 				if (!str_eq(net->peers.items[n].id, p->id) &&
@@ -535,15 +408,17 @@ static int check_peer(struct net *net, const struct net_peer *p, struct err *e)
 	return 0;
 }
 
-static void copy_peer(const struct net_peer *p, struct peer *ret)
+/* What the kernel cannot have is left out. */
+static void copy_peer(const struct net *net, const struct net_peer *p, struct peer *ret)
 {
-	*ret = (struct peer){.count = p->count};
+	*ret = (struct peer){.count = 0};
 	(void)snprintf(ret->id, sizeof(ret->id), "%s", p->id);
 	(void)snprintf(ret->key, sizeof(ret->key), "%s", p->public_key ? p->public_key : "");
 	memcpy(ret->addresses, p->addresses, sizeof(ret->addresses));
 	ret->prefixes = xcalloc(p->count + 1, sizeof(*ret->prefixes));
-	if (p->count)
-		memcpy(ret->prefixes, p->prefixes, p->count * sizeof(*ret->prefixes));
+	for (size_t i = 0; i < p->count; i++)
+		if (!p->prefixes[i].v6 || net->has_ipv6)
+			ret->prefixes[ret->count++] = p->prefixes[i];
 }
 
 /* Its place in the tunnel, if it has one. */
@@ -572,66 +447,187 @@ static int apply_firewall(struct net *net, struct err *e)
 	return firewall_apply_peers(&firewall, e);
 }
 
+static bool is_same(const struct peer *a, const struct peer *b)
+{
+	return a->count == b->count && str_eq(a->key, b->key) &&
+	       memcmp(a->addresses, b->addresses, sizeof(a->addresses)) == 0 &&
+	       memcmp(a->prefixes, b->prefixes, a->count * sizeof(*a->prefixes)) == 0;
+}
+
 static bool same_place(const struct peer *a, const struct peer *b)
 {
 	return ip_prefix_holds(peer_address(a), peer_address(b)) && str_eq(a->key, b->key);
 }
 
-int net_peer_set(struct net *net, const struct net_peer *peer, struct err *e)
+/* What of a message changes something. */
+struct taken {
+	bool is_other; /* than what was known of it, or was done about it */
+	bool was_known;
+};
+
+/* It is known, and on record. */
+static int take_peer(struct net *net, const struct net_peer *peer, struct taken *ret, struct err *e)
 {
 	struct peer *p = find_peer(net, peer->id), now;
-	bool known = p != NULL, is_new;
 
+	*ret = (struct taken){.was_known = p != NULL};
 	if (check_peer(net, peer, e) < 0)
 		return -e->code;
-	copy_peer(peer, &now);
+	copy_peer(net, peer, &now);
+	if (p && p->settled && is_same(p, &now)) { /* told again; the sweep looks after it */
+		peer_done(&now);
+		return 0;
+	}
 	if (write_file(net, &now, e) < 0 ||
-	    (known && !same_place(p, &now) && leave_tunnel(net, p, e) < 0)) {
+	    (p && !same_place(p, &now) && leave_tunnel(net, p, e) < 0)) {
 		peer_done(&now);
 		return err_wrap(e, "peer %s", peer->id);
 	}
-	if (known) {
+	ret->is_other = true;
+	if (p) {
 		peer_done(p);
 		*p = now;
 	} else {
 		keep(net, &now);
-		p = &net->peers.items[net->peers.count - 1];
 	}
-	if (apply_firewall(net, e) < 0 || install(net, p, &is_new, e) < 0)
-		return err_wrap(e, "peer %s", peer->id);
-	return known || is_new ? peers_settle_all(net, e) : 0;
+	return 0;
+}
+
+/* What was a peer's may be another one's in the same message. */
+static void let_go_of_prefixes(struct net *net, const struct net_peer *peers, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct peer *p = find_peer(net, peers[i].id), now;
+
+		if (!p)
+			continue;
+		copy_peer(net, &peers[i], &now);
+		if (!p->settled || !is_same(p, &now)) {
+			p->settled = false;
+			p->count = 0;
+		}
+		peer_done(&now);
+	}
+}
+
+/* The firewall has them all before a route leads to one. */
+static int lead_to(struct net *net, const struct net_peer *peers, size_t count,
+		   const struct taken *taken, net_peer_fn *on_failed, void *ctx, struct err *e)
+{
+	bool stray = false, again = false, is_new;
+
+	if (apply_firewall(net, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < count; i++) {
+		struct err why = {0};
+
+		stray |= taken[i].is_other && taken[i].was_known;
+		if (!taken[i].is_other)
+			continue;
+		if (install(net, find_peer(net, peers[i].id), &is_new, &why) < 0)
+			on_failed(ctx, &peers[i], &why);
+		again |= is_new;
+	}
+	if (again)
+		return peers_settle(net, &(struct err){0}, e); /* those in its tunnel, too */
+	settle_mtu(net);
+	return stray && (peer_routes_delete_strays(net, e) < 0 || delete_tunnels(net, e) < 0)
+		       ? -e->code
+		       : 0;
+}
+
+int net_peers_set(struct net *net, const struct net_peer *peers, size_t count,
+		  net_peer_fn *on_failed, void *ctx, struct err *e)
+{
+	auto_free struct taken *taken = xcalloc(count + 1, sizeof(*taken));
+	bool any = false;
+
+	let_go_of_prefixes(net, peers, count);
+	for (size_t i = 0; i < count; i++) {
+		struct err why = {0};
+
+		if (take_peer(net, &peers[i], &taken[i], &why) < 0)
+			on_failed(ctx, &peers[i], &why);
+		any |= taken[i].is_other;
+	}
+	return any ? lead_to(net, peers, count, taken, on_failed, ctx, e) : 0;
+}
+
+static void note_failure(void *ctx, const struct net_peer *peer, const struct err *why)
+{
+	struct err *e = ctx;
+
+	*e = *why;
+	if (!strstr(e->msg, peer->id))
+		(void)err_wrap(e, "peer %s", peer->id);
+}
+
+int net_peer_set(struct net *net, const struct net_peer *peer, struct err *e)
+{
+	struct err failure = {0};
+
+	if (net_peers_set(net, peer, 1, note_failure, &failure, e) < 0)
+		return -e->code;
+	if (failure.code)
+		*e = failure;
+	return -failure.code;
+}
+
+/* Of who is not known any more nothing is in the kernel, and then no file. */
+static int forget(struct net *net, char (*ids)[NET_ID_MAX + 1], size_t count, struct err *e)
+{
+	if (!count)
+		return 0;
+	if (peer_routes_delete_strays(net, e) < 0 || delete_tunnels(net, e) < 0 ||
+	    apply_firewall(net, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < count; i++)
+		if (remove_file(net, ids[i], e) < 0)
+			return -e->code;
+	settle_mtu(net);
+	return 0;
+}
+
+static int let_go(struct net *net, struct peer *p, char ret_id[NET_ID_MAX + 1], struct err *e)
+{
+	memcpy(ret_id, p->id, sizeof(p->id));
+	if (leave_tunnel(net, p, e) < 0)
+		return err_wrap(e, "peer %s", p->id);
+	peer_done(p);
+	*p = net->peers.items[--net->peers.count];
+	return 0;
 }
 
 int net_peer_remove(struct net *net, const char *id, struct err *e)
 {
 	struct peer *p = find_peer(net, id);
+	char ids[1][NET_ID_MAX + 1];
 
 	if (!p)
 		return 0;
-	if (leave_tunnel(net, p, e) < 0)
-		return err_wrap(e, "peer %s", id);
-	peer_done(p);
-	*p = net->peers.items[--net->peers.count];
-	if (delete_strays(net, e) < 0 || delete_tunnels(net, e) < 0 || apply_firewall(net, e) < 0 ||
-	    remove_file(net, id, e) < 0)
-		return err_wrap(e, "peer %s", id);
-	settle_mtu(net);
-	return 0;
+	if (let_go(net, p, ids[0], e) < 0)
+		return -e->code;
+	return forget(net, ids, 1, e) < 0 ? err_wrap(e, "peer %s", id) : 0;
 }
 
 int net_peers_keep_only(struct net *net, const char *const *ids, size_t count, struct err *e)
 {
-	for (size_t i = net->peers.count; i-- > 0;) {
-		char id[NET_ID_MAX + 1];
+	char(*gone)[NET_ID_MAX + 1] = xcalloc(net->peers.count + 1, sizeof(*gone));
+	size_t gone_count = 0;
+	int r = 0;
+
+	for (size_t i = net->peers.count; r == 0 && i-- > 0;) {
 		bool wanted = false;
 
-		memcpy(id, net->peers.items[i].id, sizeof(id));
-		for (size_t k = 0; k < count; k++)
-			wanted |= str_eq(ids[k], id);
-		if (!wanted && net_peer_remove(net, id, e) < 0)
-			return -e->code;
+		for (size_t k = 0; k < count && !wanted; k++)
+			wanted = str_eq(ids[k], net->peers.items[i].id);
+		if (!wanted)
+			r = let_go(net, &net->peers.items[i], gone[gone_count++], e);
 	}
-	return 0;
+	if (r == 0)
+		r = forget(net, gone, gone_count, e);
+	free(gone);
+	return r;
 }
 
 /* The old one goes from where it stands, whoever may come behind it. */
@@ -710,5 +706,5 @@ int peers_destroy(struct net *net, struct err *e)
 	while (net->peers.count)
 		peer_done(&net->peers.items[--net->peers.count]);
 	net->peers.transport = NET_AUTO; /* no tunnel is wanted any more */
-	return delete_strays(net, e) < 0 ? -e->code : delete_tunnels(net, e);
+	return peer_routes_delete_strays(net, e) < 0 ? -e->code : delete_tunnels(net, e);
 }

@@ -19,6 +19,7 @@ struct peer {
 	/* Not in the file: found out. */
 	enum net_transport transport;
 	uint32_t path_mtu;
+	bool settled; /* it is in the kernel as it should be */
 };
 
 struct peers {
@@ -54,6 +55,14 @@ int peers_settle_all(struct net *net, struct err *e);
 /* A route of ours to a peer; false: it is another one, or broken. */
 bool peer_route_parse(const struct nlmsghdr *h, struct ip_prefix *ret_to, uint32_t *ret_metric);
 int peers_destroy(struct net *net, struct err *e);
+
+/* ---- peer_route.c ---- */
+
+/* Routes of its prefixes, but those that are the host's own: why is in *why then. */
+void peer_routes_add(struct batch *b, struct net *net, const struct peer *p, uint32_t index,
+		     struct err *why);
+/* Routes of ours that lead to nobody we know go. */
+int peer_routes_delete_strays(struct net *net, struct err *e);
 
 /* ---- tunnels: tunnel.c, wireguard.c ---- */
 

@@ -49,7 +49,11 @@ struct net_peer {
 int net_set_self(struct net *net, const struct ip_prefix self[NET_FAMILIES], struct err *e);
 
 int net_peer_set(struct net *net, const struct net_peer *peer, struct err *e); /* or replace */
-int net_peer_remove(struct net *net, const char *id, struct err *e);           /* absent is fine */
+/* Many at once, as if by net_peer_set(); 'on_failed' hears which were not taken, or not led to. */
+typedef void net_peer_fn(void *ctx, const struct net_peer *peer, const struct err *why);
+int net_peers_set(struct net *net, const struct net_peer *peers, size_t count,
+		  net_peer_fn *on_failed, void *ctx, struct err *e);
+int net_peer_remove(struct net *net, const char *id, struct err *e); /* absent is fine */
 int net_peers_keep_only(struct net *net, const char *const *ids, size_t count, struct err *e);
 int net_public_key(struct net *net, char ret[NET_KEY_MAX], struct err *e);
 enum net_transport net_peer_transport(struct net *net, const char *id); /* NET_AUTO: not known */

@@ -63,6 +63,8 @@ bool container_starts(const struct container *c);
 
 /* template.c: does its init begin in a copy of the empty mount namespace? */
 bool template_fits(const struct container *c);
+/* Would it, if no hooks wanted the host's files? */
+bool template_could_fit(const struct container *c);
 /* Is its user namespace entered when everything is made, by the host's root? */
 bool joins_user_last(const struct container *c);
 /* Context: init, with nothing mounted yet. */

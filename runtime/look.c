@@ -188,7 +188,8 @@ static int plan_user_namespace(struct container *c, struct err *e)
 		return 0;
 	if (!c->ns[NS_USER].wanted)
 		return err_set(e, EINVAL, "linux.namespaces: user: missing, and one is given");
-	if (!template_fits(c))
+	/* With hooks its mounts are a copy of the host's; it leaves them by pivot_root(2). */
+	if (!template_could_fit(c))
 		return err_set(e, EINVAL,
 			       "linux.namespaces: user: one that is joined last is not for a "
 			       "container that may mount or has no template");

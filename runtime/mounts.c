@@ -232,7 +232,7 @@ static int open_source(const struct config *c, const struct config_mount *m, int
 int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs, int bundle_fd,
 		int rootfs_fd, int user_fd, struct err *e)
 {
-	p->place = rootfs_fd < 0 ? xstrdup(rootfs) : NULL;
+	p->place = rootfs_fd < 0 || c->hooks.create_container.count ? xstrdup(rootfs) : NULL;
 	p->tree_fds = xcalloc(c->mounts.count, sizeof(int));
 	for (size_t i = 0; i < c->mounts.count; i++)
 		p->tree_fds[i] = -1;

@@ -90,8 +90,8 @@ struct runtime_create {
 	const char *config; /* the file, from there; NULL: config.json */
 	struct runtime_io io;
 	/*
-	 * A detached mount tree that becomes the root instead of root.path, -1: none.  Borrowed,
-	 * but the tree is moved away: the descriptor then names the mounted root.
+	 * A detached mount tree, -1: none, that becomes the root instead of root.path, on which
+	 * createContainer hooks see it.  Borrowed, but moved: it then names the mounted root.
 	 */
 	int rootfs_fd;
 	/* A network namespace to join instead of what config.json says; -1: none.  Borrowed. */

@@ -109,17 +109,21 @@ bool joins_user_last(const struct container *c)
 	return c->spec->userns_fd >= 0;
 }
 
-bool template_fits(const struct container *c)
+bool template_could_fit(const struct container *c)
 {
 	const struct config *cfg = c->config;
 	const struct capability_sets *caps = &c->process.caps;
 	const char *propagation = cfg->linux_.rootfs_propagation;
 
 	return c->spec->template_fd >= 0 && c->ns[NS_MOUNT].wanted && c->ns_fd[NS_MOUNT] < 0 &&
-	       (!c->ns[NS_USER].wanted || joins_user_last(c)) &&
-	       !cfg->hooks.create_container.count && !(propagation && propagation[0]) &&
+	       (!c->ns[NS_USER].wanted || joins_user_last(c)) && !(propagation && propagation[0]) &&
 	       !c->spec->no_pivot &&
 	       !((caps->bounding | caps->permitted | caps->inheritable) >> CAP_SYS_ADMIN & 1);
+}
+
+bool template_fits(const struct container *c)
+{
+	return template_could_fit(c) && !c->config->hooks.create_container.count;
 }
 
 int template_enter(const struct container *c, struct err *e)

@@ -439,6 +439,17 @@ static int on_heartbeat(void *ctx, const void *message, struct err *e)
 	return 0; /* that it came is all that it says */
 }
 
+static int on_resources(void *ctx, const void *message, struct err *e)
+{
+	struct session *s = ctx;
+	struct ledger *l = s->nodes->o.ledger;
+
+	if (core_node_resources(ledger_core(l), s->instance, message, ledger_now_ms(l), e) < 0)
+		return -e->code;
+	ledger_commit(l);
+	return 0;
+}
+
 static int on_report(void *ctx, const void *message, struct err *e)
 {
 	struct session *s = ctx;
@@ -487,6 +498,7 @@ static int on_log(void *ctx, const void *message, struct err *e)
 
 static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_HELLO, true, sizeof(struct ecs_node_hello), on_hello},
+	{ECS_NODE_RESOURCES, false, sizeof(struct ecs_node_resources), on_resources},
 	{ECS_NODE_REPORT, false, sizeof(struct ecs_node_report), on_report},
 	{ECS_NODE_LOG, false, sizeof(struct ecs_node_log), on_log},
 	{ECS_NODE_ANSWER, false, sizeof(struct ecs_node_answer), on_answer},

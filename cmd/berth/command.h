@@ -109,8 +109,10 @@ int nodes_list(struct context *c, json_t *nodes, struct err *e);
 /* By ARN, id, the beginning of an id that only one has, or host name; the caller's. */
 int node_resolve(struct context *c, const char *name, json_t **ret, struct err *e);
 const char *node_attribute(const json_t *node, const char *name); /* "": it has none */
-/* Of "CPU" or "MEMORY" in "registeredResources" or "remainingResources". */
+/* Of "CPU", "MEMORY" or "GPU" in "registeredResources" or "remainingResources": how much. */
 long long node_resource(const json_t *node, const char *list, const char *name);
+char *node_free(const json_t *node, const char *name); /* "1/2"; malloc'ed */
+bool nodes_have_gpus(const json_t *nodes);
 char *node_status(const json_t *node); /* "ACTIVE (disconnected)"; malloc'ed */
 
 /* ---- tasks ---- */

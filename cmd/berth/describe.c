@@ -82,6 +82,23 @@ static void print_tags(const json_t *doc)
 	line("Tags:", buf_str(&b));
 }
 
+/* A line for each container that has some. */
+static void print_gpus(const json_t *task)
+{
+	json_t *container, *id;
+	size_t i, k;
+
+	json_array_foreach (json_object_get(task, "containers"), i, container) {
+		auto_buf struct buf b = BUF_INIT(65536);
+
+		json_array_foreach (json_object_get(container, "gpuIds"), k, id)
+			buf_printf(&b, "%s%s", k ? " " : "", json_string_value(id));
+		if (b.size)
+			own_line("GPUs:",
+				 xasprintf("%s of %s", buf_str(&b), text_of(container, "name")));
+	}
+}
+
 static void print_containers(const json_t *task)
 {
 	static const char *const headers[] = {"CONTAINER", "STATUS", "EXIT",
@@ -133,6 +150,7 @@ static void print_task(struct context *c, const json_t *task)
 	line("Started by:", text_of(task, "startedBy"));
 	own_line("CPU, memory:",
 		 xasprintf("%s units, %s MiB", text_of(task, "cpu"), text_of(task, "memory")));
+	print_gpus(task);
 	line("Health:", text_of(task, "healthStatus"));
 	print_attachments(task);
 	print_times(task);
@@ -161,6 +179,20 @@ static char *left_of(const json_t *node, const char *name, const char *unit)
 			 node_resource(node, "registeredResources", name), unit);
 }
 
+static void print_node_gpus(const json_t *node)
+{
+	json_t *r, *id;
+	size_t i, k;
+
+	if (!node_resource(node, "registeredResources", "GPU"))
+		return;
+	own_line("GPUs:", left_of(node, "GPU", "GPUs"));
+	json_array_foreach (json_object_get(node, "remainingResources"), i, r)
+		if (str_eq(text_of(r, "name"), "GPU"))
+			json_array_foreach (json_object_get(r, "stringSetValue"), k, id)
+				line(k ? "" : "Free GPUs:", json_string_value(id));
+}
+
 static void print_node(const json_t *node)
 {
 	line("Node:", text_of(node, "containerInstanceArn"));
@@ -172,6 +204,7 @@ static void print_node(const json_t *node)
 	own_line("Registered:", when(json_object_get(node, "registeredAt")));
 	own_line("CPU:", left_of(node, "CPU", "units"));
 	own_line("Memory:", left_of(node, "MEMORY", "MiB"));
+	print_node_gpus(node);
 	own_line("Tasks:",
 		 xasprintf("%lld running, %lld pending", number_of(node, "runningTasksCount"),
 			   number_of(node, "pendingTasksCount")));

@@ -398,7 +398,9 @@ static int rm(struct context *c, const void *options, char **words, int count)
 const struct command command_image_rm = {
 	.name = "image rm",
 	.arguments = "IMAGE...",
-	.summary = "Take names from images, or by their ids images; without a name an image goes.",
+	.summary =
+		"Take names from images, or by their ids images; without a name an image goes, and "
+		"with it what came for other platforms.",
 	.size = 1,
 	.min_words = 1,
 	.max_words = -1,

@@ -98,11 +98,25 @@ long long node_resource(const json_t *node, const char *list, const char *name)
 
 	json_array_foreach (json_object_get(node, list), i, r)
 		if (str_eq(text_of(r, "name"), name))
-			return (long long)json_integer_value(json_object_get(r, "integerValue"));
+			return str_eq(text_of(r, "type"), "STRINGSET")
+				       ? (long long)json_array_size(
+						 json_object_get(r, "stringSetValue"))
+				       : number_of(r, "integerValue");
 	return 0;
 }
 
-static char *free_of(const json_t *node, const char *name)
+bool nodes_have_gpus(const json_t *nodes)
+{
+	json_t *node;
+	size_t i;
+
+	json_array_foreach ((json_t *)(uintptr_t)nodes, i, node)
+		if (node_resource(node, "registeredResources", "GPU"))
+			return true;
+	return false;
+}
+
+char *node_free(const json_t *node, const char *name)
 {
 	return xasprintf("%lld/%lld", node_resource(node, "remainingResources", name),
 			 node_resource(node, "registeredResources", name));
@@ -115,26 +129,30 @@ char *node_status(const json_t *node)
 	return xasprintf("%s%s", text_of(node, "status"), connected ? "" : " (disconnected)");
 }
 
-static void add_node(struct table *t, const json_t *node)
+static void add_node(struct table *t, const json_t *node, bool gpus)
 {
 	table_add(t, xasprintf("%.12s", short_name(text_of(node, "containerInstanceArn"))));
 	table_add(t, xstrdup(node_attribute(node, "berth.hostname")));
 	table_add(t, node_status(node));
 	table_add(t, xstrdup(node_attribute(node, "ecs.availability-zone")));
 	table_add(t, xasprintf("%lld", number_of(node, "runningTasksCount")));
-	table_add(t, free_of(node, "CPU"));
-	table_add(t, free_of(node, "MEMORY"));
+	table_add(t, node_free(node, "CPU"));
+	table_add(t, node_free(node, "MEMORY"));
 	table_add(t, xstrdup(text_of(json_object_get(node, "versionInfo"), "agentVersion")));
+	if (gpus)
+		table_add(t, node_free(node, "GPU"));
 }
 
 static int nodes(struct context *c, const void *options, char **words, int count)
 {
-	static const char *const headers[] = {"NODE",  "HOST",     "STATUS",      "ZONE",
-					      "TASKS", "CPU FREE", "MEMORY FREE", "VERSION"};
-	struct table t = {.headers = headers, .columns = ARRAY_COUNT(headers)};
+	static const char *const headers[] = {"NODE",        "HOST",    "STATUS",
+					      "ZONE",        "TASKS",   "CPU FREE",
+					      "MEMORY FREE", "VERSION", "GPUS FREE"};
+	struct table t = {.headers = headers};
 	auto_json json_t *list = json_array();
 	struct err e = {0};
 	json_t *node;
+	bool gpus;
 	size_t i;
 
 	(void)options;
@@ -146,8 +164,10 @@ static int nodes(struct context *c, const void *options, char **words, int count
 		print_json(list);
 		return EXIT_OK;
 	}
+	gpus = nodes_have_gpus(list);
+	t.columns = ARRAY_COUNT(headers) - (gpus ? 0 : 1);
 	json_array_foreach (list, i, node)
-		add_node(&t, node);
+		add_node(&t, node, gpus);
 	table_print(&t);
 	return EXIT_OK;
 }

@@ -35,6 +35,8 @@ static const struct option_row run_rows[] = {
 	 "CPU units, 1024 a core"},
 	{"memory", 'm', OPTION_STRING, offsetof(struct run_options, memory), "MIB",
 	 "hard limit in MiB"},
+	{"gpus", 0, OPTION_STRING, offsetof(struct run_options, gpus), "N",
+	 "GPUs that it has for itself"},
 	{"network", 0, OPTION_STRING, offsetof(struct run_options, network), "bridge|host|none",
 	 "default: bridge"},
 	{"name", 0, OPTION_STRING, offsetof(struct run_options, name), "NAME",

@@ -8,7 +8,7 @@
 struct run_options {
 	bool detach, read_only, privileged;
 	struct strings publish, env, volume;
-	const char *cpu, *memory, *network, *name, *user, *workdir, *entrypoint;
+	const char *cpu, *memory, *gpus, *network, *name, *user, *workdir, *entrypoint;
 	const char *count;
 	bool distinct, explain;
 	struct strings constraint, strategy, provider;

@@ -146,6 +146,10 @@ int run_definition(const struct run_options *o, char **words, int count, json_t 
 	if (!o->memory)
 		(void)json_object_set_new(container, "memoryReservation",
 					  json_integer(MEMORY_RESERVATION_MIB));
+	if (o->gpus)
+		(void)json_object_set_new(
+			container, "resourceRequirements",
+			json_pack("[{s:s, s:s}]", "type", "GPU", "value", o->gpus));
 	if (add_number(container, "cpu", "cpu", o->cpu, e) < 0 ||
 	    add_number(container, "memory", "memory", o->memory, e) < 0 ||
 	    add_lists(o, ports, environment, volumes, points, e) < 0)

@@ -40,43 +40,72 @@ static char *bar(struct sum s)
 			 "", s.all ? used * 100 / s.all : 0, s.free);
 }
 
-static void add_node(struct table *t, const json_t *node, struct sum *cpu, struct sum *memory)
+static struct sum sum_of(const json_t *node, const char *name)
 {
-	struct sum c = {node_resource(node, "remainingResources", "CPU"),
-			node_resource(node, "registeredResources", "CPU")},
-		   m = {node_resource(node, "remainingResources", "MEMORY"),
-			node_resource(node, "registeredResources", "MEMORY")};
+	return (struct sum){node_resource(node, "remainingResources", name),
+			    node_resource(node, "registeredResources", name)};
+}
+
+static void add_to(struct sum *total, struct sum s)
+{
+	total->free += s.free;
+	total->all += s.all;
+}
+
+/* GPUs are few: their number says more than a bar. */
+static char *gpus_of(struct sum s)
+{
+	return xasprintf("%lld of %lld free", s.free, s.all);
+}
+
+struct totals {
+	struct sum cpu, memory, gpus;
+};
+
+static void add_bars(struct table *t, const struct totals *of, bool gpus)
+{
+	table_add(t, bar(of->cpu));
+	table_add(t, bar(of->memory));
+	if (gpus)
+		table_add(t, gpus_of(of->gpus));
+}
+
+static void add_node(struct table *t, const json_t *node, bool gpus, struct totals *all)
+{
+	const struct totals its = {.cpu = sum_of(node, "CPU"),
+				   .memory = sum_of(node, "MEMORY"),
+				   .gpus = sum_of(node, "GPU")};
 
 	if (str_eq(text_of(node, "status"), "ACTIVE") &&
 	    json_is_true(json_object_get(node, "agentConnected"))) {
-		*cpu = (struct sum){cpu->free + c.free, cpu->all + c.all};
-		*memory = (struct sum){memory->free + m.free, memory->all + m.all};
+		add_to(&all->cpu, its.cpu);
+		add_to(&all->memory, its.memory);
+		add_to(&all->gpus, its.gpus);
 	}
 	table_add(t, xstrdup(node_attribute(node, "berth.hostname")));
 	table_add(t, xasprintf("%.12s", short_name(text_of(node, "containerInstanceArn"))));
 	table_add(t, node_status(node));
 	table_add(t, xasprintf("%lld+%lld", number_of(node, "runningTasksCount"),
 			       number_of(node, "pendingTasksCount")));
-	table_add(t, bar(c));
-	table_add(t, bar(m));
+	add_bars(t, &its, gpus);
 }
 
 static void print_nodes(const json_t *nodes)
 {
-	static const char *const headers[] = {"HOST",        "NODE",      "STATUS",
-					      "RUN+PENDING", "CPU UNITS", "MEMORY MIB"};
-	struct table t = {.headers = headers, .columns = ARRAY_COUNT(headers)};
-	struct sum cpu = {0}, memory = {0};
+	static const char *const headers[] = {"HOST",      "NODE",       "STATUS", "RUN+PENDING",
+					      "CPU UNITS", "MEMORY MIB", "GPUS"};
+	bool gpus = nodes_have_gpus(nodes);
+	struct table t = {.headers = headers, .columns = ARRAY_COUNT(headers) - (gpus ? 0 : 1)};
+	struct totals all = {0};
 	json_t *node;
 	size_t i;
 
 	json_array_foreach ((json_t *)(uintptr_t)nodes, i, node)
-		add_node(&t, node, &cpu, &memory);
+		add_node(&t, node, gpus, &all);
 	for (size_t n = 0; n < 3; n++)
 		table_add(&t, xstrdup(n ? "" : "all that take tasks"));
 	table_add(&t, xstrdup(""));
-	table_add(&t, bar(cpu));
-	table_add(&t, bar(memory));
+	add_bars(&t, &all, gpus);
 	table_print(&t);
 }
 

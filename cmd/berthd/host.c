@@ -63,6 +63,7 @@ static const struct conf_key keys[] = {
 	{"node", "bridge-cidr", offsetof(struct config, bridge_cidr)},
 	{"node", "public-addresses", offsetof(struct config, public_addresses)},
 	{"node", "attributes", offsetof(struct config, attributes)},
+	{"node", "gpu-kinds", offsetof(struct config, gpu_kinds)},
 	{"node", "dynamic-ports", offsetof(struct config, dynamic_ports)},
 	{"node", "image-pull-behavior", offsetof(struct config, pull_behavior)},
 	{"node", "keep-blobs", offsetof(struct config, keep_blobs)},

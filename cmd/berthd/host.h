@@ -26,6 +26,7 @@ struct config {
 	char *bridge_cidr;                 /* NULL: chosen */
 	char *public_addresses;            /* NULL: none */
 	char *attributes;                  /* "NAME=VALUE, NAME"; NULL: none */
+	char *gpu_kinds;                   /* "VENDOR/CLASS, ..."; NULL: all of class gpu */
 	char *dynamic_ports;               /* "FIRST-LAST"; NULL: the host's ephemeral range */
 	char *keep_blobs;                  /* yes, no */
 	char *share_images, *share_listen; /* yes, no; ADDR:PORT */

@@ -22,6 +22,7 @@
 
 #define PUBLIC_BLOCKS_MAX 32
 #define ATTRIBUTES_MAX    32
+#define GPU_KINDS_MAX     16
 #define PUBLIC_LENGTH_MIN 20
 
 enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_JOIN, ROLE_DESTROY };
@@ -265,6 +266,26 @@ static int parse_attributes(struct host *h, struct agent_options *ret, struct er
 	return 0;
 }
 
+/* "nvidia.com/gpu, amd.com/gpu", or "none". */
+static int parse_gpu_kinds(struct host *h, struct agent_options *ret, struct err *e)
+{
+	const char **kinds = arena_alloc(&h->arena, GPU_KINDS_MAX * sizeof(char *));
+	char *rest = h->config.gpu_kinds, *word;
+
+	ret->gpu_kinds = rest ? kinds : NULL;
+	while (rest && (word = strsep(&rest, ", "))) {
+		if (!*word || str_eq(word, "none"))
+			continue;
+		if (!strchr(word, '/') || ret->gpu_kind_count == GPU_KINDS_MAX)
+			return err_set(e, EINVAL,
+				       "[node] gpu-kinds: '%s' is not VENDOR/CLASS, such as "
+				       "nvidia.com/gpu, or is more than the %dth",
+				       word, GPU_KINDS_MAX);
+		kinds[ret->gpu_kind_count++] = word;
+	}
+	return 0;
+}
+
 static int parse_switch(const char *key, const char *text, bool *ret_off, struct err *e)
 {
 	*ret_off = str_eq(text, "no");
@@ -275,6 +296,7 @@ static int parse_switch(const char *key, const char *text, bool *ret_off, struct
 
 static int fill_agent_options(struct host *h, struct agent_options *ret, struct err *e)
 {
+	const char *root = strcmp(h->root, "/") == 0 ? "" : h->root;
 	const struct config *c = &h->config;
 	int64_t cleanup_s;
 	bool keeps_to_itself;
@@ -286,6 +308,8 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 		.libexec_dir = h->libexec_dir,
 		.auth_file = arena_printf(&h->arena, "%s/auth.json", h->etc_dir),
 		.secrets_dir = arena_printf(&h->arena, "%s/secrets", h->etc_dir),
+		.cdi_dirs = {arena_printf(&h->arena, "%s/etc/cdi", root),
+			     arena_printf(&h->arena, "%s/var/run/cdi", root)},
 		.waits_for_keeper = h->waits_for_keeper,
 		.bridge_cidr = c->bridge_cidr,
 		.server = c->node_server,
@@ -320,7 +344,8 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 	ret->registry_count = c->registry_count;
 	if (registries_parse(c->registries, c->registry_count, &h->arena, &ret->registries, e) < 0)
 		return -e->code;
-	if (parse_blocks(c->public_addresses, ret, e) < 0 || parse_attributes(h, ret, e) < 0)
+	if (parse_blocks(c->public_addresses, ret, e) < 0 || parse_attributes(h, ret, e) < 0 ||
+	    parse_gpu_kinds(h, ret, e) < 0)
 		return -e->code;
 	return parse_ports(c->dynamic_ports, ret, e);
 }

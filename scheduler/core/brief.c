@@ -3,16 +3,19 @@
  *
  * The store keeps it beside the document, apart from all documents, so that a server
  * that starts reads 150 bytes of each.  It is a head of fixed size, in the order of
- * bytes that the machine has, and behind it a text: the key of the task's kind, or that
- * of the token's document.
+ * bytes that the machine has, and behind it a text: the key of the task's kind and a line
+ * for each GPU that it has, or the key of the token's document.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/text.h"
 #include "scheduler/core/task.h"
+
+#define GPUS_SIZE_MAX (ECS_GPUS_MAX * (ECS_NODE_GPU_ID_MAX + 1) + 1)
 
 enum format { TASK = 1, TOKEN = 2 };
 
@@ -30,14 +33,17 @@ struct token_head {
 	int64_t expires_ms;
 };
 
-static void *make(const void *head, size_t head_size, const char *text, size_t *ret_size)
+static void *make(const void *head, size_t head_size, const char *text, const struct buf *lines,
+		  size_t *ret_size)
 {
-	const size_t text_size = strlen(text) + 1;
-	char *brief = xcalloc(1, head_size + text_size);
+	const size_t text_size = strlen(text), lines_size = lines ? lines->size : 0;
+	char *brief = xcalloc(1, head_size + text_size + lines_size + 1);
 
 	memcpy(brief, head, head_size);
 	memcpy(brief + head_size, text, text_size);
-	*ret_size = head_size + text_size;
+	if (lines_size)
+		memcpy(brief + head_size + text_size, lines->data, lines_size);
+	*ret_size = head_size + text_size + lines_size + 1;
 	return brief;
 }
 
@@ -50,7 +56,7 @@ void *brief_of_token(const char *key, int64_t expires_ms, size_t *ret_size)
 {
 	const struct token_head h = {.format = TOKEN, .expires_ms = expires_ms};
 
-	return make(&h, sizeof(h), key, ret_size);
+	return make(&h, sizeof(h), key, NULL, ret_size);
 }
 
 void *brief_of_task(const struct task *t, size_t *ret_size)
@@ -61,11 +67,14 @@ void *brief_of_task(const struct task *t, size_t *ret_size)
 					    (t->connected ? CONNECTED : 0)),
 			 .version = t->version,
 			 .stopped_at_ms = t->stopped_at_ms};
+	auto_buf struct buf gpus = BUF_INIT(GPUS_SIZE_MAX);
 
 	memcpy(h.id, t->id, sizeof(h.id));
 	if (t->instance && task_id_parse(t->instance->id, h.instance))
 		h.flags |= PLACED;
-	return make(&h, sizeof(h), t->kind->key, ret_size);
+	if (t->instance)
+		gpus_tell(t->instance, t->number, &gpus);
+	return make(&h, sizeof(h), t->kind->key, &gpus, ret_size);
 }
 
 static char *key_of_doc(const json_t *doc)
@@ -78,7 +87,8 @@ static char *key_of_doc(const json_t *doc)
 		.launch_type = doc_string(doc, "launchType"),
 		.provider = doc_string(doc, "capacityProviderName"),
 		.demand = {.cpu_units = doc_integer(doc, "_cpu", 0),
-			   .memory_mib = doc_integer(doc, "_memory", 0)},
+			   .memory_mib = doc_integer(doc, "_memory", 0),
+			   .gpus = doc_integer(doc, "_gpus", 0)},
 	};
 
 	return w.cluster && w.definition ? kind_key(&w) : NULL;
@@ -92,6 +102,7 @@ void *brief_of_doc(const json_t *doc, const char *instance, size_t *ret_size, st
 	struct head h = {.format = TASK,
 			 .version = (uint32_t)doc_integer(doc, "version", 0),
 			 .stopped_at_ms = doc_integer(doc, "_stoppedAt", 0)};
+	auto_buf struct buf gpus = BUF_INIT(GPUS_SIZE_MAX);
 
 	if (!key || !id || status < 0 || !task_id_parse(id, h.id)) {
 		(void)err_set(e, EUCLEAN, "is not whole");
@@ -106,7 +117,9 @@ void *brief_of_doc(const json_t *doc, const char *instance, size_t *ret_size, st
 		h.flags |= CONNECTED;
 	if (instance && task_id_parse(instance, h.instance))
 		h.flags |= PLACED;
-	return make(&h, sizeof(h), key, ret_size);
+	if (instance && (status != TASK_STOPPED || h.flags & HELD))
+		gpus_tell_doc(doc, &gpus);
+	return make(&h, sizeof(h), key, &gpus, ret_size);
 }
 
 int core_make_brief(const char *key, const char *text, void **ret, size_t *ret_size, struct err *e)
@@ -133,9 +146,24 @@ static int load_token(struct core *c, const char *brief, struct err *e)
 	return 0;
 }
 
+/* A line's end before each. */
+static void load_gpus(const struct task *t, const char *lines)
+{
+	while (*lines) {
+		const size_t len = strcspn(++lines, "\n");
+		auto_free char *id = xstrndup(lines, len);
+
+		if (t->instance)
+			gpus_hold(t->instance, t->number, id);
+		lines += len;
+	}
+}
+
 static int load_task(struct core *c, const char *brief, struct err *e)
 {
 	char id[ECS_ID_LEN + 1], instance[ECS_ID_LEN + 1];
+	const char *text = brief + sizeof(struct head);
+	auto_free char *key = xstrndup(text, strcspn(text, "\n"));
 	struct task_kind *k;
 	struct head h;
 
@@ -144,7 +172,7 @@ static int load_task(struct core *c, const char *brief, struct err *e)
 	task_id_format(h.instance, instance);
 	if (h.status > TASK_STOPPED || roster_find(&c->roster, h.id))
 		return err_set(e, EUCLEAN, "brief of task %s: it is not ours, or there", id);
-	k = kind_use(c, brief + sizeof(h), e);
+	k = kind_use(c, key, e);
 	if (!k)
 		return err_wrap(e, "brief of task %s", id);
 	core_task_restore(c, k,
@@ -155,6 +183,7 @@ static int load_task(struct core *c, const char *brief, struct err *e)
 					 .held = h.flags & HELD,
 					 .connected = h.flags & CONNECTED},
 			  h.id, h.flags & PLACED ? instance : NULL);
+	load_gpus(roster_find(&c->roster, h.id), text + strlen(key));
 	return 0;
 }
 

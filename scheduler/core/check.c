@@ -30,7 +30,7 @@ static void add_task(struct account *a, const struct task *t)
 		return;
 	a->cpu += t->kind->demand.cpu_units;
 	a->memory += t->kind->demand.memory_mib;
-	a->gpus += d->gpus;
+	a->gpus += t->kind->demand.gpus;
 	a->interfaces += d->interfaces;
 	for (size_t k = 0; k < d->host_port_count; k++)
 		ports_set(&a->ports[d->host_ports[k].protocol], d->host_ports[k].port, true);
@@ -70,7 +70,7 @@ static int compare_account(const struct instance *i, const struct account *a, st
 		{"memory", i->memory_mib, doc_integer(doc, "_memory", 0)},
 		{"CPU in use", i->cpu_used, a->cpu},
 		{"memory in use", i->memory_used, a->memory},
-		{"GPUs in use", i->gpus_used, a->gpus},
+		{"GPUs in use", gpus_used(i), a->gpus},
 		{"interfaces in use", i->interfaces_used, a->interfaces},
 		{"running", (int64_t)i->running, (int64_t)a->running},
 		{"pending", (int64_t)i->pending, (int64_t)a->pending},

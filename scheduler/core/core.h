@@ -95,6 +95,9 @@ int core_node_join(struct core *c, const struct ecs_node_join *j, const char *ke
 int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *key,
 		    int64_t heartbeat_ms, int64_t now_ms, const char **ret_instance, struct err *e);
 void core_node_gone(struct core *c, const char *instance, int64_t now_ms);
+/* It has other resources than it said; < 0: they make no sense. */
+int core_node_resources(struct core *c, const char *instance, const struct ecs_node_resources *r,
+			int64_t now_ms, struct err *e);
 void core_node_report(struct core *c, const char *instance, const struct ecs_node_report *r,
 		      int64_t now_ms);
 

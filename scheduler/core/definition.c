@@ -66,7 +66,6 @@ static struct definition *add_definition(struct core *c, json_t *doc, struct err
 	d->status = str_eq(status, "ACTIVE")     ? DEFINITION_ACTIVE
 		    : str_eq(status, "INACTIVE") ? DEFINITION_INACTIVE
 						 : DEFINITION_DELETED;
-	ecs_task_definition_demand(&d->parsed, &d->demand);
 	d->name = xasprintf("%s:%u", d->family->name, d->revision);
 	record_init(&d->record, doc, "definition/%s:%010u", d->family->name, d->revision);
 	place_name_demand(d);

@@ -72,6 +72,7 @@ void host_address_give(struct core *c, struct instance *i)
 		ip_address_format(&own, text);
 		doc_set_string(i->record.doc, MEMBER, text);
 		host_address_load(c, i);
+		peers_changed(c, i);
 		h->next = (offset + 1) % h->size;
 		return;
 	}

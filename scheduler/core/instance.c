@@ -18,9 +18,11 @@ void instance_free(struct instance *i)
 	record_done(&i->record);
 	record_done(&i->reported);
 	map_done(&i->vpcs);
+	peers_forget_words(i);
 	free(i->attributes);
 	for (int k = 0; k < PROTOCOLS; k++)
 		ports_done(&i->ports[k]);
+	gpus_done(i);
 	free(i->groups);
 	free(i->id);
 	free(i);
@@ -35,11 +37,11 @@ static struct instance *add_instance(struct core *c, struct cluster *cl, const c
 	i->cluster = cl;
 	i->cpu_units = doc_integer(own_doc, "_cpu", 0);
 	i->memory_mib = doc_integer(own_doc, "_memory", 0);
-	i->gpus = doc_integer(own_doc, "_gpus", 0);
 	i->interfaces = doc_integer(own_doc, "_interfaces", 0);
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
 	i->active = str_eq(doc_string(own_doc, "status"), "ACTIVE");
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
+	gpus_set(i);
 	attributes_index(c, i);
 	(void)map_put(&cl->instances, id, i);
 	table_add(&cl->table, i);
@@ -195,14 +197,27 @@ static void take_place(struct core *c, struct instance *i, const struct ecs_node
 {
 	json_t *doc = i->record.doc, *addresses = list_of(&h->addresses);
 
-	if (i->vpcs.count &&
-	    (!json_equal(addresses, json_object_get(doc, "_addresses")) ||
-	     (h->public_key && !str_eq(h->public_key, doc_string(doc, "_publicKey")))))
+	if (!json_equal(addresses, json_object_get(doc, "_addresses")) ||
+	    (h->public_key && !str_eq(h->public_key, doc_string(doc, "_publicKey"))))
 		peers_changed(c, i);
 	(void)json_object_set_new(doc, "_addresses", addresses);
 	doc_set_string(doc, "_publicKey", h->public_key);
 	if (!h->public_key)
 		(void)json_object_del(doc, "_publicKey");
+}
+
+static void take_gpus(struct instance *i, const struct js_strings *ids)
+{
+	(void)json_object_set_new(i->record.doc, "_gpuIds", list_of(ids));
+	gpus_set(i);
+}
+
+static void new_version(struct core *c, struct instance *i)
+{
+	json_t *doc = i->record.doc;
+
+	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
+	record_touch(c, &i->record);
 }
 
 static void take_hello(struct core *c, struct instance *i, const struct ecs_node_hello *h)
@@ -211,7 +226,6 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 
 	i->cpu_units = h->cpu_units;
 	i->memory_mib = h->memory_mib;
-	i->gpus = h->gpus;
 	i->interfaces = h->interfaces;
 	i->connected = true;
 	i->gone_ms = 0;
@@ -220,7 +234,7 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	flap_back(c, i);
 	(void)json_object_set_new(doc, "_cpu", json_integer(h->cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(h->memory_mib));
-	(void)json_object_set_new(doc, "_gpus", json_integer(h->gpus));
+	take_gpus(i, &h->gpu_ids);
 	(void)json_object_set_new(doc, "_interfaces", json_integer(h->interfaces));
 	doc_set_string(doc, "_hostname", h->hostname);
 	doc_set_string(doc, "_bootId", h->boot_id);
@@ -233,8 +247,7 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	take_place(c, i, h);
 	host_address_give(c, i);
 	table_describe(&i->cluster->table, i);
-	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
-	record_touch(c, &i->record);
+	new_version(c, i);
 }
 
 /* As its node is. */
@@ -279,6 +292,8 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 			       "node %s says that it has %lld CPU units and %lld MiB; at most %d",
 			       h->hostname, (long long)h->cpu_units, (long long)h->memory_mib,
 			       PLACE_AMOUNT_MAX);
+	if (gpus_check(&h->gpu_ids, e) < 0)
+		return err_wrap(e, "node %s", h->hostname);
 	if (!cl)
 		return err_set(e, ENOENT, "this node is none of the cluster any more");
 
@@ -305,6 +320,21 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 	return 0;
 }
 
+int core_node_resources(struct core *c, const char *instance, const struct ecs_node_resources *r,
+			int64_t now_ms, struct err *e)
+{
+	struct instance *i = instance_by_id(c, instance);
+
+	if (gpus_check(&r->gpu_ids, e) < 0)
+		return err_wrap(e, "node %s", instance);
+	if (!i)
+		return 0;
+	c->now_ms = now_ms;
+	take_gpus(i, &r->gpu_ids);
+	new_version(c, i);
+	return 0;
+}
+
 void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 {
 	struct instance *i = instance_by_id(c, instance);
@@ -319,9 +349,7 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 	(void)json_object_set_new(i->record.doc, "_goneAt", json_integer(now_ms));
 	if (c->o.lost_ms)
 		core_wake_at(c, now_ms + c->o.lost_ms);
-	(void)json_object_set_new(i->record.doc, "version",
-				  json_integer(doc_integer(i->record.doc, "version", 0) + 1));
-	record_touch(c, &i->record);
+	new_version(c, i);
 	set_connectivity(c, i);
 }
 
@@ -355,6 +383,13 @@ static json_t *integer_resource(const char *name, int64_t value)
 			 "doubleValue", 0.0, "longValue", 0, "integerValue", (json_int_t)value);
 }
 
+static json_t *set_resource(const char *name, json_t *own_set)
+{
+	return json_pack("{s:s, s:s, s:f, s:i, s:i, s:o}", "name", name, "type", "STRINGSET",
+			 "doubleValue", 0.0, "longValue", 0, "integerValue", 0, "stringSetValue",
+			 own_set);
+}
+
 /* The ports that cannot be had: those reserved, and those of tasks if 'used'. */
 static json_t *port_resource(const struct instance *i, int protocol, bool used)
 {
@@ -364,9 +399,7 @@ static json_t *port_resource(const struct instance *i, int protocol, bool used)
 		(void)json_array_append_new(ports, json_sprintf("%d", RESERVED_PORT));
 	for (int port = 0; used && (port = ports_next(&i->ports[protocol], port)) >= 0; port++)
 		(void)json_array_append_new(ports, json_sprintf("%d", port));
-	return json_pack("{s:s, s:s, s:f, s:i, s:i, s:o}", "name", protocol ? "PORTS_UDP" : "PORTS",
-			 "type", "STRINGSET", "doubleValue", 0.0, "longValue", 0, "integerValue", 0,
-			 "stringSetValue", ports);
+	return set_resource(protocol ? "PORTS_UDP" : "PORTS", ports);
 }
 
 /* All that it has, or what of it is left. */
@@ -377,10 +410,10 @@ static json_t *show_resources(const struct instance *i, bool left)
 		"[o, o, o, o]", integer_resource("CPU", i->cpu_units - used * i->cpu_used),
 		integer_resource("MEMORY", i->memory_mib - used * i->memory_used),
 		port_resource(i, PROTOCOL_TCP, left), port_resource(i, PROTOCOL_UDP, left));
+	json_t *gpus = gpus_show(i, left);
 
-	if (i->gpus)
-		(void)json_array_append_new(list,
-					    integer_resource("GPU", i->gpus - used * i->gpus_used));
+	if (gpus)
+		(void)json_array_append_new(list, set_resource("GPU", gpus));
 	return list;
 }
 

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 
+#include "base/buf.h"
 #include "base/ip.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -54,7 +55,6 @@ struct definition {
 	enum definition_status status;
 	struct arena arena;
 	struct ecs_task_definition parsed;
-	struct ecs_demand demand;
 	size_t tasks;  /* that refer to it and are not STOPPED */
 	char need[33]; /* its part of the key of a need (need.h) */
 	struct host_port {
@@ -62,7 +62,7 @@ struct definition {
 		uint8_t protocol;
 	} * host_ports; /* that its tasks have by number */
 	size_t host_port_count;
-	int64_t gpus, interfaces; /* that a task takes; interfaces: 1 in network mode awsvpc */
+	int64_t interfaces; /* that a task takes: 1 in network mode awsvpc */
 };
 
 struct instance {
@@ -77,7 +77,7 @@ struct instance {
 	uint64_t met;                  /* needs */
 	int64_t cpu_units, memory_mib; /* registered */
 	int64_t cpu_used, memory_used;
-	int64_t gpus, gpus_used;
+	struct gpus *gpus;                   /* gpu.c; NULL: it has none */
 	int64_t interfaces, interfaces_used; /* of tasks; the first 0: there is no limit */
 	struct ports ports[PROTOCOLS];       /* static host ports in use */
 	struct task_group **groups;          /* that have tasks there */
@@ -98,6 +98,10 @@ struct instance {
 	struct record reported; /* its number, by itself: it changes often; doc NULL: none was */
 	struct map vpcs;        /* by id: how many blocks of addresses it has there, as a number */
 	bool peer_dirty;        /* others are to hear of it */
+	uint8_t told_blocks;    /* enum blocks: what of those it had when they last did */
+	bool removed;           /* nobody is to know it */
+	struct js_strings prefixes; /* of its blocks, if they are known; peer.c */
+	bool prefixes_known;
 	struct instance *next_dirty;
 };
 
@@ -314,7 +318,8 @@ const json_t *member_tags(struct core *c, const char *id); /* of its activation;
 
 /* Addresses, key or blocks of a host changed: others hear of it at the end of the event. */
 void peers_changed(struct core *c, struct instance *i);
-void peers_send_all(struct core *c, const struct instance *to);
+void peers_send_all(struct core *c, struct instance *to);
+void peers_forget_words(struct instance *i); /* its blocks have changed */
 void peers_flush(struct core *c);
 void peers_forget(struct core *c, struct instance *i); /* it goes */
 
@@ -371,17 +376,36 @@ void flap_move(struct core *c, struct instance *i, int64_t by_ms);
 /* After these a node cannot have more; CPU units, and MiB. */
 #define PLACE_AMOUNT_MAX (INT32_MAX - 1)
 
-void place_name_demand(struct definition *d); /* host ports, GPUs and so on, from its document */
+void place_name_demand(struct definition *d); /* host ports and so on, from its document */
 bool place_is_open(const struct instance *i);
 void place_left(const struct instance *i, int32_t ret[FIELDS]);
 /* Has it, beside CPU and memory, what the tasks of a definition take?  NULL: yes; or ECS's reason. */
-const char *place_shortage(const struct instance *i, const struct definition *d);
+const char *place_shortage(const struct instance *i, const struct definition *d,
+			   const struct ecs_demand *demand);
 /* May the task go there?  NULL: yes; otherwise ECS's reason.  Attributes are another matter. */
 const char *place_refusal(const struct instance *i, const struct definition *d,
 			  const struct ecs_demand *demand);
 void place_take(struct instance *i, const struct definition *d, const struct ecs_demand *demand);
 void place_give_back(struct instance *i, const struct definition *d,
 		     const struct ecs_demand *demand);
+
+/* ---- gpu.c: which task has which GPUs ---- */
+
+/* Those that its node has, as the document says. */
+void gpus_set(struct instance *i);
+void gpus_done(struct instance *i);
+int gpus_check(const struct js_strings *ids, struct err *e); /* can they be told apart? */
+int64_t gpus_free(const struct instance *i);
+int64_t gpus_used(const struct instance *i);
+json_t *gpus_show(const struct instance *i, bool left); /* ids; NULL: it has none */
+/* The container, which is on no node yet, has so many that were free; "gpuIds" says which. */
+void gpus_take(struct instance *i, uint32_t task, json_t *container, int64_t count);
+/* It has this one, as its brief says. */
+void gpus_hold(struct instance *i, uint32_t task, const char *id);
+void gpus_give_back(struct instance *i, uint32_t task);
+/* Ids, each behind a line's end, as a brief has them: of a task on its instance; of its document. */
+void gpus_tell(const struct instance *i, uint32_t task, struct buf *ret);
+void gpus_tell_doc(const json_t *doc, struct buf *ret);
 
 /* ---- token.c ---- */
 

@@ -22,6 +22,9 @@ char *kind_key(const struct kind_words *w)
 					  w->provider, (json_int_t)w->demand.cpu_units,
 					  (json_int_t)w->demand.memory_mib);
 
+	/* Most have none: their keys are as they were before there were GPUs. */
+	if (w->demand.gpus)
+		(void)json_array_append_new(doc, json_integer(w->demand.gpus));
 	return js_dump(doc);
 }
 
@@ -36,6 +39,7 @@ static int read_key(const json_t *doc, struct kind_words *ret)
 		*texts[n] = json_string_value(json_array_get(doc, n));
 	ret->demand.cpu_units = json_integer_value(json_array_get(doc, n));
 	ret->demand.memory_mib = json_integer_value(json_array_get(doc, n + 1));
+	ret->demand.gpus = json_integer_value(json_array_get(doc, n + 2));
 	return ret->cluster && ret->definition && ret->group ? 0 : -EUCLEAN;
 }
 

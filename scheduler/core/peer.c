@@ -1,9 +1,16 @@
 /* scheduler/core/peer.c - who hears of which other hosts
  * SPDX-License-Identifier: Apache-2.0
  *
- * A host needs to know where addresses of tasks lead that its own tasks can
- * talk to: the blocks of other hosts in the VPCs in which it has blocks itself.
- * What changes is noted, and told at the end of the event, once for each host.
+ * A host needs to know where addresses of tasks lead, of all VPCs, for it may talk to
+ * them itself; its own tasks reach those of their VPC only, which the senders' hosts see
+ * to.  So every host hears of those that have blocks of addresses, and those of all, for
+ * their tasks answer to hosts' own addresses.  Two hosts without a block have nothing to
+ * say to each other.
+ *
+ * What changes is noted, and told at the end of the event: one host to all others, once.
+ * The whole list goes to whom it is another one for: with a host's first block, or after
+ * its last, of addresses of IPv6 too, and behind a hello.  What a host has of addresses is put into words when that
+ * has changed, and not for each who hears of it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +20,7 @@
 #include "scheduler/core/vpc.h"
 
 #define PREFIXES_MAX 128 /* of one peer: what a node takes (net/peers.h) */
+#define OWN_MAX      2   /* addresses of the host itself, one of a family */
 
 /* ---- which VPCs a host is in ---- */
 
@@ -21,14 +29,14 @@ static uintptr_t blocks_in(const struct instance *i, const char *vpc)
 	return (uintptr_t)map_find(&i->vpcs, vpc);
 }
 
-static bool shares_vpc(struct core *c, const struct instance *a, const struct instance *b)
+static bool has_blocks(const struct instance *i)
 {
-	struct vpc *v;
+	return i->vpcs.count > 0;
+}
 
-	for (size_t n = 0; map_next(&c->vpcs, &n, &v);)
-		if (blocks_in(a, v->id) && blocks_in(b, v->id))
-			return true;
-	return false;
+static bool hears_of(const struct instance *to, const struct instance *i)
+{
+	return !i->removed && (has_blocks(i) || has_blocks(to));
 }
 
 void peers_changed(struct core *c, struct instance *i)
@@ -50,10 +58,11 @@ void peers_block(struct core *c, const struct subnet *s, struct instance *i, int
 		(void)map_put(&i->vpcs, vpc, (void *)blocks);
 	else
 		(void)map_remove(&i->vpcs, vpc);
+	peers_forget_words(i);
 	peers_changed(c, i);
 }
 
-/* ---- told ---- */
+/* ---- in words ---- */
 
 /* A block, or several that are one prefix, of an instance; how many blocks. */
 static uint32_t run_of(const struct subnet *s, const struct instance *i, uint32_t first)
@@ -74,34 +83,43 @@ static unsigned bits_of(uint32_t power_of_two)
 	return (unsigned)__builtin_ctz(power_of_two);
 }
 
-static void add_prefix(struct arena *a, const struct ip_prefix *p, struct js_strings *ret)
+void peers_forget_words(struct instance *i)
+{
+	for (size_t n = 0; n < i->prefixes.count; n++)
+		free(i->prefixes.items[n]);
+	free(i->prefixes.items);
+	i->prefixes = (struct js_strings){0};
+	i->prefixes_known = false;
+}
+
+static void add_prefix(struct instance *i, size_t *capacity, const struct ip_prefix *p)
 {
 	char text[IP_TEXT_MAX];
 
-	if (ret->count == PREFIXES_MAX)
+	if (i->prefixes.count == PREFIXES_MAX - OWN_MAX)
 		return;
 	ip_prefix_format(p, text);
-	ret->items[ret->count++] = arena_strdup(a, text);
+	i->prefixes.items = xgrow(i->prefixes.items, i->prefixes.count, capacity, sizeof(char *));
+	i->prefixes.items[i->prefixes.count++] = xstrdup(text);
 }
 
-static void add_run(const struct subnet *s, uint32_t first, uint32_t count, struct arena *a,
-		    struct js_strings *ret)
+static void add_run(const struct subnet *s, struct instance *i, uint32_t first, uint32_t count,
+		    size_t *capacity)
 {
 	uint32_t offset = first * s->block_size, size = count * s->block_size;
 	const struct ip_prefix p = ip_of_v4(ip_v4(&s->cidr) + offset, 32 - bits_of(size));
 	struct ip_prefix p6 = s->cidr6;
 
-	add_prefix(a, &p, ret);
+	add_prefix(i, capacity, &p);
 	if (!s->cidr6.length)
 		return;
 	for (int k = 0; k < 4; k++)
 		p6.address[15 - k] |= (unsigned char)(offset >> (8 * k));
 	p6.length = 128 - bits_of(size);
-	add_prefix(a, &p6, ret);
+	add_prefix(i, capacity, &p6);
 }
 
-static void add_blocks(const struct subnet *s, const struct instance *i, struct arena *a,
-		       struct js_strings *ret)
+static void add_blocks(const struct subnet *s, struct instance *i, size_t *capacity)
 {
 	uint32_t blocks = s->size / s->block_size;
 
@@ -110,33 +128,43 @@ static void add_blocks(const struct subnet *s, const struct instance *i, struct 
 
 		if (s->block_owner[n] == i) {
 			count = run_of(s, i, n);
-			add_run(s, n, count, a, ret);
+			add_run(s, i, n, count, capacity);
 		}
 		n += count;
 	}
 }
 
-/* The host's own address, of IPv6 only if it has other prefixes of that. */
-static void add_own(struct core *c, const struct instance *i, struct arena *a,
-		    struct js_strings *ret)
+static const struct js_strings *prefixes_of(struct core *c, struct instance *i)
 {
-	struct ip_prefix own[2];
-	size_t families = 1;
+	size_t capacity = 0;
+	struct subnet *s;
 
-	for (size_t n = 0; n < ret->count; n++)
-		if (strchr(ret->items[n], ':'))
-			families = ARRAY_COUNT(own);
-	for (size_t v6 = 0; host_address_of(c, i, own) && v6 < families; v6++)
-		add_prefix(a, &own[v6], ret);
+	if (i->prefixes_known)
+		return &i->prefixes;
+	for (size_t n = 0; has_blocks(i) && map_next(&c->subnets, &n, &s);)
+		if (blocks_in(i, doc_string(s->record.doc, "vpcId")))
+			add_blocks(s, i, &capacity);
+	i->prefixes_known = true;
+	return &i->prefixes;
+}
+
+static bool has_ipv6(struct core *c, struct instance *i)
+{
+	const struct js_strings *all = prefixes_of(c, i);
+
+	for (size_t n = 0; n < all->count; n++)
+		if (strchr(all->items[n], ':'))
+			return true;
+	return false;
 }
 
 static void describe_self(struct core *c, const struct instance *i, struct arena *a,
 			  struct js_strings *ret)
 {
-	struct ip_prefix own[2];
+	struct ip_prefix own[OWN_MAX];
 
-	ret->items = arena_alloc(a, ARRAY_COUNT(own) * sizeof(char *));
-	for (size_t v6 = 0; host_address_of(c, i, own) && v6 < ARRAY_COUNT(own); v6++) {
+	ret->items = arena_alloc(a, OWN_MAX * sizeof(char *));
+	for (size_t v6 = 0; host_address_of(c, i, own) && v6 < OWN_MAX; v6++) {
 		char text[IP_TEXT_MAX];
 
 		ip_address_format(&own[v6], text);
@@ -149,30 +177,45 @@ static char *borrowed(const json_t *doc, const char *name)
 	return (char *)(uintptr_t)doc_string(doc, name);
 }
 
-/* 'i' as 'to' may know it; false: it has nothing where that one is. */
-static bool describe(struct core *c, const struct instance *i, const struct instance *to,
-		     struct arena *a, struct ecs_node_peer *ret)
+/*
+ * 'i' as others may know it; borrows from it.  The last prefixes are the host's own
+ * addresses: how many are of IPv6 is in *ret_own6, for whom has no use of them.
+ */
+static void describe(struct core *c, struct instance *i, struct arena *a, struct ecs_node_peer *ret,
+		     size_t *ret_own6)
 {
 	const json_t *doc = i->record.doc, *addresses = json_object_get(doc, "_addresses");
-	struct subnet *s;
-	size_t n;
+	const struct js_strings *blocks = prefixes_of(c, i);
+	struct ip_prefix own[OWN_MAX];
 	json_t *address;
+	size_t n;
 
-	*ret = (struct ecs_node_peer){.instance_id = i->id, .gone = true};
-	if (!shares_vpc(c, i, to) || !json_array_size(addresses))
-		return false;
-	ret->gone = false;
-	ret->public_key = borrowed(doc, "_publicKey");
+	*ret = (struct ecs_node_peer){.instance_id = i->id,
+				      .public_key = borrowed(doc, "_publicKey")};
 	ret->addresses.items = arena_alloc(a, (json_array_size(addresses) + 1) * sizeof(char *));
 	json_array_foreach ((json_t *)(uintptr_t)addresses, n, address)
 		ret->addresses.items[ret->addresses.count++] =
 			(char *)(uintptr_t)json_string_value(address);
-	ret->prefixes.items = arena_alloc(a, (PREFIXES_MAX + 1) * sizeof(char *));
-	for (n = 0; map_next(&c->subnets, &n, &s);)
-		if (blocks_in(to, doc_string(s->record.doc, "vpcId")))
-			add_blocks(s, i, a, &ret->prefixes);
-	add_own(c, i, a, &ret->prefixes);
-	return true;
+	ret->prefixes.items = arena_alloc(a, (blocks->count + OWN_MAX) * sizeof(char *));
+	if (blocks->count)
+		memcpy(ret->prefixes.items, blocks->items, blocks->count * sizeof(char *));
+	ret->prefixes.count = blocks->count;
+	*ret_own6 = 0;
+	for (size_t v6 = 0; host_address_of(c, i, own) && v6 < OWN_MAX; v6++) {
+		char text[IP_TEXT_MAX];
+
+		ip_prefix_format(&own[v6], text);
+		ret->prefixes.items[ret->prefixes.count++] = arena_strdup(a, text);
+		*ret_own6 += v6;
+	}
+}
+
+/* ---- told ---- */
+
+/* A host's own address of IPv6 is for those who have to do with tasks' ones. */
+static size_t unwanted(struct core *c, struct instance *i, struct instance *to, size_t own6)
+{
+	return has_ipv6(c, i) || has_ipv6(c, to) ? 0 : own6;
 }
 
 static size_t instance_count(const struct core *c)
@@ -185,50 +228,84 @@ static size_t instance_count(const struct core *c)
 	return count;
 }
 
-void peers_send_all(struct core *c, const struct instance *to)
+/* Can it be reached, and does anything lead there? */
+static bool is_somewhere(const struct ecs_node_peer *p)
+{
+	return p->addresses.count && p->prefixes.count;
+}
+
+void peers_send_all(struct core *c, struct instance *to)
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_peers message = {.full = true};
-	struct ecs_node_peer *items;
+	struct ecs_node_peer *items = arena_alloc(&a, (instance_count(c) + 1) * sizeof(*items));
 	struct cluster *cl;
 	struct instance *i;
+	size_t own6;
 
 	describe_self(c, to, &a, &message.self);
-	if (!to->vpcs.count) { /* it has no use of any */
-		effect_send(c, to, ECS_NODE_PEERS, &message);
-		return;
-	}
-	items = arena_alloc(&a, (instance_count(c) + 1) * sizeof(*items));
 	message.peers.items = items;
 	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
-		for (size_t k = 0; map_next(&cl->instances, &k, &i);)
-			if (i != to && describe(c, i, to, &a, &items[message.peers.count]))
-				message.peers.count++;
+		for (size_t k = 0; map_next(&cl->instances, &k, &i);) {
+			struct ecs_node_peer *p = &items[message.peers.count];
+
+			if (i == to || !hears_of(to, i))
+				continue;
+			describe(c, i, &a, p, &own6);
+			p->prefixes.count -= unwanted(c, i, to, own6);
+			message.peers.count += is_somewhere(p);
+		}
 	effect_send(c, to, ECS_NODE_PEERS, &message);
 }
 
-static void send_one(struct core *c, const struct instance *i, const struct instance *to)
+static void send_one(struct core *c, const struct ecs_node_peer *peer, struct instance *to)
 {
 	auto_arena struct arena a = {0};
-	struct ecs_node_peer peer;
-	struct ecs_node_peers message = {.peers = {.items = &peer, .count = 1}};
+	struct ecs_node_peer copy = *peer;
+	struct ecs_node_peers message = {.peers = {.items = &copy, .count = 1}};
 
 	describe_self(c, to, &a, &message.self);
-	(void)describe(c, i, to, &a, &peer);
 	effect_send(c, to, ECS_NODE_PEERS, &message);
 }
 
-/* All others hear of it, and it of all others: it may be in another VPC now. */
+/* To one who hears of it, or did. */
+static void tell_one(struct core *c, struct instance *i, const struct ecs_node_peer *as,
+		     size_t own6, struct instance *to)
+{
+	struct ecs_node_peer p = *as;
+
+	p.prefixes.count -= unwanted(c, i, to, own6);
+	if (!hears_of(to, i) || !is_somewhere(&p))
+		p = (struct ecs_node_peer){.instance_id = i->id, .gone = true};
+	send_one(c, &p, to);
+}
+
+/* By what of blocks a host has it hears of others. */
+enum blocks { NO_BLOCKS, BLOCKS, BLOCKS_OF_IPV6 };
+
+static enum blocks kinds_of(struct core *c, struct instance *i)
+{
+	if (has_ipv6(c, i))
+		return BLOCKS_OF_IPV6;
+	return has_blocks(i) ? BLOCKS : NO_BLOCKS;
+}
+
 static void tell(struct core *c, struct instance *i)
 {
+	const enum blocks had = i->told_blocks, has = kinds_of(c, i);
+	auto_arena struct arena a = {0};
+	struct ecs_node_peer as;
 	struct cluster *cl;
 	struct instance *to;
+	size_t own6;
 
+	describe(c, i, &a, &as, &own6);
 	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
 		for (size_t k = 0; map_next(&cl->instances, &k, &to);)
-			if (to != i && to->connected && to->vpcs.count)
-				send_one(c, i, to);
-	if (i->connected)
+			if (to != i && to->connected && (has || had || has_blocks(to)))
+				tell_one(c, i, &as, own6, to);
+	i->told_blocks = (uint8_t)has;
+	if (i->connected && has != had)
 		peers_send_all(c, i);
 }
 
@@ -253,6 +330,8 @@ void peers_forget(struct core *c, struct instance *i)
 				s->block_owner[k] = NULL;
 	map_done(&i->vpcs);
 	i->vpcs = (struct map){0};
+	i->removed = true;
+	peers_forget_words(i);
 	peers_changed(c, i);
 	peers_flush(c);
 }

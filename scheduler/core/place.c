@@ -5,12 +5,9 @@
  * node has said STOPPED, which it says only after the last process is gone.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/text.h"
 #include "scheduler/core/internal.h"
-
-#define GPUS_MAX 1000 /* of a container */
 
 /* ---- what a definition takes ---- */
 
@@ -31,33 +28,16 @@ static void add_host_ports(struct definition *d, const struct ecs_container_defi
 	}
 }
 
-static int64_t gpus_of(const json_t *container)
-{
-	const json_t *list = json_object_get(container, "resourceRequirements");
-	json_t *requirement;
-	int64_t sum = 0, value;
-	size_t i;
-
-	json_array_foreach (list, i, requirement)
-		if (str_eq(doc_string(requirement, "type"), "GPU") &&
-		    parse_i64(doc_string(requirement, "value"), 0, GPUS_MAX, &value))
-			sum += value;
-	return sum;
-}
-
 void place_name_demand(struct definition *d)
 {
 	const struct js_list *containers = &d->parsed.containers;
-	size_t capacity = 0, i;
-	json_t *container;
+	size_t capacity = 0;
 
-	json_array_foreach (json_object_get(d->record.doc, "containerDefinitions"), i, container)
-		d->gpus += gpus_of(container);
 	if (str_eq(d->parsed.network_mode, "awsvpc")) {
 		d->interfaces = 1;
 		return; /* ports are those of the task's own address */
 	}
-	for (i = 0; i < containers->count; i++)
+	for (size_t i = 0; i < containers->count; i++)
 		add_host_ports(d, JS_AT(*containers, struct ecs_container_definition, i),
 			       &capacity);
 }
@@ -75,7 +55,8 @@ void place_left(const struct instance *i, int32_t ret[FIELDS])
 	ret[FIELD_MEMORY] = (int32_t)(i->memory_mib - i->memory_used);
 }
 
-const char *place_shortage(const struct instance *i, const struct definition *d)
+const char *place_shortage(const struct instance *i, const struct definition *d,
+			   const struct ecs_demand *demand)
 {
 	for (size_t k = 0; k < d->host_port_count; k++) {
 		const struct host_port *p = &d->host_ports[k];
@@ -84,7 +65,7 @@ const char *place_shortage(const struct instance *i, const struct definition *d)
 			return p->protocol == PROTOCOL_UDP ? "RESOURCE:PORTS_UDP"
 							   : "RESOURCE:PORTS";
 	}
-	if (i->gpus - i->gpus_used < d->gpus)
+	if (demand->gpus && gpus_free(i) < demand->gpus)
 		return "RESOURCE:GPU";
 	if (i->interfaces && d->interfaces && i->interfaces - i->interfaces_used < d->interfaces)
 		return "RESOURCE:ENI";
@@ -104,7 +85,7 @@ const char *place_refusal(const struct instance *i, const struct definition *d,
 		return "RESOURCE:CPU";
 	if (i->memory_mib - i->memory_used < demand->memory_mib)
 		return "RESOURCE:MEMORY";
-	return place_shortage(i, d);
+	return place_shortage(i, d, demand);
 }
 
 /* ---- accounts ---- */
@@ -116,7 +97,6 @@ static void account(struct instance *i, const struct definition *d, const struct
 
 	i->cpu_used += sign * demand->cpu_units;
 	i->memory_used += sign * demand->memory_mib;
-	i->gpus_used += sign * d->gpus;
 	i->interfaces_used += sign * d->interfaces;
 	for (size_t k = 0; k < d->host_port_count; k++)
 		ports_set(&i->ports[d->host_ports[k].protocol], d->host_ports[k].port, take);

@@ -206,7 +206,7 @@ static bool fits(void *ctx, const struct order_item *x)
 	}
 	if (s->values && count_of(s->counts, s->values->value_of[x->row]) != s->level)
 		return false;
-	if (place_shortage(i, s->p->definition) || lacks_public(s->p, i))
+	if (place_shortage(i, s->p->definition, &s->p->demand) || lacks_public(s->p, i))
 		return false;
 	if (!s->all)
 		return true;

@@ -143,6 +143,8 @@ static void give_back(struct core *c, struct task *t)
 {
 	struct definition *d = t->kind->definition;
 
+	if (t->instance)
+		gpus_give_back(t->instance, t->number);
 	if (t->instance && d)
 		place_give_back(t->instance, d, &t->kind->demand);
 	if (d)
@@ -263,6 +265,17 @@ void core_tasks_done(struct core *c)
 
 /* ---- to the node ---- */
 
+/* Borrowed from the document. */
+static struct js_strings strings_of(const json_t *list, struct arena *a)
+{
+	struct js_strings ret = {.count = json_array_size(list)};
+
+	ret.items = arena_alloc(a, (ret.count + 1) * sizeof(char *));
+	for (size_t i = 0; i < ret.count; i++)
+		ret.items[i] = (char *)(uintptr_t)json_string_value(json_array_get(list, i));
+	return ret;
+}
+
 /* A task in the words of the channel; the names are borrowed from its documents. */
 static void describe_to_node(struct core *c, struct task *t, struct arena *a,
 			     struct ecs_node_task *ret)
@@ -296,6 +309,7 @@ static void describe_to_node(struct core *c, struct task *t, struct arena *a,
 	json_array_foreach (containers, i, container) {
 		items[i].name = (char *)(uintptr_t)doc_string(container, "name");
 		items[i].container_arn = (char *)(uintptr_t)doc_string(container, "containerArn");
+		items[i].gpu_ids = strings_of(json_object_get(container, "gpuIds"), a);
 	}
 }
 

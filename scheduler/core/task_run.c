@@ -27,7 +27,8 @@ struct launch {
 	struct definition *definition;
 	json_t *effective; /* the definition with the overrides in it; NULL: there are none */
 	struct ecs_demand demand;
-	json_t *overrides; /* as the task shows them */
+	int64_t gpus[ECS_CONTAINERS_MAX]; /* of each container */
+	json_t *overrides;                /* as the task shows them */
 	char *group;
 	const json_t *strategy; /* of capacity providers; NULL: none */
 	const char *provider;   /* whom the placement is constrained to; NULL: nobody */
@@ -74,7 +75,8 @@ static void merge_environment(json_t *container, const json_t *more)
 
 static int merge_container(json_t *containers, const json_t *override, struct ecs_fault *f)
 {
-	static const char *const replaced[] = {"command", "cpu", "memory", "memoryReservation"};
+	static const char *const replaced[] = {"command", "cpu", "memory", "memoryReservation",
+					       "resourceRequirements"};
 	const char *name = doc_string(override, "name");
 	json_t *container = name ? container_named(containers, name) : NULL;
 
@@ -106,6 +108,14 @@ static int merge_storage(struct launch *l, json_t *override, struct ecs_fault *f
 	return json_object_set(l->effective, "ephemeralStorage", override);
 }
 
+static void find_demand(struct launch *l, const struct ecs_task_definition *t)
+{
+	ecs_task_definition_demand(t, &l->demand);
+	for (size_t i = 0; i < t->containers.count; i++)
+		l->gpus[i] = ecs_container_gpus(
+			JS_AT(t->containers, struct ecs_container_definition, i));
+}
+
 /* The part of a definition that a node acts on, with the overrides in it. */
 static int merge_overrides(struct launch *l, struct ecs_fault *f)
 {
@@ -116,7 +126,7 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 	struct err e = {0};
 	size_t i;
 
-	l->demand = l->definition->demand;
+	find_demand(l, &l->definition->parsed);
 	if (!json_object_size(overrides))
 		return 0;
 	l->effective = js_encode(&ecs_task_definition_shape, &l->definition->parsed);
@@ -138,7 +148,7 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 		f->type = ECS_FAULT_INVALID_PARAMETER;
 		return -1;
 	}
-	ecs_task_definition_demand(&t, &l->demand);
+	find_demand(l, &t);
 	return 0;
 }
 
@@ -388,6 +398,15 @@ static void find_kind(struct launch *l)
 	assert(l->kind);
 }
 
+static void take_gpus(const struct launch *l, const struct task *t, json_t *containers)
+{
+	json_t *container;
+	size_t n;
+
+	json_array_foreach (containers, n, container)
+		gpus_take(t->instance, t->number, container, l->gpus[n]);
+}
+
 /* NULL: there is no address for it. */
 static struct task *make_task(struct launch *l, struct instance *i)
 {
@@ -415,6 +434,8 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	doc_set_string(doc, "_instance", i->id);
 	(void)json_object_set_new(doc, "_cpu", json_integer(l->demand.cpu_units));
 	(void)json_object_set_new(doc, "_memory", json_integer(l->demand.memory_mib));
+	if (l->demand.gpus)
+		(void)json_object_set_new(doc, "_gpus", json_integer(l->demand.gpus));
 	if (l->effective)
 		(void)json_object_set(doc, "_effective", l->effective);
 
@@ -429,6 +450,7 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	record_touch(l->c, &t->doc->record);
 
 	core_task_put_on(l->c, t, i);
+	take_gpus(l, t, json_object_get(doc, "containers"));
 	l->definition->tasks++;
 	place_take(i, l->definition, &l->demand);
 	core_task_send(l->c, t);

@@ -157,9 +157,9 @@ static void prepare(struct core *c, struct cluster *cl, struct service *s)
 	s->placement = (struct placement){.core = c,
 					  .cluster = cl,
 					  .definition = s->definition,
-					  .demand = s->definition->demand,
 					  .request = s->request,
 					  .group = s->group};
+	ecs_task_definition_demand(&s->definition->parsed, &s->placement.demand);
 	if (placement_prepare(&s->placement, &f) < 0)
 		abort();
 }

@@ -129,6 +129,10 @@ def see_all(registry, name):
             equal(open(f"{target}/blobs/sha256/{lab.digest(blob)[7:]}", "rb").read(), blob)
 
 
+def names(daemon):
+    return sorted(i["reference"] for i in json.loads(daemon.berth("--output", "json", "images").stdout))
+
+
 def test_an_image_for_several_platforms_is_pushed_whole():
     many = serve_index(source)
     with Registry() as registry, berth.Daemon() as daemon:
@@ -155,6 +159,13 @@ def test_an_image_for_several_platforms_is_pushed_whole():
         daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
         daemon.berth("push", "-q", "--all-platforms", REFERENCE, registry.address + "/one:1")
         equal(manifest(registry.address, "one", "1"), image.manifest_bytes())
+        # By its name all of it goes, unless another name of the repository stands for it, too.
+        two = f"{source.address}/app:two"
+        daemon.berth("image", "tag", many, two)
+        daemon.berth("image", "rm", many)
+        equal(names(daemon), sorted([REFERENCE, two, other, f"{source.address}/app@{OLD_ARM.digest()}"]))
+        daemon.berth("image", "rm", two)
+        equal(names(daemon), [REFERENCE])
 
 
 def test_an_index_that_is_not_known_whole_is_not_pushed_in_part():

@@ -237,7 +237,7 @@ def nobody_else_can_claim_to_be_a_task(lab):
 def hosts_reach_tasks_of_each_other(lab):
     for options in ("transport=auto", "transport=vxlan"):
         c = Cluster(lab, options=options)
-        tasks = {h: c.attach(h) for h in HOSTS}
+        tasks = {h: c.attach(h) for h in "bc"}  # and a has none
         c.groups(f"in={ALL}10.99.0.0/16", f"in={ALL}{VPC}", f"out={ALL}0.0.0.0/0")
         server = lab.listen(tasks["c"], 80)
         assert lab.connects(c.hosts["a"], server, ("10.7.3.9", 80)) == "10.7.1.254"
@@ -264,6 +264,48 @@ def a_hosts_own_address_changes_and_lets_nothing_in(lab):
     assert lab.connects(c.hosts["a"], server, ("10.7.3.9", 80)) == "100.64.0.5"
     c.net["a"].say("self")
     assert "inet " not in c.hosts["a"].run("ip -4 addr show brx")
+
+
+def what_the_host_has_itself_stays_its_own(lab):
+    c = Cluster(lab)
+    tasks = c.tasks()
+    assert lab.connects(tasks["a"], lab.listen(tasks["b"], 80), ("10.7.2.9", 80)) == "10.7.1.9"
+    c.net["a"].say("unpeer c")
+    c.hosts["a"].run("ip route add 10.7.0.0/17 via 10.99.1.254")
+    try:
+        c.peer("a", "c", " prefix=10.8.3.0/24")
+        raise AssertionError("led to c what is the host's")
+    except Refused as e:
+        assert "10.7.3.0/24 are not reached from here" in str(e) and "route to 10.7.0.0/17" in str(e), e
+    routes = c.hosts["a"].run("ip route show proto 191")
+    assert "10.7.3.0/24" not in routes and "10.8.3.0/24" in routes and "10.7.2.0/24" in routes, routes
+    try:
+        c.net["a"].say("sweep a9")
+        raise AssertionError("nothing is wrong")
+    except Refused as e:
+        assert "route to 10.7.0.0/17" in str(e), e
+    c.hosts["a"].run("ip route del 10.7.0.0/17 via 10.99.1.254")
+    c.net["a"].say("sweep a9")
+    assert lab.connects(tasks["a"], lab.listen(tasks["c"], 80), ("10.7.3.9", 80)) == "10.7.1.9"
+
+
+def thousands_of_hosts_are_told_at_once(lab):
+    c = Cluster(lab)
+    tasks = c.tasks()
+    a = c.hosts["a"]
+    a.run("ip addr add 10.99.128.0/17 dev up0")
+    for again in range(2):
+        assert c.net["a"].say("peers-many 2000") == "0"
+        routes = a.run("ip route show proto 191")
+        assert len(re.findall(r"^10\.1[67]\.\S+ via 10\.99\.1\d\d\.", routes, re.M)) == 2000
+    assert "10.16.0.0/28 via 10.99.128.1 " in routes, routes[:500]
+    assert c.net["a"].say("peers-many 2000 1") == "0"  # each has what was another one's
+    routes = a.run("ip route show proto 191")
+    assert "10.16.0.0/28 via 10.99.135.208 " in routes and "10.16.0.16/28 via 10.99.128.1 " in routes
+    assert lab.connects(tasks["a"], lab.listen(tasks["b"], 80), ("10.7.2.9", 80)) == "10.7.1.9"
+    c.net["a"].say("peers-only b c")
+    assert a.run("ip route show proto 191").count("\n") == 2
+    assert lab.connects(tasks["a"], lab.listen(tasks["c"], 80), ("10.7.3.9", 80)) == "10.7.1.9"
 
 
 def a_peer_moves_changes_and_goes(lab):
@@ -388,6 +430,7 @@ if __name__ == "__main__":
            ipv6_goes_by_routes_too, a_vxlan_over_ipv6_hosts, security_groups_hold_across_hosts,
            what_is_sent_fits_whoever_was_made_first, vxlan_packets_come_from_peers_only,
            nobody_else_can_claim_to_be_a_task, hosts_reach_tasks_of_each_other,
-           a_hosts_own_address_changes_and_lets_nothing_in, a_peer_moves_changes_and_goes,
+           a_hosts_own_address_changes_and_lets_nothing_in, what_the_host_has_itself_stays_its_own,
+           thousands_of_hosts_are_told_at_once, a_peer_moves_changes_and_goes,
            a_cut_link_comes_back, what_others_took_away_comes_back, after_a_crash_everything_goes_on_and_is_known,
            told_again_nothing_is_interrupted, what_can_not_be_is_refused])

@@ -71,12 +71,12 @@ VPC = re.search(r"<vpcId>(\S+?)</vpcId>", ec2("Action=DescribeVpcs")).group(1)
 SUBNET = re.search(r"<subnetId>(\S+?)</subnetId>", ec2("Action=DescribeSubnets")).group(1)
 
 
-def start(name, *groups, **more):
+def start(name, *groups, subnet=None, **more):
     td = server.ecs("RegisterTaskDefinition", family="h", networkMode="awsvpc", containerDefinitions=[
         dict(dict(name="c", image=IMAGE, memory=32, stopTimeout=2, portMappings=[dict(containerPort=80)]), **more)])
     reply = server.ecs("StartTask", containerInstances=[nodes[name].instance],
                        taskDefinition=td["taskDefinition"]["taskDefinitionArn"],
-                       networkConfiguration=dict(awsvpcConfiguration=dict(subnets=[SUBNET],
+                       networkConfiguration=dict(awsvpcConfiguration=dict(subnets=[subnet or SUBNET],
                                                                           securityGroups=list(groups))))
     equal(reply["failures"], [])
     return reply["tasks"][0]["taskArn"]
@@ -95,8 +95,8 @@ def pid_of(name, arn):
 class Running:
     """A task on each host, in a group."""
 
-    def __init__(self, *groups, on="abc"):
-        self.arns = {name: start(name, *groups) for name in on}
+    def __init__(self, *groups, on="abc", subnet=None):
+        self.arns = {name: start(name, *groups, subnet=subnet) for name in on}
         tasks = {name: server.wait_status(arn, "RUNNING") for name, arn in self.arns.items()}
         self.addresses = {name: address_of(t) for name, t in tasks.items()}
         self.pids = {name: pid_of(name, arn) for name, arn in self.arns.items()}
@@ -115,6 +115,46 @@ class Running:
 
 def routes(name):
     return hosts.run(name, "ip route show proto 191")
+
+
+def allow_cidr(target, cidr):
+    ec2(f"Action=AuthorizeSecurityGroupIngress&GroupId={target}&IpPermissions.1.IpProtocol=tcp"
+        f"&IpPermissions.1.FromPort=80&IpPermissions.1.ToPort=80&IpPermissions.1.IpRanges.1.CidrIp={cidr}")
+
+
+def host_reaches(name, address):
+    script = f"curl -s -o /dev/null --connect-timeout 1 -m 5 http://{address}/ && echo yes || echo no"
+    return hosts.run(name, script).strip() == "yes"
+
+
+def test_hosts_without_tasks_reach_tasks_of_all_vpcs_which_do_not_reach_each_other():
+    # First of all tests: addresses of tasks rest for a minute, and so do blocks.
+    equal([routes(name) for name in "abc"], ["", "", ""])
+    let, closed = group("let"), group("closed")
+    allow_cidr(let, "10.99.0.0/24")
+    allow_cidr(let, "10.0.0.0/8")
+    ours, strangers = Running(let, on="b"), Running(closed, on="b")
+    for name in "ac":
+        wait_for(lambda: host_reaches(name, ours.addresses["b"]), 20, f"{name} to a task on b")
+        assert not host_reaches(name, strangers.addresses["b"])
+        contains(routes(name), "via 10.99.0.2")
+    assert "10.99.0.1" not in routes("c"), "neither has tasks"
+
+    # Another VPC, whose task is on c: all hosts reach it, and no task of the default one.
+    vpc = re.search(r"<vpcId>(\S+?)</vpcId>", ec2("Action=CreateVpc&CidrBlock=10.77.0.0/16")).group(1)
+    subnet = re.search(r"<subnetId>(\S+?)</subnetId>",
+                       ec2(f"Action=CreateSubnet&VpcId={vpc}&CidrBlock=10.77.1.0/24")).group(1)
+    there = re.search(r"<groupId>(\S+?)</groupId>", ec2(
+        f"Action=CreateSecurityGroup&GroupName=there&GroupDescription=there&VpcId={vpc}")).group(1)
+    allow_cidr(there, "0.0.0.0/0")
+    allow_cidr(let, "0.0.0.0/0")
+    other = Running(there, on="c", subnet=subnet)
+    for name in "ab":
+        wait_for(lambda: host_reaches(name, other.addresses["c"]), 20, f"{name} to a task on c")
+    assert not ours.reaches("b", other.addresses["c"])
+    assert not other.reaches("c", ours.addresses["b"])
+    for tasks in (ours, strangers, other):
+        tasks.stop()
 
 
 def test_tasks_reach_tasks_of_all_hosts_as_their_groups_say():

@@ -37,8 +37,12 @@ static const char *const definitions[] = {
 	"\"protocol\":\"tcp\"},{\"containerPort\":53,\"hostPort\":8080,\"protocol\":\"udp\"}]}]}",
 	"{\"family\":\"eni\",\"networkMode\":\"awsvpc\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\","
 	"\"cpu\":32,\"memory\":32,\"essential\":true}]}",
+	"{\"family\":\"gpu\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\",\"cpu\":32,"
+	"\"memory\":32,\"essential\":true,\"resourceRequirements\":[{\"type\":\"GPU\",\"value\":\"1\"}]},"
+	"{\"name\":\"d\",\"image\":\"i\",\"cpu\":32,\"memory\":32,\"essential\":true,"
+	"\"resourceRequirements\":[{\"type\":\"GPU\",\"value\":\"1\"}]}]}",
 };
-static const char *const families[] = {"small", "big", "port", "eni"};
+static const char *const families[] = {"small", "big", "port", "eni", "gpu"};
 
 size_t callers_runs(void)
 {

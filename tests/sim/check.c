@@ -11,6 +11,7 @@
 #include "tests/sim/sim.h"
 
 #define PORTS_PER_TASK 4
+#define GPUS_PER_TASK  2
 #define MANY_PERCENT   30
 #define OVERDUE_MAX_MS 125000 /* two ticks */
 #define DRIFT_MS       1000
@@ -22,8 +23,9 @@ struct seen {
 	int64_t cpu, memory;
 	char *ports[PORTS_PER_TASK]; /* "INSTANCE/tcp/8080" while it holds them */
 	char *address;
-	char *group; /* "INSTANCE GROUP" until it is STOPPED */
-	bool live;   /* it holds what it was given: STOPPED, and given up, too */
+	char *gpus[GPUS_PER_TASK]; /* "INSTANCE/g0" */
+	char *group;               /* "INSTANCE GROUP" until it is STOPPED */
+	bool live;                 /* it holds what it was given: STOPPED, and given up, too */
 };
 
 struct host {
@@ -37,10 +39,10 @@ struct host {
 	size_t tasks;       /* that are not STOPPED */
 };
 
-static struct map tasks, hosts, ports, addresses, started; /* the last: token to a count */
-static struct map definitions;                             /* by "family:revision", read */
-static struct map event_versions;                          /* of a resource */
-static struct map groups;                                  /* "INSTANCE GROUP" to a count */
+static struct map tasks, hosts, ports, addresses, gpus, started; /* the last: token to a count */
+static struct map definitions;                                   /* by "family:revision", read */
+static struct map event_versions;                                /* of a resource */
+static struct map groups;                                        /* "INSTANCE GROUP" to a count */
 static int owed; /* events of the versions that were put */
 static bool reloading;
 static size_t given_up, events;
@@ -210,6 +212,22 @@ static void take_address(struct seen *s, const char *body, const char *key)
 	hold(&addresses, s->address, key);
 }
 
+/* As many as the definition wants, of each container its own. */
+static void take_gpus(struct seen *s, const char *definition, const char *body, const char *key)
+{
+	static const char sign[] = "\"gpuIds\":[\"";
+	const size_t wanted = str_starts(definition, "gpu:") ? GPUS_PER_TASK : 0;
+	size_t count = 0;
+
+	for (const char *at = body; (at = strstr(at, sign)) && count < GPUS_PER_TASK; count++) {
+		at += strlen(sign);
+		s->gpus[count] = xasprintf("%s/%.*s", s->instance, (int)strcspn(at, "\""), at);
+		hold(&gpus, s->gpus[count], key);
+	}
+	if (count != wanted)
+		broken("%s: %s has %zu GPUs", key, definition, count);
+}
+
 /* "run-12-3" wants three tasks. */
 static void count_started(const char *token, const char *key)
 {
@@ -294,6 +312,7 @@ static void take(struct seen *s, const char *body, const char *key)
 	h->memory -= s->memory;
 	take_ports(s, definition, key);
 	take_address(s, body, key);
+	take_gpus(s, definition, body, key);
 	if (!reloading)
 		check_host(h, key, s->instance);
 }
@@ -331,6 +350,8 @@ static void end_task(struct seen *s)
 	for (size_t i = 0; i < PORTS_PER_TASK; i++)
 		let_go(&ports, &s->ports[i]);
 	let_go(&addresses, &s->address);
+	for (size_t i = 0; i < GPUS_PER_TASK; i++)
+		let_go(&gpus, &s->gpus[i]);
 }
 
 /* Not before its node has been gone for long, whatever clocks say; they drift. */
@@ -444,10 +465,12 @@ static void forget(void)
 	map_done(&hosts);
 	map_done(&ports);
 	map_done(&addresses);
+	map_done(&gpus);
 	map_done(&started);
 	map_done(&event_versions);
 	map_done(&groups);
-	tasks = hosts = ports = addresses = started = event_versions = groups = (struct map){0};
+	tasks = hosts = ports = addresses = gpus = started = event_versions = groups =
+		(struct map){0};
 }
 
 /* What was lost with the server is lost: the accounts begin from what is stored. */

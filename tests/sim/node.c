@@ -497,6 +497,9 @@ static void dial(void *ctx, uint64_t arg)
 	struct node *n = ctx;
 	struct ecs_attribute rack[] = {{.name = (char[]){"rack"}, .value = n->rack},
 				       {.name = (char[]){"ecs.capability.task-eni"}}};
+	/* Some have three, of which one is not found now and then. */
+	char *gpus[] = {(char[]){"g0"}, (char[]){"g1"}, (char[]){"g2"}};
+	const size_t lost = chance(100), has = n->index % 4 == 0 ? ARRAY_COUNT(gpus) - lost : 0;
 	const struct ecs_node_hello hello = {.protocol = ECS_NODE_PROTOCOL,
 					     .instance_id = n->id,
 					     .hostname = n->hostname,
@@ -504,6 +507,7 @@ static void dial(void *ctx, uint64_t arg)
 					     .version = (char[]){"1"},
 					     .cpu_units = CPU_UNITS,
 					     .memory_mib = MEMORY_MIB,
+					     .gpu_ids = {gpus + lost, has},
 					     .attributes = {rack, ARRAY_COUNT(rack)}};
 
 	(void)arg;

@@ -133,6 +133,39 @@ static int do_peer(char **w, size_t n, struct err *e)
 	return 1;
 }
 
+static void count_failure(void *ctx, const struct net_peer *peer, const struct err *why)
+{
+	(void)peer;
+	(void)why;
+	++*(size_t *)ctx;
+}
+
+/*
+ * So many hosts from 10.99.128.1 on, with a /28 from 10.16.0.0 on each, at once; by so many
+ * turned, each has that of another.
+ */
+static int do_peers_many(char **w, size_t n, struct err *e)
+{
+	struct net_peer peers[4000];
+	struct ip_prefix prefixes[4000];
+	char ids[4000][16];
+	size_t failed = 0;
+	uint32_t count, turned = 0;
+
+	if (!parse_u32(w[1], 4000, &count) || (n > 2 && !parse_u32(w[2], count, &turned)))
+		return err_set(e, EINVAL, "%s?", w[1]);
+	for (uint32_t i = 0; i < count; i++) {
+		(void)snprintf(ids[i], sizeof(ids[i]), "h%u", i);
+		prefixes[i] = ip_of_v4(0x0a100000 + (i + turned) % count * 16, 28);
+		peers[i] = (struct net_peer){.id = ids[i], .prefixes = &prefixes[i], .count = 1};
+		peers[i].addresses[0] = ip_of_v4(0x0a638001 + i, 32);
+	}
+	if (net_peers_set(net, peers, count, count_failure, &failed, e) < 0)
+		return -e->code;
+	printf("ok %zu\n", failed);
+	return 1;
+}
+
 static int do_self(char **w, size_t n, struct err *e)
 {
 	struct ip_prefix self[NET_FAMILIES] = {0}, a;
@@ -562,6 +595,7 @@ static const struct {
 	{"groups", 2, do_groups},
 	{"change-seen", 2, do_change_seen},
 	{"peer", 2, do_peer},
+	{"peers-many", 2, do_peers_many},
 	{"self", 1, do_self},
 	{"unpeer", 2, do_unpeer},
 	{"peers-only", 1, do_peers_only},

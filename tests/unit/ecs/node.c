@@ -34,6 +34,7 @@ static void each_message_comes_back_as_it_was(void **state)
 		 "\"lastStatus\":\"STOPPED\",\"exitCode\":0,\"networkBindings\":[{\"bindIP\":\"0.0.0.0\","
 		 "\"containerPort\":80,\"hostPort\":32768,\"protocol\":\"tcp\"}]}],"
 		 "\"attributes\":[{\"name\":\"n\",\"value\":\"v\"}]}]}"},
+		{ECS_NODE_RESOURCES, "{\"type\":\"resources\",\"gpuIds\":[\"a.b/gpu=0\"]}"},
 		{ECS_NODE_ACK, "{\"type\":\"ack\",\"number\":3}"},
 		{ECS_NODE_LOG,
 		 "{\"type\":\"log\",\"source\":\"t/c\",\"group\":\"g\",\"stream\":\"s\",\"position\":10,"

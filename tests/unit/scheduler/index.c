@@ -348,7 +348,7 @@ static void run_several(void)
 			       .definition = definition_find(core, w.family, &fault),
 			       .request = request,
 			       .group = w.group};
-	p.demand = p.definition->demand;
+	ecs_task_definition_demand(&p.definition->parsed, &p.demand);
 	assert_int_equal(placement_prepare(&p, &fault), 0);
 	for (int n = 0; n < 6 && task_count < ARNS; n++) {
 		struct instance *left[NODES];

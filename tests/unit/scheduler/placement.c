@@ -309,8 +309,8 @@ static void a_draining_instance_gets_nothing_new(void **state)
 			 "{\"containerInstances\":[\"%s\"],\"status\":\"INACTIVE\"}", hosts[2]));
 }
 
-/* The first host has two GPUs and room for one network interface of a task. */
-static void hello_with_gpus(void)
+/* The first host has room for one network interface of a task. */
+static void hello_with_one_interface(void)
 {
 	struct ecs_attribute offers[] = {{(char[]){"ecs.capability.task-eni"}, NULL},
 					 {(char[]){"rack"}, (char[]){"r1"}}};
@@ -321,7 +321,6 @@ static void hello_with_gpus(void)
 					 .version = (char[]){"1"},
 					 .cpu_units = 100000,
 					 .memory_mib = 100000,
-					 .gpus = 2,
 					 .interfaces = 1,
 					 .attributes = {offers, ARRAY_COUNT(offers)}};
 	struct err e = {0};
@@ -347,31 +346,6 @@ static void start_there(const char *family, const char *more, char arn[200], cha
 		(void)snprintf(reason, 100, "%s", text_at(reply, "failures[0].reason"));
 }
 
-static void gpus_are_counted(void **state)
-{
-	char first[200], arn[200], reason[100];
-
-	(void)state;
-	do_call("RegisterTaskDefinition",
-		"{\"family\":\"gpu\",\"containerDefinitions\":[{\"name\":\"a\",\"image\":\"i\",\"memory\":"
-		"10,\"resourceRequirements\":[{\"type\":\"GPU\",\"value\":\"1\"}]}]}");
-	start_there("gpu", "", arn, reason);
-	assert_string_equal(reason, "RESOURCE:GPU");
-	hello_with_gpus();
-	start_there("gpu", "", first, reason);
-	start_there("gpu", "", arn, reason);
-	assert_true(*first && *arn);
-	start_there("gpu", "", arn, reason);
-	assert_string_equal(reason, "RESOURCE:GPU");
-	restart();
-	hello_with_gpus();
-	start_there("gpu", "", arn, reason);
-	assert_string_equal(reason, "RESOURCE:GPU");
-	report(hosts[0], first, "STOPPED");
-	start_there("gpu", "", arn, reason);
-	assert_true(*arn);
-}
-
 static void network_interfaces_are_counted_where_there_is_a_limit(void **state)
 {
 	auto_json json_t *subnets = call("DescribeSubnets", "{}");
@@ -384,7 +358,7 @@ static void network_interfaces_are_counted_where_there_is_a_limit(void **state)
 	do_call("RegisterTaskDefinition",
 		"{\"family\":\"eni\",\"networkMode\":\"awsvpc\",\"containerDefinitions\":[{\"name\":\"a\","
 		"\"image\":\"i\",\"memory\":10}]}");
-	hello_with_gpus();
+	hello_with_one_interface();
 	start_there("eni", more, first, reason);
 	assert_true(*first);
 	start_there("eni", more, arn, reason);
@@ -462,7 +436,6 @@ int main(void)
 			attributes_are_put_listed_outlive_a_hello_and_are_deleted, begin, end),
 		cmocka_unit_test_setup_teardown(wrong_attributes_are_refused, begin, end),
 		cmocka_unit_test_setup_teardown(a_draining_instance_gets_nothing_new, begin, end),
-		cmocka_unit_test_setup_teardown(gpus_are_counted, begin, end),
 		cmocka_unit_test_setup_teardown(
 			network_interfaces_are_counted_where_there_is_a_limit, begin, end),
 		cmocka_unit_test_setup_teardown(a_refusal_says_how_many_have_which_reason, begin,
