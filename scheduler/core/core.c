@@ -122,12 +122,10 @@ void core_random_hex(struct core *c, char *ret, size_t len)
 
 void core_random_uuid(struct core *c, char ret[37])
 {
-	static const char form[] = "xxxxxxxx-xxxx-4xxx-axxx-xxxxxxxxxxxx";
-	char hex[33];
+	char digits[UUID_DIGITS + 1];
 
-	core_random_hex(c, hex, 32);
-	for (size_t i = 0, n = 0; i < sizeof(form); i++)
-		ret[i] = form[i] == 'x' ? hex[n++] : form[i];
+	core_random_hex(c, digits, UUID_DIGITS);
+	uuid_of_digits(digits, ret);
 }
 
 size_t core_random_below(struct core *c, size_t count)
@@ -186,10 +184,12 @@ static void flush_dirty(struct core *c)
 		struct core_effect *put = add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
 
 		r->dirty = false;
-		if (str_starts(r->key, "task/"))
+		if (str_starts(r->key, "task/")) {
 			put->brief = brief_of_task(((struct task_doc *)r)->task, &put->brief_size);
-		if (tell)
-			(void)add_effect(c, CORE_EVENT, NULL, event_of(c, r, put->text));
+			put->event_ms = tell ? c->now_ms : 0;
+		} else if (tell) {
+			(void)add_effect(c, CORE_EVENT, NULL, event_of_instance(c, r));
+		}
 	}
 }
 

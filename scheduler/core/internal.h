@@ -205,10 +205,12 @@ size_t core_random_below(struct core *c, size_t count); /* count > 0 */
 
 /* Has it a version that was not told?  It is told from now on. */
 bool event_is_due(struct record *r);
-/* As it is stored, malloc'ed; 'text' is that of the document. */
-char *event_of(struct core *c, struct record *r, const char *text);
+char *event_of_instance(struct core *c, struct record *r); /* as it is stored, malloc'ed */
 
 /* ---- doc.c: small things about documents ---- */
+
+#define UUID_DIGITS 30
+void uuid_of_digits(const char digits[UUID_DIGITS + 1], char ret[37]);
 
 const char *doc_string(const json_t *doc, const char *name); /* NULL: absent */
 int64_t doc_integer(const json_t *doc, const char *name, int64_t otherwise);

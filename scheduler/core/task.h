@@ -17,6 +17,7 @@
 #include "scheduler/core/internal.h"
 
 #define TASK_ID_SIZE 16
+#define TASK_ID_TIME 12 /* digits at the end that are the time of RunTask, in ms */
 
 struct task_kind {
 	struct cluster *cluster;

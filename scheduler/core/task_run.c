@@ -388,6 +388,19 @@ static void find_kind(struct launch *l)
 	assert(l->kind);
 }
 
+/*
+ * Random digits, and the time behind them: what is made together lies together in an index
+ * that begins with the latter.
+ */
+static void make_task_id(struct core *c, char ret[ECS_ID_LEN + 1], uint8_t ret_bytes[TASK_ID_SIZE])
+{
+	do {
+		core_random_hex(c, ret, ECS_ID_LEN - TASK_ID_TIME);
+		(void)snprintf(ret + ECS_ID_LEN - TASK_ID_TIME, TASK_ID_TIME + 1, "%0*llx",
+			       TASK_ID_TIME, (unsigned long long)c->now_ms & 0xffffffffffff);
+	} while (!task_id_parse(ret, ret_bytes) || roster_find(&c->roster, ret_bytes));
+}
+
 /* NULL: there is no address for it. */
 static struct task *make_task(struct launch *l, struct instance *i)
 {
@@ -397,9 +410,7 @@ static struct task *make_task(struct launch *l, struct instance *i)
 	char id[ECS_ID_LEN + 1];
 	json_t *doc;
 
-	do
-		core_random_hex(l->c, id, ECS_ID_LEN);
-	while (!task_id_parse(id, bytes) || roster_find(&l->c->roster, bytes));
+	make_task_id(l->c, id, bytes);
 	find_kind(l);
 	if (is_awsvpc(l)) {
 		interface = interface_make(l->c, l->request, i, l->cluster->name, id);
