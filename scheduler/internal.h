@@ -49,6 +49,9 @@ struct call {
 void call_reply(struct call *call, json_t *own_reply);
 /* The same in two steps: what is said is what is so now, whenever it is said. */
 char *call_text(const struct call *call, json_t *own_reply);
+/* What the core answers, in the words of the call; NULL: the fault. */
+char *call_run(const struct call *call, struct core *core, const char *operation, json_t *request,
+	       int64_t now_ms, struct ecs_fault *f);
 void call_send(struct call *call, char *own_text);
 void call_fault(struct call *call, const struct ecs_fault *f);
 

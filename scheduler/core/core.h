@@ -64,6 +64,9 @@ void core_loaded(struct core *c, int64_t now_ms);
  */
 json_t *core_call(struct core *c, const char *operation, json_t *request, int64_t now_ms,
 		  struct ecs_fault *f);
+/* The same; the reply is text, malloc'ed, as which the core has it where it matters. */
+char *core_call_text(struct core *c, const char *operation, json_t *request, int64_t now_ms,
+		     struct ecs_fault *f);
 
 /* A task by name or ARN, as DescribeTasks shows it, and its node; NULL and the fault. */
 json_t *core_find_task(struct core *c, const char *cluster, const char *task,

@@ -132,6 +132,9 @@ void core_task_give_up(struct core *c, struct task *t, const char *code, const c
 void core_task_hold(struct core *c, struct task *t);
 void core_task_release(struct core *c, struct task *t); /* if it is held */
 void core_task_changed(struct core *c, struct task *t); /* a new version of it */
+/* What its node is told of a task with this document, malloc'ed; 'effective': NULL: no overrides. */
+char *core_task_message(struct core *c, const struct task *t, const json_t *doc,
+			const json_t *effective);
 void core_task_send(struct core *c, struct task *t);
 void core_task_send_all(struct core *c, const struct instance *i);
 /* As its brief has it; 'from' has version, statuses and times. */
