@@ -98,8 +98,6 @@ const json_t *task_doc(struct core *c, struct task *t);
 /* To be changed: it is stored with the effects of this event. */
 json_t *task_edit(struct core *c, struct task *t);
 struct record *task_record(struct core *c, struct task *t);
-/* The document of a new task. */
-void task_doc_begin(struct core *c, struct task *t, json_t *own_doc);
 void task_docs_trim(struct core *c); /* at the end of an event */
 void task_doc_close(struct core *c, struct task *t);
 char *task_key(const struct task *t);

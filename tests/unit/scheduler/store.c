@@ -306,6 +306,24 @@ static void what_is_expected_is_read_before_it_is_durable(void **state)
 	assert_fetches("task/x/1", "two");
 }
 
+static void the_time_of_a_task_stands_first_in_its_key(void **state)
+{
+	static const struct {
+		const char *key, *stored;
+	} rows[] = {
+		{"task/c/0123456789abcdef012300e8d4a51000",
+		 "task/c/00e8d4a510000123456789abcdef0123"},
+		{"task/x/1", "task/x/1"},
+		{"token/c/0123456789abcdef012300e8d4a51000",
+		 "token/c/0123456789abcdef012300e8d4a51000"},
+	};
+	char buffer[STORED_KEY_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+		assert_string_equal(store_key(rows[i].key, buffer), rows[i].stored);
+}
+
 static void write_events(int count)
 {
 	struct core_effect event = {.kind = CORE_EVENT, .text = (char[]){"{}"}};
@@ -355,6 +373,7 @@ int main(void)
 		cmocka_unit_test(a_store_without_briefs_is_taken_over),
 		cmocka_unit_test(a_brief_goes_with_its_document),
 		cmocka_unit_test(what_is_expected_is_read_before_it_is_durable),
+		cmocka_unit_test(the_time_of_a_task_stands_first_in_its_key),
 		cmocka_unit_test(a_document_outlives_its_event),
 	};
 
