@@ -28,6 +28,7 @@ struct loop_fd {
 	uv_poll_t uv;
 	loop_fd_fn *on_ready;
 	void *ctx;
+	int wanted; /* events that the kernel has been asked for */
 };
 
 struct loop_timer {
@@ -106,7 +107,9 @@ static void on_poll(uv_poll_t *uv, int status, int events)
 	int ready = (events & UV_READABLE ? LOOP_READ : 0) |
 		    (events & UV_WRITABLE ? LOOP_WRITE : 0);
 
-	/* An error shows in the read or write that follows. */
+	/* An error shows in the read or write that follows; libuv has stopped then. */
+	if (status < 0)
+		w->wanted = 0;
 	w->on_ready(w->ctx, status < 0 ? LOOP_READ | LOOP_WRITE : ready);
 }
 
@@ -132,6 +135,9 @@ void loop_want(struct loop_fd *w, int events)
 	int uv_events = (events & LOOP_READ ? UV_READABLE : 0) |
 			(events & LOOP_WRITE ? UV_WRITABLE : 0);
 
+	if (events == w->wanted)
+		return;
+	w->wanted = events;
 	if (uv_events)
 		(void)uv_poll_start(&w->uv, uv_events, on_poll);
 	else

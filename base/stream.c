@@ -182,7 +182,9 @@ int stream_open(const struct stream_options *o, struct stream **ret, struct err 
 		s->tls = tls_new(o->tls, o->fd);
 		s->handshaking = true;
 	}
-	if (loop_watch(o->loop, o->fd, LOOP_READ, on_ready, s, &s->watch, e) < 0) {
+	/* A client of TLS speaks first. */
+	if (loop_watch(o->loop, o->fd, o->tls ? LOOP_READ | LOOP_WRITE : LOOP_READ, on_ready, s,
+		       &s->watch, e) < 0) {
 		stream_free(s);
 		return -e->code;
 	}

@@ -62,6 +62,17 @@ char *call_text(const struct call *call, json_t *own_reply)
 	return text;
 }
 
+char *call_run(const struct call *call, struct core *core, const char *operation, json_t *request,
+	       int64_t now_ms, struct ecs_fault *f)
+{
+	json_t *reply;
+
+	if (!call->query)
+		return core_call_text(core, operation, request, now_ms, f);
+	reply = core_call(core, operation, request, now_ms, f);
+	return reply ? call_text(call, reply) : NULL;
+}
+
 void call_send(struct call *call, char *own_text)
 {
 	send_text(call, 200, own_text);

@@ -14,11 +14,10 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/internal.h"
-#include "scheduler/store.h"
+#include "scheduler/store_internal.h"
 
 #define LIMIT_DEFAULT 100
 #define WAIT_MS       20000 /* the longest that a waiting call is held */
-#define PRUNE_EACH    1024  /* events between two looks at how many there are */
 
 struct waiter {
 	struct waiter *next;
@@ -33,28 +32,6 @@ struct events {
 	struct loop_timer *patience;
 	struct waiter *waiters;
 };
-
-/* ---- the writer's side ---- */
-
-int events_store(struct db *db, const char *text, struct err *e)
-{
-	static __thread struct db_stmt *put, *prune;
-	static __thread struct db *prepared_for;
-
-	if (prepared_for != db) {
-		if (db_prepare(db, "INSERT INTO event (doc) VALUES (?1)", &put, e) < 0 ||
-		    db_prepare(db, "DELETE FROM event WHERE id <= ?1", &prune, e) < 0)
-			return -e->code;
-		prepared_for = db;
-	}
-	db_bind_text(put, 1, text);
-	if (db_run(put, e) < 0)
-		return -e->code;
-	if (db_last_id(db) % PRUNE_EACH)
-		return 0;
-	db_bind_i64(prune, 1, db_last_id(db) - EVENTS_KEPT);
-	return db_run(prune, e);
-}
 
 /* ---- reading ---- */
 
@@ -78,7 +55,8 @@ static int read_events(struct events *ev, int64_t cursor, int64_t limit, json_t 
 	db_bind_i64(ev->read, 1, cursor);
 	db_bind_i64(ev->read, 2, limit);
 	while ((r = db_step(ev->read, e)) == DB_ROW) {
-		json_t *doc = core_show_event(&ev->identity, db_text(ev->read, 1), e);
+		json_t *doc = core_show_event(&ev->identity, db_text(ev->read, 1),
+					      db_i64(ev->read, 2), e);
 
 		if (!doc) {
 			r = -e->code;
@@ -207,9 +185,13 @@ int events_open(struct loop *loop, const char *dir, const struct ecs_identity *i
 	ev->identity = *identity;
 	ev->patience = loop_timer_new(loop, on_patience, ev);
 	if (db_open(path, DB_FULL, STATE_VERSION, "", &ev->db, e) < 0 ||
-	    db_prepare(ev->db, "SELECT id, doc FROM event WHERE id > ?1 ORDER BY id LIMIT ?2",
+	    db_prepare(ev->db,
+		       "SELECT id, doc, at_ms FROM event"
+		       "  WHERE id > ?1 AND id > " EVENTS_PRUNED " ORDER BY id LIMIT ?2",
 		       &ev->read, e) < 0 ||
-	    db_prepare(ev->db, "SELECT ifnull(min(id), 0), ifnull(max(id), 0) FROM event",
+	    db_prepare(ev->db,
+		       "SELECT (SELECT min(id) FROM event WHERE id > " EVENTS_PRUNED "),"
+		       "  (SELECT max(id) FROM event)",
 		       &ev->range, e) < 0) {
 		events_close(ev);
 		return -e->code;

@@ -4,7 +4,7 @@
  *   api.c       requests: signature, model, dispatch, replies
  *   admission.c which call is next, and which is told to come again later
  *   ledger.c    the core and its documents: nothing is said before it is durable
- *   store.c     what is on disk of them
+ *   store*.c    what is on disk of them
  *   events.c    what happened, in order
  *   nodes.c     the channels to nodes
  *   authority.c who signs the certificates of nodes
@@ -49,6 +49,9 @@ struct call {
 void call_reply(struct call *call, json_t *own_reply);
 /* The same in two steps: what is said is what is so now, whenever it is said. */
 char *call_text(const struct call *call, json_t *own_reply);
+/* What the core answers, in the words of the call; NULL: the fault. */
+char *call_run(const struct call *call, struct core *core, const char *operation, json_t *request,
+	       int64_t now_ms, struct ecs_fault *f);
 void call_send(struct call *call, char *own_text);
 void call_fault(struct call *call, const struct ecs_fault *f);
 
@@ -115,17 +118,6 @@ void ledger_commit(struct ledger *s);
 void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx);
 
 /* ---- events.c ---- */
-
-/*
- * Events of the core lie in state.db, numbered; the last EVENTS_KEPT of them.
- * AUTOINCREMENT: a number is never used again.
- */
-#define EVENTS_KEPT 100000
-#define EVENTS_SCHEMA                                                             \
-	"CREATE TABLE IF NOT EXISTS event (id INTEGER PRIMARY KEY AUTOINCREMENT," \
-	"  doc TEXT NOT NULL) STRICT;"
-
-int events_store(struct db *db, const char *text, struct err *e); /* the writer's thread */
 
 int events_open(struct loop *loop, const char *dir, const struct ecs_identity *identity,
 		struct events **ret, struct err *e);

@@ -57,7 +57,7 @@ struct commit {
 	void *ctx;
 };
 
-static void commit(struct ledger *s, struct call *own_call, json_t *own_reply);
+static void commit(struct ledger *s, struct call *own_call, char *own_reply);
 static void set_tick(struct ledger *s);
 
 /* ---- the time ---- */
@@ -116,7 +116,8 @@ static void answer_waiters(struct ledger *s)
 		}
 		*p = w->next;
 		if (reply)
-			commit(s, w->call, reply); /* behind what is not durable yet */
+			commit(s, w->call,
+			       call_text(w->call, reply)); /* behind what is not durable yet */
 		else
 			call_fault(w->call, &f);
 		free_waiter(w);
@@ -239,12 +240,12 @@ static void submit(struct ledger *s, struct commit *own_commit)
 		on_written(&c->job, NULL);
 }
 
-static void commit(struct ledger *s, struct call *own_call, json_t *own_reply)
+static void commit(struct ledger *s, struct call *own_call, char *own_reply)
 {
 	struct commit *c = xcalloc(1, sizeof(*c));
 
 	c->call = own_call;
-	c->reply = own_call ? call_text(own_call, own_reply) : NULL;
+	c->reply = own_reply;
 	submit(s, c);
 }
 
@@ -265,7 +266,7 @@ void ledger_commit_then(struct ledger *s, void (*then)(void *ctx), void *ctx)
 void ledger_call(struct ledger *s, const char *operation, json_t *request, struct call *own_call)
 {
 	struct ecs_fault f;
-	json_t *reply = core_call(s->core, operation, request, ledger_now_ms(s), &f);
+	char *reply = call_run(own_call, s->core, operation, request, ledger_now_ms(s), &f);
 
 	if (reply)
 		commit(s, own_call, reply);

@@ -1,14 +1,14 @@
 /* scheduler/store.c - state.db: documents, briefs, events
  * SPDX-License-Identifier: Apache-2.0
  *
- * A brief lies in a table of its own, by the number of its document: a server that starts
- * reads these rows, in the order in which they were made, and none of the documents that
- * have one.  Later it reads such a document by its key, when the core asks for it: that
- * of a job which is not durable yet, or what is on disk.
+ * A server that starts reads the briefs, in the order in which their documents were made,
+ * and none of the documents that have one.  Later it reads such a document by its key, when
+ * the core asks for it: that of a job which is not durable yet, or what is on disk.
  */
-#include "scheduler/store.h"
+#include "scheduler/store_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,19 +16,29 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "scheduler/internal.h"
 
 /* Keys in their order: those of documents without briefs, and with. */
 static const char *const plain_keys[][2] = {{"", "task/"}, {"task0", "token/"}, {"token0", "\x7f"}};
 static const char *const brief_keys[][2] = {{"task/", "task0"}, {"token/", "token0"}};
 
-const char store_schema[] =
-	"CREATE TABLE IF NOT EXISTS document ("
-	"  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, doc TEXT NOT NULL"
+#define ID_TIME 12 /* the last digits of a task's id */
+
+#define DOCUMENT                                                                \
+	"CREATE TABLE IF NOT EXISTS document ("                                 \
+	"  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, doc TEXT NOT NULL" \
 	") STRICT;"
-	"CREATE TABLE IF NOT EXISTS brief ("
-	"  id INTEGER PRIMARY KEY, brief BLOB NOT NULL" /* of the document with this id */
-	") STRICT;" EVENTS_SCHEMA;
+/* id: of the document.  event: the one that has it; NULL: it is in its own row. */
+#define BRIEF                                                          \
+	"CREATE TABLE IF NOT EXISTS brief ("                           \
+	"  id INTEGER PRIMARY KEY, brief BLOB NOT NULL, event INTEGER" \
+	") STRICT;"
+/* document, at_ms: whose version it is, and its time; NULL: it is an event and nothing else. */
+#define EVENT                                                                          \
+	"CREATE TABLE IF NOT EXISTS event ("                                           \
+	"  id INTEGER PRIMARY KEY, doc TEXT NOT NULL, document INTEGER, at_ms INTEGER" \
+	") STRICT;"
+
+const char store_schema[] = DOCUMENT BRIEF EVENT;
 
 struct store {
 	struct db *db; /* for reading, but for the takeover */
@@ -36,85 +46,15 @@ struct store {
 	struct map pending; /* texts that are not durable yet, by key; borrowed of their effects */
 };
 
-/* ---- the writer's side ---- */
-
-struct statements {
-	struct db *db;
-	struct db_stmt *put, *put_brief, *remove, *remove_brief;
-};
-
-static int prepare(struct statements *s, struct db *db, struct err *e)
+const char *store_key(const char *key, char buffer[STORED_KEY_SIZE])
 {
-	if (s->db == db)
-		return 0;
-	if (db_prepare(db,
-		       "INSERT INTO document (key, doc) VALUES (?1, ?2) "
-		       "ON CONFLICT (key) DO UPDATE SET doc = ?2 RETURNING id",
-		       &s->put, e) < 0 ||
-	    db_prepare(db,
-		       "INSERT INTO brief (id, brief) VALUES (?1, ?2) "
-		       "ON CONFLICT (id) DO UPDATE SET brief = ?2",
-		       &s->put_brief, e) < 0 ||
-	    db_prepare(db, "DELETE FROM document WHERE key = ?1 RETURNING id", &s->remove, e) < 0 ||
-	    db_prepare(db, "DELETE FROM brief WHERE id = ?1", &s->remove_brief, e) < 0)
-		return -e->code;
-	s->db = db;
-	return 0;
-}
+	const char *id = strrchr(key, '/') + 1;
 
-/* Runs a statement for one document, whose number it returns; 0: there is none. */
-static int run_for_id(struct db_stmt *s, int64_t *ret_id, struct err *e)
-{
-	int r;
-
-	*ret_id = 0;
-	while ((r = db_step(s, e)) == DB_ROW)
-		*ret_id = db_i64(s, 0);
-	return r;
-}
-
-static int put(struct statements *s, const struct core_effect *x, struct err *e)
-{
-	int64_t id;
-	int r;
-
-	db_bind_text(s->put, 1, x->key);
-	db_bind_text(s->put, 2, x->text);
-	r = run_for_id(s->put, &id, e);
-	if (r < 0 || !x->brief)
-		return r;
-	db_bind_i64(s->put_brief, 1, id);
-	db_bind_blob(s->put_brief, 2, x->brief, x->brief_size);
-	return db_run(s->put_brief, e);
-}
-
-static int remove_both(struct statements *s, const char *key, struct err *e)
-{
-	int64_t id;
-
-	db_bind_text(s->remove, 1, key);
-	if (run_for_id(s->remove, &id, e) < 0)
-		return -e->code;
-	db_bind_i64(s->remove_brief, 1, id);
-	return db_run(s->remove_brief, e);
-}
-
-int store_write(struct db *db, const struct core_effects *fx, struct err *e)
-{
-	static __thread struct statements s;
-	int r = prepare(&s, db, e);
-
-	for (size_t i = 0; i < fx->count && r == 0; i++) {
-		const struct core_effect *x = &fx->items[i];
-
-		if (x->kind == CORE_EVENT)
-			r = events_store(db, x->text, e);
-		else if (x->kind == CORE_PUT)
-			r = put(&s, x, e);
-		else if (x->kind == CORE_DELETE)
-			r = remove_both(&s, x->key, e);
-	}
-	return r;
+	if (!str_starts(key, "task/") || strlen(id) != ECS_ID_LEN || strlen(key) >= STORED_KEY_SIZE)
+		return key;
+	(void)snprintf(buffer, STORED_KEY_SIZE, "%.*s%s%.*s", (int)(id - key), key,
+		       id + ECS_ID_LEN - ID_TIME, ECS_ID_LEN - ID_TIME, id);
+	return buffer;
 }
 
 /* ---- the loop's side ---- */
@@ -137,12 +77,12 @@ void store_settle(struct store *s, const struct core_effects *fx)
 char *store_fetch(struct store *s, const char *key, struct err *e)
 {
 	const char *pending = map_find(&s->pending, key);
-	char *text = NULL;
+	char buffer[STORED_KEY_SIZE], *text = NULL;
 	int r;
 
 	if (pending)
 		return xstrdup(pending);
-	db_bind_text(s->by_key, 1, key);
+	db_bind_text(s->by_key, 1, store_key(key, buffer));
 	r = db_step(s->by_key, e);
 	if (r == DB_ROW)
 		text = xstrdup(db_text(s->by_key, 0));
@@ -250,6 +190,55 @@ int store_load(struct store *s, struct core *core, struct err *e)
 	return take_over(s, e) == 0 ? load_briefs(s, core, &count, e) : -e->code;
 }
 
+/* ---- stores of older versions ---- */
+
+/*
+ * Of version 2: events had all of their text, the time in it, and a key was stored as it is.
+ * One that is a task's was two lines, of which the second is the document.
+ */
+static const char from_version_2[] =
+	"ALTER TABLE brief ADD COLUMN event INTEGER;"
+	"UPDATE document SET key = substr(key, 1, length(key) - 32) || substr(key, -12)"
+	"  || substr(key, -32, 20)"
+	"  WHERE key >= 'task/' AND key < 'task0' AND substr(key, -33, 1) = '/';"
+	"ALTER TABLE event RENAME TO event_2;" EVENT "INSERT INTO event (id, doc, at_ms)"
+	"  SELECT id, substr(doc, end + 1), 1000 * unixepoch(json_extract(substr(doc, 1, end), '$.time'))"
+	"  FROM (SELECT id, doc, instr(doc, char(10)) AS end FROM event_2) WHERE end;"
+	"INSERT INTO event (id, doc) SELECT id, doc FROM event_2 WHERE NOT instr(doc, char(10));"
+	"DROP TABLE event_2;";
+
+static int is_old(struct db *db, bool *ret, struct err *e)
+{
+	struct db_stmt *s;
+	int r = db_prepare(
+		db, "SELECT 1 FROM pragma_table_info('event') WHERE name = 'at_ms' LIMIT 1", &s, e);
+
+	if (r == 0)
+		r = db_step(s, e);
+	if (r < 0)
+		return r;
+	*ret = r == 0;
+	db_reset(s);
+	return 0;
+}
+
+/* All of it or nothing, because a server may end in the middle. */
+static int make_new(struct db *db, struct err *e)
+{
+	struct err ignored;
+	bool old = false;
+
+	if (is_old(db, &old, e) < 0)
+		return -e->code;
+	if (!old)
+		return 0;
+	if (db_exec(db, "BEGIN IMMEDIATE", e) == 0 && db_exec(db, from_version_2, e) == 0 &&
+	    db_exec(db, "COMMIT", e) == 0)
+		return 0;
+	(void)db_exec(db, "ROLLBACK", &ignored);
+	return -e->code;
+}
+
 /* ---- life ---- */
 
 int store_open(const char *path, struct store **ret, struct err *e)
@@ -257,10 +246,15 @@ int store_open(const char *path, struct store **ret, struct err *e)
 	struct store *s = xcalloc(1, sizeof(*s));
 
 	if (db_open(path, DB_FULL, STATE_VERSION, store_schema, &s->db, e) < 0 ||
+	    make_new(s->db, e) < 0 ||
 	    db_prepare(s->db,
 		       "SELECT key, doc FROM document WHERE key >= ?1 AND key < ?2 ORDER BY key",
 		       &s->range, e) < 0 ||
-	    db_prepare(s->db, "SELECT doc FROM document WHERE key = ?1", &s->by_key, e) < 0) {
+	    db_prepare(s->db,
+		       "SELECT ifnull(event.doc, document.doc) FROM document"
+		       "  LEFT JOIN brief ON brief.id = document.id"
+		       "  LEFT JOIN event ON event.id = brief.event WHERE key = ?1",
+		       &s->by_key, e) < 0) {
 		store_close(s);
 		return -e->code;
 	}

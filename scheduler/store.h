@@ -6,7 +6,7 @@
 #include "base/db.h"
 #include "scheduler/core/core.h"
 
-#define STATE_VERSION 2 /* of state.db; 1 had no briefs */
+#define STATE_VERSION 3 /* of state.db; 1 had no briefs, 2 each document twice */
 
 struct store;
 
@@ -15,7 +15,7 @@ extern const char store_schema[];
 int store_open(const char *path, struct store **ret, struct err *e);
 void store_close(struct store *s);
 
-/* All that the core wants to know before core_loaded().  A store of version 1 is taken over. */
+/* All that the core wants to know before core_loaded().  A store of an older version is taken over. */
 int store_load(struct store *s, struct core *core, struct err *e);
 
 /* In the thread of a writer, in its transaction: what there is to store among effects. */

@@ -40,8 +40,6 @@ static const struct {
 	{"DeregisterTaskDefinition", deregister_task_definition},
 	{"DeleteTaskDefinitions", delete_task_definitions},
 	{"ExplainPlacement", explain_placement},
-	{"RunTask", run_task},
-	{"StartTask", start_task},
 	{"StopTask", stop_task},
 	{"DescribeTasks", describe_tasks},
 	{"ListTasks", list_tasks},
@@ -91,6 +89,15 @@ static const struct {
 	{"DescribeTags", describe_tags},
 };
 
+/* Those that answer with text. */
+static const struct {
+	const char *name;
+	core_text_fn *fn;
+} text_operations[] = {
+	{"RunTask", run_task},
+	{"StartTask", start_task},
+};
+
 /* ---- randomness: xoshiro256** ---- */
 
 static uint64_t next_random(struct core *c)
@@ -122,12 +129,10 @@ void core_random_hex(struct core *c, char *ret, size_t len)
 
 void core_random_uuid(struct core *c, char ret[37])
 {
-	static const char form[] = "xxxxxxxx-xxxx-4xxx-axxx-xxxxxxxxxxxx";
-	char hex[33];
+	char digits[UUID_DIGITS + 1];
 
-	core_random_hex(c, hex, 32);
-	for (size_t i = 0, n = 0; i < sizeof(form); i++)
-		ret[i] = form[i] == 'x' ? hex[n++] : form[i];
+	core_random_hex(c, digits, UUID_DIGITS);
+	uuid_of_digits(digits, ret);
 }
 
 size_t core_random_below(struct core *c, size_t count)
@@ -186,10 +191,12 @@ static void flush_dirty(struct core *c)
 		struct core_effect *put = add_effect(c, CORE_PUT, xstrdup(r->key), js_dump(r->doc));
 
 		r->dirty = false;
-		if (str_starts(r->key, "task/"))
+		if (str_starts(r->key, "task/")) {
 			put->brief = brief_of_task(((struct task_doc *)r)->task, &put->brief_size);
-		if (tell)
-			(void)add_effect(c, CORE_EVENT, NULL, event_of(c, r, put->text));
+			put->event_ms = tell ? c->now_ms : 0;
+		} else if (tell) {
+			(void)add_effect(c, CORE_EVENT, NULL, event_of_instance(c, r));
+		}
 	}
 }
 
@@ -197,6 +204,14 @@ void effect_delete(struct core *c, char *own_key)
 {
 	flush_dirty(c); /* what was said of it before goes before */
 	(void)add_effect(c, CORE_DELETE, own_key, NULL);
+}
+
+void effect_put_task(struct core *c, const struct task *t, char *own_text)
+{
+	struct core_effect *put = add_effect(c, CORE_PUT, task_key(t), own_text);
+
+	put->brief = brief_of_task(t, &put->brief_size);
+	put->event_ms = c->now_ms;
 }
 
 void effect_put_token(struct core *c, const char *key, const json_t *doc, int64_t expires_ms)
@@ -217,6 +232,14 @@ void effect_send(struct core *c, const struct instance *i, enum ecs_node_type ty
 {
 	if (i->connected)
 		(void)add_effect(c, CORE_SEND, xstrdup(i->id), ecs_node_dump(type, message));
+}
+
+void effect_send_text(struct core *c, const struct instance *i, char *own_text)
+{
+	if (i->connected)
+		(void)add_effect(c, CORE_SEND, xstrdup(i->id), own_text);
+	else
+		free(own_text);
 }
 
 void effect_refuse(struct core *c, const struct instance *i, const struct ecs_node_refused *message)
@@ -406,16 +429,55 @@ void core_loaded(struct core *c, int64_t now_ms)
 	lost_loaded(c);
 }
 
+static core_text_fn *text_operation(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(text_operations); i++)
+		if (strcmp(text_operations[i].name, name) == 0)
+			return text_operations[i].fn;
+	return NULL;
+}
+
+/* What was made of documents is one. */
+static json_t *reply_of_text(const char *text)
+{
+	json_t *reply = NULL;
+	struct err e;
+
+	if (js_parse(text, strlen(text), STORED_DEPTH, &reply, &e) < 0)
+		abort();
+	return reply;
+}
+
 json_t *core_call(struct core *c, const char *operation, json_t *request, int64_t now_ms,
 		  struct ecs_fault *f)
 {
+	core_text_fn *fn = text_operation(operation);
+
 	c->now_ms = now_ms;
+	if (fn) {
+		auto_free char *text = fn(c, request, f);
+
+		return text ? reply_of_text(text) : NULL;
+	}
 	for (size_t i = 0; i < ARRAY_COUNT(operations); i++)
 		if (strcmp(operations[i].name, operation) == 0)
 			return operations[i].fn(c, request, f);
 	(void)ecs_fault_set(f, ECS_FAULT_UNSUPPORTED_FEATURE,
 			    "%s is not supported by this version of Berth", operation);
 	return NULL;
+}
+
+char *core_call_text(struct core *c, const char *operation, json_t *request, int64_t now_ms,
+		     struct ecs_fault *f)
+{
+	core_text_fn *fn = text_operation(operation);
+	auto_json json_t *reply = NULL;
+
+	c->now_ms = now_ms;
+	if (fn)
+		return fn(c, request, f);
+	reply = core_call(c, operation, request, now_ms, f);
+	return reply ? js_dump(reply) : NULL;
 }
 
 void core_wake_at(struct core *c, int64_t at_ms)

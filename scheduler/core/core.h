@@ -64,6 +64,9 @@ void core_loaded(struct core *c, int64_t now_ms);
  */
 json_t *core_call(struct core *c, const char *operation, json_t *request, int64_t now_ms,
 		  struct ecs_fault *f);
+/* The same; the reply is text, malloc'ed, as which the core has it where it matters. */
+char *core_call_text(struct core *c, const char *operation, json_t *request, int64_t now_ms,
+		     struct ecs_fault *f);
 
 /* A task by name or ARN, as DescribeTasks shows it, and its node; NULL and the fault. */
 json_t *core_find_task(struct core *c, const char *cluster, const char *task,
@@ -127,7 +130,7 @@ int core_check(struct core *c, struct err *e);
 enum core_effect_kind {
 	CORE_PUT,    /* key, text: store the document; and its brief, if it has one */
 	CORE_DELETE, /* key; the brief, too */
-	CORE_EVENT,  /* text: store it behind all others; key: NULL */
+	CORE_EVENT,  /* text: store it behind all other events; key: NULL */
 	CORE_SEND,   /* key: the container instance; text: a message for its node */
 	CORE_REFUSE, /* the same; the session ends behind it */
 };
@@ -137,6 +140,7 @@ struct core_effect {
 	char *key, *text;
 	void *brief; /* what the core wants to know of it at its next start; NULL: all */
 	size_t brief_size;
+	int64_t event_ms; /* of a document with a brief: its text is an event of that time, too; 0: none */
 };
 
 struct core_effects {
@@ -144,8 +148,12 @@ struct core_effects {
 	size_t count, capacity;
 };
 
-/* An event, as EventBridge tells it, from the text of a CORE_EVENT; NULL: *e says why not. */
-json_t *core_show_event(const struct ecs_identity *id, const char *text, struct err *e);
+/*
+ * An event, as EventBridge tells it, from the text of a CORE_EVENT, or (at_ms: its time) from
+ * that of a document which is an event, too; NULL: *e says why not.
+ */
+json_t *core_show_event(const struct ecs_identity *id, const char *text, int64_t at_ms,
+			struct err *e);
 
 void core_take_effects(struct core *c, struct core_effects *ret);
 void core_effects_done(struct core_effects *fx);

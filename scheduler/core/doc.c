@@ -11,6 +11,14 @@
 
 #define TOKEN_PREFIX "after:"
 
+void uuid_of_digits(const char digits[UUID_DIGITS + 1], char ret[37])
+{
+	static const char form[] = "xxxxxxxx-xxxx-4xxx-axxx-xxxxxxxxxxxx";
+
+	for (size_t i = 0, n = 0; i < sizeof(form); i++)
+		ret[i] = form[i] == 'x' ? digits[n++] : form[i];
+}
+
 const char *doc_string(const json_t *doc, const char *name)
 {
 	return json_string_value(json_object_get(doc, name));

@@ -6,9 +6,10 @@
  * the version of the last one: both are stored in one commit, so that no
  * version is told twice or left out.
  *
- * More events are stored than are ever read, so that of a task is stored as two lines:
- * its id and time, and the document as it is stored itself.
+ * More events are stored than are ever read, so that of a task is its document as it is
+ * stored itself, and the time; the id of the event is made of both the task's and the version.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/auto.h"
@@ -52,46 +53,52 @@ bool event_is_due(struct record *r)
 }
 
 /* The detail is of the time that the event is. */
-static json_t *whole(const struct ecs_identity *id, const json_t *head, const char *type,
-		     const char *arn, json_t *own_detail)
+static json_t *whole(const struct ecs_identity *id, const char *event_id, int64_t at_ms,
+		     const char *type, const char *arn, json_t *own_detail)
 {
-	json_t *time = json_object_get(head, "time");
+	auto_json json_t *time = time_text(at_ms);
 
 	(void)json_object_set(own_detail, "updatedAt", time);
 	rewrite_times(own_detail);
-	return json_pack("{s:s, s:O, s:s, s:s, s:s, s:O, s:s, s:[s], s:o}", "version", "0", "id",
-			 json_object_get(head, "id"), "detail-type", type, "source", "aws.ecs",
-			 "account", id->account, "time", time, "region", id->region, "resources",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:s, s:[s], s:o}", "version", "0", "id",
+			 event_id, "detail-type", type, "source", "aws.ecs", "account", id->account,
+			 "time", time, "region", id->region, "resources",
 			 doc_string(own_detail, arn), "detail", own_detail);
 }
 
-char *event_of(struct core *c, struct record *r, const char *text)
+char *event_of_instance(struct core *c, struct record *r)
 {
-	auto_json json_t *head = NULL, *event = NULL;
-	auto_free char *line = NULL;
+	auto_json json_t *event = NULL;
 	char id[37];
 
 	core_random_uuid(c, id);
-	head = json_pack("{s:s, s:o}", "id", id, "time", time_text(c->now_ms));
-	if (str_starts(r->key, "task/")) {
-		line = js_dump(head);
-		return xasprintf("%s\n%s", line, text);
-	}
-	event = whole(&c->o.identity, head, "ECS Container Instance State Change",
+	event = whole(&c->o.identity, id, c->now_ms, "ECS Container Instance State Change",
 		      "containerInstanceArn", instance_show(c, (const struct instance *)r, NULL));
 	return js_dump(event);
 }
 
-json_t *core_show_event(const struct ecs_identity *id, const char *text, struct err *e)
+/* Each version of a task is told once. */
+static void make_id(const json_t *doc, char ret[37])
 {
-	const char *end = strchrnul(text, '\n');
-	auto_json json_t *head = NULL, *doc = NULL;
+	const char *task = doc_string(doc, "_id");
+	char digits[UUID_DIGITS + 1];
 
-	if (js_parse(text, (size_t)(end - text), STORED_DEPTH, &head, e) < 0)
+	(void)snprintf(digits, sizeof(digits), "%-20.20s%010x", task ? task : "",
+		       (unsigned)doc_integer(doc, "version", 0));
+	uuid_of_digits(digits, ret);
+}
+
+json_t *core_show_event(const struct ecs_identity *id, const char *text, int64_t at_ms,
+			struct err *e)
+{
+	auto_json json_t *doc = NULL;
+	char event_id[37];
+
+	if (js_parse(text, strlen(text), STORED_DEPTH, &doc, e) < 0)
 		return NULL;
-	if (!*end)
-		return take_ptr(head);
-	if (js_parse(end + 1, strlen(end + 1), STORED_DEPTH, &doc, e) < 0)
-		return NULL;
-	return whole(id, head, "ECS Task State Change", "taskArn", doc_public(doc, true));
+	if (!at_ms)
+		return take_ptr(doc);
+	make_id(doc, event_id);
+	return whole(id, event_id, at_ms, "ECS Task State Change", "taskArn",
+		     doc_public(doc, true));
 }

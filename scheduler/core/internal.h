@@ -30,6 +30,7 @@ struct record {
 };
 
 struct interface;
+struct task;
 
 struct cluster {
 	struct record record;
@@ -187,13 +188,15 @@ void record_init(struct record *r, json_t *own_doc, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Store the deletion and let go of the record's memory. */
 void record_delete(struct core *c, struct record *r);
-/* Of documents that are nobody's record. */
+/* Of documents that are nobody's record, or nobody's yet. */
+void effect_put_task(struct core *c, const struct task *t, char *own_text); /* a new one */
 void effect_delete(struct core *c, char *own_key);
 void effect_put_token(struct core *c, const char *key, const json_t *doc, int64_t expires_ms);
 void record_done(struct record *r);
 
 void effect_send(struct core *c, const struct instance *i, enum ecs_node_type type,
 		 const void *message);
+void effect_send_text(struct core *c, const struct instance *i, char *own_text);
 /* The last message; the session ends behind it. */
 void effect_refuse(struct core *c, const struct instance *i,
 		   const struct ecs_node_refused *message);
@@ -209,10 +212,12 @@ size_t core_random_below(struct core *c, size_t count); /* count > 0 */
 
 /* Has it a version that was not told?  It is told from now on. */
 bool event_is_due(struct record *r);
-/* As it is stored, malloc'ed; 'text' is that of the document. */
-char *event_of(struct core *c, struct record *r, const char *text);
+char *event_of_instance(struct core *c, struct record *r); /* as it is stored, malloc'ed */
 
 /* ---- doc.c: small things about documents ---- */
+
+#define UUID_DIGITS 30
+void uuid_of_digits(const char digits[UUID_DIGITS + 1], char ret[37]);
 
 const char *doc_string(const json_t *doc, const char *name); /* NULL: absent */
 int64_t doc_integer(const json_t *doc, const char *name, int64_t otherwise);
@@ -423,6 +428,9 @@ void tokens_tick(struct core *c);
 /* ---- operations: one function each, found by the table in core.c ---- */
 
 typedef json_t *core_fn(struct core *c, json_t *request, struct ecs_fault *f);
+typedef char *core_text_fn(struct core *c, json_t *request, struct ecs_fault *f);
+
+core_text_fn run_task, start_task; /* the reply is text */
 
 core_fn create_cluster, describe_clusters, list_clusters, delete_cluster, update_cluster;
 core_fn create_capacity_provider, update_capacity_provider, delete_capacity_provider,
@@ -430,7 +438,7 @@ core_fn create_capacity_provider, update_capacity_provider, delete_capacity_prov
 core_fn put_account_setting, delete_account_setting, list_account_settings;
 core_fn register_task_definition, describe_task_definition, list_task_definitions,
 	list_task_definition_families, deregister_task_definition, delete_task_definitions;
-core_fn explain_placement, run_task, start_task, stop_task, describe_tasks, list_tasks;
+core_fn explain_placement, stop_task, describe_tasks, list_tasks;
 core_fn list_container_instances, describe_container_instances, update_container_instances_state;
 core_fn put_attributes, delete_attributes, list_attributes;
 core_fn deregister_container_instance, drain_container_instance;

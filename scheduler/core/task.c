@@ -277,11 +277,10 @@ static struct js_strings strings_of(const json_t *list, struct arena *a)
 }
 
 /* A task in the words of the channel; the names are borrowed from its documents. */
-static void describe_to_node(struct core *c, struct task *t, struct arena *a,
-			     struct ecs_node_task *ret)
+static void describe_to_node(struct core *c, const struct task *t, const json_t *doc,
+			     const json_t *effective, struct arena *a, struct ecs_node_task *ret)
 {
-	const json_t *doc = task_doc(c, t), *containers = json_object_get(doc, "containers"),
-		     *effective = json_object_get(doc, "_effective"), *container;
+	const json_t *containers = json_object_get(doc, "containers"), *container;
 	struct ecs_node_container *items;
 	struct err e;
 	size_t i;
@@ -313,16 +312,34 @@ static void describe_to_node(struct core *c, struct task *t, struct arena *a,
 	}
 }
 
-void core_task_send(struct core *c, struct task *t)
+char *core_task_message(struct core *c, const struct task *t, const json_t *doc,
+			const json_t *effective)
 {
 	auto_arena struct arena a = {0};
 	struct ecs_node_task task;
-	struct ecs_node_tasks message = {.tasks = {.items = &task, .count = 1}};
+	const struct ecs_node_tasks message = {.tasks = {.items = &task, .count = 1}};
 
-	if (!t->instance)
+	describe_to_node(c, t, doc, effective, &a, &task);
+	return ecs_node_dump(ECS_NODE_TASKS, &message);
+}
+
+void core_task_send(struct core *c, struct task *t)
+{
+	const json_t *doc;
+
+	if (!t->instance || !t->instance->connected)
 		return;
-	describe_to_node(c, t, &a, &task);
-	effect_send(c, t->instance, ECS_NODE_TASKS, &message);
+	doc = task_doc(c, t);
+	effect_send_text(c, t->instance,
+			 core_task_message(c, t, doc, json_object_get(doc, "_effective")));
+}
+
+static void describe_open(struct core *c, struct task *t, struct arena *a,
+			  struct ecs_node_task *ret)
+{
+	const json_t *doc = task_doc(c, t);
+
+	describe_to_node(c, t, doc, json_object_get(doc, "_effective"), a, ret);
 }
 
 void core_task_send_all(struct core *c, const struct instance *i)
@@ -334,7 +351,7 @@ void core_task_send_all(struct core *c, const struct instance *i)
 	message.tasks.items = items;
 	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there))
 		if (t->last_status != TASK_STOPPED || t->held)
-			describe_to_node(c, t, &a, &items[message.tasks.count++]);
+			describe_open(c, t, &a, &items[message.tasks.count++]);
 	effect_send(c, i, ECS_NODE_TASKS, &message);
 }
 

@@ -17,6 +17,7 @@
 #include "scheduler/core/internal.h"
 
 #define TASK_ID_SIZE 16
+#define TASK_ID_TIME 12 /* digits at the end that are the time of RunTask, in ms */
 
 struct task_kind {
 	struct cluster *cluster;
@@ -97,8 +98,6 @@ const json_t *task_doc(struct core *c, struct task *t);
 /* To be changed: it is stored with the effects of this event. */
 json_t *task_edit(struct core *c, struct task *t);
 struct record *task_record(struct core *c, struct task *t);
-/* The document of a new task. */
-void task_doc_begin(struct core *c, struct task *t, json_t *own_doc);
 void task_docs_trim(struct core *c); /* at the end of an event */
 void task_doc_close(struct core *c, struct task *t);
 char *task_key(const struct task *t);
@@ -131,6 +130,9 @@ void core_task_give_up(struct core *c, struct task *t, const char *code, const c
 void core_task_hold(struct core *c, struct task *t);
 void core_task_release(struct core *c, struct task *t); /* if it is held */
 void core_task_changed(struct core *c, struct task *t); /* a new version of it */
+/* What its node is told of a task with this document, malloc'ed; 'effective': NULL: no overrides. */
+char *core_task_message(struct core *c, const struct task *t, const json_t *doc,
+			const json_t *effective);
 void core_task_send(struct core *c, struct task *t);
 void core_task_send_all(struct core *c, const struct instance *i);
 /* As its brief has it; 'from' has version, statuses and times. */

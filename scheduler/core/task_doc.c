@@ -38,7 +38,7 @@ static void unlink_doc(struct core *c, struct task_doc *d)
 	c->open_docs--;
 }
 
-void task_doc_begin(struct core *c, struct task *t, json_t *own_doc)
+static void open_doc(struct core *c, struct task *t, json_t *own_doc)
 {
 	struct task_doc *d = xcalloc(1, sizeof(*d));
 
@@ -67,7 +67,7 @@ struct record *task_record(struct core *c, struct task *t)
 {
 	t->checked = false;
 	if (!t->doc) {
-		task_doc_begin(c, t, fetch(c, t));
+		open_doc(c, t, fetch(c, t));
 	} else if (t->doc != c->newest_doc) {
 		unlink_doc(c, t->doc);
 		link_newest(c, t->doc);

@@ -11,33 +11,17 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "scheduler/core/placement.h"
-#include "scheduler/core/task.h"
+#include "scheduler/core/launch.h"
 #include "scheduler/core/vpc.h"
 
 #define RUN_COUNT_MAX   10
 #define START_COUNT_MAX 10
+#define REPLY_MAX       (64 << 20)
 #define FAILURES_MAX    100 /* container instances whose reasons are listed */
-
-/* What RunTask and StartTask have in common, checked. */
-struct launch {
-	struct core *c;
-	const json_t *request;
-	struct cluster *cluster;
-	struct definition *definition;
-	json_t *effective; /* the definition with the overrides in it; NULL: there are none */
-	struct ecs_demand demand;
-	int64_t gpus[ECS_CONTAINERS_MAX]; /* of each container */
-	json_t *overrides;                /* as the task shows them */
-	char *group;
-	const json_t *strategy; /* of capacity providers; NULL: none */
-	const char *provider;   /* whom the placement is constrained to; NULL: nobody */
-	struct placement placement;
-	struct task_kind *kind; /* of the tasks that were made last */
-};
 
 static void launch_done(struct launch *l)
 {
+	task_patterns_done(l);
 	kind_release(l->c, l->kind);
 	json_decref(l->effective);
 	json_decref(l->overrides);
@@ -152,7 +136,7 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 	return 0;
 }
 
-static json_t *defined(const struct launch *l, const char *member)
+json_t *launch_defined(const struct launch *l, const char *member)
 {
 	return json_object_get(l->effective ? l->effective : l->definition->record.doc, member);
 }
@@ -169,7 +153,7 @@ static json_t *show_overrides(const struct launch *l)
 		list = json_array();
 		(void)json_object_set_new(shown, "containerOverrides", list);
 	}
-	json_array_foreach (defined(l, "containerDefinitions"), i, container)
+	json_array_foreach (launch_defined(l, "containerDefinitions"), i, container)
 		if (!container_named(list, doc_string(container, "name")))
 			(void)json_array_append_new(
 				list,
@@ -282,186 +266,12 @@ static int launch_prepare(struct launch *l, struct core *c, const json_t *reques
 	return prepare_placement(l, f);
 }
 
-/* ---- a task is made ---- */
-
-static json_t *make_container(struct launch *l, const char *task_id, const char *task_arn,
-			      const json_t *definition)
-{
-	const json_t *memory = json_object_get(definition, "memory"),
-		     *reservation = json_object_get(definition, "memoryReservation");
-	char uuid[37], arn[ECS_ARN_SIZE];
-	json_t *doc;
-
-	core_random_uuid(l->c, uuid);
-	ecs_arn_container(&l->c->o.identity, l->cluster->name, task_id, uuid, arn);
-	doc = json_pack("{s:s, s:s, s:O, s:O, s:s, s:o, s:o, s:o}", "containerArn", arn, "taskArn",
-			task_arn, "name", json_object_get(definition, "name"), "image",
-			json_object_get(definition, "image"), "lastStatus", "PENDING",
-			"networkBindings", json_array(), "networkInterfaces", json_array(), "cpu",
-			json_sprintf("%lld", (long long)doc_integer(definition, "cpu", 0)));
-	if (json_is_integer(memory))
-		(void)json_object_set_new(
-			doc, "memory", json_sprintf("%lld", (long long)json_integer_value(memory)));
-	if (json_is_integer(reservation))
-		(void)json_object_set_new(
-			doc, "memoryReservation",
-			json_sprintf("%lld", (long long)json_integer_value(reservation)));
-	doc_set_string(doc, "healthStatus", "UNKNOWN");
-	return doc;
-}
-
-static void set_tags(const struct launch *l, json_t *doc)
-{
-	const char *propagate = doc_string(l->request, "propagateTags");
-
-	if (str_eq(propagate, "TASK_DEFINITION"))
-		tags_merge(doc, json_object_get(l->definition->record.doc, "tags"));
-	tags_merge(doc, json_object_get(l->request, "tags"));
-	if (doc_true(l->request, "enableECSManagedTags")) {
-		auto_json json_t *managed = json_pack("[{s:s, s:s}]", "key", "aws:ecs:clusterName",
-						      "value", l->cluster->name);
-
-		tags_merge(doc, managed);
-	}
-}
-
-static const char *launch_type_of(const struct launch *l)
-{
-	const char *launch_type = doc_string(l->request, "launchType");
-
-	return launch_type ? launch_type : "EC2";
-}
-
-static bool is_awsvpc(const struct launch *l)
-{
-	return str_eq(l->definition->parsed.network_mode, "awsvpc");
-}
-
-static json_t *make_document(struct launch *l, const struct instance *i, const char *id)
-{
-	json_t *doc, *containers = json_array(), *container;
-	char arn[ECS_ARN_SIZE];
-	size_t n;
-
-	ecs_arn_task(&l->c->o.identity, l->cluster->name, id, arn);
-	json_array_foreach (defined(l, "containerDefinitions"), n, container)
-		(void)json_array_append_new(containers, make_container(l, id, arn, container));
-
-	doc = json_pack(
-		"{s:s, s:s, s:O, s:O, s:o, s:o, s:s, s:s, s:s}", "taskArn", arn, "clusterArn",
-		doc_string(l->cluster->record.doc, "clusterArn"), "taskDefinitionArn",
-		json_object_get(l->definition->record.doc, "taskDefinitionArn"),
-		"containerInstanceArn", json_object_get(i->record.doc, "containerInstanceArn"),
-		"attachments", json_array(), "containers", containers, "lastStatus",
-		core_task_status_name(is_awsvpc(l) ? TASK_PROVISIONING : TASK_PENDING),
-		"desiredStatus", "RUNNING", "connectivity", "CONNECTED");
-	(void)json_object_set(doc, "overrides", l->overrides);
-	(void)json_object_set_new(doc, "cpu", json_sprintf("%lld", (long long)l->demand.cpu_units));
-	(void)json_object_set_new(doc, "memory",
-				  json_sprintf("%lld", (long long)l->demand.memory_mib));
-	(void)json_object_set(doc, "ephemeralStorage", defined(l, "ephemeralStorage"));
-	doc_set_string(doc, "group", l->group);
-	doc_set_string(doc, "launchType", launch_type_of(l));
-	doc_set_string(doc, "capacityProviderName", l->provider);
-	doc_set_string(doc, "startedBy", doc_string(l->request, "startedBy"));
-	doc_set_string(doc, "healthStatus", "UNKNOWN");
-	doc_set_time(doc, "createdAt", l->c->now_ms);
-	doc_set_time(doc, "connectivityAt", l->c->now_ms);
-	doc_set_string(doc, "availabilityZone", instance_zone(i));
-	(void)json_object_set_new(doc, "enableExecuteCommand", json_false());
-	(void)json_object_set_new(doc, "inferenceAccelerators", json_array());
-	(void)json_object_set_new(doc, "version", json_integer(1));
-	set_tags(l, doc);
-	return doc;
-}
-
-/* What the next tasks have in common: of those before it may be another provider. */
-static void find_kind(struct launch *l)
-{
-	const struct kind_words w = {
-		.cluster = l->cluster->name,
-		.definition = l->definition->name,
-		.group = l->group,
-		.started_by = doc_string(l->request, "startedBy"),
-		.launch_type = launch_type_of(l),
-		.provider = l->provider,
-		.demand = l->demand,
-	};
-	auto_free char *key = NULL;
-	struct err e;
-
-	if (l->kind && str_eq(l->kind->provider, l->provider))
-		return;
-	kind_release(l->c, l->kind);
-	key = kind_key(&w);
-	l->kind = kind_use(l->c, key, &e);
-	assert(l->kind);
-}
-
-static void take_gpus(const struct launch *l, const struct task *t, json_t *containers)
-{
-	json_t *container;
-	size_t n;
-
-	json_array_foreach (containers, n, container)
-		gpus_take(t->instance, t->number, container, l->gpus[n]);
-}
-
-/* NULL: there is no address for it. */
-static struct task *make_task(struct launch *l, struct instance *i)
-{
-	struct interface *interface = NULL;
-	struct task *t;
-	uint8_t bytes[TASK_ID_SIZE];
-	char id[ECS_ID_LEN + 1];
-	json_t *doc;
-
-	do
-		core_random_hex(l->c, id, ECS_ID_LEN);
-	while (!task_id_parse(id, bytes) || roster_find(&l->c->roster, bytes));
-	find_kind(l);
-	if (is_awsvpc(l)) {
-		interface = interface_make(l->c, l->request, i, l->cluster->name, id);
-		if (!interface)
-			return NULL;
-	}
-	doc = make_document(l, i, id);
-	if (interface)
-		interface_show_in_task(interface, doc);
-	doc_set_string(doc, "_id", id);
-	doc_set_string(doc, "_cluster", l->cluster->name);
-	doc_set_string(doc, "_definition", l->definition->name);
-	doc_set_string(doc, "_instance", i->id);
-	(void)json_object_set_new(doc, "_cpu", json_integer(l->demand.cpu_units));
-	(void)json_object_set_new(doc, "_memory", json_integer(l->demand.memory_mib));
-	if (l->demand.gpus)
-		(void)json_object_set_new(doc, "_gpus", json_integer(l->demand.gpus));
-	if (l->effective)
-		(void)json_object_set(doc, "_effective", l->effective);
-
-	t = roster_add(&l->c->roster, bytes);
-	t->kind = l->kind;
-	t->kind->users++;
-	t->interface = interface;
-	t->version = 1;
-	t->connected = true;
-	t->last_status = interface ? TASK_PROVISIONING : TASK_PENDING;
-	task_doc_begin(l->c, t, doc);
-	record_touch(l->c, &t->doc->record);
-
-	core_task_put_on(l->c, t, i);
-	take_gpus(l, t, json_object_get(doc, "containers"));
-	l->definition->tasks++;
-	place_take(i, l->definition, &l->demand);
-	core_task_send(l->c, t);
-	return t;
-}
-
-/* ---- RunTask ---- */
+/* ---- what callers are told ---- */
 
 /* The same tasks again for a call that was repeated; those forgotten since are left out. */
-static json_t *show_again(struct core *c, const struct cluster *cl, const json_t *ids)
+static char *show_again(struct core *c, const struct cluster *cl, const json_t *ids)
 {
+	auto_json json_t *reply = NULL;
 	json_t *tasks = json_array(), *id;
 	size_t i;
 
@@ -471,7 +281,8 @@ static json_t *show_again(struct core *c, const struct cluster *cl, const json_t
 		if (t)
 			(void)json_array_append_new(tasks, doc_public(task_doc(c, t), true));
 	}
-	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", json_array());
+	reply = json_pack("{s:o, s:[]}", "tasks", tasks, "failures");
+	return js_dump(reply);
 }
 
 /* Why it is none of them: each has its reason, and the first one says it of all. */
@@ -492,31 +303,66 @@ static void say_refusals(const struct launch *l, json_t *failures)
 	doc_set_string(json_array_get(failures, first), "detail", told);
 }
 
-static void add_task(struct launch *l, struct instance *i, json_t *tasks, json_t *failures,
-		     json_t *ids)
+struct reply {
+	struct buf tasks; /* their texts */
+	json_t *failures;
+	json_t *ids; /* of the tasks */
+};
+
+static struct reply no_reply(void)
 {
-	struct task *t = make_task(l, i);
+	return (struct reply){BUF_INIT(REPLY_MAX), json_array(), json_array()};
+}
+
+static void reply_done(struct reply *r)
+{
+	buf_done(&r->tasks);
+	json_decref(r->failures);
+	json_decref(r->ids);
+}
+#define auto_reply __attribute__((cleanup(reply_done)))
+
+static char *reply_text(const struct reply *r)
+{
+	auto_free char *failures = js_dump(r->failures);
+
+	return xasprintf("{\"tasks\":[%s],\"failures\":%s}", buf_str(&r->tasks), failures);
+}
+
+static void add_task(struct launch *l, struct instance *i, struct reply *r)
+{
 	json_t *failure;
 
-	if (t) {
-		(void)json_array_append_new(tasks, doc_public(t->doc->record.doc, true));
-		(void)json_array_append(ids, json_object_get(t->doc->record.doc, "_id"));
+	if (task_make(l, i, &r->tasks, r->ids))
 		return;
-	}
 	failure = doc_failure(doc_string(i->record.doc, "containerInstanceArn"), "RESOURCE:ENI");
 	doc_set_string(failure, "detail",
 		       "None of the subnets has enough free addresses to satisfy the request "
 		       "(ErrorCode: InsufficientFreeAddressesInSubnet)");
-	(void)json_array_append_new(failures, failure);
+	(void)json_array_append_new(r->failures, failure);
 }
 
-json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
+/* ---- RunTask ---- */
+
+static void run_tasks(struct launch *l, int64_t count, struct reply *r, struct ecs_fault *f)
+{
+	struct instance *i;
+
+	for (; count && turn_to_provider(l, f) == 0 && (i = placement_choose(&l->placement));
+	     count--)
+		add_task(l, i, r);
+	if (count)
+		say_refusals(l, r->failures);
+	if (json_array_size(r->ids)) /* else nothing was done: a repeated call tries again */
+		token_keep(l->c, l->cluster, l->request, json_incref(r->ids));
+}
+
+char *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	auto_launch struct launch l = {0};
 	int64_t count = doc_integer(request, "count", 1);
-	json_t *tasks, *failures, *ids;
+	auto_reply struct reply reply = no_reply();
 	auto_json json_t *again = NULL;
-	struct instance *i;
 
 	if (count < 1 || count > RUN_COUNT_MAX) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
@@ -535,20 +381,8 @@ json_t *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 				    "No Container Instances were found in your cluster.");
 		return NULL;
 	}
-
-	tasks = json_array();
-	failures = json_array();
-	ids = json_array();
-	for (; count && turn_to_provider(&l, f) == 0 && (i = placement_choose(&l.placement));
-	     count--)
-		add_task(&l, i, tasks, failures, ids);
-	if (count)
-		say_refusals(&l, failures);
-	if (json_array_size(ids))
-		token_keep(c, l.cluster, request, ids);
-	else
-		json_decref(ids); /* nothing was done: a repeated call tries again */
-	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", failures);
+	run_tasks(&l, count, &reply, f);
+	return reply_text(&reply);
 }
 
 /* Where a task of a RunTask would go, and why not elsewhere; nothing is done. */
@@ -564,8 +398,7 @@ json_t *explain_placement(struct core *c, json_t *request, struct ecs_fault *f)
 
 /* ---- StartTask ---- */
 
-static void start_on(struct launch *l, const char *name, json_t *tasks, json_t *failures,
-		     json_t *ids)
+static void start_on(struct launch *l, const char *name, struct reply *r)
 {
 	struct ecs_fault ignored;
 	struct instance *i = instance_find(l->cluster, l->c, name, &ignored);
@@ -573,21 +406,21 @@ static void start_on(struct launch *l, const char *name, json_t *tasks, json_t *
 	char arn[ECS_ARN_SIZE];
 
 	if (!refusal) {
-		add_task(l, i, tasks, failures, ids);
+		add_task(l, i, r);
 		return;
 	}
 	if (str_starts(name, "arn:"))
 		(void)snprintf(arn, sizeof(arn), "%s", name);
 	else
 		ecs_arn_instance(&l->c->o.identity, l->cluster->name, name, arn);
-	(void)json_array_append_new(failures, doc_failure(arn, refusal));
+	(void)json_array_append_new(r->failures, doc_failure(arn, refusal));
 }
 
-json_t *start_task(struct core *c, json_t *request, struct ecs_fault *f)
+char *start_task(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	auto_launch struct launch l = {0};
-	json_t *names = json_object_get(request, "containerInstances"), *name, *tasks, *failures;
-	auto_json json_t *ids = json_array();
+	json_t *names = json_object_get(request, "containerInstances"), *name;
+	auto_reply struct reply reply = no_reply();
 	size_t i;
 
 	if (json_array_size(names) < 1 || json_array_size(names) > START_COUNT_MAX) {
@@ -598,11 +431,9 @@ json_t *start_task(struct core *c, json_t *request, struct ecs_fault *f)
 	}
 	if (launch_prepare(&l, c, request, f) < 0)
 		return NULL;
-	tasks = json_array();
-	failures = json_array();
 	json_array_foreach (names, i, name)
-		start_on(&l, json_string_value(name), tasks, failures, ids);
-	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", failures);
+		start_on(&l, json_string_value(name), &reply);
+	return reply_text(&reply);
 }
 
 /* ---- StopTask ---- */

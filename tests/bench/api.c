@@ -4,10 +4,13 @@
  *   api load OPERATION CALLERS SECONDS   ListClusters, RunTask, RunTask10 (ten tasks a call), DescribeTasks
  *   api overload CALLERS SECONDS         the same of RunTask, while one caller elsewhere describes a task
  *   api changes COUNT                    of tasks at a node, a thousand a second, until DescribeTasks shows them
+ *   api cluster NODES TASKS              64 callers run tasks on nodes elsewhere, which tell that they run
  *
  * A server of its own below the working directory, with a full sync for each
  * commit, and a node that takes every task and runs none.  Prints replies a
- * second, and milliseconds of p50 and p99, and how many were turned away.
+ * second, and milliseconds of p50 and p99, and how many were turned away; of 'cluster'
+ * tasks a second that were accepted, and that were told to run and acknowledged, and
+ * microseconds of the server's CPU time for each.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -44,7 +47,8 @@
 
 static char dir[] = "berth-bench-XXXXXX";
 static struct sockaddr_in server_addr;
-static int node_fd;
+static int node_fd, node_port;
+static const char *channels; /* the program that is many nodes */
 static pid_t server;
 
 static void die(const char *what)
@@ -63,13 +67,15 @@ static double now_ms(void)
 
 /* ---- the server and its node ---- */
 
-static void run_server(int tcp_fd, int own_node_fd, int ready_fd, pid_t parent)
+static void run_server(int tcp_fd, int listen_fd, int own_node_fd, int ready_fd, pid_t parent)
 {
 	const struct scheduler_options o = {.tcp_fd = tcp_fd,
 					    .unix_fd = -1,
 					    .node_fd = own_node_fd,
-					    .node_listen_fd = -1,
+					    .node_listen_fd = listen_fd,
 					    .ready_fd = ready_fd,
+					    .heartbeat_ms = 10000,
+					    .certificate_ms = 86400000,
 					    .stopped_ms = 3600000,
 					    .stopped_max = 1000,
 					    .state_dir = dir,
@@ -85,28 +91,40 @@ static void run_server(int tcp_fd, int own_node_fd, int ready_fd, pid_t parent)
 	_exit(0);
 }
 
+/* On a port of its own. */
+static int listen_somewhere(struct sockaddr_in *ret)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t len = sizeof(*ret);
+
+	*ret = (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	if (bind(fd, (struct sockaddr *)ret, len) < 0 || listen(fd, 4096) < 0 ||
+	    getsockname(fd, (struct sockaddr *)ret, &len) < 0)
+		die("listen");
+	return fd;
+}
+
 static void start_server(void)
 {
-	int tcp_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), pair[2],
-	    ready[2];
-	socklen_t len = sizeof(server_addr);
+	struct sockaddr_in nodes_addr;
+	int tcp_fd = listen_somewhere(&server_addr), listen_fd = listen_somewhere(&nodes_addr),
+	    pair[2], ready[2];
 	pid_t parent = getpid();
 	char byte;
 
-	server_addr = (struct sockaddr_in){.sin_family = AF_INET,
-					   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	if (pipe(ready) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
-	    bind(tcp_fd, (struct sockaddr *)&server_addr, len) < 0 || listen(tcp_fd, 4096) < 0 ||
-	    getsockname(tcp_fd, (struct sockaddr *)&server_addr, &len) < 0)
+	node_port = ntohs(nodes_addr.sin_port);
+	if (pipe(ready) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		die("server");
 	(void)fcntl(pair[1], F_SETFL, O_NONBLOCK);
 	server = fork();
 	if (server == 0) {
 		(void)close(pair[0]);
-		run_server(tcp_fd, pair[1], ready[1], parent);
+		run_server(tcp_fd, listen_fd, pair[1], ready[1], parent);
 	}
 	(void)close(pair[1]);
 	(void)close(tcp_fd);
+	(void)close(listen_fd);
 	(void)close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1)
 		die("the server does not start");
@@ -115,7 +133,7 @@ static void start_server(void)
 
 static void stop_server(void)
 {
-	(void)kill(server, SIGTERM);
+	(void)kill(server, SIGKILL);
 	(void)waitpid(server, NULL, 0);
 }
 
@@ -177,10 +195,11 @@ struct caller {
 	double since_ms;
 };
 
-static struct request make_request(const char *operation, const char *body)
+static struct request make_request_of(const char *prefix, const char *service,
+				      const char *operation, const char *body)
 {
 	char date[17], host[32], authorization[ECS_SIGV4_AUTHORIZATION_SIZE];
-	auto_free char *target = xasprintf("AmazonEC2ContainerServiceV20141113.%s", operation);
+	auto_free char *target = xasprintf("%s.%s", prefix, operation);
 	const struct ecs_header headers[] = {{"Host", host},
 					     {"X-Amz-Date", date},
 					     {"X-Amz-Target", target},
@@ -196,7 +215,7 @@ static struct request make_request(const char *operation, const char *body)
 
 	ecs_sigv4_date(time(NULL), date);
 	(void)snprintf(host, sizeof(host), "127.0.0.1:%u", ntohs(server_addr.sin_port));
-	if (ecs_sigv4_sign(&r, KEY, KEY, REGION, "ecs", authorization, &e) < 0)
+	if (ecs_sigv4_sign(&r, KEY, KEY, REGION, service, authorization, &e) < 0)
 		die(e.msg);
 	made.text =
 		xasprintf("POST / HTTP/1.1\r\nHost: %s\r\nX-Amz-Date: %s\r\nX-Amz-Target: %s\r\n"
@@ -205,6 +224,11 @@ static struct request make_request(const char *operation, const char *body)
 			  host, date, target, authorization, strlen(body), body);
 	made.size = strlen(made.text);
 	return made;
+}
+
+static struct request make_request(const char *operation, const char *body)
+{
+	return make_request_of("AmazonEC2ContainerServiceV20141113", "ecs", operation, body);
 }
 
 static void dial(struct caller *c, const char *from)
@@ -307,9 +331,9 @@ static void note(struct figures *f, const struct caller *c, int status)
 		f->refused++;
 }
 
-/* Every caller asks again as soon as it is answered. */
+/* Every caller asks again as soon as it is answered, for so long and so often. */
 static void load(struct caller *callers, size_t count, const struct caller *special,
-		 struct figures *usual, struct figures *of_special, double seconds)
+		 struct figures *usual, struct figures *of_special, double seconds, size_t most)
 {
 	struct epoll_event events[256];
 	double end_ms = now_ms() + seconds * 1e3;
@@ -321,7 +345,7 @@ static void load(struct caller *callers, size_t count, const struct caller *spec
 		(void)epoll_ctl(epoll, EPOLL_CTL_ADD, callers[i].fd, &event);
 		ask(&callers[i]);
 	}
-	while (now_ms() < end_ms) {
+	while (now_ms() < end_ms && usual->count < most) {
 		int n = epoll_wait(epoll, events, ARRAY_COUNT(events), 100);
 
 		for (int i = 0; i < n; i++) {
@@ -332,7 +356,8 @@ static void load(struct caller *callers, size_t count, const struct caller *spec
 			if (!status)
 				continue;
 			note(c == special ? of_special : usual, c, status);
-			ask(c);
+			if (usual->count + count <= most)
+				ask(c);
 		}
 	}
 	(void)close(epoll);
@@ -396,7 +421,7 @@ static void measure_load(const char *operation, size_t count, double seconds, bo
 		callers[i].request = i == count ? &look : request;
 	}
 	load(callers, count + overload, overload ? &callers[count] : NULL, &usual, &special,
-	     seconds);
+	     seconds, REPLIES);
 	print(operation, &usual, request == &ten ? 10 : 1, seconds);
 	if (overload)
 		print("DescribeTasks", &special, 1, seconds);
@@ -440,6 +465,73 @@ static void measure_changes(size_t count)
 	print("changes", &seen, 20, (now_ms() - begin_ms) / 1e3);
 }
 
+static char *make_token(const char *nodes)
+{
+	auto_free char *body = xasprintf("{\"registrationLimit\":%s}", nodes), *text = NULL;
+	struct request r = make_request_of("BerthV1", "berth", "CreateNodeToken", body);
+	auto_json json_t *doc = json_loads(text = call(&r), 0, NULL);
+
+	free(r.text);
+	return xstrdup(json_string_value(json_object_get(doc, "token")));
+}
+
+static pid_t start_nodes(const char *nodes, const char *tasks)
+{
+	auto_free char *token = make_token(nodes), *port = xasprintf("%d", node_port);
+	char word[8] = "";
+	int out[2];
+	pid_t child;
+
+	if (pipe(out) < 0)
+		die("nodes");
+	child = fork();
+	if (child == 0) {
+		(void)dup2(out[1], STDOUT_FILENO);
+		(void)execl(channels, channels, port, token, nodes, tasks, NULL);
+		_exit(1);
+	}
+	(void)close(out[1]);
+	if (read(out[0], word, sizeof(word) - 1) <= 0)
+		die("the nodes do not come");
+	(void)close(out[0]);
+	return child;
+}
+
+static double server_cpu_s(void)
+{
+	struct timespec t = {0};
+	clockid_t clock;
+
+	if (clock_getcpuclockid(server, &clock) == 0)
+		(void)clock_gettime(clock, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void measure_cluster(const char *nodes, const char *tasks)
+{
+	struct figures usual = {.ms = xcalloc(REPLIES, sizeof(double))}, none = {.ms = NULL};
+	const size_t count = strtoul(tasks, NULL, 10);
+	struct caller callers[64] = {0};
+	struct request ten = make_request(
+		"RunTask", "{\"taskDefinition\":\"b\",\"count\":10,\"placementStrategy\":"
+			   "[{\"type\":\"spread\",\"field\":\"instanceId\"}]}");
+	pid_t child = start_nodes(nodes, tasks);
+	double begin_ms = now_ms(), accepted_ms, cpu_s = server_cpu_s();
+	int status = 1;
+
+	for (size_t i = 0; i < ARRAY_COUNT(callers); i++) {
+		dial(&callers[i], "127.0.0.1");
+		callers[i].request = &ten;
+	}
+	load(callers, ARRAY_COUNT(callers), NULL, &usual, &none, 3600, count / 10);
+	accepted_ms = now_ms();
+	if (waitpid(child, &status, 0) != child || status)
+		die("nodes");
+	(void)printf("cluster %.0f %.0f %.1f\n", (double)count / (accepted_ms - begin_ms) * 1e3,
+		     (double)count / (now_ms() - begin_ms) * 1e3,
+		     (server_cpu_s() - cpu_s) * 1e6 / (double)count);
+}
+
 int main(int argc, char **argv)
 {
 	struct err e;
@@ -447,8 +539,10 @@ int main(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (!mkdtemp(dir))
 		die(dir);
+	channels = xasprintf("%.*schannels", (int)(strrchr(argv[0], '/') + 1 - argv[0]), argv[0]);
 	start_server();
-	start_node();
+	if (argc < 2 || !str_eq(argv[1], "cluster"))
+		start_node();
 	register_definition();
 	if (argc == 5 && str_eq(argv[1], "load"))
 		measure_load(argv[2], strtoul(argv[3], NULL, 10), strtod(argv[4], NULL), false);
@@ -456,6 +550,8 @@ int main(int argc, char **argv)
 		measure_load("RunTask", strtoul(argv[2], NULL, 10), strtod(argv[3], NULL), true);
 	else if (argc == 3 && str_eq(argv[1], "changes"))
 		measure_changes(strtoul(argv[2], NULL, 10));
+	else if (argc == 4 && str_eq(argv[1], "cluster"))
+		measure_cluster(argv[2], argv[3]);
 	stop_server();
 	(void)fs_remove_tree(AT_FDCWD, dir, &e);
 	return 0;

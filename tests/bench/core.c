@@ -35,16 +35,14 @@ static const struct {
 
 static void call(struct core *c, const char *operation, const char *text)
 {
-	json_t *request = json_loads(text, 0, NULL);
+	auto_json json_t *request = json_loads(text, 0, NULL);
 	struct ecs_fault f;
-	json_t *reply = core_call(c, operation, request, NOW, &f);
+	auto_free char *reply = core_call_text(c, operation, request, NOW, &f);
 
-	if (!reply || json_array_size(json_object_get(reply, "failures"))) {
+	if (!reply || (strstr(reply, "\"failures\":") && !strstr(reply, "\"failures\":[]"))) {
 		(void)fprintf(stderr, "%s: %s\n", operation, reply ? "no place" : f.message);
 		exit(1);
 	}
-	json_decref(request);
-	json_decref(reply);
 	drop_effects(c);
 }
 

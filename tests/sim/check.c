@@ -422,11 +422,9 @@ static void drop(const char *key)
 }
 
 /* Each version of a thing once, in order; some are skipped when one event changes it twice. */
-static void event(const char *body)
+static void event(const char *body, const char *sign)
 {
-	static const char of_task[] = "\"taskArn\":\"", of_others[] = "\"resources\":[\"";
-	const char *sign = strchr(body, '\n') ? of_task : of_others,
-		   *begin = strstr(body, sign) + strlen(sign);
+	const char *begin = strstr(body, sign) + strlen(sign);
 	auto_free char *arn = xstrndup(begin, strcspn(begin, "\""));
 	intptr_t version = (intptr_t)scan_integer(body, "version");
 
@@ -446,7 +444,9 @@ void check_effects(const struct core_effects *fx)
 		else if (f->kind == CORE_DELETE)
 			drop(f->key);
 		else if (f->kind == CORE_EVENT)
-			event(f->text);
+			event(f->text, "\"resources\":[\"");
+		if (f->event_ms)
+			event(f->text, "\"taskArn\":\"");
 	}
 	if (owed)
 		broken("%d versions have no event", owed);

@@ -345,14 +345,14 @@ static void what_was_accepted_is_stored_before_it_is_sent(void **state)
 	do_call("RegisterTaskDefinition", DEFINITION);
 	node_joins(2048, 1024);
 	run_one(id);
-	assert_int_equal(fx.count, 3);
-	assert_int_equal(fx.items[0].kind, CORE_SEND);
-	assert_string_equal(fx.items[0].key, instance);
-	assert_non_null(strstr(fx.items[0].text, id));
+	assert_int_equal(fx.count, 2);
+	assert_int_equal(fx.items[0].kind, CORE_PUT);
+	assert_non_null(strstr(fx.items[0].key, id));
+	assert_int_equal(fx.items[0].event_ms, NOW); /* and an event */
 	assert_int_equal(fx.items[1].kind,
-			 CORE_PUT); /* the shell sends when all of it is durable */
-	assert_non_null(strstr(fx.items[1].key, id));
-	assert_int_equal(fx.items[2].kind, CORE_EVENT);
+			 CORE_SEND); /* the shell sends when all of it is durable */
+	assert_string_equal(fx.items[1].key, instance);
+	assert_non_null(strstr(fx.items[1].text, id));
 	assert_status(id, "PENDING");
 }
 
@@ -369,7 +369,7 @@ static void an_event_shows_the_task_as_it_was(void **state)
 	do_call("RegisterTaskDefinition", DEFINITION);
 	node_joins(2048, 1024);
 	run_one(id);
-	event = core_show_event(&options.identity, fx.items[2].text, &e);
+	event = core_show_event(&options.identity, fx.items[0].text, fx.items[0].event_ms, &e);
 	detail = json_object_get(event, "detail");
 	request = xasprintf("{\"tasks\":[\"%s\"],\"include\":[\"TAGS\"]}", id);
 	reply = call("DescribeTasks", request);

@@ -10,7 +10,7 @@
 #include "base/fs.h"
 #include "base/js.h"
 #include "base/text.h"
-#include "scheduler/store.h"
+#include "scheduler/store_internal.h"
 
 #define NOW   1000000000000
 #define TASKS 30
@@ -42,14 +42,15 @@ static const struct core_options options = {
 
 /* ---- driving ---- */
 
+static struct db *writer; /* one, as a thread that writes has one */
+
 static void write_effects(const struct core_effects *fx)
 {
-	static struct db *db; /* one, as a thread that writes has one */
 	struct err e = {0};
 
-	if (!db)
-		assert_ok(db_open(path, DB_NORMAL, STATE_VERSION, store_schema, &db, &e));
-	assert_ok(store_write(db, fx, &e));
+	if (!writer)
+		assert_ok(db_open(path, DB_NORMAL, STATE_VERSION, store_schema, &writer, &e));
+	assert_ok(store_write(writer, fx, &e));
 }
 
 static void take_effects(void)
@@ -181,13 +182,26 @@ static int64_t number_of(const char *sql)
 
 /* ---- what is proved ---- */
 
-static void restart_shows_the_same(void)
+static void change(const char *sql)
+{
+	struct db *db = NULL;
+	struct err e = {0};
+
+	assert_ok(db_open(path, DB_NORMAL, STATE_VERSION, "", &db, &e));
+	assert_ok(db_exec(db, sql, &e));
+	db_close(db);
+}
+
+/* Also when the store was changed in between. */
+static void restart_shows_the_same(const char *first, const char *then)
 {
 	char *before[TASKS];
 
 	for (int i = 0; i < TASKS; i++)
 		before[i] = describe(ids[i]);
 	stop();
+	change(first);
+	change(then);
 	start();
 	for (int i = 0; i < TASKS; i++) {
 		auto_free char *after = describe(ids[i]);
@@ -206,21 +220,42 @@ static void a_restart_shows_what_was_written(void **state)
 {
 	(void)state;
 	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS); /* and tokens */
-	restart_shows_the_same();
+	restart_shows_the_same("", "");
+}
+
+/* As it would be if an older server had written it. */
+static const char back_to_version_2[] =
+	"UPDATE document SET doc = (SELECT event.doc FROM brief JOIN event ON event.id = brief.event"
+	"  WHERE brief.id = document.id) WHERE doc = '';"
+	"UPDATE document SET key = substr(key, 1, length(key) - 32) || substr(key, -20)"
+	"  || substr(key, -32, 12) WHERE key LIKE 'task/%';"
+	"ALTER TABLE brief DROP COLUMN event;"
+	"UPDATE event SET doc = '{\"id\":\"x\",\"time\":\"2001-09-09T01:46:40.000Z\"}'"
+	"  || char(10) || doc WHERE at_ms;"
+	"ALTER TABLE event DROP COLUMN document; ALTER TABLE event DROP COLUMN at_ms;";
+
+static void assert_taken_over(const char *further_back)
+{
+	const int64_t events = number_of("SELECT count(*) FROM event");
+
+	restart_shows_the_same(back_to_version_2, further_back);
+	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS); /* and tokens */
+	assert_int_equal(number_of("SELECT count(*) FROM event"), events);
+	assert_int_equal(number_of("SELECT count(*) FROM event WHERE at_ms = 1000000000000"),
+			 TASKS + 2 * TASKS / 3);
+	assert_int_equal(number_of("PRAGMA user_version"), STATE_VERSION);
+}
+
+static void a_store_of_version_2_is_taken_over(void **state)
+{
+	(void)state;
+	assert_taken_over("PRAGMA user_version = 2");
 }
 
 static void a_store_without_briefs_is_taken_over(void **state)
 {
-	struct db *db = NULL;
-	struct err e = {0};
-
 	(void)state;
-	assert_ok(db_open(path, DB_NORMAL, STATE_VERSION, "", &db, &e));
-	assert_ok(db_exec(db, "DELETE FROM brief; PRAGMA user_version = 1", &e));
-	db_close(db);
-	restart_shows_the_same();
-	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS); /* and tokens */
-	assert_int_equal(number_of("PRAGMA user_version"), STATE_VERSION);
+	assert_taken_over("DELETE FROM brief; PRAGMA user_version = 1");
 }
 
 static void a_brief_goes_with_its_document(void **state)
@@ -247,8 +282,11 @@ static void assert_fetches(const char *key, const char *text)
 
 static void what_is_expected_is_read_before_it_is_durable(void **state)
 {
-	struct core_effect one = {CORE_PUT, (char[]){"task/x/1"}, (char[]){"one"}, (char[]){"b"},
-				  1},
+	struct core_effect one = {.kind = CORE_PUT,
+				  .key = (char[]){"task/x/1"},
+				  .text = (char[]){"one"},
+				  .brief = (char[]){"b"},
+				  .brief_size = 1},
 			   two = one;
 	const struct core_effects first = {&one, 1, 1}, second = {&two, 1, 1};
 	struct err e = {0};
@@ -268,13 +306,75 @@ static void what_is_expected_is_read_before_it_is_durable(void **state)
 	assert_fetches("task/x/1", "two");
 }
 
+static void the_time_of_a_task_stands_first_in_its_key(void **state)
+{
+	static const struct {
+		const char *key, *stored;
+	} rows[] = {
+		{"task/c/0123456789abcdef012300e8d4a51000",
+		 "task/c/00e8d4a510000123456789abcdef0123"},
+		{"task/x/1", "task/x/1"},
+		{"token/c/0123456789abcdef012300e8d4a51000",
+		 "token/c/0123456789abcdef012300e8d4a51000"},
+	};
+	char buffer[STORED_KEY_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+		assert_string_equal(store_key(rows[i].key, buffer), rows[i].stored);
+}
+
+static void write_events(int count)
+{
+	struct core_effect event = {.kind = CORE_EVENT, .text = (char[]){"{}"}};
+	const struct core_effects fx = {&event, 1, 1};
+	struct err e = {0};
+
+	assert_ok(db_exec(writer, "BEGIN", &e));
+	for (int i = 0; i < count; i++)
+		write_effects(&fx);
+	assert_ok(db_exec(writer, "COMMIT", &e));
+}
+
+/* Old events are forgotten, but for those that are the newest version of a document. */
+static void a_document_outlives_its_event(void **state)
+{
+	struct core_effect x = {.kind = CORE_PUT,
+				.key = (char[]){"task/x/2"},
+				.text = (char[]){"one"},
+				.brief = (char[]){"b"},
+				.brief_size = 1,
+				.event_ms = NOW};
+	const struct core_effects fx = {&x, 1, 1};
+	static const char count[] = "SELECT count(*) FROM event WHERE doc IN ('one', 'two')";
+	struct err e = {0};
+
+	(void)state;
+	write_effects(&fx);
+	write_events(EVENTS_KEPT + 2 * EVENTS_PRUNED_EACH);
+	assert_true(number_of("SELECT count(*) FROM event") <=
+		    EVENTS_KEPT + EVENTS_PRUNED_EACH + TASKS);
+	assert_fetches("task/x/2", "one");
+	x.text = (char[]){"two"};
+	write_effects(&fx);
+	assert_fetches("task/x/2", "two");
+	assert_int_equal(number_of(count), 1);
+	x.kind = CORE_DELETE;
+	write_effects(&fx);
+	assert_null(store_fetch(store, "task/x/2", &e));
+	assert_int_equal(number_of(count), 1); /* the new one is an event still */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_restart_shows_what_was_written),
+		cmocka_unit_test(a_store_of_version_2_is_taken_over),
 		cmocka_unit_test(a_store_without_briefs_is_taken_over),
 		cmocka_unit_test(a_brief_goes_with_its_document),
 		cmocka_unit_test(what_is_expected_is_read_before_it_is_durable),
+		cmocka_unit_test(the_time_of_a_task_stands_first_in_its_key),
+		cmocka_unit_test(a_document_outlives_its_event),
 	};
 
 	return cmocka_run_group_tests(tests, make_cluster, drop_cluster);
