@@ -73,12 +73,14 @@ static int unpack(struct layer *ret, struct err *e)
 	return 0;
 }
 
-static int sync_files(const struct intake_fds *in, struct err *e)
+static int sync_files(struct intake *s, const struct intake_fds *in, struct err *e)
 {
-	const int fds[] = {in->tar, LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
+	const int fds[] = {LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
 
+	if (intake_sync(s, e) < 0)
+		return -e->code;
 	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
-		if (fds[i] >= 0 && fdatasync(fds[i]) < 0)
+		if (fdatasync(fds[i]) < 0)
 			return os_fail(e, "sync the layer");
 	return sync_packed(in, e);
 }
@@ -95,7 +97,7 @@ static int list(struct layer *ret, struct err *e)
 	if (intake_new(&fds, &s, e) < 0 || layer_list(s, LISTER_TABLE, LISTER_SPARSE, ret, e) < 0 ||
 	    write_sums(ret, e) < 0)
 		return -e->code;
-	return sync_files(&fds, e);
+	return sync_files(s, &fds, e);
 }
 
 /* The stream's thread may wait for bytes that never come, so the process just ends. */
