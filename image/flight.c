@@ -36,6 +36,13 @@ struct flight *flight_of(const struct puller *p, const struct pull *owner, unsig
 	return NULL;
 }
 
+const char *flight_listing(const struct puller *p, const char *diff_id)
+{
+	const struct flight *f = flight_find(p, diff_id);
+
+	return f && f->listed && f->blob_good ? f->ingest : NULL;
+}
+
 /* ---- beginning ---- */
 
 /* The fetcher's end does not block, the unpacker's does. */
@@ -362,6 +369,8 @@ void flight_hear_unpacker(struct puller *p, struct flight *f)
 	while (!f->over && (result = report_recv(f->unpacker.sock, &r)) != REPORT_AGAIN) {
 		if (result == 0 && r.kind == REPORT_UNPACKED && !f->unpacked) {
 			unpacked(p, f, &r);
+		} else if (result == 0 && r.kind == REPORT_LISTED && !f->unpacked) {
+			f->listed = str_eq(r.digest, f->diff_id);
 		} else if (result == 0 && r.kind == REPORT_FAILED) {
 			(void)err_set(&e, (int)r.code, "%s", r.text);
 			unpack_failed(p, f, &e);

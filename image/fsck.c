@@ -129,8 +129,8 @@ static int check_index(void *ctx, const struct record *r, struct err *e)
 		f->unpacked++;
 		return 0;
 	}
-	if (indexer_start(&f->store, ingest, &w, e) < 0 || indexer_order(&f->store, r, &w, e) < 0 ||
-	    hear(&w, &report, e) < 0)
+	if (indexer_start(&f->store, ingest, &w, e) < 0 ||
+	    indexer_order(&f->store, r, NULL, &w, e) < 0 || hear(&w, &report, e) < 0)
 		return -e->code;
 	if (report.kind != REPORT_INDEXED)
 		return err_set(e, EIO, "index of %s: %s", r->image.digest, report.text);

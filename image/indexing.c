@@ -14,13 +14,13 @@
 
 #define SELF "/proc/self/exe"
 
-int indexer_order(const struct store *s, const struct record *r, const struct worker *w,
-		  struct err *e)
+int indexer_order(const struct store *s, const struct record *r, const char *const *ingests,
+		  const struct worker *w, struct err *e)
 {
 	int tables[IMAGE_LAYERS_MAX], sent;
 	struct index_order order;
 
-	if (store_index_order(s, r, &order, tables, e) < 0)
+	if (store_index_order(s, r, ingests, &order, tables, e) < 0)
 		return -e->code;
 	sent = fs_send(w->sock, &order, sizeof(order), tables, order.layer_count);
 	for (uint32_t i = 0; i < order.layer_count; i++)
@@ -54,30 +54,46 @@ int pull_prepare_index(struct puller *p, struct pull *pull, struct err *e)
 	return 0;
 }
 
-int pull_index(struct puller *p, struct pull *pull, struct err *e)
+/* Where those of the layers are that are not in the store; false: some are not listed yet. */
+static bool find_listings(const struct puller *p, const struct pull *pull,
+			  const char *ret[IMAGE_LAYERS_MAX])
 {
+	for (unsigned i = 0; i < pull->record->layer_count; i++) {
+		ret[i] = NULL;
+		if (pull_has_layer(pull, i))
+			continue;
+		ret[i] = flight_listing(p, pull->record->layers[i].diff_id);
+		if (!ret[i])
+			return false;
+	}
+	return true;
+}
+
+static int order(struct puller *p, struct pull *pull, struct err *e)
+{
+	const char *listings[IMAGE_LAYERS_MAX];
+
+	if (!find_listings(p, pull, listings))
+		return 0;
 	if (store_has_index(&p->store, pull->record))
 		return 1;
-	if (pull->index_ordered)
-		return 0;
 	if (pull_prepare_index(p, pull, e) < 0 ||
-	    indexer_order(&p->store, pull->record, &pull->indexer, e) < 0)
+	    indexer_order(&p->store, pull->record, listings, &pull->indexer, e) < 0)
 		return image_class_os(e);
 	pull->index_ordered = true;
 	return 0;
 }
 
-static void publish(struct puller *p, struct pull *pull)
+int pull_index(struct puller *p, struct pull *pull, bool layers_are_there, struct err *e)
 {
-	struct err e = {0};
-
-	if (store_put_index(&p->store, pull->index_ingest, pull->record, &e) < 0) {
-		(void)image_class_os(&e);
-		pull_end(p, pull, &e);
-		return;
-	}
+	if (!pull->index_ordered)
+		return order(p, pull, e);
+	if (!pull->index_made || !layers_are_there)
+		return 0;
+	if (store_put_index(&p->store, pull->index_ingest, pull->record, e) < 0)
+		return image_class_os(e);
 	pull->index_ingest[0] = '\0';
-	ending_add(p, &pull->indexer, NULL);
+	return 1;
 }
 
 void pull_hear_indexer(struct puller *p, struct pull *pull)
@@ -89,7 +105,8 @@ void pull_hear_indexer(struct puller *p, struct pull *pull)
 	if (result == REPORT_AGAIN)
 		return;
 	if (result == 0 && r.kind == REPORT_INDEXED && pull->index_ordered) {
-		publish(p, pull);
+		pull->index_made = true;
+		ending_add(p, &pull->indexer, NULL);
 		return;
 	}
 	if (result == 0 && r.kind == REPORT_FAILED)

@@ -300,7 +300,7 @@ static void hear_fetcher(struct puller *p, struct pull *pull)
 
 /* ---- what is due ---- */
 
-static bool is_there(const struct pull *pull, unsigned layer)
+bool pull_has_layer(const struct pull *pull, unsigned layer)
 {
 	return pull->phases[layer] == IMAGE_LAYER_DONE || pull->phases[layer] == IMAGE_LAYER_EXISTS;
 }
@@ -310,7 +310,7 @@ static int check_space(const struct puller *p, const struct pull *pull, struct e
 	uint64_t free_bytes = store_free_bytes(&p->store), need = 0;
 
 	for (unsigned i = 0; i < pull->record->layer_count; i++)
-		if (!is_there(pull, i))
+		if (!pull_has_layer(pull, i))
 			need += pull->record->layers[i].blob_size;
 	if (need > free_bytes)
 		return image_fail(e, IMAGE_REASON_DISK_FULL,
@@ -336,13 +336,13 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 	int missing = 0;
 
 	for (unsigned i = 0; i < r->layer_count; i++) {
-		if (!is_there(pull, i) && store_has_layer(&p->store, r->layers[i].diff_id) &&
+		if (!pull_has_layer(pull, i) && store_has_layer(&p->store, r->layers[i].diff_id) &&
 		    (!pull->keep_blobs || store_has_blob(&p->store, &r->layers[i])))
 			pull_report(pull, i, IMAGE_LAYER_EXISTS, r->layers[i].blob_size, "");
-		missing += !is_there(pull, i);
+		missing += !pull_has_layer(pull, i);
 	}
 	for (unsigned i = 0; missing && i < r->layer_count; i++) {
-		if (is_there(pull, i) || flight_find(p, r->layers[i].diff_id))
+		if (pull_has_layer(pull, i) || flight_find(p, r->layers[i].diff_id))
 			continue;
 		if (flight_count(p) >= FLIGHTS_MAX)
 			break;
@@ -377,11 +377,9 @@ static void advance(struct puller *p, struct pull *pull)
 	struct err e = {0};
 	int missing = gather(p, pull, &e), r = 1;
 
-	if (missing > 0)
-		return;
-	if (missing == 0 && p->store.form == IMAGE_INDEXED)
-		r = pull_index(p, pull, &e);
-	if (r == 0)
+	if (missing >= 0 && p->store.form == IMAGE_INDEXED)
+		r = pull_index(p, pull, missing == 0, &e);
+	if (r >= 0 && (r == 0 || missing > 0))
 		return;
 	if (missing < 0 || r < 0)
 		pull_end(p, pull, &e);
