@@ -12,11 +12,11 @@
 #include "base/mem.h"
 #include "image/reason.h"
 
-#define STEP_SIZE (16 << 20) /* less is not worth a commit of the file system's journal */
+#define STEP_SIZE (32 << 20) /* less is not worth a commit of the file system's journal */
 
 struct drain {
 	int fd;
-	int error; /* errno of the first sync that failed; 0: none.  The thread's, while there is one. */
+	int error; /* errno of the first sync that failed; 0: none.  The thread's, until it has ended */
 	bool has_thread;
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -25,6 +25,7 @@ struct drain {
 	bool end;
 };
 
+/* False: it is the last one. */
 static bool wait_for_step(struct drain *d, uint64_t *begun)
 {
 	bool end;
@@ -38,19 +39,17 @@ static bool wait_for_step(struct drain *d, uint64_t *begun)
 	return !end;
 }
 
-static void sync_now(struct drain *d)
-{
-	if (fdatasync(d->fd) < 0 && !d->error)
-		d->error = errno;
-}
-
 static void *sync_steps(void *ctx)
 {
 	struct drain *d = ctx;
 	uint64_t begun = 0;
+	bool more;
 
-	while (wait_for_step(d, &begun))
-		sync_now(d);
+	do {
+		more = wait_for_step(d, &begun);
+		if (fdatasync(d->fd) < 0 && !d->error)
+			d->error = errno;
+	} while (more);
 	return NULL;
 }
 
@@ -81,22 +80,26 @@ void drain_note(struct drain *d, uint64_t bytes)
 	(void)pthread_mutex_unlock(&d->lock);
 }
 
-static void end_thread(struct drain *d)
+void drain_end(struct drain *d)
 {
-	if (!d->has_thread)
-		return;
 	(void)pthread_mutex_lock(&d->lock);
 	d->end = true;
 	(void)pthread_cond_signal(&d->changed);
 	(void)pthread_mutex_unlock(&d->lock);
+}
+
+static void join(struct drain *d)
+{
+	if (!d->has_thread)
+		return;
+	drain_end(d);
 	(void)pthread_join(d->thread, NULL);
 	d->has_thread = false;
 }
 
 int drain_finish(struct drain *d, struct err *e)
 {
-	end_thread(d);
-	sync_now(d);
+	join(d);
 	errno = d->error;
 	return d->error ? os_fail(e, "sync the layer's tar") : 0;
 }
@@ -105,7 +108,7 @@ void drain_free(struct drain *d)
 {
 	if (!d)
 		return;
-	end_thread(d);
+	join(d);
 	(void)pthread_cond_destroy(&d->changed);
 	(void)pthread_mutex_destroy(&d->lock);
 	free(d);

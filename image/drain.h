@@ -18,7 +18,10 @@ int drain_new(int fd, struct drain **ret, struct err *e);
 /* So many bytes have been written now. */
 void drain_note(struct drain *d, uint64_t bytes);
 
-/* Everything is on the disk; or one of the syncs failed, of which the kernel tells only once. */
+/* That was all: what is left goes to the disk now. */
+void drain_end(struct drain *d);
+
+/* The same, waiting for it.  Everything is on the disk; or one of the syncs failed, of which the kernel tells only once. */
 int drain_finish(struct drain *d, struct err *e);
 
 void drain_free(struct drain *d); /* NULL is fine */

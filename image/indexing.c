@@ -12,8 +12,6 @@
 #include "image/puller.h"
 #include "image/reason.h"
 
-#define SELF "/proc/self/exe"
-
 int indexer_order(const struct store *s, const struct record *r, const char *const *ingests,
 		  const struct worker *w, struct err *e)
 {
@@ -32,8 +30,8 @@ int indexer_order(const struct store *s, const struct record *r, const char *con
 	return 0;
 }
 
-int indexer_start(const struct store *s, char ret_ingest[INGEST_SIZE], struct worker *ret,
-		  struct err *e)
+int indexer_start(const struct store *s, struct nursery *n, char ret_ingest[INGEST_SIZE],
+		  struct worker *ret, struct err *e)
 {
 	auto_close int out_fd = -1;
 
@@ -42,14 +40,14 @@ int indexer_start(const struct store *s, char ret_ingest[INGEST_SIZE], struct wo
 
 	const struct proc_fd fds[] = {{out_fd, INDEXER_OUT}};
 
-	return worker_start(SELF, "index", NULL, fds, ARRAY_COUNT(fds), true, ret, e);
+	return nursery_fork(n, "index", fds, ARRAY_COUNT(fds), ret, e);
 }
 
 int pull_prepare_index(struct puller *p, struct pull *pull, struct err *e)
 {
 	if (p->store.form != IMAGE_INDEXED || pull->indexer.sock >= 0)
 		return 0;
-	if (indexer_start(&p->store, pull->index_ingest, &pull->indexer, e) < 0)
+	if (indexer_start(&p->store, &p->nursery, pull->index_ingest, &pull->indexer, e) < 0)
 		return image_class_os(e);
 	return 0;
 }

@@ -194,6 +194,8 @@ int intake_finish(struct intake *s, char ret_digest[DIGEST_SIZE], struct err *e)
 		if (intake_next(s, &data, &size, e) < 0)
 			return -e->code;
 	while (size > 0);
+	if (s->drain)
+		drain_end(s->drain);
 	sha256_hex(s->hash, hex);
 	(void)snprintf(ret_digest, DIGEST_SIZE, "sha256:%s", hex);
 	return 0;

@@ -524,6 +524,7 @@ static int sweep_directory(const struct store *s, int dir_fd, const char *what,
 			   const struct needed *needed, struct err *e)
 {
 	auto_closedir DIR *dir = NULL;
+	bool changed = false;
 	const char *hex;
 
 	if (store_open_list(dir_fd, &dir, e) < 0)
@@ -533,11 +534,12 @@ static int sweep_directory(const struct store *s, int dir_fd, const char *what,
 
 		if (is_needed(needed, hex))
 			continue;
+		changed = true;
 		random_hex(name, INGEST_SIZE - 1);
 		if (renameat(dir_fd, hex, s->ingest_fd, name) < 0)
 			return err_sys(e, "image store: move %s/%.16s away", what, hex);
 	}
-	return store_sync(dir_fd, what, e);
+	return changed ? store_sync(dir_fd, what, e) : 0;
 }
 
 /* What fs_replace() did not come to rename. */

@@ -157,7 +157,7 @@ static void begin_pull(struct puller *p, const struct order *order, int own_call
 	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s",
 		       order->reference[0] ? order->reference : "archive");
 	if ((order->reference[0] && reference_parse(order->reference, &pull->name, &e) < 0) ||
-	    start_fetcher(pull, order, sources_fd, &e) < 0)
+	    start_fetcher(pull, order, sources_fd, &e) < 0 || nursery_start(&p->nursery, &e) < 0)
 		end_by_us(p, pull, &e);
 }
 
@@ -353,12 +353,21 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 	return missing;
 }
 
+/* While layers come nobody waits for it.  Those of a pull that fails are swept. */
+static int keep_documents(struct puller *p, struct pull *pull, struct err *e)
+{
+	if (pull->documents_kept && store_has_documents(&p->store, pull->record))
+		return 0;
+	pull->documents_kept = true;
+	return store_put_documents(&p->store, pull->record, pull->documents_fd, e);
+}
+
 /* With the name that was ordered, else with those of the archive, which may be none. */
 static int publish(struct puller *p, struct pull *pull, struct err *e)
 {
 	int64_t now_ms = clock_wall_ms();
 
-	if (store_put_documents(&p->store, pull->record, pull->documents_fd, e) < 0 ||
+	if (keep_documents(p, pull, e) < 0 ||
 	    store_put_image(&p->store, pull->name.host[0] ? &pull->name : NULL, pull->record,
 			    now_ms, e) < 0)
 		return -e->code;
@@ -379,14 +388,16 @@ static void advance(struct puller *p, struct pull *pull)
 
 	if (missing >= 0 && p->store.form == IMAGE_INDEXED)
 		r = pull_index(p, pull, missing == 0, &e);
-	if (r >= 0 && (r == 0 || missing > 0))
-		return;
-	if (missing < 0 || r < 0)
+	if (missing < 0 || r < 0) {
 		pull_end(p, pull, &e);
-	else if (publish(p, pull, &e) < 0)
-		end_by_us(p, pull, &e);
-	else
+		return;
+	}
+	if (missing > 0)
+		r = pull->documents_kept ? 0 : keep_documents(p, pull, &e);
+	else if (r > 0 && (r = publish(p, pull, &e)) == 0)
 		pull_end(p, pull, NULL);
+	if (r < 0)
+		end_by_us(p, pull, &e);
 }
 
 static void free_ended(struct puller *p)
@@ -534,11 +545,15 @@ static int run(struct puller *p, struct err *e)
 /* With the store, and the lock on it. */
 static int pull_all(struct puller *p, struct err *e)
 {
+	int r;
+
 	p->lock_fd = store_lock(&p->store, e);
 	if (p->lock_fd < 0)
 		return -e->code;
 	ending_remove_all(p);
-	if (run(p, e) < 0 || store_sweep(&p->store, e) < 0)
+	r = run(p, e);
+	nursery_end(&p->nursery);
+	if (r < 0 || store_sweep(&p->store, e) < 0)
 		return -e->code;
 	ending_remove_all(p);
 	return 0;
@@ -546,7 +561,7 @@ static int pull_all(struct puller *p, struct err *e)
 
 int puller_main(int argc, char **argv)
 {
-	struct puller p = {.lock_fd = -1};
+	struct puller p = {.lock_fd = -1, .nursery = {WORKER_NONE}};
 	struct err e = {0};
 	int r;
 

@@ -38,6 +38,7 @@
  */
 #pragma once
 
+#include "image/nursery.h"
 #include "image/record.h"
 #include "image/store.h"
 #include "image/wire.h"
@@ -60,6 +61,7 @@ struct pull {
 	struct worker fetcher;
 	int record_fd;         /* the memory file that the fetcher writes the record to */
 	int documents_fd;      /* and the one for the registry's documents */
+	bool documents_kept;   /* those are in the store */
 	struct record *record; /* NULL: not resolved yet */
 	enum image_pull_phase phases[IMAGE_LAYERS_MAX]; /* DONE and EXISTS: it is there */
 
@@ -97,6 +99,7 @@ struct ending {
 struct puller {
 	struct store store;
 	int lock_fd;
+	struct nursery nursery;
 	bool caller_closed;
 	struct pull *pulls;
 	struct flight *flights;
@@ -122,8 +125,8 @@ void pull_tell_got(struct pull *pull, const char *digest);
 /* ---- the index (indexing.c) ---- */
 
 /* Start an indexer that fills a new file in ingest/; what is there after a failure is the caller's. */
-int indexer_start(const struct store *s, char ret_ingest[INGEST_SIZE], struct worker *ret,
-		  struct err *e);
+int indexer_start(const struct store *s, struct nursery *n, char ret_ingest[INGEST_SIZE],
+		  struct worker *ret, struct err *e);
 /*
  * All layers are there: it may begin.  'ingests' says of the record's layers which are
  * still in ingest/, under what name; or NULL.

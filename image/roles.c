@@ -23,6 +23,7 @@ static const struct {
 	{"read-archive", loader_main}, {"load", load_main},
 	{"save", save_main},           {"push", pusher_main},
 	{"serve", server_main},        {"inflate", inflater_main},
+	{"nursery", nursery_main},
 };
 
 int image_worker_main(int argc, char **argv)

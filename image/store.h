@@ -102,6 +102,7 @@ int store_put_image(const struct store *s, const struct reference *name, const s
  * Each is checked against its digest.
  */
 int store_put_documents(const struct store *s, const struct record *r, int fd, struct err *e);
+bool store_has_documents(const struct store *s, const struct record *r);
 /* The configuration alone, as long as the image is on its way; it is not synced. */
 int store_put_config(const struct store *s, const struct record *r, int fd, struct err *e);
 /*

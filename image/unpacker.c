@@ -85,12 +85,10 @@ static int sync_files(struct intake *s, const struct intake_fds *in, struct err 
 {
 	const int fds[] = {LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
 
-	if (intake_sync(s, e) < 0)
-		return -e->code;
 	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
 		if (fdatasync(fds[i]) < 0)
 			return os_fail(e, "sync the layer");
-	return sync_packed(in, e);
+	return sync_packed(in, e) < 0 ? -e->code : intake_sync(s, e);
 }
 
 /* A tar that is held already is only read. */

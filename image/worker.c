@@ -36,7 +36,7 @@ static void copy_environment(char *ret[ENVIRONMENT_MAX])
 	ret[count] = NULL;
 }
 
-static int make_socket(int *ret_ours, int *ret_theirs, struct err *e)
+int worker_socket(int *ret_ours, int *ret_theirs, struct err *e)
 {
 	const int size = SEND_BUFFER;
 	int pair[2];
@@ -73,7 +73,7 @@ int worker_start(const char *program, const char *role, const char *arg, const s
 	assert(fd_count + 2 <= FDS_MAX);
 
 	copy_environment(environment);
-	if (make_socket(&ours, &theirs, e) < 0)
+	if (worker_socket(&ours, &theirs, e) < 0)
 		return -e->code;
 	all[0] = (struct proc_fd){STDERR_FILENO, STDERR_FILENO};
 	all[1] = (struct proc_fd){theirs, WORKER_SOCK};

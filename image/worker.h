@@ -24,6 +24,7 @@
 /* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
 /* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
 /* server: [WORKER_SOCK] questions and words, [SERVE_LISTEN] a socket, [SERVE_PEM] a memory file with key and certificates */
+/* nursery: [WORKER_SOCK] orders of its parent, and what became of them: nursery.h */
 /* reader: [WORKER_SOCK] the answer, [READER_ROOT] a root; argv[2] is the user */
 enum {
 	WORKER_SOCK = 3,
@@ -61,6 +62,7 @@ int load_main(int argc, char **argv);
 int save_main(int argc, char **argv);
 int reader_main(int argc, char **argv);
 int server_main(int argc, char **argv);
+int nursery_main(int argc, char **argv);
 
 /* ---- starting one ---- */
 
@@ -81,6 +83,9 @@ struct worker {
  */
 int worker_start(const char *program, const char *role, const char *arg, const struct proc_fd *fds,
 		 size_t fd_count, bool die_with_parent, struct worker *ret, struct err *e);
+
+/* A socket to a worker that is to be: our end is non-blocking. */
+int worker_socket(int *ret_ours, int *ret_theirs, struct err *e);
 
 /* Has it ended?  Then it is reaped and .pidfd is -1; *ret_status as proc_wait(). */
 bool worker_reap(struct worker *w, int *ret_status);

@@ -1,0 +1,34 @@
+/* image/nursery.h - where the workers that read layers come from
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Theory of operation
+ *
+ * Loading berth-worker with its libraries takes 8 ms, more than most of what it is started for,
+ * and an image has many layers.  So who reads many has a process that has loaded the program
+ * and does nothing but fork: the workers of unpacking, listing and indexing.
+ *
+ * 1. It is a program of its own, not a fork of its parent: workers know nothing of the
+ *    parent's memory, neither what is in it nor where things are.
+ * 2. It takes orders from its parent only, reads nothing foreign, and its memory is the
+ *    same for each worker.
+ * 3. Its forks are its parent's children, who reaps them as those that worker_start() makes.
+ *
+ * A fetcher, which has the network, is started for itself.
+ */
+#pragma once
+
+#include "base/proc.h"
+#include "image/worker.h"
+
+struct nursery {
+	struct worker worker; /* WORKER_NONE: not started yet */
+};
+
+/* Have it load; it need not be waited for.  One that has gone is replaced. */
+int nursery_start(struct nursery *n, struct err *e);
+
+/* As worker_start(), of a role that nursery.c names. */
+int nursery_fork(struct nursery *n, const char *role, const struct proc_fd *fds, size_t fd_count,
+		 struct worker *ret, struct err *e);
+
+void nursery_end(struct nursery *n);
