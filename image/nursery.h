@@ -32,3 +32,20 @@ int nursery_fork(struct nursery *n, const char *role, const struct proc_fd *fds,
 		 struct worker *ret, struct err *e);
 
 void nursery_end(struct nursery *n);
+
+/* ---- what they say to each other ---- */
+
+#define NURSERY_FDS_MAX   8
+#define NURSERY_ROLE_SIZE sizeof("nursery") /* so that its own name has room for it */
+
+/* With the descriptors, each of which gets the number that stands for it. */
+struct nursery_order {
+	char role[NURSERY_ROLE_SIZE];
+	uint32_t fd_count;
+	int children[NURSERY_FDS_MAX];
+};
+
+/* With a pidfd, unless .error is an errno value. */
+struct nursery_answer {
+	int error;
+};

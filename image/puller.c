@@ -23,7 +23,6 @@
 #include "base/text.h"
 #include "image/reason.h"
 
-#define SELF      "/proc/self/exe"
 #define PULLS_MAX 1000
 
 /* ---- one pull ---- */
@@ -128,7 +127,7 @@ static int start_fetcher(struct pull *pull, const struct order *order, int sourc
 				      {sources_fd, FETCHER_SOURCES},
 				      {pull->documents_fd, FETCHER_DOCUMENTS}};
 
-	if (worker_start(SELF, order->kind == ORDER_PULL ? "fetch" : "read-archive", NULL, fds,
+	if (worker_start(NULL, order->kind == ORDER_PULL ? "fetch" : "read-archive", NULL, fds,
 			 ARRAY_COUNT(fds), true, &pull->fetcher, e) < 0)
 		return -e->code;
 	r = fs_send(pull->fetcher.sock, order, sizeof(*order), NULL, 0);

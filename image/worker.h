@@ -1,4 +1,4 @@
-/* image/worker.h - the roles of berth-worker
+/* image/worker.h - the roles of berth-worker, berth-fetcher and berth-reader
  * SPDX-License-Identifier: Apache-2.0
  *
  * A role is a process.  It gets its descriptors at fixed numbers, says nothing
@@ -77,7 +77,8 @@ struct worker {
 	}
 
 /*
- * Start 'program' (berth-worker) in a role.  It gets the other end of *ret's
+ * Start a worker in a role: 'program' is the path of berth-worker, NULL: it lies beside our own;
+ * where the role is another program's, that one beside it.  It gets the other end of *ret's
  * sock at WORKER_SOCK and the descriptors given, none of which is 0 to 3; and
  * of the environment what says where proxies and trusted certificates are.
  */
