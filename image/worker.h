@@ -23,7 +23,7 @@
 /* save: [SAVE_OUT] a file or a directory to fill; argv[2] is the store's directory, argv[3...] as save.c says */
 /* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
 /* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
-/* server: [WORKER_SOCK] questions and words, [SERVE_LISTEN] a socket, [SERVE_PEM] a memory file with key and certificates */
+/* server: argv[2] is its limit, bytes a second; [WORKER_SOCK] questions and words, [SERVE_LISTEN] a socket, [SERVE_PEM] a memory file with key and certificates */
 /* nursery: [WORKER_SOCK] orders of its parent, and what became of them: nursery.h */
 /* reader: [WORKER_SOCK] the answer, [READER_ROOT] a root; argv[2] is the user */
 enum {
