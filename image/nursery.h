@@ -3,14 +3,14 @@
  *
  * Theory of operation
  *
- * Loading berth-worker with its libraries takes 8 ms, more than most of what it is started for,
- * and an image has many layers.  So who reads many has a process that has loaded the program
- * and does nothing but fork: the workers of unpacking, listing and indexing.
+ * Loading berth-reader with its libraries takes 4 ms, more than many a layer, and an image has
+ * many layers.  So who reads them has a process that has loaded the program and does nothing but
+ * fork: the workers of unpacking, listing and indexing.
  *
  * 1. It is a program of its own, not a fork of its parent: workers know nothing of the
  *    parent's memory, neither what is in it nor where things are.
- * 2. It takes orders from its parent only, reads nothing foreign, and its memory is the
- *    same for each worker.
+ * 2. It takes orders from its parent only and reads nothing foreign.  What workers of one parent
+ *    have in common is where things are in memory; each has given all else away before it reads.
  * 3. Its forks are its parent's children, who reaps them as those that worker_start() makes.
  *
  * A fetcher, which has the network, is started for itself.
@@ -27,7 +27,7 @@ struct nursery {
 /* Have it load; it need not be waited for.  One that has gone is replaced. */
 int nursery_start(struct nursery *n, struct err *e);
 
-/* As worker_start(), of a role that nursery.c names. */
+/* As worker_start(), of a role that forker.c names. */
 int nursery_fork(struct nursery *n, const char *role, const struct proc_fd *fds, size_t fd_count,
 		 struct worker *ret, struct err *e);
 
