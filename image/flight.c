@@ -145,12 +145,12 @@ static int start(struct puller *p, struct flight *f, struct err *e)
 				       &resume_bytes, e);
 	if (r > 0)
 		r = 0;
+	if (r == 0 && !f->blob_good) /* it may come while its reader does */
+		r = send_layer_order(p, f, write_fd, partial_fd, resume_bytes, e);
 	if (r == 0)
 		r = start_reader(p, f, &ingest, read_fd, e);
 	ingest_close(&ingest);
-	if (r < 0 || f->blob_good)
-		return r;
-	return send_layer_order(p, f, write_fd, partial_fd, resume_bytes, e);
+	return r;
 }
 
 /* Must somebody say where it is to be had?  Not of what is here. */
