@@ -551,7 +551,7 @@ def test_what_a_node_sends_may_be_limited():
     slow = Node(server.node_address, token(), config=SHARES + "share-rate = 5\n")
     nodes.append(slow)
     slow.start()
-    made, reference = image("slow")
+    made, reference = image("limited")
     pull(slow, reference)
     equal(origins(pull(nodes[0], reference)), [slow.instance])
     equal(fetched(made.layers[0]), 1)
