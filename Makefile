@@ -18,12 +18,14 @@ USES_agent     := keeper image rootfs net runtime ecs base
 USES_scheduler := ecs base
 
 # Programs: cmd/NAME.c, or all of cmd/NAME/*.c.
-PROGRAMS          := berthd berth berth-oci berth-keeper berth-worker berth-uplink
+PROGRAMS          := berthd berth berth-oci berth-keeper berth-worker berth-fetcher berth-reader berth-uplink
 USES_berthd       := scheduler agent keeper image rootfs net runtime ecs base
 USES_berth        := ecs base
 USES_berth-oci    := runtime base
 USES_berth-keeper := keeper runtime base
 USES_berth-worker := image base
+USES_berth-fetcher := image base
+USES_berth-reader := image base
 USES_berth-uplink := base
 
 # Small programs that are started often or live beside every task: no loader.
@@ -161,6 +163,7 @@ unit_mod   = $(word 3,$(subst /, ,$(1)))
 unit_uses  = $(call unit_mod,$(1)) $(USES_$(call unit_mod,$(1)))
 # System calls that a test makes fail: WRAP_tests/unit/MODULE/FILE := call ...
 WRAP_tests/unit/runtime/inroot := fs_openat2
+WRAP_tests/unit/image/drain := fdatasync
 # Libraries that a test compares us with: PEER_tests/unit/MODULE/FILE := pkg-config name
 PEER_tests/unit/runtime/filter_compile := libseccomp
 
@@ -323,7 +326,8 @@ install: all
 		$(DESTDIR)$(SYSUSERS) $(DESTDIR)$(DOCDIR)
 	install -m 755 $(B)/berth $(B)/berth-oci $(DESTDIR)$(BINDIR)
 	install -m 755 $(B)/berthd $(DESTDIR)$(SBINDIR)
-	install -m 755 $(B)/berth-keeper $(B)/berth-worker $(B)/berth-uplink $(DESTDIR)$(LIBEXECDIR)
+	install -m 755 $(B)/berth-keeper $(B)/berth-worker $(B)/berth-fetcher $(B)/berth-reader $(B)/berth-uplink \
+		$(DESTDIR)$(LIBEXECDIR)
 	for unit in $(UNITS); do sed 's|/usr/libexec/berth/|$(LIBEXECDIR)/|; s|/usr/sbin/|$(SBINDIR)/|' \
 		docs/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -m 644 docs/systemd/berth.sysusers $(DESTDIR)$(SYSUSERS)/berth.conf

@@ -66,6 +66,7 @@ struct agent_options {
 		pull_behavior; /* default, always, once, prefer-cached: as ECS_IMAGE_PULL_BEHAVIOR */
 	bool keep_blobs;       /* of images: as registries pack them, too, for handing them on */
 	bool shares;           /* images come from other nodes of the cluster, too */
+	uint64_t share_rate;   /* bytes a second that all of them together get of us; 0: no limit */
 	int share_fd; /* a listening socket, on which they get what is here; -1: they do not */
 	struct agent_cleanup image_cleanup;
 	int64_t task_cleanup_ms;     /* how long what is left of a stopped task (its log) is kept */

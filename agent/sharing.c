@@ -405,7 +405,8 @@ static int start_serving(struct sharing *s, struct err *e)
 	const struct image_server_options o = {.store = s->agent->images,
 					       .listen_fd = s->agent->o->share_fd,
 					       .certificate = s->certificate,
-					       .key = s->key};
+					       .key = s->key,
+					       .bytes_per_second = s->agent->o->share_rate};
 
 	if (image_server_start(&o, &s->server, e) < 0)
 		return -e->code;

@@ -76,11 +76,32 @@ struct http_server {
 
 /* ---- the library's thread ---- */
 
+/*
+ * Who is being answered gets an even share; the kernel keeps to it (SO_MAX_PACING_RATE).
+ * With the lock held, when one more or less has no deadline.
+ */
+static void share_rate(struct http_server *s)
+{
+	unsigned busy = 0;
+	uint64_t rate;
+
+	if (!s->o.bytes_per_second)
+		return;
+	for (struct connection *c = s->connections.next; c != &s->connections; c = c->next)
+		busy += !c->deadline_ms;
+	rate = s->o.bytes_per_second / (busy ? busy : 1);
+	for (struct connection *c = s->connections.next; c != &s->connections; c = c->next)
+		if (!c->deadline_ms)
+			(void)setsockopt(c->fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate,
+					 sizeof(rate));
+}
+
 static void set_deadline(struct http_server *s, struct connection *c, int64_t deadline_ms)
 {
 	(void)pthread_mutex_lock(&s->lock);
 	if (c)
 		c->deadline_ms = deadline_ms;
+	share_rate(s);
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
@@ -107,6 +128,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
 		c->next->prev = c->prev;
 		free(c);
 		*socket_ctx = NULL;
+		share_rate(s);
 	}
 	(void)pthread_mutex_unlock(&s->lock);
 }
@@ -209,6 +231,7 @@ static bool hand_over(struct http_request *r)
 		MHD_suspend_connection(r->mhd);
 		if (r->connection)
 			r->connection->deadline_ms = 0;
+		share_rate(s);
 		*s->last = r;
 		s->last = &r->next;
 	}

@@ -29,6 +29,7 @@ struct http_options {
 	unsigned connections;        /* more are not accepted until one ends */
 	unsigned connections_of_one; /* of one address: more are closed; 0: as above */
 	int64_t request_ms;          /* a request must be whole in this time */
+	uint64_t bytes_per_second;   /* that all get together who are being answered; 0: no limit */
 	/*
 	 * TLS 1.3: PEM, borrowed as long as the server; NULL: in the clear.  Clients are asked for a
 	 * certificate: any, or none, will do; http_peer_key() tells.

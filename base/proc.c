@@ -51,39 +51,41 @@ static void reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Context: child after fork, before exec.  First out of the way, then to their places. */
-static int place_fds(const struct proc_spawn *s)
+/* First out of the way, then to their places. */
+int proc_place_fds(const struct proc_fd *fds, size_t fd_count)
 {
 	int parked[SPAWN_FDS_MAX], null, last = 2;
 	bool std[3] = {false, false, false};
 
-	for (size_t i = 0; i < s->fd_count; i++) {
-		parked[i] = fcntl(s->fds[i].fd, F_DUPFD_CLOEXEC, SPAWN_FD_BASE);
+	assert(fd_count <= SPAWN_FDS_MAX);
+
+	for (size_t i = 0; i < fd_count; i++) {
+		parked[i] = fcntl(fds[i].fd, F_DUPFD_CLOEXEC, SPAWN_FD_BASE);
 		if (parked[i] < 0)
-			return -1;
+			return -errno;
 	}
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0 || (null = fcntl(null, F_DUPFD_CLOEXEC, SPAWN_FD_BASE)) < 0)
-		return -1;
+		return -errno;
 
-	for (size_t i = 0; i < s->fd_count; i++) {
-		if (dup2(parked[i], s->fds[i].child) < 0)
-			return -1;
-		if (s->fds[i].child <= 2)
-			std[s->fds[i].child] = true;
-		else if (s->fds[i].child > last)
-			last = s->fds[i].child;
+	for (size_t i = 0; i < fd_count; i++) {
+		if (dup2(parked[i], fds[i].child) < 0)
+			return -errno;
+		if (fds[i].child <= 2)
+			std[fds[i].child] = true;
+		else if (fds[i].child > last)
+			last = fds[i].child;
 	}
 	for (int fd = 0; fd <= 2; fd++)
 		if (!std[fd] && dup2(null, fd) < 0)
-			return -1;
+			return -errno;
 
 	/* What lies between the named ones goes too. */
 	for (int fd = 3; fd < last; fd++) {
 		bool named = false;
 
-		for (size_t i = 0; i < s->fd_count; i++)
-			named |= s->fds[i].child == fd;
+		for (size_t i = 0; i < fd_count; i++)
+			named |= fds[i].child == fd;
 		if (!named)
 			(void)close(fd);
 	}
@@ -112,21 +114,19 @@ static _Noreturn void child_exec(const struct proc_spawn *s, pid_t parent, int r
 {
 	static char *const no_env[] = {NULL};
 	struct proc_fd fds[SPAWN_FDS_MAX + 1];
-	struct proc_spawn with_report = *s;
 
 	/* The report pipe takes part in the placing, behind all the others. */
 	if (s->fd_count)
 		memcpy(fds, s->fds, s->fd_count * sizeof(*fds));
 	fds[s->fd_count] = (struct proc_fd){report_fd, SPAWN_FDS_MAX + 3};
-	with_report.fds = fds;
-	with_report.fd_count = s->fd_count + 1;
 
 	if (s->die_with_parent && !proc_die_with(parent))
 		_exit(127);
 	if (s->new_session)
 		(void)setsid();
 	reset_signals();
-	if (place_fds(&with_report) == 0 && fcntl(SPAWN_FDS_MAX + 3, F_SETFD, FD_CLOEXEC) == 0)
+	if (proc_place_fds(fds, s->fd_count + 1) == 0 &&
+	    fcntl(SPAWN_FDS_MAX + 3, F_SETFD, FD_CLOEXEC) == 0)
 		(void)execve(s->path, s->argv, s->envp ? s->envp : no_env);
 
 	(void)write_all(SPAWN_FDS_MAX + 3, &errno, sizeof(errno));

@@ -29,6 +29,12 @@ struct proc_spawn {
 	bool die_with_parent;      /* SIGKILL when the thread that spawned it ends */
 };
 
+/*
+ * What a child does with its descriptors: those named get their numbers, 0, 1, 2 are /dev/null
+ * where they are not named, all others are closed.  0 or -errno.  Async-signal-safe.
+ */
+int proc_place_fds(const struct proc_fd *fds, size_t fd_count);
+
 /* On success *ret_pidfd is the caller's and becomes readable when the child has ended. */
 int proc_spawn(const struct proc_spawn *s, pid_t *ret_pid, int *ret_pidfd, struct err *e);
 

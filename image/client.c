@@ -77,7 +77,7 @@ int image_store_open(const struct image_store_options *o, struct image_store **r
 	}
 	if (o->form != IMAGE_AS_LAST)
 		store_note_form(&s->store);
-	s->worker = xstrdup(o->worker);
+	s->worker = o->worker ? xstrdup(o->worker) : NULL;
 	if (store_has_ingest(&s->store) && client_sweep(s, e) < 0) {
 		image_store_close(s);
 		return -e->code;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/fs.h"
@@ -68,6 +69,14 @@ static int read_documents(const struct record *r, int fd, struct buf *ret, struc
 		return image_fail(e, IMAGE_REASON_DIGEST_MISMATCH,
 				  "the fetcher's documents are others");
 	return 0;
+}
+
+bool store_has_documents(const struct store *s, const struct record *r)
+{
+	char key[IMAGE_KEY_SIZE];
+
+	store_image_key(r->image.digest, r->image.manifest, key);
+	return faccessat(s->documents_fd, key, F_OK, 0) == 0;
 }
 
 int store_put_documents(const struct store *s, const struct record *r, int fd, struct err *e)

@@ -17,7 +17,6 @@
 #include "image/puller.h"
 #include "image/reason.h"
 
-#define SELF      "/proc/self/exe"
 #define PIPE_SIZE (1 << 20)
 
 struct flight *flight_find(const struct puller *p, const char *diff_id)
@@ -34,6 +33,13 @@ struct flight *flight_of(const struct puller *p, const struct pull *owner, unsig
 		if (!f->over && f->owner == owner && f->layer == layer)
 			return f;
 	return NULL;
+}
+
+const char *flight_listing(const struct puller *p, const char *diff_id)
+{
+	const struct flight *f = flight_find(p, diff_id);
+
+	return f && f->listed && f->blob_good ? f->ingest : NULL;
 }
 
 /* ---- beginning ---- */
@@ -93,7 +99,8 @@ static int send_layer_order(const struct puller *p, const struct flight *f, int 
 	return 0;
 }
 
-static int start_reader(struct flight *f, const struct ingest *i, int pipe_fd, struct err *e)
+static int start_reader(struct puller *p, struct flight *f, const struct ingest *i, int pipe_fd,
+			struct err *e)
 {
 	const int packed = f->owner->keep_blobs ? READER_PACKED : READER_PARTIAL;
 	const struct proc_fd unpacker[] = {{pipe_fd, UNPACKER_IN},
@@ -106,9 +113,9 @@ static int start_reader(struct flight *f, const struct ingest *i, int pipe_fd, s
 	const size_t without = i->packed_fd < 0;
 
 	if (i->tree_fd >= 0)
-		return worker_start(SELF, "unpack", NULL, unpacker, ARRAY_COUNT(unpacker) - without,
-				    true, &f->unpacker, e);
-	return worker_start(SELF, "list", NULL, lister, ARRAY_COUNT(lister) - without, true,
+		return nursery_fork(&p->nursery, "unpack", unpacker,
+				    ARRAY_COUNT(unpacker) - without, &f->unpacker, e);
+	return nursery_fork(&p->nursery, "list", lister, ARRAY_COUNT(lister) - without,
 			    &f->unpacker, e);
 }
 
@@ -138,12 +145,12 @@ static int start(struct puller *p, struct flight *f, struct err *e)
 				       &resume_bytes, e);
 	if (r > 0)
 		r = 0;
+	if (r == 0 && !f->blob_good) /* it may come while its reader does */
+		r = send_layer_order(p, f, write_fd, partial_fd, resume_bytes, e);
 	if (r == 0)
-		r = start_reader(f, &ingest, read_fd, e);
+		r = start_reader(p, f, &ingest, read_fd, e);
 	ingest_close(&ingest);
-	if (r < 0 || f->blob_good)
-		return r;
-	return send_layer_order(p, f, write_fd, partial_fd, resume_bytes, e);
+	return r;
 }
 
 /* Must somebody say where it is to be had?  Not of what is here. */
@@ -362,6 +369,8 @@ void flight_hear_unpacker(struct puller *p, struct flight *f)
 	while (!f->over && (result = report_recv(f->unpacker.sock, &r)) != REPORT_AGAIN) {
 		if (result == 0 && r.kind == REPORT_UNPACKED && !f->unpacked) {
 			unpacked(p, f, &r);
+		} else if (result == 0 && r.kind == REPORT_LISTED && !f->unpacked) {
+			f->listed = str_eq(r.digest, f->diff_id);
 		} else if (result == 0 && r.kind == REPORT_FAILED) {
 			(void)err_set(&e, (int)r.code, "%s", r.text);
 			unpack_failed(p, f, &e);

@@ -20,10 +20,9 @@
 #include "base/text.h"
 #include "image/puller.h"
 
-#define SELF "/proc/self/exe"
-
 struct fsck {
 	struct store store;
+	struct nursery nursery;
 	size_t layers, damaged, renewed, unpacked;
 };
 
@@ -49,14 +48,15 @@ static int hear(struct worker *w, struct report *ret, struct err *e)
 
 /* ---- layers ---- */
 
-static int start_lister(const struct ingest *i, int tar_fd, struct worker *ret, struct err *e)
+static int start_lister(struct fsck *f, const struct ingest *i, int tar_fd, struct worker *ret,
+			struct err *e)
 {
 	const struct proc_fd fds[] = {{tar_fd, UNPACKER_IN},
 				      {i->sums_fd, UNPACKER_SUMS},
 				      {i->table_fd, LISTER_TABLE},
 				      {i->sparse_fd, LISTER_SPARSE}};
 
-	return worker_start(SELF, "list", NULL, fds, ARRAY_COUNT(fds), true, ret, e);
+	return nursery_fork(&f->nursery, "list", fds, ARRAY_COUNT(fds), ret, e);
 }
 
 /* 0: whole, and listed in the ingest; 1: it is another one, or none; negative: we do not know. */
@@ -71,7 +71,7 @@ static int read_tar(struct fsck *f, const char *diff_id, const struct ingest *i,
 		(void)snprintf(why, ERR_MSG_SIZE, "it cannot be opened");
 		return 1;
 	}
-	if (start_lister(i, tar_fd, &w, e) < 0 || hear(&w, &r, e) < 0)
+	if (start_lister(f, i, tar_fd, &w, e) < 0 || hear(&w, &r, e) < 0)
 		return -e->code;
 	if (r.kind == REPORT_FAILED && r.code == ENOSPC)
 		return err_set(e, ENOSPC, "%s", r.text);
@@ -129,8 +129,8 @@ static int check_index(void *ctx, const struct record *r, struct err *e)
 		f->unpacked++;
 		return 0;
 	}
-	if (indexer_start(&f->store, ingest, &w, e) < 0 || indexer_order(&f->store, r, &w, e) < 0 ||
-	    hear(&w, &report, e) < 0)
+	if (indexer_start(&f->store, &f->nursery, ingest, &w, e) < 0 ||
+	    indexer_order(&f->store, r, NULL, &w, e) < 0 || hear(&w, &report, e) < 0)
 		return -e->code;
 	if (report.kind != REPORT_INDEXED)
 		return err_set(e, EIO, "index of %s: %s", r->image.digest, report.text);
@@ -164,7 +164,7 @@ static int check_all(struct fsck *f, struct err *e)
 /* 0: all is well, or is again; 1: something is to be pulled, or it could not be checked. */
 int fsck_main(int argc, char **argv)
 {
-	struct fsck f = {.layers = 0};
+	struct fsck f = {.nursery = {WORKER_NONE}};
 	struct err e = {0};
 	int r;
 
@@ -172,6 +172,7 @@ int fsck_main(int argc, char **argv)
 		     : err_set(&e, EINVAL, "no store is named");
 	if (r == 0) {
 		r = check_all(&f, &e);
+		nursery_end(&f.nursery);
 		store_done(&f.store);
 	}
 	if (r < 0)

@@ -61,8 +61,9 @@ enum image_form {
 };
 
 struct image_store_options {
-	const char *dir;      /* made when absent, mode 0700; its parent exists */
-	const char *worker;   /* path of the program berth-worker */
+	const char *dir; /* made when absent, mode 0700; its parent exists */
+	const char *
+		worker; /* path of berth-worker, beside which the others lie; NULL: they lie beside our own */
 	enum image_form form; /* of what is pulled from now on; what is there stays as it is */
 };
 
@@ -281,5 +282,7 @@ int image_user_lookup(struct image_store *s, const char *image_digest, const cha
 
 /* ---- the worker ---- */
 
-/* main() of berth-worker: its roles are named by argv[1]. */
+/* main() of berth-worker, berth-fetcher, berth-reader: their roles are named by argv[1]. */
 int image_worker_main(int argc, char **argv);
+int image_fetcher_main(int argc, char **argv);
+int image_reader_main(int argc, char **argv);

@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,12 +16,12 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "image/drain.h"
 #include "image/inflate.h"
 #include "image/reason.h"
 
 #define PIECES     6
 #define PIECE_SIZE (256 << 10)
-#define FLUSH_SIZE (8 << 20) /* the disk begins to write while we go on */
 
 struct piece {
 	size_t size; /* 0: the end */
@@ -32,6 +31,7 @@ struct piece {
 
 struct intake {
 	struct inflate *inflate; /* the thread's */
+	bool has_thread;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -40,8 +40,9 @@ struct intake {
 
 	bool holding; /* the taker has a piece */
 	int tar_fd;
+	struct drain *drain; /* of the tar, if it is kept */
 	struct sha256 *hash;
-	uint64_t bytes, flushed;
+	uint64_t bytes;
 	struct piece pieces[PIECES];
 };
 
@@ -99,26 +100,32 @@ int intake_new(const struct intake_fds *fds, struct intake **ret, struct err *e)
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->changed, NULL);
 	r = pthread_create(&s->thread, NULL, fill_pieces, s);
-	if (r != 0) {
-		inflate_free(s->inflate);
-		sha256_free(s->hash);
-		free(s);
-		errno = r;
-		return os_fail(e, "thread");
-	}
-	*ret = s;
-	return 0;
+	s->has_thread = r == 0;
+	errno = r;
+	r = r != 0 ? os_fail(e, "thread") : s->tar_fd >= 0 ? drain_new(s->tar_fd, &s->drain, e) : 0;
+	if (r < 0)
+		intake_free(s);
+	else
+		*ret = s;
+	return r;
+}
+
+static void end_thread(struct intake *s)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	(void)pthread_cond_broadcast(&s->changed);
+	(void)pthread_mutex_unlock(&s->lock);
+	(void)pthread_join(s->thread, NULL);
 }
 
 void intake_free(struct intake *s)
 {
 	if (!s)
 		return;
-	(void)pthread_mutex_lock(&s->lock);
-	s->stop = true;
-	(void)pthread_cond_broadcast(&s->changed);
-	(void)pthread_mutex_unlock(&s->lock);
-	(void)pthread_join(s->thread, NULL);
+	if (s->has_thread)
+		end_thread(s);
+	drain_free(s->drain);
 	(void)pthread_cond_destroy(&s->changed);
 	(void)pthread_mutex_destroy(&s->lock);
 	inflate_free(s->inflate);
@@ -149,11 +156,8 @@ static int keep(struct intake *s, const struct piece *p, struct err *e)
 		return os_fail(e, "write the layer's tar");
 	}
 	s->bytes += p->size;
-	if (s->tar_fd >= 0 && s->bytes - s->flushed >= FLUSH_SIZE) {
-		(void)sync_file_range(s->tar_fd, (off_t)s->flushed, (off_t)(s->bytes - s->flushed),
-				      SYNC_FILE_RANGE_WRITE);
-		s->flushed = s->bytes;
-	}
+	if (s->drain)
+		drain_note(s->drain, s->bytes);
 	return 0;
 }
 
@@ -190,9 +194,16 @@ int intake_finish(struct intake *s, char ret_digest[DIGEST_SIZE], struct err *e)
 		if (intake_next(s, &data, &size, e) < 0)
 			return -e->code;
 	while (size > 0);
+	if (s->drain)
+		drain_end(s->drain);
 	sha256_hex(s->hash, hex);
 	(void)snprintf(ret_digest, DIGEST_SIZE, "sha256:%s", hex);
 	return 0;
+}
+
+int intake_sync(struct intake *s, struct err *e)
+{
+	return s->drain ? drain_finish(s->drain, e) : 0;
 }
 
 uint64_t intake_bytes(const struct intake *s)

@@ -3,7 +3,7 @@
  *
  * Inflating is what a pull waits for longest, so a thread does nothing else and
  * is a few pieces ahead.  Whoever takes the pieces hashes them, and writes them
- * to where the tar is kept, if it is.
+ * to where the tar is kept, if it is; another thread has the disk follow.
  */
 #pragma once
 
@@ -32,6 +32,9 @@ int intake_next(void *intake, const void **ret, size_t *ret_size, struct err *e)
 
 /* Take what is left, which counts for the digest only, then tell it. */
 int intake_finish(struct intake *s, char ret_digest[DIGEST_SIZE], struct err *e);
+
+/* When all is taken: the tar, if it is kept, is on the disk. */
+int intake_sync(struct intake *s, struct err *e);
 
 /* Bytes taken so far. */
 uint64_t intake_bytes(const struct intake *s);

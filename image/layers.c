@@ -127,16 +127,23 @@ bool store_has_index(const struct store *s, const struct record *r)
 
 /* ---- what shows an image ---- */
 
-/* Bytes of one of the layer's files; 0: absent, or empty, and no device. */
+/* 0: absent, or empty, and no device. */
+static uint64_t bytes_at(int dir_fd, const char *path)
+{
+	struct stat st;
+
+	return fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode)
+		       ? 0
+		       : (uint64_t)st.st_size;
+}
+
+/* Of one of the layer's files. */
 static uint64_t file_bytes(const struct store *s, const char *diff_id, const char *file)
 {
 	char path[LAYER_PATH_SIZE];
-	struct stat st;
 
 	layer_path(diff_id, file, path);
-	return fstatat(s->tars_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode)
-		       ? 0
-		       : (uint64_t)st.st_size;
+	return bytes_at(s->tars_fd, path);
 }
 
 static const char *const device_files[TABLE_DEVICES] = {
@@ -391,26 +398,41 @@ int store_put_layer(const struct store *s, const char *ingest, const char *diff_
 
 /* ---- indexes on their way in ---- */
 
-int store_index_order(const struct store *s, const struct record *r, struct index_order *ret,
-		      int ret_tables[IMAGE_LAYERS_MAX], struct err *e)
+/* 'name' is the ingest of a layer that is not in the store yet, or NULL. */
+static int order_layer(const struct store *s, const struct record_layer *l, const char *name,
+		       uint64_t ret_bytes[TABLE_DEVICES], struct err *e)
+{
+	const int dir_fd = name ? s->ingest_fd : s->tars_fd;
+	char path[LAYER_PATH_SIZE];
+	int fd;
+
+	if (!name)
+		name = digest_hex(l->diff_id);
+	for (size_t d = 0; d < TABLE_DEVICES; d++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", name, device_files[d]);
+		ret_bytes[d] = bytes_at(dir_fd, path);
+	}
+	(void)snprintf(path, sizeof(path), "%s/" TABLE, name);
+	fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "image store: open table of layer %.16s", name) : fd;
+}
+
+int store_index_order(const struct store *s, const struct record *r, const char *const *ingests,
+		      struct index_order *ret, int ret_tables[IMAGE_LAYERS_MAX], struct err *e)
 {
 	const struct record_layer *layers[IMAGE_LAYERS_MAX];
 	size_t count = distinct_layers(r, layers);
-	char path[LAYER_PATH_SIZE];
 
 	memset(ret, 0, sizeof(*ret));
 	for (size_t i = 0; i < count; i++) {
-		layer_path(layers[i]->diff_id, TABLE, path);
-		ret_tables[i] = openat(s->tars_fd, path, O_RDONLY | O_CLOEXEC);
+		const char *name = ingests ? ingests[layers[i] - r->layers] : NULL;
+
+		ret_tables[i] = order_layer(s, layers[i], name, ret->device_bytes[i], e);
 		if (ret_tables[i] < 0) {
-			(void)err_sys(e, "image store: open tars/%s", path);
 			while (i-- > 0)
 				close_fd(&ret_tables[i]);
 			return -e->code;
 		}
-		for (size_t d = 0; d < TABLE_DEVICES; d++)
-			ret->device_bytes[i][d] = file_bytes(s, layers[i]->diff_id,
-							     device_files[d]);
 	}
 	ret->layer_count = (uint32_t)count;
 	return 0;
@@ -502,6 +524,7 @@ static int sweep_directory(const struct store *s, int dir_fd, const char *what,
 			   const struct needed *needed, struct err *e)
 {
 	auto_closedir DIR *dir = NULL;
+	bool changed = false;
 	const char *hex;
 
 	if (store_open_list(dir_fd, &dir, e) < 0)
@@ -511,11 +534,12 @@ static int sweep_directory(const struct store *s, int dir_fd, const char *what,
 
 		if (is_needed(needed, hex))
 			continue;
+		changed = true;
 		random_hex(name, INGEST_SIZE - 1);
 		if (renameat(dir_fd, hex, s->ingest_fd, name) < 0)
 			return err_sys(e, "image store: move %s/%.16s away", what, hex);
 	}
-	return store_sync(dir_fd, what, e);
+	return changed ? store_sync(dir_fd, what, e) : 0;
 }
 
 /* What fs_replace() did not come to rename. */

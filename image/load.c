@@ -23,7 +23,6 @@
 #include "image/image.h"
 #include "image/worker.h"
 
-#define SELF      "/proc/self/exe"
 #define ITEMS_MAX 1000
 
 static const char *const phases[] = {"waiting", "downloading", "unpacking", "done", "exists"};
@@ -152,7 +151,7 @@ static const char *word(char **argv, int i)
 static int load(char **argv, struct err *e)
 {
 	const struct image_store_options options = {
-		.dir = argv[2], .worker = SELF, .form = IMAGE_AS_LAST};
+		.dir = argv[2], .worker = NULL, .form = IMAGE_AS_LAST};
 	struct image_load_request request = {
 		.fd = LOAD_ARCHIVE, .reference = word(argv, 3), .platform = word(argv, 4)};
 	bool all = str_eq(request.platform, "all");

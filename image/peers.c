@@ -12,7 +12,6 @@
 
 #include "base/auto.h"
 #include "base/text.h"
-#include "image/inflate.h"
 
 #define GRACE_MS     30000
 #define RATE_MIN     (256 << 10) /* bytes of the blob a second: what it unpacks to is more */
@@ -107,16 +106,6 @@ size_t peers_list(const struct peers *p, struct registry **list)
 		if (p->items[i].registry)
 			list[count++] = p->items[i].registry;
 	return count;
-}
-
-uint64_t peer_tar_max(uint64_t blob_size)
-{
-	uint64_t max = blob_size * INFLATE_RATIO_MAX;
-
-	if (max < INFLATE_RATIO_FROM)
-		max = INFLATE_RATIO_FROM;
-	return max / INFLATE_RATIO_MAX >= blob_size && max < INFLATE_BYTES_MAX ? max
-									       : INFLATE_BYTES_MAX;
 }
 
 unsigned peer_total_ms(uint64_t blob_size)

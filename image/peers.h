@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/fetch.h"
+#include "image/inflate.h"
 #include "image/reference.h"
 #include "image/registry.h"
 #include "image/sharing.h"
@@ -32,5 +33,13 @@ size_t peers_list(const struct peers *p, struct registry **list);
  * Of a layer's tar only the digest is known: the most that it may have, as with what a
  * registry's blob of that size may unpack to; and how long one may take.
  */
-uint64_t peer_tar_max(uint64_t blob_size);
+static inline uint64_t peer_tar_max(uint64_t blob_size)
+{
+	uint64_t max = blob_size * INFLATE_RATIO_MAX;
+
+	if (max < INFLATE_RATIO_FROM)
+		max = INFLATE_RATIO_FROM;
+	return max / INFLATE_RATIO_MAX >= blob_size && max < INFLATE_BYTES_MAX ? max
+									       : INFLATE_BYTES_MAX;
+}
 unsigned peer_total_ms(uint64_t blob_size);

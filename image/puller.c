@@ -23,7 +23,6 @@
 #include "base/text.h"
 #include "image/reason.h"
 
-#define SELF      "/proc/self/exe"
 #define PULLS_MAX 1000
 
 /* ---- one pull ---- */
@@ -128,7 +127,7 @@ static int start_fetcher(struct pull *pull, const struct order *order, int sourc
 				      {sources_fd, FETCHER_SOURCES},
 				      {pull->documents_fd, FETCHER_DOCUMENTS}};
 
-	if (worker_start(SELF, order->kind == ORDER_PULL ? "fetch" : "read-archive", NULL, fds,
+	if (worker_start(NULL, order->kind == ORDER_PULL ? "fetch" : "read-archive", NULL, fds,
 			 ARRAY_COUNT(fds), true, &pull->fetcher, e) < 0)
 		return -e->code;
 	r = fs_send(pull->fetcher.sock, order, sizeof(*order), NULL, 0);
@@ -157,7 +156,7 @@ static void begin_pull(struct puller *p, const struct order *order, int own_call
 	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s",
 		       order->reference[0] ? order->reference : "archive");
 	if ((order->reference[0] && reference_parse(order->reference, &pull->name, &e) < 0) ||
-	    start_fetcher(pull, order, sources_fd, &e) < 0)
+	    start_fetcher(pull, order, sources_fd, &e) < 0 || nursery_start(&p->nursery, &e) < 0)
 		end_by_us(p, pull, &e);
 }
 
@@ -300,7 +299,7 @@ static void hear_fetcher(struct puller *p, struct pull *pull)
 
 /* ---- what is due ---- */
 
-static bool is_there(const struct pull *pull, unsigned layer)
+bool pull_has_layer(const struct pull *pull, unsigned layer)
 {
 	return pull->phases[layer] == IMAGE_LAYER_DONE || pull->phases[layer] == IMAGE_LAYER_EXISTS;
 }
@@ -310,7 +309,7 @@ static int check_space(const struct puller *p, const struct pull *pull, struct e
 	uint64_t free_bytes = store_free_bytes(&p->store), need = 0;
 
 	for (unsigned i = 0; i < pull->record->layer_count; i++)
-		if (!is_there(pull, i))
+		if (!pull_has_layer(pull, i))
 			need += pull->record->layers[i].blob_size;
 	if (need > free_bytes)
 		return image_fail(e, IMAGE_REASON_DISK_FULL,
@@ -336,13 +335,13 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 	int missing = 0;
 
 	for (unsigned i = 0; i < r->layer_count; i++) {
-		if (!is_there(pull, i) && store_has_layer(&p->store, r->layers[i].diff_id) &&
+		if (!pull_has_layer(pull, i) && store_has_layer(&p->store, r->layers[i].diff_id) &&
 		    (!pull->keep_blobs || store_has_blob(&p->store, &r->layers[i])))
 			pull_report(pull, i, IMAGE_LAYER_EXISTS, r->layers[i].blob_size, "");
-		missing += !is_there(pull, i);
+		missing += !pull_has_layer(pull, i);
 	}
 	for (unsigned i = 0; missing && i < r->layer_count; i++) {
-		if (is_there(pull, i) || flight_find(p, r->layers[i].diff_id))
+		if (pull_has_layer(pull, i) || flight_find(p, r->layers[i].diff_id))
 			continue;
 		if (flight_count(p) >= FLIGHTS_MAX)
 			break;
@@ -353,12 +352,21 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 	return missing;
 }
 
+/* While layers come nobody waits for it.  Those of a pull that fails are swept. */
+static int keep_documents(struct puller *p, struct pull *pull, struct err *e)
+{
+	if (pull->documents_kept && store_has_documents(&p->store, pull->record))
+		return 0;
+	pull->documents_kept = true;
+	return store_put_documents(&p->store, pull->record, pull->documents_fd, e);
+}
+
 /* With the name that was ordered, else with those of the archive, which may be none. */
 static int publish(struct puller *p, struct pull *pull, struct err *e)
 {
 	int64_t now_ms = clock_wall_ms();
 
-	if (store_put_documents(&p->store, pull->record, pull->documents_fd, e) < 0 ||
+	if (keep_documents(p, pull, e) < 0 ||
 	    store_put_image(&p->store, pull->name.host[0] ? &pull->name : NULL, pull->record,
 			    now_ms, e) < 0)
 		return -e->code;
@@ -377,18 +385,18 @@ static void advance(struct puller *p, struct pull *pull)
 	struct err e = {0};
 	int missing = gather(p, pull, &e), r = 1;
 
-	if (missing > 0)
-		return;
-	if (missing == 0 && p->store.form == IMAGE_INDEXED)
-		r = pull_index(p, pull, &e);
-	if (r == 0)
-		return;
-	if (missing < 0 || r < 0)
+	if (missing >= 0 && p->store.form == IMAGE_INDEXED)
+		r = pull_index(p, pull, missing == 0, &e);
+	if (missing < 0 || r < 0) {
 		pull_end(p, pull, &e);
-	else if (publish(p, pull, &e) < 0)
-		end_by_us(p, pull, &e);
-	else
+		return;
+	}
+	if (missing > 0)
+		r = pull->documents_kept ? 0 : keep_documents(p, pull, &e);
+	else if (r > 0 && (r = publish(p, pull, &e)) == 0)
 		pull_end(p, pull, NULL);
+	if (r < 0)
+		end_by_us(p, pull, &e);
 }
 
 static void free_ended(struct puller *p)
@@ -536,11 +544,15 @@ static int run(struct puller *p, struct err *e)
 /* With the store, and the lock on it. */
 static int pull_all(struct puller *p, struct err *e)
 {
+	int r;
+
 	p->lock_fd = store_lock(&p->store, e);
 	if (p->lock_fd < 0)
 		return -e->code;
 	ending_remove_all(p);
-	if (run(p, e) < 0 || store_sweep(&p->store, e) < 0)
+	r = run(p, e);
+	nursery_end(&p->nursery);
+	if (r < 0 || store_sweep(&p->store, e) < 0)
 		return -e->code;
 	ending_remove_all(p);
 	return 0;
@@ -548,7 +560,7 @@ static int pull_all(struct puller *p, struct err *e)
 
 int puller_main(int argc, char **argv)
 {
-	struct puller p = {.lock_fd = -1};
+	struct puller p = {.lock_fd = -1, .nursery = {WORKER_NONE}};
 	struct err e = {0};
 	int r;
 

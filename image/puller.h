@@ -18,6 +18,9 @@
  *   pull:    ordered ─ resolved (a record) ─ all layers there ─ indexed ─ published ─ ended
  *   flight:  (asked ─) blob good + unpacked ─ published ─ over
  *
+ * The index is made while the disk still has to do with the last layers, and published
+ * behind them.
+ *
  * Events only change these structures; then reconcile() looks at all of them
  * and does what is due.  Nothing is freed elsewhere.
  *
@@ -35,6 +38,7 @@
  */
 #pragma once
 
+#include "image/nursery.h"
 #include "image/record.h"
 #include "image/store.h"
 #include "image/wire.h"
@@ -57,12 +61,13 @@ struct pull {
 	struct worker fetcher;
 	int record_fd;         /* the memory file that the fetcher writes the record to */
 	int documents_fd;      /* and the one for the registry's documents */
+	bool documents_kept;   /* those are in the store */
 	struct record *record; /* NULL: not resolved yet */
 	enum image_pull_phase phases[IMAGE_LAYERS_MAX]; /* DONE and EXISTS: it is there */
 
 	struct worker indexer; /* from the first layer that comes, until the index is there */
 	char index_ingest[INGEST_SIZE];
-	bool index_ordered;
+	bool index_ordered, index_made;
 
 	bool ended;         /* .last is to be sent, and is all that is left to do */
 	struct report last; /* REPORT_DONE or REPORT_FAILED */
@@ -80,7 +85,7 @@ struct flight {
 	bool held;            /* it comes from a tar of the store, not from the registry */
 	bool asking;          /* where it is to be had: nothing else goes on yet */
 	struct origin origin; /* of flights that were asked for; else .digest is "" */
-	bool blob_good, unpacked;
+	bool blob_good, listed, unpacked; /* listed: unpacked, but for the disk */
 	struct err unpack_err; /* code 0: none; it waits for what the fetcher says of the blob */
 	bool over;
 };
@@ -94,6 +99,7 @@ struct ending {
 struct puller {
 	struct store store;
 	int lock_fd;
+	struct nursery nursery;
 	bool caller_closed;
 	struct pull *pulls;
 	struct flight *flights;
@@ -105,6 +111,8 @@ struct puller {
 
 /* End it: with *e (whose sentence gets the name in front), or as done when NULL. */
 void pull_end(struct puller *p, struct pull *pull, const struct err *e);
+/* It is in the store. */
+bool pull_has_layer(const struct pull *pull, unsigned layer);
 /* Tell the caller about a layer, and who sends it; not if it is slow to listen. */
 void pull_report(struct pull *pull, unsigned layer, enum image_pull_phase phase, uint64_t bytes,
 		 const char *from);
@@ -117,22 +125,30 @@ void pull_tell_got(struct pull *pull, const char *digest);
 /* ---- the index (indexing.c) ---- */
 
 /* Start an indexer that fills a new file in ingest/; what is there after a failure is the caller's. */
-int indexer_start(const struct store *s, char ret_ingest[INGEST_SIZE], struct worker *ret,
-		  struct err *e);
-/* All layers are there: it may begin. */
-int indexer_order(const struct store *s, const struct record *r, const struct worker *w,
-		  struct err *e);
+int indexer_start(const struct store *s, struct nursery *n, char ret_ingest[INGEST_SIZE],
+		  struct worker *ret, struct err *e);
+/*
+ * All layers are there: it may begin.  'ingests' says of the record's layers which are
+ * still in ingest/, under what name; or NULL.
+ */
+int indexer_order(const struct store *s, const struct record *r, const char *const *ingests,
+		  const struct worker *w, struct err *e);
 
 /* Have an indexer wait, where one will be needed. */
 int pull_prepare_index(struct puller *p, struct pull *pull, struct err *e);
-/* Order the index, unless that is done.  1: it is there. */
-int pull_index(struct puller *p, struct pull *pull, struct err *e);
+/*
+ * Order the index as soon as all layers are listed, publish it when they are there.
+ * 1: it is there.
+ */
+int pull_index(struct puller *p, struct pull *pull, bool layers_are_there, struct err *e);
 void pull_hear_indexer(struct puller *p, struct pull *pull);
 
 /* ---- flights (flight.c) ---- */
 
 int flight_begin(struct puller *p, struct pull *owner, unsigned layer, struct err *e);
 struct flight *flight_find(const struct puller *p, const char *diff_id);
+/* The ingest of one that is whole but for the disk; NULL: there is none. */
+const char *flight_listing(const struct puller *p, const char *diff_id);
 /* The one of this owner's layer, or NULL. */
 struct flight *flight_of(const struct puller *p, const struct pull *owner, unsigned layer);
 /* What its fetcher and its unpacker say. */

@@ -27,6 +27,7 @@
 #include "base/fs.h"
 #include "base/http.h"
 #include "base/loop.h"
+#include "base/text.h"
 #include "image/jail.h"
 #include "image/serve.h"
 #include "image/wire.h"
@@ -254,7 +255,7 @@ static void on_word(void *ctx, int events)
 
 /* ---- the process ---- */
 
-static int run(const char *pem, struct err *e)
+static int run(const char *pem, uint64_t bytes_per_second, struct err *e)
 {
 	struct server *s = xcalloc(1, sizeof(*s));
 	struct loop_fd *watch;
@@ -263,6 +264,7 @@ static int run(const char *pem, struct err *e)
 				 .connections = CONNECTIONS,
 				 .connections_of_one = CONNECTIONS_OF_ONE,
 				 .request_ms = REQUEST_MS,
+				 .bytes_per_second = bytes_per_second,
 				 .certificate = pem,
 				 .key = pem,
 				 .on_request = on_request,
@@ -280,18 +282,19 @@ static int run(const char *pem, struct err *e)
 int server_main(int argc, char **argv)
 {
 	auto_buf struct buf pem = BUF_INIT(4 * CERT_PEM_MAX);
+	uint64_t bytes_per_second = 0;
 	struct err e = {0};
 	int r;
 
-	(void)argc;
-	(void)argv;
 	(void)signal(SIGPIPE, SIG_IGN);
+	if (argc > 2 && !parse_u64(argv[2], INT64_MAX, &bytes_per_second))
+		_exit(1);
 	r = fs_read_fd(SERVE_PEM, &pem, &e);
 	(void)close(SERVE_PEM);
 	if (r == 0)
 		r = jail_server(&e);
 	if (r == 0)
-		r = run(buf_str(&pem), &e);
+		r = run(buf_str(&pem), bytes_per_second, &e);
 	(void)dprintf(STDERR_FILENO, "berth-worker serve: %s\n", e.msg);
 	_exit(1);
 }

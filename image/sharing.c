@@ -4,6 +4,7 @@
  * It asks for contents by digest and gets descriptors: reading it is, and no more.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,15 +41,17 @@ int image_server_start(const struct image_server_options *o, struct image_server
 {
 	struct image_server *s = xcalloc(1, sizeof(*s));
 	auto_close int pem_fd = -1;
+	char rate[24];
 	int r;
 
 	s->store = o->store;
+	(void)snprintf(rate, sizeof(rate), "%" PRIu64, o->bytes_per_second);
 	s->worker = (struct worker)WORKER_NONE;
 	r = put_pem(o, &pem_fd, e);
 	if (r == 0) {
 		const struct proc_fd fds[] = {{o->listen_fd, SERVE_LISTEN}, {pem_fd, SERVE_PEM}};
 
-		r = worker_start(o->store->worker, "serve", NULL, fds, ARRAY_COUNT(fds), true,
+		r = worker_start(o->store->worker, "serve", rate, fds, ARRAY_COUNT(fds), true,
 				 &s->worker, e);
 	}
 	if (r < 0) {

@@ -50,6 +50,7 @@ struct image_server_options {
 	struct image_store *store;     /* borrowed */
 	int listen_fd;                 /* of TCP; borrowed for the call */
 	const char *certificate, *key; /* PEM, ours; borrowed for the call */
+	uint64_t bytes_per_second;     /* to all of them together; 0: no limit */
 };
 
 int image_server_start(const struct image_server_options *o, struct image_server **ret,

@@ -102,6 +102,7 @@ int store_put_image(const struct store *s, const struct reference *name, const s
  * Each is checked against its digest.
  */
 int store_put_documents(const struct store *s, const struct record *r, int fd, struct err *e);
+bool store_has_documents(const struct store *s, const struct record *r);
 /* The configuration alone, as long as the image is on its way; it is not synced. */
 int store_put_config(const struct store *s, const struct record *r, int fd, struct err *e);
 /*
@@ -180,9 +181,12 @@ int store_drop_tar(const struct store *s, const char *diff_id, struct err *e);
 void store_index_name(const struct record *r, char ret[SHA256_HEX]);
 bool store_has_index(const struct store *s, const struct record *r);
 
-/* An order for the record's index: sizes, and the layers' tables, which are the caller's. */
-int store_index_order(const struct store *s, const struct record *r, struct index_order *ret,
-		      int ret_tables[IMAGE_LAYERS_MAX], struct err *e);
+/*
+ * An order for the record's index: sizes, and the layers' tables, which are the caller's.
+ * A layer of the record for which 'ingests' has a name is in ingest/; NULL: none is.
+ */
+int store_index_order(const struct store *s, const struct record *r, const char *const *ingests,
+		      struct index_order *ret, int ret_tables[IMAGE_LAYERS_MAX], struct err *e);
 
 /* A new file in ingest/, then what it becomes. */
 int store_ingest_index(const struct store *s, char ret_name[INGEST_SIZE], int *ret_fd,

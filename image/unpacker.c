@@ -73,14 +73,22 @@ static int unpack(struct layer *ret, struct err *e)
 	return 0;
 }
 
-static int sync_files(const struct intake_fds *in, struct err *e)
+static int send_layer(enum report_kind kind, const struct layer *layer)
 {
-	const int fds[] = {in->tar, LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
+	struct report report = {.kind = kind, .bytes = layer->bytes};
+
+	memcpy(report.digest, layer->diff_id, sizeof(report.digest));
+	return report_send(WORKER_SOCK, &report);
+}
+
+static int sync_files(struct intake *s, const struct intake_fds *in, struct err *e)
+{
+	const int fds[] = {LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
 
 	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
-		if (fds[i] >= 0 && fdatasync(fds[i]) < 0)
+		if (fdatasync(fds[i]) < 0)
 			return os_fail(e, "sync the layer");
-	return sync_packed(in, e);
+	return sync_packed(in, e) < 0 ? -e->code : intake_sync(s, e);
 }
 
 /* A tar that is held already is only read. */
@@ -95,7 +103,9 @@ static int list(struct layer *ret, struct err *e)
 	if (intake_new(&fds, &s, e) < 0 || layer_list(s, LISTER_TABLE, LISTER_SPARSE, ret, e) < 0 ||
 	    write_sums(ret, e) < 0)
 		return -e->code;
-	return sync_files(&fds, e);
+	if (fds.tar >= 0)
+		(void)send_layer(REPORT_LISTED, ret); /* the index need not wait for the disk */
+	return sync_files(s, &fds, e);
 }
 
 /* The stream's thread may wait for bytes that never come, so the process just ends. */
@@ -107,14 +117,7 @@ static _Noreturn void run(int (*read_layer)(struct layer *ret, struct err *e))
 
 	(void)umask(0);
 	r = read_layer(&layer, &e);
-	if (r < 0) {
-		r = report_failure(WORKER_SOCK, 0, &e);
-	} else {
-		struct report report = {.kind = REPORT_UNPACKED, .bytes = layer.bytes};
-
-		memcpy(report.digest, layer.diff_id, sizeof(report.digest));
-		r = report_send(WORKER_SOCK, &report);
-	}
+	r = r < 0 ? report_failure(WORKER_SOCK, 0, &e) : send_layer(REPORT_UNPACKED, &layer);
 	_exit(r < 0 ? 1 : 0); /* at-exit handlers expect files that are not there */
 }
 

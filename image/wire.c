@@ -39,8 +39,8 @@ static bool is_report(const struct report *r)
 	       r->code < 4096 && ends(r->digest, sizeof(r->digest)) &&
 	       (!r->digest[0] || digest_valid(r->digest)) && ends(r->text, sizeof(r->text)) &&
 	       (r->kind != REPORT_FAILED || r->code > 0) &&
-	       ((r->kind != REPORT_RESOLVED && r->kind != REPORT_UNPACKED &&
-		 r->kind != REPORT_WANT && r->kind != REPORT_GOT) ||
+	       ((r->kind != REPORT_RESOLVED && r->kind != REPORT_LISTED &&
+		 r->kind != REPORT_UNPACKED && r->kind != REPORT_WANT && r->kind != REPORT_GOT) ||
 		r->digest[0]);
 }
 

@@ -85,6 +85,7 @@ enum report_kind {
 	REPORT_LAYER,        /* .layer .phase .bytes .total_bytes, and .digest of the blob */
 	REPORT_BLOB,         /* fetcher: all of .layer's blob has come and is the right one */
 	REPORT_AGAIN_BLOB, /* fetcher: what came of .layer is worth nothing; order it again, there is another source */
+	REPORT_LISTED,   /* lister: .digest is the diff-id; all is written, not all on the disk */
 	REPORT_UNPACKED, /* unpacker: .digest is the diff-id, .bytes the size of the files */
 	REPORT_INDEXED,  /* indexer: the index is written */
 	REPORT_WANT,     /* fetcher, puller: where is .digest of .total_bytes to be had? */

@@ -6,8 +6,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -18,6 +20,40 @@
 #define FDS_MAX         8
 #define ENVIRONMENT_MAX 16
 #define SEND_BUFFER     (4 << 20) /* so that many orders at once do not block the caller */
+
+/* Roles of programs that have libraries of their own. */
+static const struct {
+	const char *role, *program;
+} elsewhere[] = {
+	{"fetch", "berth-fetcher"},
+	{"push", "berth-fetcher"},
+	{"nursery", "berth-reader"},
+	{"read-archive", "berth-reader"},
+};
+
+static const char *program_of(const char *role)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(elsewhere); i++)
+		if (str_eq(elsewhere[i].role, role))
+			return elsewhere[i].program;
+	return "berth-worker";
+}
+
+/* 'worker' as for worker_start(). */
+static int find_program(const char *worker, const char *role, char ret[PATH_MAX + 32],
+			struct err *e)
+{
+	char dir[PATH_MAX];
+	const char *slash = worker ? strrchr(worker, '/') : NULL;
+
+	if (!worker && proc_self_dir(dir, sizeof(dir), e) < 0)
+		return -e->code;
+	if (worker)
+		(void)snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - worker) : 1,
+			       slash ? worker : ".");
+	(void)snprintf(ret, PATH_MAX + 32, "%s/%s", dir, program_of(role));
+	return 0;
+}
 
 /* What is passed on of the environment: names with their "=". */
 static const char *const passed[] = {
@@ -36,7 +72,7 @@ static void copy_environment(char *ret[ENVIRONMENT_MAX])
 	ret[count] = NULL;
 }
 
-static int make_socket(int *ret_ours, int *ret_theirs, struct err *e)
+int worker_socket(int *ret_ours, int *ret_theirs, struct err *e)
 {
 	const int size = SEND_BUFFER;
 	int pair[2];
@@ -57,10 +93,11 @@ int worker_start(const char *program, const char *role, const char *arg, const s
 	char *const argv[] = {(char[]){"berth-worker"}, (char *)(uintptr_t)role,
 			      (char *)(uintptr_t)arg, NULL};
 	char *environment[ENVIRONMENT_MAX];
+	char path[PATH_MAX + 32];
 	auto_close int ours = -1, theirs = -1;
 	struct proc_fd all[FDS_MAX];
 	const struct proc_spawn spawn = {
-		.path = program,
+		.path = path,
 		.argv = argv,
 		.envp = environment,
 		.fds = all,
@@ -73,7 +110,7 @@ int worker_start(const char *program, const char *role, const char *arg, const s
 	assert(fd_count + 2 <= FDS_MAX);
 
 	copy_environment(environment);
-	if (make_socket(&ours, &theirs, e) < 0)
+	if (find_program(program, role, path, e) < 0 || worker_socket(&ours, &theirs, e) < 0)
 		return -e->code;
 	all[0] = (struct proc_fd){STDERR_FILENO, STDERR_FILENO};
 	all[1] = (struct proc_fd){theirs, WORKER_SOCK};

@@ -1,4 +1,4 @@
-/* image/worker.h - the roles of berth-worker
+/* image/worker.h - the roles of berth-worker, berth-fetcher and berth-reader
  * SPDX-License-Identifier: Apache-2.0
  *
  * A role is a process.  It gets its descriptors at fixed numbers, says nothing
@@ -23,7 +23,8 @@
 /* save: [SAVE_OUT] a file or a directory to fill; argv[2] is the store's directory, argv[3...] as save.c says */
 /* indexer: [WORKER_SOCK] order with the tables, and reports; [INDEXER_OUT] the index */
 /* fsck: nothing; argv[2] is the store's directory; its findings go to standard output */
-/* server: [WORKER_SOCK] questions and words, [SERVE_LISTEN] a socket, [SERVE_PEM] a memory file with key and certificates */
+/* server: argv[2] is its limit, bytes a second; [WORKER_SOCK] questions and words, [SERVE_LISTEN] a socket, [SERVE_PEM] a memory file with key and certificates */
+/* nursery: [WORKER_SOCK] orders of its parent, and what became of them: nursery.h */
 /* reader: [WORKER_SOCK] the answer, [READER_ROOT] a root; argv[2] is the user */
 enum {
 	WORKER_SOCK = 3,
@@ -61,6 +62,7 @@ int load_main(int argc, char **argv);
 int save_main(int argc, char **argv);
 int reader_main(int argc, char **argv);
 int server_main(int argc, char **argv);
+int nursery_main(int argc, char **argv);
 
 /* ---- starting one ---- */
 
@@ -75,12 +77,16 @@ struct worker {
 	}
 
 /*
- * Start 'program' (berth-worker) in a role.  It gets the other end of *ret's
+ * Start a worker in a role: 'program' is the path of berth-worker, NULL: it lies beside our own;
+ * where the role is another program's, that one beside it.  It gets the other end of *ret's
  * sock at WORKER_SOCK and the descriptors given, none of which is 0 to 3; and
  * of the environment what says where proxies and trusted certificates are.
  */
 int worker_start(const char *program, const char *role, const char *arg, const struct proc_fd *fds,
 		 size_t fd_count, bool die_with_parent, struct worker *ret, struct err *e);
+
+/* A socket to a worker that is to be: our end is non-blocking. */
+int worker_socket(int *ret_ours, int *ret_theirs, struct err *e);
 
 /* Has it ended?  Then it is reaped and .pidfd is -1; *ret_status as proc_wait(). */
 bool worker_reap(struct worker *w, int *ret_status);

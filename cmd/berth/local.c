@@ -24,15 +24,17 @@ bool local_refused(const struct context *c, const char *what)
 	return true;
 }
 
-static int find_worker(char ret[PATH_MAX + 16], struct err *e)
+static int find_worker(const char *role, char ret[PATH_MAX + 16], struct err *e)
 {
+	const bool packs = str_eq(role, "inflate") || str_eq(role, "save");
+	const char *name = packs ? "berth-reader" : "berth-worker";
 	char dir[PATH_MAX];
 
 	if (proc_self_dir(dir, sizeof(dir), e) < 0)
 		return -e->code;
-	(void)snprintf(ret, PATH_MAX + 16, "%s/berth-worker", dir);
+	(void)snprintf(ret, PATH_MAX + 16, "%s/%s", dir, name);
 	if (access(ret, X_OK) < 0)
-		(void)snprintf(ret, PATH_MAX + 16, BERTH_LIBEXECDIR "/berth-worker");
+		(void)snprintf(ret, PATH_MAX + 16, BERTH_LIBEXECDIR "/%s", name);
 	return 0;
 }
 
@@ -57,7 +59,7 @@ int local_start(const struct context *c, char *const *words, const struct proc_f
 		return err_set(e, E2BIG, "more than %d words", WORDS_MAX);
 	if (access(store, X_OK) < 0)
 		return err_sys(e, "image store %s", store);
-	if (find_worker(program, e) < 0)
+	if (find_worker(words[0], program, e) < 0)
 		return -e->code;
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return err_sys(e, "pipe");

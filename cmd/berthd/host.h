@@ -30,6 +30,7 @@ struct config {
 	char *dynamic_ports;               /* "FIRST-LAST"; NULL: the host's ephemeral range */
 	char *keep_blobs;                  /* yes, no */
 	char *share_images, *share_listen; /* yes, no; ADDR:PORT */
+	char *share_rate;                  /* MiB a second */
 	char *pull_behavior;               /* as ECS_IMAGE_PULL_BEHAVIOR */
 	char *image_cleanup_interval, *image_cleanup_age; /* "30m", "1800" */
 	char *image_cleanup_count, *image_high_water;

@@ -23,6 +23,7 @@
 #define PUBLIC_BLOCKS_MAX 32
 #define ATTRIBUTES_MAX    32
 #define GPU_KINDS_MAX     16
+#define SHARE_RATE_MIN    4 /* MiB a second: four at a time are waited for at one each */
 #define PUBLIC_LENGTH_MIN 20
 
 enum role { ROLE_BOTH, ROLE_SERVER, ROLE_AGENT, ROLE_JOIN, ROLE_DESTROY };
@@ -294,6 +295,19 @@ static int parse_switch(const char *key, const char *text, bool *ret_off, struct
 	return 0;
 }
 
+static int parse_share_rate(const char *text, uint64_t *ret, struct err *e)
+{
+	int64_t mib;
+
+	if (!parse_i64(text, 0, INT32_MAX, &mib) || (mib && mib < SHARE_RATE_MIN))
+		return err_set(e, EINVAL,
+			       "[node] share-rate '%s' is neither 0 nor a number of MiB a second, "
+			       "%d at least",
+			       text, SHARE_RATE_MIN);
+	*ret = (uint64_t)mib << 20;
+	return 0;
+}
+
 static int fill_agent_options(struct host *h, struct agent_options *ret, struct err *e)
 {
 	const char *root = strcmp(h->root, "/") == 0 ? "" : h->root;
@@ -335,7 +349,8 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 	    parse_switch("[network] ipv6-forwarding", c->ipv6_forwarding, &ret->no_ipv6_forwarding,
 			 e) < 0 ||
 	    parse_switch("[node] image-index", c->image_index, &ret->no_image_index, e) < 0 ||
-	    parse_switch("[node] share-images", c->share_images, &keeps_to_itself, e) < 0)
+	    parse_switch("[node] share-images", c->share_images, &keeps_to_itself, e) < 0 ||
+	    parse_share_rate(c->share_rate, &ret->share_rate, e) < 0)
 		return -e->code;
 	ret->shares = !keeps_to_itself;
 	ret->share_fd = -1;

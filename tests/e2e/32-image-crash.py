@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import berth
@@ -19,7 +20,7 @@ import imagelab as lab
 from berth import equal, wait_for
 
 SEED = int(os.environ.get("SEED", random.randrange(1 << 30)))
-ROLES = ("pull", "fetch", "unpack", "list", "index")
+ROLES = ("pull", "fetch", "nursery", "unpack", "list", "index")
 ROUNDS = int(os.environ.get("ROUNDS", "25"))
 
 
@@ -80,7 +81,7 @@ def test_any_process_may_be_killed_at_any_time():
             expected = lab.tree(root)
         for round_ in range(ROUNDS):
             shutil.rmtree(store.dir)
-            victim = rng.choice(["caller", "pull", "fetch", "list", "index"])
+            victim = rng.choice(["caller", "pull", "fetch", "nursery", "list", "index"])
             process = store.start("pull", reference)
             time.sleep(rng.uniform(0, whole))
             pids = [process.pid] if victim == "caller" else workers(store, victim)
@@ -108,6 +109,30 @@ def test_the_next_pull_works_while_the_caller_lives_on():
             os.kill(pid, signal.SIGKILL)
         process.communicate(timeout=60)
         store.pull(reference)
+
+
+def test_a_nursery_that_was_killed_is_replaced():
+    """Four layers come at once; the fifth is read by a fork of another one."""
+    go_on = threading.Event()
+    image = big_image(layers=5, files=100)
+    with lab.Lab() as registry, lab.Store() as store:
+        reference = registry.add(image)
+
+        def wait(_handler, kind, name):
+            if kind == "blobs" and name in map(lab.digest, image.layers):
+                go_on.wait(60)
+            return False
+        registry.hooks.append(wait)
+        process = store.start("pull", reference)
+        try:
+            wait_for(lambda: len(workers(store, "list")) == 4, 20, "four layers on their way")
+            for pid in workers(store, "nursery"):
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            go_on.set()
+        out = process.communicate(timeout=60)[0]
+        equal(process.returncode, 0)
+        assert " done " in out, out
 
 
 def test_a_cancelled_pull_ends_at_once():

@@ -70,7 +70,7 @@ def make_tree(tree, release):
     for applet in ("sh", "mount", "umount", "insmod", "ip", "uname", "wget", "sleep", "ls", "mkdir", "rm", "cat", "seq",
                    "grep", "wc", "dmesg", "tail", "tr", "poweroff", "cp"):
         os.symlink("busybox", os.path.join(tree, "bin", applet))
-    for path in (shutil.which("busybox"), shutil.which("docker-registry"), lab.TOOL, lab.WORKER):
+    for path in (shutil.which("busybox"), shutil.which("docker-registry"), lab.TOOL, lab.WORKER, lab.FETCHER, lab.READER):
         vmlab.add_program(tree, path, "bin/" + os.path.basename(path))
     modules = vmlab.add_modules(tree, release, "loop", "overlay")
     vmlab.write(tree, "init", INIT.replace("MODULES", " ".join(modules)), 0o755)

@@ -69,7 +69,7 @@ def make_machine(directory):
     os.makedirs(os.path.join(tree, "bin"))
     for applet in ("sh", "mount", "insmod", "ip", "wget", "sleep", "mkdir", "cat", "tr", "grep", "cut"):
         os.symlink("busybox", os.path.join(tree, "bin", applet))
-    for path in (shutil.which("busybox"), shutil.which("docker-registry"), lab.TOOL, lab.WORKER):
+    for path in (shutil.which("busybox"), shutil.which("docker-registry"), lab.TOOL, lab.WORKER, lab.FETCHER, lab.READER):
         vmlab.add_program(tree, path, "bin/" + os.path.basename(path))
     modules = vmlab.add_modules(tree, release, "virtio_pci", "virtio_blk", "overlay")
     vmlab.write(tree, "init", INIT.replace("MODULES", " ".join(modules)), 0o755)

@@ -16,7 +16,7 @@ from berth import BUILD, TOP, Daemon, Registry, Skip, contains, equal, run
 
 API, SLOW, GIB = 4566, 240, 1 << 30
 IMAGE = "127.0.0.1:5000/demo:1"
-PROGRAMS = ("berth", "berthd", "berth-keeper", "berth-worker")
+PROGRAMS = ("berth", "berthd", "berth-keeper", "berth-worker", "berth-fetcher", "berth-reader")
 DISK = "40G"  # sparse, and so is what tasks take of it
 
 

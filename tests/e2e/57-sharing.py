@@ -5,6 +5,7 @@
 # Nodes are daemons with roots of their own on this host. A liar is a node whose channel we speak
 # by hand, and whose server is one of ours that does what it is told.
 
+import contextlib
 import hashlib
 import os
 import re
@@ -540,8 +541,25 @@ def test_sharing_can_be_switched_off():
     equal(origins(pull(apart, reference)), [None])
     equal(fetched(made.layers[0]), 2)
     contains(apart.berth("doctor").stdout, "sharing: this node shares no images with others")
+    refused("[node]\nshare-rate = 3\n", "[node] share-rate '3' is neither 0 nor a number of MiB a second, 4 at least")
     refused("[node]\nshare-images = perhaps\n", "[node] share-images 'perhaps' is neither yes nor no")
     refused("[server]\nnode-listen = 127.0.0.1:0\n[node]\nshare-listen = everywhere\n", "[node] share-listen")
+
+
+def test_what_a_node_sends_may_be_limited():
+    """How fast each connection may be, the kernel is told: tests/unit/base/http.c."""
+    slow = Node(server.node_address, token(), config=SHARES + "share-rate = 5\n")
+    nodes.append(slow)
+    slow.start()
+    made, reference = image("limited")
+    pull(slow, reference)
+    equal(origins(pull(nodes[0], reference)), [slow.instance])
+    equal(fetched(made.layers[0]), 1)
+    words = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
+            words.append(f.read())
+    assert b"berth-worker\0serve\0%d\0" % (5 << 20) in words, [w for w in words if b"serve" in w]
 
 
 def test_a_store_of_directories_takes_and_does_not_give():

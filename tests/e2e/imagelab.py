@@ -23,7 +23,7 @@ import time
 import berth
 
 TOOL = os.path.join(berth.BUILD, "tests/e2e/tools/image_tool")
-WORKER = os.path.join(berth.BUILD, "berth-worker")
+WORKER, FETCHER, READER = (os.path.join(berth.BUILD, "berth-" + name) for name in ("worker", "fetcher", "reader"))
 SCRATCH = os.path.join(berth.TOP, "build", "e2e")
 
 OCI = "application/vnd.oci.image."

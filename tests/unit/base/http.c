@@ -19,6 +19,7 @@
 #define BODY_BYTES   1000
 #define HEADER_BYTES 8192
 #define DEADLINE_MS  20000
+#define RATE         1000000
 
 static struct loop *loop;
 static struct http_server *server;
@@ -53,6 +54,7 @@ static int start(void **state)
 				 .header_bytes = HEADER_BYTES,
 				 .connections = 8,
 				 .request_ms = *state ? 1 : DEADLINE_MS * 10,
+				 .bytes_per_second = RATE,
 				 .on_request = on_request};
 	struct err e = {0};
 
@@ -226,6 +228,49 @@ static void an_answer_may_come_later_and_others_go_on(void **state)
 	(void)close(b);
 }
 
+/* How many of our sockets are to send no faster. */
+static int count_paced(uint64_t rate)
+{
+	int count = 0;
+
+	for (int fd = 3; fd < 256; fd++) {
+		uint64_t is = 0;
+		socklen_t size = sizeof(is);
+
+		if (getsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &is, &size) == 0)
+			count += is == rate;
+	}
+	return count;
+}
+
+static void who_is_answered_gets_a_share_of_the_rate(void **state)
+{
+	static const char slow[] = "GET /slow HTTP/1.1\r\nHost: x\r\nX-Hold: 1\r\n\r\n";
+	struct http_request *first;
+	int idle = client(), a = client(), b = client();
+
+	(void)state;
+	say(a, slow, strlen(slow));
+	while (!held)
+		loop_poll(loop);
+	assert_int_equal(count_paced(RATE), 1);
+	first = held;
+	held = NULL;
+	say(b, slow, strlen(slow));
+	while (!held)
+		loop_poll(loop);
+	assert_int_equal(count_paced(RATE), 0);
+	assert_int_equal(count_paced(RATE / 2), 2);
+	(void)close(a);
+	echo(first);
+	while (count_paced(RATE) != 1)
+		loop_poll(loop);
+	echo(held);
+	expect(b, "/slow");
+	(void)close(idle);
+	(void)close(b);
+}
+
 static void a_client_that_is_gone_is_answered_all_the_same(void **state)
 {
 	static const char slow[] = "GET /slow HTTP/1.1\r\nHost: x\r\nX-Hold: 1\r\n\r\n";
@@ -267,6 +312,8 @@ int main(void)
 						stop),
 		cmocka_unit_test_setup_teardown(a_body_at_the_limit_is_taken, start, stop),
 		cmocka_unit_test_setup_teardown(an_answer_may_come_later_and_others_go_on, start,
+						stop),
+		cmocka_unit_test_setup_teardown(who_is_answered_gets_a_share_of_the_rate, start,
 						stop),
 		cmocka_unit_test_setup_teardown(a_client_that_is_gone_is_answered_all_the_same,
 						start, stop),

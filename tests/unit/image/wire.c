@@ -79,7 +79,7 @@ static void an_origin_is_a_digest_and_whole_strings(void **state)
 static void what_is_no_report_is_refused(void **state)
 {
 	static const struct report good = {.kind = REPORT_UNPACKED, .digest = DIGEST};
-	struct report bad[12], got;
+	struct report bad[13], got;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
@@ -93,9 +93,10 @@ static void what_is_no_report_is_refused(void **state)
 	bad[6].digest[0] = 'x';
 	memset(bad[7].digest, 'a', sizeof(bad[7].digest));
 	memset(bad[8].text, 'a', sizeof(bad[8].text));
-	bad[9].digest[0] = bad[10].digest[0] = bad[11].digest[0] = '\0';
+	bad[9].digest[0] = bad[10].digest[0] = bad[11].digest[0] = bad[12].digest[0] = '\0';
 	bad[10].kind = REPORT_WANT;
 	bad[11].kind = REPORT_GOT;
+	bad[12].kind = REPORT_LISTED;
 
 	assert_int_equal(report_send(pair[0], &good), 0);
 	assert_int_equal(report_recv(pair[1], &got), 0);
