@@ -21,7 +21,7 @@ void drain_note(struct drain *d, uint64_t bytes);
 /* That was all: what is left goes to the disk now. */
 void drain_end(struct drain *d);
 
-/* The same, waiting for it.  Everything is on the disk; or one of the syncs failed, of which the kernel tells only once. */
+/* The same, waiting for it: all is on the disk, or a sync failed, of which the kernel tells once. */
 int drain_finish(struct drain *d, struct err *e);
 
 void drain_free(struct drain *d); /* NULL is fine */
