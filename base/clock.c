@@ -37,7 +37,7 @@ int64_t clock_wall_ms(void)
 
 /*
  * Days since 1970-01-01, in the Gregorian calendar.  gmtime_r() would read the zone
- * of the machine's local time first, which is a third of what a small command does.
+ * of the machine's local time first, in seven system calls.
  */
 static void civil_date(int64_t days, unsigned *ret_year, unsigned *ret_month, unsigned *ret_day)
 {

@@ -294,6 +294,7 @@ int conntrack_init(struct conntrack *c, struct err *e)
 	(void)pthread_condattr_init(&monotonic);
 	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&c->hurry, &monotonic);
+	(void)pthread_condattr_destroy(&monotonic);
 	return netlink_open(NETLINK_NETFILTER, &c->nl, e);
 }
 

@@ -563,7 +563,8 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 		return err_wrap(e, "network of %s", request->id);
 
 	describe(net, &ep, &out);
-	net->wants_bridge = ep.mode == NET_BRIDGE;
+	if (ep.mode != NET_NONE)
+		net->wants_bridge = ep.mode == NET_BRIDGE;
 	keep(net, &ep);
 	offer_addresses(net);
 	*ret = out;

@@ -314,10 +314,11 @@ static int run_command(const struct command *c, const struct arguments *a, char 
 			       *c->words ? c->words : "no arguments", a->word_count);
 	if (check_globals(a, e) < 0)
 		return -e->code;
-	if (c->makes_processes)
+	if (c->makes_processes) {
 		js_keep();
-	if (c->makes_processes && runtime_protect_self(argv, e) < 0)
-		return -e->code;
+		if (runtime_protect_self(argv, e) < 0)
+			return -e->code;
+	}
 	if (!c->needs_no_state && open_root(a, &rt, e) < 0)
 		return -e->code;
 	if (rt)

@@ -88,18 +88,9 @@ static void call(const char *operation, const char *text)
 
 static void add_node(unsigned number)
 {
-	char host[16];
-	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
-					 .hostname = host,
-					 .boot_id = (char[]){"b"},
-					 .version = (char[]){"1"},
-					 .cpu_units = 1 << 20,
-					 .memory_mib = 1 << 20};
-	const char *instance;
 	struct err e = {0};
 
-	(void)snprintf(host, sizeof(host), "h%u", number);
-	if (core_node_hello(core, &h, NULL, 0, now_ms, &instance, &e) < 0)
+	if (say_hello(core, number, now_ms, &e) < 0)
 		die("node", e.msg);
 	commit();
 }

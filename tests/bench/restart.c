@@ -80,18 +80,9 @@ static void call(struct core *c, struct db *db, const char *operation, const cha
 
 static void add_node(struct core *c, struct db *db, unsigned number)
 {
-	char host[16];
-	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
-					 .hostname = host,
-					 .boot_id = (char[]){"b"},
-					 .version = (char[]){"1"},
-					 .cpu_units = 1 << 20,
-					 .memory_mib = 1 << 20};
-	const char *instance;
 	struct err e = {0};
 
-	(void)snprintf(host, sizeof(host), "h%u", number);
-	if (core_node_hello(c, &h, NULL, 0, 1700000000000LL, &instance, &e) < 0)
+	if (say_hello(c, number, 1700000000000LL, &e) < 0)
 		die(e.msg);
 	store(c, db);
 }
