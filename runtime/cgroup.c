@@ -60,15 +60,22 @@ int cgroup_check_path(const char *path, struct err *e)
 	return 0;
 }
 
+static void init_empty(struct cgroup *c, const struct cgroup_host *host)
+{
+	for (size_t i = 0; i < CGROUP_HIERARCHIES_MAX; i++)
+		c->fd[i] = -1;
+	c->host = host;
+	c->warn = NULL;
+	c->kept = 0;
+	c->extra[0] = '\0';
+	c->path[0] = '\0';
+}
+
 int cgroup_init(struct cgroup *c, const struct cgroup_host *host, const char *path, struct err *e)
 {
 	size_t len = 0;
 
-	for (size_t i = 0; i < CGROUP_HIERARCHIES_MAX; i++)
-		c->fd[i] = -1;
-	c->host = host;
-	c->kept = 0;
-	c->extra[0] = '\0';
+	init_empty(c, host);
 	if (cgroup_check_path(path, e) < 0)
 		return -e->code;
 	for (const char *p = path; *p; p++) /* one slash where there are several, none at the end */
@@ -106,7 +113,7 @@ int cgroup_name_recorded(struct cgroup_host *host, struct cgroup *c, const char 
 			 struct err *e)
 {
 	if (!path[0]) {
-		*c = (struct cgroup){.host = host};
+		init_empty(c, host);
 		return 0;
 	}
 	return cgroup_host_open(host, e) < 0 ? -e->code : cgroup_init(c, host, path, e);
@@ -410,16 +417,15 @@ int cgroup_v2_fd(const struct cgroup *c)
 	return -1;
 }
 
-int cgroup_attach(const struct cgroup *c, pid_t pid, bool born, struct err *e)
+int cgroup_enter(const struct cgroup *c, bool born, struct err *e)
 {
-	char text[16];
+	for (size_t i = 0; i < c->host->count; i++) {
+		const struct cgroup_hierarchy *h = &c->host->items[i];
 
-	(void)snprintf(text, sizeof(text), "%d", (int)pid);
-	for (size_t i = 0; i < c->host->count; i++)
-		if (c->fd[i] >= 0 && !(born && c->host->items[i].v2) &&
-		    fs_write_at(c->fd[i], "cgroup.procs", text, e) < 0)
-			return err_wrap(e, "cgroup %s in hierarchy %s", c->path,
-					c->host->items[i].name);
+		if (c->fd[i] >= 0 && !(born && h->v2) &&
+		    fs_write_at(c->fd[i], h->v2 ? "cgroup.procs" : "tasks", "0", e) < 0)
+			return err_wrap(e, "cgroup %s in hierarchy %s", c->path, h->name);
+	}
 	return 0;
 }
 

@@ -90,8 +90,12 @@ int cgroup_look(struct cgroup *c, bool fresh, struct err *e);
 int cgroup_make(struct cgroup *c, struct err *e);
 /* Before that: controllers of a v2 tree that these limits need beyond the usual ones. */
 void cgroup_want(struct cgroup *c, const struct config_resources *r);
-/* 'born': it was made in the v2 one (CLONE_INTO_CGROUP). */
-int cgroup_attach(const struct cgroup *c, pid_t pid, bool born, struct err *e);
+/*
+ * The calling process, of one thread, enters it.  'born': it was made in the v2 one
+ * (CLONE_INTO_CGROUP).  A thread that moves itself in a v1 hierarchy is the one move that never
+ * waits for a grace period of the kernel, 8 to 20 ms (cgroup_procs_write_start(), since Linux 5.5).
+ */
+int cgroup_enter(const struct cgroup *c, bool born, struct err *e);
 /* The v2 directory, for CLONE_INTO_CGROUP; -1: none. */
 int cgroup_v2_fd(const struct cgroup *c);
 /* The v2 cgroup that a process is in, wherever it has gone: a descriptor, or -errno and no err. */

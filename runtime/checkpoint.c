@@ -254,7 +254,7 @@ static int state_path(const struct container *c, const char *name, char *ret, st
 /* Context: a child that becomes criu's parent; its mount namespace ends with it. */
 static int prepare_place(struct container *c, const char *root, struct err *e)
 {
-	if (cgroup_attach(&c->cgroup, getpid(), false, e) < 0)
+	if (cgroup_enter(&c->cgroup, false, e) < 0)
 		return -e->code;
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
 		return err_sys(e, "make a mount namespace");

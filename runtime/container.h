@@ -75,7 +75,7 @@ int checkpoint_restore(struct container *c, const struct runtime_checkpoint *spe
 
 /*
  * spawn.c: make that process.  On success c->pid, c->pidfd and c->sync_fd are
- * set.  The process waits for SYNC_ATTACHED before it needs its cgroup.
+ * set.  The process enters its cgroup itself and waits for SYNC_ATTACHED.
  */
 int spawn_init(struct container *c, struct err *e);
 

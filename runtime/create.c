@@ -161,10 +161,8 @@ static int attach(struct container *c, struct err *e)
 	if (cfg->process->oom_score_adj &&
 	    set_oom_score(proc_fd, c->pid, *cfg->process->oom_score_adj, e) < 0)
 		return -e->code;
-	if (move_net_devices(c, e) < 0 || enter_rdt(c, e) < 0 ||
-	    cgroup_attach(&c->cgroup, c->pid, cgroup_v2_fd(&c->cgroup) >= 0, e) < 0)
+	if (move_net_devices(c, e) < 0 || enter_rdt(c, e) < 0)
 		return -e->code;
-	place_settle(c);
 	if (sync_say(c->sync_fd, SYNC_ATTACHED, 0, e) < 0)
 		return -e->code;
 	runtime_protect_settle();
@@ -217,6 +215,7 @@ static int set_up(struct container *c, struct err *e)
 	if (attach(c, e) < 0 || run_hooks(c, e) < 0 ||
 	    sync_expect(c->sync_fd, SYNC_READY, NULL, e) < 0)
 		return explain(c, e);
+	place_settle(c);
 	return 0;
 }
 

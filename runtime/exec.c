@@ -354,7 +354,7 @@ static _Noreturn void helper_main(struct exec *x)
 	int r;
 
 	/* v1: we enter, and the process is born where we are. */
-	r = cgroup_attach(&x->cgroup, getpid(), born, &e);
+	r = cgroup_enter(&x->cgroup, born, &e);
 	if (r == 0 && a)
 		r = priority_set_affinity(a->final, "process.execCPUAffinity.final", &e);
 	if (r == 0)

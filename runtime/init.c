@@ -8,7 +8,7 @@
  *
  *   apart     nobody can trace it, all descriptors but its own are closed
  *   mounted   the root and all below it are in place
- *   attached  its creator has put it into its cgroup and mapped its ids
+ *   attached  it is in its cgroup, and its creator has mapped its ids
  *   given     it knows whom it is for: it always did, or it was made ahead and waited
  *   ready     it is inside of its root, the user's in all but the last rights,
  *             and knows that its program can be executed; here it enters a user
@@ -61,7 +61,7 @@ static void keep_own_fds(struct container *c)
 			   m->root_fd, c->ns_fd[NS_MOUNT],   c->ns_fd[NS_USER],
 			   m->null_fd, c->spec->template_fd, c->spec->proc_fd};
 	size_t max = ARRAY_COUNT(own) + c->config->mounts.count + m->device_count +
-		     CGROUP_HIERARCHIES_MAX;
+		     2 * CGROUP_HIERARCHIES_MAX;
 	size_t count = ARRAY_COUNT(own);
 	auto_free int *keep = xcalloc(max, sizeof(int));
 
@@ -70,8 +70,10 @@ static void keep_own_fds(struct container *c)
 		keep[count++] = m->tree_fds[i];
 	for (size_t i = 0; i < m->device_count; i++)
 		keep[count++] = m->device_fds[i];
-	for (size_t i = 0; i < CGROUP_HIERARCHIES_MAX; i++)
+	for (size_t i = 0; i < CGROUP_HIERARCHIES_MAX; i++) {
 		keep[count++] = m->cgroup_fds[i];
+		keep[count++] = c->cgroup.fd[i];
+	}
 	process_keep_fds(keep, count, c->spec->io.preserve_fds);
 }
 
@@ -130,8 +132,10 @@ static int become_root(struct err *e)
 
 static int wait_attached(struct container *c, struct err *e)
 {
-	if (sync_expect(c->sync_fd, SYNC_ATTACHED, NULL, e) < 0)
+	if (cgroup_enter(&c->cgroup, cgroup_v2_fd(&c->cgroup) >= 0, e) < 0 ||
+	    sync_expect(c->sync_fd, SYNC_ATTACHED, NULL, e) < 0)
 		return -e->code;
+	cgroup_done(&c->cgroup);
 	if (has_user_namespace(c) && become_root(e) < 0)
 		return -e->code;
 	/* Its root is the cgroup that we are in when it is made. */
@@ -288,7 +292,6 @@ static int make(struct container *c, struct err *e)
 	if (open_proc(c, e) < 0 || (joins_user_last(c) && make_for(c->config, e) < 0) ||
 	    mount_all(c, e) < 0)
 		return -e->code;
-	/* The creator may spend a grace period of the kernel on our cgroup: mounts did not wait. */
 	if (!early && wait_attached(c, e) < 0)
 		return -e->code;
 	make_cwd(c);

@@ -12,7 +12,7 @@
 enum sync_word {
 	SYNC_FAILED = 1, /* an err follows */
 	SYNC_MADE,       /* a helper has made the process; its pid follows */
-	SYNC_ATTACHED,   /* creator: ids are mapped, the cgroup is joined */
+	SYNC_ATTACHED,   /* creator: ids are mapped, devices moved */
 	SYNC_MOUNTED,    /* init: all is mounted, run your hooks */
 	SYNC_GO,         /* creator: they have run; or, made ahead: it fits */
 	SYNC_READY,      /* init: nothing is left but to start */

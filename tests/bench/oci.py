@@ -184,6 +184,27 @@ def bench_memory(runtimes, work, config):
                 break
 
 
+def bench_move(hierarchy="/sys/fs/cgroup/memory"):
+    """What the cold figures hold of the kernel's own wait, for whoever moves another process."""
+    place = f"{hierarchy}/berth-bench-{os.getpid()}"
+    if not os.path.exists(hierarchy):
+        return
+    process = subprocess.Popen(["sleep", "1000"])
+    os.mkdir(place)
+    took = []
+    for to in (place, hierarchy) * 4:
+        with open(to + "/cgroup.procs", "w") as f:
+            time.sleep(GAP_S)
+            begin = time.perf_counter()
+            f.write(str(process.pid))
+            f.flush()
+            took.append((time.perf_counter() - begin) * 1000)
+    process.kill()
+    process.wait()
+    os.rmdir(place)
+    print(f"(moving another process between cgroups, {GAP_S} s apart, takes {at(took, .5):.2f} ms on this host)")
+
+
 def without_unified(build):
     """All of it again, in a mount namespace where the host has v1 only."""
     script = "mount --make-rprivate / && umount /sys/fs/cgroup/unified && exec \"$@\""
@@ -220,6 +241,7 @@ def main(build):
             b2 = bundle(work, "b2", like_podman(plain), ["/bin/true"])
             bench_run("run true, podman-like bundle", runtimes, b2, ROUNDS)
             bench_run(f"the same, {GAP_S} s apart", runtimes, b2, max(ROUNDS // 2, 1), GAP_S)
+            bench_move()
             bench_crowd(runtimes, bundle(work, "b4", like_podman(plain), ["/bin/sleep", "1000"]))
             bench_memory(runtimes, work, like_podman(plain))
             bench_life(runtimes, bundle(work, "b3", like_podman(plain), ["/bin/sleep", "1000"]), ROUNDS)
