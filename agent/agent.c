@@ -303,33 +303,6 @@ static int look_at_boot(struct agent *a, struct err *e)
 	return records_put_meta(a->records, "boot", a->boot_id, e);
 }
 
-char *agent_favor_file(const struct agent_options *o)
-{
-	return xasprintf("%s/favordynmods", o->run_dir);
-}
-
-/* A start that waits is no failure. */
-static void speed_up_cgroups(const struct agent *a)
-{
-	auto_free char *file = agent_favor_file(a->o);
-	bool ours = access(file, F_OK) == 0;
-	struct err e = {0};
-	int r;
-
-	if (a->o->keep_cgroup_options)
-		return;
-	r = fs_replace(AT_FDCWD, file, "", 0, 0600, FS_QUICK, &e);
-	if (r == 0)
-		r = runtime_cgroup_favor_moves(true, &e);
-	if (r && !ours)
-		(void)unlink(file);
-	if (r < 0)
-		log_info("starts wait for the kernel's cgroups: %s", e.msg);
-	else if (r == 0)
-		log_info("cgroup v2 of this host has the option favordynmods now: starts do not "
-			 "wait ([node] favordynmods = no leaves it)");
-}
-
 static int open_parts(struct agent *a, struct err *e)
 {
 	auto_free char *images = xasprintf("%s/images", a->o->state_dir);
@@ -373,7 +346,6 @@ static int open_parts(struct agent *a, struct err *e)
 	gpus_look(a);
 	if (warnings.size)
 		log_warn("networks: %s", buf_str(&warnings));
-	speed_up_cgroups(a);
 	return 0;
 }
 

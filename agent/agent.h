@@ -74,7 +74,6 @@ struct agent_options {
 	bool no_user_namespaces;     /* containers' users are the host's */
 	bool no_image_index;         /* unpack layers, whatever the kernel could mount */
 	int64_t ready_containers;    /* that are made ahead, at most; AGENT_READY_MAX */
-	bool keep_cgroup_options;    /* do not set favordynmods, see runtime.h */
 
 	/*
 	 * A server elsewhere: "HOST:PORT", NULL: it is on this machine.  Of the rest

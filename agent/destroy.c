@@ -147,15 +147,6 @@ static int end_networks(const struct agent_options *o, struct err *e)
 	return r;
 }
 
-static int give_back_cgroups(const struct agent_options *o, struct err *e)
-{
-	auto_free char *file = agent_favor_file(o);
-
-	if (access(file, F_OK) < 0)
-		return 0;
-	return runtime_cgroup_favor_moves(false, e) < 0 ? -e->code : 0;
-}
-
 int agent_destroy(const struct agent_options *o, struct err *e)
 {
 	auto_free char *tasks = xasprintf("%s/tasks", o->state_dir);
@@ -167,9 +158,8 @@ int agent_destroy(const struct agent_options *o, struct err *e)
 	keeper_disconnect(c.keeper);
 	cgroup = c.cgroup_base ? c.cgroup_base : xasprintf("/%s", o->name);
 	if (r < 0 || end_networks(o, e) < 0 || runtime_cgroup_remove(cgroup, e) < 0 ||
-	    give_back_cgroups(o, e) < 0 || fs_remove_tree(AT_FDCWD, tasks, e) < 0 ||
-	    storage_give_back_all(o->state_dir, e) < 0 || fs_remove_tree(AT_FDCWD, ready, e) < 0 ||
-	    fs_remove_tree(AT_FDCWD, o->run_dir, e) < 0)
+	    fs_remove_tree(AT_FDCWD, tasks, e) < 0 || storage_give_back_all(o->state_dir, e) < 0 ||
+	    fs_remove_tree(AT_FDCWD, ready, e) < 0 || fs_remove_tree(AT_FDCWD, o->run_dir, e) < 0)
 		return -e->code;
 	return 0;
 }

@@ -642,8 +642,6 @@ int spool_read(const struct task *t, const json_t *request, json_t **ret, struct
 
 /* ---- agent.c ---- */
 
-/* The file that says that the host's option favordynmods is ours. */
-char *agent_favor_file(const struct agent_options *o);
 /* Start the keeper, and connect to it. */
 int agent_spawn_keeper(const struct agent_options *o, struct keeper **ret, struct err *e);
 /* It has said hello: it tells what it has, or (KEEPER_OTHER) executes our program first. */

@@ -277,9 +277,6 @@ int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
 /* How many of its processes the kernel has killed for want of memory, those below included. */
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
 
-/* v1 beside v2: no wait of 8 to 20 ms at a move (favordynmods of the host).  -EINVAL: before 6.0. */
-enum { RUNTIME_FAVOR_THERE = 1, RUNTIME_FAVOR_NEEDLESS };
-int runtime_cgroup_favor_moves(bool on, struct err *e);
 struct runtime_stats {
 	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */
 	uint64_t cpu_ns, pids; /* the first: used since it was made */

@@ -34,9 +34,9 @@ struct config {
 	char *pull_behavior;               /* as ECS_IMAGE_PULL_BEHAVIOR */
 	char *image_cleanup_interval, *image_cleanup_age; /* "30m", "1800" */
 	char *image_cleanup_count, *image_high_water;
-	char *image_cleanup_untracked;                       /* yes, no */
-	char *image_cleanup_exclude;                         /* names; NULL: none */
-	char *favor_dynmods, *user_namespaces, *image_index; /* yes, no */
+	char *image_cleanup_untracked;       /* yes, no */
+	char *image_cleanup_exclude;         /* names; NULL: none */
+	char *user_namespaces, *image_index; /* yes, no */
 	char *ready_containers;
 	char *task_cleanup_s, *reserved_memory_mib;
 	char *ipv6_forwarding;          /* yes, no */

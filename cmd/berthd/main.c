@@ -342,9 +342,7 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 	if (!parse_i64(c->ready_containers, 0, AGENT_READY_MAX, &ret->ready_containers))
 		return err_set(e, EINVAL, "[node] ready-containers '%s' is not a number up to %d",
 			       c->ready_containers, AGENT_READY_MAX);
-	if (parse_switch("[node] favordynmods", c->favor_dynmods, &ret->keep_cgroup_options, e) <
-		    0 ||
-	    parse_switch("[node] user-namespaces", c->user_namespaces, &ret->no_user_namespaces,
+	if (parse_switch("[node] user-namespaces", c->user_namespaces, &ret->no_user_namespaces,
 			 e) < 0 ||
 	    parse_switch("[network] ipv6-forwarding", c->ipv6_forwarding, &ret->no_ipv6_forwarding,
 			 e) < 0 ||

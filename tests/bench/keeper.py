@@ -10,8 +10,7 @@
 # Then processes beside that of a container, as health checks are: how many true
 # ends in a second, and how much processor time each takes in the whole machine.
 #
-# CRUN=: the peer. ROUNDS=: how many (40). FAVORDYNMODS=no: without that option
-# of the host's cgroups, which the agent sets.
+# CRUN=: the peer. ROUNDS=: how many (40).
 
 import ctypes
 import json
@@ -25,7 +24,6 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "e2e")]
 
-from berth import CgroupOptions
 from keeperlab import Lab
 import oci
 
@@ -187,16 +185,13 @@ def main(build):
     if "INSIDE" in os.environ:
         run(*json.loads(os.environ["INSIDE"]))
         return
-    with CgroupOptions() as options:
-        if os.environ.get("FAVORDYNMODS") != "no":
-            options.favor()
-        # crun refuses hosts whose v2 tree beside v1 hierarchies has controllers: see oci.py
-        hide = "mount --make-rprivate /; umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\""
-        top = tempfile.mkdtemp(prefix="berth-bench-")
-        for inside in (["", None], [f", {MOUNTS} mounts", top]):
-            subprocess.run(["unshare", "-m", "sh", "-c", hide, "sh", sys.executable, os.path.abspath(__file__), build],
-                           env=dict(os.environ, INSIDE=json.dumps(inside), TMPDIR=MEMORY), check=True)
-        os.rmdir(top)
+    # crun refuses hosts whose v2 tree beside v1 hierarchies has controllers: see oci.py
+    hide = "mount --make-rprivate /; umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\""
+    top = tempfile.mkdtemp(prefix="berth-bench-")
+    for inside in (["", None], [f", {MOUNTS} mounts", top]):
+        subprocess.run(["unshare", "-m", "sh", "-c", hide, "sh", sys.executable, os.path.abspath(__file__), build],
+                       env=dict(os.environ, INSIDE=json.dumps(inside), TMPDIR=MEMORY), check=True)
+    os.rmdir(top)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@
 #
 # State lies on ext4 with a journal, as on most hosts. Without one (DISK=here, if
 # that is so) ext4 looks for inodes that were not in use lately, which makes each
-# file and directory ten times as dear. FAVORDYNMODS=no: as without that option of
-# the host's cgroups.
+# file and directory ten times as dear.
 
 import contextlib
 import os
@@ -22,7 +21,7 @@ import subprocess
 import tempfile
 import time
 
-from berth import CgroupOptions, Daemon, Registry, wait_for
+from berth import Daemon, Registry, wait_for
 from imagelab import FileSystem
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -33,7 +32,7 @@ FULL_ROUNDS = 5
 STEP_CALLS = ("read", "sendto", "sendmsg", "seccomp")
 WAITS = ("epoll_wait", "recvfrom", "recvmsg", "accept4", "futex", "waitid", "wait4", "clock_nanosleep", "poll", "exit_group")
 COMMAND_SIZE = 3000  # the keeper's commands are larger, and nothing else that the agent sends before
-CONFIG = f"[node]\nimage-pull-behavior = prefer-cached\nfavordynmods = {os.environ.get('FAVORDYNMODS', 'yes')}\n"
+CONFIG = "[node]\nimage-pull-behavior = prefer-cached\n"
 LINE = re.compile(r"\s*(.+)-(\d+)\s+\[\d+\] \S+ +([\d.]+): (\w+): (.*)")
 
 
@@ -194,7 +193,7 @@ def main(build):
     names, trace = call_names(), Trace()
     try:
         with contextlib.nullcontext() if DISK == "here" else FileSystem(DISK, "3g") as disk, \
-                Registry() as registry, CgroupOptions(), MemoryDaemon(disk, config=CONFIG) as daemon:
+                Registry() as registry, MemoryDaemon(disk, config=CONFIG) as daemon:
             image = registry.demo()
             for mode in ("bridge", "none"):
                 td = daemon.ecs("RegisterTaskDefinition", family="p" + mode, networkMode=mode, containerDefinitions=[

@@ -21,9 +21,7 @@ def main():
     args = parser.parse_args()
     os.environ["BERTH_BUILD"] = os.path.abspath(args.build)
     sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "e2e")]
-    # oci first, with the host as peers find it: an agent of ours takes a wait from all moves between cgroups
-    # (favordynmods), and since Linux 6.18 that holds until the next boot.
-    for path in sorted(glob.glob(os.path.join(HERE, "*.py")), key=lambda p: (os.path.basename(p) != "oci.py", p)):
+    for path in sorted(glob.glob(os.path.join(HERE, "*.py"))):
         name = os.path.basename(path)[:-3]
         if name in ("run", "measure") or (args.only and name not in args.only):
             continue

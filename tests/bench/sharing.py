@@ -46,7 +46,7 @@ def measure(registry, image, count, shares):
     try:
         token = server.berth("node", "token", "--uses", str(count)).stdout.rstrip("\n").split("\n")[-1]
         for _ in range(count):
-            config = f"[node]\nfavordynmods = no\nready-containers = 0\nshare-images = {shares}\nshare-listen = 127.0.0.1:0\n"
+            config = f"[node]\nready-containers = 0\nshare-images = {shares}\nshare-listen = 127.0.0.1:0\n"
             nodes.append(berth.Node(server.node_address, token, config=config))
             nodes[-1].start()
         log = os.path.join(registry.dir, "log")
@@ -76,7 +76,7 @@ def measure(registry, image, count, shares):
 def pull_next(server, token, nodes, image, shares):
     """One more node, when the others have it."""
     token = server.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
-    config = f"[node]\nfavordynmods = no\nready-containers = 0\nshare-images = {shares}\nshare-listen = 127.0.0.1:0\n"
+    config = f"[node]\nready-containers = 0\nshare-images = {shares}\nshare-listen = 127.0.0.1:0\n"
     nodes.append(berth.Node(server.node_address, token, config=config))
     nodes[-1].start()
     return pull(server, nodes[-1], image)

@@ -8,7 +8,7 @@ import berth
 import imagelab as lab
 from berth import contains, equal
 
-DIRECTORIES = "[node]\nfavordynmods = no\nimage-index = no\n"
+DIRECTORIES = "[node]\nimage-index = no\n"
 
 
 def output_of(daemon, image, script):

@@ -247,7 +247,7 @@ def held(config, environment, *prepared):
         for tag, seconds, _ in prepared:
             age(d, references[tag], seconds)
         with open(os.path.join(d.root, "etc/berth/berth.conf"), "w") as f:
-            f.write("[node]\nfavordynmods = no\n" + config.replace("ADDRESS", registry.address))
+            f.write("[node]\n" + config.replace("ADDRESS", registry.address))
         os.environ.update(environment)
         try:
             d.start()

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 
-from berth import CgroupOptions
 from keeperlab import Lab, until
 
 STARTS = int(os.environ.get("STARTS", "50"))
@@ -140,9 +139,8 @@ def main():
     name = "No start waits for a grace period of RCU"
     recorder = None
     try:
-        with CgroupOptions() as options, Lab() as lab:
+        with Lab() as lab:
             recorder = Recorder()
-            options.favor()
             client = lab.client()
             start(lab, client, "first", False)  # what is made once is made
             client.see("exited", "first")

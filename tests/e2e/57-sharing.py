@@ -21,7 +21,7 @@ from berth import BUILD, Census, Daemon, Node, Registry, Skip, Wire, contains, e
 
 NODES = 10
 CONFIG = "[server]\nnode-listen = 127.0.0.1:0\nnode-heartbeat-seconds = 1\n"
-SHARES = "[node]\nfavordynmods = no\nready-containers = 0\nshare-listen = 127.0.0.1:0\n"
+SHARES = "[node]\nready-containers = 0\nshare-listen = 127.0.0.1:0\n"
 
 census = Census()
 registry = Registry().__enter__()

@@ -7,7 +7,7 @@ import re
 import subprocess
 import urllib.request
 
-from berth import BUILD, TOP, Census, CgroupOptions, contains, equal, main, run
+from berth import BUILD, TOP, Census, contains, equal, main, run
 
 
 def quickstart(what):
@@ -18,8 +18,7 @@ def test_quickstart_shows_a_page_twice_and_ends_without_a_trace():
     if os.path.exists(os.path.join(TOP, "build/quickstart/berthd.pid")):
         quickstart("stop")  # one that somebody has left
     census = Census()
-    with CgroupOptions():  # the daemon sets one of them
-        start_twice_and_stop()
+    start_twice_and_stop()
     census.check()
     equal(quickstart("stop"), "quickstart: all ended\n")
 

@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 
-from berth import BUILD, TOP, Census, CgroupOptions, Daemon, equal, main, run
+from berth import BUILD, TOP, Census, Daemon, equal, main, run
 
 census = Census()
 work = tempfile.mkdtemp(prefix="i", dir=os.path.join(TOP, "build"))
@@ -83,7 +83,7 @@ def test_the_example_is_a_configuration_with_every_key():
     host = text(TOP, "cmd/berthd/host.c") + text(TOP, "cmd/berthd/registries.c")
     equal(sorted(re.findall(r"^(?:; )?([a-z-]+) = ", example, re.M)),
           sorted(re.findall(r'^\t\{"[a-z]+", "([a-z-]+)", offsetof', host, re.M)))
-    with CgroupOptions(), Daemon(config=example) as daemon:
+    with Daemon(config=example) as daemon:
         daemon.ecs("ListClusters")
 
 

@@ -73,40 +73,6 @@ def contains(text, part):
         raise AssertionError(f"{text[-4000:]!r} does not contain {part!r}")
 
 
-class CgroupOptions:
-    """Options of the cgroup v2 hierarchy, put back at the end."""
-
-    PLACES = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
-
-    def __init__(self):
-        self.path = next((p for p in self.PLACES if run("stat", "-fc", "%T", p).stdout.strip() == "cgroup2fs"), None)
-
-    def now(self):
-        for line in open("/proc/self/mountinfo"):
-            fields, _, tail = line.partition(" - ")
-            if fields.split()[4] == self.path:
-                return fields.split()[5], tail.split()[2]
-        return "", ""
-
-    def __enter__(self):
-        self.before = self.now()
-        return self
-
-    def favor(self):
-        """As the agent does it, where v1 hierarchies stand beside that of v2."""
-        if self.path == self.PLACES[0] and "favordynmods" not in self.before[1]:
-            import ctypes
-            ctypes.CDLL(None).mount(None, self.path.encode(), None, 32 | 1 << 21, b"favordynmods")
-
-    def __exit__(self, kind, value, trace):
-        flags = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "relatime": 1 << 21}
-        if self.path and self.now() != self.before:
-            import ctypes
-            remount = 32 | sum(flags.get(o, 0) for o in self.before[0].split(","))
-            options = ",".join(o for o in self.before[1].split(",") if o != "rw")
-            ctypes.CDLL(None).mount(None, self.path.encode(), None, remount, options.encode())
-
-
 # ---- a daemon of our own ----
 
 class Daemon:
@@ -123,11 +89,9 @@ class Daemon:
         self.process = None
         self.endpoint = None
         self.words = []  # behind the others, on the command line
-        if "favordynmods" not in (config or ""):  # the host's cgroups stay as they are
-            config = (config or "") + "\n[node]\nfavordynmods = no\n"
         os.makedirs(os.path.join(self.root, "etc", "berth"))
         with open(os.path.join(self.root, "etc", "berth", "berth.conf"), "w") as f:
-            f.write(config)
+            f.write(config or "")
 
     def spawn(self, *prefix):
         """Start it; where its log goes on."""
