@@ -13,6 +13,7 @@ import tempfile
 
 import vmlab
 from berth import Skip
+from keeperlab import KEEPER, TOOL
 from oci import BUSYBOX, OCI, PROBE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -30,18 +31,20 @@ V2 = (("20-oci-isolation.py", []),
                           "preserved", "hooks", "pausing", "updating", "events", "no_c", "checkpointing", "many"]),
       ("20-oci-cve.py", ["overwriting", "self_protection", "symlinked", "swapped", "release_agent", "replaced",
                          "redirected", "without_openat2"]),
-      ("20-oci-refusals.py", ["host_objects", "known_", "without_controller"]))
+      ("20-oci-refusals.py", ["host_objects", "known_", "without_controller"]),
+      ("45-keeper-rcu.py", []))
 # Without any v2 tree: what depends on the kind of cgroups.
 V1 = (("20-oci-isolation.py", ["cgroup", "limits", "device", "cpu_sets", "small"]),
       ("20-oci-spec.py", ["block_io", "processor_time"]),
       ("20-oci-life.py", ["life_cycle", "kill_all", "delete", "exec_basic", "exec_places", "pausing", "updating",
-                          "events"]))
+                          "events"]),
+      ("45-keeper-rcu.py", []))
 
 if os.environ.get("VM_WHOLE"):  # every case of these files, for make check-vm
     V2, V1 = ([(name, []) for name, _ in tests] for tests in (V2, V1))
 
 SUITE = """#!/bin/busybox sh
-export PATH=/usr/bin:/bin:/usr/sbin BERTH_BUILD=/build RACES=RACE_COUNT PYTHONDONTWRITEBYTECODE=1 HOME=/root
+export PATH=/usr/bin:/bin:/usr/sbin BERTH_BUILD=/build RACES=RACE_COUNT STARTS=8 PYTHONDONTWRITEBYTECODE=1 HOME=/root
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 exec < /dev/null > /dev/ttyS0 2>&1
 mkdir -p /dev/pts /dev/shm
@@ -83,9 +86,10 @@ def make_disk(work):
     for tool in TOOLS:
         vmlab.add_program(root, need(tool))
     vmlab.add_python(root)
-    vmlab.add_program(root, OCI, "/build/berth-oci")
-    vmlab.add_program(root, PROBE, "/build/tests/e2e/root/probe")
-    for name in {n for n, _ in V2 + V1} | {"oci.py"}:
+    for program, to in ((OCI, "berth-oci"), (KEEPER, "berth-keeper"), (PROBE, "tests/e2e/root/probe"),
+                        (TOOL, "tests/e2e/tools/keeper")):
+        vmlab.add_program(root, program, "/build/" + to)
+    for name in {n for n, _ in V2 + V1} | {"oci.py", "keeperlab.py"}:
         shutil.copy(f"{HERE}/{name}", root + "/tests")
     vmlab.write(root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
     vmlab.write(root, "etc/hostname", "vm\n")
@@ -123,7 +127,7 @@ def main():
         if os.geteuid() != 0:
             raise Skip("needs root")
         kernel, release = vmlab.kernel()
-        for path in (OCI, PROBE, BUSYBOX, vmlab.PYTHON, *TOOLS):
+        for path in (OCI, KEEPER, PROBE, TOOL, BUSYBOX, vmlab.PYTHON, *TOOLS):
             need(path)
     except Skip as reason:
         print(f"skip vm: {reason}")

@@ -20,7 +20,7 @@ BUILD = os.path.abspath(os.environ.get("BERTH_BUILD", "build/release"))
 TOOL = os.path.join(BUILD, "tests/e2e/tools/keeper")
 KEEPER = os.path.join(BUILD, "berth-keeper")
 OCI = os.path.join(BUILD, "berth-oci")
-BUSYBOX = "/usr/bin/busybox"
+BUSYBOX = "/bin/busybox"
 WAIT = 30.0
 
 
