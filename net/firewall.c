@@ -29,6 +29,7 @@ enum { PRIORITY_RAW = -300, PRIORITY_DNAT = -100, PRIORITY_FILTER = 0, PRIORITY_
 
 static const struct nf_chain chains[] = {
 	{"raw", "filter", NF_INET_PRE_ROUTING, PRIORITY_RAW},
+	{"raw_others", NULL, 0, 0},
 	{"prerouting", "nat", NF_INET_PRE_ROUTING, PRIORITY_DNAT},
 	{"output", "nat", NF_INET_LOCAL_OUT, PRIORITY_DNAT},
 	{"postrouting", "nat", NF_INET_POST_ROUTING, PRIORITY_SNAT},
@@ -36,6 +37,7 @@ static const struct nf_chain chains[] = {
 	{"forward", "filter", NF_INET_FORWARD, PRIORITY_FILTER},
 	{"identify", NULL, 0, 0},
 	{"egress", NULL, 0, 0},
+	{"borders", NULL, 0, 0},
 	{"ingress", NULL, 0, 0},
 	{"refuse_leaving", NULL, 0, 0},
 	{"refuse_entering", NULL, 0, 0},

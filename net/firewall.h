@@ -7,23 +7,22 @@
  *   set hairpin  address . address of each task that has ports
  *   set quiet    links between which nothing was forwarded before us
  *
- *   raw          VXLAN of our number: from peers only; addresses of tasks: only from
- *                where the route to them leads; from G: not to 127.0.0.0/8, from the
- *                right address
+ *   raw          from G: not to 127.0.0.0/8, from the right address; from others
+ *                (raw_others): with addresses of tasks only from where the route to them leads
  *   prerouting   to an address of the host: dnat by the map
  *   output       the same for the host's own packets, 127.0.0.1 included, ::1 not
  *   postrouting  hairpin and 127.0.0.0/8 to G: snat to the gateway, in IPv6 to an
  *                address of the host; from the block to elsewhere: masquerade
- *   input        from secured tasks: drop, but for answers
- *   forward      quiet to quiet: drop; from secured: egress; to secured: ingress;
- *                to G: established, from G, or by a port; else drop
+ *   input        VXLAN of our number: from peers only; from secured tasks: drop, but for answers
+ *   forward      established to G: accept; quiet to quiet: drop; from secured: egress;
+ *                to secured: ingress; to G: from G, or by a port; else drop
  *
  * Tasks in security groups (secured) pass two chains more: egress, for the own
  * rules of who sends, then ingress, for those of who receives; each ends with a
  * drop.  Both look up which identities the two addresses have, and ask one set
  * for rules that name groups and one for those that name prefixes.  Between the two
- * egress refuses what goes to another VPC: to an address of `routed` or `elsewhere`
- * that is no pair of `within` with the source.
+ * egress refuses what goes to another VPC: what is no pair of `within` (borders) and
+ * has an address of `routed` or `elsewhere`.
  *
  * There are no rules of single tasks: a port costs one element whatever there
  * are.  A wrong source address is found by the route that leads back (fib), so

@@ -77,7 +77,7 @@ static const struct block loopback = {.base = 0x7f000000, .prefix = 8};
 static void not_ours(struct nf_rule *r, const struct firewall *f)
 {
 	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
-	nf_verdict(r, NF_ACCEPT);
+	nf_go(r, NFT_GOTO, "raw_others");
 }
 
 /* The block of IPv6 that tasks in mode bridge have theirs of. */
@@ -150,7 +150,7 @@ static void strange_source(struct nf_rule *r, const struct firewall *f, bool v6)
 {
 	const uint32_t none = 0;
 
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
+	(void)f;
 	meta_is(r, NFT_META_IIF, NFT_CMP_NEQ, LOOPBACK_INDEX);
 	rule_is_family(r, v6);
 	nf_meta(r, NFT_META_NFPROTO, REG_A);
@@ -306,6 +306,13 @@ static void answer(struct nf_rule *r, const struct firewall *f)
 	nf_verdict(r, NF_ACCEPT);
 }
 
+/* Most packets that tasks get: they are asked no more than this. */
+static void answer_to_task(struct nf_rule *r, const struct firewall *f)
+{
+	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
+	answer(r, f);
+}
+
 static void between_tasks(struct nf_rule *r, const struct firewall *f)
 {
 	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
@@ -424,12 +431,11 @@ static const struct {
 	void (*build)(struct nf_rule *r, const struct firewall *f);
 	void (*build_family)(struct nf_rule *r, const struct firewall *f, bool v6);
 } rules[] = {
-	{"raw", "from no peer", NULL, strange_vxlan},
-	{"raw", "a task's address, from elsewhere", NULL, strange_source},
 	{"raw", "not from a task", not_ours, NULL},
 	{"raw", "no IPv6 address that it was given", stray_ipv6, NULL},
 	{"raw", "the host's loopback is not theirs", to_loopback, NULL},
 	{"raw", "not the task's own address", wrong_source, NULL},
+	{"raw_others", "a task's address, from elsewhere", NULL, strange_source},
 	{"prerouting", "public addresses", to_public, NULL},
 	{"prerouting", "host ports", NULL, host_port},
 	{"output", "public addresses", to_public, NULL},
@@ -440,10 +446,12 @@ static const struct {
 	{"postrouting", "tasks to the world", NULL, to_world},
 	{"postrouting", "tasks with public addresses to the world", by_public, NULL},
 	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},
+	{"input", "from no peer", NULL, strange_vxlan},
 	{"input", "answers", answer, NULL},
 	{"input", "tasks in groups to the host", NULL, secured_to_host},
 	{"input", "others' tasks and hosts by VXLAN", vxlan_to_host, NULL},
 	{"input", "others' tasks and hosts by WireGuard", wireguard_to_host, NULL},
+	{"forward", "answers to a task", answer_to_task, NULL},
 	{"forward", "the host was no router before us", NULL, between_quiet},
 	{"forward", "neither from a task nor to one", between_others, NULL},
 	{"forward", "what fits a VXLAN", clamp_vxlan, NULL},

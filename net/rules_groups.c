@@ -50,21 +50,27 @@ static void allow(struct nf_rule *r, bool egress)
  * Two VPCs do not reach each other, whatever their prefixes allow, but by a public
  * address, which is led to its task.  Rules that name groups are of one VPC anyway.
  */
-static void other_vpc(struct nf_rule *r, bool v6, const char *const sets[NET_FAMILIES])
+static void over_border(struct nf_rule *r, bool v6)
 {
 	static const char *const within[] = {"within", "within6"};
 	const uint32_t led = IPS_DST_NAT, none = 0;
 
 	rule_is_family(r, v6);
-	nf_meta(r, NFT_META_NFPROTO, REG_A);
-	rule_load_address(r, v6, false, REG_B);
-	nf_in_set(r, sets[v6], REG_A);
 	rule_load_address(r, v6, true, REG_A);
 	rule_load_address(r, v6, false, v6 ? REG_E : REG_B);
 	nf_not_in_set(r, within[v6], REG_A);
 	nf_ct(r, NFT_CT_STATUS, REG_A);
 	nf_mask(r, REG_A, &led, sizeof(led));
 	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
+	nf_go(r, NFT_JUMP, "borders");
+}
+
+static void to_vpc(struct nf_rule *r, bool v6, const char *const sets[NET_FAMILIES])
+{
+	rule_is_family(r, v6);
+	nf_meta(r, NFT_META_NFPROTO, REG_A);
+	rule_load_address(r, v6, false, REG_B);
+	nf_in_set(r, sets[v6], REG_A);
 	nf_go(r, NFT_GOTO, "refuse_leaving");
 }
 
@@ -115,14 +121,17 @@ static size_t define_borders(const struct firewall *f, const char *chain, struct
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
 		struct nf_rule r;
 
-		nf_rule_begin(&r, b, f->name->table, chain, "to another VPC");
-		other_vpc(&r, v6, rules_routed_sets);
+		nf_rule_begin(&r, b, f->name->table, chain, "out of its VPC");
+		over_border(&r, v6);
 		nf_rule_end(&r);
-		nf_rule_begin(&r, b, f->name->table, chain, "to another VPC on another host");
-		other_vpc(&r, v6, rules_elsewhere_sets);
+		nf_rule_begin(&r, b, f->name->table, "borders", "to another VPC");
+		to_vpc(&r, v6, rules_routed_sets);
+		nf_rule_end(&r);
+		nf_rule_begin(&r, b, f->name->table, "borders", "to another VPC on another host");
+		to_vpc(&r, v6, rules_elsewhere_sets);
 		nf_rule_end(&r);
 	}
-	return 2 * NET_FAMILIES;
+	return 3 * NET_FAMILIES;
 }
 
 /* Each chain: what groups allow, then what prefixes allow; the rest is dropped. */

@@ -340,7 +340,7 @@ def four_thousand():
             net.say(f"drop e{i}")
         start = time.monotonic()
         # Those that wait for tasks have no alias.
-        netlab.until(lambda: int(host.run("ip -o link | grep -c ' brt.* alias '")) <= ENDPOINTS - 1000, "their links gone", 120)
+        netlab.until(lambda: int(host.run("ip -o link 2>&1 | grep -c ' brt.* alias '")) <= ENDPOINTS - 1000, "their links gone", 120)
         print(f"net their links are gone {time.monotonic() - start:.1f} s later", flush=True)
 
 
