@@ -419,7 +419,8 @@ int state_write_endpoint(const struct state *s, const struct endpoint *ep, struc
 {
 	auto_free char *text = endpoint_encode(ep);
 
-	return fs_replace(s->endpoints_fd, ep->id, text, strlen(text), 0600, FS_QUICK, e);
+	/* Half of it cannot be read: what that is of had nothing in the kernel yet. */
+	return fs_write(s->endpoints_fd, ep->id, text, strlen(text), 0600, e);
 }
 
 int state_rest_endpoint(const struct state *s, const struct endpoint *ep, struct err *e)
