@@ -169,6 +169,8 @@ struct core {
 		prefix_lists; /* vpc.h; by id */
 	struct roster roster;
 	struct map kinds;                         /* of tasks, by key */
+	struct task_texts *texts;                 /* of kinds that had new tasks (task_make.c) */
+	size_t next_texts;                        /* those that another kind gets */
 	struct task_doc *newest_doc, *oldest_doc; /* open ones */
 	size_t open_docs;
 	uint32_t first_stopped, last_stopped; /* tasks */

@@ -91,6 +91,12 @@ void kind_release(struct core *c, struct task_kind *k); /* NULL is fine */
 void kinds_done(struct core *c);
 void kinds_forget(struct core *c, const struct definition *d); /* it goes */
 
+/* ---- task_make.c ---- */
+
+/* Texts of its tasks are not made from what they were made from before. */
+void kind_forget_texts(struct core *c, const struct task_kind *k);
+void task_texts_free(struct core *c); /* of all kinds */
+
 /* ---- task_doc.c ---- */
 
 /* To be read; valid until the end of the event. */

@@ -14,10 +14,11 @@
 
 char *task_key(const struct task *t)
 {
-	char id[ECS_ID_LEN + 1];
+	const char *cluster = t->kind->cluster->name;
+	char *key = xcalloc(1, strlen("task//") + strlen(cluster) + ECS_ID_LEN + 1);
 
-	task_id_format(t->id, id);
-	return xasprintf("task/%s/%s", t->kind->cluster->name, id);
+	task_id_format(t->id, stpcpy(stpcpy(stpcpy(key, "task/"), cluster), "/"));
+	return key;
 }
 
 /* ---- the open ones, by their last use ---- */

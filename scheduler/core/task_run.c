@@ -21,7 +21,8 @@
 
 static void launch_done(struct launch *l)
 {
-	task_patterns_done(l);
+	task_texts_done(&l->own_texts);
+	free(l->time);
 	kind_release(l->c, l->kind);
 	json_decref(l->effective);
 	json_decref(l->overrides);
