@@ -19,7 +19,7 @@
 
 enum format { TASK = 1, TOKEN = 2 };
 
-enum { STOP = 1, HELD = 2, CONNECTED = 4, PLACED = 8 };
+enum { STOP = 1, HELD = 2, PLACED = 8 };
 
 struct head {
 	uint8_t format, status, flags, unused;
@@ -63,8 +63,7 @@ void *brief_of_task(const struct task *t, size_t *ret_size)
 {
 	struct head h = {.format = TASK,
 			 .status = t->last_status,
-			 .flags = (uint8_t)((t->stop ? STOP : 0) | (t->held ? HELD : 0) |
-					    (t->connected ? CONNECTED : 0)),
+			 .flags = (uint8_t)((t->stop ? STOP : 0) | (t->held ? HELD : 0)),
 			 .version = t->version,
 			 .stopped_at_ms = t->stopped_at_ms};
 	auto_buf struct buf gpus = BUF_INIT(GPUS_SIZE_MAX);
@@ -113,8 +112,6 @@ void *brief_of_doc(const json_t *doc, const char *instance, size_t *ret_size, st
 		h.flags |= STOP;
 	if (doc_true(doc, "_held"))
 		h.flags |= HELD;
-	if (str_eq(doc_string(doc, "connectivity"), "CONNECTED"))
-		h.flags |= CONNECTED;
 	if (instance && task_id_parse(instance, h.instance))
 		h.flags |= PLACED;
 	if (instance && (status != TASK_STOPPED || h.flags & HELD))
@@ -180,8 +177,7 @@ static int load_task(struct core *c, const char *brief, struct err *e)
 					 .stopped_at_ms = h.stopped_at_ms,
 					 .last_status = h.status,
 					 .stop = h.flags & STOP,
-					 .held = h.flags & HELD,
-					 .connected = h.flags & CONNECTED},
+					 .held = h.flags & HELD},
 			  h.id, h.flags & PLACED ? instance : NULL);
 	load_gpus(roster_find(&c->roster, h.id), text + strlen(key));
 	return 0;

@@ -85,9 +85,10 @@ struct instance {
 	size_t group_count, group_capacity;
 
 	char *id;
-	int64_t gone_ms;  /* since when it is not connected; 0: it is */
-	int64_t since_ms; /* it is connected, in this life of the server */
-	int64_t flaps;    /* flap.c */
+	int64_t gone_ms;         /* since when it is not connected; 0: it is */
+	int64_t since_ms;        /* it is connected, in this life of the server */
+	int64_t connected_at_ms; /* for the last time */
+	int64_t flaps;           /* flap.c */
 	size_t running, pending;
 	uint32_t first_task, last_task; /* on it, STOPPED ones too; in order of their coming */
 	size_t task_count;

@@ -216,7 +216,6 @@ void core_task_restore(struct core *c, struct task_kind *own_kind, const struct 
 	t->last_status = from->last_status;
 	t->stop = from->stop;
 	t->held = from->held;
-	t->connected = from->connected;
 	t->stopped_at_ms = from->stopped_at_ms;
 	core_task_put_on(c, t, instance ? map_find(&own_kind->cluster->instances, instance) : NULL);
 	if (t->last_status == TASK_STOPPED && !t->held)
@@ -396,7 +395,7 @@ json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 	if (!t)
 		return NULL;
 	*ret_instance = t->instance ? t->instance->id : NULL;
-	return doc_public(task_doc(c, t), false);
+	return task_show(c, t, false);
 }
 
 int core_find_version(struct core *c, const char *cluster, const char *task, int64_t *ret_version,
@@ -420,8 +419,7 @@ static void add_found(struct core *c, const json_t *request, const struct cluste
 	struct task *t = core_task_find(c, request, text, &ignored);
 
 	if (t) {
-		(void)json_array_append_new(
-			tasks, doc_public(task_doc(c, t), doc_includes(request, "TAGS")));
+		(void)json_array_append_new(tasks, task_show(c, t, doc_includes(request, "TAGS")));
 		return;
 	}
 	if (str_starts(text, "arn:"))

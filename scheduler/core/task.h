@@ -52,7 +52,6 @@ struct task {
 	uint8_t last_status; /* enum task_status */
 	bool stop : 1;       /* desiredStatus is STOPPED */
 	bool held : 1;       /* STOPPED for us; its node may still run it, and has what it had */
-	bool connected : 1;  /* connectivity is CONNECTED */
 	bool checked : 1;    /* its document was not open since core_check() looked at it */
 };
 
@@ -101,6 +100,8 @@ void task_texts_free(struct core *c); /* of all kinds */
 
 /* To be read; valid until the end of the event. */
 const json_t *task_doc(struct core *c, struct task *t);
+/* As callers are shown it; the caller's. */
+json_t *task_show(struct core *c, struct task *t, bool tags);
 /* To be changed: it is stored with the effects of this event. */
 json_t *task_edit(struct core *c, struct task *t);
 struct record *task_record(struct core *c, struct task *t);

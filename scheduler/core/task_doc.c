@@ -81,12 +81,38 @@ const json_t *task_doc(struct core *c, struct task *t)
 	return task_record(c, t)->doc;
 }
 
+/*
+ * Whether its node is connected is a fact of the node.  The document of a task has it as of its
+ * last change; it is shown as it is, until the task is STOPPED.
+ */
+static void set_connectivity(const struct task *t, json_t *doc)
+{
+	const struct instance *i = t->instance;
+
+	if (!i || t->last_status == TASK_STOPPED)
+		return;
+	doc_set_string(doc, "connectivity", i->connected ? "CONNECTED" : "DISCONNECTED");
+	if (json_real_value(json_object_get(doc, "connectivityAt")) * 1000 <
+	    (double)i->connected_at_ms)
+		doc_set_time(doc, "connectivityAt", i->connected_at_ms);
+}
+
 json_t *task_edit(struct core *c, struct task *t)
 {
 	struct record *r = task_record(c, t);
 
+	if (!r->dirty)
+		set_connectivity(t, r->doc);
 	record_touch(c, r);
 	return r->doc;
+}
+
+json_t *task_show(struct core *c, struct task *t, bool tags)
+{
+	json_t *doc = doc_public(task_doc(c, t), tags);
+
+	set_connectivity(t, doc);
+	return doc;
 }
 
 void task_doc_close(struct core *c, struct task *t)

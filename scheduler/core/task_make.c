@@ -350,7 +350,6 @@ static struct task *add_task(struct launch *l, struct instance *i, const uint8_t
 	t->kind->users++;
 	t->interface = interface;
 	t->version = 1;
-	t->connected = true;
 	t->last_status = interface ? TASK_PROVISIONING : TASK_PENDING;
 	core_task_put_on(l->c, t, i);
 	l->definition->tasks++;
