@@ -200,6 +200,11 @@ static void flush_dirty(struct core *c)
 	}
 }
 
+void effect_put(struct core *c, char *own_key, char *own_text)
+{
+	(void)add_effect(c, CORE_PUT, own_key, own_text);
+}
+
 void effect_delete(struct core *c, char *own_key)
 {
 	flush_dirty(c); /* what was said of it before goes before */

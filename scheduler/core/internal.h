@@ -193,6 +193,7 @@ void record_init(struct record *r, json_t *own_doc, const char *fmt, ...)
 void record_delete(struct core *c, struct record *r);
 /* Of documents that are nobody's record, or nobody's yet. */
 void effect_put_task(struct core *c, const struct task *t, char *own_text); /* a new one */
+void effect_put(struct core *c, char *own_key, char *own_text);
 void effect_delete(struct core *c, char *own_key);
 void effect_put_token(struct core *c, const char *key, const json_t *doc, int64_t expires_ms);
 void record_done(struct record *r);

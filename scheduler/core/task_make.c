@@ -348,7 +348,8 @@ static struct task *add_task(struct launch *l, struct instance *i, const uint8_t
 
 	t->kind = l->kind;
 	t->kind->users++;
-	t->interface = interface;
+	if (interface)
+		interface_give(interface, t);
 	t->version = 1;
 	t->last_status = interface ? TASK_PROVISIONING : TASK_PENDING;
 	core_task_put_on(l->c, t, i);
