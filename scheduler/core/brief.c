@@ -47,11 +47,6 @@ static void *make(const void *head, size_t head_size, const char *text, const st
 	return brief;
 }
 
-bool brief_is_for(const char *key)
-{
-	return str_starts(key, "task/") || str_starts(key, "token/");
-}
-
 void *brief_of_token(const char *key, int64_t expires_ms, size_t *ret_size)
 {
 	const struct token_head h = {.format = TOKEN, .expires_ms = expires_ms};
@@ -117,18 +112,6 @@ void *brief_of_doc(const json_t *doc, const char *instance, size_t *ret_size, st
 	if (instance && (status != TASK_STOPPED || h.flags & HELD))
 		gpus_tell_doc(doc, &gpus);
 	return make(&h, sizeof(h), key, &gpus, ret_size);
-}
-
-int core_make_brief(const char *key, const char *text, void **ret, size_t *ret_size, struct err *e)
-{
-	auto_json json_t *doc = NULL;
-
-	if (js_parse(text, strlen(text), STORED_DEPTH, &doc, e) < 0)
-		return err_wrap(e, "stored %s", key);
-	*ret = str_starts(key, "token/")
-		       ? brief_of_token(key, doc_integer(doc, "expires", 0), ret_size)
-		       : brief_of_doc(doc, doc_string(doc, "_instance"), ret_size, e);
-	return *ret ? 0 : err_wrap(e, "stored %s", key);
 }
 
 static int load_token(struct core *c, const char *brief, struct err *e)

@@ -111,7 +111,6 @@ char *task_key(const struct task *t);
 
 /* ---- brief.c ---- */
 
-bool brief_is_for(const char *key); /* do such documents have one? */
 /* malloc'ed, *ret_size bytes. */
 void *brief_of_token(const char *key, int64_t expires_ms, size_t *ret_size);
 void *brief_of_task(const struct task *t, size_t *ret_size);
