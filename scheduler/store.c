@@ -194,7 +194,8 @@ static int make_new(struct db *db, struct err *e)
 		return err_set(e, EPROTO, "the state is of a version before 3, which nobody reads");
 	if (db_exec(db, "BEGIN IMMEDIATE", e) == 0 && db_exec(db, from_version_3, e) == 0 &&
 	    db_exec(db, "COMMIT", e) == 0)
-		return 0;
+		return db_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)",
+			       e); /* it is as large as the state */
 	(void)db_exec(db, "ROLLBACK", &ignored);
 	return -e->code;
 }

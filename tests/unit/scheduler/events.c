@@ -52,6 +52,7 @@ static char *document(int task, int version)
 /* All of these tasks have a new version in one event. */
 static void write_versions(int version)
 {
+	static char brief[] = "b";
 	struct core_effect items[TASKS];
 	const struct core_effects fx = {items, TASKS, 0};
 	struct err e = {0};
@@ -60,7 +61,7 @@ static void write_versions(int version)
 		items[i] = (struct core_effect){.kind = CORE_PUT,
 						.key = xasprintf("task/c/%d", i),
 						.text = document(i, version),
-						.brief = (char[]){"b"},
+						.brief = brief,
 						.brief_size = 1,
 						.event_ms = NOW + version};
 	assert_ok(store_write(db, &fx, &e));
