@@ -105,6 +105,8 @@ json_t *task_show(struct core *c, struct task *t, bool tags);
 /* To be changed: it is stored with the effects of this event. */
 json_t *task_edit(struct core *c, struct task *t);
 struct record *task_record(struct core *c, struct task *t);
+/* Of one that is not open, as it is stored; malloc'ed.  NULL: it cannot be read. */
+char *task_fetch(struct core *c, const struct task *t);
 void task_docs_trim(struct core *c); /* at the end of an event */
 void task_doc_close(struct core *c, struct task *t);
 char *task_key(const struct task *t);
@@ -117,7 +119,7 @@ void *brief_of_task(const struct task *t, size_t *ret_size);
 /* 'instance': where it is; NULL: nowhere. */
 void *brief_of_doc(const json_t *doc, const char *instance, size_t *ret_size, struct err *e);
 
-/* ---- task.c, task_run.c, task_report.c ---- */
+/* ---- task.c, task_run.c, task_report.c, task_send.c ---- */
 
 struct task *core_task_find(struct core *c, const json_t *request, const char *text,
 			    struct ecs_fault *f);

@@ -49,13 +49,20 @@ static void open_doc(struct core *c, struct task *t, json_t *own_doc)
 	link_newest(c, d);
 }
 
+char *task_fetch(struct core *c, const struct task *t)
+{
+	auto_free char *key = task_key(t);
+
+	return c->o.fetch(c->o.fetch_ctx, key);
+}
+
 /*
  * What cannot be read any more is nobody's document: whoever fetches has told his process to
  * end, and stores nothing of what comes of this event.
  */
 static json_t *fetch(struct core *c, const struct task *t)
 {
-	auto_free char *key = task_key(t), *text = c->o.fetch(c->o.fetch_ctx, key);
+	auto_free char *text = task_fetch(c, t);
 	json_t *doc = NULL;
 	struct err e;
 
