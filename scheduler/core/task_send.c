@@ -4,7 +4,7 @@
  * A node that says hello gets the list of all its tasks, and after a start of the server all
  * nodes do.  Of a task whose kind says all but ids and status nothing is opened for it: the
  * text is a pattern, and the ids are found in the stored document as it was written.  That is
- * a third of the work; it also keeps the documents of a large node from being in memory at once.
+ * a third of the work or less, and the documents of a large node are not in memory at once.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -251,5 +251,5 @@ void core_task_send_all(struct core *c, const struct instance *i)
 		if (t->last_status != TASK_STOPPED || t->held)
 			add(&l, t);
 	buf_puts(&l.text, "],\"type\":\"tasks\"}");
-	effect_send_text(c, i, xstrdup(buf_str(&l.text)));
+	effect_send_text(c, i, take_ptr(l.text.data));
 }
