@@ -12,8 +12,7 @@
 
 /* Texts of tasks, which differ in words. */
 struct task_texts {
-	const struct task_kind
-		*kind; /* of tasks of a plain request; NULL: of others, or of none yet */
+	const struct task_kind *kind; /* whose tasks; NULL: those of one launch, or none yet */
 	/* What callers are shown, what the document has besides, and the message to the node. */
 	struct pattern shown, hidden, message;
 };
