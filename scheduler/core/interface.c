@@ -271,6 +271,13 @@ void interface_give(struct interface *n, struct task *t)
 	n->task = t->number;
 }
 
+static void *linked(const struct map *objects, const json_t *links, const char *name)
+{
+	const char *id = doc_string(links, name);
+
+	return id ? map_find(objects, id) : NULL;
+}
+
 /* An interface whose subnet is gone has no use of its address; loaded ones always have one. */
 static void link_up(struct core *c, struct interface *n)
 {
@@ -284,20 +291,20 @@ static void link_up(struct core *c, struct interface *n)
 
 	if (!text || js_parse(text, strlen(text), LINKS_DEPTH, &links, &e) < 0)
 		return;
-	cl = map_find(&c->clusters, doc_string(links, "_cluster"));
+	cl = linked(&c->clusters, links, "_cluster"); /* none: its task was gone before it */
 	t = cl ? task_named(c, cl, doc_string(links, "_task")) : NULL;
 	n->instance = instance_by_id(c, doc_string(links, "_instance"));
-	n->subnet = map_find(&c->subnets, doc_string(links, "subnetId"));
+	n->subnet = linked(&c->subnets, links, "subnetId");
 	if (n->subnet)
 		subnet_mark(c, n->subnet, n->instance, n->address);
 	if (n->released_ms)
 		return;
-	json_array_foreach (json_object_get(links, "groupSet"), i, group)
-		add_group(n, map_find(&c->security_groups, doc_string(group, "groupId")));
 	if (!t || !n->subnet || (t->last_status == TASK_STOPPED && !t->held)) {
-		interface_release(c, n);
+		interface_release(c, n); /* it is in no group yet */
 		return;
 	}
+	json_array_foreach (json_object_get(links, "groupSet"), i, group)
+		add_group(n, linked(&c->security_groups, group, "groupId"));
 	interface_give(n, t);
 	each_group(c, n, security_group_join);
 }

@@ -190,6 +190,25 @@ static void an_interface_stays_what_it_is(void **state)
 	do_call("DeleteSubnet", "{\"SubnetId\":\"%s\"}", text_at(subnet, "subnet.subnetId"));
 }
 
+/* As if the server had ended in the middle: of a task whose document is gone. */
+static void an_interface_of_no_task_is_released(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId"), *key = NULL;
+	auto_json json_t *reply = start_in(hosts[0], subnet, ""), *none = NULL;
+	const char *arn = text_at(reply, "tasks[0].taskArn");
+
+	(void)state;
+	key = xasprintf("task/default/%s", strrchr(arn, '/') + 1);
+	disk_item_free(map_remove(&disk.items, key));
+	restart();
+	none = call("DescribeNetworkInterfaces", "{}");
+	assert_int_equal(json_array_size(value_at(none, "networkInterfaceSet")), 0);
+	restart();
+	core_tick(core, now_ms + REST_MS);
+	take_effects();
+	do_call("DeleteSubnet", "{\"SubnetId\":\"%s\"}", subnet);
+}
+
 static void requests_are_checked_in_the_words_of_ecs(void **state)
 {
 	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
@@ -627,6 +646,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_task_has_an_interface_of_its_own, begin, end),
 		cmocka_unit_test_setup_teardown(an_interface_stays_what_it_is, begin, end),
+		cmocka_unit_test_setup_teardown(an_interface_of_no_task_is_released, begin, end),
 		cmocka_unit_test_setup_teardown(requests_are_checked_in_the_words_of_ecs, begin,
 						end),
 		cmocka_unit_test_setup_teardown(
