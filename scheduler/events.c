@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "scheduler/alike.h"
 #include "scheduler/internal.h"
 #include "scheduler/store_internal.h"
 
@@ -47,6 +48,27 @@ static int read_range(struct events *ev, int64_t *ret_first, int64_t *ret_last, 
 	return r < 0 ? r : 0;
 }
 
+/* Of the row that was read those behind the cursor, which is moved. */
+static int show_row(struct events *ev, int64_t limit, json_t *ret, int64_t *cursor, struct err *e)
+{
+	const int64_t last = db_i64(ev->read, 0), first = last - db_i64(ev->read, 1) + 1;
+	size_t size;
+	const void *all = db_blob(ev->read, 2, &size);
+
+	for (int64_t id = *cursor < first ? first : *cursor + 1;
+	     id <= last && (int64_t)json_array_size(ret) < limit; id++) {
+		auto_free char *text = alike_get(all, size, (size_t)(id - first), e);
+		json_t *doc = text ? core_show_event(&ev->identity, text, db_i64(ev->read, 3), e)
+				   : NULL;
+
+		if (!doc)
+			return -e->code;
+		*cursor = id;
+		(void)json_array_append_new(ret, doc);
+	}
+	return 0;
+}
+
 static int read_events(struct events *ev, int64_t cursor, int64_t limit, json_t *ret,
 		       int64_t *ret_cursor, struct err *e)
 {
@@ -54,17 +76,10 @@ static int read_events(struct events *ev, int64_t cursor, int64_t limit, json_t 
 
 	db_bind_i64(ev->read, 1, cursor);
 	db_bind_i64(ev->read, 2, limit);
-	while ((r = db_step(ev->read, e)) == DB_ROW) {
-		json_t *doc = core_show_event(&ev->identity, db_text(ev->read, 1),
-					      db_i64(ev->read, 2), e);
-
-		if (!doc) {
-			r = -e->code;
+	*ret_cursor = cursor;
+	while ((r = db_step(ev->read, e)) == DB_ROW)
+		if ((r = show_row(ev, limit, ret, ret_cursor, e)) < 0)
 			break;
-		}
-		*ret_cursor = db_i64(ev->read, 0);
-		(void)json_array_append_new(ret, doc);
-	}
 	db_reset(ev->read);
 	return r;
 }
@@ -186,12 +201,12 @@ int events_open(struct loop *loop, const char *dir, const struct ecs_identity *i
 	ev->patience = loop_timer_new(loop, on_patience, ev);
 	if (db_open(path, DB_FULL, STATE_VERSION, "", &ev->db, e) < 0 ||
 	    db_prepare(ev->db,
-		       "SELECT id, doc, at_ms FROM event"
+		       "SELECT id, count, doc, at_ms FROM event"
 		       "  WHERE id > ?1 AND id > " EVENTS_PRUNED " ORDER BY id LIMIT ?2",
 		       &ev->read, e) < 0 ||
 	    db_prepare(ev->db,
-		       "SELECT (SELECT min(id) FROM event WHERE id > " EVENTS_PRUNED "),"
-		       "  (SELECT max(id) FROM event)",
+		       "SELECT (SELECT id - count + 1 FROM event WHERE id > " EVENTS_PRUNED
+		       "  ORDER BY id LIMIT 1), (SELECT max(id) FROM event)",
 		       &ev->range, e) < 0) {
 		events_close(ev);
 		return -e->code;

@@ -6,16 +6,17 @@
 #include "base/db.h"
 #include "scheduler/core/core.h"
 
-#define STATE_VERSION 3 /* of state.db; 1 had no briefs, 2 each document twice */
+#define STATE_VERSION 4 /* of state.db; 3 had a row for each event */
 
 struct store;
 
 extern const char store_schema[];
 
+/* A store of the version before is taken over; one that is older is refused. */
 int store_open(const char *path, struct store **ret, struct err *e);
 void store_close(struct store *s);
 
-/* All that the core wants to know before core_loaded().  A store of an older version is taken over. */
+/* All that the core wants to know before core_loaded().  */
 int store_load(struct store *s, struct core *core, struct err *e);
 
 /* In the thread of a writer, in its transaction: what there is to store among effects. */

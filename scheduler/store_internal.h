@@ -1,8 +1,8 @@
 /* scheduler/store_internal.h - state.db, seen from inside
  * SPDX-License-Identifier: Apache-2.0
  *
- *   document  what the core gave out to be stored, by key
- *   brief     what the core wants to know of one at its start; by the number of the document
+ *   document  what the core gave out to be stored, by key, unless it is an event
+ *   brief     what the core wants to know of one at its start, by key
  *   event     what happened, numbered; many are the newest version of a document, too
  *
  *   store.c        loading and fetching, in the loop
@@ -24,6 +24,9 @@
 #define EVENTS_PRUNED                                                                \
 	"((SELECT max(id) FROM event) / " TEXT_OF(EVENTS_PRUNED_EACH) " * " TEXT_OF( \
 		EVENTS_PRUNED_EACH) " - " TEXT_OF(EVENTS_KEPT) ")"
+
+/* SQL: the row that has the event of this number, if any has. */
+#define EVENT_ROW(number) "(SELECT id FROM event WHERE id >= " number " ORDER BY id LIMIT 1)"
 
 /*
  * The key under which a document is stored, in 'buffer' or as it is.  The time that a task's

@@ -19,7 +19,7 @@
 
 enum format { TASK = 1, TOKEN = 2 };
 
-enum { STOP = 1, HELD = 2, CONNECTED = 4, PLACED = 8 };
+enum { STOP = 1, HELD = 2, PLACED = 8 };
 
 struct head {
 	uint8_t format, status, flags, unused;
@@ -47,11 +47,6 @@ static void *make(const void *head, size_t head_size, const char *text, const st
 	return brief;
 }
 
-bool brief_is_for(const char *key)
-{
-	return str_starts(key, "task/") || str_starts(key, "token/");
-}
-
 void *brief_of_token(const char *key, int64_t expires_ms, size_t *ret_size)
 {
 	const struct token_head h = {.format = TOKEN, .expires_ms = expires_ms};
@@ -63,8 +58,7 @@ void *brief_of_task(const struct task *t, size_t *ret_size)
 {
 	struct head h = {.format = TASK,
 			 .status = t->last_status,
-			 .flags = (uint8_t)((t->stop ? STOP : 0) | (t->held ? HELD : 0) |
-					    (t->connected ? CONNECTED : 0)),
+			 .flags = (uint8_t)((t->stop ? STOP : 0) | (t->held ? HELD : 0)),
 			 .version = t->version,
 			 .stopped_at_ms = t->stopped_at_ms};
 	auto_buf struct buf gpus = BUF_INIT(GPUS_SIZE_MAX);
@@ -113,25 +107,11 @@ void *brief_of_doc(const json_t *doc, const char *instance, size_t *ret_size, st
 		h.flags |= STOP;
 	if (doc_true(doc, "_held"))
 		h.flags |= HELD;
-	if (str_eq(doc_string(doc, "connectivity"), "CONNECTED"))
-		h.flags |= CONNECTED;
 	if (instance && task_id_parse(instance, h.instance))
 		h.flags |= PLACED;
 	if (instance && (status != TASK_STOPPED || h.flags & HELD))
 		gpus_tell_doc(doc, &gpus);
 	return make(&h, sizeof(h), key, &gpus, ret_size);
-}
-
-int core_make_brief(const char *key, const char *text, void **ret, size_t *ret_size, struct err *e)
-{
-	auto_json json_t *doc = NULL;
-
-	if (js_parse(text, strlen(text), STORED_DEPTH, &doc, e) < 0)
-		return err_wrap(e, "stored %s", key);
-	*ret = str_starts(key, "token/")
-		       ? brief_of_token(key, doc_integer(doc, "expires", 0), ret_size)
-		       : brief_of_doc(doc, doc_string(doc, "_instance"), ret_size, e);
-	return *ret ? 0 : err_wrap(e, "stored %s", key);
 }
 
 static int load_token(struct core *c, const char *brief, struct err *e)
@@ -180,8 +160,7 @@ static int load_task(struct core *c, const char *brief, struct err *e)
 					 .stopped_at_ms = h.stopped_at_ms,
 					 .last_status = h.status,
 					 .stop = h.flags & STOP,
-					 .held = h.flags & HELD,
-					 .connected = h.flags & CONNECTED},
+					 .held = h.flags & HELD},
 			  h.id, h.flags & PLACED ? instance : NULL);
 	load_gpus(roster_find(&c->roster, h.id), text + strlen(key));
 	return 0;

@@ -200,6 +200,11 @@ static void flush_dirty(struct core *c)
 	}
 }
 
+void effect_put(struct core *c, char *own_key, char *own_text)
+{
+	(void)add_effect(c, CORE_PUT, own_key, own_text);
+}
+
 void effect_delete(struct core *c, char *own_key)
 {
 	flush_dirty(c); /* what was said of it before goes before */
@@ -388,22 +393,10 @@ static int load(struct core *c, const char *key, json_t *own_doc, struct err *e)
 	return err_set(e, EUCLEAN, "is not a document of ours");
 }
 
-static int load_by_brief(struct core *c, const char *key, const char *text, struct err *e)
-{
-	auto_free void *brief = NULL;
-	size_t size;
-
-	if (core_make_brief(key, text, &brief, &size, e) < 0)
-		return -e->code;
-	return core_load_brief(c, brief, size, e);
-}
-
 int core_load(struct core *c, const char *key, const char *text, struct err *e)
 {
 	json_t *doc = NULL;
 
-	if (brief_is_for(key))
-		return load_by_brief(c, key, text, e);
 	if (js_parse(text, strlen(text), STORED_DEPTH, &doc, e) < 0)
 		return err_wrap(e, "stored %s", key);
 	if (load(c, key, doc, e) == 0)

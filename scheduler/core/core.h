@@ -54,8 +54,6 @@ void core_free(struct core *c);
  */
 int core_load(struct core *c, const char *key, const char *doc, struct err *e);
 int core_load_brief(struct core *c, const void *brief, size_t size, struct err *e);
-/* The brief, malloc'ed, of a task's document that was stored without one. */
-int core_make_brief(const char *key, const char *doc, void **ret, size_t *ret_size, struct err *e);
 void core_loaded(struct core *c, int64_t now_ms);
 
 /*

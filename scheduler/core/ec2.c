@@ -226,10 +226,11 @@ json_t *ec2_describe(struct core *c, const struct ec2_kind *kind, const struct m
 		     const json_t *request, struct ecs_fault *f)
 {
 	json_t *docs = json_array(), *doc;
-	struct record *r;
+	void *object;
 
-	for (size_t i = 0; map_next(objects, &i, &r);)
-		if ((doc = kind->show ? kind->show(c, r) : doc_public(r->doc, false)))
+	for (size_t i = 0; map_next(objects, &i, &object);)
+		if ((doc = kind->show ? kind->show(c, object)
+				      : doc_public(((struct record *)object)->doc, false)))
 			(void)json_array_append_new(docs, doc);
 	return ec2_describe_list(kind, docs, request, f);
 }
@@ -343,39 +344,74 @@ int ec2_take_tags(const json_t *request, const char *resource_type, json_t *doc,
 	return 0;
 }
 
-/* What can be tagged, by the beginning of its id. */
-static struct record *taggable(struct core *c, const char *id, const char **ret_type)
-{
-	const struct {
-		const char *prefix, *type;
-		const struct map *objects;
-	} kinds[] = {
-		{"vpc-", "vpc", &c->vpcs},
-		{"subnet-", "subnet", &c->subnets},
-		{"sg-", "security-group", &c->security_groups},
-		{"eni-", "network-interface", &c->interfaces},
-		{"fl-", "vpc-flow-log", &c->flow_logs},
-		{"pl-", "prefix-list", &c->prefix_lists},
-	};
+/* What can be tagged: what has a document, or an interface. */
+struct tagged {
+	const char *type;
+	struct record *record;
+	struct interface *interface;
+};
 
+static const struct {
+	const char *prefix, *type, *id;
+	size_t objects; /* offset in struct core; of a map of records */
+} kinds[] = {
+	{"vpc-", "vpc", "vpcId", offsetof(struct core, vpcs)},
+	{"subnet-", "subnet", "subnetId", offsetof(struct core, subnets)},
+	{"sg-", "security-group", "groupId", offsetof(struct core, security_groups)},
+	{"fl-", "vpc-flow-log", "flowLogId", offsetof(struct core, flow_logs)},
+	{"pl-", "prefix-list", "prefixListId", offsetof(struct core, prefix_lists)},
+};
+
+static const struct map *objects_of(const struct core *c, size_t kind)
+{
+	return (const struct map *)(const void *)((const char *)c + kinds[kind].objects);
+}
+
+/* By the beginning of its id. */
+static bool find_tagged(const struct core *c, const char *id, struct tagged *ret)
+{
+	struct interface *n = map_find(&c->interfaces, id);
+
+	*ret = (struct tagged){.type = "network-interface"};
+	if (n && !n->released_ms)
+		ret->interface = n;
 	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
-		if (str_starts(id, kinds[i].prefix)) {
-			*ret_type = kinds[i].type;
-			return map_find(kinds[i].objects, id);
-		}
+		if (!str_starts(id, kinds[i].prefix))
+			continue;
+		ret->type = kinds[i].type;
+		ret->record = map_find(objects_of(c, i), id);
 	}
-	return NULL;
+	return ret->record || ret->interface;
+}
+
+/* The caller's, to be changed. */
+static json_t *copy_tags(const struct tagged *t)
+{
+	json_t *tags = t->interface ? t->interface->tags
+				    : json_object_get(t->record->doc, "tagSet");
+
+	return tags ? json_deep_copy(tags) : json_array();
+}
+
+static void set_tags(struct core *c, const struct tagged *t, json_t *own_tags)
+{
+	if (t->interface) {
+		interface_set_tags(c, t->interface, own_tags);
+		return;
+	}
+	(void)json_object_set_new(t->record->doc, "tagSet", own_tags);
+	record_touch(c, t->record);
 }
 
 /* Every object is there, or nothing is changed. */
 static int check_resources(struct core *c, const json_t *request, struct ecs_fault *f)
 {
+	struct tagged t;
 	json_t *id;
-	const char *type;
 	size_t i;
 
 	json_array_foreach (json_object_get(request, "ResourceId"), i, id)
-		if (!taggable(c, json_string_value(id), &type))
+		if (!find_tagged(c, json_string_value(id), &t))
 			return ecs_fault_set(f, ECS_FAULT_EC2_ID_NOT_FOUND,
 					     "The ID '%.200s' is not valid", json_string_value(id));
 	return 0;
@@ -383,24 +419,20 @@ static int check_resources(struct core *c, const json_t *request, struct ecs_fau
 
 json_t *create_tags(struct core *c, json_t *request, struct ecs_fault *f)
 {
+	struct tagged t;
 	json_t *id;
-	const char *type;
 	size_t i;
 
 	if (check_resources(c, request, f) < 0)
 		return NULL;
 	json_array_foreach (json_object_get(request, "ResourceId"), i, id) {
-		struct record *r = taggable(c, json_string_value(id), &type);
-		json_t *copy = json_pack("{s:o}", "tagSet",
-					 json_deep_copy(json_object_get(r->doc, "tagSet")));
+		auto_json json_t *copy = NULL;
 
-		if (add_tags(copy, json_object_get(request, "Tag"), f) < 0) {
-			json_decref(copy);
+		(void)find_tagged(c, json_string_value(id), &t);
+		copy = json_pack("{s:o}", "tagSet", copy_tags(&t));
+		if (add_tags(copy, json_object_get(request, "Tag"), f) < 0)
 			return NULL;
-		}
-		(void)json_object_set(r->doc, "tagSet", json_object_get(copy, "tagSet"));
-		json_decref(copy);
-		record_touch(c, r);
+		set_tags(c, &t, json_incref(json_object_get(copy, "tagSet")));
 	}
 	return json_pack("{s:b}", "return", 1);
 }
@@ -410,17 +442,16 @@ json_t *delete_tags(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	const json_t *tags = json_object_get(request, "Tag");
 	json_t *id, *tag, *old;
-	const char *type;
+	struct tagged t;
 	size_t i, n, at;
 
 	if (check_resources(c, request, f) < 0)
 		return NULL;
 	json_array_foreach (json_object_get(request, "ResourceId"), i, id) {
-		struct record *r = taggable(c, json_string_value(id), &type);
-		json_t *set = json_object_get(r->doc, "tagSet");
+		json_t *set;
 
-		if (!tags)
-			(void)json_array_clear(set);
+		(void)find_tagged(c, json_string_value(id), &t);
+		set = tags ? copy_tags(&t) : json_array();
 		json_array_foreach (tags, n, tag) {
 			const char *value = doc_string(tag, "Value");
 
@@ -428,30 +459,35 @@ json_t *delete_tags(struct core *c, json_t *request, struct ecs_fault *f)
 			if (old && (!value || str_eq(doc_string(old, "value"), value)))
 				(void)json_array_remove(set, at);
 		}
-		record_touch(c, r);
+		set_tags(c, &t, set);
 	}
 	return json_pack("{s:b}", "return", 1);
 }
 
-static void list_tags(struct core *c, const struct map *objects, const char *id_member,
-		      json_t *docs)
+static void list_tags(const json_t *tags, const char *id, const char *type, json_t *docs)
 {
-	struct record *r;
-	const char *type;
 	json_t *tag;
 	size_t n;
 
-	for (size_t i = 0; map_next(objects, &i, &r);) {
-		const char *id = doc_string(r->doc, id_member);
+	json_array_foreach (tags, n, tag)
+		(void)json_array_append_new(docs, json_pack("{s:s, s:s, s:O, s:O}", "resourceId",
+							    id, "resourceType", type, "key",
+							    json_object_get(tag, "key"), "value",
+							    json_object_get(tag, "value")));
+}
 
-		(void)taggable(c, id, &type);
-		json_array_foreach (json_object_get(r->doc, "tagSet"), n, tag)
-			(void)json_array_append_new(docs,
-						    json_pack("{s:s, s:s, s:O, s:O}", "resourceId",
-							      id, "resourceType", type, "key",
-							      json_object_get(tag, "key"), "value",
-							      json_object_get(tag, "value")));
-	}
+static void list_all_tags(const struct core *c, json_t *docs)
+{
+	struct interface *n;
+	struct record *r;
+
+	for (size_t k = 0; k < ARRAY_COUNT(kinds); k++)
+		for (size_t i = 0; map_next(objects_of(c, k), &i, &r);)
+			list_tags(json_object_get(r->doc, "tagSet"),
+				  doc_string(r->doc, kinds[k].id), kinds[k].type, docs);
+	for (size_t i = 0; map_next(&c->interfaces, &i, &n);)
+		if (!n->released_ms)
+			list_tags(n->tags, n->id, "network-interface", docs);
 }
 
 json_t *describe_tags(struct core *c, json_t *request, struct ecs_fault *f)
@@ -465,11 +501,6 @@ json_t *describe_tags(struct core *c, json_t *request, struct ecs_fault *f)
 		.set = "tagSet", .id = "resourceId", .ids = "ResourceId", .filters = filters};
 	json_t *docs = json_array();
 
-	list_tags(c, &c->vpcs, "vpcId", docs);
-	list_tags(c, &c->subnets, "subnetId", docs);
-	list_tags(c, &c->security_groups, "groupId", docs);
-	list_tags(c, &c->interfaces, "networkInterfaceId", docs);
-	list_tags(c, &c->flow_logs, "flowLogId", docs);
-	list_tags(c, &c->prefix_lists, "prefixListId", docs);
+	list_all_tags(c, docs);
 	return ec2_describe_list(&kind, docs, request, f);
 }

@@ -34,8 +34,9 @@ static json_t *rules_of(const struct security_group *g)
 	return json_object_get(g->record.doc, "_rules");
 }
 
-static json_t *show(struct core *c, const struct record *r)
+static json_t *show(struct core *c, const void *object)
 {
+	const struct record *r = object;
 	const struct security_group *g = (const struct security_group *)r;
 	json_t *doc = doc_public(r->doc, false);
 
@@ -178,35 +179,19 @@ struct security_group *security_group_default(struct core *c, const char *vpc_id
 
 /* ---- what hosts are told ---- */
 
-static char *address_text(struct arena *a, const struct interface *n, bool v6)
-{
-	const char *address = doc_string(n->record.doc, "privateIpAddress");
-	const json_t *set = json_object_get(n->record.doc, "ipv6AddressesSet");
-
-	if (v6)
-		address = doc_string(json_array_get(set, 0), "ipv6Address");
-	return address ? arena_strdup(a, address) : NULL;
-}
-
 static void add_addresses(struct arena *a, const struct interface *n, struct js_strings *ret)
 {
-	for (int v6 = 0; v6 < 2; v6++) {
-		char *text = address_text(a, n, v6);
+	char text[IP_TEXT_MAX];
 
-		if (text)
-			ret->items[ret->count++] = text;
-	}
+	for (int v6 = 0; v6 < 2; v6++)
+		if (interface_address(n, v6, text))
+			ret->items[ret->count++] = arena_strdup(a, text);
 }
 
 static bool is_member(const struct interface *n, const struct security_group *g)
 {
-	json_t *group;
-	size_t i;
-
-	if (n->released_ms)
-		return false;
-	json_array_foreach (json_object_get(n->record.doc, "groupSet"), i, group)
-		if (str_eq(doc_string(group, "groupId"), g->id))
+	for (size_t i = 0; i < n->group_count; i++)
+		if (n->groups[i] == g)
 			return true;
 	return false;
 }
@@ -262,6 +247,7 @@ static void send_member(struct core *c, const struct security_group *g, const st
 	struct js_strings list = {addresses, 0};
 	struct ecs_node_membership change = {.group_id = g->id};
 	const struct ecs_node_groups message = {.changes = {&change, 1}};
+	auto_free char *text = NULL;
 	struct watcher *w;
 
 	add_addresses(&a, n, &list);
@@ -269,8 +255,9 @@ static void send_member(struct core *c, const struct security_group *g, const st
 		change.joined = list;
 	else
 		change.left = list;
+	text = ecs_node_dump(ECS_NODE_GROUPS, &message);
 	for (size_t i = 0; map_next(&g->watchers, &i, &w);)
-		effect_send(c, w->instance, ECS_NODE_GROUPS, &message);
+		effect_send_text(c, w->instance, xstrdup(text));
 }
 
 static struct watcher *watcher_of(struct security_group *g, struct instance *i)

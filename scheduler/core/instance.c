@@ -39,6 +39,7 @@ static struct instance *add_instance(struct core *c, struct cluster *cl, const c
 	i->memory_mib = doc_integer(own_doc, "_memory", 0);
 	i->interfaces = doc_integer(own_doc, "_interfaces", 0);
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
+	i->connected_at_ms = doc_integer(own_doc, "_connectedAt", 0);
 	i->active = str_eq(doc_string(own_doc, "status"), "ACTIVE");
 	record_init(&i->record, own_doc, "instance/%s/%s", cl->name, id);
 	gpus_set(i);
@@ -227,8 +228,11 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	i->cpu_units = h->cpu_units;
 	i->memory_mib = h->memory_mib;
 	i->interfaces = h->interfaces;
+	if (!i->connected)
+		i->connected_at_ms = c->now_ms;
 	i->connected = true;
 	i->gone_ms = 0;
+	(void)json_object_set_new(doc, "_connectedAt", json_integer(i->connected_at_ms));
 	(void)json_object_del(doc, "_goneAt");
 	(void)json_object_del(doc, "statusReason");
 	flap_back(c, i);
@@ -248,22 +252,6 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 	host_address_give(c, i);
 	table_describe(&i->cluster->table, i);
 	new_version(c, i);
-}
-
-/* As its node is. */
-static void set_connectivity(struct core *c, const struct instance *i)
-{
-	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there)) {
-		json_t *doc;
-
-		if (t->last_status == TASK_STOPPED || t->connected == i->connected)
-			continue;
-		t->connected = i->connected;
-		doc = task_edit(c, t);
-		doc_set_string(doc, "connectivity", i->connected ? "CONNECTED" : "DISCONNECTED");
-		doc_set_time(doc, "connectivityAt", c->now_ms);
-		core_task_changed(c, t);
-	}
 }
 
 /* Its cluster, and whether it may be who it says; NULL: it may not. */
@@ -303,7 +291,6 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 	if (!i)
 		i = register_instance(c, cl, key ? h->instance_id : id);
 	take_hello(c, i, h);
-	set_connectivity(c, i);
 
 	welcome = (struct ecs_node_welcome){.instance_id = i->id,
 					    .cluster = i->cluster->name,
@@ -350,7 +337,6 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 	if (c->o.lost_ms)
 		core_wake_at(c, now_ms + c->o.lost_ms);
 	new_version(c, i);
-	set_connectivity(c, i);
 }
 
 const char *core_find_instance(struct core *c, const char *cluster, const char *instance,

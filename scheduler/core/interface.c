@@ -4,6 +4,9 @@
  * An interface is made with its task and released when nothing of the task is
  * left.  It rests then, unseen, so that its address is not somebody else's
  * while others still believe in the old one.
+ *
+ * Its document is made of the struct, whenever it is shown or stored: most of it follows
+ * from the address and the subnet.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,15 +17,146 @@
 #include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
-#define SUBNETS_MAX         16 /* AwsVpcConfiguration of the ECS API reference */
-#define SECURITY_GROUPS_MAX 5
-#define REST_MS             60000
+#define SUBNETS_MAX 16 /* AwsVpcConfiguration of the ECS API reference */
+#define REST_MS     60000
+#define LINKS_DEPTH 4
 
-static json_t *show(struct core *c, const struct record *r)
+/* ---- the document ---- */
+
+bool interface_address(const struct interface *n, bool v6, char ret[IP_TEXT_MAX])
 {
-	(void)c;
-	return ((const struct interface *)r)->released_ms ? NULL : doc_public(r->doc, false);
+	struct ip_prefix p = ip_of_v4(n->address, 32);
+
+	if (v6) { /* the same place in the subnet's IPv6 block */
+		const uint32_t offset = n->address - ip_v4(&n->subnet->cidr);
+
+		p = n->subnet->cidr6;
+		if (!p.length)
+			return false;
+		for (int i = 0; i < 4; i++)
+			p.address[15 - i] |= (unsigned char)(offset >> (8 * i));
+	}
+	ip_address_format(&p, ret);
+	return true;
 }
+
+static void format_mac(const struct interface *n, char ret[18])
+{
+	(void)snprintf(ret, 18, "0a:58:%02x:%02x:%02x:%02x", n->address >> 24,
+		       n->address >> 16 & 0xff, n->address >> 8 & 0xff, n->address & 0xff);
+}
+
+static json_t *private_name(const struct interface *n)
+{
+	return json_sprintf("ip-%u-%u-%u-%u.ec2.internal", n->address >> 24,
+			    n->address >> 16 & 0xff, n->address >> 8 & 0xff, n->address & 0xff);
+}
+
+/* False: it has none. */
+static bool format_public(const struct interface *n, char ret[IP_TEXT_MAX])
+{
+	const struct ip_prefix p = ip_of_v4(n->public, 32);
+
+	if (n->public)
+		ip_address_format(&p, ret);
+	return n->public;
+}
+
+static json_t *show_groups(const struct interface *n)
+{
+	json_t *set = json_array();
+
+	for (size_t i = 0; i < n->group_count; i++)
+		(void)json_array_append_new(
+			set, json_pack("{s:s, s:O}", "groupId", n->groups[i]->id, "groupName",
+				       json_object_get(n->groups[i]->record.doc, "groupName")));
+	return set;
+}
+
+/* Its subnet is there. */
+static json_t *make_document(const struct core *c, const struct interface *n)
+{
+	const json_t *subnet = n->subnet->record.doc;
+	const char *account = c->o.identity.account;
+	char address[IP_TEXT_MAX], mac[18];
+	json_t *doc, *ipv6 = json_array();
+
+	format_mac(n, mac);
+	(void)interface_address(n, false, address);
+	doc = json_pack(
+		"{s:s, s:s, s:O, s:O, s:o, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:b, s:o, s:o}",
+		"networkInterfaceId", n->id, "subnetId", n->subnet->id, "vpcId",
+		json_object_get(subnet, "vpcId"), "availabilityZone",
+		json_object_get(subnet, "availabilityZone"), "description",
+		json_sprintf("arn:aws:ecs:%s:%s:attachment/%s", c->o.identity.region, account,
+			     n->attachment),
+		"ownerId", account, "requesterId", account, "requesterManaged", 1, "status",
+		"in-use", "macAddress", mac, "privateIpAddress", address, "interfaceType",
+		"interface", "sourceDestCheck", 1, "tagSet",
+		n->tags ? json_incref(n->tags) : json_array(), "privateDnsName", private_name(n));
+	(void)json_object_set_new(doc, "groupSet", show_groups(n));
+	(void)json_object_set_new(doc, "attachment",
+				  json_pack("{s:s, s:i, s:s, s:b}", "attachmentId", n->attach_id,
+					    "deviceIndex", 0, "status", "attached",
+					    "deleteOnTermination", 1));
+	(void)json_object_set_new(doc, "privateIpAddressesSet",
+				  json_pack("[{s:s, s:o, s:b}]", "privateIpAddress", address,
+					    "privateDnsName", private_name(n), "primary", 1));
+	if (format_public(n, address))
+		(void)json_object_set_new(doc, "association",
+					  json_pack("{s:s, s:s, s:s}", "publicIp", address,
+						    "publicDnsName", "", "ipOwnerId", account));
+	if (interface_address(n, true, address))
+		(void)json_array_append_new(ipv6, json_pack("{s:s}", "ipv6Address", address));
+	(void)json_object_set_new(doc, "ipv6AddressesSet", ipv6);
+	return doc;
+}
+
+static json_t *show(struct core *c, const void *object)
+{
+	const struct interface *n = object;
+
+	return n->released_ms ? NULL : make_document(c, n);
+}
+
+/* With what of it is not shown; NULL: it is no task's any more. */
+static void store(struct core *c, const struct interface *n, const char *cluster, const char *task)
+{
+	auto_json json_t *doc = make_document(c, n);
+
+	doc_set_string(doc, "_attachment", n->attachment);
+	doc_set_string(doc, "_cluster", cluster);
+	doc_set_string(doc, "_task", task);
+	doc_set_string(doc, "_instance", n->instance ? n->instance->id : NULL);
+	if (n->released_ms)
+		(void)json_object_set_new(doc, "_releasedAt", json_integer(n->released_ms));
+	effect_put(c, xasprintf("interface/%s", n->id), js_dump(doc));
+}
+
+/* The task that an interface is for. */
+static struct task *task_of(const struct core *c, const struct interface *n)
+{
+	return task_at(c, n->task);
+}
+
+static void store_again(struct core *c, const struct interface *n)
+{
+	const struct task *t = task_of(c, n);
+	char id[ECS_ID_LEN + 1];
+
+	if (t)
+		task_id_format(t->id, id);
+	store(c, n, t ? t->kind->cluster->name : NULL, t ? id : NULL);
+}
+
+void interface_set_tags(struct core *c, struct interface *n, json_t *own_tags)
+{
+	json_decref(n->tags);
+	n->tags = own_tags;
+	store_again(c, n);
+}
+
+/* ---- described ---- */
 
 static const struct ec2_filter filters[] = {
 	{"network-interface-id", "networkInterfaceId"},
@@ -64,26 +198,56 @@ json_t *describe_network_interfaces(struct core *c, json_t *request, struct ecs_
 
 void interface_free(struct interface *n)
 {
-	record_done(&n->record);
-	free(n->id);
+	json_decref(n->tags);
+	free(n->links);
 	free(n);
+}
+
+static struct interface *add(struct core *c, const char *id)
+{
+	struct interface *n = xcalloc(1, sizeof(*n));
+
+	(void)snprintf(n->id, sizeof(n->id), "%s", id);
+	(void)map_put(&c->interfaces, id, n);
+	return n;
+}
+
+/* What it refers to is loaded before it or behind it. */
+static char *links_of(const json_t *doc)
+{
+	auto_json json_t *links = json_pack(
+		"{s:O*, s:O*, s:O*, s:O*, s:O*}", "_instance", json_object_get(doc, "_instance"),
+		"_cluster", json_object_get(doc, "_cluster"), "_task",
+		json_object_get(doc, "_task"), "subnetId", json_object_get(doc, "subnetId"),
+		"groupSet", json_object_get(doc, "groupSet"));
+
+	return js_dump(links);
 }
 
 int interface_load(struct core *c, json_t *own_doc, struct err *e)
 {
 	const char *id = doc_string(own_doc, "networkInterfaceId"),
-		   *address = doc_string(own_doc, "privateIpAddress");
-	struct ip_prefix parsed;
+		   *address = doc_string(own_doc, "privateIpAddress"),
+		   *attachment = doc_string(own_doc, "_attachment"),
+		   *attach_id = doc_string(json_object_get(own_doc, "attachment"), "attachmentId"),
+		   *public = doc_string(json_object_get(own_doc, "association"), "publicIp");
+	json_t *tags = json_object_get(own_doc, "tagSet");
+	struct ip_prefix parsed, parsed_public;
 	struct interface *n;
 
-	if (!id || !address || !ip_address_parse(address, &parsed) || parsed.v6)
+	if (!id || !address || !attachment || !attach_id || strlen(id) >= sizeof(n->id) ||
+	    !ip_address_parse(address, &parsed) || parsed.v6 ||
+	    (public && (!ip_address_parse(public, &parsed_public) || parsed_public.v6)))
 		return err_set(e, EUCLEAN, "is not whole");
-	n = xcalloc(1, sizeof(*n));
-	n->id = xstrdup(id);
+	n = add(c, id);
+	(void)snprintf(n->attachment, sizeof(n->attachment), "%s", attachment);
+	(void)snprintf(n->attach_id, sizeof(n->attach_id), "%s", attach_id);
 	n->address = ip_v4(&parsed);
+	n->public = public ? ip_v4(&parsed_public) : 0;
 	n->released_ms = doc_integer(own_doc, "_releasedAt", 0);
-	record_init(&n->record, own_doc, "interface/%s", id);
-	(void)map_put(&c->interfaces, id, n);
+	n->tags = json_array_size(tags) ? json_incref(tags) : NULL;
+	n->links = links_of(own_doc);
+	json_decref(own_doc);
 	return 0;
 }
 
@@ -91,42 +255,57 @@ static void each_group(struct core *c, const struct interface *n,
 		       void (*fn)(struct core *c, struct security_group *g,
 				  const struct interface *n))
 {
-	json_t *group;
-	size_t i;
-
-	json_array_foreach (json_object_get(n->record.doc, "groupSet"), i, group) {
-		struct security_group *g = map_find(&c->security_groups,
-						    doc_string(group, "groupId"));
-
-		if (g)
-			fn(c, g, n);
-	}
+	for (size_t i = 0; i < n->group_count; i++)
+		fn(c, n->groups[i], n);
 }
 
-/* The task that an interface is for. */
-static struct task *task_of(struct core *c, const struct interface *n)
+static void add_group(struct interface *n, struct security_group *g)
 {
-	const struct cluster *cl = map_find(&c->clusters, doc_string(n->record.doc, "_cluster"));
+	if (g && n->group_count < EC2_INTERFACE_GROUPS_MAX)
+		n->groups[n->group_count++] = g;
+}
 
-	return cl ? task_named(c, cl, doc_string(n->record.doc, "_task")) : NULL;
+void interface_give(struct interface *n, struct task *t)
+{
+	t->interface = n;
+	n->task = t->number;
+}
+
+static void *linked(const struct map *objects, const json_t *links, const char *name)
+{
+	const char *id = doc_string(links, name);
+
+	return id ? map_find(objects, id) : NULL;
 }
 
 /* An interface whose subnet is gone has no use of its address; loaded ones always have one. */
 static void link_up(struct core *c, struct interface *n)
 {
-	struct task *t = task_of(c, n);
+	auto_free char *text = take_ptr(n->links);
+	auto_json json_t *links = NULL;
+	const struct cluster *cl;
+	json_t *group;
+	struct task *t;
+	struct err e;
+	size_t i;
 
-	n->instance = instance_by_id(c, doc_string(n->record.doc, "_instance"));
-	n->subnet = map_find(&c->subnets, doc_string(n->record.doc, "subnetId"));
+	if (!text || js_parse(text, strlen(text), LINKS_DEPTH, &links, &e) < 0)
+		return;
+	cl = linked(&c->clusters, links, "_cluster"); /* none: its task was gone before it */
+	t = cl ? task_named(c, cl, doc_string(links, "_task")) : NULL;
+	n->instance = instance_by_id(c, doc_string(links, "_instance"));
+	n->subnet = linked(&c->subnets, links, "subnetId");
 	if (n->subnet)
 		subnet_mark(c, n->subnet, n->instance, n->address);
 	if (n->released_ms)
 		return;
-	if (!t || (t->last_status == TASK_STOPPED && !t->held)) {
-		interface_release(c, n);
+	if (!t || !n->subnet || (t->last_status == TASK_STOPPED && !t->held)) {
+		interface_release(c, n); /* it is in no group yet */
 		return;
 	}
-	t->interface = n;
+	json_array_foreach (json_object_get(links, "groupSet"), i, group)
+		add_group(n, linked(&c->security_groups, group, "groupId"));
+	interface_give(n, t);
 	each_group(c, n, security_group_join);
 }
 
@@ -142,8 +321,10 @@ void interface_release(struct core *c, struct interface *n)
 {
 	each_group(c, n, security_group_leave);
 	n->released_ms = c->now_ms;
-	(void)json_object_set_new(n->record.doc, "_releasedAt", json_integer(c->now_ms));
-	record_touch(c, &n->record);
+	if (n->subnet)
+		store_again(c, n);
+	n->task = 0;
+	n->group_count = 0;
 }
 
 void interfaces_forget(struct core *c, const struct instance *i)
@@ -164,8 +345,8 @@ void interfaces_tick(struct core *c)
 			continue;
 		if (n->subnet)
 			subnet_give_back(c, n->subnet, n->address);
+		effect_delete(c, xasprintf("interface/%s", n->id));
 		(void)map_remove(&c->interfaces, n->id);
-		record_delete(c, &n->record);
 		interface_free(n);
 	}
 }
@@ -215,10 +396,10 @@ static int check_groups(struct core *c, const json_t *ids, const char *vpc, stru
 	json_t *id;
 	size_t i;
 
-	if (json_array_size(ids) > SECURITY_GROUPS_MAX)
+	if (json_array_size(ids) > EC2_INTERFACE_GROUPS_MAX)
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				     "securityGroups can have at most %d items.",
-				     SECURITY_GROUPS_MAX);
+				     EC2_INTERFACE_GROUPS_MAX);
 	json_array_foreach (ids, i, id) {
 		const char *text = json_string_value(id);
 		const struct security_group *g = map_find(&c->security_groups, text);
@@ -261,26 +442,21 @@ static bool any_pool(const struct cluster *cl)
 	return false;
 }
 
-static const char *public_of(const struct interface *n)
-{
-	return doc_string(json_object_get(n->record.doc, "association"), "publicIp");
-}
-
 /* Of one that rests, too. */
-static bool is_given(struct core *c, const char *address)
+static bool is_given(const struct core *c, uint32_t address)
 {
 	struct interface *n;
 
 	for (size_t i = 0; map_next(&c->interfaces, &i, &n);)
-		if (str_eq(public_of(n), address))
+		if (n->public == address)
 			return true;
 	return false;
 }
 
-/* A public address of the host that nobody has; false: there is none. */
-static bool find_public(struct core *c, const struct instance *i, char ret[IP_TEXT_MAX])
+/* A public address of the host that nobody has; 0: there is none. */
+static uint32_t find_public(const struct core *c, const struct instance *i)
 {
-	struct ip_prefix block, address;
+	struct ip_prefix block;
 	json_t *text;
 	size_t n;
 
@@ -288,13 +464,13 @@ static bool find_public(struct core *c, const struct instance *i, char ret[IP_TE
 		if (!ip_prefix_parse(json_string_value(text), &block) || block.v6)
 			continue;
 		for (uint64_t k = 0; k < 1ull << (32 - block.length); k++) {
-			address = ip_of_v4(ip_v4(&block) + (uint32_t)k, 32);
-			ip_address_format(&address, ret);
-			if (!is_given(c, ret))
-				return true;
+			const uint32_t address = ip_v4(&block) + (uint32_t)k;
+
+			if (address && !is_given(c, address))
+				return address;
 		}
 	}
-	return false;
+	return 0;
 }
 
 /* ---- the request against what there is ---- */
@@ -331,9 +507,7 @@ bool interface_wants_public(const json_t *request)
 
 bool interface_has_public(struct core *c, const struct instance *i)
 {
-	char address[IP_TEXT_MAX];
-
-	return find_public(c, i, address);
+	return find_public(c, i);
 }
 
 json_t *interface_zones(struct core *c, const json_t *request)
@@ -357,87 +531,15 @@ static bool is_in_zone(const struct subnet *s, const struct instance *i)
 
 /* ---- made ---- */
 
-static json_t *group_set(struct core *c, const json_t *ids, const char *vpc)
+static void set_groups(struct core *c, struct interface *n, const json_t *ids)
 {
-	json_t *set = json_array(), *id;
+	json_t *id;
 	size_t i;
 
-	json_array_foreach (ids, i, id) {
-		const struct security_group *g = map_find(&c->security_groups,
-							  json_string_value(id));
-
-		(void)json_array_append_new(set,
-					    json_pack("{s:O, s:O}", "groupId", id, "groupName",
-						      json_object_get(g->record.doc, "groupName")));
-	}
-	if (!json_array_size(ids))
-		(void)json_array_append_new(set, json_pack("{s:s, s:s}", "groupId",
-							   security_group_default(c, vpc)->id,
-							   "groupName", "default"));
-	return set;
-}
-
-/* The same place in the subnet's IPv6 block. */
-static void set_ipv6(const struct subnet *s, uint32_t address, json_t *doc)
-{
-	struct ip_prefix p = s->cidr6;
-	uint32_t offset = address - ip_v4(&s->cidr);
-	char text[IP_TEXT_MAX];
-
-	if (!s->cidr6.length)
-		return;
-	for (int i = 0; i < 4; i++)
-		p.address[15 - i] |= (unsigned char)(offset >> (8 * i));
-	ip_address_format(&p, text);
-	(void)json_object_set_new(doc, "ipv6AddressesSet",
-				  json_pack("[{s:s}]", "ipv6Address", text));
-}
-
-static json_t *make_document(struct core *c, const json_t *request, const struct subnet *s,
-			     const struct instance *i, uint32_t address, const char *id)
-{
-	const struct ip_prefix p = ip_of_v4(address, 32);
-	const char *vpc = doc_string(s->record.doc, "vpcId");
-	char text[IP_TEXT_MAX], mac[18], attachment[37], attach_id[EC2_ID_SIZE];
-	json_t *doc;
-
-	ip_address_format(&p, text);
-	core_random_uuid(c, attachment);
-	ec2_make_id(c, "eni-attach", NULL, attach_id);
-	(void)snprintf(mac, sizeof(mac), "0a:58:%02x:%02x:%02x:%02x", p.address[0], p.address[1],
-		       p.address[2], p.address[3]);
-	doc = json_pack(
-		"{s:s, s:s, s:s, s:O, s:o, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:b, s:s, s:[]}",
-		"networkInterfaceId", id, "subnetId", s->id, "vpcId", vpc, "availabilityZone",
-		json_object_get(s->record.doc, "availabilityZone"), "description",
-		json_sprintf("arn:aws:ecs:%s:%s:attachment/%s", c->o.identity.region,
-			     c->o.identity.account, attachment),
-		"ownerId", c->o.identity.account, "requesterId", c->o.identity.account,
-		"requesterManaged", 1, "status", "in-use", "macAddress", mac, "privateIpAddress",
-		text, "interfaceType", "interface", "sourceDestCheck", 1, "_attachment", attachment,
-		"tagSet");
-	(void)json_object_set_new(doc, "privateDnsName",
-				  json_sprintf("ip-%u-%u-%u-%u.ec2.internal", p.address[0],
-					       p.address[1], p.address[2], p.address[3]));
-	(void)json_object_set_new(
-		doc, "groupSet",
-		group_set(c, json_object_get(configuration(request), "securityGroups"), vpc));
-	(void)json_object_set_new(doc, "attachment",
-				  json_pack("{s:s, s:i, s:s, s:b}", "attachmentId", attach_id,
-					    "deviceIndex", 0, "status", "attached",
-					    "deleteOnTermination", 1));
-	(void)json_object_set_new(doc, "privateIpAddressesSet",
-				  json_pack("[{s:s, s:O, s:b}]", "privateIpAddress", text,
-					    "privateDnsName",
-					    json_object_get(doc, "privateDnsName"), "primary", 1));
-	if (wants_public(configuration(request)) && find_public(c, i, text))
-		(void)json_object_set_new(doc, "association",
-					  json_pack("{s:s, s:s, s:s}", "publicIp", text,
-						    "publicDnsName", "", "ipOwnerId",
-						    c->o.identity.account));
-	(void)json_object_set_new(doc, "ipv6AddressesSet", json_array());
-	set_ipv6(s, address, doc);
-	return doc;
+	json_array_foreach (ids, i, id)
+		add_group(n, map_find(&c->security_groups, json_string_value(id)));
+	if (!n->group_count)
+		add_group(n, security_group_default(c, doc_string(n->subnet->record.doc, "vpcId")));
 }
 
 /* The first of the subnets in the instance's zone that has an address. */
@@ -459,26 +561,25 @@ static struct subnet *choose(struct core *c, const json_t *request, struct insta
 struct interface *interface_make(struct core *c, const json_t *request, struct instance *i,
 				 const char *cluster, const char *task_id)
 {
+	const json_t *wanted = configuration(request);
 	char id[EC2_ID_SIZE];
 	struct interface *n;
 	struct subnet *s;
 	uint32_t address;
-	struct err e;
-	json_t *doc;
 
 	s = choose(c, request, i, &address);
 	if (!s)
 		return NULL;
 	ec2_make_id(c, "eni", &c->interfaces, id);
-	doc = make_document(c, request, s, i, address, id);
-	doc_set_string(doc, "_cluster", cluster);
-	doc_set_string(doc, "_task", task_id);
-	doc_set_string(doc, "_instance", i->id);
-	(void)interface_load(c, doc, &e);
-	n = map_find(&c->interfaces, id);
+	n = add(c, id);
+	core_random_uuid(c, n->attachment);
+	ec2_make_id(c, "eni-attach", NULL, n->attach_id);
+	n->address = address;
 	n->subnet = s;
 	n->instance = i;
-	record_touch(c, &n->record);
+	n->public = wants_public(wanted) ? find_public(c, i) : 0;
+	set_groups(c, n, json_object_get(wanted, "securityGroups"));
+	store(c, n, cluster, task_id);
 	each_group(c, n, security_group_join);
 	return n;
 }
@@ -492,35 +593,31 @@ static void add_detail(json_t *details, const char *name, const char *value)
 					    json_pack("{s:s, s:s}", "name", name, "value", value));
 }
 
-static const char *ipv6_of(const struct interface *n)
-{
-	return doc_string(json_array_get(json_object_get(n->record.doc, "ipv6AddressesSet"), 0),
-			  "ipv6Address");
-}
-
 void interface_show_in_task(const struct interface *n, json_t *task)
 {
-	const json_t *doc = n->record.doc;
-	const char *attachment = doc_string(doc, "_attachment");
+	char address[IP_TEXT_MAX], address6[IP_TEXT_MAX], mac[18];
+	const char *ipv6 = interface_address(n, true, address6) ? address6 : NULL;
+	auto_json json_t *name = private_name(n);
 	json_t *details = json_array(), *container;
 	size_t i;
 
-	add_detail(details, "subnetId", doc_string(doc, "subnetId"));
+	format_mac(n, mac);
+	(void)interface_address(n, false, address);
+	add_detail(details, "subnetId", n->subnet->id);
 	add_detail(details, "networkInterfaceId", n->id);
-	add_detail(details, "macAddress", doc_string(doc, "macAddress"));
-	add_detail(details, "privateDnsName", doc_string(doc, "privateDnsName"));
-	add_detail(details, "privateIPv4Address", doc_string(doc, "privateIpAddress"));
-	add_detail(details, "ipv6Address", ipv6_of(n));
+	add_detail(details, "macAddress", mac);
+	add_detail(details, "privateDnsName", json_string_value(name));
+	add_detail(details, "privateIPv4Address", address);
+	add_detail(details, "ipv6Address", ipv6);
 	(void)json_object_set_new(task, "attachments",
-				  json_pack("[{s:s, s:s, s:s, s:o}]", "id", attachment, "type",
+				  json_pack("[{s:s, s:s, s:s, s:o}]", "id", n->attachment, "type",
 					    "ElasticNetworkInterface", "status", "PRECREATED",
 					    "details", details));
 	json_array_foreach (json_object_get(task, "containers"), i, container)
 		(void)json_object_set_new(container, "networkInterfaces",
-					  json_pack("[{s:s, s:O, s:s*}]", "attachmentId",
-						    attachment, "privateIpv4Address",
-						    json_object_get(doc, "privateIpAddress"),
-						    "ipv6Address", ipv6_of(n)));
+					  json_pack("[{s:s, s:s, s:s*}]", "attachmentId",
+						    n->attachment, "privateIpv4Address", address,
+						    "ipv6Address", ipv6));
 }
 
 void interface_set_attachment(json_t *task, const char *status)
@@ -546,23 +643,29 @@ static void describe_trunk(const struct subnet *s, struct arena *a, struct ecs_n
 	ret->gateway = gateway ? (char *)(uintptr_t)gateway : arena_strdup(a, text);
 }
 
+static char *address_in(struct arena *a, const struct interface *n, bool v6)
+{
+	char text[IP_TEXT_MAX];
+
+	return interface_address(n, v6, text) ? arena_strdup(a, text) : NULL;
+}
+
 void interface_describe_to_node(struct core *c, const struct interface *n, struct arena *a,
 				struct ecs_node_interface *ret)
 {
-	const json_t *doc = n->record.doc, *groups = json_object_get(doc, "groupSet"), *group;
-	const struct vpc *v = map_find(&c->vpcs, doc_string(doc, "vpcId"));
-	char text[IP_TEXT_MAX];
-	size_t i;
+	const struct vpc *v = map_find(&c->vpcs, doc_string(n->subnet->record.doc, "vpcId"));
+	char text[IP_TEXT_MAX], mac[18];
 
+	format_mac(n, mac);
 	ip_prefix_format(&n->subnet->cidr, text);
 	*ret = (struct ecs_node_interface){
-		.interface_id = n->id,
-		.mac = (char *)(uintptr_t)doc_string(doc, "macAddress"),
-		.address = (char *)(uintptr_t)doc_string(doc, "privateIpAddress"),
+		.interface_id = (char *)(uintptr_t)n->id,
+		.mac = arena_strdup(a, mac),
+		.address = address_in(a, n, false),
 		.subnet = arena_strdup(a, text),
 		.vpc = (char *)(uintptr_t)doc_string(v->record.doc, "cidrBlock"),
-		.address6 = (char *)(uintptr_t)ipv6_of(n),
-		.public_address = (char *)(uintptr_t)public_of(n)};
+		.address6 = address_in(a, n, true),
+		.public_address = format_public(n, text) ? arena_strdup(a, text) : NULL};
 	if (ret->address6) {
 		ip_prefix_format(&n->subnet->cidr6, text);
 		ret->subnet6 = arena_strdup(a, text);
@@ -570,17 +673,15 @@ void interface_describe_to_node(struct core *c, const struct interface *n, struc
 	}
 	describe_trunk(n->subnet, a, ret);
 	flow_logs_describe_to_node(c, n, a, &ret->flow_logs);
-	ret->security_groups.items = arena_alloc(a, (json_array_size(groups) + 1) * sizeof(char *));
-	json_array_foreach (groups, i, group)
-		ret->security_groups.items[ret->security_groups.count++] =
-			(char *)(uintptr_t)doc_string(group, "groupId");
+	ret->security_groups.items = arena_alloc(a, (n->group_count + 1) * sizeof(char *));
+	for (size_t i = 0; i < n->group_count; i++)
+		ret->security_groups.items[ret->security_groups.count++] = n->groups[i]->id;
 }
 
 bool interface_is_in(const struct interface *n, const char *resource_id)
 {
-	return str_eq(n->id, resource_id) ||
-	       str_eq(doc_string(n->record.doc, "subnetId"), resource_id) ||
-	       str_eq(doc_string(n->record.doc, "vpcId"), resource_id);
+	return str_eq(n->id, resource_id) || str_eq(n->subnet->id, resource_id) ||
+	       str_eq(doc_string(n->subnet->record.doc, "vpcId"), resource_id);
 }
 
 void interfaces_send(struct core *c, const char *resource_id)

@@ -85,9 +85,10 @@ struct instance {
 	size_t group_count, group_capacity;
 
 	char *id;
-	int64_t gone_ms;  /* since when it is not connected; 0: it is */
-	int64_t since_ms; /* it is connected, in this life of the server */
-	int64_t flaps;    /* flap.c */
+	int64_t gone_ms;         /* since when it is not connected; 0: it is */
+	int64_t since_ms;        /* it is connected, in this life of the server */
+	int64_t connected_at_ms; /* for the last time */
+	int64_t flaps;           /* flap.c */
 	size_t running, pending;
 	uint32_t first_task, last_task; /* on it, STOPPED ones too; in order of their coming */
 	size_t task_count;
@@ -169,6 +170,8 @@ struct core {
 		prefix_lists; /* vpc.h; by id */
 	struct roster roster;
 	struct map kinds;                         /* of tasks, by key */
+	struct task_texts *texts;                 /* of kinds that had new tasks (task_make.c) */
+	size_t next_texts;                        /* those that another kind gets */
 	struct task_doc *newest_doc, *oldest_doc; /* open ones */
 	size_t open_docs;
 	uint32_t first_stopped, last_stopped; /* tasks */
@@ -190,6 +193,7 @@ void record_init(struct record *r, json_t *own_doc, const char *fmt, ...)
 void record_delete(struct core *c, struct record *r);
 /* Of documents that are nobody's record, or nobody's yet. */
 void effect_put_task(struct core *c, const struct task *t, char *own_text); /* a new one */
+void effect_put(struct core *c, char *own_key, char *own_text);
 void effect_delete(struct core *c, char *own_key);
 void effect_put_token(struct core *c, const char *key, const json_t *doc, int64_t expires_ms);
 void record_done(struct record *r);

@@ -103,6 +103,7 @@ void kind_release(struct core *c, struct task_kind *k)
 	if (!k || --k->users)
 		return;
 	(void)map_remove(&c->kinds, k->key);
+	kind_forget_texts(c, k);
 	table_release(&k->cluster->table, k->group);
 	free_kind(k);
 }
@@ -111,6 +112,7 @@ void kinds_done(struct core *c)
 {
 	struct task_kind *k;
 
+	task_texts_free(c);
 	for (size_t i = 0; map_next(&c->kinds, &i, &k);)
 		free_kind(k);
 	map_done(&c->kinds);
@@ -120,7 +122,10 @@ void kinds_forget(struct core *c, const struct definition *d)
 {
 	struct task_kind *k;
 
-	for (size_t i = 0; map_next(&c->kinds, &i, &k);)
-		if (k->definition == d)
-			k->definition = NULL;
+	for (size_t i = 0; map_next(&c->kinds, &i, &k);) {
+		if (k->definition != d)
+			continue;
+		k->definition = NULL;
+		kind_forget_texts(c, k);
+	}
 }

@@ -10,6 +10,13 @@
 #include "scheduler/core/placement.h"
 #include "scheduler/core/task.h"
 
+/* Texts of tasks, which differ in words. */
+struct task_texts {
+	const struct task_kind *kind; /* whose tasks; NULL: those of one launch, or none yet */
+	/* What callers are shown, what the document has besides, and the message to the node. */
+	struct pattern shown, hidden, message;
+};
+
 /* What RunTask and StartTask have in common, checked. */
 struct launch {
 	struct core *c;
@@ -24,11 +31,10 @@ struct launch {
 	const json_t *strategy; /* of capacity providers; NULL: none */
 	const char *provider;   /* whom the placement is constrained to; NULL: nobody */
 	struct placement placement;
-	struct task_kind *kind; /* of the tasks that were made last */
-	struct {
-		/* What callers are shown, what the document has besides, and the message to the node. */
-		struct pattern shown, hidden, message;
-	} patterns; /* of their texts */
+	struct task_kind *kind;   /* of the tasks that were made last */
+	char *time;               /* of these, as documents have it; NULL: it was not asked for */
+	struct task_texts *texts; /* of these: the core's, or its own */
+	struct task_texts own_texts;
 };
 
 /* A member of the definition, with the overrides in it. */
@@ -39,4 +45,4 @@ json_t *launch_defined(const struct launch *l, const char *member);
  * list in 'shown', its id to 'ids'.  False: there is no address for it.
  */
 bool task_make(struct launch *l, struct instance *i, struct buf *shown, json_t *ids);
-void task_patterns_done(struct launch *l);
+void task_texts_done(struct task_texts *texts);

@@ -15,7 +15,8 @@
 #include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
-#define MANY_PERCENT 30 /* of the nodes; and more than one */
+#define MANY_PERCENT 30  /* of the nodes; and more than one */
+#define GIVE_UP_MAX  500 /* tasks at a time: others are served before the next */
 
 static const char wait_reason[] = "Not connected. So many container instances vanished that their "
 				  "tasks are not given up.";
@@ -54,7 +55,8 @@ void core_task_give_up(struct core *c, struct task *t, const char *code, const c
 	core_task_changed(c, t);
 }
 
-static void give_up(struct core *c, const struct instance *i)
+/* '*left' is how many more may be. */
+static void give_up(struct core *c, const struct instance *i, size_t *left)
 {
 	auto_free char *reason = xasprintf("Container instance lost: not heard of for %lld seconds",
 					   (long long)(c->o.lost_ms / 1000));
@@ -62,6 +64,11 @@ static void give_up(struct core *c, const struct instance *i)
 	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there)) {
 		if (t->last_status == TASK_STOPPED)
 			continue;
+		if (!*left) {
+			core_wake_at(c, c->now_ms + 1);
+			return;
+		}
+		--*left;
 		core_task_give_up(c, t, "TerminationNotice", reason);
 		core_task_hold(c, t);
 	}
@@ -84,7 +91,7 @@ static void set_waits(struct core *c, struct instance *i, bool waits)
 
 static void tick_cluster(struct core *c, const struct cluster *cl)
 {
-	size_t gone = 0;
+	size_t gone = 0, left = GIVE_UP_MAX;
 	struct instance *i;
 	bool many;
 
@@ -94,7 +101,7 @@ static void tick_cluster(struct core *c, const struct cluster *cl)
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);) {
 		set_waits(c, i, many && is_overdue(c, i));
 		if (is_overdue(c, i) && !many)
-			give_up(c, i);
+			give_up(c, i, &left);
 		else if (i->gone_ms && !is_overdue(c, i))
 			core_wake_at(c, i->gone_ms + c->o.lost_ms);
 	}

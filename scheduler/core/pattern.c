@@ -14,12 +14,17 @@ void pattern_hole(const char mark[PATTERN_MARK + 1], unsigned number, char ret[P
 	(void)snprintf(ret, PATTERN_HOLE + 1, "%s%02x", mark, number & 0xff);
 }
 
-static void add_hole(struct pattern *p, size_t at, const char *number)
+static unsigned number_of(const char *digits)
 {
-	const char digits[] = {number[0], number[1], '\0'};
+	const char text[] = {digits[0], digits[1], '\0'};
 
-	p->holes = xgrow(p->holes, p->count, &p->capacity, sizeof(*p->holes));
-	p->holes[p->count++] = (struct hole){at, (unsigned)strtoul(digits, NULL, 16)};
+	return (unsigned)strtoul(text, NULL, 16);
+}
+
+static void add_text(struct pattern *p, const char *text, const char *end)
+{
+	memcpy(p->text + p->size, text, (size_t)(end - text));
+	p->size += (size_t)(end - text);
 }
 
 void pattern_make(struct pattern *p, const char *text, size_t size,
@@ -30,13 +35,15 @@ void pattern_make(struct pattern *p, const char *text, size_t size,
 	p->text = xrealloc(p->text, size + 1, 1);
 	p->size = p->count = 0;
 	while ((found = memmem(text, (size_t)(end - text), mark, PATTERN_MARK))) {
-		memcpy(p->text + p->size, text, (size_t)(found - text));
-		p->size += (size_t)(found - text);
-		add_hole(p, p->size, found + PATTERN_MARK);
-		text = found + PATTERN_HOLE;
+		const unsigned number = number_of(found + PATTERN_MARK);
+		const size_t quote = (number & PATTERN_BARE) != 0;
+
+		add_text(p, text, found - quote);
+		p->holes = xgrow(p->holes, p->count, &p->capacity, sizeof(*p->holes));
+		p->holes[p->count++] = (struct hole){p->size, number & ~PATTERN_BARE};
+		text = found + PATTERN_HOLE + quote;
 	}
-	memcpy(p->text + p->size, text, (size_t)(end - text));
-	p->size += (size_t)(end - text);
+	add_text(p, text, end);
 }
 
 void pattern_fill(const struct pattern *p, const char *const *words, struct buf *ret)

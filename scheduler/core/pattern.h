@@ -10,6 +10,8 @@
 
 #define PATTERN_MARK 24 /* digits */
 #define PATTERN_HOLE (PATTERN_MARK + 2)
+#define PATTERN_BARE \
+	0x80 /* added to a number: the word stands without the quotes around the hole */
 
 struct pattern {
 	char *text; /* without the holes */
@@ -21,7 +23,7 @@ struct pattern {
 	size_t count, capacity;
 };
 
-/* How hole 'number', below 256, is written.  Nobody else may know the mark. */
+/* How hole 'number', below PATTERN_BARE, is written.  Nobody else may know the mark. */
 void pattern_hole(const char mark[PATTERN_MARK + 1], unsigned number, char ret[PATTERN_HOLE + 1]);
 
 /* 'p' is empty, or another text's before. */

@@ -9,18 +9,21 @@
  *
  * What changes is noted, and told at the end of the event: one host to all others, once.
  * The whole list goes to whom it is another one for: with a host's first block, or after
- * its last, of addresses of IPv6 too, and behind a hello.  What a host has of addresses is put into words when that
- * has changed, and not for each who hears of it.
+ * its last, of addresses of IPv6 too, and behind a hello.  What a host has of addresses is
+ * put into words when that has changed, and not for each who hears of it; and so is the
+ * message to all of them.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "scheduler/core/pattern.h"
 #include "scheduler/core/vpc.h"
 
 #define PREFIXES_MAX 128 /* of one peer: what a node takes (net/peers.h) */
 #define OWN_MAX      2   /* addresses of the host itself, one of a family */
+#define TEXT_MAX     (1 << 20)
 
 /* ---- which VPCs a host is in ---- */
 
@@ -258,26 +261,80 @@ void peers_send_all(struct core *c, struct instance *to)
 	effect_send(c, to, ECS_NODE_PEERS, &message);
 }
 
-static void send_one(struct core *c, const struct ecs_node_peer *peer, struct instance *to)
-{
-	auto_arena struct arena a = {0};
-	struct ecs_node_peer copy = *peer;
-	struct ecs_node_peers message = {.peers = {.items = &copy, .count = 1}};
+/* How a host is told: as gone or as it is, with its own address of IPv6 or without. */
+enum manner { GONE, WHOLE, WITHOUT_IPV6, MANNERS };
 
-	describe_self(c, to, &a, &message.self);
-	effect_send(c, to, ECS_NODE_PEERS, &message);
+/* A host that others are told of: to each the same, but for the addresses of whom it is told to. */
+struct telling {
+	struct core *c;
+	struct instance *i;
+	struct ecs_node_peer as;
+	size_t own6;
+	struct pattern texts[MANNERS];
+	struct buf self;
+};
+
+static void telling_done(struct telling *t)
+{
+	for (size_t n = 0; n < MANNERS; n++)
+		pattern_done(&t->texts[n]);
+	buf_done(&t->self);
+}
+#define auto_telling __attribute__((cleanup(telling_done)))
+
+/* With a hole for the addresses. */
+static const struct pattern *text_of(struct telling *t, enum manner manner)
+{
+	struct pattern *p = &t->texts[manner];
+	char mark[PATTERN_MARK + 1], hole[PATTERN_HOLE + 1], *self = hole;
+	struct ecs_node_peer peer = t->as;
+	const struct ecs_node_peers message = {.peers = {.items = &peer, .count = 1},
+					       .self = {&self, 1}};
+	auto_free char *text = NULL;
+
+	if (p->text)
+		return p;
+	if (manner == GONE)
+		peer = (struct ecs_node_peer){.instance_id = t->i->id, .gone = true};
+	else if (manner == WITHOUT_IPV6)
+		peer.prefixes.count -= t->own6;
+	core_random_hex(t->c, mark, PATTERN_MARK);
+	pattern_hole(mark, PATTERN_BARE, hole);
+	text = ecs_node_dump(ECS_NODE_PEERS, &message);
+	pattern_make(p, text, strlen(text), mark);
+	return p;
+}
+
+/* His own addresses as the members of a list. */
+static const char *self_of(struct telling *t, const struct instance *to)
+{
+	struct ip_prefix own[OWN_MAX];
+	char text[IP_TEXT_MAX];
+
+	buf_reset(&t->self);
+	for (size_t v6 = 0; host_address_of(t->c, to, own) && v6 < OWN_MAX; v6++) {
+		ip_address_format(&own[v6], text);
+		buf_puts(&t->self, v6 ? ",\"" : "\"");
+		buf_puts(&t->self, text);
+		buf_putc(&t->self, '"');
+	}
+	return buf_str(&t->self);
 }
 
 /* To one who hears of it, or did. */
-static void tell_one(struct core *c, struct instance *i, const struct ecs_node_peer *as,
-		     size_t own6, struct instance *to)
+static void tell_one(struct telling *t, struct instance *to)
 {
-	struct ecs_node_peer p = *as;
+	const size_t without = unwanted(t->c, t->i, to, t->own6);
+	struct ecs_node_peer p = t->as;
+	struct buf text = BUF_INIT(TEXT_MAX);
+	enum manner manner = without ? WITHOUT_IPV6 : WHOLE;
+	const char *self = self_of(t, to);
 
-	p.prefixes.count -= unwanted(c, i, to, own6);
-	if (!hears_of(to, i) || !is_somewhere(&p))
-		p = (struct ecs_node_peer){.instance_id = i->id, .gone = true};
-	send_one(c, &p, to);
+	p.prefixes.count -= without;
+	if (!hears_of(to, t->i) || !is_somewhere(&p))
+		manner = GONE;
+	pattern_fill(text_of(t, manner), &self, &text);
+	effect_send_text(t->c, to, text.data);
 }
 
 /* By what of blocks a host has it hears of others. */
@@ -294,16 +351,15 @@ static void tell(struct core *c, struct instance *i)
 {
 	const enum blocks had = i->told_blocks, has = kinds_of(c, i);
 	auto_arena struct arena a = {0};
-	struct ecs_node_peer as;
+	auto_telling struct telling t = {.c = c, .i = i, .self = BUF_INIT(TEXT_MAX)};
 	struct cluster *cl;
 	struct instance *to;
-	size_t own6;
 
-	describe(c, i, &a, &as, &own6);
+	describe(c, i, &a, &t.as, &t.own6);
 	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
 		for (size_t k = 0; map_next(&cl->instances, &k, &to);)
 			if (to != i && to->connected && (has || had || has_blocks(to)))
-				tell_one(c, i, &as, own6, to);
+				tell_one(&t, to);
 	i->told_blocks = (uint8_t)has;
 	if (i->connected && has != had)
 		peers_send_all(c, i);

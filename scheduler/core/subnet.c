@@ -27,8 +27,9 @@
 #define RESERVED       (RESERVED_FIRST + 1)
 #define BLOCK_BITS     8 /* of the number of a block */
 
-static json_t *show(struct core *c, const struct record *r)
+static json_t *show(struct core *c, const void *object)
 {
+	const struct record *r = object;
 	const struct subnet *s = (const struct subnet *)r;
 	json_t *doc = doc_public(r->doc, false);
 	uint32_t used = 0;

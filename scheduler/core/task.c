@@ -1,4 +1,4 @@
-/* scheduler/core/task.c - tasks: found, shown, loaded, sent to their nodes
+/* scheduler/core/task.c - tasks: found, shown, loaded
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <errno.h>
@@ -216,7 +216,6 @@ void core_task_restore(struct core *c, struct task_kind *own_kind, const struct 
 	t->last_status = from->last_status;
 	t->stop = from->stop;
 	t->held = from->held;
-	t->connected = from->connected;
 	t->stopped_at_ms = from->stopped_at_ms;
 	core_task_put_on(c, t, instance ? map_find(&own_kind->cluster->instances, instance) : NULL);
 	if (t->last_status == TASK_STOPPED && !t->held)
@@ -263,98 +262,6 @@ void core_tasks_done(struct core *c)
 	kinds_done(c);
 }
 
-/* ---- to the node ---- */
-
-/* Borrowed from the document. */
-static struct js_strings strings_of(const json_t *list, struct arena *a)
-{
-	struct js_strings ret = {.count = json_array_size(list)};
-
-	ret.items = arena_alloc(a, (ret.count + 1) * sizeof(char *));
-	for (size_t i = 0; i < ret.count; i++)
-		ret.items[i] = (char *)(uintptr_t)json_string_value(json_array_get(list, i));
-	return ret;
-}
-
-/* A task in the words of the channel; the names are borrowed from its documents. */
-static void describe_to_node(struct core *c, const struct task *t, const json_t *doc,
-			     const json_t *effective, struct arena *a, struct ecs_node_task *ret)
-{
-	const json_t *containers = json_object_get(doc, "containers"), *container;
-	struct ecs_node_container *items;
-	struct err e;
-	size_t i;
-
-	*ret = (struct ecs_node_task){
-		.task_arn = (char *)(uintptr_t)doc_string(doc, "taskArn"),
-		.desired_status = (char *)(uintptr_t)(t->stop ? "STOPPED" : "RUNNING"),
-		.last_status = (char *)(uintptr_t)core_task_status_name(t->last_status),
-		.stop_code = (char *)(uintptr_t)doc_string(doc, "stopCode"),
-		.stopped_reason = (char *)(uintptr_t)doc_string(doc, "stoppedReason"),
-	};
-	/* With overrides in it, or as it was registered; the former was decoded before it was kept. */
-	if (effective)
-		(void)ecs_task_definition_decode(effective, a, &ret->definition, &e);
-	else if (t->kind->definition)
-		ret->definition = t->kind->definition->parsed;
-
-	if (t->interface) {
-		ret->network_interface = arena_alloc(a, sizeof(*ret->network_interface));
-		interface_describe_to_node(c, t->interface, a, ret->network_interface);
-	}
-	ret->containers.count = json_array_size(containers);
-	ret->containers.items = items = arena_alloc(a,
-						    (ret->containers.count + 1) * sizeof(*items));
-	json_array_foreach (containers, i, container) {
-		items[i].name = (char *)(uintptr_t)doc_string(container, "name");
-		items[i].container_arn = (char *)(uintptr_t)doc_string(container, "containerArn");
-		items[i].gpu_ids = strings_of(json_object_get(container, "gpuIds"), a);
-	}
-}
-
-char *core_task_message(struct core *c, const struct task *t, const json_t *doc,
-			const json_t *effective)
-{
-	auto_arena struct arena a = {0};
-	struct ecs_node_task task;
-	const struct ecs_node_tasks message = {.tasks = {.items = &task, .count = 1}};
-
-	describe_to_node(c, t, doc, effective, &a, &task);
-	return ecs_node_dump(ECS_NODE_TASKS, &message);
-}
-
-void core_task_send(struct core *c, struct task *t)
-{
-	const json_t *doc;
-
-	if (!t->instance || !t->instance->connected)
-		return;
-	doc = task_doc(c, t);
-	effect_send_text(c, t->instance,
-			 core_task_message(c, t, doc, json_object_get(doc, "_effective")));
-}
-
-static void describe_open(struct core *c, struct task *t, struct arena *a,
-			  struct ecs_node_task *ret)
-{
-	const json_t *doc = task_doc(c, t);
-
-	describe_to_node(c, t, doc, json_object_get(doc, "_effective"), a, ret);
-}
-
-void core_task_send_all(struct core *c, const struct instance *i)
-{
-	auto_arena struct arena a = {0};
-	struct ecs_node_tasks message = {.full = true};
-	struct ecs_node_task *items = arena_alloc(&a, (i->task_count + 1) * sizeof(*items));
-
-	message.tasks.items = items;
-	for (struct task *t = task_at(c, i->first_task); t; t = task_at(c, t->next_there))
-		if (t->last_status != TASK_STOPPED || t->held)
-			describe_open(c, t, &a, &items[message.tasks.count++]);
-	effect_send(c, i, ECS_NODE_TASKS, &message);
-}
-
 /* ---- found and shown ---- */
 
 struct task *task_named(const struct core *c, const struct cluster *cl, const char *id)
@@ -396,7 +303,7 @@ json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 	if (!t)
 		return NULL;
 	*ret_instance = t->instance ? t->instance->id : NULL;
-	return doc_public(task_doc(c, t), false);
+	return task_show(c, t, false);
 }
 
 int core_find_version(struct core *c, const char *cluster, const char *task, int64_t *ret_version,
@@ -420,8 +327,7 @@ static void add_found(struct core *c, const json_t *request, const struct cluste
 	struct task *t = core_task_find(c, request, text, &ignored);
 
 	if (t) {
-		(void)json_array_append_new(
-			tasks, doc_public(task_doc(c, t), doc_includes(request, "TAGS")));
+		(void)json_array_append_new(tasks, task_show(c, t, doc_includes(request, "TAGS")));
 		return;
 	}
 	if (str_starts(text, "arn:"))

@@ -52,7 +52,6 @@ struct task {
 	uint8_t last_status; /* enum task_status */
 	bool stop : 1;       /* desiredStatus is STOPPED */
 	bool held : 1;       /* STOPPED for us; its node may still run it, and has what it had */
-	bool connected : 1;  /* connectivity is CONNECTED */
 	bool checked : 1;    /* its document was not open since core_check() looked at it */
 };
 
@@ -91,27 +90,36 @@ void kind_release(struct core *c, struct task_kind *k); /* NULL is fine */
 void kinds_done(struct core *c);
 void kinds_forget(struct core *c, const struct definition *d); /* it goes */
 
+/* ---- task_make.c ---- */
+
+/* Texts of its tasks are not made from what they were made from before. */
+void kind_forget_texts(struct core *c, const struct task_kind *k);
+void task_texts_free(struct core *c); /* of all kinds */
+
 /* ---- task_doc.c ---- */
 
 /* To be read; valid until the end of the event. */
 const json_t *task_doc(struct core *c, struct task *t);
+/* As callers are shown it; the caller's. */
+json_t *task_show(struct core *c, struct task *t, bool tags);
 /* To be changed: it is stored with the effects of this event. */
 json_t *task_edit(struct core *c, struct task *t);
 struct record *task_record(struct core *c, struct task *t);
+/* Of one that is not open, as it is stored; malloc'ed.  NULL: it cannot be read. */
+char *task_fetch(struct core *c, const struct task *t);
 void task_docs_trim(struct core *c); /* at the end of an event */
 void task_doc_close(struct core *c, struct task *t);
 char *task_key(const struct task *t);
 
 /* ---- brief.c ---- */
 
-bool brief_is_for(const char *key); /* do such documents have one? */
 /* malloc'ed, *ret_size bytes. */
 void *brief_of_token(const char *key, int64_t expires_ms, size_t *ret_size);
 void *brief_of_task(const struct task *t, size_t *ret_size);
 /* 'instance': where it is; NULL: nowhere. */
 void *brief_of_doc(const json_t *doc, const char *instance, size_t *ret_size, struct err *e);
 
-/* ---- task.c, task_run.c, task_report.c ---- */
+/* ---- task.c, task_run.c, task_report.c, task_send.c ---- */
 
 struct task *core_task_find(struct core *c, const json_t *request, const char *text,
 			    struct ecs_fault *f);

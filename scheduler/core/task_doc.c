@@ -14,10 +14,11 @@
 
 char *task_key(const struct task *t)
 {
-	char id[ECS_ID_LEN + 1];
+	const char *cluster = t->kind->cluster->name;
+	char *key = xcalloc(1, strlen("task//") + strlen(cluster) + ECS_ID_LEN + 1);
 
-	task_id_format(t->id, id);
-	return xasprintf("task/%s/%s", t->kind->cluster->name, id);
+	task_id_format(t->id, stpcpy(stpcpy(stpcpy(key, "task/"), cluster), "/"));
+	return key;
 }
 
 /* ---- the open ones, by their last use ---- */
@@ -48,13 +49,20 @@ static void open_doc(struct core *c, struct task *t, json_t *own_doc)
 	link_newest(c, d);
 }
 
+char *task_fetch(struct core *c, const struct task *t)
+{
+	auto_free char *key = task_key(t);
+
+	return c->o.fetch(c->o.fetch_ctx, key);
+}
+
 /*
  * What cannot be read any more is nobody's document: whoever fetches has told his process to
  * end, and stores nothing of what comes of this event.
  */
 static json_t *fetch(struct core *c, const struct task *t)
 {
-	auto_free char *key = task_key(t), *text = c->o.fetch(c->o.fetch_ctx, key);
+	auto_free char *text = task_fetch(c, t);
 	json_t *doc = NULL;
 	struct err e;
 
@@ -80,12 +88,38 @@ const json_t *task_doc(struct core *c, struct task *t)
 	return task_record(c, t)->doc;
 }
 
+/*
+ * Whether its node is connected is a fact of the node.  The document of a task has it as of its
+ * last change; it is shown as it is, until the task is STOPPED.
+ */
+static void set_connectivity(const struct task *t, json_t *doc)
+{
+	const struct instance *i = t->instance;
+
+	if (!i || t->last_status == TASK_STOPPED)
+		return;
+	doc_set_string(doc, "connectivity", i->connected ? "CONNECTED" : "DISCONNECTED");
+	if (json_real_value(json_object_get(doc, "connectivityAt")) * 1000 <
+	    (double)i->connected_at_ms)
+		doc_set_time(doc, "connectivityAt", i->connected_at_ms);
+}
+
 json_t *task_edit(struct core *c, struct task *t)
 {
 	struct record *r = task_record(c, t);
 
+	if (!r->dirty)
+		set_connectivity(t, r->doc);
 	record_touch(c, r);
 	return r->doc;
+}
+
+json_t *task_show(struct core *c, struct task *t, bool tags)
+{
+	json_t *doc = doc_public(task_doc(c, t), tags);
+
+	set_connectivity(t, doc);
+	return doc;
 }
 
 void task_doc_close(struct core *c, struct task *t)

@@ -4,6 +4,9 @@
  * Tasks of a launch have the same document but for their ids and where they are, so their
  * texts come from patterns: what is shown of a task, what its document has besides, and what
  * its node is told.  No document is open when a task is new.
+ *
+ * What a plain request makes is the same for all tasks of a kind but for the time, too: the
+ * patterns of some kinds are kept until the kind goes, or others have been used since.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -16,13 +19,15 @@
 #include "scheduler/core/launch.h"
 #include "scheduler/core/vpc.h"
 
-#define TEXT_MAX (64 << 20) /* of one task; a request is smaller */
+#define TEXT_MAX  (64 << 20) /* of one task; a request is smaller */
+#define TEXTS_MAX 16         /* kinds */
 
-/* What the tasks of a launch do not have in common. */
+/* What the tasks of a kind do not have in common. */
 enum {
 	WORD_TASK,
 	WORD_INSTANCE,
 	WORD_ZONE,
+	WORD_TIME,
 	WORD_CONTAINER, /* and following */
 	WORDS = WORD_CONTAINER + ECS_CONTAINERS_MAX,
 };
@@ -122,8 +127,8 @@ static json_t *make_shown(const struct launch *l, const struct task *t,
 	doc_set_string(doc, "capacityProviderName", l->provider);
 	doc_set_string(doc, "startedBy", doc_string(l->request, "startedBy"));
 	doc_set_string(doc, "healthStatus", "UNKNOWN");
-	doc_set_time(doc, "createdAt", l->c->now_ms);
-	doc_set_time(doc, "connectivityAt", l->c->now_ms);
+	doc_set_string(doc, "createdAt", holes[WORD_TIME]);
+	doc_set_string(doc, "connectivityAt", holes[WORD_TIME]);
 	doc_set_string(doc, "availabilityZone", holes[WORD_ZONE]);
 	(void)json_object_set_new(doc, "enableExecuteCommand", json_false());
 	(void)json_object_set_new(doc, "inferenceAccelerators", json_array());
@@ -162,11 +167,8 @@ static bool is_alone(const struct launch *l)
 	return is_awsvpc(l) || l->demand.gpus;
 }
 
-/*
- * Of tasks like this one, which takes its GPUs here; or of it alone.  The mark is newer than
- * all that callers have said.
- */
-static void make_patterns(struct launch *l, const struct task *t)
+/* Of tasks like this one, which takes its GPUs here.  The mark is newer than all that callers have said. */
+static void make_texts(struct launch *l, const struct task *t)
 {
 	char mark[PATTERN_MARK + 1], holes[WORDS][PATTERN_HOLE + 1];
 	auto_json json_t *shown = NULL, *hidden = NULL;
@@ -174,29 +176,72 @@ static void make_patterns(struct launch *l, const struct task *t)
 
 	core_random_hex(l->c, mark, PATTERN_MARK);
 	for (unsigned n = 0; n < WORDS; n++)
-		pattern_hole(mark, n, holes[n]);
+		pattern_hole(mark, n == WORD_TIME ? n + PATTERN_BARE : n, holes[n]);
 	shown = make_shown(l, t, holes);
 	hidden = make_hidden(l, holes);
 	if (t->interface)
 		interface_show_in_task(t->interface, shown);
 	message = core_task_message(l->c, t, shown, l->effective);
-	make_pattern(&l->patterns.shown, shown, 0, mark);
-	make_pattern(&l->patterns.hidden, hidden, 1, mark);
-	pattern_make(&l->patterns.message, message, strlen(message), mark);
+	make_pattern(&l->texts->shown, shown, 0, mark);
+	make_pattern(&l->texts->hidden, hidden, 1, mark);
+	pattern_make(&l->texts->message, message, strlen(message), mark);
 }
 
-void task_patterns_done(struct launch *l)
+void task_texts_done(struct task_texts *texts)
 {
-	pattern_done(&l->patterns.shown);
-	pattern_done(&l->patterns.hidden);
-	pattern_done(&l->patterns.message);
+	pattern_done(&texts->shown);
+	pattern_done(&texts->hidden);
+	pattern_done(&texts->message);
+	texts->kind = NULL;
+}
+
+void kind_forget_texts(struct core *c, const struct task_kind *k)
+{
+	for (size_t i = 0; c->texts && i < TEXTS_MAX; i++)
+		if (c->texts[i].kind == k)
+			task_texts_done(&c->texts[i]);
+}
+
+void task_texts_free(struct core *c)
+{
+	for (size_t i = 0; c->texts && i < TEXTS_MAX; i++)
+		task_texts_done(&c->texts[i]);
+	free(take_ptr(c->texts));
+}
+
+/* Those of the kind, or that it has from now on. */
+static struct task_texts *texts_of(struct core *c, const struct task_kind *k)
+{
+	struct task_texts *texts;
+
+	if (!c->texts)
+		c->texts = xcalloc(TEXTS_MAX, sizeof(*c->texts));
+	for (size_t i = 0; i < TEXTS_MAX; i++)
+		if (c->texts[i].kind == k)
+			return &c->texts[i];
+	texts = &c->texts[c->next_texts++ % TEXTS_MAX];
+	task_texts_done(texts);
+	texts->kind = k;
+	return texts;
+}
+
+/* Does its kind say all that is in the documents of its tasks? */
+static bool is_plain(const struct launch *l)
+{
+	static const char *const more[] = {"overrides", "tags", "propagateTags",
+					   "enableECSManagedTags"};
+
+	for (size_t i = 0; i < ARRAY_COUNT(more); i++)
+		if (json_object_get(l->request, more[i]))
+			return false;
+	return !is_alone(l);
 }
 
 /* ---- words ---- */
 
 struct words {
 	char task[ECS_ID_LEN + 1], containers[ECS_CONTAINERS_MAX][37];
-	char *zone; /* as it is within a JSON string */
+	char *zone; /* as it is within a JSON string; NULL: as it is */
 	const char *all[WORDS];
 };
 
@@ -214,15 +259,38 @@ static char *inside_string(const char *text)
 	return xstrndup(quoted + 1, strlen(quoted) - 2);
 }
 
+/* As doc_set_time() would have it. */
+static const char *time_text(struct launch *l)
+{
+	auto_json json_t *time = NULL;
+
+	if (!l->time) {
+		time = json_real((double)l->c->now_ms / 1000);
+		l->time = js_dump(time);
+	}
+	return l->time;
+}
+
+/* Is it within a JSON string as it is? */
+static bool is_simple(const char *text)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
+			return false;
+	return true;
+}
+
 /* Its task has an id already. */
 static void find_words(struct launch *l, const struct instance *i, struct words *w)
 {
 	const char *zone = instance_zone(i);
 
-	w->zone = inside_string(zone ? zone : "");
+	if (zone && !is_simple(zone))
+		zone = w->zone = inside_string(zone);
 	w->all[WORD_TASK] = w->task;
 	w->all[WORD_INSTANCE] = i->id;
-	w->all[WORD_ZONE] = w->zone;
+	w->all[WORD_ZONE] = zone ? zone : "";
+	w->all[WORD_TIME] = time_text(l);
 	for (size_t n = 0; n < l->definition->parsed.containers.count; n++) {
 		core_random_uuid(l->c, w->containers[n]);
 		w->all[WORD_CONTAINER + n] = w->containers[n];
@@ -249,10 +317,11 @@ static void find_kind(struct launch *l)
 	if (l->kind && (l->provider ? str_eq(l->kind->provider, l->provider) : !l->kind->provider))
 		return;
 	kind_release(l->c, l->kind);
-	task_patterns_done(l);
+	task_texts_done(&l->own_texts);
 	key = kind_key(&w);
 	l->kind = kind_use(l->c, key, &e);
 	assert(l->kind);
+	l->texts = is_plain(l) ? texts_of(l->c, l->kind) : &l->own_texts;
 }
 
 /*
@@ -262,10 +331,14 @@ static void find_kind(struct launch *l)
 static void make_task_id(struct core *c, char ret[ECS_ID_LEN + 1], uint8_t ret_bytes[TASK_ID_SIZE])
 {
 	do {
-		core_random_hex(c, ret, ECS_ID_LEN - TASK_ID_TIME);
-		(void)snprintf(ret + ECS_ID_LEN - TASK_ID_TIME, TASK_ID_TIME + 1, "%0*llx",
-			       TASK_ID_TIME, (unsigned long long)c->now_ms & 0xffffffffffff);
-	} while (!task_id_parse(ret, ret_bytes) || roster_find(&c->roster, ret_bytes));
+		uint64_t time = (uint64_t)c->now_ms;
+
+		core_random_hex(c, ret, ECS_ID_LEN);
+		(void)task_id_parse(ret, ret_bytes);
+		for (size_t i = TASK_ID_SIZE; i > TASK_ID_SIZE - TASK_ID_TIME / 2; time >>= 8)
+			ret_bytes[--i] = (uint8_t)time;
+		task_id_format(ret_bytes, ret);
+	} while (roster_find(&c->roster, ret_bytes));
 }
 
 static struct task *add_task(struct launch *l, struct instance *i, const uint8_t id[TASK_ID_SIZE],
@@ -275,9 +348,9 @@ static struct task *add_task(struct launch *l, struct instance *i, const uint8_t
 
 	t->kind = l->kind;
 	t->kind->users++;
-	t->interface = interface;
+	if (interface)
+		interface_give(interface, t);
 	t->version = 1;
-	t->connected = true;
 	t->last_status = interface ? TASK_PROVISIONING : TASK_PENDING;
 	core_task_put_on(l->c, t, i);
 	l->definition->tasks++;
@@ -291,10 +364,10 @@ static char *stored_text(const struct launch *l, const struct words *w, const ch
 {
 	struct buf text = BUF_INIT(TEXT_MAX);
 
-	(void)buf_reserve(&text, size + l->patterns.hidden.size + ECS_ID_LEN * WORDS);
+	(void)buf_reserve(&text, size + l->texts->hidden.size + ECS_ID_LEN * WORDS);
 	buf_add(&text, shown, size);
 	buf_putc(&text, ',');
-	pattern_fill(&l->patterns.hidden, w->all, &text);
+	pattern_fill(&l->texts->hidden, w->all, &text);
 	buf_putc(&text, '}');
 	return text.data;
 }
@@ -303,7 +376,7 @@ static char *message_text(const struct launch *l, const struct words *w)
 {
 	struct buf text = BUF_INIT(TEXT_MAX);
 
-	pattern_fill(&l->patterns.message, w->all, &text);
+	pattern_fill(&l->texts->message, w->all, &text);
 	return text.data;
 }
 
@@ -324,13 +397,13 @@ bool task_make(struct launch *l, struct instance *i, struct buf *shown, json_t *
 	}
 	find_words(l, i, &w);
 	t = add_task(l, i, id, interface);
-	if (is_alone(l) || !l->patterns.shown.text)
-		make_patterns(l, t);
+	if (is_alone(l) || !l->texts->shown.text)
+		make_texts(l, t);
 
 	if (shown->size)
 		buf_putc(shown, ',');
 	begin = shown->size;
-	pattern_fill(&l->patterns.shown, w.all, shown);
+	pattern_fill(&l->texts->shown, w.all, shown);
 	effect_put_task(l->c, t, stored_text(l, &w, shown->data + begin, shown->size - begin));
 	buf_putc(shown, '}');
 	effect_send_text(l->c, i, message_text(l, &w));

@@ -21,7 +21,8 @@
 
 static void launch_done(struct launch *l)
 {
-	task_patterns_done(l);
+	task_texts_done(&l->own_texts);
+	free(l->time);
 	kind_release(l->c, l->kind);
 	json_decref(l->effective);
 	json_decref(l->overrides);
@@ -279,7 +280,7 @@ static char *show_again(struct core *c, const struct cluster *cl, const json_t *
 		struct task *t = task_named(c, cl, json_string_value(id));
 
 		if (t)
-			(void)json_array_append_new(tasks, doc_public(task_doc(c, t), true));
+			(void)json_array_append_new(tasks, task_show(c, t, true));
 	}
 	reply = json_pack("{s:o, s:[]}", "tasks", tasks, "failures");
 	return js_dump(reply);
@@ -451,5 +452,5 @@ json_t *stop_task(struct core *c, json_t *request, struct ecs_fault *f)
 		return NULL;
 	}
 	core_task_stop(c, t, "UserInitiated", reason ? reason : "Task stopped by user");
-	return json_pack("{s:o}", "task", doc_public(task_doc(c, t), false));
+	return json_pack("{s:o}", "task", task_show(c, t, false));
 }

@@ -8,8 +8,8 @@
  *   flow_log.c   flow logs         prefix_list.c  prefix lists
  *   host_address.c  addresses of the hosts themselves
  *
- * As with the objects of ECS the document is the record; its names are those
- * of EC2's XML.  What refers to another object does so by id, and is looked up
+ * As with the objects of ECS the document is the record, but for interfaces; its
+ * names are those of EC2's XML.  What refers to another object does so by id, and is looked up
  * when it is needed: VPCs are few, and loading has no order to keep.
  */
 #pragma once
@@ -45,12 +45,22 @@ struct security_group {
 	struct map watchers; /* instance id to struct watcher */
 };
 
+#define EC2_INTERFACE_GROUPS_MAX 5 /* AwsVpcConfiguration of the ECS API reference */
+
+/*
+ * An interface of a task.  There are as many as tasks, so no document is in memory: it is
+ * made of this.
+ */
 struct interface {
-	struct record record;
-	char *id;
-	struct subnet *subnet;
+	char id[EC2_ID_SIZE], attach_id[EC2_ID_SIZE], attachment[37];
+	uint8_t group_count;       /* 0 once it is released */
+	uint32_t task;             /* its number; 0: none any more */
+	uint32_t address, public;  /* public 0: it has none */
+	struct subnet *subnet;     /* NULL: it is gone, and the interface rests */
 	struct instance *instance; /* NULL: it was deregistered */
-	uint32_t address;
+	struct security_group *groups[EC2_INTERFACE_GROUPS_MAX];
+	json_t *tags;        /* NULL: none */
+	char *links;         /* until all is loaded: what it refers to, as JSON */
 	int64_t released_ms; /* 0: in use */
 };
 
@@ -67,8 +77,8 @@ struct ec2_kind {
 	const char *word; /* "vpc ID": The vpc ID 'vpc-1' does not exist */
 	enum ecs_fault_type absent;
 	const struct ec2_filter *filters; /* ends with a NULL name */
-	/* The document as it is shown; the caller's.  NULL: it is not. */
-	json_t *(*show)(struct core *c, const struct record *r);
+	/* The document of an object as it is shown; the caller's.  NULL: it is not. */
+	json_t *(*show)(struct core *c, const void *object);
 };
 
 /* A description of those objects of a map that the request wants. */
@@ -181,6 +191,11 @@ int interface_check(struct core *c, const struct cluster *cl, const json_t *requ
 /* An interface for a task on an instance; NULL: none of the subnets has an address left. */
 struct interface *interface_make(struct core *c, const json_t *request, struct instance *i,
 				 const char *cluster, const char *task_id);
+/* It is this task's from now on. */
+void interface_give(struct interface *n, struct task *t);
+/* An address of it as text; false: it has none of IPv6. */
+bool interface_address(const struct interface *n, bool v6, char ret[IP_TEXT_MAX]);
+void interface_set_tags(struct core *c, struct interface *n, json_t *own_tags);
 /* The task's "attachments", and "networkInterfaces" of each container. */
 void interface_show_in_task(const struct interface *n, json_t *task);
 /* "status" of the task's attachment: PRECREATED, ATTACHED, DETACHING, DELETED. */

@@ -12,6 +12,7 @@
 
 #define OTHER_MEAN_MS (60 * 1000)
 #define RETRY_MS      20000
+#define RUN_COUNT_MAX 10
 
 /* A run under way. */
 struct run {
@@ -101,13 +102,6 @@ static void add_strategies(json_t *request)
 
 static void send_run(void *ctx, uint64_t arg);
 
-static const char *instance_of(const json_t *task)
-{
-	const char *arn = json_string_value(json_object_get(task, "containerInstanceArn"));
-
-	return strrchr(arn, '/') + 1;
-}
-
 void callers_check_place(const char *token, const char *task, const char *instance, size_t of_group)
 {
 	const struct run *r = map_find(&open_runs, token);
@@ -123,32 +117,62 @@ void callers_check_place(const char *token, const char *task, const char *instan
 		       r->number, of_group, instance);
 }
 
-static void check_placed(const struct run *r, json_t *tasks)
-{
-	json_t *a, *b;
-	size_t i, k;
+/* What a reply says: it is read as it was written, because there are many. */
+struct placed {
+	struct {
+		char id[33], instance[33];
+	} tasks[RUN_COUNT_MAX];
+	size_t count, failed;
+};
 
-	json_array_foreach (tasks, i, a) {
-		const char *arn = json_string_value(json_object_get(a, "taskArn"));
-		auto_free char *key = xasprintf("task/default/%s", strrchr(arn, '/') + 1);
+/* The last part of the ARN that is the member's value. */
+static void read_id(const char *text, const char *member, char ret[33])
+{
+	const char *arn = strstr(text, member), *end = arn + strlen(member);
+
+	for (arn = end; *end != '"'; end++)
+		if (*end == '/')
+			arn = end + 1;
+	(void)snprintf(ret, 33, "%.*s", (int)(end - arn), arn);
+}
+
+static void read_placed(const struct run *r, const char *reply, struct placed *ret)
+{
+	static const char task[] = "{\"taskArn\":\"", failure[] = "{\"arn\":\"";
+
+	*ret = (struct placed){.count = 0};
+	for (const char *at = reply; (at = strstr(at, task)); at += strlen(task)) {
+		if (ret->count == RUN_COUNT_MAX)
+			broken("run %u: more than %d tasks", r->number, RUN_COUNT_MAX);
+		read_id(at, task, ret->tasks[ret->count].id);
+		read_id(at, "\"containerInstanceArn\":\"", ret->tasks[ret->count].instance);
+		ret->count++;
+	}
+	for (const char *at = reply; (at = strstr(at, failure)); at += strlen(failure))
+		ret->failed++;
+}
+
+static void check_placed(const struct run *r, const struct placed *p)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		const char *instance = p->tasks[i].instance, *rack = nodes_rack(instance);
+		auto_free char *key = xasprintf("task/default/%s", p->tasks[i].id);
 
 		if (!shell_stored(key))
 			broken("run %u: %s was promised and is not stored", r->number, key);
 		/* A repeated call is answered by what was placed then. */
-		if (r->rack && nodes_rack(instance_of(a)) &&
-		    strcmp(nodes_rack(instance_of(a)), r->rack) != 0)
-			broken("run %u: placed in rack %s, not %s", r->number,
-			       nodes_rack(instance_of(a)), r->rack);
-		json_array_foreach (tasks, k, b)
-			if (r->distinct && k < i && strcmp(instance_of(a), instance_of(b)) == 0)
-				broken("run %u: two tasks on %s", r->number, instance_of(a));
+		if (r->rack && rack && strcmp(rack, r->rack) != 0)
+			broken("run %u: placed in rack %s, not %s", r->number, rack, r->rack);
+		for (size_t k = 0; r->distinct && k < i; k++)
+			if (strcmp(instance, p->tasks[k].instance) == 0)
+				broken("run %u: two tasks on %s", r->number, instance);
 	}
 }
 
-static void on_run(void *ctx, json_t *reply, const struct ecs_fault *f)
+static void on_run(void *ctx, const char *reply, const struct ecs_fault *f)
 {
 	struct run *r = ctx;
-	size_t placed, failed;
+	struct placed p;
 
 	if (!reply && !f) {
 		r->tries++;
@@ -157,18 +181,17 @@ static void on_run(void *ctx, json_t *reply, const struct ecs_fault *f)
 	}
 	if (f && !strstr(f->message, "No Container Instances"))
 		broken("run %u: %s", r->number, f->message);
-	placed = json_array_size(json_object_get(reply, "tasks"));
-	failed = json_array_size(json_object_get(reply, "failures"));
-	trace("run %u: %zu of %lld placed, %zu reasons, after %u tries", r->number, placed,
-	      (long long)r->count, failed, r->tries + 1);
-	if (reply && ((int64_t)placed > r->count || ((int64_t)placed < r->count && !failed)))
-		broken("run %u: %zu tasks and %zu failures for %lld", r->number, placed, failed,
+	read_placed(r, reply ? reply : "", &p);
+	trace("run %u: %zu of %lld placed, %zu reasons, after %u tries", r->number, p.count,
+	      (long long)r->count, p.failed, r->tries + 1);
+	if (reply && ((int64_t)p.count > r->count || ((int64_t)p.count < r->count && !p.failed)))
+		broken("run %u: %zu tasks and %zu failures for %lld", r->number, p.count, p.failed,
 		       (long long)r->count);
-	check_placed(r, json_object_get(reply, "tasks"));
+	check_placed(r, &p);
 	if (reply && !r->tries &&
-	    check_started(json_string_value(json_object_get(r->request, "clientToken"))) != placed)
-		broken("run %u: %zu tasks are told, and there are others", r->number, placed);
-	failed_placements += failed != 0;
+	    check_started(json_string_value(json_object_get(r->request, "clientToken"))) != p.count)
+		broken("run %u: %zu tasks are told, and there are others", r->number, p.count);
+	failed_placements += p.failed != 0;
 	answered++;
 	(void)map_remove(&open_runs, json_string_value(json_object_get(r->request, "clientToken")));
 	json_decref(r->request);
@@ -197,7 +220,7 @@ static void begin_run(void *ctx, uint64_t arg)
 	world_after(about(mean_ms) + 1, begin_run, NULL, 0);
 	r = xcalloc(1, sizeof(*r));
 	r->number = (unsigned)++runs;
-	r->count = chance(700) ? 1 : between(1, 10);
+	r->count = chance(700) ? 1 : between(1, RUN_COUNT_MAX);
 	(void)snprintf(token, sizeof(token), "run-%u-%lld", r->number, (long long)r->count);
 	r->request = json_pack("{s:s, s:I, s:s, s:s}", "taskDefinition", family, "count",
 			       (json_int_t)r->count, "clientToken", token, "startedBy", token);
@@ -213,7 +236,7 @@ static void begin_run(void *ctx, uint64_t arg)
 
 /* ---- what else people do ---- */
 
-static void ignore(void *ctx, json_t *reply, const struct ecs_fault *f)
+static void ignore(void *ctx, const char *reply, const struct ecs_fault *f)
 {
 	(void)ctx;
 	(void)reply;
@@ -288,7 +311,7 @@ static void find_subnet(const char *key, const char *text)
 	(void)snprintf(subnet, sizeof(subnet), "%s", strrchr(key, '/') + 1);
 }
 
-static void on_definition(void *ctx, json_t *reply, const struct ecs_fault *f);
+static void on_definition(void *ctx, const char *reply, const struct ecs_fault *f);
 
 static void define(void *ctx, uint64_t index)
 {
@@ -303,7 +326,7 @@ static void define(void *ctx, uint64_t index)
 		   (void *)(uintptr_t)index);
 }
 
-static void on_definition(void *ctx, json_t *reply, const struct ecs_fault *f)
+static void on_definition(void *ctx, const char *reply, const struct ecs_fault *f)
 {
 	uint64_t index = (uintptr_t)ctx;
 

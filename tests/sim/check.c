@@ -123,7 +123,8 @@ static struct host *host_of(const char *id)
 
 static void put_instance(const char *key, const char *body)
 {
-	struct host *h = host_of(strrchr(key, '/') + 1);
+	const char *id = strrchr(key, '/') + 1;
+	struct host *h = host_of(id);
 	int64_t cpu = scan_integer(body, "_cpu"), memory = scan_integer(body, "_memory"),
 		version = scan_integer(body, "version"), gone_ms;
 	const char *status = scan_text(body, "status");
@@ -134,7 +135,8 @@ static void put_instance(const char *key, const char *body)
 	h->registered_memory = memory;
 	h->quiet_until_ms = scan_integer(body, "_quietUntil");
 	gone_ms = scan_integer(body, "_goneAt");
-	if (!gone_ms || (!h->gone_ms && !reloading))
+	/* After a start of the server one that does not come back has no _goneAt, and was not seen. */
+	if (gone_ms ? !h->gone_ms && !reloading : reloading || nodes_is_connected(id))
 		h->last_seen_ms = world_now_ms();
 	h->gone_ms = gone_ms;
 	(void)snprintf(h->status, sizeof(h->status), "%.*s", (int)strcspn(status, "\""), status);

@@ -3,11 +3,13 @@
  *
  *   sim [SEEDS]    SEED=N: only this one; NODES=N HOURS=N; TRACE=1: all that happens
  *
- * A process for each processor takes its share of the seeds.
+ * A process for each processor takes one seed after another.
  */
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -93,17 +95,30 @@ static int run_seed(uint64_t seed, struct totals *t)
 	return -1;
 }
 
-/* Every share-th of them, from 'first' on. */
-static int run_seeds(uint64_t first, uint64_t last, unsigned share, struct totals *t)
+/* Those up to 'seeds', then those that were kept and are not among them; 0: that was all. */
+static uint64_t seed_at(uint64_t index, uint64_t seeds)
 {
-	for (uint64_t seed = first; seed <= last; seed += share)
+	if (index < seeds)
+		return index + 1;
+	for (size_t i = 0; i < ARRAY_COUNT(kept); i++)
+		if (kept[i] > seeds && index-- == seeds)
+			return kept[i];
+	return 0;
+}
+
+/* '*next' is shared by all processes. */
+static int run_seeds(uint64_t seeds, _Atomic uint64_t *next, struct totals *t)
+{
+	uint64_t seed;
+
+	while ((seed = seed_at(atomic_fetch_add(next, 1), seeds)))
 		if (run_seed(seed, t) < 0)
 			return -1;
 	return 0;
 }
 
 /* A process of its own, which writes its totals to the pipe. */
-static pid_t start_worker(uint64_t first, uint64_t last, unsigned share, int pipe_fd)
+static pid_t start_worker(uint64_t seeds, _Atomic uint64_t *next, int pipe_fd)
 {
 	struct totals t = {0};
 	pid_t pid = fork();
@@ -111,7 +126,7 @@ static pid_t start_worker(uint64_t first, uint64_t last, unsigned share, int pip
 
 	if (pid)
 		return pid;
-	r = run_seeds(first, last, share, &t);
+	r = run_seeds(seeds, next, &t);
 	(void)fflush(stdout);
 	_exit(r < 0 || write(pipe_fd, &t, sizeof(t)) != sizeof(t));
 }
@@ -125,17 +140,20 @@ static void add(struct totals *t, const struct totals *more)
 	t->node_hours += more->node_hours;
 }
 
-static int run_shares(uint64_t seeds, unsigned share, struct totals *t)
+static int run_all(uint64_t seeds, struct totals *t)
 {
+	const long workers = sysconf(_SC_NPROCESSORS_ONLN);
+	_Atomic uint64_t *next = mmap(NULL, sizeof(*next), PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct totals one;
 	int ends[2], status, r = 0;
 
-	if (pipe(ends) < 0)
+	if (next == MAP_FAILED || pipe(ends) < 0)
 		return -1;
-	for (unsigned i = 0; i < share; i++)
-		if (start_worker(i + 1, seeds, share, ends[1]) < 0)
+	for (long i = 0; i < workers; i++)
+		if (start_worker(seeds, next, ends[1]) < 0)
 			return -1;
-	for (unsigned i = 0; i < share; i++) {
+	for (long i = 0; i < workers; i++) {
 		if (wait(&status) < 0 || status)
 			r = -1;
 		else if (read(ends[0], &one, sizeof(one)) == sizeof(one))
@@ -148,15 +166,11 @@ int main(int argc, char **argv)
 {
 	const uint64_t seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 20;
 	const uint64_t only = number("SEED", 0);
-	const unsigned share = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 	struct totals t = {0};
 	double begun = seconds_now(), seconds;
 
-	if ((only ? run_seed(only, &t) : run_shares(seeds, share, &t)) < 0)
+	if ((only ? run_seed(only, &t) : run_all(seeds, &t)) < 0)
 		return 1;
-	for (size_t i = 0; !only && i < ARRAY_COUNT(kept); i++)
-		if (kept[i] > seeds && run_seed(kept[i], &t) < 0)
-			return 1;
 	seconds = seconds_now() - begun;
 	(void)printf("%" PRIu64 " seeds hold: %.0f node-hours, %" PRIu64 " runs, %" PRIu64
 		     " crashes of the server, %" PRIu64 " tasks given up, %" PRIu64

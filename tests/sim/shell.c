@@ -25,7 +25,7 @@
 struct commit {
 	struct commit *next;
 	struct core_effects fx;
-	json_t *reply;
+	char *reply;
 	reply_fn *fn;
 	void (*then)(void *ctx, bool lost);
 	void *ctx;
@@ -130,7 +130,7 @@ void shell_each_stored(const char *prefix, void (*fn)(const char *key, const cha
 static void free_commit(struct commit *c)
 {
 	core_effects_done(&c->fx);
-	json_decref(c->reply);
+	free(c->reply);
 	free(c);
 }
 
@@ -163,7 +163,7 @@ static void on_durable(void *ctx, uint64_t of_epoch)
 	free_commit(c);
 }
 
-static void commit(reply_fn *fn, void (*then)(void *ctx, bool lost), void *ctx, json_t *own_reply)
+static void commit(reply_fn *fn, void (*then)(void *ctx, bool lost), void *ctx, char *own_reply)
 {
 	struct commit *c = xcalloc(1, sizeof(*c));
 	int64_t done_ms = world_now_ms() + (world_has_faults() && chance(2)
@@ -193,13 +193,13 @@ void shell_call(const char *operation, json_t *own_request, reply_fn *fn, void *
 {
 	auto_json json_t *request = own_request;
 	struct ecs_fault f = {.message = ""};
-	json_t *reply;
+	char *reply;
 
 	if (!core) {
 		fn(ctx, NULL, NULL);
 		return;
 	}
-	reply = core_call(core, operation, request, shell_now_ms(), &f);
+	reply = core_call_text(core, operation, request, shell_now_ms(), &f);
 	if (reply)
 		commit(fn, NULL, ctx, reply);
 	else

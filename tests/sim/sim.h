@@ -60,8 +60,8 @@ _Noreturn void broken(const char *fmt, ...) __attribute__((format(printf, 1, 2))
 
 /* ---- shell.c ---- */
 
-/* NULL: it was lost, or the server is down. */
-typedef void reply_fn(void *ctx, json_t *reply, const struct ecs_fault *f);
+/* As text; NULL: it was lost, or the server is down. */
+typedef void reply_fn(void *ctx, const char *reply, const struct ecs_fault *f);
 
 void shell_begin(void);
 void shell_end(void);

@@ -356,6 +356,52 @@ static void what_was_accepted_is_stored_before_it_is_sent(void **state)
 	assert_status(id, "PENDING");
 }
 
+/* A task of this request, now: its time, who started it, and how many tags it has. */
+static void assert_runs(const char *request, int64_t now_ms, const char *started_by, size_t tags)
+{
+	auto_json json_t *parsed = json_loads(request, 0, NULL), *reply = NULL;
+	struct err e = {0};
+	json_t *task;
+
+	reply = core_call(core, "RunTask", parsed, now_ms, &fault);
+	task = at(reply, "tasks[0]");
+	if (!task)
+		fail_msg("%s: %s", request, fault.message);
+	assert_int_equal(json_real_value(at(task, "createdAt")) * 1000, now_ms);
+	assert_int_equal(json_real_value(at(task, "connectivityAt")) * 1000, now_ms);
+	if (started_by)
+		assert_string_equal(text_at(task, "startedBy"), started_by);
+	else
+		assert_null(at(task, "startedBy"));
+	assert_int_equal(json_array_size(at(task, "tags")), tags);
+	take_effects();
+	assert_ok(core_check(core, &e));
+}
+
+/* Whatever was asked for in between. */
+static void a_request_is_answered_as_if_it_was_the_first(void **state)
+{
+	static const char definition[] = "{\"family\":\"web\",\"containerDefinitions\":"
+					 "[{\"name\":\"a\",\"image\":\"i\",\"memory\":8}]}",
+			  plain[] = "{\"taskDefinition\":\"web\"}";
+
+	(void)state;
+	do_call("RegisterTaskDefinition", definition);
+	node_joins(204800, 102400);
+	for (int64_t i = 0; i < 40; i++) {
+		auto_free char *who = xasprintf("me%lld", (long long)i % 20),
+			       *of = xasprintf("{\"taskDefinition\":\"web\",\"startedBy\":\"%s\"}",
+					       who);
+
+		assert_runs(plain, NOW + i, NULL, 0);
+		assert_runs(of, NOW + i, who, 0);
+		assert_runs("{\"taskDefinition\":\"web\",\"tags\":[{\"key\":\"a\"}]}", NOW + i,
+			    NULL, 1);
+	}
+	do_call("RegisterTaskDefinition", definition);
+	assert_runs(plain, NOW + 1, NULL, 0);
+}
+
 static void an_event_shows_the_task_as_it_was(void **state)
 {
 	auto_json json_t *event = NULL, *reply = NULL;
@@ -560,17 +606,6 @@ static void overrides_reach_the_node(void **state)
 
 /* ---- what is stored ---- */
 
-/* As a server of before has left it. */
-static void forget_briefs(void)
-{
-	struct disk_item *item;
-
-	for (size_t i = 0; map_next(&disk.items, &i, &item);) {
-		free(item->brief);
-		item->brief = NULL;
-	}
-}
-
 static void a_core_is_rebuilt_from_what_it_stored(void **state)
 {
 	static const char *const questions[][2] = {
@@ -596,23 +631,19 @@ static void a_core_is_rebuilt_from_what_it_stored(void **state)
 	for (size_t i = 0; i < 5; i++)
 		before[i] = call(questions[i][0], questions[i][1]);
 
-	for (int with_briefs = 1; with_briefs >= 0; with_briefs--) {
-		if (!with_briefs)
-			forget_briefs();
-		core_free(core);
-		core = core_new(&options);
-		assert_ok(disk_load(&disk, core, &e));
-		core_loaded(core, NOW);
-		take_effects();
-		assert_ok(core_check(core, &e));
-		for (size_t i = 0; i < 5; i++) {
-			auto_free char *b = js_dump(before[i]), *a = NULL;
+	core_free(core);
+	core = core_new(&options);
+	assert_ok(disk_load(&disk, core, &e));
+	core_loaded(core, NOW);
+	take_effects();
+	assert_ok(core_check(core, &e));
+	for (size_t i = 0; i < 5; i++) {
+		auto_free char *b = js_dump(before[i]), *a = NULL;
 
-			after = call(questions[i][0], questions[i][1]);
-			a = js_dump(after);
-			assert_string_equal(a, b);
-			json_decref(after);
-		}
+		after = call(questions[i][0], questions[i][1]);
+		a = js_dump(after);
+		assert_string_equal(a, b);
+		json_decref(after);
 	}
 	for (size_t i = 0; i < 5; i++)
 		json_decref(before[i]);
@@ -665,8 +696,8 @@ static void a_damaged_document_is_named(void **state)
 	struct err e = {0};
 
 	(void)state;
-	assert_fails(core_load(core, "task/default/x", "{}", &e), EUCLEAN);
-	assert_says("stored task/default/x: is not whole");
+	assert_fails(core_load(core, "interface/x", "{}", &e), EUCLEAN);
+	assert_says("stored interface/x: is not whole");
 	assert_fails(core_load(core, "cluster/x", "{", &e), EINVAL);
 	assert_fails(core_load(core, "moon/x", "{}", &e), EUCLEAN);
 	assert_says("not a document of ours");
@@ -716,6 +747,7 @@ int main(void)
 		TEST(stopping_twice_keeps_the_first_reason),
 		TEST(a_stopped_task_is_shown_until_its_time_is_over),
 		TEST(overrides_reach_the_node),
+		TEST(a_request_is_answered_as_if_it_was_the_first),
 		TEST(an_event_shows_the_task_as_it_was),
 		TEST(a_core_is_rebuilt_from_what_it_stored),
 		TEST(a_document_that_cannot_be_read_is_no_end_of_the_core),

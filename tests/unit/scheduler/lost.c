@@ -132,6 +132,97 @@ static void nothing_is_given_up_when_many_vanish(void **state)
 	assert_task(1, "lastStatus", "RUNNING");
 }
 
+static int64_t version_of(int i)
+{
+	auto_json json_t *reply = call("DescribeTasks", "{\"tasks\":[\"%s\"]}", tasks[i]);
+
+	return integer_at(reply, "tasks[0].version");
+}
+
+static void assert_connected(int i, const char *connectivity, int64_t since_ms)
+{
+	auto_json json_t *reply = call("DescribeTasks", "{\"tasks\":[\"%s\"]}", tasks[i]);
+
+	assert_string_equal(text_at(reply, "tasks[0].connectivity"), connectivity);
+	assert_int_equal(json_real_value(value_at(reply, "tasks[0].connectivityAt")) * 1000,
+			 since_ms);
+}
+
+/* It is no new version of them, and no event: only the node has changed. */
+static void a_node_that_comes_and_goes_costs_nothing_for_its_tasks(void **state)
+{
+	const int64_t version = version_of(0);
+
+	(void)state;
+	report(hosts[1], tasks[1], "STOPPED");
+	for (int i = 0; i < 3; i++) {
+		now_ms += 1000;
+		vanish(0);
+		assert_int_equal(fx.count, 2); /* its document, and an event */
+		vanish(1);
+		assert_connected(0, "DISCONNECTED", now_ms - 1000);
+		assert_connected(1, "CONNECTED", START_MS); /* until it ended */
+		hello("host", "r", hosts[0]);
+		hello("host", "r", hosts[1]);
+		assert_connected(0, "CONNECTED", now_ms);
+		assert_connected(1, "CONNECTED", START_MS);
+		hello("host", "r", hosts[0]); /* it was there */
+		assert_connected(0, "CONNECTED", now_ms);
+	}
+	assert_int_equal(version_of(0), version);
+	vanish(0);
+	restart();
+	assert_connected(0, "DISCONNECTED", now_ms);
+	do_call("StopTask", "{\"task\":\"%s\"}", tasks[0]);
+	assert_connected(0, "DISCONNECTED", now_ms); /* as its document says */
+}
+
+static size_t count_running(void)
+{
+	auto_json json_t *reply = call("ListTasks",
+				       "{\"containerInstance\":\"%s\","
+				       "\"desiredStatus\":\"RUNNING\"}",
+				       hosts[0]);
+
+	return json_array_size(value_at(reply, "taskArns"));
+}
+
+/* Of tasks. */
+static size_t count_versions(void)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < fx.count; i++)
+		count += fx.items[i].event_ms != 0;
+	return count;
+}
+
+static void many_tasks_are_given_up_one_part_after_another(void **state)
+{
+	size_t parts = 0, running = 1;
+
+	(void)state;
+	check_every = 100;
+	do_call("RegisterTaskDefinition", "{\"family\":\"w\",\"containerDefinitions\":"
+					  "[{\"name\":\"a\",\"image\":\"i\",\"memory\":6}]}");
+	for (size_t i = 1; i < HOSTS; i++)
+		vanish((int)i);
+	hello_with("host", "r", hosts[0], 4096, 65536);
+	for (; running < 1200; running += 10)
+		do_call("RunTask", "{\"taskDefinition\":\"w\",\"count\":10}");
+	for (size_t i = 1; i < HOSTS; i++)
+		hello("host", "r", hosts[i]);
+	vanish(0);
+	for (int64_t ms = options.lost_ms; count_running(); ms = 1, parts++) {
+		pass(ms);
+		assert_in_range(count_versions(), 0, 500);
+		if (count_running())
+			assert_int_equal(core_wake_ms(core), now_ms + 1);
+	}
+	assert_true(parts > 1);
+	check_every = 1;
+}
+
 static void after_a_start_of_the_server_all_have_time_to_come_back(void **state)
 {
 	(void)state;
@@ -156,6 +247,10 @@ int main(void)
 			what_they_had_is_nobodys_before_the_node_says_that_they_are_gone, begin,
 			end),
 		cmocka_unit_test_setup_teardown(nothing_is_given_up_when_many_vanish, begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_node_that_comes_and_goes_costs_nothing_for_its_tasks, begin, end),
+		cmocka_unit_test_setup_teardown(many_tasks_are_given_up_one_part_after_another,
+						begin, end),
 		cmocka_unit_test_setup_teardown(
 			after_a_start_of_the_server_all_have_time_to_come_back, begin, end),
 	};

@@ -110,6 +110,11 @@ static char *describe(const char *arn)
 	return js_dump(reply);
 }
 
+static const char *task_arn(const json_t *tasks, size_t i)
+{
+	return json_string_value(json_object_get(json_array_get(tasks, i), "taskArn"));
+}
+
 /* The same number again brings the same task. */
 static char *run(int number)
 {
@@ -117,15 +122,14 @@ static char *run(int number)
 					 "\"clientToken\":\"t%d\"}",
 					 number);
 	auto_json json_t *reply = call("RunTask", text);
-	const json_t *task = json_array_get(json_object_get(reply, "tasks"), 0);
 
-	return xstrdup(json_string_value(json_object_get(task, "taskArn")));
+	return xstrdup(task_arn(json_object_get(reply, "tasks"), 0));
 }
 
-/* A node with tasks, of which some run and some have ended. */
-static int make_cluster(void **state)
+static void connect_node(void)
 {
 	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
+					 .instance_id = *instance ? instance : NULL,
 					 .hostname = (char[]){"h"},
 					 .boot_id = (char[]){"b"},
 					 .version = (char[]){"1"},
@@ -134,14 +138,21 @@ static int make_cluster(void **state)
 	const char *name;
 	struct err e = {0};
 
+	assert_ok(core_node_hello(core, &h, NULL, 0, NOW, &name, &e));
+	if (!*instance)
+		(void)snprintf(instance, sizeof(instance), "%s", name);
+	take_effects();
+}
+
+/* A node with tasks, of which some run and some have ended. */
+static int make_cluster(void **state)
+{
 	(void)state;
 	if (!mkdtemp(dir))
 		return -1;
 	(void)snprintf(path, sizeof(path), "%s/x.db", dir);
 	start();
-	assert_ok(core_node_hello(core, &h, NULL, 0, NOW, &name, &e));
-	(void)snprintf(instance, sizeof(instance), "%s", name);
-	take_effects();
+	connect_node();
 	json_decref(
 		call("RegisterTaskDefinition",
 		     "{\"family\":\"w\",\"containerDefinitions\":[{\"name\":\"c\",\"image\":\"i\","
@@ -203,6 +214,7 @@ static void restart_shows_the_same(const char *first, const char *then)
 	change(first);
 	change(then);
 	start();
+	connect_node();
 	for (int i = 0; i < TASKS; i++) {
 		auto_free char *after = describe(ids[i]);
 
@@ -224,38 +236,47 @@ static void a_restart_shows_what_was_written(void **state)
 }
 
 /* As it would be if an older server had written it. */
-static const char back_to_version_2[] =
-	"UPDATE document SET doc = (SELECT event.doc FROM brief JOIN event ON event.id = brief.event"
-	"  WHERE brief.id = document.id) WHERE doc = '';"
-	"UPDATE document SET key = substr(key, 1, length(key) - 32) || substr(key, -20)"
-	"  || substr(key, -32, 12) WHERE key LIKE 'task/%';"
-	"ALTER TABLE brief DROP COLUMN event;"
-	"UPDATE event SET doc = '{\"id\":\"x\",\"time\":\"2001-09-09T01:46:40.000Z\"}'"
-	"  || char(10) || doc WHERE at_ms;"
-	"ALTER TABLE event DROP COLUMN document; ALTER TABLE event DROP COLUMN at_ms;";
+static const char back_to_version_3[] =
+	"ALTER TABLE brief RENAME TO brief_4; ALTER TABLE event RENAME TO event_4;"
+	"CREATE TABLE brief (id INTEGER PRIMARY KEY, brief BLOB NOT NULL, event INTEGER) STRICT;"
+	"CREATE TABLE event (id INTEGER PRIMARY KEY, doc TEXT NOT NULL, document INTEGER,"
+	"  at_ms INTEGER) STRICT;"
+	"INSERT INTO document (key, doc) SELECT key, '' FROM brief_4 WHERE event;"
+	"INSERT INTO brief SELECT id, brief, event FROM brief_4 JOIN document USING (key);"
+	"INSERT INTO event SELECT event_4.id, CAST(event_4.doc AS TEXT), document.id, at_ms"
+	"  FROM event_4 LEFT JOIN document ON document.key = CAST(keys AS TEXT);"
+	"DROP TABLE brief_4; DROP TABLE event_4;";
 
-static void assert_taken_over(const char *further_back)
+static void a_store_of_version_3_is_taken_over(void **state)
 {
-	const int64_t events = number_of("SELECT count(*) FROM event");
+	const int64_t events = number_of("SELECT count(*) FROM event"),
+		      documents = number_of("SELECT count(*) FROM document");
 
-	restart_shows_the_same(back_to_version_2, further_back);
+	(void)state;
+	assert_int_equal(number_of("SELECT count(*) FROM event WHERE count > 1"), 0);
+	restart_shows_the_same(back_to_version_3, "PRAGMA user_version = 3");
 	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS); /* and tokens */
-	assert_int_equal(number_of("SELECT count(*) FROM event"), events);
-	assert_int_equal(number_of("SELECT count(*) FROM event WHERE at_ms = 1000000000000"),
+	assert_int_equal(number_of("SELECT count(*) FROM document"), documents);
+	assert_int_equal(number_of("SELECT count(*) FROM event"),
+			 events + 1); /* the node is back */
+	assert_int_equal(number_of("SELECT count(*) FROM event WHERE keys IS NOT NULL"
+				   "  AND at_ms = 1000000000000"),
 			 TASKS + 2 * TASKS / 3);
 	assert_int_equal(number_of("PRAGMA user_version"), STATE_VERSION);
 }
 
-static void a_store_of_version_2_is_taken_over(void **state)
+static void a_store_that_is_older_is_refused(void **state)
 {
-	(void)state;
-	assert_taken_over("PRAGMA user_version = 2");
-}
+	struct err e = {0};
 
-static void a_store_without_briefs_is_taken_over(void **state)
-{
 	(void)state;
-	assert_taken_over("DELETE FROM brief; PRAGMA user_version = 1");
+	stop();
+	change("ALTER TABLE event RENAME TO kept;"
+	       "CREATE TABLE event (id INTEGER PRIMARY KEY, doc TEXT NOT NULL) STRICT;");
+	assert_fails(store_open(path, &store, &e), EPROTO);
+	assert_says("version before 3");
+	change("DROP TABLE event; ALTER TABLE kept RENAME TO event;");
+	start();
 }
 
 static void a_brief_goes_with_its_document(void **state)
@@ -264,8 +285,6 @@ static void a_brief_goes_with_its_document(void **state)
 	core_tick(core, NOW + options.stopped_keep_ms);
 	take_effects();
 	assert_int_equal(number_of("SELECT count(*) FROM brief"), 2 * TASKS - TASKS / 3);
-	assert_int_equal(number_of("SELECT count(*) FROM document WHERE key LIKE 'task/%'"),
-			 TASKS - TASKS / 3);
 	core_tick(core, NOW + 24 * 3600 * 1000LL); /* the end of a client token */
 	take_effects();
 	assert_int_equal(number_of("SELECT count(*) FROM brief"), TASKS - TASKS / 3);
@@ -324,6 +343,33 @@ static void the_time_of_a_task_stands_first_in_its_key(void **state)
 		assert_string_equal(store_key(rows[i].key, buffer), rows[i].stored);
 }
 
+/* The tasks of a call are one row of events. */
+static void what_is_alike_is_written_once(void **state)
+{
+	auto_json json_t *reply = NULL;
+	const json_t *tasks;
+	char *before[10];
+
+	(void)state;
+	connect_node();
+	reply = call("RunTask", "{\"taskDefinition\":\"w\",\"count\":10}");
+	tasks = json_object_get(reply, "tasks");
+	assert_int_equal(json_array_size(tasks), 10);
+	assert_int_equal(number_of("SELECT count FROM event ORDER BY id DESC LIMIT 1"), 10);
+	report(TASKS + 1, task_arn(tasks, 3), "RUNNING");
+	for (size_t i = 0; i < 10; i++)
+		before[i] = describe(task_arn(tasks, i));
+	stop();
+	start();
+	connect_node();
+	for (size_t i = 0; i < 10; i++) {
+		auto_free char *after = describe(task_arn(tasks, i));
+
+		assert_string_equal(after, before[i]);
+		free(before[i]);
+	}
+}
+
 static void write_events(int count)
 {
 	struct core_effect event = {.kind = CORE_EVENT, .text = (char[]){"{}"}};
@@ -336,45 +382,95 @@ static void write_events(int count)
 	assert_ok(db_exec(writer, "COMMIT", &e));
 }
 
+static void put(struct core_effect *x, const char *text)
+{
+	const struct core_effects fx = {x, 1, 1};
+
+	x->text = (char *)(uintptr_t)text;
+	write_effects(&fx);
+}
+
 /* Old events are forgotten, but for those that are the newest version of a document. */
 static void a_document_outlives_its_event(void **state)
 {
-	struct core_effect x = {.kind = CORE_PUT,
-				.key = (char[]){"task/x/2"},
-				.text = (char[]){"one"},
-				.brief = (char[]){"b"},
-				.brief_size = 1,
-				.event_ms = NOW};
-	const struct core_effects fx = {&x, 1, 1};
-	static const char count[] = "SELECT count(*) FROM event WHERE doc IN ('one', 'two')";
+	const struct core_effect one = {.kind = CORE_PUT,
+					.key = (char[]){"task/x/2"},
+					.text = (char[]){"one, which is long"},
+					.brief = (char[]){"b"},
+					.brief_size = 1,
+					.event_ms = NOW};
+	struct core_effect items[] = {one, one, one};
+	const struct core_effects fx = {items, ARRAY_COUNT(items), 0};
+	static const char count[] =
+		"SELECT count(*) FROM event WHERE CAST(keys AS TEXT) >= 'task/x'";
 	struct err e = {0};
 
 	(void)state;
+	items[1].kind = CORE_SEND; /* which is not stored */
+	items[2].key = (char[]){"task/x/3"};
+	items[2].text = (char[]){"two, which is long"};
 	write_effects(&fx);
+	assert_int_equal(number_of(count), 1);
 	write_events(EVENTS_KEPT + 2 * EVENTS_PRUNED_EACH);
 	assert_true(number_of("SELECT count(*) FROM event") <=
 		    EVENTS_KEPT + EVENTS_PRUNED_EACH + TASKS);
-	assert_fetches("task/x/2", "one");
-	x.text = (char[]){"two"};
-	write_effects(&fx);
-	assert_fetches("task/x/2", "two");
-	assert_int_equal(number_of(count), 1);
-	x.kind = CORE_DELETE;
+	assert_fetches("task/x/2", "one, which is long");
+	assert_fetches("task/x/3", "two, which is long");
+	put(&items[0], "new");
+	assert_fetches("task/x/2", "new");
+	assert_fetches("task/x/3", "two, which is long"); /* in the same row as the old one */
+	assert_int_equal(number_of(count), 2);
+	put(&items[2], "new, too");
+	assert_fetches("task/x/3", "new, too");
+	assert_int_equal(number_of(count), 2); /* the row went */
+	items[0].kind = items[2].kind = CORE_DELETE;
 	write_effects(&fx);
 	assert_null(store_fetch(store, "task/x/2", &e));
-	assert_int_equal(number_of(count), 1); /* the new one is an event still */
+	assert_null(store_fetch(store, "task/x/3", &e));
+	assert_int_equal(number_of(count), 2); /* the new ones are events still */
+}
+
+/* From an event to its own row, and back. */
+static void a_document_is_in_one_place(void **state)
+{
+	struct core_effect x = {.kind = CORE_PUT,
+				.key = (char[]){"task/x/4"},
+				.brief = (char[]){"b"},
+				.brief_size = 1};
+	static const char count[] = "SELECT count(*) FROM document WHERE key = 'task/x/4'";
+	struct err e = {0};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		x.event_ms = 0;
+		put(&x, "no event");
+		assert_fetches(x.key, "no event");
+		assert_int_equal(number_of(count), 1);
+		x.event_ms = NOW;
+		put(&x, "an event");
+		assert_fetches(x.key, "an event");
+		assert_int_equal(number_of(count), 0);
+	}
+	x.event_ms = 0;
+	put(&x, "no event");
+	x.kind = CORE_DELETE;
+	put(&x, NULL);
+	assert_null(store_fetch(store, x.key, &e));
+	assert_int_equal(number_of(count), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_restart_shows_what_was_written),
-		cmocka_unit_test(a_store_of_version_2_is_taken_over),
-		cmocka_unit_test(a_store_without_briefs_is_taken_over),
+		cmocka_unit_test(a_store_of_version_3_is_taken_over),
+		cmocka_unit_test(a_store_that_is_older_is_refused),
 		cmocka_unit_test(a_brief_goes_with_its_document),
+		cmocka_unit_test(what_is_alike_is_written_once),
 		cmocka_unit_test(what_is_expected_is_read_before_it_is_durable),
 		cmocka_unit_test(the_time_of_a_task_stands_first_in_its_key),
 		cmocka_unit_test(a_document_outlives_its_event),
+		cmocka_unit_test(a_document_is_in_one_place),
 	};
 
 	return cmocka_run_group_tests(tests, make_cluster, drop_cluster);

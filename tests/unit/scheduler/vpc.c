@@ -57,13 +57,21 @@ static json_t *start_in(const char *host, const char *subnet, const char *groups
 	return reply;
 }
 
-static char *make_group(const char *name)
+static char *make_group_in(const char *vpc, const char *name)
 {
-	auto_json json_t *reply = call("CreateSecurityGroup",
-				       "{\"GroupName\":\"%s\",\"GroupDescription\":\"d\"}", name);
+	auto_json json_t *reply = call(
+		"CreateSecurityGroup",
+		"{\"VpcId\":\"%s\",\"GroupName\":\"%s\",\"GroupDescription\":\"d\"}", vpc, name);
 
 	assert_non_null(reply);
 	return xstrdup(text_at(reply, "groupId"));
+}
+
+static char *make_group(const char *name)
+{
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
+
+	return make_group_in(vpc, name);
 }
 
 static void let_in(const char *group, const char *from)
@@ -110,6 +118,95 @@ static void a_task_has_an_interface_of_its_own(void **state)
 	report(hosts[0], text_at(reply, "tasks[0].taskArn"), "RUNNING");
 	after = call("DescribeTasks", "{\"tasks\":[\"%s\"]}", text_at(reply, "tasks[0].taskArn"));
 	assert_string_equal(text_at(after, "tasks[0].attachments[0].status"), "ATTACHED");
+}
+
+static void assert_same_after_a_restart(const char *operation)
+{
+	auto_json json_t *before = call(operation, "{}"), *after = NULL;
+
+	restart();
+	for (int i = 0; i < 2; i++)
+		hello(i ? "b" : "a", i ? "r2" : "r1", hosts[i]);
+	after = call(operation, "{}");
+	if (!json_equal(before, after)) {
+		auto_free char *was = js_dump(before), *is = js_dump(after);
+
+		assert_string_equal(is, was);
+	}
+}
+
+/* It is made of facts each time it is shown, and of its document when the server starts. */
+static void an_interface_stays_what_it_is(void **state)
+{
+	auto_json json_t *vpc = call("CreateVpc", "{\"CidrBlock\":\"10.1.0.0/16\","
+						  "\"AmazonProvidedIpv6CidrBlock\":true}"),
+			 *subnet = NULL, *reply = NULL, *shown = NULL;
+	auto_free char *one = NULL, *two = NULL, *groups = NULL;
+	const char *id, *vpc_id = text_at(vpc, "vpc.vpcId"),
+			*block = text_at(vpc, "vpc.ipv6CidrBlockAssociationSet[0].ipv6CidrBlock");
+
+	(void)state;
+	subnet = call(
+		"CreateSubnet",
+		"{\"VpcId\":\"%s\",\"CidrBlock\":\"10.1.1.0/24\",\"Ipv6CidrBlock\":\"%.*s/64\"}",
+		vpc_id, (int)strcspn(block, "/"), block);
+	one = make_group_in(vpc_id, "one");
+	two = make_group_in(vpc_id, "two");
+	groups = xasprintf("\"%s\",\"%s\"", one, two);
+	reply = start_in(hosts[0], text_at(subnet, "subnet.subnetId"), groups);
+	do_call("DescribeNetworkInterfaces", "{}");
+	shown = call("DescribeNetworkInterfaces", "{}");
+	id = text_at(shown, "networkInterfaceSet[0].networkInterfaceId");
+	assert_string_equal(text_at(shown, "networkInterfaceSet[0].privateIpAddress"), "10.1.1.4");
+	assert_string_equal(text_at(shown, "networkInterfaceSet[0].privateDnsName"),
+			    "ip-10-1-1-4.ec2.internal");
+	assert_string_equal(text_at(shown, "networkInterfaceSet[0].groupSet[1].groupName"), "two");
+	assert_non_null(strstr(
+		text_at(shown, "networkInterfaceSet[0].ipv6AddressesSet[0].ipv6Address"), "::4"));
+	do_call("CreateTags",
+		"{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"a\",\"Value\":\"1\"},{\"Key\":\"b\"}]}",
+		id);
+	do_call("DeleteTags", "{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"b\"}]}", id);
+	assert_same_after_a_restart("DescribeNetworkInterfaces");
+	assert_same_after_a_restart("DescribeTags");
+	assert_null(call("DeleteSecurityGroup", "{\"GroupId\":\"%s\"}", one));
+
+	/* From here on it rests: nobody sees it, and its groups may go. */
+	report(hosts[0], text_at(reply, "tasks[0].taskArn"), "STOPPED");
+	for (int again = 0; again < 2; again++) {
+		auto_json json_t *none = call("DescribeNetworkInterfaces", "{}"),
+				 *tags = call("DescribeTags", "{}");
+
+		assert_int_equal(json_array_size(value_at(none, "networkInterfaceSet")), 0);
+		assert_int_equal(json_array_size(value_at(tags, "tagSet")), 0);
+		assert_null(call("CreateTags",
+				 "{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"c\"}]}", id));
+		restart();
+	}
+	do_call("DeleteSecurityGroup", "{\"GroupId\":\"%s\"}", one);
+	restart();
+	core_tick(core, now_ms + REST_MS);
+	take_effects();
+	do_call("DeleteSubnet", "{\"SubnetId\":\"%s\"}", text_at(subnet, "subnet.subnetId"));
+}
+
+/* As if the server had ended in the middle: of a task whose document is gone. */
+static void an_interface_of_no_task_is_released(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId"), *key = NULL;
+	auto_json json_t *reply = start_in(hosts[0], subnet, ""), *none = NULL;
+	const char *arn = text_at(reply, "tasks[0].taskArn");
+
+	(void)state;
+	key = xasprintf("task/default/%s", strrchr(arn, '/') + 1);
+	disk_item_free(map_remove(&disk.items, key));
+	restart();
+	none = call("DescribeNetworkInterfaces", "{}");
+	assert_int_equal(json_array_size(value_at(none, "networkInterfaceSet")), 0);
+	restart();
+	core_tick(core, now_ms + REST_MS);
+	take_effects();
+	do_call("DeleteSubnet", "{\"SubnetId\":\"%s\"}", subnet);
 }
 
 static void requests_are_checked_in_the_words_of_ecs(void **state)
@@ -548,6 +645,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_task_has_an_interface_of_its_own, begin, end),
+		cmocka_unit_test_setup_teardown(an_interface_stays_what_it_is, begin, end),
+		cmocka_unit_test_setup_teardown(an_interface_of_no_task_is_released, begin, end),
 		cmocka_unit_test_setup_teardown(requests_are_checked_in_the_words_of_ecs, begin,
 						end),
 		cmocka_unit_test_setup_teardown(
