@@ -55,8 +55,8 @@
 #define PROGRESS_MS 100
 #define REPLAY_SIZE (128 << 10)
 #define FOREVER_MS  (1 << 30)
-#define PENDING_MAX \
-	(512 << 10) /* of one blob: what came in one piece and did not fit in the pipe */
+#define PIECE_SIZE  (128 << 10) /* libcurl's own are so small that each would wake the reader */
+#define PENDING_MAX (512 << 10) /* of one blob: a piece, and what comes in spite of a pause */
 
 struct blob {
 	struct fetcher *fetcher; /* borrowed */
@@ -71,7 +71,8 @@ struct blob {
 	uint64_t bytes;
 	int partial_fd; /* of what came in another pull's time; -1: all of that is handed on */
 	uint64_t resume_bytes;
-	struct buf pending;
+	struct buf pending;    /* what is not in the pipe yet */
+	bool paused;           /* because the pipe is full */
 	bool reading, is_good; /* it is being read; it came, and is the right one */
 	int64_t reported_ms;
 };
@@ -486,24 +487,32 @@ static void blob_done(struct blob *b)
 }
 
 /* As much as the pipe takes; the rest stays pending. */
-static void write_pipe(struct blob *b, const char *data, size_t size)
+static void write_pipe(struct blob *b)
 {
-	while (size && b->pipe_fd >= 0) {
-		ssize_t n = write(b->pipe_fd, data, size);
+	size_t done = 0;
 
-		if (n < 0 && errno == EINTR)
-			continue;
+	while (done < b->pending.size && b->pipe_fd >= 0) {
+		ssize_t n = write(b->pipe_fd, b->pending.data + done, b->pending.size - done);
+
 		if (n < 0 && errno == EAGAIN)
 			break;
-		if (n < 0) {
+		if (n < 0 && errno != EINTR)
 			close_fd(&b->pipe_fd); /* the unpacker has gone, and will have said why */
-			return;
-		}
-		data += n;
-		size -= (size_t)n;
+		if (n > 0)
+			done += (size_t)n;
 	}
-	if (size && b->pipe_fd >= 0)
-		buf_add(&b->pending, data, size);
+	buf_consume(&b->pending, b->pipe_fd < 0 ? b->pending.size : done);
+}
+
+/* What is less than a piece waits for the next turn. */
+static void take_bytes(struct blob *b, const void *data, size_t size)
+{
+	sha256_add(b->hash, data, size);
+	b->bytes += size;
+	buf_add(&b->pending, data, size);
+	if (b->pending.size >= PIECE_SIZE && !b->paused)
+		write_pipe(b);
+	report_progress(b);
 }
 
 static bool take_blob(void *ctx, struct registry_get *g, const void *data, size_t size)
@@ -512,15 +521,11 @@ static bool take_blob(void *ctx, struct registry_get *g, const void *data, size_
 
 	if (b->peer && b->pipe_fd < 0)
 		return false; /* what it sends is none: its digest matters to nobody */
-	sha256_add(b->hash, data, size);
-	b->bytes += size;
-	if (b->pending.size)
-		buf_add(&b->pending, data, size); /* what comes in spite of the pause */
-	else
-		write_pipe(b, data, size);
-	if (b->pending.size)
+	take_bytes(b, data, size);
+	if (b->pending.size >= PIECE_SIZE && !b->paused) {
+		b->paused = true;
 		registry_pause(g);
-	report_progress(b);
+	}
 	return !buf_overflow(&b->pending);
 }
 
@@ -529,7 +534,10 @@ static void finish(struct blob *b)
 {
 	struct report report = {.kind = REPORT_BLOB, .layer = b->layer};
 
-	if (!b->is_good || b->pending.size)
+	if (!b->is_good)
+		return;
+	write_pipe(b);
+	if (b->pending.size)
 		return;
 	b->reported_ms = 0;
 	report_progress(b);
@@ -594,15 +602,12 @@ static void blob_ended(void *ctx, struct registry_get *g, const struct err *fail
 
 static void flush_pending(struct blob *b)
 {
-	struct buf rest = b->pending;
-
-	buf_init(&b->pending, PENDING_MAX);
-	write_pipe(b, rest.data, rest.size);
-	buf_done(&rest);
+	write_pipe(b);
 	if (b->pending.size)
 		return;
-	if (b->get)
+	if (b->get && b->paused)
 		registry_resume(b->get);
+	b->paused = false;
 	finish(b);
 }
 
@@ -666,12 +671,8 @@ static void replay(struct blob *b)
 
 	n = pread(b->partial_fd, piece, left < sizeof(piece) ? (size_t)left : sizeof(piece),
 		  (off_t)b->bytes);
-	if (n > 0) {
-		sha256_add(b->hash, piece, (size_t)n);
-		b->bytes += (uint64_t)n;
-		write_pipe(b, piece, (size_t)n);
-		report_progress(b);
-	}
+	if (n > 0)
+		take_bytes(b, piece, (size_t)n);
 	if (n > 0 && b->bytes < b->resume_bytes)
 		return;
 	close_fd(&b->partial_fd);
