@@ -11,7 +11,8 @@
  *
  * Blobs may come from other nodes (image/peers.h): where a layer is to be had says its
  * order, of the configuration it is asked; and of a manifest whose digest is known, when no
- * source answers.  A node that is no good is told of; the puller then names another place.
+ * source answers.  A node that is no good is told of; the puller then names another place,
+ * which sends the rest where the node was only lost.
  *
  * All else is asked of the first source.  One that fails, does not have it or
  * sends something else is followed by the next: for a document at once, and for all
@@ -63,6 +64,7 @@ struct blob {
 	unsigned layer;
 	size_t source;
 	struct peer *peer;          /* NULL: it comes from the source */
+	bool waits;                 /* for another node, which sends the rest */
 	char expected[DIGEST_SIZE]; /* of what comes */
 	uint64_t peer_max;
 	struct registry_get *get; /* NULL: ended */
@@ -240,7 +242,7 @@ static int get_from_peers(struct fetcher *f, const struct registry_want *want,
 			return r < 0 ? r : 1;
 		if (get_from_peer(f, &who, want, d, e) == 0)
 			return 0;
-		handover_bad(REPORT_NO_LAYER, want->id, e);
+		handover_bad(REPORT_NO_LAYER, want->id, 0, e);
 	}
 }
 
@@ -547,19 +549,35 @@ static void finish(struct blob *b)
 
 static void get_blob(struct blob *b);
 
+/* A node that was only lost has sent something that is good for another one's rest. */
+static void leave_node(struct blob *b, const struct err *e)
+{
+	enum image_reason reason = image_reason_of(e);
+
+	b->waits = b->bytes > 0 && b->pipe_fd >= 0 &&
+		   (reason == IMAGE_REASON_UNREACHABLE || reason == IMAGE_REASON_TIMEOUT ||
+		    reason == IMAGE_REASON_TRUNCATED);
+	handover_bad(b->layer, b->expected, b->waits ? b->bytes : 0, e);
+	if (!b->waits) {
+		blob_done(b);
+		return;
+	}
+	peer_leave(b->peer);
+	b->peer = NULL;
+}
+
 static void blob_failed(struct blob *b, bool is_another, struct err *e)
 {
 	const struct report again = {.kind = REPORT_AGAIN_BLOB, .layer = b->layer};
 
-	if (b->peer) {
-		handover_bad(b->layer, b->expected, e);
-		blob_done(b);
-		return;
-	}
 	/* What was there already may have been it: then all of it comes once more. */
 	if (b->resume_bytes && is_another) {
 		(void)report_send(WORKER_SOCK, &again);
 		blob_done(b);
+		return;
+	}
+	if (b->peer) {
+		leave_node(b, e);
 		return;
 	}
 	if (!pass_over(b->fetcher, b->source, e)) {
@@ -628,7 +646,7 @@ static void get_blob(struct blob *b)
 	b->get = registry_start(b->fetcher->registries[b->source], &want);
 }
 
-/* The tar, of which only the digest is known, or the blob; from its beginning. */
+/* The tar, of which only the digest is known, or the blob; what is not there yet. */
 static void get_blob_from(struct blob *b)
 {
 	const struct record_layer *l = &b->fetcher->record->layers[b->layer];
@@ -636,6 +654,7 @@ static void get_blob_from(struct blob *b)
 		.kind = "blobs",
 		.id = b->expected,
 		.size = b->peer_max,
+		.begin = b->bytes,
 		.total_ms = peer_total_ms(l->blob_size),
 		.on_data = take_blob,
 		.on_end = blob_ended,
@@ -658,8 +677,19 @@ static void begin_from_peer(struct blob *b, const struct handover_layer *wanted)
 	}
 	(void)err_set(&e, EINVAL, "node %s cannot be asked at %s", wanted->peer.name,
 		      wanted->peer.address);
-	handover_bad(b->layer, b->expected, &e);
+	handover_bad(b->layer, b->expected, 0, &e);
 	blob_done(b);
+}
+
+/* What several have sent together tells nothing of any of them if it is the wrong one. */
+static void go_on(struct blob *b, const struct handover_layer *wanted)
+{
+	b->waits = false;
+	b->resume_bytes = b->bytes;
+	if (wanted->peer.address[0])
+		begin_from_peer(b, wanted);
+	else
+		get_blob(b);
 }
 
 /* A piece of what there was; behind it the registry is asked for the rest. */
@@ -708,17 +738,25 @@ static void begin_blob(struct fetcher *f, const struct handover_layer *wanted)
 static int take_layer_order(struct fetcher *f, struct err *e)
 {
 	struct handover_layer wanted;
+	struct blob *b;
 	int r = handover_take_layer(f->record, false, &wanted, e);
 
 	if (r == HANDOVER_NONE)
 		return 0;
 	if (r != 0)
 		return r < 0 ? r : 1;
-	if (f->blobs[wanted.layer].reading) {
+	b = &f->blobs[wanted.layer];
+	if (wanted.goes_on ? !b->waits || !f->peers : b->reading && !b->waits) {
 		close_fd(&wanted.pipe_fd);
 		close_fd(&wanted.partial_fd);
 		return err_set(e, EBADMSG, "an order that is none");
 	}
+	if (wanted.goes_on) {
+		go_on(b, &wanted);
+		return 0;
+	}
+	if (b->waits)
+		blob_done(b);
 	begin_blob(f, &wanted);
 	return 0;
 }

@@ -241,7 +241,7 @@ static void peer_is_bad(struct puller *p, struct pull *pull, struct flight *f,
 			const struct report *r)
 {
 	if (f)
-		flight_peer_bad(p, f, r->text);
+		flight_peer_bad(p, f, r->text, r->bytes > 0);
 	else if (pull->asks && !pull->record && r->digest[0])
 		pull_tell_bad(pull, r->digest, r->text);
 }
