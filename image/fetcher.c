@@ -554,7 +554,7 @@ static void leave_node(struct blob *b, const struct err *e)
 {
 	enum image_reason reason = image_reason_of(e);
 
-	b->waits = b->bytes > 0 && b->pipe_fd >= 0 &&
+	b->waits = b->bytes > 0 && b->bytes < b->peer_max && b->pipe_fd >= 0 &&
 		   (reason == IMAGE_REASON_UNREACHABLE || reason == IMAGE_REASON_TIMEOUT ||
 		    reason == IMAGE_REASON_TRUNCATED);
 	handover_bad(b->layer, b->expected, b->waits ? b->bytes : 0, e);
