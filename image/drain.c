@@ -4,6 +4,7 @@
 #include "image/drain.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <unistd.h>
@@ -12,44 +13,59 @@
 #include "base/mem.h"
 #include "image/reason.h"
 
-#define STEP_SIZE (32 << 20) /* less is not worth a commit of the file system's journal */
+#define STEP_SIZE (8 << 20)
+#define SYNC_SIZE (64 << 20)
 
 struct drain {
 	int fd;
 	int error; /* errno of the first sync that failed; 0: none.  The thread's, until it has ended */
 	bool has_thread;
 	pthread_t thread;
+	uint64_t noted; /* the writer's */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	uint64_t written;
+	uint64_t written; /* as far as the thread knows */
 	bool end;
 };
 
-/* False: it is the last one. */
-static bool wait_for_step(struct drain *d, uint64_t *begun)
+static void sync_now(struct drain *d)
+{
+	if (fdatasync(d->fd) < 0 && !d->error)
+		d->error = errno;
+}
+
+/* Where what is written ends; false: there will be no more. */
+static bool wait_for_step(struct drain *d, uint64_t begun, uint64_t *ret)
 {
 	bool end;
 
 	(void)pthread_mutex_lock(&d->lock);
-	while (!d->end && d->written - *begun < STEP_SIZE)
+	while (!d->end && d->written == begun)
 		(void)pthread_cond_wait(&d->changed, &d->lock);
-	*begun = d->written;
+	*ret = d->written;
 	end = d->end;
 	(void)pthread_mutex_unlock(&d->lock);
 	return !end;
 }
 
-static void *sync_steps(void *ctx)
+/*
+ * A step only starts the writing.  A sync also commits the file system's journal, and
+ * has the disk write what it holds in a cache: those of virtual machines hold much.
+ */
+static void *follow(void *ctx)
 {
 	struct drain *d = ctx;
-	uint64_t begun = 0;
-	bool more;
+	uint64_t begun = 0, synced = 0, written;
 
-	do {
-		more = wait_for_step(d, &begun);
-		if (fdatasync(d->fd) < 0 && !d->error)
-			d->error = errno;
-	} while (more);
+	for (; wait_for_step(d, begun, &written); begun = written) {
+		(void)sync_file_range(d->fd, (off_t)begun, (off_t)(written - begun),
+				      SYNC_FILE_RANGE_WRITE); /* the syncs hear of its errors */
+		if (written - synced < SYNC_SIZE)
+			continue;
+		synced = written;
+		sync_now(d);
+	}
+	sync_now(d);
 	return NULL;
 }
 
@@ -61,7 +77,7 @@ int drain_new(int fd, struct drain **ret, struct err *e)
 	d->fd = fd;
 	(void)pthread_mutex_init(&d->lock, NULL);
 	(void)pthread_cond_init(&d->changed, NULL);
-	r = pthread_create(&d->thread, NULL, sync_steps, d);
+	r = pthread_create(&d->thread, NULL, follow, d);
 	d->has_thread = r == 0;
 	if (r != 0) {
 		drain_free(d);
@@ -74,6 +90,9 @@ int drain_new(int fd, struct drain **ret, struct err *e)
 
 void drain_note(struct drain *d, uint64_t bytes)
 {
+	if (bytes - d->noted < STEP_SIZE)
+		return;
+	d->noted = bytes;
 	(void)pthread_mutex_lock(&d->lock);
 	d->written = bytes;
 	(void)pthread_cond_signal(&d->changed);

@@ -1,8 +1,8 @@
 /* image/drain.h - a file that grows is brought to the disk while it does
  * SPDX-License-Identifier: Apache-2.0
  *
- * A thread syncs what has been written so far, again and again, so the sync at the end
- * has little left to wait for, and the writer never waits.
+ * A thread has the kernel write what has come so far, again and again, so the sync at the
+ * end has little left to wait for, and the writer never waits.
  */
 #pragma once
 

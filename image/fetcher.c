@@ -11,7 +11,8 @@
  *
  * Blobs may come from other nodes (image/peers.h): where a layer is to be had says its
  * order, of the configuration it is asked; and of a manifest whose digest is known, when no
- * source answers.  A node that is no good is told of; the puller then names another place.
+ * source answers.  A node that is no good is told of; the puller then names another place,
+ * which sends the rest where the node was only lost.
  *
  * All else is asked of the first source.  One that fails, does not have it or
  * sends something else is followed by the next: for a document at once, and for all
@@ -55,14 +56,15 @@
 #define PROGRESS_MS 100
 #define REPLAY_SIZE (128 << 10)
 #define FOREVER_MS  (1 << 30)
-#define PENDING_MAX \
-	(512 << 10) /* of one blob: what came in one piece and did not fit in the pipe */
+#define PIECE_SIZE  (128 << 10) /* libcurl's own are so small that each would wake the reader */
+#define PENDING_MAX (512 << 10) /* of one blob: a piece, and what comes in spite of a pause */
 
 struct blob {
 	struct fetcher *fetcher; /* borrowed */
 	unsigned layer;
 	size_t source;
 	struct peer *peer;          /* NULL: it comes from the source */
+	bool waits;                 /* for another node, which sends the rest */
 	char expected[DIGEST_SIZE]; /* of what comes */
 	uint64_t peer_max;
 	struct registry_get *get; /* NULL: ended */
@@ -71,7 +73,8 @@ struct blob {
 	uint64_t bytes;
 	int partial_fd; /* of what came in another pull's time; -1: all of that is handed on */
 	uint64_t resume_bytes;
-	struct buf pending;
+	struct buf pending;    /* what is not in the pipe yet */
+	bool paused;           /* because the pipe is full */
 	bool reading, is_good; /* it is being read; it came, and is the right one */
 	int64_t reported_ms;
 };
@@ -239,7 +242,7 @@ static int get_from_peers(struct fetcher *f, const struct registry_want *want,
 			return r < 0 ? r : 1;
 		if (get_from_peer(f, &who, want, d, e) == 0)
 			return 0;
-		handover_bad(REPORT_NO_LAYER, want->id, e);
+		handover_bad(REPORT_NO_LAYER, want->id, 0, e);
 	}
 }
 
@@ -486,24 +489,32 @@ static void blob_done(struct blob *b)
 }
 
 /* As much as the pipe takes; the rest stays pending. */
-static void write_pipe(struct blob *b, const char *data, size_t size)
+static void write_pipe(struct blob *b)
 {
-	while (size && b->pipe_fd >= 0) {
-		ssize_t n = write(b->pipe_fd, data, size);
+	size_t done = 0;
 
-		if (n < 0 && errno == EINTR)
-			continue;
+	while (done < b->pending.size && b->pipe_fd >= 0) {
+		ssize_t n = write(b->pipe_fd, b->pending.data + done, b->pending.size - done);
+
 		if (n < 0 && errno == EAGAIN)
 			break;
-		if (n < 0) {
+		if (n < 0 && errno != EINTR)
 			close_fd(&b->pipe_fd); /* the unpacker has gone, and will have said why */
-			return;
-		}
-		data += n;
-		size -= (size_t)n;
+		if (n > 0)
+			done += (size_t)n;
 	}
-	if (size && b->pipe_fd >= 0)
-		buf_add(&b->pending, data, size);
+	buf_consume(&b->pending, b->pipe_fd < 0 ? b->pending.size : done);
+}
+
+/* What is less than a piece waits for the next turn. */
+static void take_bytes(struct blob *b, const void *data, size_t size)
+{
+	sha256_add(b->hash, data, size);
+	b->bytes += size;
+	buf_add(&b->pending, data, size);
+	if (b->pending.size >= PIECE_SIZE && !b->paused)
+		write_pipe(b);
+	report_progress(b);
 }
 
 static bool take_blob(void *ctx, struct registry_get *g, const void *data, size_t size)
@@ -512,15 +523,11 @@ static bool take_blob(void *ctx, struct registry_get *g, const void *data, size_
 
 	if (b->peer && b->pipe_fd < 0)
 		return false; /* what it sends is none: its digest matters to nobody */
-	sha256_add(b->hash, data, size);
-	b->bytes += size;
-	if (b->pending.size)
-		buf_add(&b->pending, data, size); /* what comes in spite of the pause */
-	else
-		write_pipe(b, data, size);
-	if (b->pending.size)
+	take_bytes(b, data, size);
+	if (b->pending.size >= PIECE_SIZE && !b->paused) {
+		b->paused = true;
 		registry_pause(g);
-	report_progress(b);
+	}
 	return !buf_overflow(&b->pending);
 }
 
@@ -529,7 +536,10 @@ static void finish(struct blob *b)
 {
 	struct report report = {.kind = REPORT_BLOB, .layer = b->layer};
 
-	if (!b->is_good || b->pending.size)
+	if (!b->is_good)
+		return;
+	write_pipe(b);
+	if (b->pending.size)
 		return;
 	b->reported_ms = 0;
 	report_progress(b);
@@ -539,19 +549,35 @@ static void finish(struct blob *b)
 
 static void get_blob(struct blob *b);
 
+/* A node that was only lost has sent something that is good for another one's rest. */
+static void leave_node(struct blob *b, const struct err *e)
+{
+	enum image_reason reason = image_reason_of(e);
+
+	b->waits = b->bytes > 0 && b->bytes < b->peer_max && b->pipe_fd >= 0 &&
+		   (reason == IMAGE_REASON_UNREACHABLE || reason == IMAGE_REASON_TIMEOUT ||
+		    reason == IMAGE_REASON_TRUNCATED);
+	handover_bad(b->layer, b->expected, b->waits ? b->bytes : 0, e);
+	if (!b->waits) {
+		blob_done(b);
+		return;
+	}
+	peer_leave(b->peer);
+	b->peer = NULL;
+}
+
 static void blob_failed(struct blob *b, bool is_another, struct err *e)
 {
 	const struct report again = {.kind = REPORT_AGAIN_BLOB, .layer = b->layer};
 
-	if (b->peer) {
-		handover_bad(b->layer, b->expected, e);
-		blob_done(b);
-		return;
-	}
 	/* What was there already may have been it: then all of it comes once more. */
 	if (b->resume_bytes && is_another) {
 		(void)report_send(WORKER_SOCK, &again);
 		blob_done(b);
+		return;
+	}
+	if (b->peer) {
+		leave_node(b, e);
 		return;
 	}
 	if (!pass_over(b->fetcher, b->source, e)) {
@@ -594,15 +620,12 @@ static void blob_ended(void *ctx, struct registry_get *g, const struct err *fail
 
 static void flush_pending(struct blob *b)
 {
-	struct buf rest = b->pending;
-
-	buf_init(&b->pending, PENDING_MAX);
-	write_pipe(b, rest.data, rest.size);
-	buf_done(&rest);
+	write_pipe(b);
 	if (b->pending.size)
 		return;
-	if (b->get)
+	if (b->get && b->paused)
 		registry_resume(b->get);
+	b->paused = false;
 	finish(b);
 }
 
@@ -623,7 +646,7 @@ static void get_blob(struct blob *b)
 	b->get = registry_start(b->fetcher->registries[b->source], &want);
 }
 
-/* The tar, of which only the digest is known, or the blob; from its beginning. */
+/* The tar, of which only the digest is known, or the blob; what is not there yet. */
 static void get_blob_from(struct blob *b)
 {
 	const struct record_layer *l = &b->fetcher->record->layers[b->layer];
@@ -631,6 +654,7 @@ static void get_blob_from(struct blob *b)
 		.kind = "blobs",
 		.id = b->expected,
 		.size = b->peer_max,
+		.begin = b->bytes,
 		.total_ms = peer_total_ms(l->blob_size),
 		.on_data = take_blob,
 		.on_end = blob_ended,
@@ -653,8 +677,19 @@ static void begin_from_peer(struct blob *b, const struct handover_layer *wanted)
 	}
 	(void)err_set(&e, EINVAL, "node %s cannot be asked at %s", wanted->peer.name,
 		      wanted->peer.address);
-	handover_bad(b->layer, b->expected, &e);
+	handover_bad(b->layer, b->expected, 0, &e);
 	blob_done(b);
+}
+
+/* What several have sent together tells nothing of any of them if it is the wrong one. */
+static void go_on(struct blob *b, const struct handover_layer *wanted)
+{
+	b->waits = false;
+	b->resume_bytes = b->bytes;
+	if (wanted->peer.address[0])
+		begin_from_peer(b, wanted);
+	else
+		get_blob(b);
 }
 
 /* A piece of what there was; behind it the registry is asked for the rest. */
@@ -666,12 +701,8 @@ static void replay(struct blob *b)
 
 	n = pread(b->partial_fd, piece, left < sizeof(piece) ? (size_t)left : sizeof(piece),
 		  (off_t)b->bytes);
-	if (n > 0) {
-		sha256_add(b->hash, piece, (size_t)n);
-		b->bytes += (uint64_t)n;
-		write_pipe(b, piece, (size_t)n);
-		report_progress(b);
-	}
+	if (n > 0)
+		take_bytes(b, piece, (size_t)n);
 	if (n > 0 && b->bytes < b->resume_bytes)
 		return;
 	close_fd(&b->partial_fd);
@@ -707,17 +738,25 @@ static void begin_blob(struct fetcher *f, const struct handover_layer *wanted)
 static int take_layer_order(struct fetcher *f, struct err *e)
 {
 	struct handover_layer wanted;
+	struct blob *b;
 	int r = handover_take_layer(f->record, false, &wanted, e);
 
 	if (r == HANDOVER_NONE)
 		return 0;
 	if (r != 0)
 		return r < 0 ? r : 1;
-	if (f->blobs[wanted.layer].reading) {
+	b = &f->blobs[wanted.layer];
+	if (wanted.goes_on ? !b->waits || !f->peers : b->reading && !b->waits) {
 		close_fd(&wanted.pipe_fd);
 		close_fd(&wanted.partial_fd);
 		return err_set(e, EBADMSG, "an order that is none");
 	}
+	if (wanted.goes_on) {
+		go_on(b, &wanted);
+		return 0;
+	}
+	if (b->waits)
+		blob_done(b);
 	begin_blob(f, &wanted);
 	return 0;
 }

@@ -44,18 +44,22 @@ const char *flight_listing(const struct puller *p, const char *diff_id)
 
 /* ---- beginning ---- */
 
-/* The fetcher's end does not block, the unpacker's does. */
+/*
+ * A pair of sockets, because they take bytes by larger pages than a pipe does, one way like
+ * a pipe.  The fetcher's end does not block, the unpacker's does.
+ */
 static int make_pipe(int *ret_read_fd, int *ret_write_fd, struct err *e)
 {
+	const int size = PIPE_SIZE;
 	int fds[2];
 
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return err_sys(e, "pipe");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_sys(e, "socket pair");
 	*ret_read_fd = fds[0];
 	*ret_write_fd = fds[1];
-	(void)fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE); /* it goes with less, too */
-	if (fcntl(fds[1], F_SETFL, O_NONBLOCK) < 0)
-		return err_sys(e, "non-blocking pipe");
+	(void)setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)); /* root only */
+	if (shutdown(fds[0], SHUT_WR) < 0 || fcntl(fds[1], F_SETFL, O_NONBLOCK) < 0)
+		return err_sys(e, "one-way socket");
 	return 0;
 }
 
@@ -78,20 +82,21 @@ static uint64_t peer_max(const struct puller *p, const struct flight *f)
 	return max < room ? max : room;
 }
 
-/* With what there is of the blob already, if something is. */
+/* With what there is of the blob already, if something is; without a pipe, of the rest. */
 static int send_layer_order(const struct puller *p, const struct flight *f, int pipe_fd,
 			    int partial_fd, uint64_t resume_bytes, struct err *e)
 {
-	struct layer_order order = {.layer = f->layer, .resume_bytes = resume_bytes};
+	struct layer_order order = {
+		.layer = f->layer, .resume_bytes = resume_bytes, .goes_on = pipe_fd < 0};
 	const int fds[] = {pipe_fd, partial_fd};
+	const size_t fd_count = pipe_fd < 0 ? 0 : resume_bytes ? 2 : 1;
 	int r;
 
 	order.origin.peer = f->origin.peer;
 	order.peer_max = peer_max(p, f);
 	memcpy(order.origin.digest, f->origin.digest[0] ? f->origin.digest : f->diff_id,
 	       DIGEST_SIZE);
-	r = fs_send(f->owner->fetcher.sock, &order, sizeof(order), fds, resume_bytes ? 2 : 1);
-
+	r = fs_send(f->owner->fetcher.sock, &order, sizeof(order), fds, fd_count);
 	if (r < 0) {
 		errno = -r;
 		return err_sys(e, "order a layer");
@@ -166,6 +171,29 @@ static bool ask(const struct puller *p, struct flight *f)
 	return f->asking;
 }
 
+/* Another one begins with the next turn: it is due as long as the layer is not there. */
+static void begin_again(struct puller *p, struct flight *f)
+{
+	struct err e = {0};
+
+	f->over = true;
+	if (++f->owner->agains <= IMAGE_LAYERS_MAX * IMAGE_SOURCES_MAX)
+		return;
+	(void)err_set(&e, EIO, "the fetcher talks nonsense");
+	pull_end(p, f->owner, &e);
+}
+
+/* Only who has the same bytes can send the rest of them: not a source, of a layer that came as its tar. */
+static int go_on(struct puller *p, struct flight *f, struct err *e)
+{
+	const struct record_layer *l = &f->owner->record->layers[f->layer];
+
+	if (!f->unpack_err.code && (is_from_peer(f) || str_eq(f->origin.digest, l->blob)))
+		return send_layer_order(p, f, -1, -1, 0, e);
+	begin_again(p, f);
+	return 0;
+}
+
 bool flight_answer(struct puller *p, struct pull *pull, const struct origin *o)
 {
 	struct flight *f = p->flights;
@@ -178,7 +206,7 @@ bool flight_answer(struct puller *p, struct pull *pull, const struct origin *o)
 		return false;
 	f->asking = false;
 	f->origin.peer = o->peer;
-	if (start(p, f, &e) < 0) {
+	if ((f->unpacker.pidfd >= 0 ? go_on(p, f, &e) : start(p, f, &e)) < 0) {
 		f->over = true;
 		(void)image_class_os(&e);
 		pull_end(p, pull, &e);
@@ -300,30 +328,21 @@ void flight_blob_failed(struct puller *p, struct flight *f, const struct err *e)
 	fail(p, f, e);
 }
 
-/* Another one begins with the next turn: it is due as long as the layer is not there. */
-static void begin_again(struct puller *p, struct flight *f)
-{
-	struct err e = {0};
-
-	f->over = true;
-	if (++f->owner->agains <= IMAGE_LAYERS_MAX * IMAGE_SOURCES_MAX)
-		return;
-	(void)err_set(&e, EIO, "the fetcher talks nonsense");
-	pull_end(p, f->owner, &e);
-}
-
 void flight_again(struct puller *p, struct flight *f)
 {
 	drop_partial(p, f);
 	begin_again(p, f);
 }
 
-void flight_peer_bad(struct puller *p, struct flight *f, const char *why)
+void flight_peer_bad(struct puller *p, struct flight *f, const char *why, bool is_kept)
 {
 	if (!is_from_peer(f))
 		return;
 	pull_tell_bad(f->owner, f->origin.digest, f->unpack_err.code ? f->unpack_err.msg : why);
-	begin_again(p, f);
+	f->asking = is_kept && !f->unpack_err.code &&
+		    pull_ask(f->owner, f->origin.digest, blob_size(f));
+	if (!f->asking)
+		begin_again(p, f);
 }
 
 /*

@@ -92,7 +92,7 @@ int handover_take_layer(const struct record *r, bool wait, struct handover_layer
 		return HANDOVER_NONE;
 	if (n == 0 || n == -ECONNRESET)
 		return HANDOVER_END;
-	if (n != sizeof(order) || fd_count != 1u + (order.resume_bytes > 0) ||
+	if (n != sizeof(order) || fd_count != (order.goes_on ? 0 : 1u + (order.resume_bytes > 0)) ||
 	    order.layer >= r->layer_count || !origin_is_valid(&order.origin) ||
 	    order.resume_bytes > r->layers[order.layer].blob_size) {
 		close_fd(&fds[0]);
@@ -103,6 +103,7 @@ int handover_take_layer(const struct record *r, bool wait, struct handover_layer
 				       .pipe_fd = fds[0],
 				       .partial_fd = fds[1],
 				       .resume_bytes = order.resume_bytes,
+				       .goes_on = order.goes_on,
 				       .peer = order.origin.peer,
 				       .peer_max = order.peer_max};
 	memcpy(ret->digest, order.origin.digest, DIGEST_SIZE);
@@ -129,9 +130,9 @@ int handover_ask(const char *digest, uint64_t size, struct image_peer *ret, stru
 	return 0;
 }
 
-void handover_bad(unsigned layer, const char *digest, const struct err *why)
+void handover_bad(unsigned layer, const char *digest, uint64_t kept_bytes, const struct err *why)
 {
-	struct report bad = {.kind = REPORT_BAD, .layer = layer};
+	struct report bad = {.kind = REPORT_BAD, .layer = layer, .bytes = kept_bytes};
 
 	memcpy(bad.digest, digest, DIGEST_SIZE);
 	memcpy(bad.text, why->msg, sizeof(bad.text));

@@ -33,6 +33,7 @@ struct handover_layer {
 	unsigned layer;
 	int pipe_fd, partial_fd; /* the second -1: nothing */
 	uint64_t resume_bytes;
+	bool goes_on;           /* no descriptors: they and what has come are there */
 	struct image_peer peer; /* .address "": the sources have it */
 	char digest
 		[DIGEST_SIZE]; /* of what it sends, at most peer_max bytes: the blob, or its tar */
@@ -48,5 +49,5 @@ int handover_take_layer(const struct record *r, bool wait, struct handover_layer
  * HANDOVER_END: it is not wanted any more.
  */
 int handover_ask(const char *digest, uint64_t size, struct image_peer *ret, struct err *e);
-/* It is not to be had there: *why. */
-void handover_bad(unsigned layer, const char *digest, const struct err *why);
+/* It is not to be had there: *why; what came is kept, and goes on elsewhere, or 0. */
+void handover_bad(unsigned layer, const char *digest, uint64_t kept_bytes, const struct err *why);

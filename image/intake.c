@@ -69,17 +69,30 @@ static void hand_over(struct intake *s)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
+/* Full ones only, but for the last two: each that is handed over wakes somebody.  False: the end. */
+static bool fill(struct intake *s, struct piece *p)
+{
+	size_t more;
+
+	for (p->size = 0; p->size < PIECE_SIZE; p->size += more) {
+		if (inflate_next(s->inflate, p->bytes + p->size, PIECE_SIZE - p->size, &more,
+				 &p->err) < 0)
+			return false;
+		if (more == 0)
+			break;
+	}
+	return p->size > 0;
+}
+
 static void *fill_pieces(void *ctx)
 {
 	struct intake *s = ctx;
 	struct piece *p;
-	bool last = false;
+	bool more = true;
 
-	while (!last && (p = wait_for_room(s))) {
-		p->size = 0;
+	while (more && (p = wait_for_room(s))) {
 		p->err.code = 0;
-		last = inflate_next(s->inflate, p->bytes, PIECE_SIZE, &p->size, &p->err) < 0 ||
-		       p->size == 0;
+		more = fill(s, p);
 		hand_over(s);
 	}
 	return NULL;

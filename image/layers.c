@@ -382,7 +382,7 @@ int store_put_layer(const struct store *s, const char *ingest, const char *diff_
 	if (store_sync(fd, "ingest", e) < 0) /* the names; what is in the files is there already */
 		return -e->code;
 	if (rename_layer(s, ingest, digest_hex(diff_id)) == 0)
-		return store_sync(layers_of(s, s->form), "layers", e);
+		return 0;
 	if (errno != EEXIST && errno != ENOTEMPTY)
 		return err_sys(e, "image store: publish layer %.16s", digest_hex(diff_id));
 	if (store_has_layer(s, diff_id))
@@ -393,7 +393,7 @@ int store_put_layer(const struct store *s, const char *ingest, const char *diff_
 	if (renameat(layers_of(s, s->form), digest_hex(diff_id), s->ingest_fd, away) < 0 ||
 	    rename_layer(s, ingest, digest_hex(diff_id)) < 0)
 		return err_sys(e, "image store: replace layer %.16s", digest_hex(diff_id));
-	return store_sync(layers_of(s, s->form), "layers", e);
+	return 0;
 }
 
 /* ---- indexes on their way in ---- */
@@ -457,7 +457,14 @@ int store_put_index(const struct store *s, const char *ingest, const struct reco
 	store_index_name(r, name);
 	if (renameat(s->ingest_fd, ingest, s->indexes_fd, name) < 0)
 		return err_sys(e, "image store: publish index %.16s", name);
-	return store_sync(s->indexes_fd, "indexes", e);
+	return 0;
+}
+
+int store_sync_layers(const struct store *s, struct err *e)
+{
+	return store_sync(layers_of(s, s->form), "layers", e) < 0
+		       ? -e->code
+		       : store_sync(s->indexes_fd, "indexes", e);
 }
 
 /* ---- sweeping ---- */

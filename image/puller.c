@@ -241,7 +241,7 @@ static void peer_is_bad(struct puller *p, struct pull *pull, struct flight *f,
 			const struct report *r)
 {
 	if (f)
-		flight_peer_bad(p, f, r->text);
+		flight_peer_bad(p, f, r->text, r->bytes > 0);
 	else if (pull->asks && !pull->record && r->digest[0])
 		pull_tell_bad(pull, r->digest, r->text);
 }
@@ -391,6 +391,8 @@ static void advance(struct puller *p, struct pull *pull)
 		pull_end(p, pull, &e);
 		return;
 	}
+	if (missing == 0) /* it goes while the disk has to do with the record */
+		ending_add(p, &pull->fetcher, NULL);
 	if (missing > 0)
 		r = pull->documents_kept ? 0 : keep_documents(p, pull, &e);
 	else if (r > 0 && (r = publish(p, pull, &e)) == 0)

@@ -83,7 +83,7 @@ struct flight {
 	char ingest[INGEST_SIZE];
 	struct worker unpacker;
 	bool held;            /* it comes from a tar of the store, not from the registry */
-	bool asking;          /* where it is to be had: nothing else goes on yet */
+	bool asking;          /* where it is to be had, or its rest: nothing else goes on yet */
 	struct origin origin; /* of flights that were asked for; else .digest is "" */
 	bool blob_good, listed, unpacked; /* listed: unpacked, but for the disk */
 	struct err unpack_err; /* code 0: none; it waits for what the fetcher says of the blob */
@@ -156,8 +156,8 @@ void flight_progress(struct puller *p, struct flight *f, uint64_t bytes);
 void flight_blob_good(struct puller *p, struct flight *f);
 void flight_blob_failed(struct puller *p, struct flight *f, const struct err *e);
 void flight_again(struct puller *p, struct flight *f);
-/* The node that it comes from is no good. */
-void flight_peer_bad(struct puller *p, struct flight *f, const char *why);
+/* The node that it comes from is no good; what came may be kept, for another one to go on. */
+void flight_peer_bad(struct puller *p, struct flight *f, const char *why, bool is_kept);
 /* What the caller of a pull says; false: none of its flights wants to know. */
 bool flight_answer(struct puller *p, struct pull *pull, const struct origin *o);
 void flight_hear_unpacker(struct puller *p, struct flight *f);

@@ -508,7 +508,8 @@ static bool range_fits(const struct registry_get *g, const char *range)
 	int n = 0;
 
 	return range && sscanf(range, "bytes %llu-%llu/%llu%n", &first, &last, &whole, &n) == 3 &&
-	       !range[n] && first == g->received && last + 1 == whole && whole == g->want.size;
+	       !range[n] && first == g->received && last + 1 == whole &&
+	       (g->want.exact ? whole == g->want.size : whole <= g->want.size);
 }
 
 static bool check_length(struct registry_get *g, int64_t length)

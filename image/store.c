@@ -369,7 +369,8 @@ int store_put_image(const struct store *s, const struct reference *name, const s
 	store_image_key(r->image.digest, r->image.manifest, key);
 	if (name)
 		reference_format(name, whole);
-	if (fs_replace(s->images_fd, key, b.data, b.size, 0600, FS_DURABLE, e) < 0 ||
+	if (store_sync_layers(s, e) < 0 ||
+	    fs_replace(s->images_fd, key, b.data, b.size, 0600, FS_DURABLE, e) < 0 ||
 	    (name && write_name(s, whole, key, now_ms, e) < 0))
 		return err_wrap(e, "image store");
 	return 0;

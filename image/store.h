@@ -93,7 +93,10 @@ int store_remove_image(const struct store *s, const struct image *image, struct 
 /* A container is made of it.  What cannot be noted is forgotten. */
 void store_touch(const struct store *s, const struct reference *name);
 
-/* All layers of the record are there already.  'name' NULL: the image gets none. */
+/*
+ * All layers of the record are there already; their names are brought to the disk before
+ * the record.  'name' NULL: the image gets none.
+ */
 int store_put_image(const struct store *s, const struct reference *name, const struct record *r,
 		    int64_t now_ms, struct err *e);
 
@@ -156,8 +159,8 @@ int store_open_partial(const struct store *s, const struct record_layer *l, int 
 void store_drop_partial(const struct store *s, const struct record_layer *l);
 
 /*
- * Make the ingest a layer: all of it is on disk already.  One that is there already
- * stays, and gets the blob.
+ * Make the ingest a layer: all of it is on disk already, and its name will be with the record of
+ * an image that has it.  One that is there already stays, and gets the blob.
  */
 int store_put_layer(const struct store *s, const char *ingest, const char *diff_id, struct err *e);
 
@@ -196,6 +199,9 @@ int store_put_index(const struct store *s, const char *ingest, const struct reco
 /* The same, if it differs from what is held.  1: it did. */
 int store_renew_index(const struct store *s, const char *ingest, const struct record *r,
 		      struct err *e);
+
+/* The names of layers and indexes, to the disk. */
+int store_sync_layers(const struct store *s, struct err *e);
 
 /* ---- the rest ---- */
 

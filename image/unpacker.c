@@ -81,12 +81,13 @@ static int send_layer(enum report_kind kind, const struct layer *layer)
 	return report_send(WORKER_SOCK, &report);
 }
 
+/* Of an empty file there is nothing but its name. */
 static int sync_files(struct intake *s, const struct intake_fds *in, struct err *e)
 {
 	const int fds[] = {LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
 
 	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
-		if (fdatasync(fds[i]) < 0)
+		if (lseek(fds[i], 0, SEEK_END) != 0 && fdatasync(fds[i]) < 0)
 			return os_fail(e, "sync the layer");
 	return sync_packed(in, e) < 0 ? -e->code : intake_sync(s, e);
 }

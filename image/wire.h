@@ -72,6 +72,7 @@ struct layer_order {
 	uint64_t peer_max; /* bytes that a node may send at most */
 	uint64_t
 		resume_bytes; /* of the blob that are in the file that comes with it; 0: there is none */
+	bool goes_on; /* what has come of it is kept, the pipe too: only the rest is wanted */
 };
 
 /* Layers from the lowest on; with it come their tables. */
@@ -89,10 +90,11 @@ enum report_kind {
 	REPORT_UNPACKED, /* unpacker: .digest is the diff-id, .bytes the size of the files */
 	REPORT_INDEXED,  /* indexer: the index is written */
 	REPORT_WANT,     /* fetcher, puller: where is .digest of .total_bytes to be had? */
-	REPORT_BAD,      /* fetcher, puller: not from there: .text; of .layer, or of .digest */
-	REPORT_GOT,      /* puller: .digest is here */
-	REPORT_DONE,     /* puller: the image is in the store */
-	REPORT_FAILED,   /* .code and .text; of .layer, or of all: REPORT_NO_LAYER */
+	REPORT_BAD,  /* fetcher, puller: not from there: .text; of .layer, of which .bytes that came
+			    are kept, or of .digest */
+	REPORT_GOT,  /* puller: .digest is here */
+	REPORT_DONE, /* puller: the image is in the store */
+	REPORT_FAILED, /* .code and .text; of .layer, or of all: REPORT_NO_LAYER */
 };
 
 #define REPORT_NO_LAYER UINT32_MAX

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import os
+import re
+import shutil
 import signal
 import time
 
@@ -156,6 +158,45 @@ def test_a_task_goes_on_when_its_agent_does():
             daemon.start()
             equal(daemon.wait_stopped(arn)["containers"][0].get("exitCode"), 0)
             assert begin_at(broken.asked) > PART - (2 << 20), (end, broken.asked)
+            equal(partial(store_of(daemon)), {})
+
+
+def install(directory):
+    """Put programs in place as a package does: new files under the old names."""
+    for name in os.listdir(berth.BUILD):
+        if re.match(r"berth(d|-\w+)?$", name):
+            shutil.copy2(os.path.join(berth.BUILD, name), os.path.join(directory, "new"))
+            os.rename(os.path.join(directory, "new"), os.path.join(directory, name))
+
+
+class Installed(berth.Daemon):
+    def __init__(self):
+        super().__init__()
+        self.programs = os.path.join(self.dir, "lib")
+        os.mkdir(self.programs)
+        install(self.programs)
+
+
+def test_a_pull_goes_on_when_all_programs_are_upgraded():
+    """Replaced before the daemon is stopped, as packages do, or behind."""
+    for order in ("first", "last"):
+        broken = Broken()
+        with lab.Lab() as registry, Installed() as daemon:
+            reference = registry.add(image)
+            registry.hooks.append(broken)
+            arn = daemon.run_task([dict(name="c", image=reference, memory=32)])
+            wait_for(lambda: arrived(store_of(daemon)), 60, "40 MB")
+            before = {n: os.stat(os.path.join(daemon.programs, n)).st_ino for n in os.listdir(daemon.programs)}
+            if order == "first":
+                install(daemon.programs)
+            daemon.stop()
+            if order == "last":
+                install(daemon.programs)
+            equal([n for n in before if os.stat(os.path.join(daemon.programs, n)).st_ino == before[n]], [])
+            broken.whole = True
+            daemon.start()
+            equal(daemon.wait_stopped(arn)["containers"][0].get("exitCode"), 0)
+            assert begin_at(broken.asked) > PART - (2 << 20), (order, broken.asked)
             equal(partial(store_of(daemon)), {})
 
 

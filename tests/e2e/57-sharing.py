@@ -457,6 +457,65 @@ def test_a_node_that_dies_while_it_serves_is_passed_over():
     nodes[8].start()
 
 
+def half_of(data, goes):
+    """A hook: sends the first half of the data, whatever it should be, and is gone; calls 'goes' before."""
+    def hook(handler, kind, name):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data[:len(data) // 2])
+        handler.wfile.flush()
+        goes()
+        handler.close_connection = True
+        return True
+    return hook
+
+
+def begins(liar, digest):
+    """Where the answers began that were asked of it."""
+    return [int(re.match(r"bytes=(\d+)-$", h.get("Range", "bytes=0-")).group(1)) for h in liar.lab.gets("blobs", digest)]
+
+
+def vanishes(tag, first=None, **more):
+    """A node is lost in the middle of a layer that another one has: both, what the pull came to, the layer's size."""
+    made, reference = image(tag, size=3000000)
+    what = made.layers[0] if more else made.tars[0]
+    digest = imagelab.digest(what)
+    next_node = Liar(lambda h, kind, name: False)
+    next_node.lab.blobs[digest] = what
+    lost = Liar(half_of(first or what, lambda: (next_node.holds(digest), wait_until_known(digest))))
+    lost.holds(digest)
+    wait_until_known(digest)
+    return lost, next_node, pull(nodes[2], reference, **more), begins(next_node, digest), made
+
+
+def test_the_next_node_sends_the_rest_of_what_a_lost_one_began():
+    _, next_node, document, asked, made = vanishes("rest")
+    equal(origins(document), [next_node.instance])
+    equal(len(asked), 1)
+    assert asked[0] > len(made.tars[0]) // 3, asked
+    equal(fetched(made.layers[0]), 0)
+
+
+def test_what_a_lost_node_made_up_is_not_blamed_on_the_next():
+    _, next_node, document, asked, made = vanishes("made-up", first=bytes(3000000))
+    equal(origins(document), [next_node.instance])
+    equal((asked[0] > 0, asked[1:]), (True, [0]))
+    assert f"node={next_node.instance} " not in "".join(l for l in nodes[2].logged().splitlines(True) if "came" not in l)
+
+
+def test_the_registry_sends_the_rest_of_a_kept_blob():
+    made, reference = image("rest-of-kept", size=3000000)
+    digest = imagelab.digest(made.layers[0])
+    lost = Liar(half_of(made.layers[0], lambda: None))
+    lost.holds(digest)
+    wait_until_known(digest)
+    equal(origins(pull(nodes[3], reference, keepBlobs=True)), [None])
+    asked = [h.get("Range") for h in lab.gets("blobs", digest)]
+    equal(len(asked), 1)
+    assert int(asked[0][len("bytes="):-1]) > len(made.layers[0]) // 3, asked
+
+
 def ask(at, key, path, method="GET", **headers):
     """Status, headers and body; 0: no answer."""
     context = key.client() if key else ssl._create_unverified_context()

@@ -79,6 +79,7 @@ class Daemon:
     """berthd below a root of its own; ended by pid, all of it taken away at the end."""
 
     READY = r" ready: (\S+) .*(http://[^ ]*)"
+    programs = BUILD  # where berthd is, and what it starts
 
     def __init__(self, role=None, config=None, name="host"):
         os.makedirs(os.path.join(TOP, "build", "e2e"), exist_ok=True)
@@ -95,7 +96,7 @@ class Daemon:
 
     def spawn(self, *prefix):
         """Start it; where its log goes on."""
-        argv = [*prefix, os.path.join(BUILD, "berthd")] + ([self.role] if self.role else [])
+        argv = [*prefix, os.path.join(self.programs, "berthd")] + ([self.role] if self.role else [])
         start = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(argv + ["--root", self.root, "--listen", self.listen(), *self.words],

@@ -82,6 +82,11 @@ class FileSystem:
     def resize(self, size, options=""):
         berth.run("mount", "-o", f"remount,size={size}{options}", self.target)
 
+    def be_a_disk(self):
+        """Not one whose writes end in this host's memory, copied once more, as a loop device's do."""
+        device = berth.run("findmnt", "-no", "SOURCE", self.target).stdout.strip()
+        berth.run("losetup", "--direct-io=on", device)
+
     def __exit__(self, *_):
         berth.run("umount", self.target)
         shutil.rmtree(self.dir)

@@ -396,6 +396,7 @@ static int find_floor(void)
 
 	if (pipe(fds) < 0)
 		return 1;
+	(void)fcntl(STDIN_FILENO, F_SETPIPE_SZ, 1 << 20);
 	(void)fcntl(fds[1], F_SETPIPE_SZ, 1 << 20);
 	relay.out_fd = fds[1];
 	if (pthread_create(&thread, NULL, relay_input, &relay) != 0 ||
