@@ -3,19 +3,23 @@
  *
  * Theory of operation
  *
- * A container is made in two halves, which usually follow each other at once.  The
- * first (init.c: make) ends with a process that is in its cgroup, its namespaces and
- * its root, restricted as it will be.  The second (settle) makes it somebody's.  One
- * that is made ahead waits between them.
+ * A container is made whole but for its id, its names and its program.  Its process is
+ * in its cgroup, its namespaces and its root, has become its user, and has loaded the
+ * filter: it waits for one message, which says what to execute.  We claim the id and
+ * set the names from outside.
  *
  * 1. Nobody gets what he would not have got otherwise: his config and that which it
- *    was made by are the same but for the members that the second half reads, and what
- *    they name is the same object of the host.
+ *    was made by are the same but for the members below, and what they name is the same
+ *    object of the host.
  * 2. Nobody else had it: it is given once, and no program has run in it.
- * 3. It is claimed when it is given.  Before that, it ends with its creator.
+ * 3. It is claimed, with its pid, before it is told.  Until then it ends with its creator.
+ * 4. A filter has to let pass what is left to do, so it is the agent's own
+ *    (runtime_compile_seccomp()), or none.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,11 +37,10 @@
 
 /* ---- what must be the same ---- */
 
-/* Members that the second half reads; the last three are looked at by themselves. */
-static const char *const free_in_config[] = {"hostname", "domainname", "annotations",
-					     "process",  "linux",      "mounts"};
-static const char *const free_in_process[] = {"args", "env", "user", "rlimits"};
-static const char *const free_in_linux[] = {"sysctl"};
+/* The last two are looked at by themselves. */
+static const char *const free_in_config[] = {"hostname", "domainname", "annotations", "process",
+					     "mounts"};
+static const char *const free_in_process[] = {"args", "env"};
 static const char *const free_in_mount[] = {"source"};
 
 static json_t *without(const json_t *object, const char *const *names, size_t count)
@@ -60,8 +63,8 @@ static json_t *shape_of(const json_t *doc)
 	(void)json_object_set_new(shape, "mounts", mounts);
 	(void)json_object_set_new(shape, "process",
 				  WITHOUT(json_object_get(doc, "process"), free_in_process));
-	(void)json_object_set_new(shape, "linux",
-				  WITHOUT(json_object_get(doc, "linux"), free_in_linux));
+	/* What is left out of that one later stays in ours. */
+	(void)json_object_set_new(shape, "linux", json_copy(json_object_get(doc, "linux")));
 	return shape;
 }
 
@@ -104,6 +107,9 @@ static bool has_same_surroundings(const struct container *c, const struct runtim
 	return is_same(c->mounts.root_fd, next->rootfs_fd) &&
 	       is_same(c->ns_fd[NS_NETWORK], next->netns_fd) &&
 	       is_same(c->ns_fd[NS_USER], next->userns_fd) && was->start == next->start &&
+	       is_same(was->io.stdio_fd[0], next->io.stdio_fd[0]) &&
+	       is_same(was->io.stdio_fd[1], next->io.stdio_fd[1]) &&
+	       is_same(was->io.stdio_fd[2], next->io.stdio_fd[2]) &&
 	       was->cgroups == next->cgroups && was->no_pivot == next->no_pivot &&
 	       was->no_new_keyring == next->no_new_keyring && was->sibling == next->sibling &&
 	       next->template_fd >= 0 && next->proc_fd >= 0 && !next->io.console_socket &&
@@ -118,6 +124,13 @@ static bool has_hooks(const struct config_hooks *h)
 	       h->start_container.count || h->poststart.count || h->poststop.count;
 }
 
+static bool has_foreign_filter(const struct container *c)
+{
+	const json_t *seccomp = json_object_get(json_object_get(c->doc.doc, "linux"), "seccomp");
+
+	return seccomp && !json_object_get(seccomp, "compiled");
+}
+
 int ahead_check(struct container *c, struct err *e)
 {
 	const struct config *cfg = c->config;
@@ -125,7 +138,8 @@ int ahead_check(struct container *c, struct err *e)
 
 	if (!c->spec->start || c->spec->rootfs_fd < 0 || c->spec->template_fd < 0 ||
 	    c->spec->proc_fd < 0 || c->spec->cgroups == RUNTIME_CGROUPS_SYSTEMD ||
-	    has_hooks(&cfg->hooks) || cfg->process->terminal || cfg->linux_.listener.path)
+	    has_hooks(&cfg->hooks) || cfg->process->terminal || cfg->linux_.listener.path ||
+	    !c->ns[NS_UTS].wanted || c->ns[NS_UTS].path || has_foreign_filter(c))
 		return err_set(e, EINVAL, "not for a container that is made ahead");
 	for (size_t i = 0; i < cfg->mounts.count; i++) {
 		if (mount_options_parse(JS_AT(cfg->mounts, struct config_mount, i), &o, e) < 0)
@@ -153,19 +167,6 @@ static void become(struct runtime_ahead *a, const struct runtime_create *spec,
 	look_again(c);
 }
 
-/* It reads what we read, while we compare; then it is told that they are alike. */
-static int tell_config(const struct container *c, const struct runtime_create *spec, int config_fd,
-		       struct err *e)
-{
-	struct sync_for whom;
-
-	(void)snprintf(whom.id, sizeof(whom.id), "%s", spec->id);
-	whom.fd[SYNC_FOR_CONFIG] = config_fd;
-	memcpy(whom.fd + SYNC_FOR_STDIO, spec->io.stdio_fd, sizeof(spec->io.stdio_fd));
-	(void)lseek(config_fd, 0, SEEK_SET);
-	return sync_send_for(c->sync_fd, &whom, e);
-}
-
 static bool fits(const struct container *c, int bundle_fd, const struct config_doc *next)
 {
 	auto_json json_t *shape = shape_of(next->doc);
@@ -173,22 +174,41 @@ static bool fits(const struct container *c, int bundle_fd, const struct config_d
 	return json_equal(shape, c->shape) && has_same_sources(c, bundle_fd, &next->config);
 }
 
-int ahead_tell(struct runtime_ahead *a, const struct runtime_create *spec, struct err *e)
+static bool has_ended(const struct container *c)
+{
+	struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
+
+	return poll(&p, 1, 0) != 0;
+}
+
+int ahead_fit(struct runtime_ahead *a, const struct runtime_create *spec, struct err *e)
 {
 	struct container *c = &a->c;
 	auto_close int bundle_fd = open(spec->bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	auto_close int config_fd = openat(bundle_fd, CONFIG_FILE, O_RDONLY | O_CLOEXEC);
 	auto_buf struct buf text = BUF_INIT(CONFIG_SIZE_MAX);
 	auto_config struct config_doc doc = {0};
 
 	/* What is wrong with it will be said when it is made from the beginning. */
-	if (config_fd < 0 || !has_same_surroundings(c, spec) ||
-	    fs_read_fd(config_fd, &text, e) < 0 || tell_config(c, spec, config_fd, e) < 0 ||
-	    config_decode(buf_str(&text), text.size, &doc, e) < 0 || !fits(c, bundle_fd, &doc))
+	if (bundle_fd < 0 || has_ended(c) || !has_same_surroundings(c, spec) ||
+	    fs_read(bundle_fd, CONFIG_FILE, &text, e) < 0 ||
+	    config_decode(buf_str(&text), text.size, &doc, e) < 0 || !fits(c, bundle_fd, &doc) ||
+	    !sync_fits_for(&doc.config.process->args, &doc.config.process->env))
 		return RUNTIME_DIFFERS;
 	become(a, spec, &doc);
 	doc = (struct config_doc){0};
-	if (look_at_parameters(c, e) < 0)
-		return -e->code;
-	return sync_say(c->sync_fd, SYNC_GO, 0, e) < 0 ? RUNTIME_DIFFERS /* it was killed */ : 0;
+	return 0;
+}
+
+int ahead_name(struct container *c, struct err *e)
+{
+	if (setns(c->pidfd, CLONE_NEWUTS) < 0)
+		return err_sys(e, "join the container's UTS namespace");
+	return init_set_names(c->config, e);
+}
+
+int ahead_tell(struct container *c, struct err *e)
+{
+	const struct config_process *p = c->config->process;
+
+	return sync_send_for(c->sync_fd, &p->args, &p->env, e);
 }

@@ -49,7 +49,7 @@ struct container {
 	int pidfd;
 	pid_t pid;
 	bool rootless; /* we are not the host's root */
-	bool ahead;    /* its init waits to be told whom it is for */
+	bool ahead;    /* its init waits to be told what to execute */
 };
 
 /*
@@ -57,6 +57,8 @@ struct container {
  * process, right after clone; single-threaded, so it may allocate.
  */
 _Noreturn void init_main(struct container *c);
+/* Context: anybody in its UTS namespace. */
+int init_set_names(const struct config *c, struct err *e);
 
 /* Does its init go on by itself once it is on record? */
 bool container_starts(const struct container *c);
@@ -83,8 +85,6 @@ int spawn_init(struct container *c, struct err *e);
 int look_at_config(struct container *c, struct err *e);
 int look_at_host(struct container *c, struct err *e);
 
-/* The config's claims on what only its namespaces decide; for one that was made ahead, anew. */
-int look_at_parameters(struct container *c, struct err *e);
 /* Of one that was made ahead: whom it is for, as state.json will have it. */
 void look_again(struct container *c);
 
@@ -95,8 +95,11 @@ struct runtime_ahead {
 };
 /* Can one like this be made ahead? */
 int ahead_check(struct container *c, struct err *e);
-/* RUNTIME_DIFFERS, or its init has been told whom it is for. */
-int ahead_tell(struct runtime_ahead *a, const struct runtime_create *spec, struct err *e);
+/* Becomes that of 'spec', or RUNTIME_DIFFERS. */
+int ahead_fit(struct runtime_ahead *a, const struct runtime_create *spec, struct err *e);
+int ahead_name(struct container *c, struct err *e);
+/* Its init goes on without us. */
+int ahead_tell(struct container *c, struct err *e);
 
 /* place.c: its cgroup.  place_settle(): the init is in it. */
 int place_name(struct container *c, struct err *e);

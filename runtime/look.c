@@ -43,6 +43,16 @@ int look_at_config(struct container *c, struct err *e)
 	return 0;
 }
 
+static int check_parameters(struct container *c, struct err *e)
+{
+	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
+		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
+			return err_wrap(e, "linux.sysctl");
+	if (!c->ns[NS_UTS].wanted && c->config->hostname && c->config->hostname[0])
+		return err_set(e, EINVAL, "hostname: the uts namespace is the host's");
+	return 0;
+}
+
 /* A namespace at a path may be the host's after all: then it is shared, and nothing of it is set. */
 static int check_shared(struct container *c, struct err *e)
 {
@@ -54,17 +64,7 @@ static int check_shared(struct container *c, struct err *e)
 	c->mounts.in_place = !c->ns[NS_MOUNT].wanted;
 	if (c->mounts.in_place && config_check_in_place(c->config, e) < 0)
 		return -e->code;
-	return look_at_parameters(c, e);
-}
-
-int look_at_parameters(struct container *c, struct err *e)
-{
-	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
-		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
-			return err_wrap(e, "linux.sysctl");
-	if (!c->ns[NS_UTS].wanted && c->config->hostname && c->config->hostname[0])
-		return err_set(e, EINVAL, "hostname: the uts namespace is the host's");
-	return 0;
+	return check_parameters(c, e);
 }
 
 static int open_namespaces(struct container *c, struct err *e)

@@ -112,16 +112,17 @@ def steps_of(events, agent, keeper):
     command = first(0, lambda e: e[1] == agent and e[2] == "sendmsg" and e[3] > COMMAND_SIZE)
     # A worker waits, and is told; or one is forked.  It has made the init ahead, and tells it; or clones one.
     told = first(command, lambda e: e[1] == keeper and e[2] in ("sendmsg", "sched_process_fork"))
+    before = [("server: request to the node", agent_ms), ("agent: records, cgroup, root, network, bundle", command),
+              ("keeper: the command heard, a worker told", told)]
     clone = first(told, lambda e: e[2] == "sched_process_fork" and f"child_pid={init}" in e[3])
-    given = first(told, lambda e: e[1] not in (agent, keeper, init) and e[2] == "sendmsg")
+    if not clone:
+        given = first(told, lambda e: e[1] not in (agent, keeper, init) and e[2] == "sendmsg")
+        return [*before, ("worker: compared, on record, the init told", given), ("init: program, execve", exec_ms)]
     filtered = first(told, lambda e: e[1] == init and e[2] == "seccomp")
     # Ready is said by the last message before the filter; who started it was heard after that.
     said = [e[0] for e in events if e[1] == init and e[2] == "sendto" and e[0] < filtered]
-    return [("server: request to the node", agent_ms), ("agent: records, cgroup, root, network, bundle", command),
-            ("keeper: the command heard, a worker told", told),
-            ("worker: up to the clone", clone) if clone else ("worker: compared, the init told", given),
-            ("init: mounts, cgroup, user" if clone else "init: names, parameters, user", said[-1]), ("recorded, told to start", filtered),
-            ("init: filter, execve", exec_ms)]
+    return [*before, ("worker: up to the clone", clone), ("init: mounts, cgroup, user", said[-1]),
+            ("recorded, told to start", filtered), ("init: filter, execve", exec_ms)]
 
 
 def row(name, took):

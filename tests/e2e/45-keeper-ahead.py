@@ -93,7 +93,7 @@ def it_is_given_and_looks_like_one_that_was_made_for_it(lab):
     c = lab.client()
     plain = want(lab, c, "plain", LOOK.replace("ID", "plain"), 0) and said(lab, c, "plain")
     waits = make(lab, c)
-    assert want(lab, c, "given", LOOK.replace("ID", "given")) == waits
+    assert want(lab, c, "given", LOOK.replace("ID", "place")) == waits
     given = said(lab, c, "given")
     assert given == plain, list(difflib.unified_diff(plain.split("\n"), given.split("\n"), n=0))[:20]
     assert not [d for d in lab.cgroups() if "place" in d], lab.cgroups()
@@ -103,16 +103,23 @@ def it_is_given_and_looks_like_one_that_was_made_for_it(lab):
 def what_is_the_tasks_own_is_of_the_task(lab):
     c = lab.client()
     waits = make(lab, c)
-    script = ("cat /proc/sys/kernel/hostname /proc/sys/net/ipv4/ip_default_ttl; echo $COLOUR; ulimit -n;"
-              " cat /proc/self/status | grep -E '^(Uid|Groups)'")
-    pid = want(lab, c, "own", script, hostname="own", process={
-        "env": ["PATH=/bin", "COLOUR=blue"], "user": {"uid": 5, "gid": 6, "additionalGids": [7]},
-        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 123, "hard": 124}]},
-        linux=dict(config_of(lab)["linux"], sysctl={"net.ipv4.ip_default_ttl": "33"}))
+    script = "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname; echo $COLOUR; echo $HOME; cat /proc/1/cmdline | tr '\\0' ' '"
+    pid = want(lab, c, "own", script, hostname="own", domainname="example.com", process={"env": ["PATH=/bin", "COLOUR=blue"]})
     assert pid == waits
     out = said(lab, c, "own").split("\n")
-    assert out[:4] == ["own", "33", "blue", "123"], out
-    assert out[4].split()[1:] == ["5"] * 4 and out[5].split()[1:] == ["7"], out
+    assert out[:4] == ["own", "example.com", "blue", "/"], out
+    assert out[4].startswith("/bin/sh -c cat /proc/sys/kernel/hostname"), out
+
+
+def what_it_is_told_has_a_limit(lab):
+    """One message: what does not fit is made from the beginning."""
+    c = lab.client()
+    for id, env, kept in (("fits", ["A=" + "x" * 60000], True), ("long", ["A=" + "x" * 70000], False),
+                          ("words", [f"A{i}={i}" for i in range(900)], True), ("many", [f"A{i}={i}" for i in range(1100)], False)):
+        waits = make(lab, c)
+        assert (want(lab, c, id, "cat /proc/self/environ | wc -c", process={"env": ["PATH=/bin", *env]}) == waits) == kept, id
+        size = len("PATH=/bin\0HOME=/\0") + sum(len(e) + 1 for e in env)
+        assert abs(int(said(lab, c, id)) - size) < 100, id
 
 
 DIFFERENCES = {
@@ -127,6 +134,9 @@ DIFFERENCES = {
     "process.noNewPrivileges": False,
     "process.capabilities": {"bounding": ["CAP_CHOWN"]},
     "process.oomScoreAdj": 1000,
+    "process.user": {"uid": 5, "gid": 6, "additionalGids": [7]},
+    "process.rlimits": [{"type": "RLIMIT_NOFILE", "soft": 123, "hard": 124}],
+    "linux.sysctl": {"net.ipv4.ip_default_ttl": "33"},
     "hooks": {"poststop": [{"path": "/bin/true"}]},
 }
 
@@ -262,7 +272,7 @@ def a_start_right_behind_is_waited_for(lab):
 
 if __name__ == "__main__":
     check([it_is_given_and_looks_like_one_that_was_made_for_it, what_is_the_tasks_own_is_of_the_task,
-           what_differs_is_made_from_the_beginning, another_root_or_file_is_a_difference, it_is_given_once,
+           what_it_is_told_has_a_limit, what_differs_is_made_from_the_beginning, another_root_or_file_is_a_difference, it_is_given_once,
            one_that_was_killed_is_made_anew, nobody_sees_it, it_is_forgotten,
            it_ends_with_its_client_its_keeper_and_its_program, there_are_not_too_many,
            what_cannot_be_executed_leaves_nothing, a_start_right_behind_is_waited_for])
