@@ -458,6 +458,7 @@ void container_create(struct container *c)
 		return;
 	}
 	c->in_keeper = true;
+	close_fd(&c->ahead.netns_fd);
 	c->ahead = AHEAD_NONE; /* the keeper has it */
 	if (c->mapped)
 		roots_want(c->task->agent, take_ptr(c->image), ahead_wish(c, take_ptr(m.config)));

@@ -82,9 +82,11 @@ struct ahead_wish {
 
 /* A container that waits in the keeper for whoever is like it. */
 struct ahead {
-	uint64_t number;       /* its name there; 0: none waits */
-	uint32_t network;      /* net_reserve(); 0: none */
-	int netns_fd, root_fd; /* until the keeper has them */
+	uint64_t number;  /* its name there; 0: none waits */
+	bool begun;       /* it has what only the loop can give it */
+	uint32_t network; /* net_reserve(); 0: none */
+	int netns_fd;     /* its network */
+	int root_fd;      /* until the keeper has it */
 };
 #define AHEAD_NONE ((struct ahead){.netns_fd = -1, .root_fd = -1})
 
@@ -498,8 +500,8 @@ void ahead_drop(struct agent *a, struct ahead *ahead);
 /* Context: any thread. */
 void ahead_remove(const char *cgroup, const char *bundle);
 struct runtime_limits task_limits(const struct task *t);
-/* Would it be one of those?  And of which mode. */
-bool network_waits_ready(const struct container *c, enum net_mode *ret);
+/* Can its network be made ahead?  And which it is. */
+bool network_may_wait(const struct container *c, enum net_mode *ret);
 
 /* ---- credentials.c ---- */
 

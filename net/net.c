@@ -17,6 +17,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -283,6 +284,8 @@ static int finish_network(struct net *net, const struct endpoint *ep, struct net
 	const struct link link = net_link(net, ep);
 	auto_batch struct batch b = BATCH_INIT;
 
+	if (ep->mode == NET_NONE)
+		return 0;
 	if (n->whole) {
 		link_name_owner(&b, &link);
 		link_lead(&b, &link);
@@ -297,6 +300,16 @@ static int finish_network(struct net *net, const struct endpoint *ep, struct net
 	return netlink_commit(&net->route, &b, 0, e);
 }
 
+static int make_none(struct network *n, struct err *e)
+{
+	auto_batch struct batch b = BATCH_INIT;
+
+	if (netns_make(n->userns_fd, n, e) < 0)
+		return -e->code;
+	link_loopback(&b);
+	return netlink_commit(&n->inside, &b, 0, e);
+}
+
 /* The namespace with its link; nothing is left in the host when that fails. */
 static int make_network(struct net *net, const struct endpoint *ep, struct network *n,
 			struct err *e)
@@ -304,12 +317,10 @@ static int make_network(struct net *net, const struct endpoint *ep, struct netwo
 	const struct link link = net_link(net, ep);
 	auto_batch struct batch b = BATCH_INIT;
 
+	if (ep->mode == NET_NONE)
+		return make_none(n, e);
 	if (netns_make(n->userns_fd, n, e) < 0)
 		return -e->code;
-	if (ep->mode == NET_NONE) {
-		link_loopback(&b);
-		return netlink_commit(&n->inside, &b, 0, e);
-	}
 	link_create(&b, &link, n->fd);
 	if (netlink_commit(&net->route, &b, 0, e) < 0)
 		return -e->code;
@@ -321,6 +332,16 @@ static int make_network(struct net *net, const struct endpoint *ep, struct netwo
 	if (netlink_commit(&net->route, &b, 0, e) < 0)
 		return -e->code;
 	return link_wait(&n->inside, e);
+}
+
+int net_make_none(int *ret_netns_fd, struct err *e)
+{
+	auto_network struct network n = NETWORK_INIT;
+
+	if (make_none(&n, e) < 0)
+		return -e->code;
+	*ret_netns_fd = take_fd(n.fd);
+	return 0;
 }
 
 /* Is there anything of it in the firewall's sets? */
@@ -499,6 +520,11 @@ static int attach_once(struct net *net, struct endpoint *ep, const struct net_re
 		return -e->code;
 	if (request->userns_fd)
 		n.userns_fd = *request->userns_fd;
+	if (ep->mode == NET_NONE && request->netns_fd) {
+		n.fd = fcntl(*request->netns_fd, F_DUPFD_CLOEXEC, 3);
+		if (n.fd < 0)
+			return err_sys(e, "network namespace descriptor");
+	}
 	if (ep->mode == NET_BRIDGE && net->bridge_has_ipv6)
 		ep->own[1] = name_address6(&net->name, ep->address);
 	r = build(net, ep, &n, e);

@@ -156,7 +156,8 @@ struct net_request {
 	 * the task are then rights over its network.  Borrowed; NULL: the host's.
 	 */
 	const int *userns_fd;
-	uint32_t reserved; /* of net_reserve(), taken if it is still there; 0: none */
+	uint32_t reserved;   /* of net_reserve(), taken if it is still there; 0: none */
+	const int *netns_fd; /* NET_NONE only: of net_make_none(); borrowed; NULL: none */
 };
 
 /*
@@ -216,6 +217,8 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
  */
 uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd);
 void net_release(struct net *net, uint32_t reserved); /* 0, and gone already, are fine */
+/* For NET_NONE they are made when they are wanted; the caller's.  Context: any thread. */
+int net_make_none(int *ret_netns_fd, struct err *e);
 /*
  * Take an endpoint down: its ports and route first; its connections are
  * forgotten within some milliseconds, by a thread, and the address rests before

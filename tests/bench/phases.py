@@ -146,9 +146,15 @@ def show_calls(rounds):
     print("calls, ms in all of a start: " + ", ".join(f"{k} {ms:.2f}" for ms, k in worst))
 
 
-def measure(daemon, trace, td, names, agent, keeper):
+def subnet_of(daemon):
+    ec2 = daemon.boto("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.211.0.0/16")["Vpc"]["VpcId"]
+    return ec2.create_subnet(VpcId=vpc, CidrBlock="10.211.0.0/24")["Subnet"]["SubnetId"]
+
+
+def measure(daemon, trace, request, names, agent, keeper):
     trace.set("trace_marker", "BEGIN")
-    task = daemon.ecs("RunTask", taskDefinition=td)["tasks"][0]["taskArn"]
+    task = daemon.ecs("RunTask", **request)["tasks"][0]["taskArn"]
     daemon.wait_status(task, "STOPPED")
     events = parse(trace.take(), names)
     steps = steps_of(events, agent, keeper)
@@ -197,17 +203,21 @@ def main(build):
         with contextlib.nullcontext() if DISK == "here" else FileSystem(DISK, "3g") as disk, \
                 Registry() as registry, CgroupOptions(), MemoryDaemon(disk, config=CONFIG) as daemon:
             image = registry.demo()
-            for mode in ("bridge", "none"):
+            subnet = subnet_of(daemon)
+            for mode in ("bridge", "awsvpc", "none"):
                 td = daemon.ecs("RegisterTaskDefinition", family="p" + mode, networkMode=mode, containerDefinitions=[
                     dict(name="c", image=image, memory=32, entryPoint=["/bin/true"])])
-                td = td["taskDefinition"]["taskDefinitionArn"]
+                request = dict(taskDefinition=td["taskDefinition"]["taskDefinitionArn"])
+                if mode == "awsvpc":
+                    request["networkConfiguration"] = dict(awsvpcConfiguration=dict(subnets=[subnet]))
                 for _ in range(3):  # what is made once is made
-                    daemon.wait_status(daemon.ecs("RunTask", taskDefinition=td)["tasks"][0]["taskArn"], "STOPPED")
+                    daemon.wait_status(daemon.ecs("RunTask", **request)["tasks"][0]["taskArn"], "STOPPED")
+                    time.sleep(GAP_S)  # what waits for the next one is made
                 agent, keeper = daemon.process.pid, wait_for(lambda: keeper_of(daemon), 10, "the keeper")
                 print(f"network mode {mode}, state on {DISK}")
                 trace.follow([agent, keeper, *wait_for(lambda: waiting_worker(keeper), 10, "a worker")], [n for n, name in names.items() if name in STEP_CALLS])
-                show_steps([measure(daemon, trace, td, names, agent, keeper) for _ in range(ROUNDS)])
+                show_steps([measure(daemon, trace, request, names, agent, keeper) for _ in range(ROUNDS)])
                 trace.follow([agent, keeper, *wait_for(lambda: waiting_worker(keeper), 10, "a worker")])
-                show_calls([measure(daemon, trace, td, names, agent, keeper) for _ in range(FULL_ROUNDS)])
+                show_calls([measure(daemon, trace, request, names, agent, keeper) for _ in range(FULL_ROUNDS)])
     finally:
         trace.close()
