@@ -168,7 +168,7 @@ static void set_sources(json_t *mounts, const struct ready_root *r)
 
 			if (str_eq(to, file))
 				(void)json_object_set_new(mount, "source",
-							  json_sprintf("%s%s", r->dir, file));
+							  json_sprintf("%s/0%s", r->dir, file));
 		}
 	}
 }

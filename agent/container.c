@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
@@ -194,12 +195,26 @@ static void making_done(struct making *m)
 	net_endpoint_done(&m->network.endpoint);
 }
 
-/* One that an earlier attempt has left its log in keeps its directory. */
+/* With the task's, if that is not there.  One that an earlier attempt has left its log in stays. */
+static bool take_directory(const struct making *m, const struct ready_root *root)
+{
+	auto_free char *of_task = task_dir(m->c->task);
+	auto_free char *own = xasprintf("%s/0", root->dir);
+	struct err ignored;
+
+	if (m->c->index == 0 && rename(root->dir, of_task) == 0)
+		return true;
+	if (fs_mkdirs(AT_FDCWD, of_task, 0700, &ignored) < 0 || rename(own, m->dir) < 0)
+		return false;
+	(void)rmdir(root->dir);
+	return true;
+}
+
 static void take_root(struct making *m)
 {
 	struct ready_root *root = take_ptr(m->c->root);
 
-	if (root && m->c->mapped && rename(root->dir, m->dir) == 0) {
+	if (root && m->c->mapped && take_directory(m, root)) {
 		m->rootfs_fd = take_fd(root->rootfs_fd);
 		if (!m->c->ahead.number)
 			ahead_leave(root);
@@ -464,6 +479,7 @@ void container_create(struct container *c)
 		roots_want(c->task->agent, take_ptr(c->image), ahead_wish(c, take_ptr(m.config)));
 	image_free(take_ptr(c->image));
 	keep_held(c, &m.network.endpoint);
+	net_make_ready(c->task->agent->net);
 	if (m.network.has_endpoint)
 		show_bindings(c, m.network.endpoint.ports, m.network.endpoint.port_count);
 	else

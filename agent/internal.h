@@ -95,7 +95,7 @@ struct ready_root {
 	struct agent *agent;
 	struct image *image;
 	struct id_view ids;
-	char *dir; /* becomes that of the container; its last name may be a task's cgroup */
+	char *dir; /* as that of a task with this container; its last name may be a task's cgroup */
 	char *cgroup, *bundle;   /* of a container that is made of it ahead */
 	struct ahead_wish *wish; /* NULL: no container is to be made of it ahead */
 	unsigned tries;          /* to get it a network */
@@ -237,6 +237,7 @@ struct task {
 	char *place;      /* the name of its cgroup, where that was made ahead; NULL: its id */
 	int netns_fd;     /* awsvpc: the network that its containers share; -1: not made */
 	bool stop;        /* it should not run */
+	bool kept;        /* it has a record */
 	bool untold;      /* state is ahead of what the server has acknowledged */
 	bool in_flight;   /* its state is in the report that is under way */
 	bool stepping;

@@ -484,7 +484,7 @@ static bool take_ready(struct net *net, struct endpoint *ep, uint32_t reserved, 
  * Addresses for those that are to wait, where there are plenty.  Whoever comes next
  * is likely to want what the last one did.
  */
-static void offer_addresses(struct net *net)
+void net_make_ready(struct net *net)
 {
 	uint32_t address;
 	size_t room;
@@ -549,7 +549,7 @@ uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd)
 		ipam_release(&net->ipam, other.address, clock_mono_ms());
 		network_done(&other);
 	}
-	offer_addresses(net);
+	net_make_ready(net);
 	return reserved;
 }
 
@@ -592,7 +592,6 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 	if (ep.mode != NET_NONE)
 		net->wants_bridge = ep.mode == NET_BRIDGE;
 	keep(net, &ep);
-	offer_addresses(net);
 	*ret = out;
 	out = (struct net_endpoint)NET_ENDPOINT_NONE;
 	return 0;

@@ -139,7 +139,7 @@ int sync_send_for(int fd, const struct js_strings *args, const struct js_strings
 		  struct err *e)
 {
 	size_t size = FOR_HEAD + size_of_words(args) + size_of_words(env);
-	auto_free struct sync_for *m = xcalloc(1, sizeof(*m));
+	auto_free struct sync_for *m = xcalloc(1, size);
 	int r;
 
 	m->message.word = SYNC_FOR;
