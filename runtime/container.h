@@ -38,7 +38,7 @@ struct container {
 	pid_t placeholder;  /* a process of ours that holds the scope until the init does */
 	struct state state; /* strings are the doc's arena's */
 	json_t *linux_kept; /* state.linux_ */
-	json_t *shape;      /* made ahead: what must be the same in whoever gets it */
+	char *pattern;      /* made ahead: what config.json must be of whoever gets it */
 	int bundle_fd;
 	int dir_fd;     /* of the state; locked */
 	int start_fd;   /* the init listens on it */
@@ -85,13 +85,13 @@ int spawn_init(struct container *c, struct err *e);
 int look_at_config(struct container *c, struct err *e);
 int look_at_host(struct container *c, struct err *e);
 
-/* Of one that was made ahead: whom it is for, as state.json will have it. */
-void look_again(struct container *c);
+/* What state.json will have of it. */
+void look_describe(struct container *c);
 
 /* ahead.c */
 struct runtime_ahead {
 	struct container c;
-	struct config_doc first; /* what it was made by, when it has been given */
+	struct config_doc given; /* what it was not made by */
 };
 /* Can one like this be made ahead? */
 int ahead_check(struct container *c, struct err *e);

@@ -399,7 +399,7 @@ static void container_done(struct container *c)
 	close_fd(&c->rdt_fd);
 	close_fd(&c->pidfd);
 	json_decref(c->linux_kept);
-	json_decref(c->shape);
+	free(c->pattern);
 	config_doc_done(&c->doc);
 }
 
@@ -468,7 +468,7 @@ void runtime_drop_ahead(struct runtime_ahead *a)
 		return;
 	undo(&a->c, STEPS(ahead_steps), ARRAY_COUNT(ahead_steps));
 	container_done(&a->c);
-	config_doc_done(&a->first);
+	config_doc_done(&a->given);
 	free(a);
 }
 
@@ -488,7 +488,7 @@ int runtime_give(struct runtime_ahead *a, const struct runtime_create *spec, pid
 		return r;
 	*ret_pid = a->c.pid;
 	container_done(&a->c);
-	config_doc_done(&a->first);
+	config_doc_done(&a->given);
 	free(a);
 	return 0;
 }

@@ -113,7 +113,7 @@ static json_t *keep_of_linux(const json_t *linux_)
 	return kept;
 }
 
-static void describe(struct container *c)
+void look_describe(struct container *c)
 {
 	struct arena *a = &c->doc.arena;
 	auto_free char *bundle = realpath(c->spec->bundle, NULL);
@@ -205,7 +205,7 @@ int look_at_host(struct container *c, struct err *e)
 
 	if (open_namespaces(c, e) < 0)
 		return -e->code;
-	describe(c);
+	look_describe(c);
 	if (lsm_check(cfg->process, cfg->linux_.mount_label, e) < 0 ||
 	    io_open_console(&c->spec->io, cfg->process->terminal, &c->console_fd, e) < 0)
 		return -e->code;
@@ -223,11 +223,4 @@ int look_at_host(struct container *c, struct err *e)
 	if (c->rootless)
 		process_look_at_groups(&c->process, "self");
 	return 0;
-}
-
-void look_again(struct container *c)
-{
-	describe(c);
-	forget_profile(c);
-	(void)json_object_del(c->linux_kept, "seccomp");
 }

@@ -19,6 +19,7 @@ cat /proc/self/cgroup | sed 's/.*://'; cat /proc/sys/kernel/hostname; grep -c '_
 """
 CONFIG = {
     "hostname": "first",
+    "domainname": "example.com",
     "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
                {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]}],
@@ -75,7 +76,7 @@ def want(lab, c, id, script, number=NUMBER, process=None, **changes):
         file = os.path.join(path, "config.json")
         doc = json.load(open(file, encoding="utf-8"))
         doc["process"].update(process)
-        json.dump(doc, open(file, "w", encoding="utf-8"))
+        json.dump(doc, open(file, "w", encoding="utf-8"), separators=(",", ":"))
     c.say(f"create {id} {path} {lab.runtime} {lab.log(id)} start root={lab.rootfs} ahead={number}")
     pid = int(c.see("created", id)["pid"])
     c.see("started", id)
@@ -104,7 +105,7 @@ def what_is_the_tasks_own_is_of_the_task(lab):
     c = lab.client()
     waits = make(lab, c)
     script = "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname; echo $COLOUR; echo $HOME; cat /proc/1/cmdline | tr '\\0' ' '"
-    pid = want(lab, c, "own", script, hostname="own", domainname="example.com", process={"env": ["PATH=/bin", "COLOUR=blue"]})
+    pid = want(lab, c, "own", script, hostname="own", process={"env": ["PATH=/bin", "COLOUR=blue"]})
     assert pid == waits
     out = said(lab, c, "own").split("\n")
     assert out[:4] == ["own", "example.com", "blue", "/"], out
@@ -150,7 +151,7 @@ def what_differs_is_made_from_the_beginning(lab):
         file = os.path.join(bundle, "config.json")
         doc = json.load(open(file, encoding="utf-8"))
         set_at(doc, path, value)
-        json.dump(doc, open(file, "w", encoding="utf-8"))
+        json.dump(doc, open(file, "w", encoding="utf-8"), separators=(",", ":"))
         c.say(f"create {id} {bundle} {lab.runtime} {lab.log(id)} start root={lab.rootfs} ahead={NUMBER}")
         assert int(c.see("created", id)["pid"]) != waits, path
         assert said(lab, c, id) == "here\n", path
