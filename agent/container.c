@@ -222,6 +222,8 @@ static void take_root(struct making *m)
 	} else if (root) {
 		ahead_drop(m->agent, &m->c->ahead);
 		m->c->task->place = NULL; /* it goes with the root */
+		free(m->bundle);
+		m->bundle = bundle_dir(m->c);
 		root_drop(m->agent, root);
 	}
 }
@@ -411,7 +413,7 @@ static void making_init(struct making *m, struct container *c)
 	*m = (struct making){
 		.c = c, .agent = c->task->agent, .rootfs_fd = -1, .network = NETWORK_NONE};
 	m->dir = container_dir(c);
-	m->bundle = bundle_dir(c);
+	m->bundle = c->ahead.number ? ahead_bundle(c) : bundle_dir(c);
 	m->etc = etc_dir(c);
 	m->scratch = xasprintf("%s/root", m->dir);
 	m->log = container_log_dir(c);
@@ -479,7 +481,7 @@ void container_create(struct container *c)
 		roots_want(c->task->agent, take_ptr(c->image), ahead_wish(c, take_ptr(m.config)));
 	image_free(take_ptr(c->image));
 	keep_held(c, &m.network.endpoint);
-	net_make_ready(c->task->agent->net);
+	net_follow(c->task->agent->net);
 	if (m.network.has_endpoint)
 		show_bindings(c, m.network.endpoint.ports, m.network.endpoint.port_count);
 	else

@@ -277,7 +277,7 @@ static int take_address(struct net *net, struct endpoint *ep, struct err *e)
 	return err_set(e, EADDRNOTAVAIL, "no address of block %s is left", block);
 }
 
-/* One that waited: it only has to be told whose it is. */
+/* One that waited: it only has to be reached. */
 static int finish_network(struct net *net, const struct endpoint *ep, struct network *n,
 			  struct err *e)
 {
@@ -287,7 +287,6 @@ static int finish_network(struct net *net, const struct endpoint *ep, struct net
 	if (ep->mode == NET_NONE)
 		return 0;
 	if (n->whole) {
-		link_name_owner(&b, &link);
 		link_lead(&b, &link);
 		return netlink_commit(&net->route, &b, 0, e);
 	}
@@ -484,7 +483,7 @@ static bool take_ready(struct net *net, struct endpoint *ep, uint32_t reserved, 
  * Addresses for those that are to wait, where there are plenty.  Whoever comes next
  * is likely to want what the last one did.
  */
-void net_make_ready(struct net *net)
+static void offer_addresses(struct net *net)
 {
 	uint32_t address;
 	size_t room;
@@ -503,6 +502,29 @@ void net_make_ready(struct net *net)
 		link.alias = NULL;
 		netns_pool_offer(net->namespaces, address, &link, net->wants_bridge);
 	}
+}
+
+/* For people; the kernel tells whoever listens, which takes longer than all else of a start. */
+static void name_owners(struct net *net)
+{
+	auto_batch struct batch b = BATCH_INIT;
+	struct err ignored; /* the sweep does it, too */
+
+	for (size_t i = 0; i < net->endpoint_count; i++) {
+		struct endpoint *ep = &net->endpoints[i];
+		const struct link link = net_link(net, ep);
+
+		if (ep->unnamed)
+			link_name_owner(&b, &link);
+		ep->unnamed = false;
+	}
+	(void)netlink_commit(&net->route, &b, ENODEV, &ignored);
+}
+
+void net_follow(struct net *net)
+{
+	name_owners(net);
+	offer_addresses(net);
 }
 
 /* With one address; -EEXIST: its link is still in the way. */
@@ -533,6 +555,7 @@ static int attach_once(struct net *net, struct endpoint *ep, const struct net_re
 		(void)undo(net, ep, &ignored); /* the first error is the one to tell */
 		return r;
 	}
+	ep->unnamed = n.whole;
 	*ret_netns_fd = take_fd(n.fd);
 	return 0;
 }
@@ -549,7 +572,7 @@ uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd)
 		ipam_release(&net->ipam, other.address, clock_mono_ms());
 		network_done(&other);
 	}
-	net_make_ready(net);
+	offer_addresses(net);
 	return reserved;
 }
 

@@ -211,8 +211,11 @@ void net_close(struct net *net);
 int net_attach(struct net *net, const struct net_request *request, struct net_endpoint *ret,
 	       struct err *e);
 
-/* Have networks made for the requests to come; after a start, which has more to do. */
-void net_make_ready(struct net *net);
+/*
+ * What may come after net_attach(), when the start that it was for is out of the way:
+ * links are named, and networks begun for the requests to come.
+ */
+void net_follow(struct net *net);
 /*
  * Set one of the networks that wait ready made aside for a request of this mode to come: its
  * number, and a duplicate of its namespace, the caller's.  0: none waits.  It ends with 'net'.

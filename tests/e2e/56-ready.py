@@ -28,7 +28,8 @@ def made(d):
     """Those that wait: the inode of the log directory of each, which stays the same when it is taken."""
     top = os.path.join(d.root, "var/lib/berth/ready")
     names = set(re.findall(r": the root (\w+) waits", d.logged())) & set(os.listdir(top) if os.path.isdir(top) else ())
-    return {os.stat(os.path.join(top, n, "0/log")).st_ino for n in names}
+    logs = [os.path.join(top, n, "0/log") for n in names]
+    return {os.stat(p).st_ino for p in logs if os.path.isdir(p)}  # one that goes has none
 
 
 def one_ready(d):
