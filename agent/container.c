@@ -175,6 +175,7 @@ struct making {
 	struct container *c;
 	struct agent *agent;
 	char *dir, *bundle, *etc, *scratch, *log;
+	struct ready_root *taken; /* what is left of it is let go of later, too; or NULL */
 	int rootfs_fd;
 	struct image_user user;
 	struct container_network network;
@@ -192,6 +193,8 @@ static void making_done(struct making *m)
 	free(m->log);
 	close_fd(&m->rootfs_fd);
 	json_decref(m->config);
+	if (m->taken)
+		root_free(m->taken);
 	net_endpoint_done(&m->network.endpoint);
 }
 
@@ -218,7 +221,7 @@ static void take_root(struct making *m)
 		m->rootfs_fd = take_fd(root->rootfs_fd);
 		if (!m->c->ahead.number)
 			ahead_leave(root);
-		root_free(root);
+		m->taken = root;
 	} else if (root) {
 		ahead_drop(m->agent, &m->c->ahead);
 		m->c->task->place = NULL; /* it goes with the root */
