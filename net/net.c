@@ -512,10 +512,12 @@ static void name_owners(struct net *net)
 
 	for (size_t i = 0; i < net->endpoint_count; i++) {
 		struct endpoint *ep = &net->endpoints[i];
-		const struct link link = net_link(net, ep);
+		struct link link;
 
-		if (ep->unnamed)
-			link_name_owner(&b, &link);
+		if (!ep->unnamed)
+			continue;
+		link = net_link(net, ep);
+		link_name_owner(&b, &link);
 		ep->unnamed = false;
 	}
 	(void)netlink_commit(&net->route, &b, ENODEV, &ignored);
