@@ -141,10 +141,7 @@ struct net_request {
 	 * to elsewhere it goes under the host's.
 	 */
 	struct ip_prefix addresses[NET_FAMILIES], vpc[NET_FAMILIES];
-	/*
-	 * NET_AWSVPC only: an IPv4 address that is led to this host and stands for
-	 * the task towards the world; length 0: none.
-	 */
+	/* NET_AWSVPC only: an IPv4 address led here, the task's in the world; length 0: none. */
 	struct ip_prefix public_address;
 	/*
 	 * NET_AWSVPC only: where the address is known by a MAC of its own.  -ENODEV: this
@@ -211,10 +208,7 @@ void net_close(struct net *net);
 int net_attach(struct net *net, const struct net_request *request, struct net_endpoint *ret,
 	       struct err *e);
 
-/*
- * What may come after net_attach(), when the start that it was for is out of the way:
- * links are named, and networks begun for the requests to come.
- */
+/* After a start that net_attach() was for: names its link, begins networks for those to come. */
 void net_follow(struct net *net);
 /*
  * Set one of the networks that wait ready made aside for a request of this mode to come: its
@@ -222,8 +216,7 @@ void net_follow(struct net *net);
  */
 uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd);
 void net_release(struct net *net, uint32_t reserved); /* 0, and gone already, are fine */
-/* For NET_NONE they are made when they are wanted; the caller's.  Context: any thread. */
-int net_make_none(int *ret_netns_fd, struct err *e);
+int net_make_none(int *ret_netns_fd, struct err *e);  /* context: any thread */
 /*
  * Take an endpoint down: its ports and route first; its connections are
  * forgotten within some milliseconds, by a thread, and the address rests before
