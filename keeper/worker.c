@@ -314,13 +314,7 @@ static int make_pipe(int *ret_read, int *ret_write, struct err *e)
 struct outputs {
 	int read[2], write[2];
 };
-#define OUTPUTS_NONE           \
-	{                      \
-		{-1, -1},      \
-		{              \
-			-1, -1 \
-		}              \
-	}
+#define OUTPUTS_NONE ((struct outputs){.read = {-1, -1}, .write = {-1, -1}})
 
 static void outputs_done(struct outputs *o)
 {

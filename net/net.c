@@ -504,7 +504,7 @@ static void offer_addresses(struct net *net)
 	}
 }
 
-/* For people; the kernel tells whoever listens, which takes longer than all else of a start. */
+/* For people; the kernel tells whoever listens, which takes as long as neighbour and route. */
 static void name_owners(struct net *net)
 {
 	auto_batch struct batch b = BATCH_INIT;

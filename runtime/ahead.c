@@ -40,8 +40,8 @@
 
 /*
  * What must be the same is the text of config.json around the values of some members.
- * So it is written with marks in the place of those, and is compared as bytes: a
- * document is most of a hundred microseconds to read, and this is two.
+ * So it is written with marks in the place of those, and is compared as bytes: to read
+ * the whole document takes most of a hundred microseconds.
  */
 #define MARK_CHARACTER "\x01"
 #define MARK           "\"\\u0001" /* how a string that begins with it is written */

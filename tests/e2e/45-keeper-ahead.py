@@ -158,6 +158,29 @@ def what_differs_is_made_from_the_beginning(lab):
         assert not os.path.exists(f"/proc/{waits}"), path
 
 
+def a_filter_is_loaded_while_it_waits_if_it_is_one_of_ours(lab):
+    """Another may forbid what is left to do: then nothing is made ahead."""
+    c = lab.client()
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["recvmsg", "sethostname"], "action": "SCMP_ACT_KILL"}]}
+    foreign = dict(config_of(lab)["linux"], seccomp=profile)
+    want(lab, c, "plain", "true", 0, linux=foreign)
+    said(lab, c, "plain")
+    path = lab.bundle("place", "", args=["/"], **config_of(lab, linux=foreign))
+    c.say(f"ahead {NUMBER} place {path} {lab.runtime} {lab.rootfs}")
+    want(lab, c, "foreign", "grep Seccomp: /proc/self/status", linux=foreign)
+    assert said(lab, c, "foreign").split() == ["Seccomp:", "2"]
+    profile["syscalls"][0]["names"].remove("recvmsg")
+    want(lab, c, "other", "true", 0, linux=foreign)
+    said(lab, c, "other")
+    top = os.path.join(lab.runtime, ".filters")
+    newest = max((os.path.join(top, n) for n in os.listdir(top)), key=lambda p: os.stat(p).st_mtime_ns)
+    ours = dict(foreign, seccomp={"defaultAction": "SCMP_ACT_ERRNO", "compiled": newest})
+    waits = make(lab, c, linux=ours)
+    assert "Seccomp:\t2" in open(f"/proc/{waits}/status", encoding="ascii").read()
+    assert want(lab, c, "ours", "grep Seccomp: /proc/self/status; hostname other || echo killed", linux=ours) == waits
+    assert said(lab, c, "ours").split()[:2] == ["Seccomp:", "2"]
+
+
 def another_root_or_file_is_a_difference(lab):
     c = lab.client()
     other = os.path.join(lab.dir, "other")
@@ -272,7 +295,7 @@ def a_start_right_behind_is_waited_for(lab):
 
 
 if __name__ == "__main__":
-    check([it_is_given_and_looks_like_one_that_was_made_for_it, what_is_the_tasks_own_is_of_the_task,
+    check([it_is_given_and_looks_like_one_that_was_made_for_it, a_filter_is_loaded_while_it_waits_if_it_is_one_of_ours, what_is_the_tasks_own_is_of_the_task,
            what_it_is_told_has_a_limit, what_differs_is_made_from_the_beginning, another_root_or_file_is_a_difference, it_is_given_once,
            one_that_was_killed_is_made_anew, nobody_sees_it, it_is_forgotten,
            it_ends_with_its_client_its_keeper_and_its_program, there_are_not_too_many,
