@@ -63,11 +63,12 @@ static char *like_of(const struct container *c, enum net_mode *ret_mode)
 	auto_buf struct buf b = BUF_INIT(LIKE_MAX);
 
 	if (!c->mapped || c->task->count != 1 || d->mount_points.count || d->links.count ||
-	    gpus_of(c)->count || !network_waits_ready(c, ret_mode))
+	    gpus_of(c)->count || !network_may_wait(c, ret_mode))
 		return NULL;
-	buf_printf(&b, "%s %s %s %d %s %lld", t->network_mode ? t->network_mode : "",
-		   t->cpu ? t->cpu : "", t->memory ? t->memory : "", d->readonly_root_filesystem,
-		   d->working_directory ? d->working_directory : "", (long long)d->cpu);
+	buf_printf(&b, "%d %s %s %d %s %s %lld", *ret_mode, t->cpu ? t->cpu : "",
+		   t->memory ? t->memory : "", d->readonly_root_filesystem,
+		   d->working_directory ? d->working_directory : "", d->user ? d->user : "",
+		   (long long)d->cpu);
 	add_number(&b, d->memory);
 	add_number(&b, d->memory_reservation);
 	add_number(&b, d->linux_parameters.shared_memory_size);
@@ -78,6 +79,17 @@ static char *like_of(const struct container *c, enum net_mode *ret_mode)
 
 		buf_printf(&b, " %s=%lld", m->container_path, (long long)m->size);
 		add_words(&b, &m->mount_options);
+	}
+	for (size_t i = 0; i < d->ulimits.count; i++) {
+		const struct ecs_ulimit *u = JS_AT(d->ulimits, struct ecs_ulimit, i);
+
+		buf_printf(&b, " %s=%lld:%lld", u->name, (long long)u->soft_limit,
+			   (long long)u->hard_limit);
+	}
+	for (size_t i = 0; i < d->system_controls.count; i++) {
+		const struct ecs_key_value *s = JS_AT(d->system_controls, struct ecs_key_value, i);
+
+		buf_printf(&b, " %s=%s", s->name, s->value);
 	}
 	return buf_overflow(&b) ? NULL : xstrdup(buf_str(&b));
 }
@@ -114,7 +126,7 @@ static size_t count_waiting(const struct agent *a)
 	size_t count = 0;
 
 	for (size_t i = 0; i < a->roots.count; i++)
-		count += a->roots.items[i]->ahead.network != 0;
+		count += a->roots.items[i]->ahead.begun;
 	return count;
 }
 
@@ -127,8 +139,13 @@ bool ahead_is_missing(const struct ready_root *r)
 /* Networks are made a while after one was taken, as roots are: perhaps there is none yet. */
 void ahead_begin(struct ready_root *r)
 {
+	struct ahead *ahead = &r->ahead;
+	enum net_mode mode = r->wish->mode;
+
 	r->tries++;
-	r->ahead.network = net_reserve(r->agent->net, r->wish->mode, &r->ahead.netns_fd);
+	if (mode != NET_NONE)
+		ahead->network = net_reserve(r->agent->net, mode, &ahead->netns_fd);
+	ahead->begun = mode == NET_NONE || ahead->network;
 }
 
 static void set_first_id(json_t *linux_, const char *member, uint32_t first_id)
@@ -151,7 +168,7 @@ static void set_sources(json_t *mounts, const struct ready_root *r)
 
 			if (str_eq(to, file))
 				(void)json_object_set_new(mount, "source",
-							  json_sprintf("%s%s", r->dir, file));
+							  json_sprintf("%s/0%s", r->dir, file));
 		}
 	}
 }
@@ -178,8 +195,10 @@ static int write_bundle(const struct ready_root *r, struct err *e)
 
 int ahead_make_parts(struct ready_root *r, struct err *e)
 {
-	if (!r->ahead.network)
+	if (!r->ahead.begun)
 		return 0;
+	if (r->wish->mode == NET_NONE && net_make_none(&r->ahead.netns_fd, e) < 0)
+		return -e->code;
 	/* Who takes the root may need it himself.  The copy that came with it serves once. */
 	if (r->copy_fd >= 0)
 		r->ahead.root_fd = take_fd(r->copy_fd);
@@ -208,12 +227,11 @@ void ahead_hand_over(struct ready_root *r)
 				       .userns_fd = r->ids.userns_fd};
 	struct err ignored; /* a keeper that is gone is noticed by its socket */
 
-	if (!r->ahead.network)
+	if (!r->ahead.begun)
 		return;
 	if (r->ahead.root_fd >= 0 && keeper_make_ahead(a->keeper, &create, &ignored) == 0) {
 		r->ahead.number = create.ahead;
 		close_fd(&r->ahead.root_fd);
-		close_fd(&r->ahead.netns_fd);
 	} else {
 		ahead_drop(a, &r->ahead);
 		ahead_wish_free(take_ptr(r->wish)); /* it would not go better again */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
@@ -174,6 +175,7 @@ struct making {
 	struct container *c;
 	struct agent *agent;
 	char *dir, *bundle, *etc, *scratch, *log;
+	struct ready_root *taken; /* what is left of it is let go of later, too; or NULL */
 	int rootfs_fd;
 	struct image_user user;
 	struct container_network network;
@@ -191,22 +193,40 @@ static void making_done(struct making *m)
 	free(m->log);
 	close_fd(&m->rootfs_fd);
 	json_decref(m->config);
+	if (m->taken)
+		root_free(m->taken);
 	net_endpoint_done(&m->network.endpoint);
 }
 
-/* One that an earlier attempt has left its log in keeps its directory. */
+/* With the task's, if that is not there.  One that an earlier attempt has left its log in stays. */
+static bool take_directory(const struct making *m, const struct ready_root *root)
+{
+	auto_free char *of_task = task_dir(m->c->task);
+	auto_free char *own = xasprintf("%s/0", root->dir);
+	struct err ignored;
+
+	if (m->c->index == 0 && rename(root->dir, of_task) == 0)
+		return true;
+	if (fs_mkdirs(AT_FDCWD, of_task, 0700, &ignored) < 0 || rename(own, m->dir) < 0)
+		return false;
+	(void)rmdir(root->dir);
+	return true;
+}
+
 static void take_root(struct making *m)
 {
 	struct ready_root *root = take_ptr(m->c->root);
 
-	if (root && m->c->mapped && rename(root->dir, m->dir) == 0) {
+	if (root && m->c->mapped && take_directory(m, root)) {
 		m->rootfs_fd = take_fd(root->rootfs_fd);
 		if (!m->c->ahead.number)
 			ahead_leave(root);
-		root_free(root);
+		m->taken = root;
 	} else if (root) {
 		ahead_drop(m->agent, &m->c->ahead);
 		m->c->task->place = NULL; /* it goes with the root */
+		free(m->bundle);
+		m->bundle = bundle_dir(m->c);
 		root_drop(m->agent, root);
 	}
 }
@@ -396,7 +416,7 @@ static void making_init(struct making *m, struct container *c)
 	*m = (struct making){
 		.c = c, .agent = c->task->agent, .rootfs_fd = -1, .network = NETWORK_NONE};
 	m->dir = container_dir(c);
-	m->bundle = bundle_dir(c);
+	m->bundle = c->ahead.number ? ahead_bundle(c) : bundle_dir(c);
 	m->etc = etc_dir(c);
 	m->scratch = xasprintf("%s/root", m->dir);
 	m->log = container_log_dir(c);
@@ -458,11 +478,13 @@ void container_create(struct container *c)
 		return;
 	}
 	c->in_keeper = true;
+	close_fd(&c->ahead.netns_fd);
 	c->ahead = AHEAD_NONE; /* the keeper has it */
 	if (c->mapped)
 		roots_want(c->task->agent, take_ptr(c->image), ahead_wish(c, take_ptr(m.config)));
 	image_free(take_ptr(c->image));
 	keep_held(c, &m.network.endpoint);
+	net_follow(c->task->agent->net);
 	if (m.network.has_endpoint)
 		show_bindings(c, m.network.endpoint.ports, m.network.endpoint.port_count);
 	else

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/internal.h"
@@ -28,13 +29,16 @@ static int write_file(const struct bundle_options *o, const char *name, const st
 {
 	auto_free char *path = xasprintf("%s/%s", o->dir, name);
 	const struct container *c = o->container;
+	uid_t owner = c->mapped ? c->task->ids.first_id : 0;
+	struct stat st;
 
 	if (buf_overflow(b))
 		return err_set(e, E2BIG, "%s of container %s is over %d bytes", name,
 			       o->container->def->name, FILE_BYTES);
 	if (fs_write(AT_FDCWD, path, buf_str(b), b->size, 0644, e) < 0)
 		return -e->code;
-	if (c->mapped && chown(path, c->task->ids.first_id, c->task->ids.first_id) < 0)
+	/* Where it was made ahead, it is. */
+	if ((stat(path, &st) < 0 || st.st_uid != owner) && chown(path, owner, owner) < 0)
 		return err_sys(e, "give %s to the container's root", path);
 	return 0;
 }

@@ -82,9 +82,11 @@ struct ahead_wish {
 
 /* A container that waits in the keeper for whoever is like it. */
 struct ahead {
-	uint64_t number;       /* its name there; 0: none waits */
-	uint32_t network;      /* net_reserve(); 0: none */
-	int netns_fd, root_fd; /* until the keeper has them */
+	uint64_t number;  /* its name there; 0: none waits */
+	bool begun;       /* it has what only the loop can give it */
+	uint32_t network; /* net_reserve(); 0: none */
+	int netns_fd;     /* its network */
+	int root_fd;      /* until the keeper has it */
 };
 #define AHEAD_NONE ((struct ahead){.netns_fd = -1, .root_fd = -1})
 
@@ -93,7 +95,7 @@ struct ready_root {
 	struct agent *agent;
 	struct image *image;
 	struct id_view ids;
-	char *dir; /* becomes that of the container; its last name may be a task's cgroup */
+	char *dir; /* as that of a task with this container; its last name may be a task's cgroup */
 	char *cgroup, *bundle;   /* of a container that is made of it ahead */
 	struct ahead_wish *wish; /* NULL: no container is to be made of it ahead */
 	unsigned tries;          /* to get it a network */
@@ -235,6 +237,7 @@ struct task {
 	char *place;      /* the name of its cgroup, where that was made ahead; NULL: its id */
 	int netns_fd;     /* awsvpc: the network that its containers share; -1: not made */
 	bool stop;        /* it should not run */
+	bool kept;        /* it has a record */
 	bool untold;      /* state is ahead of what the server has acknowledged */
 	bool in_flight;   /* its state is in the report that is under way */
 	bool stepping;
@@ -498,8 +501,8 @@ void ahead_drop(struct agent *a, struct ahead *ahead);
 /* Context: any thread. */
 void ahead_remove(const char *cgroup, const char *bundle);
 struct runtime_limits task_limits(const struct task *t);
-/* Would it be one of those?  And of which mode. */
-bool network_waits_ready(const struct container *c, enum net_mode *ret);
+/* Can its network be made ahead?  And which it is. */
+bool network_may_wait(const struct container *c, enum net_mode *ret);
 
 /* ---- credentials.c ---- */
 

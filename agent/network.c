@@ -127,6 +127,11 @@ size_t network_ports(const struct ecs_container_definition *d, struct net_port r
 	return count;
 }
 
+static bool has_no_network(const struct container *c)
+{
+	return str_eq(mode_of(c->task), "none") || c->def->disable_networking;
+}
+
 static int make_own(struct container *c, struct container_network *ret, struct err *e)
 {
 	struct net_port ports[NET_PORTS_MAX];
@@ -137,8 +142,10 @@ static int make_own(struct container *c, struct container_network *ret, struct e
 				      .userns_fd = c->mapped ? owner_of(c) : NULL,
 				      .reserved = c->ahead.network};
 
-	if (str_eq(mode_of(c->task), "none") || c->def->disable_networking)
+	if (has_no_network(c)) {
 		request.mode = NET_NONE;
+		request.netns_fd = c->ahead.netns_fd >= 0 ? &c->ahead.netns_fd : NULL;
+	}
 	if (net_attach(c->task->agent->net, &request, &ret->endpoint, e) < 0)
 		return -e->code;
 	ret->netns_fd = ret->endpoint.netns_fd;
@@ -244,11 +251,13 @@ int network_make(struct container *c, struct container_network *ret, struct err 
 	return is_awsvpc(c->task) ? make_shared(c, ret, e) : make_own(c, ret, e);
 }
 
-bool network_waits_ready(const struct container *c, enum net_mode *ret)
+bool network_may_wait(const struct container *c, enum net_mode *ret)
 {
-	*ret = is_awsvpc(c->task) ? NET_AWSVPC : NET_BRIDGE;
-	return !str_eq(mode_of(c->task), "host") && !str_eq(mode_of(c->task), "none") &&
-	       !c->def->disable_networking && !owner_of(c);
+	if (is_awsvpc(c->task))
+		*ret = NET_AWSVPC;
+	else
+		*ret = has_no_network(c) ? NET_NONE : NET_BRIDGE;
+	return !str_eq(mode_of(c->task), "host") && !owner_of(c);
 }
 
 int network_check_rights(struct container *c, struct err *e)

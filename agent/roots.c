@@ -5,8 +5,8 @@
  *
  * An image that a container was made of is likely to be wanted again.  So for
  * each of the last ROOTS_READY images there is one root that no container has
- * yet: ids, a directory like that of a container (log, etc, scratch), and the mount
- * of both.  Whoever takes it has but to rename the directory.
+ * yet: ids, a directory like that of a task with one container (log, etc, scratch), and
+ * the mount of both.  Whoever takes it has but to rename the directory.
  *
  * A thread makes it, a while after the last one was taken.  It is the thread's
  * until it is made; one that is dropped before goes then.
@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
@@ -105,7 +106,7 @@ static void drop_at(struct agent *a, size_t i)
 /* ---- making ---- */
 
 /* Empty still: who they are for is not known. */
-static int make_files(const char *etc, struct err *e)
+static int make_files(const char *etc, uid_t owner, struct err *e)
 {
 	if (fs_mkdirs(AT_FDCWD, etc, 0700, e) < 0)
 		return -e->code;
@@ -114,6 +115,8 @@ static int make_files(const char *etc, struct err *e)
 
 		if (fs_write(AT_FDCWD, path, "", 0, 0644, e) < 0)
 			return -e->code;
+		if (chown(path, owner, owner) < 0)
+			return err_sys(e, "give %s away", path);
 	}
 	return 0;
 }
@@ -136,9 +139,9 @@ static void make_places(const struct ready_root *r)
 
 static int make(struct ready_root *r, struct err *e)
 {
-	auto_free char *log = xasprintf("%s/log", r->dir);
-	auto_free char *etc = xasprintf("%s/etc", r->dir);
-	auto_free char *scratch = xasprintf("%s/root", r->dir);
+	auto_free char *log = xasprintf("%s/0/log", r->dir);
+	auto_free char *etc = xasprintf("%s/0/etc", r->dir);
+	auto_free char *scratch = xasprintf("%s/0/root", r->dir);
 	struct rootfs_ids ids = {.layers_dir = r->agent->layers_dir};
 	const struct rootfs_spec spec = {.index_fd = r->index_fd < 0 ? NULL : &r->index_fd,
 					 .layers = r->image->layers.items,
@@ -149,7 +152,7 @@ static int make(struct ready_root *r, struct err *e)
 					 .copy_fd = r->wish ? &r->copy_fd : NULL};
 
 	if (ids_open(r->agent, &r->ids, e) < 0 || fs_mkdirs(AT_FDCWD, log, 0700, e) < 0 ||
-	    keeper_log_prepare(log, e) < 0 || make_files(etc, e) < 0 ||
+	    keeper_log_prepare(log, e) < 0 || make_files(etc, r->ids.first_id, e) < 0 ||
 	    rootfs_scratch_create(scratch, e) < 0)
 		return -e->code;
 	ids.userns_fd = r->ids.userns_fd;

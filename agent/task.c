@@ -70,6 +70,7 @@ void task_keep(struct task *t)
 	auto_json json_t *doc = task_to_record(t);
 	struct err e = {0};
 
+	t->kept = true;
 	if (records_put_task(t->agent->records, t->id, doc, &e) < 0)
 		log_error("task=%s: state could not be kept: %s", t->id, e.msg);
 }
@@ -440,26 +441,23 @@ struct task *task_from_record(struct agent *a, const json_t *doc, struct err *e)
 static void take_new(struct agent *a, const struct ecs_node_task *wanted)
 {
 	struct task *t = new_task(a, wanted->task_arn);
-	auto_free char *dir = NULL;
-	struct err e = {0};
 
 	copy_wanted(t, wanted);
 	init_state(t);
 	make_containers(t);
-	dir = task_dir(t);
-	if (fs_mkdirs(AT_FDCWD, dir, 0700, &e) < 0)
-		task_stop(t, "TaskFailedToStart", e.msg);
 	if (str_eq(wanted->desired_status, "STOPPED"))
 		task_stop(t, wanted->stop_code, wanted->stopped_reason);
 	else if (!str_eq(wanted->last_status, "PENDING") &&
 		 !str_eq(wanted->last_status, "PROVISIONING"))
 		task_stop(t, "TaskFailedToStart",
 			  "Task was lost: its container instance does not know it");
-	task_note(t);
 	flows_take(t, false);
 	for (size_t i = 0; i < t->count; i++)
 		shipping_begin(&t->containers[i]);
 	task_step(t);
+	/* As a rule it is by now: before the first thing of it was made. */
+	if (!t->kept)
+		task_note(t);
 }
 
 void task_want(struct agent *a, const struct ecs_node_task *wanted)

@@ -455,7 +455,7 @@ int keeper_serve(const struct keeper_serve *o, struct err *e)
 			   .signal_fd = -1,
 			   .epoll_fd = -1,
 			   .keepsakes = {-1, -1},
-			   .spare = {.fd = -1},
+			   .spare = SPARE_NONE,
 			   .listen_watch = {.kind = WATCH_LISTEN},
 			   .signal_watch = {.kind = WATCH_SIGNALS}};
 	int r;

@@ -310,10 +310,42 @@ static int make_pipe(int *ret_read, int *ret_write, struct err *e)
 	return 0;
 }
 
+/* The pipes of a container's output, for a worker that is about to be forked. */
+struct outputs {
+	int read[2], write[2];
+};
+#define OUTPUTS_NONE ((struct outputs){.read = {-1, -1}, .write = {-1, -1}})
+
+static void outputs_done(struct outputs *o)
+{
+	for (int i = 0; i < 2; i++) {
+		close_fd(&o->read[i]);
+		close_fd(&o->write[i]);
+	}
+}
+#define auto_outputs __attribute__((cleanup(outputs_done)))
+
+static int outputs_make(struct outputs *o, struct places *p, struct err *e)
+{
+	for (int i = 0; i < 2; i++) {
+		if (make_pipe(&o->read[i], &o->write[i], e) < 0)
+			return -e->code;
+		p->fd[WORKER_STDOUT + i] = o->write[i];
+	}
+	return 0;
+}
+
+static void outputs_take(struct outputs *o, int *ret_stdout, int *ret_stderr)
+{
+	*ret_stdout = take_fd(o->read[0]);
+	*ret_stderr = take_fd(o->read[1]);
+}
+
 int spare_start(struct spare *s, const char *runtime_root, const struct row *ahead,
 		const struct rlimit *limit, const struct keepsakes *keepsakes, struct err *e)
 {
 	auto_close int ours = -1, theirs = -1;
+	auto_outputs struct outputs o = OUTPUTS_NONE;
 	struct places p = NOWHERE;
 	pid_t parent = getpid(), pid;
 	int pair[2];
@@ -324,6 +356,8 @@ int spare_start(struct spare *s, const char *runtime_root, const struct row *ahe
 		return err_sys(e, "socketpair");
 	ours = pair[0];
 	theirs = pair[1];
+	if (outputs_make(&o, &p, e) < 0)
+		return -e->code;
 	p.fd[WORKER_REPORT] = theirs;
 	p.fd[WORKER_TEMPLATE] = keepsakes->template_fd;
 	p.fd[WORKER_PROC] = keepsakes->proc_fd;
@@ -341,6 +375,7 @@ int spare_start(struct spare *s, const char *runtime_root, const struct row *ahe
 	}
 	s->pid = pid;
 	s->fd = take_fd(ours);
+	outputs_take(&o, &s->output[0], &s->output[1]);
 	s->runtime_root = xstrdup(runtime_root);
 	return 0;
 }
@@ -350,12 +385,14 @@ void spare_drop(struct spare *s)
 	if (!s->pid)
 		return;
 	close_fd(&s->fd);
+	close_fd(&s->output[0]);
+	close_fd(&s->output[1]);
 	free(s->runtime_root);
-	*s = (struct spare){.fd = -1};
+	*s = SPARE_NONE;
 }
 
 /* Its pid, or 0: it is not there, or not for this. */
-static pid_t order_spare(struct spare *s, const struct row *row, const struct places *p)
+static pid_t order_spare(struct spare *s, struct row *row, const struct places *p)
 {
 	struct order order = {.start = row->start};
 	int fds[WORKER_END];
@@ -366,13 +403,15 @@ static pid_t order_spare(struct spare *s, const struct row *row, const struct pl
 		return 0;
 	(void)snprintf(order.id, sizeof(order.id), "%s", row->id);
 	(void)snprintf(order.bundle, sizeof(order.bundle), "%s", row->bundle);
-	for (int i = WORKER_REPORT; i < WORKER_END; i++) {
-		order.given[i] = p->fd[i] >= 0 && i != WORKER_TEMPLATE && i != WORKER_PROC;
+	for (int i = WORKER_REPORT; i <= WORKER_USERNS; i++) {
+		order.given[i] = p->fd[i] >= 0;
 		if (order.given[i])
 			fds[count++] = p->fd[i];
 	}
 	if (fs_send(s->fd, &order, sizeof(order), fds, count) < 0)
 		pid = 0; /* it has been killed, and will be reaped */
+	for (int i = 0; i < 2 && pid; i++)
+		row->output[i].fd = take_fd(s->output[i]);
 	spare_drop(s);
 	return pid;
 }
@@ -380,9 +419,10 @@ static pid_t order_spare(struct spare *s, const struct row *row, const struct pl
 int worker_start(struct row *row, enum keeper_command step, const struct rlimit *limit,
 		 const struct keepsakes *keepsakes, struct spare *spare, struct err *e)
 {
-	auto_close int report_r = -1, report_w = -1, out_w = -1, err_w = -1;
+	auto_close int report_r = -1, report_w = -1;
+	auto_outputs struct outputs o = OUTPUTS_NONE;
 	struct places p = NOWHERE;
-	pid_t parent = getpid(), pid;
+	pid_t parent = getpid(), pid = 0;
 
 	assert(!row->worker.pid);
 
@@ -390,26 +430,26 @@ int worker_start(struct row *row, enum keeper_command step, const struct rlimit 
 		return -e->code;
 	p.fd[WORKER_REPORT] = report_w;
 	if (step == KEEPER_CREATE) {
-		if (make_pipe(&row->output[0].fd, &out_w, e) < 0 ||
-		    make_pipe(&row->output[1].fd, &err_w, e) < 0)
-			return -e->code;
 		p.fd[WORKER_ROOTFS] = row->rootfs_fd;
 		p.fd[WORKER_NETNS] = row->netns_fd;
 		p.fd[WORKER_USERNS] = row->userns_fd;
 		p.fd[WORKER_TEMPLATE] = keepsakes->template_fd;
 		p.fd[WORKER_PROC] = keepsakes->proc_fd;
-		p.fd[WORKER_STDOUT] = out_w;
-		p.fd[WORKER_STDERR] = err_w;
+		pid = order_spare(spare, row, &p);
 	}
 
-	pid = step == KEEPER_CREATE ? order_spare(spare, row, &p) : 0;
-	if (!pid)
+	if (!pid) {
+		if (step == KEEPER_CREATE && outputs_make(&o, &p, e) < 0)
+			return -e->code;
 		pid = fork();
-	if (pid < 0)
-		return err_sys(e, "fork");
-	if (pid == 0) {
-		begin(step, &p, parent, limit);
-		work(row, step, &(struct kit){.p = &p});
+		if (pid < 0)
+			return err_sys(e, "fork");
+		if (pid == 0) {
+			begin(step, &p, parent, limit);
+			work(row, step, &(struct kit){.p = &p});
+		}
+		if (step == KEEPER_CREATE)
+			outputs_take(&o, &row->output[0].fd, &row->output[1].fd);
 	}
 	row->worker = (struct worker){.pid = pid, .report_fd = take_fd(report_r), .step = step};
 	return 0;

@@ -28,8 +28,8 @@ struct keepsakes {
 
 /* A worker that waits for the next container to be made; it ends when it is dropped. */
 struct spare {
-	pid_t pid; /* 0: none */
-	int fd;
+	pid_t pid;          /* 0: none */
+	int fd, output[2];  /* to tell it by; what its container will write, to be read */
 	char *runtime_root; /* of the containers that it can make */
 	uint64_t ahead;     /* keeper_create.ahead, of which it has made a part; 0: of none */
 	const void *owner;  /* whose that is */
@@ -38,6 +38,7 @@ struct spare {
 /* 'ahead': what to begin with, or NULL; the row is for its names and descriptors only. */
 int spare_start(struct spare *s, const char *runtime_root, const struct row *ahead,
 		const struct rlimit *limit, const struct keepsakes *keepsakes, struct err *e);
+#define SPARE_NONE ((struct spare){.fd = -1, .output = {-1, -1}})
 void spare_drop(struct spare *s); /* none is fine; also when it has ended */
 
 /*

@@ -17,6 +17,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -276,15 +277,16 @@ static int take_address(struct net *net, struct endpoint *ep, struct err *e)
 	return err_set(e, EADDRNOTAVAIL, "no address of block %s is left", block);
 }
 
-/* One that waited: it only has to be told whose it is. */
+/* One that waited: it only has to be reached. */
 static int finish_network(struct net *net, const struct endpoint *ep, struct network *n,
 			  struct err *e)
 {
 	const struct link link = net_link(net, ep);
 	auto_batch struct batch b = BATCH_INIT;
 
+	if (ep->mode == NET_NONE)
+		return 0;
 	if (n->whole) {
-		link_name_owner(&b, &link);
 		link_lead(&b, &link);
 		return netlink_commit(&net->route, &b, 0, e);
 	}
@@ -297,6 +299,16 @@ static int finish_network(struct net *net, const struct endpoint *ep, struct net
 	return netlink_commit(&net->route, &b, 0, e);
 }
 
+static int make_none(struct network *n, struct err *e)
+{
+	auto_batch struct batch b = BATCH_INIT;
+
+	if (netns_make(n->userns_fd, n, e) < 0)
+		return -e->code;
+	link_loopback(&b);
+	return netlink_commit(&n->inside, &b, 0, e);
+}
+
 /* The namespace with its link; nothing is left in the host when that fails. */
 static int make_network(struct net *net, const struct endpoint *ep, struct network *n,
 			struct err *e)
@@ -304,12 +316,10 @@ static int make_network(struct net *net, const struct endpoint *ep, struct netwo
 	const struct link link = net_link(net, ep);
 	auto_batch struct batch b = BATCH_INIT;
 
+	if (ep->mode == NET_NONE)
+		return make_none(n, e);
 	if (netns_make(n->userns_fd, n, e) < 0)
 		return -e->code;
-	if (ep->mode == NET_NONE) {
-		link_loopback(&b);
-		return netlink_commit(&n->inside, &b, 0, e);
-	}
 	link_create(&b, &link, n->fd);
 	if (netlink_commit(&net->route, &b, 0, e) < 0)
 		return -e->code;
@@ -321,6 +331,16 @@ static int make_network(struct net *net, const struct endpoint *ep, struct netwo
 	if (netlink_commit(&net->route, &b, 0, e) < 0)
 		return -e->code;
 	return link_wait(&n->inside, e);
+}
+
+int net_make_none(int *ret_netns_fd, struct err *e)
+{
+	auto_network struct network n = NETWORK_INIT;
+
+	if (make_none(&n, e) < 0)
+		return -e->code;
+	*ret_netns_fd = take_fd(n.fd);
+	return 0;
 }
 
 /* Is there anything of it in the firewall's sets? */
@@ -484,6 +504,31 @@ static void offer_addresses(struct net *net)
 	}
 }
 
+/* For people; the kernel tells whoever listens, which takes as long as neighbour and route. */
+static void name_owners(struct net *net)
+{
+	auto_batch struct batch b = BATCH_INIT;
+	struct err ignored; /* the sweep does it, too */
+
+	for (size_t i = 0; i < net->endpoint_count; i++) {
+		struct endpoint *ep = &net->endpoints[i];
+		struct link link;
+
+		if (!ep->unnamed)
+			continue;
+		link = net_link(net, ep);
+		link_name_owner(&b, &link);
+		ep->unnamed = false;
+	}
+	(void)netlink_commit(&net->route, &b, ENODEV, &ignored);
+}
+
+void net_follow(struct net *net)
+{
+	name_owners(net);
+	offer_addresses(net);
+}
+
 /* With one address; -EEXIST: its link is still in the way. */
 static int attach_once(struct net *net, struct endpoint *ep, const struct net_request *request,
 		       int *ret_netns_fd, struct err *e)
@@ -499,6 +544,11 @@ static int attach_once(struct net *net, struct endpoint *ep, const struct net_re
 		return -e->code;
 	if (request->userns_fd)
 		n.userns_fd = *request->userns_fd;
+	if (ep->mode == NET_NONE && request->netns_fd) {
+		n.fd = fcntl(*request->netns_fd, F_DUPFD_CLOEXEC, 3);
+		if (n.fd < 0)
+			return err_sys(e, "network namespace descriptor");
+	}
 	if (ep->mode == NET_BRIDGE && net->bridge_has_ipv6)
 		ep->own[1] = name_address6(&net->name, ep->address);
 	r = build(net, ep, &n, e);
@@ -507,6 +557,7 @@ static int attach_once(struct net *net, struct endpoint *ep, const struct net_re
 		(void)undo(net, ep, &ignored); /* the first error is the one to tell */
 		return r;
 	}
+	ep->unnamed = n.whole;
 	*ret_netns_fd = take_fd(n.fd);
 	return 0;
 }
@@ -566,7 +617,6 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 	if (ep.mode != NET_NONE)
 		net->wants_bridge = ep.mode == NET_BRIDGE;
 	keep(net, &ep);
-	offer_addresses(net);
 	*ret = out;
 	out = (struct net_endpoint)NET_ENDPOINT_NONE;
 	return 0;

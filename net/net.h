@@ -141,10 +141,7 @@ struct net_request {
 	 * to elsewhere it goes under the host's.
 	 */
 	struct ip_prefix addresses[NET_FAMILIES], vpc[NET_FAMILIES];
-	/*
-	 * NET_AWSVPC only: an IPv4 address that is led to this host and stands for
-	 * the task towards the world; length 0: none.
-	 */
+	/* NET_AWSVPC only: an IPv4 address led here, the task's in the world; length 0: none. */
 	struct ip_prefix public_address;
 	/*
 	 * NET_AWSVPC only: where the address is known by a MAC of its own.  -ENODEV: this
@@ -156,7 +153,8 @@ struct net_request {
 	 * the task are then rights over its network.  Borrowed; NULL: the host's.
 	 */
 	const int *userns_fd;
-	uint32_t reserved; /* of net_reserve(), taken if it is still there; 0: none */
+	uint32_t reserved;   /* of net_reserve(), taken if it is still there; 0: none */
+	const int *netns_fd; /* NET_NONE only: of net_make_none(); borrowed; NULL: none */
 };
 
 /*
@@ -210,12 +208,15 @@ void net_close(struct net *net);
 int net_attach(struct net *net, const struct net_request *request, struct net_endpoint *ret,
 	       struct err *e);
 
+/* After a start that net_attach() was for: names its link, begins networks for those to come. */
+void net_follow(struct net *net);
 /*
  * Set one of the networks that wait ready made aside for a request of this mode to come: its
  * number, and a duplicate of its namespace, the caller's.  0: none waits.  It ends with 'net'.
  */
 uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd);
 void net_release(struct net *net, uint32_t reserved); /* 0, and gone already, are fine */
+int net_make_none(int *ret_netns_fd, struct err *e);  /* context: any thread */
 /*
  * Take an endpoint down: its ports and route first; its connections are
  * forgotten within some milliseconds, by a thread, and the address rests before

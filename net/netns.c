@@ -361,7 +361,6 @@ bool netns_pool_take(struct netns_pool *p, uint32_t reserved, bool whole, struct
 		remove_ready(p, n);
 	}
 	p->taken++;
-	(void)pthread_cond_signal(&p->changed);
 	(void)pthread_mutex_unlock(&p->lock);
 	return n;
 }

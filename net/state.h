@@ -34,7 +34,8 @@ struct endpoint {
 	struct net_trunk trunk; /* NET_AWSVPC: subnet.length 0: on none */
 	struct net_port *ports;
 	size_t port_count;
-	bool lost; /* not in the file */
+	bool lost;    /* not in the file */
+	bool unnamed; /* not in the file: its link does not say yet whose it is */
 };
 
 /* Frees what the endpoint owns. */

@@ -38,7 +38,7 @@ struct container {
 	pid_t placeholder;  /* a process of ours that holds the scope until the init does */
 	struct state state; /* strings are the doc's arena's */
 	json_t *linux_kept; /* state.linux_ */
-	json_t *shape;      /* made ahead: what must be the same in whoever gets it */
+	char *pattern;      /* made ahead: what config.json must be of whoever gets it */
 	int bundle_fd;
 	int dir_fd;     /* of the state; locked */
 	int start_fd;   /* the init listens on it */
@@ -49,7 +49,7 @@ struct container {
 	int pidfd;
 	pid_t pid;
 	bool rootless; /* we are not the host's root */
-	bool ahead;    /* its init waits to be told whom it is for */
+	bool ahead;    /* its init waits to be told what to execute */
 };
 
 /*
@@ -57,6 +57,8 @@ struct container {
  * process, right after clone; single-threaded, so it may allocate.
  */
 _Noreturn void init_main(struct container *c);
+/* Context: anybody in its UTS namespace. */
+int init_set_names(const struct config *c, struct err *e);
 
 /* Does its init go on by itself once it is on record? */
 bool container_starts(const struct container *c);
@@ -83,20 +85,21 @@ int spawn_init(struct container *c, struct err *e);
 int look_at_config(struct container *c, struct err *e);
 int look_at_host(struct container *c, struct err *e);
 
-/* The config's claims on what only its namespaces decide; for one that was made ahead, anew. */
-int look_at_parameters(struct container *c, struct err *e);
-/* Of one that was made ahead: whom it is for, as state.json will have it. */
-void look_again(struct container *c);
+/* What state.json will have of it. */
+void look_describe(struct container *c);
 
 /* ahead.c */
 struct runtime_ahead {
 	struct container c;
-	struct config_doc first; /* what it was made by, when it has been given */
+	struct config_doc given; /* what it was not made by */
 };
 /* Can one like this be made ahead? */
 int ahead_check(struct container *c, struct err *e);
-/* RUNTIME_DIFFERS, or its init has been told whom it is for. */
-int ahead_tell(struct runtime_ahead *a, const struct runtime_create *spec, struct err *e);
+/* Becomes that of 'spec', or RUNTIME_DIFFERS. */
+int ahead_fit(struct runtime_ahead *a, const struct runtime_create *spec, struct err *e);
+int ahead_name(struct container *c, struct err *e);
+/* Its init goes on without us. */
+int ahead_tell(struct container *c, struct err *e);
 
 /* place.c: its cgroup.  place_settle(): the init is in it. */
 int place_name(struct container *c, struct err *e);

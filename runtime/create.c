@@ -66,9 +66,7 @@ static int claim(struct container *c, struct err *e)
 
 	if (r != 0)
 		return r;
-	if (c->ahead)
-		name_process(c);
-	else if (look_at_place(c, e) < 0)
+	if (!c->ahead && look_at_place(c, e) < 0)
 		return -e->code;
 	if (state_write(c->dir_fd, &c->state, e) < 0 ||
 	    (!container_starts(c) && state_listen(c->dir_fd, &c->start_fd, e) < 0))
@@ -221,25 +219,24 @@ static int set_up(struct container *c, struct err *e)
 
 static int set_up_ahead(struct container *c, struct err *e)
 {
+	name_process(c);
 	return attach(c, e) < 0 || sync_expect(c->sync_fd, SYNC_MADE, NULL, e) < 0 ? explain(c, e)
 										   : 0;
 }
 
-/* It was told whom it is for, and had the time of the claim. */
-static int expect_ready(struct container *c, struct err *e)
-{
-	return sync_expect(c->sync_fd, SYNC_READY, NULL, e) < 0 ? explain(c, e) : 0;
-}
-
 /* ---- record ---- */
+
+static int announce(struct container *c, struct err *e)
+{
+	if (io_write_pid(c->spec->io.pid_file, c->pid, e) < 0)
+		return -e->code;
+	return io_send_pidfd(c->spec->io.pidfd_socket, c->pid, e);
+}
 
 static int record(struct container *c, struct err *e)
 {
 	name_process(c);
-	if ((!c->ahead && state_write(c->dir_fd, &c->state, e) < 0) ||
-	    io_write_pid(c->spec->io.pid_file, c->pid, e) < 0)
-		return -e->code;
-	return io_send_pidfd(c->spec->io.pidfd_socket, c->pid, e);
+	return state_write(c->dir_fd, &c->state, e) < 0 ? -e->code : announce(c, e);
 }
 
 static void drop_pid_file(struct container *c)
@@ -266,7 +263,7 @@ static int start(struct container *c, struct err *e)
 	if (!container_starts(c))
 		return sync_say(c->sync_fd, SYNC_COMMIT, 0, e);
 	if (listener_connect(&l->listener, &agent_fd, e) < 0 ||
-	    sync_say(c->sync_fd, SYNC_COMMIT, 0, e) < 0 ||
+	    (c->ahead ? ahead_tell(c, e) : sync_say(c->sync_fd, SYNC_COMMIT, 0, e)) < 0 ||
 	    listener_expect_end(c->sync_fd, agent_fd, &l->listener, &c->state,
 				RUNTIME_STATUS_CREATED, c->pid, e) < 0)
 		return -e->code;
@@ -339,8 +336,8 @@ static const struct step ahead_steps[] = {
 
 static const struct step give_steps[] = {
 	{claim, drop_state},
-	{expect_ready, NULL},
-	{record, drop_pid_file},
+	{ahead_name, NULL},
+	{announce, drop_pid_file},
 	{start, drop_started},
 };
 
@@ -401,7 +398,7 @@ static void container_done(struct container *c)
 	close_fd(&c->rdt_fd);
 	close_fd(&c->pidfd);
 	json_decref(c->linux_kept);
-	json_decref(c->shape);
+	free(c->pattern);
 	config_doc_done(&c->doc);
 }
 
@@ -470,7 +467,7 @@ void runtime_drop_ahead(struct runtime_ahead *a)
 		return;
 	undo(&a->c, STEPS(ahead_steps), ARRAY_COUNT(ahead_steps));
 	container_done(&a->c);
-	config_doc_done(&a->first);
+	config_doc_done(&a->given);
 	free(a);
 }
 
@@ -483,14 +480,14 @@ int runtime_give(struct runtime_ahead *a, const struct runtime_create *spec, pid
 
 	if (state_check_id(spec->id, e) < 0)
 		return -e->code;
-	r = ahead_tell(a, spec, e);
+	r = ahead_fit(a, spec, e);
 	if (r == 0)
 		r = take_steps(&a->c, STEPS(give_steps), e);
 	if (r != 0)
 		return r;
 	*ret_pid = a->c.pid;
 	container_done(&a->c);
-	config_doc_done(&a->first);
+	config_doc_done(&a->given);
 	free(a);
 	return 0;
 }

@@ -271,7 +271,7 @@ static _Noreturn void process_main(struct exec *x, struct console *console)
 	if (r == 0 && x->config.terminal)
 		r = console_take(console, x->console_fd, &e);
 	x->process.listener_to = x->exec_fd;
-	if (r == 0)
+	if (r == 0 && process_seal(&x->process, &e) == 0)
 		(void)process_execute(&x->process, &e);
 	sync_fail(x->exec_fd, &e);
 	_exit(1);
@@ -327,7 +327,8 @@ static int enter(struct exec *x, struct console *console, struct err *e)
 		if (console_open(root_fd, &x->config, console, e) < 0)
 			return -e->code;
 	}
-	return process_prepare(&x->process, proc_fd, e);
+	return process_prepare(&x->process, proc_fd, e) < 0 ? -e->code
+							    : process_find(&x->process, e);
 }
 
 static int stand_apart(struct exec *x, struct err *e)

@@ -9,10 +9,10 @@
  *   apart     nobody can trace it, all descriptors but its own are closed
  *   mounted   the root and all below it are in place
  *   attached  it is in its cgroup, and its creator has mapped its ids
- *   given     it knows whom it is for: it always did, or it was made ahead and waited
  *   ready     it is inside of its root, the user's in all but the last rights,
  *             and knows that its program can be executed; here it enters a user
- *             namespace that owns nothing of the container
+ *             namespace that owns nothing of the container.  One that is made ahead
+ *             has no rights left at all, and hears of its program when it is given
  *   committed its creator has it on record; from here on it lives without it
  *   started   someone has connected to its socket and said so, unless its
  *             creator wanted it to be started at once
@@ -146,7 +146,7 @@ static int wait_attached(struct container *c, struct err *e)
 
 /* ---- names, network, parameters ---- */
 
-static int set_names(const struct config *c, struct err *e)
+int init_set_names(const struct config *c, struct err *e)
 {
 	if (c->hostname && c->hostname[0] && sethostname(c->hostname, strlen(c->hostname)) < 0)
 		return err_sys(e, "set hostname %s", c->hostname);
@@ -184,7 +184,8 @@ static int open_proc(struct container *c, struct err *e)
 
 static int set_parameters(const struct container *c, int proc_fd, struct err *e)
 {
-	if (set_names(c->config, e) < 0 || raise_loopback(c, e) < 0)
+	/* Made ahead it has no name yet. */
+	if ((!c->ahead && init_set_names(c->config, e) < 0) || raise_loopback(c, e) < 0)
 		return -e->code;
 	return sysctl_apply(&c->config->linux_.sysctl, proc_fd, e);
 }
@@ -275,7 +276,6 @@ static bool changes_root_only(const struct container *c)
 	return c->mounts.in_place || c->spec->no_pivot || template_fits(c);
 }
 
-/* All that does not depend on whom it is for. */
 static int make(struct container *c, struct err *e)
 {
 	bool early = has_user_namespace(c);
@@ -303,45 +303,23 @@ static int make(struct container *c, struct err *e)
 	return 0;
 }
 
-/* Made ahead: its creator says when it has seen that all of the above is as this config wants it. */
-static int hear_for(struct container *c, struct err *e)
-{
-	auto_buf struct buf text = BUF_INIT(CONFIG_SIZE_MAX);
-	struct runtime_io io = RUNTIME_IO_INIT;
-	struct sync_for whom;
-
-	if (sync_say(c->sync_fd, SYNC_MADE, 0, e) < 0 || sync_hear_for(c->sync_fd, &whom, e) < 0)
-		return -e->code;
-	memcpy(io.stdio_fd, whom.fd + SYNC_FOR_STDIO, sizeof(io.stdio_fd));
-	c->doc = (struct config_doc){0}; /* what others have of the old one stays */
-	if (io_take_stdio(&io, e) < 0 || fs_read_fd(whom.fd[SYNC_FOR_CONFIG], &text, e) < 0 ||
-	    config_decode(buf_str(&text), text.size, &c->doc, e) < 0)
-		return -e->code;
-	for (size_t i = 0; i < SYNC_FOR_FDS; i++)
-		close_fd(&whom.fd[i]);
-	c->state.id = arena_strdup(&c->doc.arena, whom.id);
-	c->process.config = c->config->process;
-	return sync_expect(c->sync_fd, SYNC_GO, NULL, e);
-}
-
-/* The rest. */
 static int settle(struct container *c, struct err *e)
 {
 	if ((!c->spec->no_new_keyring && join_keyring(c->state.id, e) < 0) ||
 	    set_parameters(c, c->proc_fd < 0 ? c->spec->proc_fd : c->proc_fd, e) < 0)
 		return -e->code;
 	c->process.listen_fds = c->spec->io.listen_fds;
-	return process_prepare(&c->process, c->proc_fd, e);
+	if (process_prepare(&c->process, c->proc_fd, e) < 0)
+		return -e->code;
+	close_fd(&c->proc_fd);
+	return 0;
 }
 
 static int make_ready(struct container *c, struct err *e)
 {
-	if (make(c, e) < 0 || (c->ahead && hear_for(c, e) < 0) || settle(c, e) < 0)
+	if (make(c, e) < 0 || settle(c, e) < 0 || process_find(&c->process, e) < 0)
 		return -e->code;
-	if (sync_say(c->sync_fd, SYNC_READY, 0, e) < 0)
-		return -e->code;
-	close_fd(&c->proc_fd);
-	return 0;
+	return sync_say(c->sync_fd, SYNC_READY, 0, e);
 }
 
 /* ---- started ---- */
@@ -361,11 +339,31 @@ static int wait_started(int start_fd)
 	}
 }
 
+/* ---- made ahead ---- */
+
+/* Nothing of it is anybody's yet; it does no more than be given a program, and execute that. */
+static _Noreturn void wait_and_execute(struct container *c)
+{
+	struct sync_for *room = xcalloc(1, sizeof(*room));
+	struct config_process *p = c->config->process;
+	struct err e;
+
+	if (make(c, &e) == 0 && settle(c, &e) == 0 && process_seal(&c->process, &e) == 0 &&
+	    sync_say(c->sync_fd, SYNC_MADE, 0, &e) == 0 &&
+	    sync_hear_for(c->sync_fd, room, &p->args, &p->env, &e) == 0 &&
+	    process_find(&c->process, &e) == 0)
+		(void)process_execute(&c->process, &e);
+	sync_fail(c->sync_fd, &e);
+	_exit(1);
+}
+
 _Noreturn void init_main(struct container *c)
 {
 	struct err e;
 	int fd;
 
+	if (c->ahead)
+		wait_and_execute(c);
 	if (make_ready(c, &e) < 0) {
 		sync_fail(c->sync_fd, &e);
 		_exit(1);
@@ -381,7 +379,8 @@ _Noreturn void init_main(struct container *c)
 	}
 	c->process.listener_to = fd;
 	if (run_hooks(c, &c->config->hooks.start_container, "startContainer",
-		      RUNTIME_STATUS_CREATED, &e) == 0)
+		      RUNTIME_STATUS_CREATED, &e) == 0 &&
+	    process_seal(&c->process, &e) == 0)
 		(void)process_execute(&c->process, &e);
 	sync_fail(fd, &e);
 	_exit(1);

@@ -43,6 +43,16 @@ int look_at_config(struct container *c, struct err *e)
 	return 0;
 }
 
+static int check_parameters(struct container *c, struct err *e)
+{
+	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
+		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
+			return err_wrap(e, "linux.sysctl");
+	if (!c->ns[NS_UTS].wanted && c->config->hostname && c->config->hostname[0])
+		return err_set(e, EINVAL, "hostname: the uts namespace is the host's");
+	return 0;
+}
+
 /* A namespace at a path may be the host's after all: then it is shared, and nothing of it is set. */
 static int check_shared(struct container *c, struct err *e)
 {
@@ -54,17 +64,7 @@ static int check_shared(struct container *c, struct err *e)
 	c->mounts.in_place = !c->ns[NS_MOUNT].wanted;
 	if (c->mounts.in_place && config_check_in_place(c->config, e) < 0)
 		return -e->code;
-	return look_at_parameters(c, e);
-}
-
-int look_at_parameters(struct container *c, struct err *e)
-{
-	for (size_t i = 0; i < c->config->linux_.sysctl.count; i++)
-		if (sysctl_check(c->config->linux_.sysctl.items[i].key, c->ns, e) < 0)
-			return err_wrap(e, "linux.sysctl");
-	if (!c->ns[NS_UTS].wanted && c->config->hostname && c->config->hostname[0])
-		return err_set(e, EINVAL, "hostname: the uts namespace is the host's");
-	return 0;
+	return check_parameters(c, e);
 }
 
 static int open_namespaces(struct container *c, struct err *e)
@@ -113,7 +113,7 @@ static json_t *keep_of_linux(const json_t *linux_)
 	return kept;
 }
 
-static void describe(struct container *c)
+void look_describe(struct container *c)
 {
 	struct arena *a = &c->doc.arena;
 	auto_free char *bundle = realpath(c->spec->bundle, NULL);
@@ -205,7 +205,7 @@ int look_at_host(struct container *c, struct err *e)
 
 	if (open_namespaces(c, e) < 0)
 		return -e->code;
-	describe(c);
+	look_describe(c);
 	if (lsm_check(cfg->process, cfg->linux_.mount_label, e) < 0 ||
 	    io_open_console(&c->spec->io, cfg->process->terminal, &c->console_fd, e) < 0)
 		return -e->code;
@@ -223,11 +223,4 @@ int look_at_host(struct container *c, struct err *e)
 	if (c->rootless)
 		process_look_at_groups(&c->process, "self");
 	return 0;
-}
-
-void look_again(struct container *c)
-{
-	describe(c);
-	forget_profile(c);
-	(void)json_object_del(c->linux_kept, "seccomp");
 }

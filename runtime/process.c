@@ -307,7 +307,6 @@ int process_prepare(struct process *x, int proc_fd, struct err *e)
 	if (priority_apply(p, x->linux_, e) < 0)
 		return -e->code;
 	give_pipes(x);
-	make_env(x);
 	if (rlimits_raise(&p->rlimits, e) < 0)
 		return -e->code;
 	if (x->user_fd >= 0 && enter_user_namespace(x->user_fd, e) < 0)
@@ -322,17 +321,25 @@ int process_prepare(struct process *x, int proc_fd, struct err *e)
 	if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, "set no_new_privs");
 	(void)umask(p->user.umask ? (mode_t)*p->user.umask : DEFAULT_UMASK);
+	return 0;
+}
+
+int process_find(struct process *x, struct err *e)
+{
+	const struct config_process *p = x->config;
+
+	make_env(x);
 	if (!p->args.count)
 		return 0; /* nobody will start it */
 	return process_find_program(p->args.items[0], &p->env, &x->arena, &x->program, e);
 }
 
-int process_execute(struct process *x, struct err *e)
+int process_seal(struct process *x, struct err *e)
 {
 	const struct config_process *p = x->config;
 	int r;
 
-	/* Preserved descriptors came to us by inheritance; all others of ours end here. */
+	/* Preserved descriptors came to us by inheritance; all others of ours end at execve. */
 	close_between(3 + (int)x->preserve_fds, INT_MAX, CLOSE_RANGE_CLOEXEC);
 	if (rlimits_apply(&p->rlimits, e) < 0)
 		return -e->code;
@@ -345,9 +352,13 @@ int process_execute(struct process *x, struct err *e)
 		r = listener_install(x->filter, x->listener_to, e) < 0
 			    ? -1
 			    : capability_finish(&x->caps, e);
-	if (r < 0)
-		return -e->code;
+	return r < 0 ? -e->code : 0;
+}
 
-	(void)execve(x->program, p->args.items, x->env);
-	return err_sys(e, "exec: \"%s\"", p->args.items[0]);
+int process_execute(struct process *x, struct err *e)
+{
+	char **args = x->config->args.items;
+
+	(void)execve(x->program, args, x->env);
+	return err_sys(e, "exec: \"%s\"", args[0]);
 }

@@ -22,7 +22,7 @@ struct process {
 	bool groups_fixed; /* the user namespace lets nobody change his groups */
 	struct capability_sets caps;
 	struct arena arena;
-	char *program; /* found by process_prepare() */
+	char *program; /* found by process_find() */
 	char **env;
 };
 
@@ -45,14 +45,18 @@ int process_grant(struct process *x, bool all_held, void (*warn)(const struct er
 void process_done(struct process *x);
 
 /*
- * Become the user: working directory, label, limits, groups, ids, and no more
- * capabilities than the last step needs.  Finds the program, so that all that
- * can be told beforehand fails here and not in process_execute().
- * 'proc_fd': procfs_open(), or -1 when no label is wanted.
+ * The steps, in this order.  All that can be told beforehand fails in the first two.
+ *
+ * process_prepare(): become the user: working directory, label, limits, groups, ids, and
+ * no more capabilities than the last steps need.  'proc_fd': procfs_open(), or -1 when no
+ * label is wanted.
+ * process_find(): the environment, and the program if there are arguments.
+ * process_seal(): limits, filter, capabilities; may come before process_find().
+ * process_execute(): execve(2).  Returns only to tell why it could not.
  */
 int process_prepare(struct process *x, int proc_fd, struct err *e);
-
-/* Filter, capabilities, execve(2).  Returns only to tell why it could not. */
+int process_find(struct process *x, struct err *e);
+int process_seal(struct process *x, struct err *e);
 int process_execute(struct process *x, struct err *e);
 
 /* Default dispositions and an empty mask, whatever our caller had. */

@@ -11,6 +11,7 @@
 
 #include "base/auto.h"
 #include "base/fs.h"
+#include "base/mem.h"
 
 #define ERRNO_MAX 4095
 
@@ -110,31 +111,78 @@ int sync_expect(int fd, enum sync_word word, int *ret_value, struct err *e)
 	return 0;
 }
 
-struct for_message {
-	enum sync_word word;
-	char id[RUNTIME_ID_MAX + 1];
-};
+#define FOR_HEAD offsetof(struct sync_for, message.text)
 
-int sync_send_for(int fd, const struct sync_for *whom, struct err *e)
+static size_t size_of_words(const struct js_strings *words)
 {
-	struct for_message m = {.word = SYNC_FOR};
+	size_t size = 0;
+
+	for (size_t i = 0; i < words->count; i++)
+		size += strlen(words->items[i]) + 1;
+	return size;
+}
+
+bool sync_fits_for(const struct js_strings *args, const struct js_strings *env)
+{
+	return args->count + env->count <= SYNC_FOR_WORDS_MAX &&
+	       size_of_words(args) + size_of_words(env) <= SYNC_FOR_TEXT_MAX;
+}
+
+static char *put_words(char *to, const struct js_strings *words)
+{
+	for (size_t i = 0; i < words->count; i++)
+		to = stpcpy(to, words->items[i]) + 1;
+	return to;
+}
+
+int sync_send_for(int fd, const struct js_strings *args, const struct js_strings *env,
+		  struct err *e)
+{
+	size_t size = FOR_HEAD + size_of_words(args) + size_of_words(env);
+	auto_free struct sync_for *m = xcalloc(1, size);
 	int r;
 
-	memcpy(m.id, whom->id, sizeof(m.id));
-	r = fs_send(fd, &m, sizeof(m), whom->fd, SYNC_FOR_FDS);
+	m->message.word = SYNC_FOR;
+	m->message.args = (uint32_t)args->count;
+	m->message.env = (uint32_t)env->count;
+	(void)put_words(put_words(m->message.text, args), env);
+	r = fs_send(fd, &m->message, size, NULL, 0);
 	return r < 0 ? err_set(e, -r, "tell a process that was made ahead") : 0;
 }
 
-int sync_hear_for(int fd, struct sync_for *ret, struct err *e)
+/* Words of the text from *at on; false: it ends before. */
+static bool unpack_words(char **words, uint32_t count, char *text, size_t size, size_t *at,
+			 struct js_strings *ret)
 {
-	struct for_message m;
-	size_t count = 0;
-	ssize_t n = fs_recv(fd, &m, sizeof(m), ret->fd, SYNC_FOR_FDS, &count, 0);
+	*ret = (struct js_strings){.items = words};
+	for (; ret->count < count; ret->count++) {
+		const char *end = memchr(text + *at, '\0', size - *at);
 
-	if (n != (ssize_t)sizeof(m) || m.word != SYNC_FOR || count != SYNC_FOR_FDS)
+		if (!end)
+			return false;
+		words[ret->count] = text + *at;
+		*at = (size_t)(end - text) + 1;
+	}
+	words[count] = NULL;
+	return true;
+}
+
+int sync_hear_for(int fd, struct sync_for *room, struct js_strings *ret_args,
+		  struct js_strings *ret_env, struct err *e)
+{
+	uint32_t args, env;
+	size_t none, at = 0, size;
+	ssize_t n = fs_recv(fd, &room->message, sizeof(room->message), NULL, 0, &none, 0);
+
+	if (n < (ssize_t)FOR_HEAD || room->message.word != SYNC_FOR)
 		return err_set(e, EPIPE, "nobody wants it any more");
-	m.id[sizeof(m.id) - 1] = '\0';
-	memcpy(ret->id, m.id, sizeof(ret->id));
+	args = room->message.args;
+	env = room->message.env;
+	size = (size_t)n - FOR_HEAD;
+	if (args > SYNC_FOR_WORDS_MAX || env > SYNC_FOR_WORDS_MAX - args ||
+	    !unpack_words(room->words, args, room->message.text, size, &at, ret_args) ||
+	    !unpack_words(room->words + args + 1, env, room->message.text, size, &at, ret_env))
+		return err_set(e, EPROTO, "what to execute is not whole");
 	return 0;
 }
 

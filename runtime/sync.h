@@ -6,20 +6,24 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/err.h"
-#include "runtime/runtime.h"
+#include "base/js.h"
 
 enum sync_word {
 	SYNC_FAILED = 1, /* an err follows */
 	SYNC_MADE,       /* a helper has made the process; its pid follows */
 	SYNC_ATTACHED,   /* creator: ids are mapped, devices moved */
 	SYNC_MOUNTED,    /* init: all is mounted, run your hooks */
-	SYNC_GO,         /* creator: they have run; or, made ahead: it fits */
+	SYNC_GO,         /* creator: they have run */
 	SYNC_READY,      /* init: nothing is left but to start */
 	SYNC_COMMIT,     /* creator: you are on record, live on without me */
 	SYNC_START,      /* on the init's socket: execute */
 	SYNC_LISTENER,   /* a descriptor comes with it: its filter's listener */
-	SYNC_FOR,        /* creator: it was made ahead, for this one; sync_send_for() */
+	SYNC_FOR,        /* creator: made ahead, for this, and you are on record; sync_send_for() */
 };
 
 int sync_pair(int ret[2], struct err *e);
@@ -34,16 +38,26 @@ int sync_expect(int fd, enum sync_word word, int *ret_value, struct err *e);
 
 int sync_send_listener(int fd, int listener_fd, struct err *e);
 
-/* Whom a container that was made ahead is for: its id, its config.json, its streams. */
-enum { SYNC_FOR_CONFIG, SYNC_FOR_STDIO, SYNC_FOR_FDS = SYNC_FOR_STDIO + 3 };
+/* What a container that was made ahead is to execute, in one message: there is a limit. */
+#define SYNC_FOR_TEXT_MAX  65536
+#define SYNC_FOR_WORDS_MAX 1024
+bool sync_fits_for(const struct js_strings *args, const struct js_strings *env);
+/* Context: they fit. */
+int sync_send_for(int fd, const struct js_strings *args, const struct js_strings *env,
+		  struct err *e);
+
+/* Room to hear of it in: for who may get no more memory then. */
 struct sync_for {
-	char id[RUNTIME_ID_MAX + 1];
-	int fd[SYNC_FOR_FDS];
+	struct {
+		enum sync_word word;
+		uint32_t args, env;           /* how many there are of each */
+		char text[SYNC_FOR_TEXT_MAX]; /* each with its end; those of args first */
+	} message;
+	char *words[SYNC_FOR_WORDS_MAX + 2];
 };
-/* The descriptors are borrowed.  -EPIPE: nobody is there. */
-int sync_send_for(int fd, const struct sync_for *whom, struct err *e);
-/* They are the caller's. */
-int sync_hear_for(int fd, struct sync_for *ret, struct err *e);
+/* What is returned lies in 'room'.  -EPIPE: nobody wants it any more. */
+int sync_hear_for(int fd, struct sync_for *room, struct js_strings *ret_args,
+		  struct js_strings *ret_env, struct err *e);
 
 #define SYNC_CAME 1 /* a listener has; the end is still to come */
 

@@ -60,8 +60,13 @@ class Bench(Lab):
         self.config["linux"]["cgroupsPath"] = f"{self.group}/{id}"
         path = self.bundle(id, "")
         with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
-            json.dump(self.config, f)
+            json.dump(self.config, f, separators=(",", ":"))  # as the agent writes it
         return id, path
+
+    def compiled(self):
+        """The filter, as those before have left it."""
+        top = os.path.join(self.runtime, ".filters")
+        return {"defaultAction": "SCMP_ACT_ERRNO", "compiled": os.path.join(top, os.listdir(top)[0])}
 
     def ours(self, client):
         id, path = self.make()
@@ -76,7 +81,7 @@ class Bench(Lab):
         config = self.config
         networks = [n for n in config["linux"]["namespaces"] if n["type"] == "network"]
         netns = networks[0]["path"]
-        self.config = dict(config, linux=dict(config["linux"], namespaces=[
+        self.config = dict(config, linux=dict(config["linux"], seccomp=self.compiled(), namespaces=[
             n for n in config["linux"]["namespaces"] if n["type"] != "network"] + [{"type": "network"}]))
         id, path = self.make()
         client.say(f"ahead {self.count} {id} {path} {self.runtime} {self.rootfs} {netns}")

@@ -111,16 +111,17 @@ def steps_of(events, agent, keeper):
     command = first(0, lambda e: e[1] == agent and e[2] == "sendmsg" and e[3] > COMMAND_SIZE)
     # A worker waits, and is told; or one is forked.  It has made the init ahead, and tells it; or clones one.
     told = first(command, lambda e: e[1] == keeper and e[2] in ("sendmsg", "sched_process_fork"))
+    before = [("server: request to the node", agent_ms), ("agent: records, cgroup, root, network, bundle", command),
+              ("keeper: the command heard, a worker told", told)]
     clone = first(told, lambda e: e[2] == "sched_process_fork" and f"child_pid={init}" in e[3])
-    given = first(told, lambda e: e[1] not in (agent, keeper, init) and e[2] == "sendmsg")
+    if not clone:
+        given = first(told, lambda e: e[1] not in (agent, keeper, init) and e[2] == "sendmsg")
+        return [*before, ("worker: compared, on record, the init told", given), ("init: program, execve", exec_ms)]
     filtered = first(told, lambda e: e[1] == init and e[2] == "seccomp")
     # Ready is said by the last message before the filter; who started it was heard after that.
     said = [e[0] for e in events if e[1] == init and e[2] == "sendto" and e[0] < filtered]
-    return [("server: request to the node", agent_ms), ("agent: records, cgroup, root, network, bundle", command),
-            ("keeper: the command heard, a worker told", told),
-            ("worker: up to the clone", clone) if clone else ("worker: compared, the init told", given),
-            ("init: mounts, cgroup, user" if clone else "init: names, parameters, user", said[-1]), ("recorded, told to start", filtered),
-            ("init: filter, execve", exec_ms)]
+    return [*before, ("worker: up to the clone", clone), ("init: mounts, cgroup, user", said[-1]),
+            ("recorded, told to start", filtered), ("init: filter, execve", exec_ms)]
 
 
 def row(name, took):
@@ -144,9 +145,15 @@ def show_calls(rounds):
     print("calls, ms in all of a start: " + ", ".join(f"{k} {ms:.2f}" for ms, k in worst))
 
 
-def measure(daemon, trace, td, names, agent, keeper):
+def subnet_of(daemon):
+    ec2 = daemon.boto("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.211.0.0/16")["Vpc"]["VpcId"]
+    return ec2.create_subnet(VpcId=vpc, CidrBlock="10.211.0.0/24")["Subnet"]["SubnetId"]
+
+
+def measure(daemon, trace, request, names, agent, keeper):
     trace.set("trace_marker", "BEGIN")
-    task = daemon.ecs("RunTask", taskDefinition=td)["tasks"][0]["taskArn"]
+    task = daemon.ecs("RunTask", **request)["tasks"][0]["taskArn"]
     daemon.wait_status(task, "STOPPED")
     events = parse(trace.take(), names)
     steps = steps_of(events, agent, keeper)
@@ -195,17 +202,21 @@ def main(build):
         with contextlib.nullcontext() if DISK == "here" else FileSystem(DISK, "3g") as disk, \
                 Registry() as registry, MemoryDaemon(disk, config=CONFIG) as daemon:
             image = registry.demo()
-            for mode in ("bridge", "none"):
+            subnet = subnet_of(daemon)
+            for mode in ("bridge", "awsvpc", "none"):
                 td = daemon.ecs("RegisterTaskDefinition", family="p" + mode, networkMode=mode, containerDefinitions=[
                     dict(name="c", image=image, memory=32, entryPoint=["/bin/true"])])
-                td = td["taskDefinition"]["taskDefinitionArn"]
+                request = dict(taskDefinition=td["taskDefinition"]["taskDefinitionArn"])
+                if mode == "awsvpc":
+                    request["networkConfiguration"] = dict(awsvpcConfiguration=dict(subnets=[subnet]))
                 for _ in range(3):  # what is made once is made
-                    daemon.wait_status(daemon.ecs("RunTask", taskDefinition=td)["tasks"][0]["taskArn"], "STOPPED")
+                    daemon.wait_status(daemon.ecs("RunTask", **request)["tasks"][0]["taskArn"], "STOPPED")
+                    time.sleep(GAP_S)  # what waits for the next one is made
                 agent, keeper = daemon.process.pid, wait_for(lambda: keeper_of(daemon), 10, "the keeper")
                 print(f"network mode {mode}, state on {DISK}")
                 trace.follow([agent, keeper, *wait_for(lambda: waiting_worker(keeper), 10, "a worker")], [n for n, name in names.items() if name in STEP_CALLS])
-                show_steps([measure(daemon, trace, td, names, agent, keeper) for _ in range(ROUNDS)])
+                show_steps([measure(daemon, trace, request, names, agent, keeper) for _ in range(ROUNDS)])
                 trace.follow([agent, keeper, *wait_for(lambda: waiting_worker(keeper), 10, "a worker")])
-                show_calls([measure(daemon, trace, td, names, agent, keeper) for _ in range(FULL_ROUNDS)])
+                show_calls([measure(daemon, trace, request, names, agent, keeper) for _ in range(FULL_ROUNDS)])
     finally:
         trace.close()

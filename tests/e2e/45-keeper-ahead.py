@@ -19,6 +19,7 @@ cat /proc/self/cgroup | sed 's/.*://'; cat /proc/sys/kernel/hostname; grep -c '_
 """
 CONFIG = {
     "hostname": "first",
+    "domainname": "example.com",
     "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
                {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]}],
@@ -75,7 +76,7 @@ def want(lab, c, id, script, number=NUMBER, process=None, **changes):
         file = os.path.join(path, "config.json")
         doc = json.load(open(file, encoding="utf-8"))
         doc["process"].update(process)
-        json.dump(doc, open(file, "w", encoding="utf-8"))
+        json.dump(doc, open(file, "w", encoding="utf-8"), separators=(",", ":"))
     c.say(f"create {id} {path} {lab.runtime} {lab.log(id)} start root={lab.rootfs} ahead={number}")
     pid = int(c.see("created", id)["pid"])
     c.see("started", id)
@@ -93,7 +94,7 @@ def it_is_given_and_looks_like_one_that_was_made_for_it(lab):
     c = lab.client()
     plain = want(lab, c, "plain", LOOK.replace("ID", "plain"), 0) and said(lab, c, "plain")
     waits = make(lab, c)
-    assert want(lab, c, "given", LOOK.replace("ID", "given")) == waits
+    assert want(lab, c, "given", LOOK.replace("ID", "place")) == waits
     given = said(lab, c, "given")
     assert given == plain, list(difflib.unified_diff(plain.split("\n"), given.split("\n"), n=0))[:20]
     assert not [d for d in lab.cgroups() if "place" in d], lab.cgroups()
@@ -103,16 +104,23 @@ def it_is_given_and_looks_like_one_that_was_made_for_it(lab):
 def what_is_the_tasks_own_is_of_the_task(lab):
     c = lab.client()
     waits = make(lab, c)
-    script = ("cat /proc/sys/kernel/hostname /proc/sys/net/ipv4/ip_default_ttl; echo $COLOUR; ulimit -n;"
-              " cat /proc/self/status | grep -E '^(Uid|Groups)'")
-    pid = want(lab, c, "own", script, hostname="own", process={
-        "env": ["PATH=/bin", "COLOUR=blue"], "user": {"uid": 5, "gid": 6, "additionalGids": [7]},
-        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 123, "hard": 124}]},
-        linux=dict(config_of(lab)["linux"], sysctl={"net.ipv4.ip_default_ttl": "33"}))
+    script = "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname; echo $COLOUR; echo $HOME; cat /proc/1/cmdline | tr '\\0' ' '"
+    pid = want(lab, c, "own", script, hostname="own", process={"env": ["PATH=/bin", "COLOUR=blue"]})
     assert pid == waits
     out = said(lab, c, "own").split("\n")
-    assert out[:4] == ["own", "33", "blue", "123"], out
-    assert out[4].split()[1:] == ["5"] * 4 and out[5].split()[1:] == ["7"], out
+    assert out[:4] == ["own", "example.com", "blue", "/"], out
+    assert out[4].startswith("/bin/sh -c cat /proc/sys/kernel/hostname"), out
+
+
+def what_it_is_told_has_a_limit(lab):
+    """One message: what does not fit is made from the beginning."""
+    c = lab.client()
+    for id, env, kept in (("fits", ["A=" + "x" * 60000], True), ("long", ["A=" + "x" * 70000], False),
+                          ("words", [f"A{i}={i}" for i in range(900)], True), ("many", [f"A{i}={i}" for i in range(1100)], False)):
+        waits = make(lab, c)
+        assert (want(lab, c, id, "cat /proc/self/environ | wc -c", process={"env": ["PATH=/bin", *env]}) == waits) == kept, id
+        size = len("PATH=/bin\0HOME=/\0") + sum(len(e) + 1 for e in env)
+        assert abs(int(said(lab, c, id)) - size) < 100, id
 
 
 DIFFERENCES = {
@@ -127,6 +135,9 @@ DIFFERENCES = {
     "process.noNewPrivileges": False,
     "process.capabilities": {"bounding": ["CAP_CHOWN"]},
     "process.oomScoreAdj": 1000,
+    "process.user": {"uid": 5, "gid": 6, "additionalGids": [7]},
+    "process.rlimits": [{"type": "RLIMIT_NOFILE", "soft": 123, "hard": 124}],
+    "linux.sysctl": {"net.ipv4.ip_default_ttl": "33"},
     "hooks": {"poststop": [{"path": "/bin/true"}]},
 }
 
@@ -140,11 +151,34 @@ def what_differs_is_made_from_the_beginning(lab):
         file = os.path.join(bundle, "config.json")
         doc = json.load(open(file, encoding="utf-8"))
         set_at(doc, path, value)
-        json.dump(doc, open(file, "w", encoding="utf-8"))
+        json.dump(doc, open(file, "w", encoding="utf-8"), separators=(",", ":"))
         c.say(f"create {id} {bundle} {lab.runtime} {lab.log(id)} start root={lab.rootfs} ahead={NUMBER}")
         assert int(c.see("created", id)["pid"]) != waits, path
         assert said(lab, c, id) == "here\n", path
         assert not os.path.exists(f"/proc/{waits}"), path
+
+
+def a_filter_is_loaded_while_it_waits_if_it_is_one_of_ours(lab):
+    """Another may forbid what is left to do: then nothing is made ahead."""
+    c = lab.client()
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["recvmsg", "sethostname"], "action": "SCMP_ACT_KILL"}]}
+    foreign = dict(config_of(lab)["linux"], seccomp=profile)
+    want(lab, c, "plain", "true", 0, linux=foreign)
+    said(lab, c, "plain")
+    path = lab.bundle("place", "", args=["/"], **config_of(lab, linux=foreign))
+    c.say(f"ahead {NUMBER} place {path} {lab.runtime} {lab.rootfs}")
+    want(lab, c, "foreign", "grep Seccomp: /proc/self/status", linux=foreign)
+    assert said(lab, c, "foreign").split() == ["Seccomp:", "2"]
+    profile["syscalls"][0]["names"].remove("recvmsg")
+    want(lab, c, "other", "true", 0, linux=foreign)
+    said(lab, c, "other")
+    top = os.path.join(lab.runtime, ".filters")
+    newest = max((os.path.join(top, n) for n in os.listdir(top)), key=lambda p: os.stat(p).st_mtime_ns)
+    ours = dict(foreign, seccomp={"defaultAction": "SCMP_ACT_ERRNO", "compiled": newest})
+    waits = make(lab, c, linux=ours)
+    assert "Seccomp:\t2" in open(f"/proc/{waits}/status", encoding="ascii").read()
+    assert want(lab, c, "ours", "grep Seccomp: /proc/self/status; hostname other || echo killed", linux=ours) == waits
+    assert said(lab, c, "ours").split()[:2] == ["Seccomp:", "2"]
 
 
 def another_root_or_file_is_a_difference(lab):
@@ -261,8 +295,8 @@ def a_start_right_behind_is_waited_for(lab):
 
 
 if __name__ == "__main__":
-    check([it_is_given_and_looks_like_one_that_was_made_for_it, what_is_the_tasks_own_is_of_the_task,
-           what_differs_is_made_from_the_beginning, another_root_or_file_is_a_difference, it_is_given_once,
+    check([it_is_given_and_looks_like_one_that_was_made_for_it, a_filter_is_loaded_while_it_waits_if_it_is_one_of_ours, what_is_the_tasks_own_is_of_the_task,
+           what_it_is_told_has_a_limit, what_differs_is_made_from_the_beginning, another_root_or_file_is_a_difference, it_is_given_once,
            one_that_was_killed_is_made_anew, nobody_sees_it, it_is_forgotten,
            it_ends_with_its_client_its_keeper_and_its_program, there_are_not_too_many,
            what_cannot_be_executed_leaves_nothing, a_start_right_behind_is_waited_for])

@@ -257,7 +257,7 @@ def test_many_tasks_have_addresses_of_their_own_and_none_comes_at_once_again():
 
 
 def test_a_subnet_can_be_a_physical_network():
-    block = f"100.{64 + os.getpid() % 60}.{os.getpid() % 250}"
+    block = f"100.{65 + os.getpid() % 60}.{os.getpid() % 250}"
     vpc = ec2.create_vpc(CidrBlock=block + ".0/24")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=block + ".0/24")["Subnet"]["SubnetId"]
     daemon.aws("ec2", "create-tags", "--resources", subnet, "--tags", "Key=berth:vlan,Value=0")

@@ -28,7 +28,8 @@ def made(d):
     """Those that wait: the inode of the log directory of each, which stays the same when it is taken."""
     top = os.path.join(d.root, "var/lib/berth/ready")
     names = set(re.findall(r": the root (\w+) waits", d.logged())) & set(os.listdir(top) if os.path.isdir(top) else ())
-    return {os.stat(os.path.join(top, n, "log")).st_ino for n in names}
+    logs = [os.path.join(top, n, "0/log") for n in names]
+    return {os.stat(p).st_ino for p in logs if os.path.isdir(p)}  # one that goes has none
 
 
 def one_ready(d):
@@ -141,11 +142,11 @@ def command_of(pid):
 
 
 def test_a_container_that_waits_becomes_the_tasks():
-    run_task(daemon)
+    same = dict(user="7:8", ulimits=[dict(name="nofile", softLimit=99, hardLimit=100)])
+    stop(daemon, start(daemon, **same))
     pid, place = waiting(daemon)
     arn = start(daemon, "echo $COLOUR $HOSTNAME $(hostname) $(id -u):$(id -g) $(ulimit -n); exec sleep 1000",
-                environment=[dict(name="COLOUR", value="blue")], user="7:8", hostname="mine",
-                ulimits=[dict(name="nofile", softLimit=99, hardLimit=100)])
+                environment=[dict(name="COLOUR", value="blue")], hostname="mine", **same)
     assert "sleep" in wait_for(lambda: "sleep" in command_of(pid) and command_of(pid), 20, "it runs"), command_of(pid)
     equal(daemon.berth("logs", arn).stdout.strip(), "blue mine mine 7:8 99")
     stop(daemon, arn)
@@ -163,14 +164,33 @@ def test_it_is_nowhere_to_be_seen():
     assert "COLOUR" not in config and "sleep" not in config, config
 
 
-def test_a_task_that_is_unlike_it_makes_its_own():
+def test_one_without_a_network_is_made_ahead_too():
+    with Daemon() as d:
+        run_task(d, networkMode="none")
+        pid, _ = waiting(d)
+        arn = d.run_task([dict(name="c", image=IMAGE, memory=64, entryPoint=["/bin/sh", "-c"], command=["ls /sys/class/net; exec sleep 1000"])],
+                         networkMode="none")
+        wait_for(lambda: "sleep" in command_of(pid), 20, "it runs")
+        wait_for(lambda: d.berth("logs", arn).stdout.split() == ["lo"], 20, "its loopback alone")
+        assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+        stop(d, arn)
+
+
+def a_task_makes_its_own(**unlike):
+    run_task(daemon)
     pid, place = waiting(daemon)
-    arn = start(daemon, memory=65)
+    arn = start(daemon, **unlike)
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"), 20, "the end of the one that waited")
     wait_for(lambda: place not in places(daemon), 20, "its cgroup goes, too")
     wait_for(lambda: place not in os.listdir(os.path.join(daemon.root, "run/berth/bundles")), 20, "its bundle goes, too")
     assert arn.split("/")[-1] in places(daemon)
     stop(daemon, arn)
+
+
+def test_a_task_that_is_unlike_it_makes_its_own():
+    a_task_makes_its_own(memory=65)
+    a_task_makes_its_own(user="5")
+    a_task_makes_its_own(systemControls=[dict(namespace="net.ipv4.ip_default_ttl", value="33")])
 
 
 def test_one_that_was_killed_is_not_missed():

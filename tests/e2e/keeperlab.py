@@ -229,7 +229,7 @@ class Lab:
         }
         config.update(changes)
         with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
-            json.dump(config, f)
+            json.dump(config, f, separators=(",", ":"))  # as ours writes it
         return path
 
     def create(self, client, id, script, *ports, **changes):

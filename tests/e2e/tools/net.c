@@ -273,6 +273,7 @@ static int do_attach(char **w, size_t n, struct err *e)
 		*slot = NULL;
 		return -e->code;
 	}
+	net_follow(net);
 	print_endpoint(&(*slot)->endpoint);
 	return 1;
 }
@@ -562,6 +563,7 @@ static int do_bench(char **w, size_t n, struct err *e)
 		if (net_attach(net, &r, &ep, e) < 0)
 			return -e->code;
 		middle = clock_mono_ns();
+		net_follow(net);
 		if (net_detach(net, id, e) < 0)
 			return -e->code;
 		printf(" %d/%d", (int)((middle - start) / 1000),
