@@ -77,7 +77,7 @@ def test_200_starts_and_stops_leave_nothing():
                 pids = family(daemon.process.pid) + [keeper_of(daemon)]
                 now = Census.take()
                 # Those that wait for tasks are always as many, and others each time.
-                now["netns"] = [re.sub(r"\d+(.*keeper-worker)", r"waits\1", n) for n in now["netns"]]
+                now["netns"] = sorted(re.sub(r"\d+(.*keeper-worker)", r"waits\1", n) for n in now["netns"])
                 now["cgroups"] = sorted(re.sub(r"/[0-9a-f]{16}\b", "/waits", c) for c in now["cgroups"] if daemon.name in c)
                 ours = daemon.name.replace("berth-", "brt") + "-"
                 now["links"] = [ours if l.startswith(ours) else l for l in now["links"]]
