@@ -132,7 +132,10 @@ def record(lab, client, recorder, count, privileged):
 
 
 def waits_of(stacks):
-    return ["\n".join(s) for s in stacks if WAITS.search("\n".join(s))]
+    """Each time that 512 KiB of the whole machine's routing tables were given back, whoever adds the next route waits
+    (fib_trie.c, net.ipv4.fib_sync_mem): here that is one interface 'lo' in hundreds, and nobody's doing."""
+    texts = ["\n".join(s) for s in stacks]
+    return [t for t in texts if WAITS.search(t) and "fib_insert_alias" not in t]
 
 
 def main():

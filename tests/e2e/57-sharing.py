@@ -20,7 +20,7 @@ import imagelab
 from berth import BUILD, Census, Daemon, Node, Registry, Skip, Wire, contains, equal, hello, main, refused, run, wait_for
 
 NODES = 10
-CONFIG = "[server]\nnode-listen = 127.0.0.1:0\nnode-heartbeat-seconds = 1\n"
+CONFIG = "[server]\nnode-listen = 127.0.0.1:0\n"
 SHARES = "[node]\nready-containers = 0\nshare-listen = 127.0.0.1:0\n"
 
 census = Census()
@@ -195,7 +195,7 @@ class Liar:
                 return message
 
     def listen(self):
-        """Heartbeats come each second, and are answered; all else is kept."""
+        """Heartbeats are answered; all else is kept."""
         while not self.stop.is_set():
             message = self.wire.hear()
             if not message:
@@ -248,8 +248,7 @@ def test_ten_nodes_fetch_each_blob_once():
     gets = re.findall(r'http.request.method=GET .*?http.request.uri="?/v2/demo/blobs/(sha256:\w+)"?', log)
     equal(sorted(gets), sorted(set(gets)))
     equal(len(gets), 2)  # a layer and the configuration
-    came = [n for n in nodes if "came from there" in n.logged()]
-    equal(len(came), NODES - 1)
+    equal(sum(n.logged().count("came from there") for n in nodes), 2 * (NODES - 1))  # the two may be two nodes
 
 
 def test_many_layers_and_each_once_too():

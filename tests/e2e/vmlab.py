@@ -330,10 +330,11 @@ class Guest:
             raise
 
     def connect(self, path):
-        wait_for(lambda: os.path.exists(path) or self.process.poll() is not None, 30, "QEMU")
+        def listens():  # the path is there a moment before somebody listens at it
+            return self.process.poll() is not None or self.channel.connect_ex(path) == 0
+        wait_for(listens, 30, "QEMU")
         if self.process.poll() is not None:
             raise AssertionError(f"QEMU: {self.process.stderr.read()}")
-        self.channel.connect(path)
         self.input = self.channel.makefile("rb")
         self.wait_ready()
 
