@@ -403,10 +403,23 @@ static json_t *show_resources(const struct instance *i, bool left)
 	return list;
 }
 
+/* What runs containers is part of the agent: it works where that one answers, and elsewhere nobody knows. */
+static json_t *show_health(const struct core *c, const struct instance *i)
+{
+	const char *status = i->connected ? "OK" : "INSUFFICIENT_DATA";
+	json_t *runtime = json_pack("{s:s, s:s}", "type", "CONTAINER_RUNTIME", "status", status);
+
+	doc_set_time(runtime, "lastUpdated", i->connected ? c->now_ms : i->gone_ms);
+	doc_set_time(runtime, "lastStatusChange", i->connected ? i->connected_at_ms : i->gone_ms);
+	return json_pack("{s:s, s:[o]}", "overallStatus", status, "details", runtime);
+}
+
 json_t *instance_show(const struct core *c, const struct instance *i, const json_t *request)
 {
 	json_t *doc = doc_public(i->record.doc, doc_includes(request, "TAGS"));
 
+	if (doc_includes(request, "CONTAINER_INSTANCE_HEALTH"))
+		(void)json_object_set_new(doc, "healthStatus", show_health(c, i));
 	(void)json_object_set_new(doc, "registeredResources", show_resources(i, false));
 	(void)json_object_set_new(doc, "remainingResources", show_resources(i, true));
 	doc_set_string(doc, "capacityProviderName", provider_of(c, i));

@@ -176,7 +176,7 @@ def a_filter_is_loaded_while_it_waits_if_it_is_one_of_ours(lab):
     newest = max((os.path.join(top, n) for n in os.listdir(top)), key=lambda p: os.stat(p).st_mtime_ns)
     ours = dict(foreign, seccomp={"defaultAction": "SCMP_ACT_ERRNO", "compiled": newest})
     waits = make(lab, c, linux=ours)
-    assert "Seccomp:\t2" in open(f"/proc/{waits}/status", encoding="ascii").read()
+    until(lambda: "Seccomp:\t2" in open(f"/proc/{waits}/status", encoding="ascii").read(), "its filter")
     assert want(lab, c, "ours", "grep Seccomp: /proc/self/status; hostname other || echo killed", linux=ours) == waits
     assert said(lab, c, "ours").split()[:2] == ["Seccomp:", "2"]
 

@@ -60,6 +60,40 @@ def error_of(function, **arguments):
     raise AssertionError("it was accepted")
 
 
+# What our replies have beside the model of Debian's botocore, which is of 2022.
+NEWER = {"AutoScalingGroupProvider.managedDraining", "Setting.type"}
+
+
+def check_shape(shape, value, path):
+    """A value of a reply is what the service's own model says; boto3 itself drops what it does not know."""
+    kind = shape.type_name
+    wanted = {"structure": dict, "map": dict, "list": list, "string": str, "boolean": bool, "integer": int, "long": int,
+              "double": (int, float), "float": (int, float), "timestamp": (int, float)}[kind]
+    assert isinstance(value, wanted) and (kind == "boolean" or not isinstance(value, bool)), f"{path}: {value!r}: no {kind}"
+    if kind == "structure":
+        for name, member in value.items():
+            if name in shape.members:
+                check_shape(shape.members[name], member, f"{path}.{name}")
+            else:
+                assert f"{shape.name}.{name}" in NEWER, f"{path}.{name}: {shape.name} has no such member"
+    elif kind == "list":
+        for i, member in enumerate(value):
+            check_shape(shape.member, member, f"{path}[{i}]")
+    elif kind == "map":
+        for name, member in value.items():
+            check_shape(shape.value, member, f"{path}.{name}")
+    elif kind == "string" and shape.enum:
+        assert value in shape.enum, f"{path}: {value!r} is none of {shape.enum}"
+
+
+def reply_is_of_the_model(client, event_name, response_dict, **_):
+    if response_dict and response_dict["status_code"] == 200 and response_dict["body"]:
+        operation = event_name.rsplit(".", 1)[1]
+        shape = client.meta.service_model.operation_model(operation).output_shape
+        if shape:
+            check_shape(shape, json.loads(response_dict["body"]), operation)
+
+
 def equal(a, b):
     if a != b:
         a, b = repr(a), repr(b)
@@ -168,8 +202,11 @@ class Daemon:
         e = self.env()
         os.environ.update({k: e[k] for k in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "AWS_CONFIG_FILE")})
         config = botocore.config.Config(retries={"max_attempts": 0}, read_timeout=60)
-        return boto3.session.Session().client(service, endpoint_url=self.endpoint, region_name="us-east-1",
-                                              config=config)
+        client = boto3.session.Session().client(service, endpoint_url=self.endpoint, region_name="us-east-1",
+                                                config=config)
+        if client.meta.service_model.metadata["protocol"] == "json":
+            client.meta.events.register("response-received", lambda **k: reply_is_of_the_model(client, **k))
+        return client
 
     def berth(self, *argv, check=True, **kw):
         return run(os.path.join(BUILD, "berth"), "--root", self.root, *argv, check=check, **kw)
