@@ -212,8 +212,9 @@ def one_that_was_killed_is_made_anew(lab):
     c = lab.client()
     for victim in ("init", "worker"):
         waits = make(lab, c)
-        worker = [p for p in lab.workers() if os.readlink(f"/proc/{p}/ns/pid") == os.readlink("/proc/self/ns/pid")]
-        os.kill(waits if victim == "init" else worker[-1], signal.SIGKILL)
+        workers = [p for p in lab.workers() if os.readlink(f"/proc/{p}/ns/pid") == os.readlink("/proc/self/ns/pid")]
+        for pid in [waits] if victim == "init" else workers:  # the one that made it, and any that has nothing to do yet
+            os.kill(pid, signal.SIGKILL)
         until(lambda: not waiting(lab), "its end")
         assert want(lab, c, victim, "echo here") != waits
         assert said(lab, c, victim) == "here\n"
