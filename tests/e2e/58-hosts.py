@@ -237,6 +237,22 @@ def test_a_host_that_starts_again_without_the_server_knows_the_others():
     tasks.stop()
 
 
+def test_a_host_behind_nat_is_a_node_like_another():
+    hosts.plug_behind_nat("d", "10.99.0.8/24")
+    hosts.serve("d", registry)
+    hosts.add("d", Node(server.node_address, token(), name="d"))
+    arn = start("d", group("hidden"), command=["sh", "-c", "while [ ! -e /tmp/end ]; do sleep 0.05; done; exit 6"])
+    server.wait_status(arn, "RUNNING")
+    pid = pid_of("d", arn)
+    # the router gets another address, and has forgotten whose connections it carried
+    hosts.run("d-nat", "ip addr del 10.99.0.8/24 dev up0; ip addr add 10.99.0.9/24 dev up0")
+    wait_for(lambda: nodes["d"].logged().count(": registered") > 1, 30, "it to dial again")
+    open(f"/proc/{pid}/root/tmp/end", "w").close()
+    equal(server.wait_stopped(arn)["containers"][0]["exitCode"], 6)
+    server.berth("node", "remove", nodes["d"].instance)
+    nodes["d"].process.wait(60)
+
+
 def test_a_removed_host_is_forgotten_by_the_others():
     g = group("removed")
     allow(g, g)

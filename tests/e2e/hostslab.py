@@ -18,11 +18,26 @@ class Hosts:
         self.switch = self.lab.namespace("switch")
         self.switch.run("ip link add br0 type bridge; ip link set br0 up")
         for n, name in enumerate(names, 1):
-            place = self.places[name] = self.lab.namespace(name)
-            self.switch.run(f"ip link add to-{name} type veth peer name up0 netns {place.process.pid}; "
-                            f"ip link set to-{name} master br0 up")
-            place.run(f"ip addr add 10.99.0.{n}/24 dev up0; ip link set up0 up")
+            self.plug(name, f"10.99.0.{n}/24")
             self.serve(name, registry)
+
+    def plug(self, name, address):
+        """A namespace at the switch, by its up0."""
+        place = self.places[name] = self.lab.namespace(name)
+        self.switch.run(f"ip link add to-{name} type veth peer name up0 netns {place.process.pid}; "
+                        f"ip link set to-{name} master br0 up")
+        place.run(f"ip addr add {address} dev up0; ip link set up0 up")
+        return place
+
+    def plug_behind_nat(self, name, address):
+        """A namespace with 192.168.7.2 that reaches the switch by a router, which hides it behind its own address."""
+        router = self.plug(f"{name}-nat", address)
+        place = self.places[name] = self.lab.namespace(name)
+        self.lab.wire(router, "in0", "192.168.7.1/24", place, "up0", "192.168.7.2/24")
+        place.run("ip route add default via 192.168.7.1")
+        router.run("sysctl -qw net.ipv4.ip_forward=1; nft add table ip nat; "
+                   "nft add chain ip nat out '{ type nat hook postrouting priority srcnat; }'; "
+                   "nft add rule ip nat out oifname up0 masquerade")
 
     def serve(self, name, registry):
         config = os.path.join(self.lab.dir, name + ".yml")
