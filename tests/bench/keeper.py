@@ -7,6 +7,7 @@
 # the program has been executed; "made ahead": where the keeper has made one like it. Cold: each start 150 ms after the one before.
 # Then the same in a mount namespace with 3,000 mounts more.
 #
+# Then as many at once, none of them made ahead: started, and killed and removed.
 # Then processes beside that of a container, as health checks are: how many true
 # ends in a second, and how much processor time each takes in the whole machine.
 #
@@ -31,6 +32,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "40"))
 GAP_S = 0.15
 AHEAD_S = 0.02  # in which one is made ahead
 MOUNTS = 3000
+CROWD = 100
 EXECS, AT_ONCE = 1000, 4
 MEMORY = "/dev/shm"  # state lies in memory, as below /run
 
@@ -99,6 +101,36 @@ class Bench(Lab):
         took = sum(oci.measure(base + w)[0] for w in (["create", "-b", path, id], ["start", id]))
         subprocess.run(base + ["delete", "-f", id], check=True)
         return took
+
+
+def crowd(lab, client, crun):
+    """Milliseconds of ours, and of the peer's commands for the same bundles."""
+    lab.config["process"]["args"] = ["/bin/sleep", "1000"]
+    made = [lab.make() for _ in range(CROWD)]
+    begin = time.perf_counter()
+    for id, path in made:
+        client.say(f"create {id} {path} {lab.runtime} {lab.log(id)} start")
+    for id, _ in made:
+        client.see("started", id)
+    started = time.perf_counter()
+    for id, _ in made:
+        client.say(f"kill {id} 9")
+    for id, _ in made:
+        client.see("exited", id)
+        client.say(f"remove {id}")
+    for id, _ in made:
+        client.see("removed", id)
+    ended = time.perf_counter()
+    print(f"{CROWD} at once by the keeper: started in {(started - begin) * 1000:.0f} ms, killed and removed in "
+          f"{(ended - started) * 1000:.0f} ms", flush=True)
+    if crun:
+        made = [lab.make() for _ in range(CROWD)]
+        base = [crun, "--root", lab.dir + "/crun", "--cgroup-manager=cgroupfs"]
+        up, f1 = oci.all_at_once([base + ["run", "--detach", "-b", path, id] for id, path in made])
+        down, f2 = oci.all_at_once([base + ["delete", "-f", id] for id, _ in made])
+        print(f"{CROWD} at once by crun: started in {up:.0f} ms, deleted in {down:.0f} ms, {f1 + f2} failed; ratio of the "
+              f"sums {(ended - begin) * 1000 / (up + down):.2f}", flush=True)
+    lab.config["process"]["args"] = ["/bin/true"]
 
 
 def measure(lab, client, crun, gap):
@@ -180,6 +212,8 @@ def run(label, top):
                 if theirs:
                     row(f"crun create + start{label}{', cold' if gap else ''}", theirs)
             if not top:
+                for _ in range(3):
+                    crowd(lab, client, crun)
                 execs(lab, client)
     finally:
         holder.kill()
