@@ -19,6 +19,9 @@
  * that comes after it; for a blob as long as nothing of it was handed on.  Else the
  * puller is told to order that layer again.
  *
+ * A large blob whose reader waits for the registry, not the other way, is asked for by
+ * several requests (parts.h); where they fail one request gets the rest.
+ *
  * 1. Nothing is handed over as good before its digest has been computed here.
  * 2. A blob's failure is reported before its pipe is closed, so the unpacker's
  *    end of file is never taken for success.
@@ -45,6 +48,7 @@
 #include "image/handover.h"
 #include "image/jail.h"
 #include "image/manifest.h"
+#include "image/parts.h"
 #include "image/peers.h"
 #include "image/reason.h"
 #include "image/record.h"
@@ -58,6 +62,7 @@
 #define FOREVER_MS  (1 << 30)
 #define PIECE_SIZE  (128 << 10) /* libcurl's own are so small that each would wake the reader */
 #define PENDING_MAX (512 << 10) /* of one blob: a piece, and what comes in spite of a pause */
+#define LOOK_MS     500         /* that a blob's way is looked at before more is asked of it */
 
 struct blob {
 	struct fetcher *fetcher; /* borrowed */
@@ -76,7 +81,8 @@ struct blob {
 	struct buf pending;    /* what is not in the pipe yet */
 	bool paused;           /* because the pipe is full */
 	bool reading, is_good; /* it is being read; it came, and is the right one */
-	int64_t reported_ms;
+	struct parts *parts;   /* behind what 'get' still brings; NULL: nothing comes so */
+	int64_t reported_ms, asked_ms, full_at_ms, full_ms; /* the last: how long it was paused */
 };
 
 struct fetcher {
@@ -91,6 +97,8 @@ struct fetcher {
 	struct reference name;
 	struct platform platform;
 	struct record *record;
+	struct blob *in_parts; /* one at a time, for its memory */
+	bool parts_failed;     /* so it is not tried again */
 	struct blob blobs[IMAGE_LAYERS_MAX];
 };
 
@@ -475,8 +483,17 @@ static void report_progress(struct blob *b)
 	(void)report_send(WORKER_SOCK, &report); /* the puller's end would end us, too */
 }
 
+static void end_parts(struct blob *b)
+{
+	if (!b->parts)
+		return;
+	parts_free(take_ptr(b->parts));
+	b->fetcher->in_parts = NULL;
+}
+
 static void blob_done(struct blob *b)
 {
+	end_parts(b);
 	close_fd(&b->pipe_fd);
 	close_fd(&b->partial_fd);
 	sha256_free(b->hash);
@@ -517,17 +534,30 @@ static void take_bytes(struct blob *b, const void *data, size_t size)
 	report_progress(b);
 }
 
+static void pause_if_full(struct blob *b)
+{
+	if (b->pending.size < PIECE_SIZE || b->paused)
+		return;
+	b->paused = true;
+	b->full_at_ms = clock_mono_ms();
+	if (b->get)
+		registry_pause(b->get);
+}
+
+static void begin_parts(struct blob *b);
+static bool parts_pay(const struct blob *b);
+
 static bool take_blob(void *ctx, struct registry_get *g, const void *data, size_t size)
 {
 	struct blob *b = ctx;
 
+	(void)g;
 	if (b->peer && b->pipe_fd < 0)
 		return false; /* what it sends is none: its digest matters to nobody */
 	take_bytes(b, data, size);
-	if (b->pending.size >= PIECE_SIZE && !b->paused) {
-		b->paused = true;
-		registry_pause(g);
-	}
+	pause_if_full(b);
+	if (parts_pay(b))
+		begin_parts(b);
 	return !buf_overflow(&b->pending);
 }
 
@@ -594,14 +624,12 @@ static void blob_failed(struct blob *b, bool is_another, struct err *e)
 	blob_done(b);
 }
 
-static void blob_ended(void *ctx, struct registry_get *g, const struct err *failure)
+static void all_came(struct blob *b, const struct err *failure)
 {
-	struct blob *b = ctx;
 	char hex[SHA256_HEX], digest[DIGEST_SIZE];
 	struct err e = {0};
 
-	(void)g;
-	b->get = NULL;
+	end_parts(b);
 	if (failure) {
 		e = *failure;
 	} else {
@@ -618,15 +646,92 @@ static void blob_ended(void *ctx, struct registry_get *g, const struct err *fail
 	finish(b);
 }
 
+/* Behind the last byte that 'get' brought. */
+static void take_parts(struct blob *b)
+{
+	const void *data;
+	size_t size;
+
+	while (!b->get && !b->paused && (size = parts_peek(b->parts, &data)) > 0) {
+		size = size < PIECE_SIZE ? size : PIECE_SIZE;
+		take_bytes(b, data, size);
+		parts_consume(b->parts, size);
+		pause_if_full(b);
+	}
+	if (!b->get && parts_are_over(b->parts))
+		all_came(b, NULL);
+}
+
+static void blob_ended(void *ctx, struct registry_get *g, const struct err *failure)
+{
+	struct blob *b = ctx;
+
+	(void)g;
+	b->get = NULL;
+	if (b->parts && !failure)
+		take_parts(b);
+	else
+		all_came(b, failure);
+}
+
+static void parts_changed(void *ctx)
+{
+	struct blob *b = ctx;
+
+	if (!parts_failed(b->parts)) {
+		take_parts(b);
+		return;
+	}
+	end_parts(b);
+	b->fetcher->parts_failed = true;
+	if (b->get)
+		registry_end_at(b->get, b->fetcher->record->layers[b->layer].blob_size);
+	else
+		get_blob(b);
+}
+
+/* Its reader waits for the registry most of the time, and much of it is to come. */
+static bool parts_pay(const struct blob *b)
+{
+	const int64_t took_ms = clock_mono_ms() - b->asked_ms;
+
+	return !b->peer && !b->fetcher->in_parts && !b->fetcher->parts_failed &&
+	       took_ms >= LOOK_MS && b->full_ms * 4 < took_ms &&
+	       b->bytes + PARTS_MIN < b->fetcher->record->layers[b->layer].blob_size;
+}
+
+static void begin_parts(struct blob *b)
+{
+	const struct record_layer *l = &b->fetcher->record->layers[b->layer];
+	const struct parts_options options = {
+		.registry = b->fetcher->registries[b->source],
+		.id = l->blob,
+		.url = registry_url(b->get),
+		.begin = b->bytes + PART_SIZE, /* which comes beside the others */
+		.size = l->blob_size,
+		.on_change = parts_changed,
+		.ctx = b,
+	};
+
+	b->fetcher->in_parts = b;
+	b->parts = parts_new(&options);
+	registry_end_at(b->get, options.begin);
+}
+
 static void flush_pending(struct blob *b)
 {
 	write_pipe(b);
 	if (b->pending.size)
 		return;
+	if (b->paused)
+		b->full_ms += clock_mono_ms() - b->full_at_ms;
 	if (b->get && b->paused)
 		registry_resume(b->get);
 	b->paused = false;
-	finish(b);
+	if (b->parts)
+		take_parts(b);
+	else
+		finish(b);
 }
 
 static void get_blob(struct blob *b)
@@ -643,7 +748,11 @@ static void get_blob(struct blob *b)
 		.ctx = b,
 	};
 
+	b->asked_ms = clock_mono_ms();
+	b->full_ms = 0;
 	b->get = registry_start(b->fetcher->registries[b->source], &want);
+	if (b->paused)
+		registry_pause(b->get);
 }
 
 /* The tar, of which only the digest is known, or the blob; what is not there yet. */

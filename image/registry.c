@@ -38,6 +38,9 @@ struct registry_get {
 	int64_t due_ms;
 
 	uint64_t received, skip; /* bytes handed over; of this answer to be passed over */
+	uint64_t end;            /* where it ends: .want.size, or before */
+	bool in_part;            /* a range with an end was asked for */
+	bool has_enough;         /* all was handed over, and more would come */
 	bool brought;            /* something was handed over since the last attempt was counted */
 	unsigned attempts, breaks, logins, redirects;
 
@@ -153,6 +156,8 @@ struct registry_get *registry_start(struct registry *r, const struct registry_wa
 	g->registry = r;
 	g->want = *want;
 	g->received = want->begin;
+	g->end = want->end ? want->end : want->size;
+	g->url = want->url ? xstrdup(want->url) : NULL;
 	g->want.kind = xstrdup(want->kind);
 	g->want.id = xstrdup(want->id);
 	g->want.accept = want->accept ? xstrdup(want->accept) : NULL;
@@ -174,6 +179,24 @@ void registry_resume(struct registry_get *g)
 	g->paused = false;
 	if (g->transfer)
 		fetch_resume(g->transfer);
+}
+
+void registry_end_at(struct registry_get *g, uint64_t end)
+{
+	assert(end >= g->received && end <= g->want.size);
+	g->end = end;
+}
+
+void registry_cancel(struct registry_get *g)
+{
+	if (g->transfer)
+		fetch_cancel(take_ptr(g->transfer));
+	g->state = GET_ENDED;
+}
+
+const char *registry_url(const struct registry_get *g)
+{
+	return g->url;
 }
 
 const char *registry_content_type(const struct registry_get *g)
@@ -446,12 +469,12 @@ static void succeeded(struct registry_get *g)
 {
 	struct err e = {0};
 
-	if (!g->want.exact || g->received == g->want.size) {
+	if (!g->want.exact || g->received == g->end) {
 		end(g, NULL);
 		return;
 	}
 	(void)image_fail(&e, IMAGE_REASON_TRUNCATED, "%llu bytes came instead of %llu",
-			 (unsigned long long)g->received, (unsigned long long)g->want.size);
+			 (unsigned long long)g->received, (unsigned long long)g->end);
 	try_again(g, 0, &e);
 }
 
@@ -493,6 +516,10 @@ static void transfer_ended(void *ctx, struct fetch_transfer *t, const struct err
 	g->transfer = NULL;
 	if (g->refused.code)
 		end(g, &g->refused);
+	else if (g->has_enough && g->received == g->end)
+		end(g, NULL);
+	else if (g->has_enough) /* more is wanted again */
+		go_on(g);
 	else if (failure)
 		transport_failed(g, failure);
 	else
@@ -501,14 +528,14 @@ static void transfer_ended(void *ctx, struct fetch_transfer *t, const struct err
 
 /* ---- bytes ---- */
 
-/* "bytes 100-199/200": does it begin behind what we have, and end with the whole? */
+/* "bytes 100-199/200": does it begin behind what we have, and end with what was asked for? */
 static bool range_fits(const struct registry_get *g, const char *range)
 {
 	unsigned long long first, last, whole;
 	int n = 0;
 
 	return range && sscanf(range, "bytes %llu-%llu/%llu%n", &first, &last, &whole, &n) == 3 &&
-	       !range[n] && first == g->received && last + 1 == whole &&
+	       !range[n] && first == g->received && last + 1 == (g->in_part ? g->end : whole) &&
 	       (g->want.exact ? whole == g->want.size : whole <= g->want.size);
 }
 
@@ -553,6 +580,12 @@ static bool take_head(void *ctx, struct fetch_transfer *t)
 				 "the registry sends another range than was asked for");
 		return false;
 	}
+	if (status == 200 && g->want.end) {
+		(void)image_fail(&g->refused, IMAGE_REASON_REGISTRY,
+				 "the registry sends all instead of a part");
+		return false;
+	}
+	g->in_part &= status == 206;
 	g->skip = status == 200 ? g->received : 0;
 	keep_header(t, "Content-Type", g->content_type, sizeof(g->content_type));
 	keep_header(t, "Docker-Content-Digest", g->content_digest, sizeof(g->content_digest));
@@ -568,7 +601,11 @@ static bool hand_over(struct registry_get *g, const char *data, size_t size)
 	size -= skip;
 	if (size == 0)
 		return true;
-	if (size > g->want.size - g->received) {
+	if (g->end < g->want.size && size >= g->end - g->received && !g->in_part) {
+		size = (size_t)(g->end - g->received);
+		g->has_enough = true;
+	}
+	if (size > g->end - g->received) {
 		(void)image_fail(&g->refused,
 				 g->want.exact ? IMAGE_REASON_DIGEST_MISMATCH
 					       : IMAGE_REASON_TOO_LARGE,
@@ -578,7 +615,7 @@ static bool hand_over(struct registry_get *g, const char *data, size_t size)
 	g->received += size;
 	g->brought = true;
 	if (g->want.on_data(g->want.ctx, g, data, size))
-		return true;
+		return !g->has_enough;
 	(void)err_set(&g->refused, ECANCELED, "not wanted any more");
 	return false;
 }
@@ -601,6 +638,15 @@ static bool take_data(void *ctx, struct fetch_transfer *t, const void *data, siz
 static const char *or_null(const char *text)
 {
 	return *text ? text : NULL;
+}
+
+static char *range_header(const struct registry_get *g)
+{
+	const unsigned long long begin = g->received, end = g->end;
+
+	if (g->in_part)
+		return xasprintf("Range: bytes=%llu-%llu", begin, end - 1);
+	return begin ? xasprintf("Range: bytes=%llu-", begin) : NULL;
 }
 
 /* Our certificate is for the registry, not for whom it redirects us to. */
@@ -640,10 +686,10 @@ static void begin_request(struct registry_get *g)
 		headers[request.header_count++] = g->want.accept;
 	if (login_header(r->login) && is_own(g))
 		headers[request.header_count++] = login_header(r->login);
-	if (g->received) {
-		range = xasprintf("Range: bytes=%llu-", (unsigned long long)g->received);
+	g->has_enough = false;
+	g->in_part = g->end < g->want.size || g->want.end;
+	if ((range = range_header(g)))
 		headers[request.header_count++] = range;
-	}
 	set_trust(g, &request);
 	request.url = g->url;
 	request.no_proxy = url_is_loopback(g->url) || r->is_peer;

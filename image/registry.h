@@ -12,6 +12,8 @@
  *   a break    go on by Range behind the last byte that came; not what a tag
  *              stands for, which may have moved
  *
+ * One of a part of a blob ends where that does; who does not serve ranges is refused.
+ *
  * A token is fetched once for all gets that wait for it.  Which of http and
  * https is spoken is found out by the first get: loopback hosts may speak http,
  * insecure registries https with any certificate or http; all others speak
@@ -72,8 +74,10 @@ struct registry_want {
 	const char *kind;   /* "manifests" or "blobs" */
 	const char *id;     /* tag or digest */
 	const char *accept; /* a whole header, or NULL */
-	uint64_t begin;     /* bytes that the caller has already; exact ones only */
-	uint64_t size;      /* bytes: exactly, or at most */
+	const char *url; /* where to ask first: registry_url() of another one; NULL: the registry */
+	uint64_t begin;  /* bytes that the caller has already; exact ones only */
+	uint64_t end;    /* bytes from there on are not wanted; 0: they are */
+	uint64_t size;   /* bytes: exactly, or at most */
 	bool exact;
 	unsigned total_ms; /* 0: REGISTRY_TOTAL_MS */
 
@@ -88,6 +92,13 @@ struct registry_want {
 struct registry_get *registry_start(struct registry *r, const struct registry_want *want);
 void registry_pause(struct registry_get *g);
 void registry_resume(struct registry_get *g);
+/* No more than so many bytes of the whole are wanted now; not less than have come. */
+void registry_end_at(struct registry_get *g, uint64_t end);
+/* No callback comes any more.  Not from its own. */
+void registry_cancel(struct registry_get *g);
+
+/* Where redirects have led it; NULL: it has not begun. */
+const char *registry_url(const struct registry_get *g);
 
 /* Headers of the answer that succeeded, until on_end returns; "" when absent. */
 const char *registry_content_type(const struct registry_get *g);
