@@ -2,8 +2,9 @@
 # tests/e2e/11-ecs.py - the operations of a cluster, each by boto3 and by the aws command, and its errors
 # SPDX-License-Identifier: Apache-2.0
 #
-# What is read is read twice, by boto3 and by the aws command, and is the same. Each reply that boto3
-# gets is held against the service's own model (berth.py).
+# What is read first by an operation is read twice, by boto3 and by the aws command (which takes half a
+# second to start), and is the same; so is the first error of each kind. Each reply that boto3 gets is
+# held against the service's own model (berth.py).
 
 import datetime
 import json
@@ -16,7 +17,7 @@ registry = Registry().__enter__()
 IMAGE = registry.demo()
 server = Daemon(role="server", config="[server]\nnode-listen = 127.0.0.1:0\n").start()
 ecs = server.boto("ecs")
-nodes = []
+nodes, told = [], set()
 ACCOUNT = "arn:aws:ecs:us-east-1:123456789012:"
 
 
@@ -52,10 +53,18 @@ def aws(operation, **request):
     return of_aws(server.aws("ecs", operation.replace("_", "-"), "--cli-input-json", json.dumps(request)))
 
 
+def is_first(what):
+    if what in told:
+        return False
+    told.add(what)
+    return True
+
+
 def both(operation, **request):
     """What is read, by boto3 and by the aws command."""
     one = plain(getattr(ecs, operation)(**request))
-    equal(aws(operation, **request), one)
+    if is_first(operation):
+        equal(aws(operation, **request), one)
     return one
 
 
@@ -64,9 +73,10 @@ def refused(code, part, operation, **request):
     found = error_of(getattr(ecs, operation), **request)
     equal((operation, request, found[0], found[2]), (operation, request, code, 400))
     contains(found[1], part)
-    p = server.aws("ecs", operation.replace("_", "-"), "--cli-input-json", json.dumps(request), check=False)
-    assert p.returncode != 0, p.stdout
-    contains(p.stderr, f"An error occurred ({code})")
+    if is_first(code):
+        p = server.aws("ecs", operation.replace("_", "-"), "--cli-input-json", json.dumps(request), check=False)
+        assert p.returncode != 0, p.stdout
+        contains(p.stderr, f"An error occurred ({code})")
 
 
 def join(**config):
