@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -20,6 +21,7 @@ struct db_stmt {
 
 struct db {
 	sqlite3 *handle;
+	uint64_t number;
 	struct db_stmt statements[STATEMENTS_MAX];
 	size_t statement_count;
 };
@@ -70,11 +72,13 @@ static int check_version(struct db *db, const char *path, int version, struct er
 int db_open(const char *path, enum db_sync sync, int version, const char *schema, struct db **ret,
 	    struct err *e)
 {
+	static _Atomic uint64_t opened;
 	struct db *db = xcalloc(1, sizeof(*db));
 	int r = sqlite3_open_v2(path, &db->handle,
 				SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 				NULL);
 
+	db->number = atomic_fetch_add(&opened, 1) + 1;
 	if (r == SQLITE_OK) {
 		(void)sqlite3_extended_result_codes(db->handle, 1);
 		(void)sqlite3_busy_timeout(db->handle, BUSY_MS);
@@ -106,6 +110,16 @@ void db_close(struct db *db)
 		(void)sqlite3_finalize(db->statements[i].handle);
 	(void)sqlite3_close(db->handle);
 	free(db);
+}
+
+uint64_t db_number(const struct db *db)
+{
+	return db->number;
+}
+
+bool db_in_transaction(const struct db *db)
+{
+	return !sqlite3_get_autocommit(db->handle);
 }
 
 int db_exec(struct db *db, const char *sql, struct err *e)

@@ -28,7 +28,13 @@ int db_open(const char *path, enum db_sync sync, int version, const char *schema
 	    struct err *e);
 void db_close(struct db *db);
 
+/* Unlike that of any other that was ever opened here. */
+uint64_t db_number(const struct db *db);
+
 int db_exec(struct db *db, const char *sql, struct err *e);
+
+/* Some failures take back the whole transaction: then there is none any more. */
+bool db_in_transaction(const struct db *db);
 
 /* The statement lives as long as the db. */
 int db_prepare(struct db *db, const char *sql, struct db_stmt **ret, struct err *e);

@@ -59,12 +59,12 @@ static const char *const sql[STATEMENT_COUNT] = {
 
 static struct db_stmt *statement(struct db *db, enum statement which, struct err *e)
 {
-	static __thread struct db *owner;
+	static __thread uint64_t owner;
 	static __thread struct db_stmt *prepared[STATEMENT_COUNT];
 
-	if (owner != db) {
+	if (owner != db_number(db)) {
 		memset(prepared, 0, sizeof(prepared));
-		owner = db;
+		owner = db_number(db);
 	}
 	if (!prepared[which] && db_prepare(db, sql[which], &prepared[which], e) < 0)
 		return NULL;

@@ -19,6 +19,7 @@
 
 struct statements {
 	struct db *db;
+	uint64_t of; /* the number of the database */
 	struct db_stmt *put, *remove, *add_brief, *find_brief, *set_brief, *remove_brief;
 	struct db_stmt *last_event, *put_event, *find_event, *old_events, *remove_event;
 };
@@ -46,12 +47,13 @@ static int prepare(struct statements *s, struct db *db, struct err *e)
 		{&s->remove_event, "DELETE FROM event WHERE id = ?1"},
 	};
 
-	if (s->db == db)
+	if (s->of == db_number(db))
 		return 0;
 	for (size_t i = 0; i < ARRAY_COUNT(all); i++)
 		if (db_prepare(db, all[i].sql, all[i].statement, e) < 0)
 			return -e->code;
 	s->db = db;
+	s->of = db_number(db);
 	return 0;
 }
 

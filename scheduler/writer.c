@@ -3,8 +3,10 @@
  *
  * 1. 'queue' and 'finished' are guarded by the lock; a job is in one of them,
  *    or in the hands of the thread, and keeps its place in the order.
- * 2. Each job runs in a savepoint, so that one that fails leaves the others
- *    alone; when the commit itself fails, all of them failed.
+ * 2. WRITER_JOB: each job runs in a savepoint, so that one that fails leaves the
+ *    others alone.  When the commit itself fails, or a failure has taken back the
+ *    transaction (a full disk does), all of them failed.
+ * 3. WRITER_ALL: when one fails all of its commit do, and none is begun later.
  */
 #include "scheduler/writer.h"
 
@@ -13,6 +15,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/auto.h"
 #include "base/mem.h"
 
 #define GROUP_MAX 1000   /* jobs a commit: beyond that a commit only gets longer */
@@ -23,8 +26,7 @@ struct queue {
 };
 
 struct writer {
-	struct db *db;
-	struct db_stmt *begin_job, *undo_job, *end_job;
+	struct writer_db store; /* the thread's */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t work;
@@ -55,9 +57,9 @@ static struct writer_job *queue_take_all(struct queue *q)
 	return first;
 }
 
-/* ---- the thread ---- */
+/* ---- commits ---- */
 
-static void run_one(struct writer *w, struct writer_job *job)
+static void run_one(struct writer_db *w, struct writer_job *job)
 {
 	struct err e = {0}, ignored;
 
@@ -72,21 +74,71 @@ static void run_one(struct writer *w, struct writer_job *job)
 	(void)db_run(w->end_job, &ignored);
 }
 
-static void run_group(struct writer *w, struct writer_job *jobs)
+static int run_apart(struct writer_db *w, struct writer_job *jobs, struct err *e)
 {
-	struct err e = {0}, ignored;
-	int r = db_exec(w->db, "BEGIN IMMEDIATE", &e);
-
-	for (struct writer_job *job = jobs; job && r == 0; job = job->next)
+	for (struct writer_job *job = jobs; job; job = job->next) {
 		run_one(w, job);
-	if (r == 0)
-		r = db_exec(w->db, "COMMIT", &e);
-	if (r == 0)
-		return;
-	(void)db_exec(w->db, "ROLLBACK", &ignored);
+		if (!db_in_transaction(w->db)) {
+			*e = job->error;
+			return -e->code;
+		}
+	}
+	return 0;
+}
+
+static int run_together(struct writer_db *w, struct writer_job *jobs, struct err *e)
+{
+	for (struct writer_job *job = jobs; job; job = job->next)
+		if (job->run(job, w->db, e) < 0)
+			return -e->code;
+	return 0;
+}
+
+static int try_commit(struct writer_db *w, struct writer_job *jobs, struct err *e)
+{
+	if (db_exec(w->db, "BEGIN IMMEDIATE", e) < 0)
+		return -e->code;
+	if ((w->failure == WRITER_ALL ? run_together : run_apart)(w, jobs, e) < 0)
+		return -e->code;
+	return db_exec(w->db, "COMMIT", e);
+}
+
+void writer_db_commit(struct writer_db *w, struct writer_job *jobs)
+{
+	struct err e = w->failed, ignored;
+
+	if (!e.code) {
+		if (try_commit(w, jobs, &e) == 0)
+			return;
+		if (db_in_transaction(w->db))
+			(void)db_exec(w->db, "ROLLBACK", &ignored);
+	}
+	if (w->failure == WRITER_ALL)
+		w->failed = e;
 	for (struct writer_job *job = jobs; job; job = job->next)
 		job->error = e;
 }
+
+int writer_db_open(struct writer_db *w, const char *path, int version, const char *schema,
+		   enum writer_failure failure, struct err *e)
+{
+	*w = (struct writer_db){.failure = failure};
+	if (db_open(path, DB_FULL, version, schema, &w->db, e) == 0 &&
+	    db_exec(w->db, "PRAGMA wal_autocheckpoint = " WAL_PAGES, e) == 0 &&
+	    db_prepare(w->db, "SAVEPOINT job", &w->begin_job, e) == 0 &&
+	    db_prepare(w->db, "ROLLBACK TO job", &w->undo_job, e) == 0 &&
+	    db_prepare(w->db, "RELEASE job", &w->end_job, e) == 0)
+		return 0;
+	writer_db_close(w);
+	return -e->code;
+}
+
+void writer_db_close(struct writer_db *w)
+{
+	db_close(take_ptr(w->db));
+}
+
+/* ---- the thread ---- */
 
 /* Up to GROUP_MAX jobs, or NULL when it is time to end. */
 static struct writer_job *take_group(struct writer *w)
@@ -128,7 +180,7 @@ static void *write_forever(void *ctx)
 	struct writer_job *jobs;
 
 	while ((jobs = take_group(w))) {
-		run_group(w, jobs);
+		writer_db_commit(&w->store, jobs);
 		give_back(w, jobs);
 	}
 	return NULL;
@@ -155,23 +207,12 @@ static void on_wake(void *ctx)
 	finish(ctx);
 }
 
-static int prepare(struct writer *w, struct err *e)
-{
-	if (db_exec(w->db, "PRAGMA wal_autocheckpoint = " WAL_PAGES, e) < 0 ||
-	    db_prepare(w->db, "SAVEPOINT job", &w->begin_job, e) < 0 ||
-	    db_prepare(w->db, "ROLLBACK TO job", &w->undo_job, e) < 0 ||
-	    db_prepare(w->db, "RELEASE job", &w->end_job, e) < 0)
-		return -e->code;
-	return 0;
-}
-
 int writer_start(struct loop *loop, const char *path, int version, const char *schema,
-		 struct writer **ret, struct err *e)
+		 enum writer_failure failure, struct writer **ret, struct err *e)
 {
 	struct writer *w = xcalloc(1, sizeof(*w));
 
-	if (db_open(path, DB_FULL, version, schema, &w->db, e) < 0 || prepare(w, e) < 0) {
-		db_close(w->db);
+	if (writer_db_open(&w->store, path, version, schema, failure, e) < 0) {
 		free(w);
 		return -e->code;
 	}
@@ -183,7 +224,7 @@ int writer_start(struct loop *loop, const char *path, int version, const char *s
 	if ((errno = pthread_create(&w->thread, NULL, write_forever, w))) {
 		(void)err_sys(e, "start writer thread");
 		loop_wake_free(w->wake);
-		db_close(w->db);
+		writer_db_close(&w->store);
 		free(w);
 		return -e->code;
 	}
@@ -211,7 +252,7 @@ void writer_stop(struct writer *w)
 		job->done(job, &job->error);
 	}
 	loop_wake_free(w->wake);
-	db_close(w->db);
+	writer_db_close(&w->store);
 	(void)pthread_mutex_destroy(&w->lock);
 	(void)pthread_cond_destroy(&w->work);
 	free(w);

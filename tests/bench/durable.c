@@ -183,7 +183,7 @@ int main(int argc, char **argv)
 	loop = loop_new();
 	core = core_new(&o);
 	if (store_open(path, &store, &e) < 0 ||
-	    writer_start(loop, path, STATE_VERSION, store_schema, &writer, &e) < 0)
+	    writer_start(loop, path, STATE_VERSION, store_schema, WRITER_ALL, &writer, &e) < 0)
 		die(path, e.msg);
 	core_loaded(core, now_ms);
 	measure(nodes, tasks, calls);

@@ -459,6 +459,27 @@ static void a_document_is_in_one_place(void **state)
 	assert_int_equal(number_of(count), 0);
 }
 
+/* A database may be where another one was before it: what was prepared for that one is gone. */
+static void a_store_that_is_opened_again_is_written_to(void **state)
+{
+	struct core_effect put = {.kind = CORE_PUT, .key = (char[]){"x/1"}, .text = (char[]){"{}"}};
+	const struct core_effects fx = {.items = &put, .count = 1};
+	auto_free char *other = xasprintf("%s/other.db", dir);
+	struct err e = {0};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct db *db = NULL;
+		struct db_stmt *changes;
+
+		assert_ok(db_open(other, DB_NORMAL, STATE_VERSION, store_schema, &db, &e));
+		assert_ok(db_prepare(db, "SELECT 1", &changes, &e)); /* where another was */
+		assert_ok(store_write(db, &fx, &e));
+		assert_int_equal(db_changes(db), 1);
+		db_close(db);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -471,6 +492,7 @@ int main(void)
 		cmocka_unit_test(the_time_of_a_task_stands_first_in_its_key),
 		cmocka_unit_test(a_document_outlives_its_event),
 		cmocka_unit_test(a_document_is_in_one_place),
+		cmocka_unit_test(a_store_that_is_opened_again_is_written_to),
 	};
 
 	return cmocka_run_group_tests(tests, make_cluster, drop_cluster);
