@@ -158,7 +158,7 @@ static void check_placed(const struct run *r, const struct placed *p)
 		const char *instance = p->tasks[i].instance, *rack = nodes_rack(instance);
 		auto_free char *key = xasprintf("task/default/%s", p->tasks[i].id);
 
-		if (!shell_stored(key))
+		if (!durable_read(key))
 			broken("run %u: %s was promised and is not stored", r->number, key);
 		/* A repeated call is answered by what was placed then. */
 		if (r->rack && rack && strcmp(rack, r->rack) != 0)
@@ -258,7 +258,7 @@ static void stop_one(void)
 	picked[0] = '\0';
 	pick_count = 0;
 	pick_at = below(check_tasks() + 1);
-	shell_each_stored("task/", pick);
+	durable_each("task/", pick);
 	if (*picked)
 		shell_call("StopTask", json_pack("{s:s}", "task", picked), ignore, NULL);
 }
@@ -317,7 +317,7 @@ static void define(void *ctx, uint64_t index)
 {
 	(void)ctx;
 	if (index == ARRAY_COUNT(definitions)) {
-		shell_each_stored("subnet/", find_subnet);
+		durable_each("subnet/", find_subnet);
 		begin_run(NULL, 0);
 		other(NULL, 0);
 		return;

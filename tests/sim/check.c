@@ -175,9 +175,9 @@ static const json_t *definition_of(const char *name)
 		return doc;
 	*strrchr(family, ':') = '\0';
 	key = xasprintf("definition/%s:%010ld", family, strtol(strrchr(name, ':') + 1, NULL, 10));
-	if (!shell_stored(key))
+	if (!durable_read(key))
 		broken("%s is not stored", key);
-	doc = json_loads(shell_stored(key), 0, NULL);
+	doc = json_loads(durable_read(key), 0, NULL);
 	(void)map_put(&definitions, name, doc);
 	return doc;
 }
@@ -480,8 +480,8 @@ void check_reload(void)
 {
 	forget();
 	reloading = true;
-	shell_each_stored("instance/", put);
-	shell_each_stored("task/", put);
+	durable_each("instance/", put);
+	durable_each("task/", put);
 	reloading = false;
 }
 

@@ -1,7 +1,7 @@
 /* tests/sim/main.c - seeds
  * SPDX-License-Identifier: Apache-2.0
  *
- *   sim [SEEDS]    SEED=N: only this one; NODES=N HOURS=N; TRACE=1: all that happens
+ *   sim [SEEDS]    SEED=N: only this one; NODES=N MINUTES=N; TRACE=1: all that happens
  *
  * A process for each processor takes one seed after another.
  */
@@ -44,6 +44,7 @@ static uint64_t run(const struct world_options *o, struct totals *t)
 
 	world_begin(o);
 	check_begin();
+	durable_begin();
 	shell_begin();
 	nodes_begin(o->nodes);
 	callers_begin();
@@ -56,9 +57,10 @@ static uint64_t run(const struct world_options *o, struct totals *t)
 	t->runs += callers_runs();
 	t->crashes += shell_crashes();
 	t->given_up += check_given_up();
-	t->node_hours += o->nodes * ((double)o->hours + (double)SETTLE_MS / 3600000);
+	t->node_hours += o->nodes * ((double)o->minutes / 60 + (double)SETTLE_MS / 3600000);
 	callers_end();
 	shell_end();
+	durable_end();
 	nodes_end();
 	check_end();
 	world_end();
@@ -73,9 +75,11 @@ static struct world_options options_of(uint64_t seed)
 	return (struct world_options){
 		.seed = seed,
 		.nodes = number("NODES", sizes[seed % ARRAY_COUNT(sizes)]),
-		.hours = number("HOURS", 1 + (unsigned)(seed / 7 % 4)),
+		.minutes = number("MINUTES", 60 + 60 * (unsigned)(seed / 7 % 4)),
 		.runs_per_node_hour = densities[seed % ARRAY_COUNT(densities)],
 		.lost_minutes = seed % 2 ? 5 : 0,
+		.over_disk = number("DISK", seed % 4 == 0),
+		.disk_lies = number("LIES", 0),
 		.trace = number("TRACE", 0)};
 }
 

@@ -810,8 +810,8 @@ void nodes_check_settled(void)
 				broken("settled: node %u: the end of %s was not told", n->index,
 				       j->arn);
 	}
-	shell_each_stored("task/", check_stored_task);
-	shell_each_stored("instance/", check_stored_instance);
+	durable_each("task/", check_stored_task);
+	durable_each("instance/", check_stored_instance);
 }
 
 /* ---- life ---- */

@@ -1,15 +1,14 @@
-/* tests/sim/shell.c - the server's process: the real core, a disk with latency, crashes
+/* tests/sim/shell.c - the server's process: the real core, commits that take time, crashes
  * SPDX-License-Identifier: Apache-2.0
  *
- * As scheduler/ledger.c does it: what the core wants done is written, and only
- * then are messages sent and callers answered, in the order of the events.  A
- * crash loses what was not written yet, and of what was written it loses the
- * answers of the last commits.
+ * As scheduler/ledger.c and writer.c do it: what the core wants done is written, and only
+ * then are messages sent and callers answered, in the order of the events.  What comes while
+ * a commit is under way shares the next.  A crash loses what was not written yet, and of what
+ * was written it loses the answers of the last commits.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/disk.h"
 #include "tests/sim/sim.h"
 
 #define TICK_MS       60000
@@ -22,23 +21,26 @@
 #define FAR_JUMPS     500 /* of a thousand */
 #define DRIFT_PPM     200
 
-struct commit {
-	struct commit *next;
-	struct core_effects fx;
+/* What one event of the core wants done. */
+struct step {
+	struct durable_job job; /* first */
 	char *reply;
 	reply_fn *fn;
 	void (*then)(void *ctx, bool lost);
 	void *ctx;
-	int64_t done_ms;
+};
+
+/* Steps in their order. */
+struct steps {
+	struct step *first, *last;
+	size_t count;
 };
 
 static struct core *core;
 static struct core_options options;
-static struct disk disk;    /* what is durable */
-static struct map expected; /* texts of tasks that are not, by key; borrowed of their commits */
-static struct commit *first, **last;
+static struct steps waiting;
+static size_t writing; /* so many of them are in the commit that is under way */
 static uint64_t epoch; /* of the process */
-static int64_t last_done_ms;
 static size_t crashes;
 
 static int64_t began_ms,
@@ -85,103 +87,111 @@ size_t shell_crashes(void)
 	return crashes;
 }
 
-/* ---- the disk ---- */
-
-static void expect(const struct core_effects *fx)
-{
-	for (size_t i = 0; i < fx->count; i++)
-		if (fx->items[i].brief)
-			(void)map_put(&expected, fx->items[i].key, fx->items[i].text);
-}
-
-static void write_effects(const struct core_effects *fx)
-{
-	disk_write(&disk, fx);
-	for (size_t i = 0; i < fx->count; i++)
-		if (fx->items[i].brief &&
-		    map_find(&expected, fx->items[i].key) == fx->items[i].text)
-			(void)map_remove(&expected, fx->items[i].key);
-}
-
-static char *fetch(void *ctx, const char *key)
-{
-	const char *text = map_find(&expected, key);
-
-	(void)ctx;
-	return text ? xstrdup(text) : disk_fetch(&disk, key);
-}
-
-const char *shell_stored(const char *key)
-{
-	return disk_read(&disk, key);
-}
-
-void shell_each_stored(const char *prefix, void (*fn)(const char *key, const char *text))
-{
-	size_t count;
-	auto_free char **keys = disk_keys(&disk, prefix, &count);
-
-	for (size_t i = 0; i < count; i++)
-		fn(keys[i], disk_read(&disk, keys[i]));
-}
-
 /* ---- commits ---- */
 
-static void free_commit(struct commit *c)
+static struct step *next_of(const struct step *s)
 {
-	core_effects_done(&c->fx);
-	free(c->reply);
-	free(c);
+	return (struct step *)s->job.job.next;
 }
 
-static void tell(struct commit *c)
+static void add_step(struct steps *all, struct step *s)
 {
-	for (size_t i = 0; i < c->fx.count; i++) {
-		const struct core_effect *f = &c->fx.items[i];
+	s->job.job.next = NULL;
+	if (all->last)
+		all->last->job.job.next = &s->job.job;
+	else
+		all->first = s;
+	all->last = s;
+	all->count++;
+}
+
+/* The first 'count' of them, linked. */
+static struct step *take_steps(struct steps *all, size_t count)
+{
+	struct step *first = all->first, *last = first;
+
+	for (size_t i = 1; i < count; i++)
+		last = next_of(last);
+	all->first = next_of(last);
+	all->last = all->first ? all->last : NULL;
+	all->count -= count;
+	last->job.job.next = NULL;
+	return first;
+}
+
+static void free_step(struct step *s)
+{
+	core_effects_done(&s->job.fx);
+	free(s->reply);
+	free(s);
+}
+
+static void tell(struct step *s)
+{
+	for (size_t i = 0; i < s->job.fx.count; i++) {
+		const struct core_effect *f = &s->job.fx.items[i];
 
 		if (f->kind == CORE_SEND || f->kind == CORE_REFUSE)
 			nodes_deliver(f->key, f->text, f->kind == CORE_REFUSE);
 	}
-	if (c->fn)
-		c->fn(c->ctx, c->reply, NULL);
-	if (c->then)
-		c->then(c->ctx, false);
+	if (s->fn)
+		s->fn(s->ctx, s->reply, NULL);
+	if (s->then)
+		s->then(s->ctx, false);
+}
+
+static void tell_lost(struct step *s)
+{
+	if (s->fn)
+		s->fn(s->ctx, NULL, NULL);
+	if (s->then)
+		s->then(s->ctx, true);
+}
+
+static void on_durable(void *ctx, uint64_t of_epoch);
+
+static void begin_commit(void)
+{
+	if (writing || !waiting.count)
+		return;
+	writing = waiting.count;
+	world_after(world_has_faults() && chance(2) ? between(1, SLOW_MS)
+						    : between(0, COMMIT_MS_MAX),
+		    on_durable, NULL, epoch);
 }
 
 static void on_durable(void *ctx, uint64_t of_epoch)
 {
-	struct commit *c = first;
+	struct step *s, *next;
 
 	(void)ctx;
 	if (of_epoch != epoch || !core)
 		return; /* it was lost with its process */
-	first = c->next;
-	if (!first)
-		last = &first;
-	write_effects(&c->fx);
-	tell(c);
-	free_commit(c);
+	s = take_steps(&waiting, writing);
+	durable_write(&s->job);
+	writing = 0;
+	begin_commit();
+	for (; s; s = next) {
+		next = next_of(s);
+		tell(s);
+		free_step(s);
+	}
 }
 
 static void commit(reply_fn *fn, void (*then)(void *ctx, bool lost), void *ctx, char *own_reply)
 {
-	struct commit *c = xcalloc(1, sizeof(*c));
-	int64_t done_ms = world_now_ms() + (world_has_faults() && chance(2)
-						    ? between(1, SLOW_MS)
-						    : between(0, COMMIT_MS_MAX));
+	struct step *s = xcalloc(1, sizeof(*s));
 
-	core_take_effects(core, &c->fx);
-	expect(&c->fx);
-	check_effects(&c->fx);
+	core_take_effects(core, &s->job.fx);
+	durable_expect(&s->job.fx);
+	check_effects(&s->job.fx);
 	check_core(core);
-	c->fn = fn;
-	c->then = then;
-	c->ctx = ctx;
-	c->reply = own_reply;
-	c->done_ms = last_done_ms = done_ms > last_done_ms ? done_ms : last_done_ms;
-	*last = c;
-	last = &c->next;
-	world_after(c->done_ms - world_now_ms(), on_durable, NULL, epoch);
+	s->fn = fn;
+	s->then = then;
+	s->ctx = ctx;
+	s->reply = own_reply;
+	add_step(&waiting, s);
+	begin_commit();
 }
 
 void shell_commit(void (*then)(void *ctx, bool lost), void *ctx)
@@ -212,25 +222,38 @@ static void crash(void *ctx, uint64_t arg);
 
 static void tick(void *ctx, uint64_t of_epoch)
 {
+	int64_t wait_ms;
+
 	(void)ctx;
 	if (of_epoch != epoch || !core)
 		return;
 	core_tick(core, shell_now_ms());
 	shell_commit(NULL, NULL);
-	world_after(TICK_MS, tick, NULL, epoch);
+	wait_ms = core_wake_ms(core) ? core_wake_ms(core) - shell_now_ms() : TICK_MS;
+	world_after(wait_ms < 1 ? 1 : wait_ms < TICK_MS ? wait_ms : TICK_MS, tick, NULL, epoch);
+}
+
+static struct core *new_core(void)
+{
+	for (size_t i = 0; i < 4; i++)
+		options.seed[i] = draw() | 1;
+	return core_new(&options);
 }
 
 static void start(void *ctx, uint64_t arg)
 {
 	struct err e = {0};
+	int r;
 
 	(void)ctx;
 	(void)arg;
 	trace("server starts");
-	for (size_t i = 0; i < 4; i++)
-		options.seed[i] = draw() | 1;
-	core = core_new(&options);
-	if (disk_load(&disk, core, &e) < 0)
+	core = new_core();
+	while ((r = durable_load(core, &e)) == DURABLE_CUT) {
+		core_free(core);
+		core = new_core();
+	}
+	if (r < 0)
 		broken("what was stored cannot be read: %s", e.msg);
 	core_loaded(core, shell_now_ms());
 	check_reload();
@@ -240,38 +263,50 @@ static void start(void *ctx, uint64_t arg)
 		world_after(about(CRASH_MEAN_MS), crash, NULL, epoch);
 }
 
+/* Those that are done before the end, one commit after the other; nobody is told. */
+static void crash_writing(struct steps *lost)
+{
+	bool goes_on = true;
+	struct step *s, *next;
+
+	while (waiting.count) {
+		s = take_steps(&waiting, writing ? writing : 1 + below(waiting.count));
+		writing = 0;
+		goes_on = goes_on && durable_last_commit(&s->job);
+		for (; s; s = next) {
+			next = next_of(s);
+			add_step(lost, s);
+		}
+	}
+}
+
 static void crash(void *ctx, uint64_t of_epoch)
 {
-	size_t in_flight = 0, survive;
-	struct commit *c;
+	static const char *const ends[] = {
+		[DISK_FAILS] = "stops, or its disk fails",
+		[DISK_KILLED] = "is killed",
+		[DISK_POWER_CUT] = "has a power cut",
+	};
+	struct steps lost = {0};
+	struct step *s;
+	enum disk_end end;
 
 	(void)ctx;
 	if (of_epoch != epoch || !core || !world_has_faults())
 		return;
-	for (c = first; c; c = c->next)
-		in_flight++;
-	survive = below(in_flight + 1);
-	trace("server crashes: %zu of %zu commits under way were written, none was told", survive,
-	      in_flight);
+	end = durable_end_begins();
+	trace("server %s: %zu events were not told", ends[end], waiting.count);
+	crash_writing(&lost);
 	epoch++;
 	crashes++;
 	core_free(take_ptr(core));
-	map_done(&expected);
+	durable_server_ends(end);
 	nodes_server_is_gone();
-	while ((c = first)) {
-		first = c->next;
-		if (survive) {
-			write_effects(&c->fx);
-			survive--;
-		}
-		if (c->fn)
-			c->fn(c->ctx, NULL, NULL);
-		if (c->then)
-			c->then(c->ctx, true);
-		free_commit(c);
+	while (lost.count) {
+		s = take_steps(&lost, 1);
+		tell_lost(s);
+		free_step(s);
 	}
-	last = &first;
-	last_done_ms = 0;
 	world_after(between(200, 20000), start, NULL, 0);
 }
 
@@ -284,11 +319,10 @@ void shell_begin(void)
 		.stopped_keep_ms = 30 * 60 * 1000,
 		.stopped_keep_max = 20000,
 		.lost_ms = world->lost_minutes * 60000LL,
-		.fetch = fetch,
+		.fetch = durable_fetch,
 		.open_max = world->seed % 5 ? 1000 : 1};
-	first = NULL;
-	last = &first;
-	last_done_ms = 0;
+	waiting = (struct steps){.count = 0};
+	writing = 0;
 	crashes = 0;
 	began_ms = world_now_ms();
 	ahead_ms = 0;
@@ -299,18 +333,13 @@ void shell_begin(void)
 
 void shell_end(void)
 {
-	struct commit *c;
+	struct step *s;
 
 	core_free(take_ptr(core));
-	while ((c = first)) {
-		first = c->next;
-		if (c->fn)
-			c->fn(c->ctx, NULL, NULL);
-		if (c->then)
-			c->then(c->ctx, true);
-		free_commit(c);
+	while (waiting.count) {
+		s = take_steps(&waiting, 1);
+		tell_lost(s);
+		free_step(s);
 	}
-	map_done(&expected);
-	disk_done(&disk);
 	epoch++;
 }

@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  *   world.c    the clock, the order of things, chance
- *   shell.c    the server's process: the real core, a disk with latency, crashes
+ *   shell.c    the server's process: the real core, commits that take time, crashes
+ *   durable.c  what is durable: a model, and beside it the server's own store
+ *   disk.c     a disk under that store which loses and tears what was not synced
  *   node.c     nodes: a model of the agent, with links that break
  *   caller.c   users of the API, who repeat what got no answer
  *   check.c    what must hold after each event
@@ -23,6 +25,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/core/core.h"
+#include "scheduler/writer.h"
 
 /* ---- world.c ---- */
 
@@ -30,9 +33,11 @@ typedef void world_fn(void *ctx, uint64_t arg);
 
 struct world_options {
 	uint64_t seed;
-	unsigned nodes, hours; /* of virtual time, with faults; then it heals */
+	unsigned nodes, minutes; /* of virtual time, with faults; then it heals */
 	unsigned runs_per_node_hour;
 	unsigned lost_minutes; /* 0: nodes are never given up */
+	bool over_disk;        /* the server's own store writes to a disk */
+	bool disk_lies;        /* and its syncs do nothing: this has to be noticed */
 	bool trace;
 };
 
@@ -71,9 +76,47 @@ void shell_call(const char *operation, json_t *own_request, reply_fn *fn, void *
 struct core *shell_core(void); /* NULL: it is down */
 /* After something went into the core: it is written, then told. */
 void shell_commit(void (*then)(void *ctx, bool lost), void *ctx);
-const char *shell_stored(const char *key); /* durable; NULL: absent */
-void shell_each_stored(const char *prefix, void (*fn)(const char *key, const char *text));
 size_t shell_crashes(void);
+
+/* ---- durable.c ---- */
+
+struct durable_job {
+	struct writer_job job; /* first */
+	struct core_effects fx;
+};
+
+/* How the server ends: it stops, or must because the disk fails; it is killed; all is. */
+enum disk_end { DISK_FAILS, DISK_KILLED, DISK_POWER_CUT };
+
+void durable_begin(void);
+void durable_end(void);
+/* All that is stored goes into a core.  DURABLE_CUT: the power was cut; again, with another core. */
+enum { DURABLE_CUT = 1 };
+int durable_load(struct core *core, struct err *e);
+/* Effects are on their way to be written. */
+void durable_expect(const struct core_effects *fx);
+char *durable_fetch(void *ctx, const char *key); /* core_options.fetch */
+/* One commit of several jobs, which are linked. */
+void durable_write(struct durable_job *jobs);
+
+/* In this order: an end, what is written before it (false: that was the last), and it. */
+enum disk_end durable_end_begins(void);
+bool durable_last_commit(struct durable_job *jobs);
+void durable_server_ends(enum disk_end end);
+
+const char *durable_read(const char *key); /* NULL: absent */
+void durable_each(const char *prefix, void (*fn)(const char *key, const char *text));
+
+/* ---- disk.c ---- */
+
+void disk_begin(void);
+void disk_end(void);
+/* After so many changes and syncs the next one does not come to its end. */
+void disk_fail_after(enum disk_end how, uint64_t changes);
+bool disk_is_well(void); /* it did not come to that; and it is not going to */
+/* Nothing can be done any more, unless it ends in order; then it has closed its files. */
+void disk_process_ends(enum disk_end how);
+void disk_process_is_gone(void);
 
 /* ---- node.c ---- */
 

@@ -11,7 +11,7 @@
 #include "tests/sim/sim.h"
 
 #define START_MS  1700000000000LL
-#define HOUR_MS   3600000LL
+#define MINUTE_MS 60000LL
 #define RING      4096 /* lines of the trace that are shown when a rule is broken */
 #define LINE_MAX_ 240
 
@@ -100,7 +100,7 @@ uint64_t world_events(void)
 
 int64_t world_faults_end_ms(void)
 {
-	return START_MS + world->hours * HOUR_MS;
+	return START_MS + world->minutes * MINUTE_MS;
 }
 
 bool world_has_faults(void)
@@ -179,8 +179,9 @@ void broken(const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vprintf(fmt, ap);
 	va_end(ap);
-	(void)printf("\nseed %" PRIu64 ": again with SEED=%" PRIu64 " NODES=%u HOURS=%u TRACE=1\n",
-		     world->seed, world->seed, world->nodes, world->hours);
+	(void)printf("\nseed %" PRIu64 ": again with SEED=%" PRIu64
+		     " NODES=%u MINUTES=%u TRACE=1\n",
+		     world->seed, world->seed, world->nodes, world->minutes);
 	(void)fflush(stdout);
 	_exit(1);
 }
