@@ -10,6 +10,7 @@
  * One is not given out again before all others were.
  */
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
@@ -47,12 +48,47 @@ static uint32_t offset_of(const struct core *c, const struct instance *i)
 	return ip_v4(&own) - ip_v4(&c->host_addresses.block);
 }
 
-void host_address_load(struct core *c, const struct instance *i)
+void host_address_forget_words(struct instance *i)
+{
+	free(take_ptr(i->own_prefixes[0]));
+	free(take_ptr(i->own_prefixes[1]));
+	free(take_ptr(i->own_list));
+}
+
+/* All other hosts hear of it, again and again. */
+static void put_into_words(const struct core *c, struct instance *i)
+{
+	char texts[2][IP_TEXT_MAX];
+	struct ip_prefix own[2];
+
+	host_address_forget_words(i);
+	if (!host_address_of(c, i, own))
+		return;
+	for (int v6 = 0; v6 < 2; v6++) {
+		ip_prefix_format(&own[v6], texts[v6]);
+		i->own_prefixes[v6] = xstrdup(texts[v6]);
+		ip_address_format(&own[v6], texts[v6]);
+	}
+	i->own_list = xasprintf("\"%s\",\"%s\"", texts[0], texts[1]);
+}
+
+char *const *host_address_prefixes(const struct instance *i)
+{
+	return i->own_list ? i->own_prefixes : NULL;
+}
+
+const char *host_address_list(const struct instance *i)
+{
+	return i->own_list;
+}
+
+void host_address_load(struct core *c, struct instance *i)
 {
 	uint32_t offset = offset_of(c, i);
 
 	if (offset)
 		c->host_addresses.used[offset / 64] |= 1ULL << (offset % 64);
+	put_into_words(c, i);
 }
 
 void host_address_give(struct core *c, struct instance *i)
@@ -78,10 +114,11 @@ void host_address_give(struct core *c, struct instance *i)
 	}
 }
 
-void host_address_take_back(struct core *c, const struct instance *i)
+void host_address_take_back(struct core *c, struct instance *i)
 {
 	uint32_t offset = offset_of(c, i);
 
+	host_address_forget_words(i);
 	if (offset)
 		c->host_addresses.used[offset / 64] &= ~(1ULL << (offset % 64));
 }

@@ -19,6 +19,7 @@ void instance_free(struct instance *i)
 	record_done(&i->reported);
 	map_done(&i->vpcs);
 	peers_forget_words(i);
+	host_address_forget_words(i);
 	free(i->attributes);
 	for (int k = 0; k < PROTOCOLS; k++)
 		ports_done(&i->ports[k]);

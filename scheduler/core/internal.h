@@ -102,7 +102,8 @@ struct instance {
 	bool peer_dirty;        /* others are to hear of it */
 	uint8_t told_blocks;    /* enum blocks: what of those it had when they last did */
 	bool removed;           /* nobody is to know it */
-	struct js_strings prefixes; /* of its blocks, if they are known; peer.c */
+	char *own_prefixes[2], *own_list; /* its own addresses; host_address.c */
+	struct js_strings prefixes;       /* of its blocks, if they are known; peer.c */
 	bool prefixes_known;
 	struct instance *next_dirty;
 };

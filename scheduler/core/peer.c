@@ -189,7 +189,7 @@ static void describe(struct core *c, struct instance *i, struct arena *a, struct
 {
 	const json_t *doc = i->record.doc, *addresses = json_object_get(doc, "_addresses");
 	const struct js_strings *blocks = prefixes_of(c, i);
-	struct ip_prefix own[OWN_MAX];
+	char *const *own = host_address_prefixes(i);
 	json_t *address;
 	size_t n;
 
@@ -204,11 +204,8 @@ static void describe(struct core *c, struct instance *i, struct arena *a, struct
 		memcpy(ret->prefixes.items, blocks->items, blocks->count * sizeof(char *));
 	ret->prefixes.count = blocks->count;
 	*ret_own6 = 0;
-	for (size_t v6 = 0; host_address_of(c, i, own) && v6 < OWN_MAX; v6++) {
-		char text[IP_TEXT_MAX];
-
-		ip_prefix_format(&own[v6], text);
-		ret->prefixes.items[ret->prefixes.count++] = arena_strdup(a, text);
+	for (size_t v6 = 0; own && v6 < OWN_MAX; v6++) {
+		ret->prefixes.items[ret->prefixes.count++] = own[v6];
 		*ret_own6 += v6;
 	}
 }
@@ -271,14 +268,12 @@ struct telling {
 	struct ecs_node_peer as;
 	size_t own6;
 	struct pattern texts[MANNERS];
-	struct buf self;
 };
 
 static void telling_done(struct telling *t)
 {
 	for (size_t n = 0; n < MANNERS; n++)
 		pattern_done(&t->texts[n]);
-	buf_done(&t->self);
 }
 #define auto_telling __attribute__((cleanup(telling_done)))
 
@@ -305,22 +300,6 @@ static const struct pattern *text_of(struct telling *t, enum manner manner)
 	return p;
 }
 
-/* His own addresses as the members of a list. */
-static const char *self_of(struct telling *t, const struct instance *to)
-{
-	struct ip_prefix own[OWN_MAX];
-	char text[IP_TEXT_MAX];
-
-	buf_reset(&t->self);
-	for (size_t v6 = 0; host_address_of(t->c, to, own) && v6 < OWN_MAX; v6++) {
-		ip_address_format(&own[v6], text);
-		buf_puts(&t->self, v6 ? ",\"" : "\"");
-		buf_puts(&t->self, text);
-		buf_putc(&t->self, '"');
-	}
-	return buf_str(&t->self);
-}
-
 /* To one who hears of it, or did. */
 static void tell_one(struct telling *t, struct instance *to)
 {
@@ -328,7 +307,7 @@ static void tell_one(struct telling *t, struct instance *to)
 	struct ecs_node_peer p = t->as;
 	struct buf text = BUF_INIT(TEXT_MAX);
 	enum manner manner = without ? WITHOUT_IPV6 : WHOLE;
-	const char *self = self_of(t, to);
+	const char *list = host_address_list(to), *self = list ? list : "";
 
 	p.prefixes.count -= without;
 	if (!hears_of(to, t->i) || !is_somewhere(&p))
@@ -351,7 +330,7 @@ static void tell(struct core *c, struct instance *i)
 {
 	const enum blocks had = i->told_blocks, has = kinds_of(c, i);
 	auto_arena struct arena a = {0};
-	auto_telling struct telling t = {.c = c, .i = i, .self = BUF_INIT(TEXT_MAX)};
+	auto_telling struct telling t = {.c = c, .i = i};
 	struct cluster *cl;
 	struct instance *to;
 

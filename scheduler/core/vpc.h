@@ -132,12 +132,16 @@ void peers_block(struct core *c, const struct subnet *s, struct instance *i, int
 /* ---- host_address.c ---- */
 
 void host_addresses_open(struct core *c);
-void host_address_load(struct core *c, const struct instance *i); /* the one that it has */
+void host_address_load(struct core *c, struct instance *i); /* the one that it has */
 void host_address_give(struct core *c,
 		       struct instance *i); /* if it has none; while there are some */
-void host_address_take_back(struct core *c, const struct instance *i);
+void host_address_take_back(struct core *c, struct instance *i);
+void host_address_forget_words(struct instance *i);
 /* Of IPv4 and IPv6, without the latter's prefix being in use anywhere; false: it has none. */
 bool host_address_of(const struct core *c, const struct instance *i, struct ip_prefix ret[2]);
+/* The same as prefixes, and as members of a list of JSON; NULL: it has none. */
+char *const *host_address_prefixes(const struct instance *i);
+const char *host_address_list(const struct instance *i);
 
 /* ---- group.c, rule.c ---- */
 
