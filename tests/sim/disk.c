@@ -103,6 +103,7 @@ static bool may_change(void)
 	}
 	is_armed = false;
 	is_off = end != DISK_FAILS;
+	trace(is_off ? "the disk ends in the middle" : "the disk fails once");
 	return false;
 }
 

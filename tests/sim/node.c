@@ -426,25 +426,15 @@ static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_ACK, false, sizeof(struct ecs_node_ack), on_ack},
 };
 
-/* It is of peers or groups, of which the model has none; what can be read at all is seen now and then. */
-static bool is_idle(const struct letter *l)
-{
-	return str_ends(l->text, "\"type\":\"peers\"}") ||
-	       str_ends(l->text, "\"type\":\"groups\"}");
-}
-
 static void read_at_node(struct letter *l)
 {
 	struct node *n = l->node;
-	const bool idle = n->welcomed && is_idle(l);
 	struct err e = {0};
 
-	if (idle && idle_messages++ % IDLE_READ_EACH)
-		return;
 	if (ecs_node_dispatch(handlers, ARRAY_COUNT(handlers), n->welcomed, n, l->text,
 			      strlen(l->text), &e) == 0)
 		return;
-	if (idle)
+	if (n->welcomed)
 		broken("node %u: it cannot read '%s': %s", n->index, l->text, e.msg);
 	hang_up(n, e.msg);
 }
@@ -461,11 +451,21 @@ static void arrive_at_node(void *ctx, uint64_t arg)
 	free_letter(l);
 }
 
+/*
+ * It is of peers or groups, of which the model has none: whether such a message can be read
+ * is seen now and then.
+ */
+static bool is_passed_over(const char *text)
+{
+	return (str_ends(text, "\"type\":\"peers\"}") || str_ends(text, "\"type\":\"groups\"}")) &&
+	       idle_messages++ % IDLE_READ_EACH;
+}
+
 void nodes_deliver(const char *instance, const char *text, bool last)
 {
 	struct node *n = map_find(&by_instance, instance);
 
-	if (!n || !n->at_server)
+	if (!n || !n->at_server || is_passed_over(text))
 		return;
 	post(n, arrival(n, &n->down_ms), arrive_at_node, n->at_server, xstrdup(text));
 	if (last) {

@@ -11,15 +11,17 @@
 
 #include "tests/sim/sim.h"
 
-#define TICK_MS       60000
-#define COMMIT_MS_MAX 20
-#define SLOW_MS       2000 /* a disk that stalls */
-#define CRASH_MEAN_MS (40 * 60 * 1000)
-#define JUMP_MEAN_MS  (30 * 60 * 1000) /* of the clock */
-#define JUMP_MS       5000
-#define FAR_JUMP_MS   (15 * 60 * 1000)
-#define FAR_JUMPS     500 /* of a thousand */
-#define DRIFT_PPM     200
+#define TICK_MS            60000
+#define COMMIT_MS_MAX      20
+#define SLOW_MS            2000 /* a disk that stalls */
+#define CRASH_MEAN_MS      (40 * 60 * 1000)
+#define DISK_CRASH_MEAN_MS (10 * 60 * 1000)
+#define IDLE_CRASHES       800 /* of a thousand that would find nothing under way wait for something */
+#define JUMP_MEAN_MS       (30 * 60 * 1000) /* of the clock */
+#define JUMP_MS            5000
+#define FAR_JUMP_MS        (15 * 60 * 1000)
+#define FAR_JUMPS          500 /* of a thousand */
+#define DRIFT_PPM          200
 
 /* What one event of the core wants done. */
 struct step {
@@ -41,6 +43,7 @@ static struct core_options options;
 static struct steps waiting;
 static size_t writing; /* so many of them are in the commit that is under way */
 static uint64_t epoch; /* of the process */
+static bool doomed;    /* it ends when it writes next */
 static size_t crashes;
 
 static int64_t began_ms,
@@ -149,15 +152,20 @@ static void tell_lost(struct step *s)
 }
 
 static void on_durable(void *ctx, uint64_t of_epoch);
+static void crash(void *ctx, uint64_t of_epoch);
 
 static void begin_commit(void)
 {
+	int64_t delay_ms;
+
 	if (writing || !waiting.count)
 		return;
 	writing = waiting.count;
-	world_after(world_has_faults() && chance(2) ? between(1, SLOW_MS)
-						    : between(0, COMMIT_MS_MAX),
-		    on_durable, NULL, epoch);
+	delay_ms = world_has_faults() && chance(2) ? between(1, SLOW_MS)
+						   : between(0, COMMIT_MS_MAX);
+	if (doomed)
+		world_after(between(0, delay_ms), crash, NULL, epoch);
+	world_after(delay_ms, on_durable, NULL, epoch);
 }
 
 static void on_durable(void *ctx, uint64_t of_epoch)
@@ -218,8 +226,6 @@ void shell_call(const char *operation, json_t *own_request, reply_fn *fn, void *
 
 /* ---- life and death ---- */
 
-static void crash(void *ctx, uint64_t arg);
-
 static void tick(void *ctx, uint64_t of_epoch)
 {
 	int64_t wait_ms;
@@ -260,7 +266,8 @@ static void start(void *ctx, uint64_t arg)
 	shell_commit(NULL, NULL);
 	tick(NULL, epoch);
 	if (world_has_faults())
-		world_after(about(CRASH_MEAN_MS), crash, NULL, epoch);
+		world_after(about(world->over_disk ? DISK_CRASH_MEAN_MS : CRASH_MEAN_MS), crash,
+			    NULL, epoch);
 }
 
 /* Those that are done before the end, one commit after the other; nobody is told. */
@@ -294,6 +301,11 @@ static void crash(void *ctx, uint64_t of_epoch)
 	(void)ctx;
 	if (of_epoch != epoch || !core || !world_has_faults())
 		return;
+	if (!waiting.count && !doomed && chance(IDLE_CRASHES)) {
+		doomed = true;
+		return;
+	}
+	doomed = false;
 	end = durable_end_begins();
 	trace("server %s: %zu events were not told", ends[end], waiting.count);
 	crash_writing(&lost);
@@ -323,6 +335,7 @@ void shell_begin(void)
 		.open_max = world->seed % 5 ? 1000 : 1};
 	waiting = (struct steps){.count = 0};
 	writing = 0;
+	doomed = false;
 	crashes = 0;
 	began_ms = world_now_ms();
 	ahead_ms = 0;
