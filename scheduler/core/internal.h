@@ -420,12 +420,13 @@ void gpus_tell_doc(const json_t *doc, struct buf *ret);
 /* ---- token.c ---- */
 
 /*
- * The reply that an earlier call with the same "clientToken" got (a list of
- * task ids; the caller's), or NULL; a fault when its parameters were others.
+ * What an earlier call with the same "clientToken" got, the caller's: "tasks", their ids, and
+ * "failures" if there were any.  NULL: there was none; a fault when its parameters were others.
  */
 json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
 		   struct ecs_fault *f);
-void token_keep(struct core *c, const struct cluster *cl, const json_t *request, json_t *own_tasks);
+void token_keep(struct core *c, const struct cluster *cl, const json_t *request, json_t *tasks,
+		json_t *failures);
 void token_restore(struct core *c, const char *key, int64_t expires_ms);
 void token_free(struct token *t);
 void tokens_tick(struct core *c);

@@ -269,20 +269,21 @@ static int launch_prepare(struct launch *l, struct core *c, const json_t *reques
 
 /* ---- what callers are told ---- */
 
-/* The same tasks again for a call that was repeated; those forgotten since are left out. */
-static char *show_again(struct core *c, const struct cluster *cl, const json_t *ids)
+/* The same again for a call that was repeated; tasks forgotten since are left out. */
+static char *show_again(struct core *c, const struct cluster *cl, const json_t *token)
 {
+	json_t *tasks = json_array(), *failures = json_object_get(token, "failures"), *id;
 	auto_json json_t *reply = NULL;
-	json_t *tasks = json_array(), *id;
 	size_t i;
 
-	json_array_foreach (ids, i, id) {
+	json_array_foreach (json_object_get(token, "tasks"), i, id) {
 		struct task *t = task_named(c, cl, json_string_value(id));
 
 		if (t)
 			(void)json_array_append_new(tasks, task_show(c, t, true));
 	}
-	reply = json_pack("{s:o, s:[]}", "tasks", tasks, "failures");
+	reply = json_pack("{s:o, s:o}", "tasks", tasks, "failures",
+			  failures ? json_incref(failures) : json_array());
 	return js_dump(reply);
 }
 
@@ -355,7 +356,7 @@ static void run_tasks(struct launch *l, int64_t count, struct reply *r, struct e
 	if (count)
 		say_refusals(l, r->failures);
 	if (json_array_size(r->ids)) /* else nothing was done: a repeated call tries again */
-		token_keep(l->c, l->cluster, l->request, json_incref(r->ids));
+		token_keep(l->c, l->cluster, l->request, r->ids, r->failures);
 }
 
 char *run_task(struct core *c, json_t *request, struct ecs_fault *f)

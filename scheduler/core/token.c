@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Every SDK sends a clientToken with RunTask and repeats it when it got no
- * answer.  The token, the request (without the token) and the tasks that came
- * of it are stored with the tasks, in one commit.  In memory is that there is one, and
+ * answer.  The token, the request (without the token), and the tasks and failures
+ * that came of it are stored with the tasks, in one commit.  In memory is that there is one, and
  * when it ends; the rest is fetched for a call that is repeated.
  */
 #include <stdlib.h>
@@ -70,7 +70,7 @@ json_t *token_find(struct core *c, const struct cluster *cl, const json_t *reque
 			"The clientToken '%.64s' was used before with other parameters.", text);
 		return NULL;
 	}
-	return json_incref(json_object_get(doc, "tasks"));
+	return take_ptr(doc);
 }
 
 void token_restore(struct core *c, const char *key, int64_t expires_ms)
@@ -82,21 +82,22 @@ void token_restore(struct core *c, const char *key, int64_t expires_ms)
 	(void)map_put(&c->tokens, key, t);
 }
 
-void token_keep(struct core *c, const struct cluster *cl, const json_t *request, json_t *own_tasks)
+void token_keep(struct core *c, const struct cluster *cl, const json_t *request, json_t *tasks,
+		json_t *failures)
 {
 	const char *text = doc_string(request, "clientToken");
 	const int64_t expires_ms = c->now_ms + TOKEN_MS;
 	auto_free char *key = NULL, *now = NULL;
 	auto_json json_t *doc = NULL;
 
-	if (!text) {
-		json_decref(own_tasks);
+	if (!text)
 		return;
-	}
 	key = key_of(cl, text);
 	now = parameters(request);
-	doc = json_pack("{s:s, s:o, s:I}", "parameters", now, "tasks", own_tasks, "expires",
+	doc = json_pack("{s:s, s:O, s:I}", "parameters", now, "tasks", tasks, "expires",
 			(json_int_t)expires_ms);
+	if (json_array_size(failures))
+		(void)json_object_set(doc, "failures", failures);
 	token_restore(c, key, expires_ms);
 	effect_put_token(c, key, doc, expires_ms);
 }

@@ -504,6 +504,23 @@ static void a_repeated_call_does_its_work_once(void **state)
 		ECS_FAULT_CONFLICT, "other parameters");
 }
 
+static void a_repeated_call_is_told_again_what_was_not_placed(void **state)
+{
+	static const char twice[] =
+		"{\"taskDefinition\":\"web\",\"clientToken\":\"t1\",\"count\":10}";
+	auto_json json_t *first = NULL, *second = NULL;
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	first = call("RunTask", twice);
+	assert_true(json_array_size(at(first, "tasks")) > 0);
+	assert_int_equal(json_array_size(at(first, "failures")), 1);
+	second = call("RunTask", twice);
+	assert_true(json_equal(at(first, "failures"), at(second, "failures")));
+	assert_int_equal(json_array_size(at(first, "tasks")), json_array_size(at(second, "tasks")));
+}
+
 static void a_state_never_goes_backwards(void **state)
 {
 	int64_t exit_code = 7;
@@ -742,6 +759,7 @@ int main(void)
 		TEST(resources_are_counted_until_the_task_is_gone),
 		TEST(a_disconnected_node_gets_no_task),
 		TEST(a_repeated_call_does_its_work_once),
+		TEST(a_repeated_call_is_told_again_what_was_not_placed),
 		TEST(a_state_never_goes_backwards),
 		TEST(what_a_node_says_of_a_task_is_its_attribute),
 		TEST(stopping_twice_keeps_the_first_reason),
