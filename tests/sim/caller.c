@@ -2,7 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A RunTask is repeated with its clientToken until it is answered; the token is
- * its "startedBy" too, so that what came of it can be counted.
+ * its "startedBy" too, so that what came of it can be counted.  On the way a call is
+ * late, is lost, comes twice or behind one that was sent after it, or is turned away; an
+ * answer is late or lost.
+ *
+ * A call that placed nothing leaves no token, and whoever repeats it is served anew.  So a
+ * second copy of a call that placed nothing is not delivered.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,19 +17,41 @@
 
 #define OTHER_MEAN_MS (60 * 1000)
 #define RETRY_MS      20000
+#define TIMEOUT_MS    30000
+#define WAY_MS        100
+#define LATE_MS       60000
+#define LATE          20 /* of a thousand calls */
+#define LOST          20
+#define DOUBLED       30
+#define TURNED_AWAY   30
+#define UNHEARD       20 /* of a thousand answers */
 #define RUN_COUNT_MAX 10
 
-/* A run under way. */
+/* What of an instance a task may ask for, and what changes. */
+enum moving { ANY, DISK, FEW_RUNNING, NO_BIG, MOVING };
+
 struct run {
 	unsigned number;
+	char token[32];
 	json_t *request;
 	int64_t count;
 	const char *rack; /* it must be placed there; NULL: anywhere */
 	bool distinct;
-	unsigned tries;
+	enum moving moving;
+	unsigned tries, executed;
+	bool answered;
+	struct run *next;
+};
+
+/* One of the times that it is sent. */
+struct call {
+	struct run *run;
+	bool copy; /* of one that is sent, too */
+	bool unheard;
 };
 
 static size_t runs, answered, failed_placements;
+static struct run *all_runs;
 static char subnet[64];
 static struct map open_runs; /* by token: those that have no answer */
 
@@ -65,13 +92,15 @@ static void add_constraints(struct run *r)
 					json_sprintf("attribute:rack == %s", r->rack)));
 	}
 	if (chance(100)) {
-		static const char *const moving[] = {
-			"attribute:disk == d1 or attribute:disk !exists", "runningTasksCount < 2",
-			"not task:group == family:big"};
+		static const char *const moving[MOVING] = {
+			[DISK] = "attribute:disk == d1 or attribute:disk !exists",
+			[FEW_RUNNING] = "runningTasksCount < 2",
+			[NO_BIG] = "not task:group == family:big",
+		};
 
+		r->moving = (enum moving)between(DISK, NO_BIG);
 		(void)json_array_append_new(list, json_pack("{s:s, s:s}", "type", "memberOf",
-							    "expression",
-							    moving[below(ARRAY_COUNT(moving))]));
+							    "expression", moving[r->moving]));
 	}
 	if (chance(150)) {
 		r->distinct = true;
@@ -102,6 +131,19 @@ static void add_strategies(json_t *request)
 
 static void send_run(void *ctx, uint64_t arg);
 
+static void check_moving(const struct run *r, const char *task, const char *instance)
+{
+	const char *disk = check_disk(instance);
+
+	if (r->moving == DISK && *disk && !str_eq(disk, "d1"))
+		broken("%s: run %u wants disk d1 or none, not %s", task, r->number, disk);
+	if (r->moving == FEW_RUNNING && check_running(instance) >= 2)
+		broken("%s: run %u wants less than two running, and %zu are", task, r->number,
+		       check_running(instance));
+	if (r->moving == NO_BIG && check_group(instance, "family:big"))
+		broken("%s: run %u wants none of family:big beside it", task, r->number);
+}
+
 void callers_check_place(const char *token, const char *task, const char *instance, size_t of_group)
 {
 	const struct run *r = map_find(&open_runs, token);
@@ -115,6 +157,7 @@ void callers_check_place(const char *token, const char *task, const char *instan
 	if (r->distinct && of_group)
 		broken("%s: run %u wants an instance of its own, and %zu are on %s", task,
 		       r->number, of_group, instance);
+	check_moving(r, task, instance);
 }
 
 /* What a reply says: it is read as it was written, because there are many. */
@@ -169,33 +212,75 @@ static void check_placed(const struct run *r, const struct placed *p)
 	}
 }
 
-static void on_run(void *ctx, const char *reply, const struct ecs_fault *f)
+/* Unless it was answered, or sent again, since. */
+static void send_again(void *ctx, uint64_t tries)
 {
 	struct run *r = ctx;
+
+	if (!r->answered && r->tries == tries)
+		send_run(r, 0);
+}
+
+static void answer(struct run *r, const char *reply, const struct ecs_fault *f)
+{
 	struct placed p;
 
-	if (!reply && !f) {
-		r->tries++;
-		world_after(between(100, RETRY_MS), send_run, r, 0);
-		return;
-	}
 	if (f && !strstr(f->message, "No Container Instances"))
 		broken("run %u: %s", r->number, f->message);
 	read_placed(r, reply ? reply : "", &p);
 	trace("run %u: %zu of %lld placed, %zu reasons, after %u tries", r->number, p.count,
-	      (long long)r->count, p.failed, r->tries + 1);
+	      (long long)r->count, p.failed, r->tries);
+	for (size_t i = 0; i < p.count; i++)
+		trace("run %u: has %.16s on %.8s", r->number, p.tasks[i].id, p.tasks[i].instance);
 	if (reply && ((int64_t)p.count > r->count || ((int64_t)p.count < r->count && !p.failed)))
 		broken("run %u: %zu tasks and %zu failures for %lld", r->number, p.count, p.failed,
 		       (long long)r->count);
 	check_placed(r, &p);
-	if (reply && !r->tries &&
-	    check_started(json_string_value(json_object_get(r->request, "clientToken"))) != p.count)
+	if (reply && r->executed == 1 && check_started(r->token) != p.count)
 		broken("run %u: %zu tasks are told, and there are others", r->number, p.count);
 	failed_placements += p.failed != 0;
 	answered++;
-	(void)map_remove(&open_runs, json_string_value(json_object_get(r->request, "clientToken")));
-	json_decref(r->request);
-	free(r);
+	r->answered = true;
+	(void)map_remove(&open_runs, r->token);
+}
+
+static void on_run(void *ctx, const char *reply, const struct ecs_fault *f)
+{
+	struct call *call = ctx;
+	struct run *r = call->run;
+
+	if (reply && call->unheard)
+		trace("run %u: the answer is lost", r->number);
+	else if ((reply || f) && !r->answered)
+		answer(r, reply, f);
+	else if (!reply && !f && !call->copy)
+		world_after(between(100, RETRY_MS), send_again, r, r->tries);
+	free(call);
+}
+
+static void arrive(void *ctx, uint64_t arg)
+{
+	struct call *call = ctx;
+	struct run *r = call->run;
+
+	(void)arg;
+	if ((call->copy || r->answered) && !check_started(r->token)) {
+		free(call);
+		return;
+	}
+	r->executed += shell_is_up();
+	shell_call("RunTask", json_deep_copy(r->request), on_run, call);
+}
+
+static void post(struct run *r, bool copy)
+{
+	const bool faults = world_has_faults();
+	const int64_t way_ms = faults && (copy || chance(LATE)) ? between(0, LATE_MS)
+								: between(0, WAY_MS);
+	struct call *call = xcalloc(1, sizeof(*call));
+
+	*call = (struct call){r, copy, faults && chance(UNHEARD)};
+	world_after(way_ms, arrive, call, 0);
 }
 
 static void send_run(void *ctx, uint64_t arg)
@@ -203,14 +288,33 @@ static void send_run(void *ctx, uint64_t arg)
 	struct run *r = ctx;
 
 	(void)arg;
-	shell_call("RunTask", json_deep_copy(r->request), on_run, r);
+	r->tries++;
+	if (world_has_faults() && chance(TURNED_AWAY)) {
+		trace("run %u: turned away, because too many ask", r->number);
+		world_after(between(100, RETRY_MS), send_again, r, r->tries);
+		return;
+	}
+	world_after(TIMEOUT_MS, send_again, r, r->tries);
+	if (world_has_faults() && chance(LOST)) {
+		trace("run %u: the call is lost", r->number);
+		return;
+	}
+	post(r, false);
+	if (world_has_faults() && chance(DOUBLED))
+		post(r, true);
 }
+
+static const char *const moving_words[MOVING] = {
+	[ANY] = "",
+	[DISK] = ", on disk d1 or none",
+	[FEW_RUNNING] = ", where less than two run",
+	[NO_BIG] = ", where no big one is",
+};
 
 static void begin_run(void *ctx, uint64_t arg)
 {
 	struct run *r;
 	const char *family = families[below(ARRAY_COUNT(families))];
-	char token[32];
 	int64_t mean_ms = 3600000 / ((int64_t)world->runs_per_node_hour * world->nodes);
 
 	(void)ctx;
@@ -221,16 +325,22 @@ static void begin_run(void *ctx, uint64_t arg)
 	r = xcalloc(1, sizeof(*r));
 	r->number = (unsigned)++runs;
 	r->count = chance(700) ? 1 : between(1, RUN_COUNT_MAX);
-	(void)snprintf(token, sizeof(token), "run-%u-%lld", r->number, (long long)r->count);
+	r->next = all_runs;
+	all_runs = r;
+	(void)snprintf(r->token, sizeof(r->token), "run-%u-%lld", r->number, (long long)r->count);
 	r->request = json_pack("{s:s, s:I, s:s, s:s}", "taskDefinition", family, "count",
-			       (json_int_t)r->count, "clientToken", token, "startedBy", token);
+			       (json_int_t)r->count, "clientToken", r->token, "startedBy",
+			       r->token);
 	if (strcmp(family, "eni") == 0)
 		(void)json_object_set_new(
 			r->request, "networkConfiguration",
 			json_pack("{s:{s:[s]}}", "awsvpcConfiguration", "subnets", subnet));
 	add_constraints(r);
 	add_strategies(r->request);
-	(void)map_put(&open_runs, token, r);
+	(void)map_put(&open_runs, r->token, r);
+	trace("run %u: %lld of %s%s%s%s%s", r->number, (long long)r->count, family,
+	      r->rack ? " in rack " : "", r->rack ? r->rack : "",
+	      r->distinct ? ", each on its own" : "", moving_words[r->moving]);
 	send_run(r, 0);
 }
 
@@ -276,6 +386,38 @@ static void change_attribute(const char *node)
 		   json_pack("{s:[o]}", "attributes", attribute), ignore, NULL);
 }
 
+/* Of an instance it is counted what runs there. */
+struct counts {
+	char instance[33];
+	size_t running, pending;
+};
+
+static void on_described(void *ctx, const char *reply, const struct ecs_fault *f)
+{
+	struct counts *c = ctx;
+	auto_json json_t *doc = json_loads(reply ? reply : "{}", 0, NULL);
+	const json_t *i = json_array_get(json_object_get(doc, "containerInstances"), 0);
+	const size_t running = (size_t)json_integer_value(json_object_get(i, "runningTasksCount")),
+		     pending = (size_t)json_integer_value(json_object_get(i, "pendingTasksCount"));
+
+	(void)f;
+	if (i && (running != c->running || pending != c->pending))
+		broken("%s is said to have %zu tasks running and %zu pending, and has %zu and %zu",
+		       c->instance, running, pending, c->running, c->pending);
+	free(c);
+}
+
+static void describe_one(const char *node)
+{
+	struct counts *c = xcalloc(1, sizeof(*c));
+
+	(void)snprintf(c->instance, sizeof(c->instance), "%s", node);
+	c->running = check_running(node);
+	c->pending = check_pending(node);
+	shell_call("DescribeContainerInstances", json_pack("{s:[s]}", "containerInstances", node),
+		   on_described, c);
+}
+
 static void other(void *ctx, uint64_t arg)
 {
 	const char *node = nodes_any();
@@ -285,6 +427,10 @@ static void other(void *ctx, uint64_t arg)
 	if (!world_has_faults())
 		return;
 	world_after(about(OTHER_MEAN_MS), other, NULL, 0);
+	if (chance(TURNED_AWAY))
+		return;
+	if (node)
+		describe_one(node);
 	if (chance(600)) {
 		stop_one();
 	} else if (node && chance(400)) {
@@ -351,10 +497,10 @@ void callers_end(void)
 {
 	struct run *r;
 
-	for (size_t i = 0; map_next(&open_runs, &i, &r);) {
+	while ((r = all_runs)) {
+		all_runs = r->next;
 		json_decref(r->request);
 		free(r);
 	}
 	map_done(&open_runs);
-	open_runs = (struct map){0};
 }

@@ -37,6 +37,8 @@ struct host {
 	int64_t last_seen_ms; /* by the world's clock, at least then it was there; 0: unknown */
 	int64_t overdue_ms; /* since when its tasks should have been given up; 0: they should not */
 	size_t tasks;       /* that are not STOPPED */
+	size_t pending, running;
+	char disk[8]; /* its attribute; "": it has none */
 };
 
 static struct map tasks, hosts, ports, addresses, gpus, started; /* the last: token to a count */
@@ -121,6 +123,30 @@ static struct host *host_of(const char *id)
 	return h;
 }
 
+static void note_disk(struct host *h, const char *body)
+{
+	static const char sign[] = "{\"name\":\"disk\",\"value\":\"";
+	const char *at = strstr(body, sign);
+
+	at = at ? at + strlen(sign) : "\"";
+	(void)snprintf(h->disk, sizeof(h->disk), "%.*s", (int)strcspn(at, "\""), at);
+}
+
+const char *check_disk(const char *instance)
+{
+	return host_of(instance)->disk;
+}
+
+size_t check_running(const char *instance)
+{
+	return host_of(instance)->running;
+}
+
+size_t check_pending(const char *instance)
+{
+	return host_of(instance)->pending;
+}
+
 static void put_instance(const char *key, const char *body)
 {
 	const char *id = strrchr(key, '/') + 1;
@@ -134,6 +160,7 @@ static void put_instance(const char *key, const char *body)
 	h->registered_cpu = cpu;
 	h->registered_memory = memory;
 	h->quiet_until_ms = scan_integer(body, "_quietUntil");
+	note_disk(h, body);
 	gone_ms = scan_integer(body, "_goneAt");
 	/* After a start of the server one that does not come back has no _goneAt, and was not seen. */
 	if (gone_ms ? !h->gone_ms && !reloading : reloading || nodes_is_connected(id))
@@ -258,6 +285,28 @@ static void join_group(struct seen *s, const char *key, const char *group, const
 	if (!reloading)
 		callers_check_place(token, key, s->instance, count);
 	(void)map_put(&groups, s->group, (void *)(count + 1));
+}
+
+size_t check_group(const char *instance, const char *group)
+{
+	auto_free char *name = xasprintf("%s %s", instance, group);
+
+	return (uintptr_t)map_find(&groups, name);
+}
+
+/* -1: it is none any more. */
+static void set_status(struct seen *s, int status)
+{
+	static const int running = 3; /* before it all are pending */
+	struct host *h = map_find(&hosts, s->instance);
+
+	if (h) {
+		h->pending -= s->status >= 0 && s->status < running;
+		h->running -= s->status == running;
+		h->pending += status >= 0 && status < running;
+		h->running += status == running;
+	}
+	s->status = status;
 }
 
 static void leave_group(struct seen *s)
@@ -386,7 +435,7 @@ static void put_task(const char *key, const char *body)
 	if (status != s->status && strstr(body, "\"stopCode\":\"TerminationNotice\""))
 		give_up(s, key);
 	owed += version > s->version && !reloading;
-	s->status = status;
+	set_status(s, status);
 	s->version = version;
 	if (is_over(body))
 		leave_group(s);
@@ -398,6 +447,7 @@ static void put_task(const char *key, const char *body)
 
 static void free_seen(struct seen *s)
 {
+	set_status(s, -1);
 	leave_group(s);
 	end_task(s);
 	free(s);
@@ -415,7 +465,7 @@ static void drop(const char *key)
 {
 	struct seen *s = map_find(&tasks, key);
 
-	if (s && s->live)
+	if (s && (s->live || s->status != (int)ARRAY_COUNT(statuses) - 1))
 		broken("%s: it is forgotten while it is %s", key, statuses[s->status]);
 	if (s)
 		free_seen(map_remove(&tasks, key));

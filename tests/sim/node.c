@@ -14,6 +14,8 @@
 #include "tests/sim/sim.h"
 
 #define RACKS          5
+#define GPUS           3 /* of each fourth node */
+#define GPUS_MAX       2 /* of a task */
 #define CPU_UNITS      4096
 #define MEMORY_MIB     8192
 #define REPORT_TASKS   500
@@ -34,6 +36,8 @@
 #define NODES_OF_TOKEN 1000
 #define IDLE_READ_EACH 8    /* of the messages that the model does nothing with */
 #define CLOCK_MS       2000 /* by which its clock is wrong */
+#define CLOCKS_SET     50   /* of a thousand broken links: they are, by the way */
+#define SERVER_FIRST   250  /* of these the server notices before the node */
 #define NO_CLOCKS      100  /* of a thousand hosts: they begin in 1970 */
 #define DAY_MS         86400000LL
 
@@ -49,6 +53,8 @@ struct job {
 	const char *reason;
 	int64_t started_ms, stopped_ms;
 	int64_t cpu, memory, port; /* what it takes of the host */
+	char gpus[GPUS_MAX][8];    /* "": none */
+	char *address;             /* of its network interface; NULL: it has none */
 };
 
 struct node {
@@ -74,6 +80,7 @@ struct node {
 static struct node *nodes;
 static unsigned node_count;
 static struct map by_instance, ever_started;
+static struct map addresses; /* of tasks that run: the job */
 static char *activation;
 static size_t activation_left, idle_messages;
 
@@ -204,9 +211,16 @@ static int64_t node_now_ms(const struct node *n)
 	return world_now_ms() + n->ahead_ms;
 }
 
+static void set_status(struct job *j, enum job_status status)
+{
+	if (j->address && map_find(&addresses, j->address) == j)
+		(void)map_remove(&addresses, j->address);
+	j->status = status;
+}
+
 static void note(struct job *j, enum job_status status)
 {
-	j->status = status;
+	set_status(j, status);
 	j->untold = true;
 	if (status == JOB_RUNNING)
 		j->started_ms = node_now_ms(j->node);
@@ -225,6 +239,33 @@ static void end_job(void *ctx, uint64_t arg)
 	note(j, JOB_STOPPED);
 }
 
+static bool shares_gpu(const struct job *a, const struct job *b)
+{
+	for (int i = 0; i < GPUS_MAX * GPUS_MAX; i++)
+		if (*a->gpus[i / GPUS_MAX] && str_eq(a->gpus[i / GPUS_MAX], b->gpus[i % GPUS_MAX]))
+			return true;
+	return false;
+}
+
+/* Of a node that somebody has removed, and that does not know it yet, tasks still run. */
+static bool is_member(const struct node *n)
+{
+	auto_free char *key = xasprintf("instance/default/%s", n->id);
+
+	return durable_read(key);
+}
+
+static void check_address(struct job *j)
+{
+	const struct job *other = j->address ? map_find(&addresses, j->address) : NULL;
+
+	if (other && is_member(other->node) && is_member(j->node))
+		broken("%s of node %u and %s of node %u have address %s", j->arn, j->node->index,
+		       other->arn, other->node->index, j->address);
+	if (j->address)
+		(void)map_put(&addresses, j->address, j);
+}
+
 /* What really runs here has what it was promised: whatever anybody's accounts say. */
 static void check_room(const struct job *new_job)
 {
@@ -239,6 +280,9 @@ static void check_room(const struct job *new_job)
 		if (j->port && j->port == new_job->port)
 			broken("node %u: %s and %s want port %lld", j->node->index, j->arn,
 			       new_job->arn, (long long)j->port);
+		if (shares_gpu(j, new_job))
+			broken("node %u: %s and %s have a GPU in common", j->node->index, j->arn,
+			       new_job->arn);
 	}
 	if (cpu > CPU_UNITS || memory > MEMORY_MIB)
 		broken("node %u: %lld CPU units and %lld MiB are in use", new_job->node->index,
@@ -258,6 +302,7 @@ static void run_job(void *ctx, uint64_t arg)
 		return;
 	}
 	check_room(j);
+	check_address(j);
 	if (map_find(&ever_started, j->arn))
 		broken("node %u: %s is started a second time", j->node->index, j->arn);
 	(void)map_put(&ever_started, j->arn, j->node);
@@ -288,6 +333,31 @@ static void take_demand(struct job *j, const struct ecs_task_definition *d)
 	}
 }
 
+static void take_gpu(struct job *j, const char *id)
+{
+	int i = 0;
+
+	while (i < GPUS_MAX && *j->gpus[i])
+		i++;
+	if (i == GPUS_MAX || j->node->index % 4 || id[0] != 'g' || id[1] - '0' >= GPUS)
+		broken("node %u: %s has GPU %s", j->node->index, j->arn, id);
+	(void)snprintf(j->gpus[i], sizeof(j->gpus[i]), "%s", id);
+}
+
+/* What was chosen for it, and for nobody else. */
+static void take_own(struct job *j, const struct ecs_node_task *t)
+{
+	if (t->network_interface)
+		j->address = xstrdup(t->network_interface->address);
+	for (size_t i = 0; i < t->containers.count; i++) {
+		const struct ecs_node_container *c = JS_AT(t->containers, struct ecs_node_container,
+							   i);
+
+		for (size_t k = 0; k < c->gpu_ids.count; k++)
+			take_gpu(j, c->gpu_ids.items[k]);
+	}
+}
+
 static void want(struct node *n, const struct ecs_node_task *t)
 {
 	struct job *j = map_find(&n->jobs, t->task_arn);
@@ -296,6 +366,7 @@ static void want(struct node *n, const struct ecs_node_task *t)
 	if (!j) {
 		j = add_job(n, t->task_arn);
 		take_demand(j, &t->definition);
+		take_own(j, t);
 		if (stop || !str_eq(t->last_status, "PENDING")) {
 			if (!stop && !str_eq(t->last_status, "PROVISIONING"))
 				broken("node %u: %s ran before, and nothing is known of it",
@@ -397,7 +468,7 @@ static int on_refused(void *ctx, const void *message, struct err *e)
 	trace("node %u: it was removed", n->index);
 	hang_up(n, "removed");
 	for (size_t i = 0; map_next(&n->jobs, &i, &j);) {
-		j->status = JOB_STOPPED;
+		set_status(j, JOB_STOPPED);
 		j->forgotten = true;
 		j->untold = j->in_flight = false;
 	}
@@ -519,7 +590,7 @@ static void dial(void *ctx, uint64_t arg)
 	struct ecs_attribute rack[] = {{.name = (char[]){"rack"}, .value = n->rack},
 				       {.name = (char[]){"ecs.capability.task-eni"}}};
 	/* Some have three, of which one is not found now and then. */
-	char *gpus[] = {(char[]){"g0"}, (char[]){"g1"}, (char[]){"g2"}};
+	char *gpus[GPUS] = {(char[]){"g0"}, (char[]){"g1"}, (char[]){"g2"}};
 	const size_t lost = chance(100), has = n->index % 4 == 0 ? ARRAY_COUNT(gpus) - lost : 0;
 	const struct ecs_node_hello hello = {.protocol = ECS_NODE_PROTOCOL,
 					     .instance_id = n->id,
@@ -657,6 +728,26 @@ static void kill_agent(struct node *n, const char *what)
 	world_after(between(100, chance(LONG_OUTAGES) ? LONG_OUTAGE_MS : OUTAGE_MS), revive, n, 0);
 }
 
+static void hear_nothing(void *ctx, uint64_t session)
+{
+	struct node *n = ctx;
+
+	if (n->linked && n->session == session)
+		hang_up(n, "nothing is heard");
+}
+
+/* The server gives the session up, and the node knows nothing of it. */
+static void break_server_side(struct node *n)
+{
+	const uint64_t session = n->at_server;
+
+	if (!session || session != n->session)
+		return;
+	n->ended = session;
+	server_gives_up(n, session);
+	world_after(between(0, NOTICE_MS), hear_nothing, n, session);
+}
+
 static void break_link(void *ctx, uint64_t arg)
 {
 	struct node *n = ctx;
@@ -664,7 +755,12 @@ static void break_link(void *ctx, uint64_t arg)
 	(void)arg;
 	if (!world_has_faults())
 		return;
-	hang_up(n, "link");
+	if (chance(CLOCKS_SET))
+		set_clock(n);
+	if (chance(SERVER_FIRST))
+		break_server_side(n);
+	else
+		hang_up(n, "link");
 	world_after(about(n->flapping ? FLAP_MEAN_MS : BREAK_MEAN_MS), break_link, n, 0);
 }
 
@@ -694,7 +790,7 @@ static void reboot(void *ctx, uint64_t arg)
 	for (size_t i = 0; map_next(&n->jobs, &i, &j);) {
 		if (j->status == JOB_STOPPED)
 			continue;
-		j->status = JOB_STOPPED;
+		set_status(j, JOB_STOPPED);
 		j->stopped_ms = node_now_ms(j->node);
 		j->untold = true;
 	}
@@ -845,6 +941,7 @@ void nodes_end(void)
 	for (unsigned i = 0; i < node_count; i++) {
 		for (size_t k = 0; map_next(&nodes[i].jobs, &k, &j);) {
 			free(j->arn);
+			free(j->address);
 			free(j);
 		}
 		map_done(&nodes[i].jobs);
@@ -854,5 +951,5 @@ void nodes_end(void)
 	activation_left = idle_messages = 0;
 	map_done(&by_instance);
 	map_done(&ever_started);
-	by_instance = ever_started = (struct map){0};
+	map_done(&addresses);
 }

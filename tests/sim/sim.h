@@ -153,3 +153,8 @@ void check_core(struct core *c);
 size_t check_tasks(void);
 size_t check_started(const char *token); /* tasks with this "startedBy" */
 size_t check_given_up(void);             /* tasks whose node was lost */
+/* Of an instance: an attribute ("": it has none), tasks, tasks of a group that are not STOPPED. */
+const char *check_disk(const char *instance);
+size_t check_running(const char *instance);
+size_t check_pending(const char *instance);
+size_t check_group(const char *instance, const char *group);
