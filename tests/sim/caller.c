@@ -426,7 +426,7 @@ static void other(void *ctx, uint64_t arg)
 	(void)arg;
 	if (!world_has_faults())
 		return;
-	world_after(about(OTHER_MEAN_MS), other, NULL, 0);
+	world_after(about(world_mean_ms(OTHER_MEAN_MS)), other, NULL, 0);
 	if (chance(TURNED_AWAY))
 		return;
 	if (node)

@@ -40,10 +40,15 @@ static struct writer_db writer;
 
 static uint64_t hash_of(const char *text)
 {
-	uint64_t hash = 14695981039346656037ULL;
+	uint64_t hash = 14695981039346656037ULL, word;
+	const size_t size = strlen(text);
 
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char)*text) * 1099511628211ULL;
+	for (size_t i = 0; i < size; i += sizeof(word)) {
+		word = 0;
+		memcpy(&word, text + i, size - i < sizeof(word) ? size - i : sizeof(word));
+		hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+		hash ^= hash >> 29;
+	}
 	return hash;
 }
 

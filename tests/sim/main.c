@@ -1,7 +1,8 @@
 /* tests/sim/main.c - seeds
  * SPDX-License-Identifier: Apache-2.0
  *
- *   sim [SEEDS]    SEED=N: only this one; NODES=N MINUTES=N; TRACE=1: all that happens
+ *   sim [SEEDS]    SEED=N: only this one; NODES=N MINUTES=N DISK=0 or 1; TRACE=1: all that happens
+ *                  LIES=1: disks say that they have synced, and have not; seeds with one fail
  *
  * A process for each processor takes one seed after another.
  */
@@ -16,7 +17,10 @@
 
 #include "tests/sim/sim.h"
 
-#define SETTLE_MS (2 * 3600000LL) /* after the last fault: until each task has ended */
+#define LARGE_EACH 40
+#define LARGE_AT   13
+#define DISK_EACH  4
+#define SETTLE_MS  (2 * 3600000LL) /* after the last fault: until each task has ended */
 
 static unsigned number(const char *name, unsigned otherwise)
 {
@@ -67,18 +71,30 @@ static uint64_t run(const struct world_options *o, struct totals *t)
 	return hash;
 }
 
-/* Small and large clusters, short and long. */
+/* Of some thousand nodes, for as many minutes. */
+static const struct {
+	unsigned nodes, minutes;
+} large[] = {{3000, 10}, {1000, 30}, {5000, 6}, {2000, 15}};
+
+/*
+ * Small and large clusters, short and long.  One of LARGE_EACH is a large one; of the others
+ * each fourth one has the server's store over a disk.
+ */
 static struct world_options options_of(uint64_t seed)
 {
 	static const unsigned sizes[] = {1, 2, 3, 5, 10, 30, 100}, densities[] = {4, 1, 1};
+	const size_t turn = seed / LARGE_EACH % ARRAY_COUNT(large);
+	const bool is_large = seed % LARGE_EACH == LARGE_AT;
 
 	return (struct world_options){
 		.seed = seed,
-		.nodes = number("NODES", sizes[seed % ARRAY_COUNT(sizes)]),
-		.minutes = number("MINUTES", 60 + 60 * (unsigned)(seed / 7 % 4)),
+		.nodes = number("NODES",
+				is_large ? large[turn].nodes : sizes[seed % ARRAY_COUNT(sizes)]),
+		.minutes = number("MINUTES", is_large ? large[turn].minutes
+						      : 60 + 60 * (unsigned)(seed / 7 % 4)),
 		.runs_per_node_hour = densities[seed % ARRAY_COUNT(densities)],
 		.lost_minutes = seed % 2 ? 5 : 0,
-		.over_disk = number("DISK", seed % 4 == 0),
+		.over_disk = number("DISK", seed % DISK_EACH == 0),
 		.disk_lies = number("LIES", 0),
 		.trace = number("TRACE", 0)};
 }

@@ -823,7 +823,7 @@ static void cut(void *ctx, uint64_t arg)
 		hang_up(&nodes[i], "cut off");
 	}
 	world_after(between(1000, 15 * 60 * 1000), heal, NULL, 0);
-	world_after(about(CUT_MEAN_MS), cut, NULL, 0);
+	world_after(about(world_mean_ms(CUT_MEAN_MS)), cut, NULL, 0);
 }
 
 void nodes_server_is_gone(void)
@@ -931,7 +931,7 @@ void nodes_begin(unsigned count)
 		world_after(about(KILL_MEAN_MS), kill_node, n, 0);
 		world_after(about(REBOOT_MEAN_MS), reboot, n, 0);
 	}
-	world_after(about(CUT_MEAN_MS), cut, NULL, 0);
+	world_after(about(world_mean_ms(CUT_MEAN_MS)), cut, NULL, 0);
 }
 
 void nodes_end(void)

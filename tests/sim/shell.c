@@ -72,7 +72,7 @@ static void jump(void *ctx, uint64_t arg)
 	ahead_ms += by_ms;
 	if (core)
 		core_clock_moved(core, by_ms);
-	world_after(about(JUMP_MEAN_MS), jump, NULL, 0);
+	world_after(about(world_mean_ms(JUMP_MEAN_MS)), jump, NULL, 0);
 }
 
 struct core *shell_core(void)
@@ -266,8 +266,9 @@ static void start(void *ctx, uint64_t arg)
 	shell_commit(NULL, NULL);
 	tick(NULL, epoch);
 	if (world_has_faults())
-		world_after(about(world->over_disk ? DISK_CRASH_MEAN_MS : CRASH_MEAN_MS), crash,
-			    NULL, epoch);
+		world_after(
+			about(world_mean_ms(world->over_disk ? DISK_CRASH_MEAN_MS : CRASH_MEAN_MS)),
+			crash, NULL, epoch);
 }
 
 /* Those that are done before the end, one commit after the other; nobody is told. */
@@ -340,7 +341,7 @@ void shell_begin(void)
 	began_ms = world_now_ms();
 	ahead_ms = 0;
 	drift_ppm = between(-DRIFT_PPM, DRIFT_PPM);
-	world_after(about(JUMP_MEAN_MS), jump, NULL, 0);
+	world_after(about(world_mean_ms(JUMP_MEAN_MS)), jump, NULL, 0);
 	start(NULL, 0);
 }
 

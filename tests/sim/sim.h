@@ -52,6 +52,8 @@ bool world_step(void); /* false: nothing is to come */
 /* Faults come only until then. */
 bool world_has_faults(void);
 int64_t world_faults_end_ms(void);
+/* How often something happens to the whole cluster: more often where there is less than an hour. */
+int64_t world_mean_ms(int64_t mean_ms);
 
 uint64_t draw(void);
 uint64_t below(uint64_t count);

@@ -108,6 +108,11 @@ bool world_has_faults(void)
 	return now_ms < world_faults_end_ms();
 }
 
+int64_t world_mean_ms(int64_t mean_ms)
+{
+	return world->minutes < 60 ? mean_ms * world->minutes / 120 : mean_ms;
+}
+
 /* ---- chance: splitmix64 ---- */
 
 uint64_t draw(void)
