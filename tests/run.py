@@ -16,6 +16,7 @@ import sys
 import time
 
 SEEDS = 20  # of the simulation; make sim SEEDS=N runs more
+SEEDS_OF_LIARS = 6
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -82,6 +83,14 @@ def sim(counts, build, seeds):
                [], out[-8000:], seconds)
 
 
+def sim_notices(counts, build, seeds):
+    """With disks whose syncs do nothing seeds must fail: else the simulator would notice nothing."""
+    env = dict(os.environ, LIES="1", DISK="1")
+    code, out, seconds = run([os.path.join(build, "tests/sim/sim"), str(seeds)], 600, env)
+    ok = code == 1 and "BROKEN" in out
+    counts.add("sim notices what a disk loses", int(ok), int(not ok), [], out[-8000:], seconds)
+
+
 def e2e(counts, build, script):
     env = dict(os.environ, BERTH_BUILD=os.path.abspath(build))
     code, out, seconds = run([sys.executable, script], int(os.environ.get("E2E_TIMEOUT", "1200")), env)
@@ -113,6 +122,7 @@ def main():
             fuzz(counts, args.build, os.path.join(args.build, source[:-2]))
     if wanted("tests/sim"):
         sim(counts, args.build, SEEDS)
+        sim_notices(counts, args.build, SEEDS_OF_LIARS)
     for script in sorted(glob.glob("tests/e2e/[0-9]*.py")):
         if wanted(script):
             e2e(counts, args.build, script)

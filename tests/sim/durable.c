@@ -7,8 +7,8 @@
  * In the others the server's own store (scheduler/store*.c, and the commits of writer.c) writes
  * to a disk that loses and tears (disk.c), and the core reads from it.  When the server starts
  * the store must have exactly what the model has, document for document and event for event,
- * with some of the commits that were under way, in their order: nothing that was acknowledged
- * is missing, and of no commit there is a half.
+ * and of the commit that was under way all or nothing: nothing that was acknowledged is
+ * missing, and of no commit there is a half.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,11 +25,8 @@ static struct disk model;
 static uint64_t *events; /* hashes, by number; the first is event 1 */
 static size_t event_count, event_capacity;
 
-/* Commits that were under way when the server ended. */
-static struct under_way {
-	struct core_effects fx;
-	bool last; /* of its commit */
-} * under_way;
+/* The commit that was under way when the server ended: there or not, but all of it. */
+static struct core_effects *under_way;
 static size_t under_way_count, under_way_capacity;
 
 static struct map expected; /* without a store: texts that are not durable, borrowed, by key */
@@ -173,47 +170,33 @@ static int compare(struct db *db, struct err *e)
 	return compare_events(db, e);
 }
 
-/* The next of the commits under way is there, after all. */
-static bool take_next(size_t *next)
-{
-	bool last = false;
-
-	if (*next == under_way_count)
-		return false;
-	while (!last) {
-		last = under_way[*next].last;
-		write_model(&under_way[(*next)++].fx);
-	}
-	return true;
-}
-
 static void forget_under_way(void)
 {
 	for (size_t i = 0; i < under_way_count; i++)
-		core_effects_done(&under_way[i].fx);
+		core_effects_done(&under_way[i]);
 	under_way_count = 0;
 }
 
-/* The model is made to have those of the commits that the store has. */
+/* The model is made to have the commit that was under way, if the store has it. */
 static void find_durable(void)
 {
 	struct db *db = NULL;
-	struct err e = {0}, first = {0};
-	size_t next = 0, commits = 0;
+	struct err e = {0}, without = {0};
 
 	if (db_open(PATH, DB_FULL, STATE_VERSION, "", &db, &e) < 0)
 		broken("the store cannot be read: %s", e.msg);
-	while (compare(db, &e) < 0) {
-		if (!first.code)
-			first = e;
-		if (!take_next(&next))
-			broken("the store has neither what was acknowledged (%s) nor that and %zu "
-			       "of the commits under way (%s)",
-			       first.msg, commits, e.msg);
-		commits++;
+	if (compare(db, &without) < 0) {
+		for (size_t i = 0; i < under_way_count; i++)
+			write_model(&under_way[i]);
+		if (!under_way_count || compare(db, &e) < 0)
+			broken("the store has neither what was acknowledged (%s) nor that and all "
+			       "of the commit under way (%s)",
+			       without.msg, under_way_count ? e.msg : "there was none");
 	}
 	db_close(db);
-	trace("the store has all that was acknowledged, and %zu commits that were not", commits);
+	if (under_way_count)
+		trace("of the commit that was under way the store has %s",
+		      without.code ? "all" : "nothing");
 	forget_under_way();
 }
 
@@ -268,13 +251,13 @@ void durable_write(struct durable_job *jobs)
 	}
 }
 
+/* A commit that failed is one that may be there. */
 static void keep_under_way(struct durable_job *jobs)
 {
 	for (struct durable_job *j = jobs; j; j = (struct durable_job *)j->job.next) {
 		under_way = xgrow(under_way, under_way_count, &under_way_capacity,
 				  sizeof(*under_way));
-		under_way[under_way_count++] = (struct under_way){.fx = j->fx,
-								  .last = !j->job.next};
+		under_way[under_way_count++] = j->fx;
 		j->fx = (struct core_effects){.items = NULL};
 	}
 }
@@ -302,16 +285,12 @@ enum disk_end durable_end_begins(void)
 
 bool durable_last_commit(struct durable_job *jobs)
 {
-	bool written;
+	const bool written = store ? commit(jobs) == 0 : chance(500);
 
-	if (!store) {
-		written = chance(500);
-		if (written)
-			durable_write(jobs);
-		return written;
-	}
-	written = commit(jobs) == 0;
-	keep_under_way(jobs);
+	if (!written && store)
+		keep_under_way(jobs);
+	for (struct durable_job *j = jobs; written && j; j = (struct durable_job *)j->job.next)
+		write_model(&j->fx);
 	return written;
 }
 
