@@ -369,8 +369,10 @@ static void stop_one(void)
 	pick_count = 0;
 	pick_at = below(check_tasks() + 1);
 	durable_each("task/", pick);
-	if (*picked)
-		shell_call("StopTask", json_pack("{s:s}", "task", picked), ignore, NULL);
+	if (!*picked)
+		return;
+	trace("somebody stops %.16s", picked);
+	shell_call("StopTask", json_pack("{s:s}", "task", picked), ignore, NULL);
 }
 
 /* What a constraint asks for, and tasks are spread over. */
@@ -382,6 +384,7 @@ static void change_attribute(const char *node)
 	if (put)
 		(void)json_object_set_new(attribute, "value",
 					  json_sprintf("d%u", (unsigned)below(3)));
+	trace("attribute disk of %.8s %s", node, put ? "is put" : "is deleted");
 	shell_call(put ? "PutAttributes" : "DeleteAttributes",
 		   json_pack("{s:[o]}", "attributes", attribute), ignore, NULL);
 }
@@ -420,7 +423,7 @@ static void describe_one(const char *node)
 
 static void other(void *ctx, uint64_t arg)
 {
-	const char *node = nodes_any();
+	const char *node = nodes_any(), *status;
 
 	(void)ctx;
 	(void)arg;
@@ -436,10 +439,10 @@ static void other(void *ctx, uint64_t arg)
 	} else if (node && chance(400)) {
 		change_attribute(node);
 	} else if (node && chance(950)) {
-		trace("state of %.8s changes", node);
+		status = chance(300) ? "DRAINING" : "ACTIVE";
+		trace("%.8s is to be %s", node, status);
 		shell_call("UpdateContainerInstancesState",
-			   json_pack("{s:[s], s:s}", "containerInstances", node, "status",
-				     chance(300) ? "DRAINING" : "ACTIVE"),
+			   json_pack("{s:[s], s:s}", "containerInstances", node, "status", status),
 			   ignore, NULL);
 	} else if (node) {
 		trace("%.8s is removed", node);

@@ -61,6 +61,7 @@ struct node {
 	unsigned index;
 	char id[33]; /* "": it has not joined */
 	char key[65], rack[8], hostname[16];
+	char *token;      /* that it joins with, until it has heard that it is in; NULL: any */
 	bool alive;       /* the agent's process */
 	bool cut;         /* no connection can be made */
 	bool slow;        /* its link */
@@ -651,6 +652,7 @@ static void on_joined(void *ctx, bool lost)
 	if (!lost) {
 		(void)snprintf(n->id, sizeof(n->id), "%s", j->instance);
 		(void)map_put(&by_instance, n->id, n);
+		free(take_ptr(n->token));
 		trace("node %u: joined as %.8s", n->index, n->id);
 	}
 	world_after(between(1, RETRY_MS), lost ? try_join : dial, n, 0);
@@ -676,7 +678,6 @@ static void on_activation(void *ctx, const char *reply, const struct ecs_fault *
 static void join(struct node *n)
 {
 	struct ecs_node_join message = {.protocol = ECS_NODE_PROTOCOL,
-					.activation_id = activation,
 					.code = (char[]){"secret"},
 					.request = (char[]){""},
 					.hostname = n->hostname};
@@ -690,20 +691,25 @@ static void join(struct node *n)
 		world_after(between(1, RETRY_MS), try_join, n, 0);
 		return;
 	}
-	if (!activation || !activation_left) {
+	if (!n->token && (!activation || !activation_left)) {
 		shell_call("CreateNodeToken",
 			   json_pack("{s:s, s:i}", "_code", "secret", "registrationLimit",
 				     NODES_OF_TOKEN),
 			   on_activation, n);
 		return;
 	}
+	if (!n->token) {
+		n->token = xstrdup(activation);
+		activation_left--;
+	}
+	message.activation_id = n->token;
 	if (core_node_join(shell_core(), &message, n->key, shell_now_ms(), &instance, &e) < 0) {
 		trace("node %u: cannot join: %s", n->index, e.msg);
+		free(take_ptr(n->token));
 		activation_left = 0;
 		world_after(between(1, RETRY_MS), try_join, n, 0);
 		return;
 	}
-	activation_left--;
 	j = xcalloc(1, sizeof(*j));
 	*j = (struct joining){n, xstrdup(instance)};
 	shell_commit(on_joined, j);
@@ -880,6 +886,8 @@ static void check_stored_task(const char *key, const char *text)
 	const struct job *j = n ? map_find(&n->jobs, arn) : NULL;
 
 	if (strcmp(status, "STOPPED") != 0) {
+		if (str_eq(json_string_value(json_object_get(doc, "desiredStatus")), "STOPPED"))
+			broken("settled: %s should be STOPPED, and is %s", key, status);
 		if (!j)
 			broken("settled: %s is %s and no node has it", key, status);
 		if (strcmp(status_names[j->status], status) != 0)
@@ -945,6 +953,7 @@ void nodes_end(void)
 			free(j);
 		}
 		map_done(&nodes[i].jobs);
+		free(nodes[i].token);
 	}
 	free(take_ptr(nodes));
 	free(take_ptr(activation));

@@ -157,7 +157,9 @@ static void hash_line(const char *line)
 void trace(const char *fmt, ...)
 {
 	char *line = ring[ring_next++ % RING];
-	int len = snprintf(line, LINE_MAX_, "%10.3f ", (double)(now_ms - START_MS) / 1000);
+	const int64_t ms = now_ms - START_MS;
+	int len = snprintf(line, LINE_MAX_, "%d:%02d:%02d.%03d  ", (int)(ms / (60 * MINUTE_MS)),
+			   (int)(ms / MINUTE_MS % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
 	va_list ap;
 
 	va_start(ap, fmt);
