@@ -4,13 +4,11 @@
  *   sim [SEEDS]    SEED=N: only this one; NODES=N MINUTES=N DISK=0 or 1; TRACE=1: all that happens
  *                  LIES=1: disks say that they have synced, and have not; seeds with one fail
  *
- * A process for each processor takes one seed after another.
+ * Each seed has a process of its own; as many run as there are processors.
  */
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -127,19 +125,8 @@ static uint64_t seed_at(uint64_t index, uint64_t seeds)
 	return 0;
 }
 
-/* '*next' is shared by all processes. */
-static int run_seeds(uint64_t seeds, _Atomic uint64_t *next, struct totals *t)
-{
-	uint64_t seed;
-
-	while ((seed = seed_at(atomic_fetch_add(next, 1), seeds)))
-		if (run_seed(seed, t) < 0)
-			return -1;
-	return 0;
-}
-
 /* A process of its own, which writes its totals to the pipe. */
-static pid_t start_worker(uint64_t seeds, _Atomic uint64_t *next, int pipe_fd)
+static pid_t start_seed(uint64_t seed, int pipe_fd)
 {
 	struct totals t = {0};
 	pid_t pid = fork();
@@ -147,7 +134,7 @@ static pid_t start_worker(uint64_t seeds, _Atomic uint64_t *next, int pipe_fd)
 
 	if (pid)
 		return pid;
-	r = run_seeds(seeds, next, &t);
+	r = run_seed(seed, &t);
 	(void)fflush(stdout);
 	_exit(r < 0 || write(pipe_fd, &t, sizeof(t)) != sizeof(t));
 }
@@ -161,26 +148,30 @@ static void add(struct totals *t, const struct totals *more)
 	t->node_hours += more->node_hours;
 }
 
+/* As many at a time as there are processors; how many failed, or -1. */
 static int run_all(uint64_t seeds, struct totals *t)
 {
-	const long workers = sysconf(_SC_NPROCESSORS_ONLN);
-	_Atomic uint64_t *next = mmap(NULL, sizeof(*next), PROT_READ | PROT_WRITE,
-				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t index = 0, seed;
+	int ends[2], status, failed = 0;
 	struct totals one;
-	int ends[2], status, r = 0;
+	long running = 0;
 
-	if (next == MAP_FAILED || pipe(ends) < 0)
+	if (pipe(ends) < 0)
 		return -1;
-	for (long i = 0; i < workers; i++)
-		if (start_worker(seeds, next, ends[1]) < 0)
+	for (;;) {
+		for (; running < processors && (seed = seed_at(index, seeds)); running++, index++)
+			if (start_seed(seed, ends[1]) < 0)
+				return -1;
+		if (!running)
+			return failed;
+		if (wait(&status) < 0)
 			return -1;
-	for (long i = 0; i < workers; i++) {
-		if (wait(&status) < 0 || status)
-			r = -1;
-		else if (read(ends[0], &one, sizeof(one)) == sizeof(one))
+		running--;
+		failed += status != 0;
+		if (!status && read(ends[0], &one, sizeof(one)) == sizeof(one))
 			add(t, &one);
 	}
-	return r;
 }
 
 int main(int argc, char **argv)
@@ -189,9 +180,13 @@ int main(int argc, char **argv)
 	const uint64_t only = number("SEED", 0);
 	struct totals t = {0};
 	double begun = seconds_now(), seconds;
+	int failed;
 
-	if ((only ? run_seed(only, &t) : run_all(seeds, &t)) < 0)
+	failed = only ? run_seed(only, &t) : run_all(seeds, &t);
+	if (failed) {
+		(void)printf("%d seeds failed\n", failed < 0 ? 1 : failed);
 		return 1;
+	}
 	seconds = seconds_now() - begun;
 	(void)printf("%" PRIu64 " seeds hold: %.0f node-hours, %" PRIu64 " runs, %" PRIu64
 		     " crashes of the server, %" PRIu64 " tasks given up, %" PRIu64

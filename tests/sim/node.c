@@ -498,17 +498,18 @@ static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_ACK, false, sizeof(struct ecs_node_ack), on_ack},
 };
 
+/* What it can read, and has no use for now, ends the session. */
 static void read_at_node(struct letter *l)
 {
 	struct node *n = l->node;
 	struct err e = {0};
+	int r = ecs_node_dispatch(handlers, ARRAY_COUNT(handlers), n->welcomed, n, l->text,
+				  strlen(l->text), &e);
 
-	if (ecs_node_dispatch(handlers, ARRAY_COUNT(handlers), n->welcomed, n, l->text,
-			      strlen(l->text), &e) == 0)
-		return;
-	if (n->welcomed)
+	if (r < 0 && r != -EPROTO)
 		broken("node %u: it cannot read '%s': %s", n->index, l->text, e.msg);
-	hang_up(n, e.msg);
+	if (r < 0)
+		hang_up(n, e.msg);
 }
 
 static void arrive_at_node(void *ctx, uint64_t arg)

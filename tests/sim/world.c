@@ -187,8 +187,8 @@ void broken(const char *fmt, ...)
 	(void)vprintf(fmt, ap);
 	va_end(ap);
 	(void)printf("\nseed %" PRIu64 ": again with SEED=%" PRIu64
-		     " NODES=%u MINUTES=%u TRACE=1\n",
-		     world->seed, world->seed, world->nodes, world->minutes);
+		     " NODES=%u MINUTES=%u DISK=%d TRACE=1\n",
+		     world->seed, world->seed, world->nodes, world->minutes, world->over_disk);
 	(void)fflush(stdout);
 	_exit(1);
 }
