@@ -271,7 +271,7 @@ static void close_store(void)
 /* How many changes and syncs the disk does before it fails: few, or many. */
 static uint64_t some_changes(void)
 {
-	return below(1ULL << below(8));
+	return below(4ULL << below(6));
 }
 
 enum disk_end durable_end_begins(void)

@@ -73,11 +73,12 @@ static uint64_t run(const struct world_options *o, struct totals *t)
 /* Of some thousand nodes, for as many minutes. */
 static const struct {
 	unsigned nodes, minutes;
-} large[] = {{3000, 10}, {1000, 30}, {5000, 6}, {2000, 15}};
+	bool over_disk;
+} large[] = {{3000, 10, false}, {1000, 30, true}, {5000, 6, false}, {2000, 15, false}};
 
 /*
  * Small and large clusters, short and long.  One of LARGE_EACH is a large one; of the others
- * each fourth one has the server's store over a disk.
+ * one of DISK_EACH has the server's store over a disk.
  */
 static struct world_options options_of(uint64_t seed)
 {
@@ -93,7 +94,8 @@ static struct world_options options_of(uint64_t seed)
 						      : 60 + 60 * (unsigned)(seed / 7 % 4)),
 		.runs_per_node_hour = densities[seed % ARRAY_COUNT(densities)],
 		.lost_minutes = seed % 2 ? 5 : 0,
-		.over_disk = number("DISK", seed % DISK_EACH == 0),
+		.over_disk = number("DISK",
+				    is_large ? large[turn].over_disk : seed % DISK_EACH == 0),
 		.disk_lies = number("LIES", 0),
 		.trace = number("TRACE", 0)};
 }
