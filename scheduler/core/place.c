@@ -67,7 +67,7 @@ const char *place_shortage(const struct instance *i, const struct definition *d,
 	}
 	if (demand->gpus && gpus_free(i) < demand->gpus)
 		return "RESOURCE:GPU";
-	if (i->interfaces && d->interfaces && i->interfaces - i->interfaces_used < d->interfaces)
+	if (d->interfaces && i->interfaces && i->interfaces - i->interfaces_used < d->interfaces)
 		return "RESOURCE:ENI";
 	return NULL;
 }

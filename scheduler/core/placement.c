@@ -343,9 +343,10 @@ static bool next_level(const struct split *split, const uint32_t *counts, uint32
 
 static struct instance *choose_by_levels(struct search *s)
 {
-	struct split *split = table_split(s->table, s->p->plan.attribute);
-	const uint32_t *counts = s->p->plan.attribute ? table_spread(s->table, s->group, split)
-						      : NULL;
+	const struct plan *plan = &s->p->plan;
+	struct split *split = plan->attribute ? table_split(s->table, plan->attribute)
+					      : table_whole(s->table, plan->field);
+	const uint32_t *counts = plan->attribute ? table_spread(s->table, s->group, split) : NULL;
 	struct instance *i = NULL;
 
 	for (uint32_t level = 0; !i && next_level(split, counts, &level); level++)

@@ -8,6 +8,9 @@
 
 #include "scheduler/core/internal.h"
 
+#define COST_OF_NEW 16 /* in searches: what orders that nobody has asked for count as */
+#define AHEAD       4 /* rows whose memory is asked for before they are looked at: it is far away */
+
 struct split *split_new(const char *attribute, const struct task_group *group)
 {
 	struct split *s = xcalloc(1, sizeof(*s));
@@ -123,6 +126,12 @@ void split_note(struct split *s, const struct instance *i)
 	}
 }
 
+static void fetch(const struct instance *i)
+{
+	if (i)
+		__builtin_prefetch(&i->left);
+}
+
 /* One that was noted is as it is now. */
 static void put_right(struct split *s, const struct late_row *old, const struct instance *i,
 		      enum field field)
@@ -154,11 +163,18 @@ static void keep(struct split *s, struct instance *const *rows, size_t row_count
 		const struct instance *i = rows[row];
 		struct order_item x;
 
+		if (row + AHEAD < row_count)
+			fetch(rows[row + AHEAD]);
 		if (!i || !i->listed)
 			continue;
 		x = item_of(i->left, i->met, i->row, field);
 		order_add(&s->parts[s->value_of[row]].by[field], &x);
 	}
+}
+
+size_t split_cost(const struct split *s, enum field field)
+{
+	return s->by[field].kept ? s->by[field].late_count + s->part_count : COST_OF_NEW;
 }
 
 const struct order *split_order(struct split *s, struct instance *const *rows, size_t row_count,
@@ -171,6 +187,8 @@ const struct order *split_order(struct split *s, struct instance *const *rows, s
 	for (size_t n = 0; n < by->late_count; n++) {
 		const struct late_row *old = &by->late[n];
 
+		if (n + AHEAD < by->late_count)
+			fetch(rows[by->late[n + AHEAD].row]);
 		by->is_late[old->row / 64] &= ~(1ULL << (old->row % 64));
 		put_right(s, old, rows[old->row], field);
 	}

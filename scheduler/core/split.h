@@ -53,6 +53,9 @@ void split_note(struct split *s, const struct instance *i);
 /* The value that the row has now, which was noted before; true: it is another one. */
 bool split_set_value(struct split *s, const struct instance *i);
 
+/* Of a search in the orders of all values: each is one, and so is each row to be put right. */
+size_t split_cost(const struct split *s, enum field field);
+
 /*
  * The order of a value, right for the rows as they are now (an array, NULL where
  * one is free); NULL: none of them is listed.

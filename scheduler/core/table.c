@@ -154,6 +154,16 @@ struct split *table_split(struct table *t, const char *attribute)
 	return *place;
 }
 
+struct split *table_whole(struct table *t, enum field field)
+{
+	struct split *best = table_split(t, NULL);
+
+	for (int i = 1; i < SPLITS_MAX; i++)
+		if (t->splits[i] && split_cost(t->splits[i], field) < split_cost(best, field))
+			best = t->splits[i];
+	return best;
+}
+
 static struct split **oldest_crowd(struct table *t)
 {
 	struct split **oldest = &t->crowds[0];

@@ -80,6 +80,8 @@ struct need *table_need(struct table *t, const char *key);
 void table_add_need(struct table *t, struct need *own_need);
 /* Valid until the next one is asked for. */
 struct split *table_split(struct table *t, const char *attribute);
+/* The same, for who wants the first of all rows, whatever values they have: the cheapest. */
+struct split *table_whole(struct table *t, enum field field);
 /*
  * By how many tasks of the group they have; NULL: it costs more to have it than it
  * has cost so far to pass over rows that have some.
