@@ -226,6 +226,7 @@ static int check_row(const struct table *t, const struct instance *i, struct err
 			return err_set(e, EUCLEAN, "instance %s: need %s", i->id, n->key);
 		bits |= (uint64_t)met << (k % NEED_BITS);
 	}
+	bits |= table_gpu_bits(gpus_free(i));
 	if (i->listed && bits != i->met)
 		return err_set(e, EUCLEAN, "instance %s: its bits are wrong", i->id);
 	for (int k = 0; k < SPLITS_MAX; k++)

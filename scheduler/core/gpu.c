@@ -27,6 +27,7 @@ struct gpu {
 struct gpus {
 	struct gpu *items; /* ascending */
 	size_t count, capacity;
+	size_t free; /* of those that are here */
 };
 
 static const struct gpus no_gpus;
@@ -75,22 +76,28 @@ static struct gpu *find(struct instance *i, const char *id)
 	return &g->items[n];
 }
 
-/* Of those that are not there any more, whom nobody has. */
-static void forget_gone(struct instance *i)
+/* Something of them has changed.  Those that are not there any more, whom nobody has, go. */
+static void settle(struct instance *i)
 {
 	struct gpus *g = i->gpus;
 	size_t kept = 0;
 
-	for (size_t n = 0; g && n < g->count; n++) {
-		if (g->items[n].here || g->items[n].task)
-			g->items[kept++] = g->items[n];
+	if (!g)
+		return;
+	g->free = 0;
+	for (size_t n = 0; n < g->count; n++) {
+		const struct gpu gpu = g->items[n];
+
+		g->free += gpu.here && !gpu.task;
+		if (gpu.here || gpu.task)
+			g->items[kept++] = gpu;
 		else
-			free(g->items[n].id);
+			free(gpu.id);
 	}
-	if (g)
-		g->count = kept;
-	if (g && !kept)
+	g->count = kept;
+	if (!kept)
 		gpus_done(i);
+	table_update(&i->cluster->table, i);
 }
 
 void gpus_set(struct instance *i)
@@ -103,7 +110,7 @@ void gpus_set(struct instance *i)
 		i->gpus->items[n].here = false;
 	json_array_foreach ((json_t *)(uintptr_t)ids, n, id)
 		find(i, json_string_value(id))->here = true;
-	forget_gone(i);
+	settle(i);
 }
 
 void gpus_done(struct instance *i)
@@ -117,12 +124,7 @@ void gpus_done(struct instance *i)
 
 int64_t gpus_free(const struct instance *i)
 {
-	const struct gpus *g = gpus_of(i);
-	int64_t count = 0;
-
-	for (size_t n = 0; n < g->count; n++)
-		count += g->items[n].here && !g->items[n].task;
-	return count;
+	return (int64_t)gpus_of(i)->free;
 }
 
 int64_t gpus_used(const struct instance *i)
@@ -161,13 +163,16 @@ void gpus_take(struct instance *i, uint32_t task, json_t *container, int64_t cou
 		(void)json_array_append_new(ids, json_string(gpu->id));
 		count--;
 	}
-	if (ids)
-		(void)json_object_set_new(container, "gpuIds", ids);
+	if (!ids)
+		return;
+	(void)json_object_set_new(container, "gpuIds", ids);
+	settle(i);
 }
 
 void gpus_hold(struct instance *i, uint32_t task, const char *id)
 {
 	find(i, id)->task = task;
+	settle(i);
 }
 
 void gpus_give_back(struct instance *i, uint32_t task)
@@ -175,7 +180,7 @@ void gpus_give_back(struct instance *i, uint32_t task)
 	for (size_t n = 0; n < gpus_of(i)->count; n++)
 		if (i->gpus->items[n].task == task)
 			i->gpus->items[n].task = 0;
-	forget_gone(i);
+	settle(i);
 }
 
 /* ---- as lines of a brief ---- */

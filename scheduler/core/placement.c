@@ -228,7 +228,8 @@ static struct instance *first_of(struct search *s, const struct order *o,
 	const enum field field = s->p->plan.field;
 	const struct order_query q = {.key = s->wanted[field],
 				      .other = s->wanted[!field],
-				      .met = 1ULL << s->p->need->bit,
+				      .met = 1ULL << s->p->need->bit |
+					     table_gpu_bits(s->p->demand.gpus),
 				      .fits = fits,
 				      .ctx = s};
 	struct order_item found;

@@ -20,7 +20,7 @@ static void judge(struct need *n, const struct instance *i)
 	need_set_row(n, i->row, need_is_met(n, i));
 }
 
-/* These bits anew, the others as they were. */
+/* These bits of needs anew, the others as they were. */
 static uint64_t bits_of(const struct table *t, const struct instance *i, uint64_t bits)
 {
 	uint64_t met = i->met & ~bits;
@@ -33,6 +33,12 @@ static uint64_t bits_of(const struct table *t, const struct instance *i, uint64_
 				met |= 1ULL << bit;
 	}
 	return met;
+}
+
+/* Those of GPUs anew. */
+static uint64_t with_gpus(const struct instance *i, uint64_t met)
+{
+	return (met & ~table_gpu_bits(GPU_BITS)) | table_gpu_bits(gpus_free(i));
 }
 
 /* Before it changes. */
@@ -56,7 +62,7 @@ static void list(struct table *t, struct instance *i)
 	for (size_t k = 0; k < t->need_count; k++)
 		if (t->needs[k])
 			judge(t->needs[k], i);
-	i->met = bits_of(t, i, UINT64_MAX);
+	i->met = with_gpus(i, bits_of(t, i, ~table_gpu_bits(GPU_BITS)));
 }
 
 static void unlist(struct table *t, struct instance *i)
@@ -287,7 +293,7 @@ void table_update(struct table *t, struct instance *i)
 		list(t, i);
 	} else {
 		place_left(i, left);
-		relist(t, i, left, i->met);
+		relist(t, i, left, with_gpus(i, i->met));
 	}
 }
 

@@ -14,9 +14,10 @@
  *
  * A need (need.h) is what tasks want of an instance but an amount: attributes,
  * constraints.  Each knows the rows that meet it, which stays right as they change, and
- * has one of 64 bits, which is set for the rows that meet any of the needs with this
- * bit: orders are searched by it.  The needs and splits that were not asked for longest
- * give way to new ones.
+ * has one of NEED_BITS bits, which is set for the rows that meet any of the needs with this
+ * bit: orders are searched by it.  The bits above say whether a row has one free GPU,
+ * whether two, and so on.  The needs and splits that were not asked for longest give way
+ * to new ones.
  *
  * A group that is on many rows, and spread over them or kept apart, gets a split by
  * the number of its tasks.
@@ -37,7 +38,8 @@
 #define SPLITS_MAX 8
 #define CROWDS_MAX 16
 #define NEEDS_MAX  1024
-#define NEED_BITS  64
+#define NEED_BITS  56
+#define GPU_BITS   8 /* those above */
 
 struct table {
 	struct instance **rows; /* NULL: free */
@@ -56,6 +58,12 @@ struct table {
 	const struct instance *last_changed;
 	struct map groups;
 };
+
+/* The bits of who has so many free GPUs; who wants so many needs all of them. */
+static inline uint64_t table_gpu_bits(int64_t count)
+{
+	return ((1ULL << (count < GPU_BITS ? count : GPU_BITS)) - 1) << NEED_BITS;
+}
 
 void table_done(struct table *t);
 

@@ -1,13 +1,15 @@
 /* tests/bench/decide.c - how many placements are decided in a second
  * SPDX-License-Identifier: Apache-2.0
  *
- *   decide NODES TASKS KIND      binpack, spread-zone, spread-instance, mixed
+ *   decide NODES TASKS KIND      binpack, spread-zone, spread-instance, mixed, gpu
  *
  * The choice alone and its accounts: no documents, no messages, no disk.  Services of
  * 100 tasks take turns, ten tasks at a time, as RunTask has them.  Nodes have 16, 32
  * or 64 vCPU, three zones, four types, two architectures.  In "mixed" four of ten
  * services are constrained by expression, one of ten wants distinct instances, one of
- * twenty has a host port, and strategies are of all kinds but random.  Prints decisions
+ * twenty has a host port, and strategies are of all kinds but random.  "gpu" is the same,
+ * with GPUs in one of twenty nodes, as many as it has vCPU (parts of some, that is), and
+ * two of a hundred services whose tasks want one or two.  Prints decisions
  * a second of CPU time, tasks that found no place, CPU in use at the end, in percent, and bytes of
  * memory that the table has taken for each task.
  */
@@ -35,23 +37,29 @@ static uint32_t below(uint32_t n)
 
 /* ---- the cluster ---- */
 
-static void add_node(struct core *c, unsigned number)
+static void add_node(struct core *c, unsigned number, bool gpus)
 {
 	char host[16], zone[8], type[8], arch[8];
 	struct ecs_attribute a[] = {{(char[]){"zone"}, zone},
 				    {(char[]){"type"}, type},
 				    {(char[]){"ecs.cpu-architecture"}, arch}};
 	const int64_t cpus = 16 << number % 3;
+	char *ids[64], texts[64][4];
 	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
 					 .hostname = host,
 					 .boot_id = (char[]){"b"},
 					 .version = (char[]){"1"},
 					 .cpu_units = cpus * 1024,
 					 .memory_mib = cpus * 2048,
-					 .attributes = {a, ARRAY_COUNT(a)}};
+					 .attributes = {a, ARRAY_COUNT(a)},
+					 .gpu_ids = {ids, gpus ? (size_t)cpus : 0}};
 	const char *instance;
 	struct err e = {0};
 
+	for (unsigned n = 0; n < h.gpu_ids.count; n++) {
+		(void)snprintf(texts[n], sizeof(texts[n]), "%u", n);
+		ids[n] = texts[n];
+	}
 	(void)snprintf(host, sizeof(host), "h%u", number);
 	(void)snprintf(zone, sizeof(zone), "z%u", below(3));
 	(void)snprintf(type, sizeof(type), "t%u", below(4));
@@ -70,13 +78,17 @@ struct service {
 	struct placement placement;
 };
 
-static struct definition *define(struct core *c, unsigned number, unsigned port)
+static struct definition *define(struct core *c, unsigned number, unsigned port, unsigned gpus)
 {
+	auto_free char *wanted = gpus ? xasprintf(",\"resourceRequirements\":[{\"type\":\"GPU\","
+						  "\"value\":\"%u\"}]",
+						  gpus)
+				      : xstrdup("");
 	auto_free char *text = xasprintf(
 		"{\"family\":\"f%u\",\"networkMode\":\"bridge\",\"containerDefinitions\":[{\"name\":\"c\","
 		"\"image\":\"i\",\"cpu\":%u,\"memory\":%u,\"essential\":true,\"portMappings\":[{"
-		"\"containerPort\":80,\"hostPort\":%u,\"protocol\":\"tcp\"}]}]}",
-		number, 64 << below(4), 64 << below(5), port);
+		"\"containerPort\":80,\"hostPort\":%u,\"protocol\":\"tcp\"}]%s}]}",
+		number, 64 << below(4), 64 << below(5), port, wanted);
 	auto_free char *name = xasprintf("f%u", number);
 	auto_json json_t *request = json_loads(text, 0, NULL), *reply = NULL;
 	struct ecs_fault f = {.message = ""};
@@ -126,7 +138,7 @@ static const struct {
 
 static void make_service(struct core *c, struct service *s, unsigned number, const char *kind)
 {
-	const bool mixed = strcmp(kind, "mixed") == 0;
+	const bool gpu = strcmp(kind, "gpu") == 0, mixed = gpu || strcmp(kind, "mixed") == 0;
 	const char *strategies = NULL;
 
 	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++)
@@ -135,13 +147,14 @@ static void make_service(struct core *c, struct service *s, unsigned number, con
 	if (mixed)
 		strategies = kinds[below(ARRAY_COUNT(kinds))].strategies;
 	if (!strategies) {
-		(void)fputs(
-			"decide NODES TASKS binpack|binpack-cpu|spread-zone|spread-instance|mixed\n",
-			stderr);
+		(void)fputs("decide NODES TASKS binpack|binpack-cpu|spread-zone|spread-instance|"
+			    "mixed|gpu\n",
+			    stderr);
 		exit(2);
 	}
 	(void)snprintf(s->group, sizeof(s->group), "service:%u", number);
-	s->definition = define(c, number, mixed && below(20) == 0 ? 8000 + below(100) : 0);
+	s->definition = define(c, number, mixed && below(20) == 0 ? 8000 + below(100) : 0,
+			       gpu && number % 50 == 0 ? 1 + number / 50 % 2 : 0);
 	s->request = json_pack("{s:o}", "placementStrategy", json_loads(strategies, 0, NULL));
 	if (mixed)
 		(void)json_object_set_new(s->request, "placementConstraints", draw_constraints());
@@ -164,6 +177,14 @@ static void prepare(struct core *c, struct cluster *cl, struct service *s)
 		abort();
 }
 
+/* The id of each is found and written down, as in the document of a task. */
+static void take_gpus(struct instance *i, int64_t count)
+{
+	auto_json json_t *container = count ? json_object() : NULL;
+
+	gpus_take(i, 1, container, count);
+}
+
 static size_t place(struct cluster *cl, struct service *s)
 {
 	size_t placed = 0;
@@ -171,6 +192,7 @@ static size_t place(struct cluster *cl, struct service *s)
 
 	for (int n = 0; n < BATCH && (i = placement_choose(&s->placement)); n++, placed++) {
 		place_take(i, s->definition, &s->placement.demand);
+		take_gpus(i, s->placement.demand.gpus);
 		if (!s->placement.counted)
 			s->placement.counted = table_group(&cl->table, s->group);
 		table_count(&cl->table, i, s->placement.counted, 1);
@@ -209,7 +231,7 @@ int main(int argc, char **argv)
 	core_loaded(c, NOW);
 	cl = map_find(&c->clusters, "default");
 	for (unsigned i = 0; i < nodes; i++)
-		add_node(c, i);
+		add_node(c, i, strcmp(argv[3], "gpu") == 0 && i % 20 == 0);
 	service_count = (tasks + PER_GROUP - 1) / PER_GROUP;
 	services = xcalloc(service_count, sizeof(*services));
 	for (unsigned i = 0; i < service_count; i++)

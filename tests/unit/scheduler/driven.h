@@ -134,8 +134,9 @@ static __attribute__((unused)) int64_t integer_at(json_t *doc, const char *path)
 	return json_integer_value(value);
 }
 
-static __attribute__((unused)) void hello_with(const char *name, const char *rack, char id[33],
-					       int64_t cpu, int64_t memory)
+static __attribute__((unused)) void hello_with_gpus(const char *name, const char *rack, char id[33],
+						    int64_t cpu, int64_t memory,
+						    const struct js_strings *gpu_ids)
 {
 	struct ecs_attribute offers[] = {
 		{.name = (char *)(uintptr_t) "ecs.capability.task-eni"},
@@ -148,7 +149,8 @@ static __attribute__((unused)) void hello_with(const char *name, const char *rac
 					 .version = (char *)(uintptr_t) "1",
 					 .attributes = {offers, ARRAY_COUNT(offers)},
 					 .cpu_units = cpu,
-					 .memory_mib = memory};
+					 .memory_mib = memory,
+					 .gpu_ids = *gpu_ids};
 	struct err e = {0};
 
 	const char *instance;
@@ -156,6 +158,12 @@ static __attribute__((unused)) void hello_with(const char *name, const char *rac
 	assert_ok(core_node_hello(core, &h, NULL, 0, now_ms, &instance, &e));
 	(void)snprintf(id, 33, "%s", instance);
 	take_effects();
+}
+
+static __attribute__((unused)) void hello_with(const char *name, const char *rack, char id[33],
+					       int64_t cpu, int64_t memory)
+{
+	hello_with_gpus(name, rack, id, cpu, memory, &(struct js_strings){0});
 }
 
 /* A host in a rack, found again by its id, "" at first. */

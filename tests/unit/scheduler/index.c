@@ -38,7 +38,7 @@ static struct cluster *cluster(void)
 
 struct wanted {
 	const char *family, *group;
-	int64_t cpu, memory;
+	int64_t cpu, memory, gpus;
 	int port; /* 0: none */
 	const char *racks[2];
 	bool constrained, alone, idle, distinct;
@@ -85,6 +85,18 @@ static void left_of(const struct instance *i, int64_t *cpu, int64_t *memory)
 	}
 }
 
+/* Its node has the same ones whenever it comes. */
+static int64_t free_gpus(const struct instance *i)
+{
+	int64_t count = (int64_t)json_array_size(json_object_get(i->record.doc, "_gpuIds"));
+
+	for (const struct task *t = task_at(core, i->first_task); t;
+	     t = task_at(core, t->next_there))
+		if (t->last_status != TASK_STOPPED || t->held)
+			count -= t->kind->demand.gpus;
+	return count;
+}
+
 static bool may_be_there(const struct instance *i, const struct wanted *w)
 {
 	const char *rack = attribute_of(i, "rack");
@@ -93,7 +105,7 @@ static bool may_be_there(const struct instance *i, const struct wanted *w)
 	left_of(i, &cpu, &memory);
 	if (!i->connected || !str_eq(doc_string(i->record.doc, "status"), "ACTIVE") ||
 	    json_object_get(i->record.doc, "_quietUntil") || cpu < w->cpu || memory < w->memory ||
-	    !port_is_free(i, w->port))
+	    !port_is_free(i, w->port) || (w->gpus && free_gpus(i) < w->gpus))
 		return false;
 	if (w->constrained && !str_eq(rack, w->racks[0]) && !str_eq(rack, w->racks[1]))
 		return false;
@@ -185,18 +197,27 @@ static const struct {
 	const char *family;
 	int64_t cpu, memory;
 	int port;
-} families[] = {
-	{"small", 10, 20, 0}, {"even", 50, 50, 0}, {"big", 400, 300, 0}, {"web", 20, 10, 80}};
+	int64_t gpus;
+} families[] = {{"small", 10, 20, 0, 0}, {"even", 50, 50, 0, 0}, {"big", 400, 300, 0, 0},
+		{"web", 20, 10, 80, 0},  {"gpu", 10, 30, 0, 1},  {"gpus", 30, 10, 0, 3},
+		{"most", 10, 10, 0, 10}};
 
 static void define_families(void)
 {
-	for (size_t i = 0; i < ARRAY_COUNT(families); i++)
+	for (size_t i = 0; i < ARRAY_COUNT(families); i++) {
+		auto_free char *gpus =
+			families[i].gpus ? xasprintf(",\"resourceRequirements\":[{\"type\":\"GPU\","
+						     "\"value\":\"%d\"}]",
+						     (int)families[i].gpus)
+					 : xstrdup("");
+
 		do_call("RegisterTaskDefinition",
 			"{\"family\":\"%s\",\"networkMode\":\"bridge\",\"containerDefinitions\":[{\"name\":"
 			"\"a\",\"image\":\"i\",\"cpu\":%d,\"memory\":%d,\"portMappings\":[{\"containerPort\":"
-			"80,\"hostPort\":%d,\"protocol\":\"tcp\"}]}]}",
+			"80,\"hostPort\":%d,\"protocol\":\"tcp\"}]%s}]}",
 			families[i].family, (int)families[i].cpu, (int)families[i].memory,
-			families[i].port);
+			families[i].port, gpus);
+	}
 }
 
 static void draw_strategies(struct wanted *w)
@@ -227,6 +248,7 @@ static struct wanted draw_wanted(void)
 			   .cpu = families[k].cpu,
 			   .memory = families[k].memory,
 			   .port = families[k].port,
+			   .gpus = families[k].gpus,
 			   .group = groups[below(ARRAY_COUNT(groups))],
 			   .racks = {racks[below(4)], racks[below(4)]},
 			   .constrained = below(4) == 0,
@@ -375,12 +397,20 @@ static void run_several(void)
 
 /* ---- what else happens ---- */
 
+/* One of four has GPUs, 12 at most. */
 static void come(int node)
 {
 	static const char *const racks[] = {"r0", "r1", "r2"};
+	static char names[][2] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"};
+	char *ids[ARRAY_COUNT(names)];
+	const struct js_strings gpus = {
+		.items = ids, .count = node % 4 ? 0 : 1 + (size_t)node % ARRAY_COUNT(ids)};
 
-	hello_with("host", racks[below(3)], nodes[node], 200 + 200 * below(4),
-		   200 + 100 * below(6));
+	for (size_t n = 0; n < ARRAY_COUNT(ids); n++)
+		ids[n] = names[n];
+
+	hello_with_gpus("host", racks[below(3)], nodes[node], 200 + 200 * below(4),
+			200 + 100 * below(6), &gpus);
 }
 
 static void change_node(void)
