@@ -26,13 +26,13 @@ void instance_free(struct instance *i)
 	gpus_done(i);
 	free(i->groups);
 	free(i->id);
-	free(i);
+	table_free_instance(&i->cluster->table, i);
 }
 
 static struct instance *add_instance(struct core *c, struct cluster *cl, const char *id,
 				     json_t *own_doc)
 {
-	struct instance *i = xcalloc(1, sizeof(*i));
+	struct instance *i = table_new_instance(&cl->table);
 
 	i->id = xstrdup(id);
 	i->cluster = cl;

@@ -8,7 +8,9 @@
  */
 #pragma once
 
+#include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/buf.h"
 #include "base/ip.h"
@@ -18,6 +20,7 @@
 #include "scheduler/core/ports.h"
 #include "scheduler/core/table.h"
 
+#define CACHE_LINE   64
 #define STORED_DEPTH 64 /* of documents that were stored */
 
 enum protocol { PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOLS };
@@ -67,9 +70,12 @@ struct definition {
 };
 
 struct instance {
-	struct record record;
-	/* what placement looks at, close together */
+	_Alignas(CACHE_LINE) struct record record;
 	struct cluster *cluster;
+	struct gpus *gpus;                   /* gpu.c; NULL: it has none */
+	int64_t interfaces, interfaces_used; /* of tasks; the first 0: there is no limit */
+
+	/* what each placement looks at: one line of a cache */
 	uint32_t row;                  /* of the placement table */
 	bool listed;                   /* there */
 	bool connected, active;        /* active: its status is ACTIVE */
@@ -78,10 +84,9 @@ struct instance {
 	uint64_t met;                  /* needs */
 	int64_t cpu_units, memory_mib; /* registered */
 	int64_t cpu_used, memory_used;
-	struct gpus *gpus;                   /* gpu.c; NULL: it has none */
-	int64_t interfaces, interfaces_used; /* of tasks; the first 0: there is no limit */
-	struct ports ports[PROTOCOLS];       /* static host ports in use */
-	struct task_group **groups;          /* that have tasks there */
+
+	struct ports ports[PROTOCOLS]; /* static host ports in use */
+	struct task_group **groups;    /* that have tasks there */
 	size_t group_count, group_capacity;
 
 	char *id;
@@ -105,8 +110,12 @@ struct instance {
 	char *own_prefixes[2], *own_list; /* its own addresses; host_address.c */
 	struct js_strings prefixes;       /* of its blocks, if they are known; peer.c */
 	bool prefixes_known;
-	struct instance *next_dirty;
+	struct instance *next_dirty; /* or the next free one of its block */
 };
+
+static_assert(offsetof(struct instance, row) == CACHE_LINE &&
+		      offsetof(struct instance, ports) == 2 * CACHE_LINE,
+	      "what each placement looks at is a line of a cache");
 
 /* What lets nodes in; a node that came. */
 struct activation {

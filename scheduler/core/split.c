@@ -9,7 +9,7 @@
 #include "scheduler/core/internal.h"
 
 #define COST_OF_NEW 16 /* in searches: what orders that nobody has asked for count as */
-#define AHEAD       4 /* rows whose memory is asked for before they are looked at: it is far away */
+#define AHEAD       16 /* rows whose memory is asked for before they are looked at: it is far away */
 
 struct split *split_new(const char *attribute, const struct task_group *group)
 {
@@ -129,7 +129,7 @@ void split_note(struct split *s, const struct instance *i)
 static void fetch(const struct instance *i)
 {
 	if (i)
-		__builtin_prefetch(&i->left);
+		__builtin_prefetch(&i->row);
 }
 
 /* One that was noted is as it is now. */

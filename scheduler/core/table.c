@@ -10,8 +10,43 @@
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
+#define BLOCK       32 /* instances */
 #define CROWD_COST  8 /* rows that can be passed over in the time that a split takes for each row */
 #define PARTS_SPARE 64 /* values of a split that no row has any more, beyond as many as rows */
+
+/* ---- memory of instances ---- */
+
+static void add_block(struct table *t)
+{
+	struct instance *block = aligned_alloc(CACHE_LINE, BLOCK * sizeof(*block));
+
+	if (!block)
+		abort();
+	t->blocks = xgrow(t->blocks, t->block_count, &t->block_capacity, sizeof(*t->blocks));
+	t->blocks[t->block_count++] = block;
+	for (int n = BLOCK; n--;) {
+		block[n].next_dirty = t->unused;
+		t->unused = &block[n];
+	}
+}
+
+struct instance *table_new_instance(struct table *t)
+{
+	struct instance *i;
+
+	if (!t->unused)
+		add_block(t);
+	i = t->unused;
+	t->unused = i->next_dirty;
+	memset(i, 0, sizeof(*i));
+	return i;
+}
+
+void table_free_instance(struct table *t, struct instance *i)
+{
+	i->next_dirty = t->unused;
+	t->unused = i;
+}
 
 /* ---- listed rows ---- */
 
@@ -246,6 +281,9 @@ void table_done(struct table *t)
 		task_group_free(g);
 	map_done(&t->groups);
 	map_done(&t->needs_by_key);
+	for (size_t i = 0; i < t->block_count; i++)
+		free(t->blocks[i]);
+	free(t->blocks);
 	free(t->rows);
 	free(t->free_rows);
 }

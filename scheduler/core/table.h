@@ -42,7 +42,10 @@
 #define GPU_BITS   8 /* those above */
 
 struct table {
-	struct instance **rows; /* NULL: free */
+	struct instance **blocks; /* of instances */
+	size_t block_count, block_capacity;
+	struct instance *unused; /* of them */
+	struct instance **rows;  /* NULL: free */
 	size_t row_count, row_capacity, listed;
 	uint32_t *free_rows;
 	size_t free_count, free_capacity;
@@ -66,6 +69,13 @@ static inline uint64_t table_gpu_bits(int64_t count)
 }
 
 void table_done(struct table *t);
+
+/*
+ * Memory for an instance, of zero bytes.  Those of a table are side by side: each decision
+ * looks at other ones, and strewn among documents each would be in a page of its own.
+ */
+struct instance *table_new_instance(struct table *t);
+void table_free_instance(struct table *t, struct instance *i);
 
 void table_add(struct table *t, struct instance *i);
 void table_remove(struct table *t, struct instance *i); /* no group counts tasks there any more */
