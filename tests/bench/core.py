@@ -13,7 +13,7 @@ import os
 import subprocess
 import tempfile
 
-KINDS = ("binpack", "binpack-cpu", "spread-zone", "spread-instance", "mixed")
+KINDS = ("binpack", "binpack-cpu", "spread-zone", "spread-instance", "mixed", "gpu")
 DECISIONS = ((100, 10000), (1000, 100000), (10000, 1000000), (50000, 1000000))  # nodes, tasks
 STRATEGIES = ("none", "binpack", "spread", "spread-rack", "constraint")
 RUNS = ((100, 20000), (1000, 20000), (10000, 20000), (50000, 20000))
