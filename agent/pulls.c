@@ -38,7 +38,7 @@ struct pull {
 	struct image_pull *job; /* NULL: over, or asking */
 	bool asking;            /* a thread asks the credential helper */
 	bool unwanted;          /* it ends when that is done */
-	bool keep_blobs;
+	bool keep_blobs, blobs_only;
 	char *platform; /* NULL: this machine's */
 	char *pushed;   /* the image that is pushed to 'reference'; NULL: it is a pull */
 	bool with_index;
@@ -202,7 +202,7 @@ static void finish(struct pull *p, enum image_reason reason, const struct err *e
 	p->version++;
 	if (error)
 		p->error = *error;
-	else if (!p->pushed)
+	else if (!p->pushed && !p->blobs_only)
 		has_come(p);
 	/* "default": when the registry cannot be had, what is here will do. */
 	if (error && pulls->behavior == PULL_DEFAULT && !p->for_caller &&
@@ -299,6 +299,7 @@ static int begin_job(struct pull *p, struct err *e)
 		.source_count = p->sources.count,
 		.tags_at_last = p->sources.tags_at_last,
 		.keep_blobs = p->keep_blobs,
+		.blobs_only = p->blobs_only,
 		.peer_file = sharing_file(p->pulls->agent->sharing)};
 
 	if (p->pushed ? image_push_begin(p->pulls->agent->images, &push, &p->job, e) < 0
@@ -338,6 +339,7 @@ struct who {
 	const char *username, *password;
 	const char *secret;
 	bool keep_blobs;      /* layers as they come, too */
+	bool blobs_only;      /* those, for who saves the image next */
 	const char *platform; /* NULL: this machine's */
 	const char *pushed;   /* this image goes there instead; NULL: it is pulled */
 	bool with_index;      /* and the index that it came by */
@@ -380,7 +382,8 @@ static int begin(struct pulls *pulls, const char *reference, const struct who *w
 	p->pushed = who->pushed ? xstrdup(who->pushed) : NULL;
 	p->platform = who->platform ? xstrdup(who->platform) : NULL;
 	p->with_index = who->with_index;
-	p->keep_blobs = who->keep_blobs || pulls->agent->o->keep_blobs;
+	p->keep_blobs = who->keep_blobs || who->blobs_only || pulls->agent->o->keep_blobs;
+	p->blobs_only = who->blobs_only;
 	p->secret = who->secret ? xstrdup(who->secret) : NULL;
 	random_hex(p->id, 32);
 	if (begin_as(p, who, e) < 0) {
@@ -398,7 +401,7 @@ static struct pull *running(struct pulls *pulls, const char *reference, const ch
 {
 	for (struct pull *p = pulls->list; p; p = p->next)
 		if ((p->job || p->asking) && !p->unwanted && !p->pushed && !p->platform &&
-		    strcmp(p->reference, reference) == 0 &&
+		    !p->blobs_only && strcmp(p->reference, reference) == 0 &&
 		    (p->secret ? str_eq(p->secret, secret) : !secret))
 			return p;
 	return NULL;
@@ -449,8 +452,9 @@ int pulls_begin_for_caller(struct pulls *pulls, const json_t *request, char ret_
 	const struct who who = {.username = json_string_value(json_object_get(request, "username")),
 				.password = json_string_value(json_object_get(request, "password")),
 				.platform = json_string_value(json_object_get(request, "platform")),
-				.keep_blobs = json_is_true(json_object_get(request, "keepBlobs"))};
-	struct pull *p = who.username || who.keep_blobs || who.platform
+				.keep_blobs = json_is_true(json_object_get(request, "keepBlobs")),
+				.blobs_only = json_is_true(json_object_get(request, "blobsOnly"))};
+	struct pull *p = who.username || who.keep_blobs || who.blobs_only || who.platform
 				 ? NULL
 				 : running(pulls, reference, NULL);
 

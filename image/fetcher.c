@@ -91,7 +91,7 @@ struct fetcher {
 	struct registry *registries[IMAGE_SOURCES_MAX]; /* one for each source */
 	size_t source_count, current;                   /* the source that documents come from */
 	struct peers *peers;                            /* NULL: blobs come from sources only */
-	bool tags_at_last, keeps_blobs;
+	bool tags_at_last, wants_attachments;
 	bool replaying;        /* there is something to do at once */
 	char passed_over[160]; /* why the first source was: for messages */
 	struct reference name;
@@ -457,7 +457,7 @@ static int resolve(struct fetcher *f, struct err *e)
 		return r;
 	f->record->image.digest = arena_strdup(&f->record->image.arena, digest);
 	f->record->image.manifest = arena_strdup(&f->record->image.arena, manifest_digest);
-	if (f->keeps_blobs)
+	if (f->wants_attachments)
 		attachments_take(f->record, get_attachment, f);
 	return handover_record(f->record, e);
 }
@@ -930,7 +930,7 @@ int fetcher_main(int argc, char **argv)
 		r = sources_read(FETCHER_SOURCES, order.source_count + order.asks, &f->sources, &e);
 	f->source_count = order.source_count;
 	f->tags_at_last = order.tags_at_last;
-	f->keeps_blobs = order.keep_blobs;
+	f->wants_attachments = order.keep_blobs && !order.blobs_only;
 	if (r == 0)
 		r = jail_fetcher(&e);
 	if (r < 0)

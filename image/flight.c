@@ -104,23 +104,22 @@ static int send_layer_order(const struct puller *p, const struct flight *f, int 
 	return 0;
 }
 
+/* The lister of a blob that is lent has no tar to fill. */
 static int start_reader(struct puller *p, struct flight *f, const struct ingest *i, int pipe_fd,
 			struct err *e)
 {
 	const int packed = f->owner->keep_blobs ? READER_PACKED : READER_PARTIAL;
-	const struct proc_fd unpacker[] = {{pipe_fd, UNPACKER_IN},
-					   {i->sums_fd, UNPACKER_SUMS},
-					   {i->tree_fd, UNPACKER_TREE},
-					   {i->packed_fd, packed}};
-	const struct proc_fd lister[] = {{pipe_fd, UNPACKER_IN},        {i->sums_fd, UNPACKER_SUMS},
-					 {i->tar_fd, LISTER_TAR},       {i->table_fd, LISTER_TABLE},
-					 {i->sparse_fd, LISTER_SPARSE}, {i->packed_fd, packed}};
-	const size_t without = i->packed_fd < 0;
+	const struct proc_fd all[] = {{pipe_fd, UNPACKER_IN},      {i->sums_fd, UNPACKER_SUMS},
+				      {i->tree_fd, UNPACKER_TREE}, {i->tar_fd, LISTER_TAR},
+				      {i->table_fd, LISTER_TABLE}, {i->sparse_fd, LISTER_SPARSE},
+				      {i->packed_fd, packed}};
+	struct proc_fd fds[ARRAY_COUNT(all)];
+	size_t count = 0;
 
-	if (i->tree_fd >= 0)
-		return nursery_fork(&p->nursery, "unpack", unpacker,
-				    ARRAY_COUNT(unpacker) - without, &f->unpacker, e);
-	return nursery_fork(&p->nursery, "list", lister, ARRAY_COUNT(lister) - without,
+	for (size_t n = 0; n < ARRAY_COUNT(all); n++)
+		if (all[n].fd >= 0)
+			fds[count++] = all[n];
+	return nursery_fork(&p->nursery, i->tree_fd >= 0 ? "unpack" : "list", fds, count,
 			    &f->unpacker, e);
 }
 
@@ -137,10 +136,13 @@ static int start(struct puller *p, struct flight *f, struct err *e)
 	auto_close int partial_fd = -1;
 	uint64_t resume_bytes = 0;
 	struct ingest ingest;
-	int r = 0;
+	int r;
 
-	if (store_ingest(&p->store, f->owner->keep_blobs ? layer : NULL, f->ingest, &ingest, e) < 0)
-		return -e->code;
+	r = f->owner->blobs_only ? store_ingest_blob(&p->store, layer, f->ingest, &ingest, e)
+				 : store_ingest(&p->store, f->owner->keep_blobs ? layer : NULL,
+						f->ingest, &ingest, e);
+	if (r < 0)
+		return r;
 	f->held = f->blob_good = read_fd >= 0; /* its diff-id will tell */
 	if (read_fd < 0)
 		r = make_pipe(&read_fd, &write_fd, e);
@@ -232,12 +234,20 @@ int flight_begin(struct puller *p, struct pull *owner, unsigned layer, struct er
 
 /* ---- going on ---- */
 
+/* Does it bring what the pull wants of the layer? */
+static bool brings(const struct flight *f, const struct pull *pull)
+{
+	if (pull->blobs_only)
+		return f->owner->keep_blobs;
+	return !f->owner->blobs_only && (!pull->keep_blobs || f->owner->keep_blobs);
+}
+
 /* To every pull that waits for the layer, in its own numbering. */
 static void report(struct puller *p, const struct flight *f, enum image_pull_phase phase,
 		   uint64_t bytes)
 {
 	for (struct pull *pull = p->pulls; pull; pull = pull->next) {
-		if (pull->ended || !pull->record)
+		if (pull->ended || !pull->record || !brings(f, pull))
 			continue;
 		for (unsigned i = 0; i < pull->record->layer_count; i++)
 			if (str_eq(pull->record->layers[i].diff_id, f->diff_id))
@@ -295,20 +305,24 @@ static void fail(struct puller *p, struct flight *f, const struct err *why)
 
 static void publish_if_whole(struct puller *p, struct flight *f)
 {
+	const struct record_layer *l = &f->owner->record->layers[f->layer];
+	const bool is_lent = f->owner->blobs_only;
 	struct err e = {0};
 
 	if (!f->blob_good || !f->unpacked)
 		return;
-	if (store_put_layer(&p->store, f->ingest, f->diff_id, &e) < 0) {
+	if ((is_lent ? store_lend_blob(&p->store, f->ingest, l, &e)
+		     : store_put_layer(&p->store, f->ingest, f->diff_id, &e)) < 0) {
 		(void)image_class_os(&e);
 		fail(p, f, &e);
 		return;
 	}
-	f->ingest[0] = '\0'; /* it is a layer now */
+	if (!is_lent)
+		f->ingest[0] = '\0'; /* it is a layer now */
 	drop_partial(p, f);
 	f->over = true;
 	report(p, f, IMAGE_LAYER_DONE, blob_size(f));
-	if (f->origin.digest[0])
+	if (f->origin.digest[0] && !is_lent)
 		pull_tell_got(f->owner, f->origin.digest);
 }
 

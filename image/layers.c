@@ -72,6 +72,44 @@ int store_open_blob(const struct store *s, const struct record_layer *l)
 	return fd < 0 ? -errno : fd;
 }
 
+static void lent_path(const struct record_layer *l, char ret[LAYER_PATH_SIZE])
+{
+	(void)snprintf(ret, LAYER_PATH_SIZE, "%s.lent", digest_hex(l->blob));
+}
+
+int store_open_blob_or_lent(const struct store *s, const struct record_layer *l)
+{
+	char path[LAYER_PATH_SIZE];
+	int fd = str_eq(l->blob, l->diff_id) ? store_open_tar(s, l->diff_id)
+					     : store_open_blob(s, l);
+
+	if (fd >= 0)
+		return fd;
+	lent_path(l, path);
+	fd = openat(s->partial_fd, path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int store_lend_blob(const struct store *s, const char *ingest, const struct record_layer *l,
+		    struct err *e)
+{
+	char from[LAYER_PATH_SIZE], to[LAYER_PATH_SIZE];
+
+	(void)snprintf(from, sizeof(from), "%s/%s", ingest, digest_hex(l->blob));
+	lent_path(l, to);
+	return renameat(s->ingest_fd, from, s->partial_fd, to) < 0
+		       ? err_sys(e, "image store: lend blob %.16s", digest_hex(l->blob))
+		       : 0;
+}
+
+void store_drop_lent(const struct store *s, const struct record_layer *l)
+{
+	char path[LAYER_PATH_SIZE];
+
+	lent_path(l, path);
+	(void)unlinkat(s->partial_fd, path, 0);
+}
+
 bool store_has_blob(const struct store *s, const struct record_layer *l)
 {
 	auto_close int fd = str_eq(l->blob, l->diff_id) ? -1 : store_open_blob(s, l);
@@ -278,18 +316,41 @@ static int create_tree(const struct store *s, const char *name, int *ret, struct
 	return 0;
 }
 
+static int make_ingest(const struct store *s, char ret_name[INGEST_SIZE], struct err *e)
+{
+	random_hex(ret_name, INGEST_SIZE - 1);
+	if (mkdirat(s->ingest_fd, ret_name, 0700) == 0)
+		return 0;
+	ret_name[0] = '\0';
+	return err_sys(e, "image store: make a directory in ingest");
+}
+
+int store_ingest_blob(const struct store *s, const struct record_layer *l,
+		      char ret_name[INGEST_SIZE], struct ingest *ret, struct err *e)
+{
+	struct ingest i = {-1, -1, -1, -1, -1, -1};
+
+	if (make_ingest(s, ret_name, e) < 0)
+		return -e->code;
+	if (create(s, ret_name, SUMS, &i.sums_fd, e) < 0 ||
+	    create(s, ret_name, TABLE, &i.table_fd, e) < 0 ||
+	    create(s, ret_name, SPARSE, &i.sparse_fd, e) < 0 ||
+	    create(s, ret_name, digest_hex(l->blob), &i.packed_fd, e) < 0) {
+		ingest_close(&i);
+		return -e->code;
+	}
+	*ret = i;
+	return 0;
+}
+
 int store_ingest(const struct store *s, const struct record_layer *keep_blob_of,
 		 char ret_name[INGEST_SIZE], struct ingest *ret, struct err *e)
 {
 	struct ingest i = {-1, -1, -1, -1, -1, -1};
-	int r;
+	int r = make_ingest(s, ret_name, e);
 
-	random_hex(ret_name, INGEST_SIZE - 1);
-	if (mkdirat(s->ingest_fd, ret_name, 0700) < 0) {
-		ret_name[0] = '\0';
-		return err_sys(e, "image store: make a directory in ingest");
-	}
-	r = create(s, ret_name, SUMS, &i.sums_fd, e);
+	if (r == 0)
+		r = create(s, ret_name, SUMS, &i.sums_fd, e);
 	if (r == 0 && keep_blob_of && !str_eq(keep_blob_of->blob, keep_blob_of->diff_id))
 		r = create(s, ret_name, digest_hex(keep_blob_of->blob), &i.packed_fd, e);
 	if (r == 0 && s->form == IMAGE_UNPACKED)

@@ -38,7 +38,8 @@ static int fill_order(const struct image_pull_request *request, struct order *o,
 	memset(o, 0, sizeof(*o));
 	o->source_count = request->source_count ? (uint32_t)request->source_count : 1;
 	o->tags_at_last = request->tags_at_last;
-	o->keep_blobs = request->keep_blobs;
+	o->keep_blobs = request->keep_blobs || request->blobs_only;
+	o->blobs_only = request->blobs_only;
 	o->asks = request->peer_file != NULL;
 	if (request->source_count > IMAGE_SOURCES_MAX)
 		return err_set(e, EINVAL, "%zu sources; at most %d", request->source_count,

@@ -151,6 +151,7 @@ static void begin_pull(struct puller *p, const struct order *order, int own_call
 	pull->next = p->pulls;
 	p->pulls = pull;
 	pull->keep_blobs = order->keep_blobs;
+	pull->blobs_only = order->blobs_only;
 	pull->is_load = order->kind != ORDER_PULL;
 	pull->asks = order->asks && !pull->is_load;
 	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s",
@@ -328,6 +329,18 @@ static unsigned flight_count(const struct puller *p)
 	return count;
 }
 
+/* What the pull wants of a layer. */
+static bool store_gives(const struct puller *p, const struct pull *pull,
+			const struct record_layer *l)
+{
+	auto_close int blob_fd = pull->blobs_only ? store_open_blob_or_lent(&p->store, l) : -1;
+
+	if (pull->blobs_only)
+		return blob_fd >= 0;
+	return store_has_layer(&p->store, l->diff_id) &&
+	       (!pull->keep_blobs || store_has_blob(&p->store, l));
+}
+
 /* How many layers are not there yet, having begun what may begin; or -errno. */
 static int gather(struct puller *p, struct pull *pull, struct err *e)
 {
@@ -335,8 +348,7 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 	int missing = 0;
 
 	for (unsigned i = 0; i < r->layer_count; i++) {
-		if (!pull_has_layer(pull, i) && store_has_layer(&p->store, r->layers[i].diff_id) &&
-		    (!pull->keep_blobs || store_has_blob(&p->store, &r->layers[i])))
+		if (!pull_has_layer(pull, i) && store_gives(p, pull, &r->layers[i]))
 			pull_report(pull, i, IMAGE_LAYER_EXISTS, r->layers[i].blob_size, "");
 		missing += !pull_has_layer(pull, i);
 	}
@@ -346,7 +358,7 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 		if (flight_count(p) >= FLIGHTS_MAX)
 			break;
 		if (check_space(p, pull, e) < 0 || flight_begin(p, pull, i, e) < 0 ||
-		    pull_prepare_index(p, pull, e) < 0)
+		    (!pull->blobs_only && pull_prepare_index(p, pull, e) < 0))
 			return -e->code;
 	}
 	return missing;
@@ -385,7 +397,7 @@ static void advance(struct puller *p, struct pull *pull)
 	struct err e = {0};
 	int missing = gather(p, pull, &e), r = 1;
 
-	if (missing >= 0 && p->store.form == IMAGE_INDEXED)
+	if (missing >= 0 && p->store.form == IMAGE_INDEXED && !pull->blobs_only)
 		r = pull_index(p, pull, missing == 0, &e);
 	if (missing < 0 || r < 0) {
 		pull_end(p, pull, &e);
@@ -393,6 +405,11 @@ static void advance(struct puller *p, struct pull *pull)
 	}
 	if (missing == 0) /* it goes while the disk has to do with the record */
 		ending_add(p, &pull->fetcher, NULL);
+	if (pull->blobs_only) {
+		if (missing == 0)
+			pull_end(p, pull, NULL);
+		return;
+	}
 	if (missing > 0)
 		r = pull->documents_kept ? 0 : keep_documents(p, pull, &e);
 	else if (r > 0 && (r = publish(p, pull, &e)) == 0)

@@ -52,6 +52,7 @@ struct pull {
 	char name_text[REFERENCE_SIZE];
 	struct reference name;
 	bool keep_blobs;                   /* as they come, beside what they are unpacked to */
+	bool blobs_only;                   /* those, lent: the store has the rest */
 	bool is_load;                      /* of an archive: its fetcher is a loader */
 	bool asks;                         /* where blobs are to be had */
 	char document_wanted[DIGEST_SIZE]; /* the fetcher waits to hear where it is to be had; "" */

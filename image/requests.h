@@ -38,6 +38,7 @@ struct image_pull_request {
 	size_t source_count;
 	bool tags_at_last; /* what a tag stands for only the last may say */
 	bool keep_blobs;   /* layers as they come, too, for handing the image on as it was */
+	bool blobs_only; /* of an image that is held: those, lent to who hands it on next; nothing else changes */
 	/*
 	 * PEM, our certificate with its key: blobs may come from nodes that know it, and for each it is
 	 * asked where it is to be had (IMAGE_PULL_WANTS).  NULL: from the sources only.

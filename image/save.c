@@ -7,14 +7,21 @@
  * Reads our own record only, and hands on the rest as it is, checked against its
  * digests.  A docker-archive has layers as plain tars, which is how the store has
  * them; the configuration, and so the image's id, is what it was.  An OCI layout has
- * blobs as the registry has them: those that the store keeps, or that are plain tars
- * anyway.  "uncompressed" writes plain tars in their place, under a manifest made
- * here: another digest for the same files and the same id.
+ * blobs as the registry has them: those that the store keeps or has been lent, or that
+ * are plain tars anyway.  Where one is missing nothing is written, and it is said of
+ * each image without, before the error, where it may be had:
+ *
+ *   lacks PLATFORM NAME@MANIFEST...
+ *
+ * What was lent is taken away when all of it is open: it does not stay, whatever
+ * becomes of us.  "uncompressed" writes plain tars in their place, under a manifest
+ * made here: another digest for the same files and the same id.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +46,8 @@ struct save {
 	struct outlet *outlet;
 	bool docker, uncompressed;
 	json_t *list; /* manifest.json, or "manifests" of index.json */
+	struct item *items;
+	size_t item_count;
 };
 
 /* One of the images, with all that is handed on. */
@@ -46,6 +55,7 @@ struct item {
 	char which[REFERENCE_SIZE]; /* a whole name, or a digest */
 	struct record *record;
 	char *documents;
+	int blobs[IMAGE_LAYERS_MAX]; /* as the registry has them, if that is wanted; else -1 */
 };
 
 static void blob_name(const char *digest, char ret[PATH_SIZE])
@@ -90,28 +100,6 @@ static int open_tar(const struct save *s, const struct record_layer *l, int *ret
 			       "layer %s is held as a directory, not as the tar that it was: only "
 			       "where layers are mounted as they are can it be saved",
 			       l->diff_id);
-	if (size_of(fd, ret_size, e) < 0)
-		return -e->code;
-	*ret_fd = take_fd(fd);
-	return 0;
-}
-
-/* As the registry has it: kept so, or a plain tar. */
-static int open_blob(const struct save *s, const struct record_layer *l, int *ret_fd,
-		     uint64_t *ret_size, struct err *e)
-{
-	auto_close int fd = -1;
-
-	if (str_eq(l->blob, l->diff_id))
-		return open_tar(s, l, ret_fd, ret_size, e);
-	fd = store_open_blob(&s->store, l);
-	if (fd < 0)
-		return err_set(
-			e, ENODATA,
-			"layer %s is not kept as the registry packed it: berth pull "
-			"--keep-blobs fetches it for that, or --uncompressed saves plain tars "
-			"under another digest",
-			l->blob);
 	if (size_of(fd, ret_size, e) < 0)
 		return -e->code;
 	*ret_fd = take_fd(fd);
@@ -176,7 +164,7 @@ static void list_manifest(struct save *s, const struct item *i, const char *medi
 }
 
 /* All layers as they are, and what names them. */
-static int save_as_is(struct save *s, const struct item *i, struct err *e)
+static int save_as_is(struct save *s, struct item *i, struct err *e)
 {
 	const struct record *r = i->record;
 	const struct record_document *config_d, *d;
@@ -184,14 +172,15 @@ static int save_as_is(struct save *s, const struct item *i, struct err *e)
 	const char *manifest = find_document(i, r->image.manifest, &d);
 
 	for (size_t l = 0; l < r->layer_count; l++) {
-		auto_close int fd = -1;
 		char name[PATH_SIZE];
-		uint64_t size;
+		uint64_t size = 0;
 
 		blob_name(r->layers[l].blob, name);
-		if (open_blob(s, &r->layers[l], &fd, &size, e) < 0 ||
-		    outlet_copy(s->outlet, name, fd, size, digest_hex(r->layers[l].blob), e) < 0)
+		if (size_of(i->blobs[l], &size, e) < 0 ||
+		    outlet_copy(s->outlet, name, i->blobs[l], size, digest_hex(r->layers[l].blob),
+				e) < 0)
 			return -e->code;
+		close_fd(&i->blobs[l]);
 	}
 	if (add_document(s, config_d->digest, config, config_d->size, e) < 0 ||
 	    add_document(s, d->digest, manifest, d->size, e) < 0)
@@ -242,31 +231,21 @@ static int save_uncompressed(struct save *s, const struct item *i, struct err *e
 
 /* ---- all ---- */
 
-static int find_item(const struct save *s, const char *text, struct item *i, struct err *e)
+static int save_image(struct save *s, struct item *i, struct err *e)
 {
-	int r = store_find_record(&s->store, text, i->which, &i->record, e);
+	int r = store_read_documents(&s->store, i->record, &i->documents, e);
 
+	if (r == IMAGE_ABSENT)
+		return err_set(e, ENODATA,
+			       "%.300s was pulled by a Berth that kept no manifests: pull it again",
+			       i->which);
 	if (r == 0)
-		r = store_read_documents(&s->store, i->record, &i->documents, e);
-	return r == IMAGE_ABSENT
-		       ? err_set(e, ENODATA,
-				 "%.300s was pulled by a Berth that kept no manifests: pull it again",
-				 text)
-		       : r;
-}
-
-static int save_image(struct save *s, const char *text, struct err *e)
-{
-	struct item i = {.record = NULL};
-	int r = find_item(s, text, &i, e);
-
-	if (r == 0)
-		r = s->docker         ? save_docker(s, &i, e)
-		    : s->uncompressed ? save_uncompressed(s, &i, e)
-				      : save_as_is(s, &i, e);
-	record_free(i.record);
-	free(i.documents);
-	return r < 0 ? err_wrap(e, "%.300s", text) : 0;
+		r = s->docker         ? save_docker(s, i, e)
+		    : s->uncompressed ? save_uncompressed(s, i, e)
+				      : save_as_is(s, i, e);
+	free(i->documents);
+	i->documents = NULL;
+	return r < 0 ? err_wrap(e, "%.300s", i->which) : 0;
 }
 
 static int add_json(struct save *s, const char *name, const json_t *doc, struct err *e)
@@ -290,14 +269,121 @@ static int add_lists(struct save *s, struct err *e)
 	return add_json(s, "index.json", index, e);
 }
 
-static int save(struct save *s, char **images, struct err *e)
+/* ---- which ---- */
+
+/* By this name, or by another that the image has. */
+static void tell_lacking(const struct save *s, const struct item *i)
 {
-	for (; *images; images++)
-		if (save_image(s, *images, e) < 0)
+	const struct image *image = &i->record->image;
+	char host[IMAGE_HOST_SIZE], name[IMAGE_NAME_SIZE];
+	struct image_list all = {NULL, 0};
+	struct err ignored;
+
+	printf("lacks %s/%s%s%s", image->os, image->architecture, image->variant ? "/" : "",
+	       image->variant ? image->variant : "");
+	if (!str_starts(i->which, "sha256:") && image_name_of(i->which, host, name, &ignored) == 0)
+		printf(" %s@%s", name, image->manifest);
+	(void)store_list(&s->store, &all, &ignored); /* then it has only the one */
+	for (size_t n = 0; n < all.count; n++) {
+		const struct image *other = all.items[n];
+
+		if (other->reference && !str_eq(other->reference, i->which) &&
+		    str_eq(other->manifest, image->manifest) &&
+		    image_name_of(other->reference, host, name, &ignored) == 0)
+			printf(" %s@%s", name, image->manifest);
+	}
+	printf("\n");
+	image_list_done(&all);
+}
+
+/* 1: one is missing, and *e says which. */
+static int open_blobs(const struct save *s, struct item *i, struct err *e)
+{
+	const struct record *r = i->record;
+
+	for (size_t l = 0; l < r->layer_count; l++) {
+		i->blobs[l] = store_open_blob_or_lent(&s->store, &r->layers[l]);
+		if (i->blobs[l] == -ENOENT) {
+			(void)err_set(e, ENODATA,
+				      "%.300s: layer %s is not kept as the registry packed it",
+				      i->which, r->layers[l].blob);
+			return 1;
+		}
+		if (i->blobs[l] < 0) {
+			errno = -i->blobs[l];
+			return err_sys(e, "%.300s: open layer %s", i->which, r->layers[l].blob);
+		}
+	}
+	return 0;
+}
+
+static int open_all(struct save *s, struct err *e)
+{
+	bool lacking = false;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < s->item_count; i++) {
+		r = open_blobs(s, &s->items[i], e);
+		lacking |= r > 0;
+		if (r > 0)
+			tell_lacking(s, &s->items[i]);
+	}
+	if (r < 0 || lacking)
+		return -e->code;
+	for (size_t i = 0; i < s->item_count; i++)
+		for (size_t l = 0; l < s->items[i].record->layer_count; l++)
+			store_drop_lent(&s->store, &s->items[i].record->layers[l]);
+	return 0;
+}
+
+static int find_items(struct save *s, char **images, size_t count, struct err *e)
+{
+	s->items = xcalloc(count, sizeof(*s->items));
+	for (; s->item_count < count; s->item_count++) {
+		struct item *i = &s->items[s->item_count];
+		const char *text = images[s->item_count];
+
+		for (size_t l = 0; l < IMAGE_LAYERS_MAX; l++)
+			i->blobs[l] = -1;
+		if (store_find_record(&s->store, text, i->which, &i->record, e) < 0)
+			return err_wrap(e, "%.300s", text);
+	}
+	return 0;
+}
+
+static void items_free(struct save *s)
+{
+	for (size_t i = 0; i < s->item_count; i++) {
+		for (size_t l = 0; l < IMAGE_LAYERS_MAX; l++)
+			close_fd(&s->items[i].blobs[l]);
+		record_free(s->items[i].record);
+	}
+	free(s->items);
+}
+
+static int save(struct save *s, char **images, size_t count, bool is_directory, struct err *e)
+{
+	if (find_items(s, images, count, e) < 0 ||
+	    (!s->docker && !s->uncompressed && open_all(s, e) < 0))
+		return -e->code;
+	s->outlet = outlet_new(SAVE_OUT, is_directory); /* a tar has an end, also when it is left */
+	for (size_t i = 0; i < s->item_count; i++)
+		if (save_image(s, &s->items[i], e) < 0)
 			return -e->code;
 	if (add_lists(s, e) < 0)
 		return -e->code;
 	return outlet_finish(s->outlet, e);
+}
+
+/* The layers of all images are open at once. */
+static void allow_many_files(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files); /* who lacks them will hear it from open() */
 }
 
 int save_main(int argc, char **argv)
@@ -308,11 +394,13 @@ int save_main(int argc, char **argv)
 				  : err_set(&e, EINVAL, "save STORE FORMAT HOW IMAGE...");
 
 	if (r == 0) {
+		allow_many_files();
 		s.docker = str_eq(argv[3], "docker-archive");
 		s.uncompressed = str_eq(argv[4], "uncompressed");
-		s.outlet = outlet_new(SAVE_OUT, str_eq(argv[3], "oci-dir"));
-		r = save(&s, argv + IMAGES + 1, &e);
+		r = save(&s, argv + IMAGES + 1, (size_t)(argc - IMAGES - 1),
+			 str_eq(argv[3], "oci-dir"), &e);
 		outlet_free(s.outlet);
+		items_free(&s);
 		store_done(&s.store);
 	}
 	json_decref(s.list);

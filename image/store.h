@@ -13,7 +13,8 @@
  *   layers/DIFF-ID/    a layer unpacked: fs/ is its tree in overlay form, and bytes
  *   configs/DIGEST     configurations as they came, from when they are here: for other nodes
  *   partial/BLOB       what has come of a large blob, for whoever begins again; may be
- *                      anything, its digest will tell
+ *                      anything, its digest will tell; BLOB.lent is all of one that
+ *                      is not kept, for whoever hands its image on, and takes it away
  *   ingest/RANDOM      what is on its way in or out, worth nothing
  *   form               how the agent wants layers: "index" or "unpacked"
  *   lock               held by the one puller that may add and drop layers
@@ -147,6 +148,9 @@ struct ingest {
 /* A new directory in ingest/, with what a layer has in the store's form; 'keep_blob_of' may be NULL. */
 int store_ingest(const struct store *s, const struct record_layer *keep_blob_of,
 		 char ret_name[INGEST_SIZE], struct ingest *ret, struct err *e);
+/* The same for a blob that is to be lent: it is read, and nothing comes of it but itself. */
+int store_ingest_blob(const struct store *s, const struct record_layer *l,
+		      char ret_name[INGEST_SIZE], struct ingest *ret, struct err *e);
 void ingest_close(struct ingest *i);
 
 /*
@@ -172,6 +176,12 @@ int store_each_tar(const struct store *s,
 int store_open_tar(const struct store *s, const char *diff_id);
 /* Its blob as the registry has it, if that is kept; or -errno. */
 int store_open_blob(const struct store *s, const struct record_layer *l);
+/* That, or the tar where it is the blob, or what is lent. */
+int store_open_blob_or_lent(const struct store *s, const struct record_layer *l);
+/* Lend the blob of an ingest, until it is taken away: a day at most. */
+int store_lend_blob(const struct store *s, const char *ingest, const struct record_layer *l,
+		    struct err *e);
+void store_drop_lent(const struct store *s, const struct record_layer *l);
 /* Put what was made anew (in an ingest) where it differs from what is held.  1: it did. */
 int store_renew_layer(const struct store *s, const char *ingest, const char *diff_id,
 		      struct err *e);

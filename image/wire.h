@@ -42,6 +42,7 @@ struct order {
 	uint32_t source_count; /* 1 to IMAGE_SOURCES_MAX */
 	bool tags_at_last;
 	bool keep_blobs;
+	bool blobs_only; /* keep_blobs, but not for long */
 	bool asks; /* for each blob; behind the sources lies one that says who we are to other nodes */
 };
 

@@ -13,8 +13,10 @@
 #include "base/fs.h"
 #include "base/text.h"
 #include "cmd/berth/archive.h"
+#include "cmd/berth/pull.h"
 
-#define ARCHIVE_FD 3 /* as the roles of berth-worker want it */
+#define ARCHIVE_FD  3 /* as the roles of berth-worker want it */
+#define FETCHES_MAX 5
 
 /* ---- what the worker says ---- */
 
@@ -49,7 +51,7 @@ static int hear(int own_fd, int own_pidfd, void (*on_line)(const char *line, voi
 
 struct save_options {
 	const char *output, *format;
-	bool uncompressed;
+	bool uncompressed, quiet;
 };
 
 static const struct option_row save_rows[] = {
@@ -58,7 +60,9 @@ static const struct option_row save_rows[] = {
 	{"format", 0, OPTION_STRING, offsetof(struct save_options, format),
 	 "docker-archive|oci-archive|oci-dir", "default: docker-archive"},
 	{"uncompressed", 0, OPTION_FLAG, offsetof(struct save_options, uncompressed), NULL,
-	 "OCI: layers as plain tars, under a manifest of their own"},
+	 "OCI: layers as plain tars, under a manifest of their own: nothing is fetched"},
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct save_options, quiet), NULL,
+	 "do not tell of layers that are fetched"},
 };
 
 /* What is written; a file gets its name when all of it is there. */
@@ -108,20 +112,87 @@ static int close_target(struct target *o, int result, struct err *e)
 	return result;
 }
 
+/* "lacks PLATFORM NAME..." */
+static void note_lacking(const char *line, void *ctx)
+{
+	json_t *lacking = ctx;
+
+	if (str_starts(line, "lacks "))
+		(void)json_array_append_new(lacking, json_string(line + strlen("lacks ")));
+}
+
+/* The blobs of an image that are not kept: lent to the store by its daemon, from wherever it pulls. */
+static int fetch_blobs(struct context *c, const char *image, const char *platform,
+		       const struct save_options *o, struct err *e)
+{
+	auto_json json_t *done = NULL;
+	json_t *request = request_new(c);
+
+	(void)json_object_set_new(request, "image", json_string(image));
+	(void)json_object_set_new(request, "platform", json_string(platform));
+	(void)json_object_set_new(request, "blobsOnly", json_true());
+	return pull_follow(c, "PullImage", request, o->quiet ? PROGRESS_NONE : PROGRESS_AUTO, &done,
+			   e);
+}
+
+/* By one of its names. */
+static int fetch_lacking(struct context *c, const char *what, const struct save_options *o,
+			 struct err *e)
+{
+	auto_free char *words = xstrdup(what);
+	char *rest = words, *platform = strsep(&rest, " "), *name;
+	int r = err_set(e, ENODATA, "it has no name");
+
+	while (r < 0 && (name = strsep(&rest, " ")))
+		r = fetch_blobs(c, name, platform, o, e);
+	return r;
+}
+
+static int save_once(struct context *c, char *const *words, int out_fd, json_t *lacking,
+		     struct err *e)
+{
+	const struct proc_fd fds[] = {{out_fd, ARCHIVE_FD}};
+	int fd, pidfd;
+
+	if (local_start(c, words, fds, ARRAY_COUNT(fds), &fd, &pidfd, e) < 0)
+		return -e->code;
+	return hear(fd, pidfd, note_lacking, lacking, e);
+}
+
+/* Somebody who saves the same may take away what was lent for us: then once more. */
+static int save_all(struct context *c, char *const *words, int out_fd, const struct save_options *o,
+		    struct err *e)
+{
+	int r = -1;
+
+	for (int round = 0; r < 0 && round < FETCHES_MAX; round++) {
+		auto_json json_t *lacking = json_array();
+		struct err why = {0};
+		json_t *what;
+		size_t i;
+
+		r = save_once(c, words, out_fd, lacking, e);
+		json_array_foreach (lacking, i, what)
+			if (fetch_lacking(c, json_string_value(what), o, &why) < 0) {
+				(void)fail(&why);
+				return err_wrap(e,
+						"it cannot be fetched; --uncompressed saves plain "
+						"tars under another digest");
+			}
+		if (!i)
+			break;
+	}
+	return r;
+}
+
 static int run_save(struct context *c, char *const *words, const struct save_options *o,
 		    struct err *e)
 {
 	struct target out;
-	int fd, pidfd, r;
+	int r = open_target(o->output, str_eq(o->format, "oci-dir"), &out, e);
 
-	r = open_target(o->output, str_eq(o->format, "oci-dir"), &out, e);
-	if (r == 0) {
-		const struct proc_fd fds[] = {{out.fd, ARCHIVE_FD}};
-
-		r = local_start(c, words, fds, 1, &fd, &pidfd, e);
-	}
 	if (r == 0)
-		r = hear(fd, pidfd, NULL, NULL, e);
+		r = save_all(c, words, out.fd, o, e);
 	return close_target(&out, r, e);
 }
 
@@ -154,7 +225,9 @@ static int save(struct context *c, const void *options, char **images, int count
 const struct command command_image_save = {
 	.name = "image save",
 	.arguments = "[OPTIONS] IMAGE...",
-	.summary = "Write images of this host to an archive.",
+	.summary =
+		"Write images of this host to an archive. An OCI layout is bit for bit what was pulled:\n"
+		"layers that are not kept as the registry packed them are fetched again, and not kept.",
 	.options = save_rows,
 	.option_count = ARRAY_COUNT(save_rows),
 	.size = sizeof(struct save_options),

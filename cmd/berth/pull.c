@@ -347,7 +347,7 @@ static const struct option_row pull_rows[] = {
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct pull_options, quiet), NULL,
 	 "only print the digest"},
 	{"keep-blobs", 0, OPTION_FLAG, offsetof(struct pull_options, keep_blobs), NULL,
-	 "keep layers as the registry packed them, too: to save the image bit for bit"},
+	 "keep layers as the registry packed them, too: to push the image, and to save it without the registry"},
 	{"all-platforms", 0, OPTION_FLAG, offsetof(struct pull_options, all_platforms), NULL,
 	 "the images for other platforms, too, by their digests, and keep layers as packed: to push them"},
 	{"progress", 0, OPTION_STRING, offsetof(struct pull_options, progress),

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import threading
 
 import berth
 import imagelab as lab
@@ -117,21 +118,164 @@ def test_a_layout_is_bit_for_bit_what_was_pulled():
         equal(sorted(n for n in t.getnames() if n.startswith("blobs/")), sorted("blobs/sha256/" + d[7:] for d in found))
 
 
-def test_without_the_blobs_it_says_so_and_offers_tars():
+def images_of(daemon):
+    return os.path.join(daemon.root, "var/lib/berth/images")
+
+
+def nothing_is_kept(daemon, image):
+    """No blob is left of a save, nor anything on its way; the store is whole."""
+    store = images_of(daemon)
+    berth.wait_for(lambda: not os.listdir(store + "/ingest"), 30, "an empty ingest/")
+    equal(os.listdir(store + "/partial"), [])
+    names = {lab.digest(l)[7:] for l in image.layers}
+    for base, _, files in os.walk(store):
+        assert not names & set(files), (base, files)
+    p = daemon.berth("image", "fsck", check=False)
+    equal(p.returncode, 0)
+    contains(p.stdout, ": 0 damaged")
+
+
+def test_blobs_that_are_not_kept_are_fetched_for_the_save():
     fresh(REFERENCE)
-    p = daemon.berth("image", "save", "--format", "oci-dir", "-o", path("none"), REFERENCE, check=False)
+    daemon.berth("image", "tag", REFERENCE, "mine:1")
+    for name, form in ((REFERENCE, "oci-dir"), (ID, "oci-dir"), ("mine:1", "oci-dir"), (REFERENCE, "oci-archive")):
+        target = path("fetched")
+        p = daemon.berth("image", "save", "--format", form, "-o", target, name)
+        for l in made.layers:
+            contains(p.stderr, f"{lab.digest(l)[:19]} DONE")
+        out = f"{'oci' if form == 'oci-dir' else form}:{target}"
+        if form == "oci-dir":
+            raw = subprocess.run(["skopeo", "inspect", "--raw", out], stdout=subprocess.PIPE, check=True).stdout
+            equal(raw, made.manifest_bytes())
+        berth.run(*SKOPEO, out, f"oci:{path('copied')}:it")
+        equal(blobs(path("copied")), {made.digest(): made.manifest_bytes(), ID: made.config_bytes,
+                                      **{lab.digest(l): l for l in made.layers}})
+        berth.run("rm", "-r", target, path("copied"))
+        nothing_is_kept(daemon, made)
+    names = [i["reference"] for i in json.loads(daemon.berth("images", "-o", "json").stdout)]
+    equal(sorted(names), sorted([REFERENCE, "docker.io/library/mine:1"]))
+    equal(daemon.berth("image", "save", "-q", "--format", "oci-dir", "-o", path("quiet"), REFERENCE).stderr, "")
+    daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
+    daemon.berth("image", "save", "-q", "--format", "oci-dir", "-o", path("after"), REFERENCE)
+    before = len(registry.requests)
+    daemon.berth("image", "save", "-q", "--format", "oci-dir", "-o", path("again"), REFERENCE)
+    equal(len(registry.requests), before)  # those that were asked for stay
+
+
+def test_a_save_takes_what_the_tag_was_when_it_was_pulled():
+    with lab.Lab() as other:
+        old, new = lab.Image(TREE), lab.Image(TREE, TOP)
+        reference = other.add(old)
+        fresh(reference)
+        other.add(new)
+        daemon.berth("image", "save", "-q", "--format", "oci-dir", "-o", path("old"), reference)
+        assert old.digest() in blobs(path("old"))
+        equal(one(reference)["Digest"], old.digest())
+
+
+def test_only_what_is_missing_is_fetched_and_for_all_images_at_once():
+    with lab.Lab() as other:
+        one_layer = other.add(lab.Image(TREE), "one")
+        two_layers = other.add(lab.Image(TREE, TOP), "two")
+        fresh("--keep-blobs", one_layer)
+        daemon.berth("pull", "-q", two_layers)
+        other.requests.clear()
+        daemon.berth("image", "save", "-q", "--format", "oci-archive", "-o", path("both.tar"), one_layer, two_layers)
+        equal([len(other.gets("blobs", lab.digest(l))) for l in made.layers], [0, 1])
+
+
+def test_without_blobs_and_registry_it_says_so_and_offers_tars():
+    with lab.Lab() as other:
+        reference = other.add(made)
+        fresh(reference)
+        other.hooks.append(lambda handler, kind, name: kind == "blobs" and name == lab.digest(made.layers[1])
+                           and handler.answer(404, b"gone"))
+        for form in ("oci-dir", "oci-archive"):
+            p = daemon.berth("image", "save", "--format", form, "-o", path("none"), reference, check=False)
+            equal(p.returncode, 1)
+            contains(p.stderr, "is not kept as the registry packed it")
+            contains(p.stderr, "it cannot be fetched; ")
+            contains(p.stderr, "layer 1: ")
+            contains(p.stderr, "--uncompressed")
+            assert not [n for n in os.listdir(work) if n.startswith("none")]
+    p = daemon.berth("image", "save", "--format", "oci-dir", "-o", path("none"), reference, check=False)
     equal(p.returncode, 1)
-    contains(p.stderr, "is not kept as the registry packed it")
-    contains(p.stderr, "--keep-blobs")
-    assert not os.path.exists(path("none"))
-    daemon.berth("image", "save", "--format", "oci-dir", "--uncompressed", "-o", path("plain"), REFERENCE)
+    contains(p.stderr, "it cannot be fetched; ")
+    contains(p.stderr, "connect")
+    daemon.berth("image", "save", "--format", "oci-dir", "--uncompressed", "-o", path("plain"), reference)
     listed, = json.load(open(path("plain/index.json")))["manifests"]
     manifest = json.loads(blobs(path("plain"))[listed["digest"]])
     equal(manifest["config"]["digest"], ID)
     equal([l["digest"] for l in manifest["layers"]], [lab.digest(t) for t in made.tars])
-    daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)  # only what is missing: the blobs
+    fresh("--keep-blobs", REFERENCE)
     daemon.berth("image", "save", "--format", "oci-dir", "-o", path("now"), REFERENCE)
-    lab.same_trees(tree_of(path("now"), REFERENCE), tree_of(path("plain"), REFERENCE))
+    lab.same_trees(tree_of(path("now"), REFERENCE), tree_of(path("plain"), reference))
+
+
+def test_a_full_disk_leaves_the_store_whole():
+    lab.private_mounts()
+    other = berth.Daemon(config="[node]\nimage-high-water = 0\n")
+    os.makedirs(images_of(other))
+    berth.run("mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", images_of(other))
+    big = lab.Image(lab.tar("f/", ("f/big", {"data": os.urandom(4 << 20)})))
+    filler = os.path.join(images_of(other), "filler")
+
+    def fill(handler, kind, name):
+        if kind == "blobs" and name == lab.digest(big.layers[0]) and not os.path.exists(filler):
+            with open(filler, "wb", buffering=0) as f:
+                while True:
+                    try:
+                        f.write(bytes(1 << 16))
+                    except OSError:
+                        return False
+    try:
+        other.start()
+        with lab.Lab() as small:
+            reference = small.add(big)
+            other.berth("pull", "-q", reference)
+            small.hooks.append(fill)
+            p = other.berth("image", "save", "--format", "oci-dir", "-o", path("full"), reference, check=False)
+            equal(p.returncode, 1)
+            contains(p.stderr, "No space left on device")
+            assert not os.path.exists(path("full"))
+            os.unlink(filler)
+            small.hooks.clear()
+            nothing_is_kept(other, big)
+            other.berth("image", "save", "--format", "oci-dir", "-o", path("full"), reference)
+            assert big.digest() in blobs(path("full"))
+            nothing_is_kept(other, big)
+    finally:
+        other.stop()
+        berth.run("umount", "-l", images_of(other))
+        other.destroy()
+
+
+def test_two_save_the_same_at_once():
+    fresh(REFERENCE)
+    words = [os.path.join(berth.BUILD, "berth"), "--root", daemon.root, "image", "save", "-q", "--format", "oci-dir", "-o"]
+    begun = [subprocess.Popen([*words, path(f"at-once-{i}"), REFERENCE]) for i in range(4)]
+    equal([p.wait() for p in begun], [0] * 4)
+    for i in range(4):
+        assert made.digest() in blobs(path(f"at-once-{i}"))
+
+
+def test_who_wants_blobs_gets_them_beside_who_does_not():
+    """One download serves both only if it keeps the blob."""
+    with lab.Lab() as other:
+        reference = other.add(made)
+        fresh()
+        go = threading.Event()
+        other.hooks.append(lambda handler, kind, name: kind == "blobs" and name == lab.digest(made.layers[1])
+                           and go.wait(30) and False)
+        words = [os.path.join(berth.BUILD, "berth"), "--root", daemon.root, "pull", "-q"]
+        plain = subprocess.Popen([*words, reference])
+        berth.wait_for(lambda: other.gets("blobs", lab.digest(made.layers[1])), 30, "a download")
+        keeping = subprocess.Popen([*words, "--keep-blobs", reference])
+        berth.wait_for(lambda: len(other.gets("blobs", ID)) == 2, 30, "a second pull")
+        go.set()
+        equal((plain.wait(), keeping.wait()), (0, 0))
+    daemon.berth("image", "save", "-q", "--format", "oci-dir", "-o", path("beside"), reference)  # no registry any more
+    assert made.digest() in blobs(path("beside"))
 
 
 def test_a_store_can_keep_all_blobs():
