@@ -273,6 +273,24 @@ def test_kept_blobs_come_as_they_were():
     equal(open(os.path.join(out, "blobs", blob), "rb").read(), made.layers[0])
 
 
+def test_blobs_that_a_save_lacks_come_from_a_node_that_keeps_them():
+    made = imagelab.Image(imagelab.tar(("lent", {"data": noise(100000, "lent")})))
+    with imagelab.Lab() as other:
+        reference = other.add(made)
+        pull(nodes[0], reference, keepBlobs=True)
+        pull(nodes[1], reference)
+    wait_until_known(made.digest())
+    wait_until_known(imagelab.digest(made.layers[0]))
+    name = reference.rsplit(":", 1)[0] + "@" + made.digest()
+    equal(origins(pull(nodes[1], name, platform="linux/amd64", blobsOnly=True)), [nodes[0].instance])
+    out = os.path.join(scratch, "lent")
+    save = (os.path.join(BUILD, "berth"), "--root", nodes[1].root, "image", "save", "--format", "oci-dir", "-o")
+    run(*save, out, reference)
+    blob = imagelab.digest(made.layers[0]).replace(":", "/")
+    equal(open(os.path.join(out, "blobs", blob), "rb").read(), made.layers[0])
+    contains(run(*save, out + "-again", reference, check=False).stderr, "is not kept as the registry packed it")
+
+
 def test_liars_are_passed_over():
     """Each kind of lie to a node of its own: all of them have the image from the registry in the end."""
     held = {}
