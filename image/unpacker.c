@@ -86,6 +86,8 @@ static int sync_files(struct intake *s, const struct intake_fds *in, struct err 
 {
 	const int fds[] = {LISTER_TABLE, LISTER_SPARSE, UNPACKER_SUMS};
 
+	for (size_t i = 0; i < ARRAY_COUNT(fds); i++) /* so that one commit may do for all */
+		(void)sync_file_range(fds[i], 0, 0, SYNC_FILE_RANGE_WRITE);
 	for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
 		if (lseek(fds[i], 0, SEEK_END) != 0 && fdatasync(fds[i]) < 0)
 			return os_fail(e, "sync the layer");
