@@ -142,10 +142,8 @@ static int sync_dir_of(int dir_fd, const char *path, struct err *e)
 	return 0;
 }
 
-static int write_opened(int own_fd, const char *path, const void *data, size_t size, mode_t mode,
-			enum fs_durability how, struct err *e)
+static int fill(int fd, const char *path, const void *data, size_t size, mode_t mode, struct err *e)
 {
-	auto_close int fd = own_fd;
 	int r;
 
 	if (fd < 0)
@@ -157,6 +155,16 @@ static int write_opened(int own_fd, const char *path, const void *data, size_t s
 		errno = -r;
 		return err_sys(e, "write %s", path);
 	}
+	return 0;
+}
+
+static int write_opened(int own_fd, const char *path, const void *data, size_t size, mode_t mode,
+			enum fs_durability how, struct err *e)
+{
+	auto_close int fd = own_fd;
+
+	if (fill(fd, path, data, size, mode, e) < 0)
+		return -e->code;
 	if (how == FS_DURABLE && fdatasync(fd) < 0)
 		return err_sys(e, "sync %s", path);
 	return 0;
@@ -177,12 +185,9 @@ int fs_write(int dir_fd, const char *path, const void *data, size_t size, mode_t
 	return write_opened(fd, path, data, size, mode, FS_QUICK, e);
 }
 
-static int write_new(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
-		     enum fs_durability how, struct err *e)
+static int create_new(int dir_fd, const char *path, mode_t mode)
 {
-	int fd = openat(dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-
-	return write_opened(fd, path, data, size, mode, how, e);
+	return openat(dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 }
 
 int fs_replace(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
@@ -195,7 +200,7 @@ int fs_replace(int dir_fd, const char *path, const void *data, size_t size, mode
 	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.%s.tmp", path, tag) >= sizeof(tmp))
 		return err_set(e, ENAMETOOLONG, "replace %s", path);
 
-	r = write_new(dir_fd, tmp, data, size, mode, how, e);
+	r = write_opened(create_new(dir_fd, tmp, mode), tmp, data, size, mode, how, e);
 	if (r == 0 && renameat(dir_fd, tmp, dir_fd, path) < 0)
 		r = err_sys(e, "rename to %s", path);
 	if (r < 0) {
@@ -203,6 +208,42 @@ int fs_replace(int dir_fd, const char *path, const void *data, size_t size, mode
 		return r;
 	}
 	return how == FS_DURABLE ? sync_dir_of(dir_fd, path, e) : 0;
+}
+
+int fs_prepare(int dir_fd, const char *name, const void *data, size_t size, mode_t mode,
+	       struct fs_prepared *ret, struct err *e)
+{
+	char tag[9];
+
+	random_hex(tag, 8);
+	if ((size_t)snprintf(ret->tmp, sizeof(ret->tmp), "%s.%s.tmp", name, tag) >=
+	    sizeof(ret->tmp))
+		return err_set(e, ENAMETOOLONG, "replace %s", name);
+	ret->fd = create_new(dir_fd, ret->tmp, mode);
+	if (fill(ret->fd, ret->tmp, data, size, mode, e) < 0) {
+		fs_abandon(dir_fd, ret);
+		return -e->code;
+	}
+	(void)sync_file_range(ret->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* fs_put() hears of errors */
+	return 0;
+}
+
+int fs_put(int dir_fd, const char *name, struct fs_prepared *p, struct err *e)
+{
+	if (fdatasync(p->fd) < 0)
+		return err_sys(e, "sync %s", p->tmp);
+	if (renameat(dir_fd, p->tmp, dir_fd, name) < 0)
+		return err_sys(e, "rename to %s", name);
+	close_fd(&p->fd);
+	return 0;
+}
+
+void fs_abandon(int dir_fd, struct fs_prepared *p)
+{
+	if (p->fd < 0)
+		return;
+	close_fd(&p->fd);
+	(void)unlinkat(dir_fd, p->tmp, 0); /* the old file stands */
 }
 
 int fs_mkdirs(int dir_fd, const char *path, mode_t mode, struct err *e)

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,6 +42,24 @@ int fs_write_at(int dir_fd, const char *path, const char *text, struct err *e);
 enum fs_durability { FS_DURABLE, FS_QUICK /* no sync: for tmpfs and caches */ };
 int fs_replace(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
 	       enum fs_durability how, struct err *e);
+
+/*
+ * The same in steps, for files that are replaced together: all are prepared, so that they
+ * go to the disk at once; each is put, which waits for what it holds and renames it; then the
+ * directory is the caller's to sync.  What was not put is abandoned; to do so always is fine.
+ */
+struct fs_prepared {
+	int fd;
+	char tmp[NAME_MAX + 1];
+};
+#define FS_NOT_PREPARED  \
+	{                \
+		.fd = -1 \
+	}
+int fs_prepare(int dir_fd, const char *name, const void *data, size_t size, mode_t mode,
+	       struct fs_prepared *ret, struct err *e);
+int fs_put(int dir_fd, const char *name, struct fs_prepared *p, struct err *e);
+void fs_abandon(int dir_fd, struct fs_prepared *p);
 
 /* In place, for what nobody reads yet: a new file, or one that is there. */
 int fs_write(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,

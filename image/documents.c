@@ -71,15 +71,8 @@ static int read_documents(const struct record *r, int fd, struct buf *ret, struc
 	return 0;
 }
 
-bool store_has_documents(const struct store *s, const struct record *r)
-{
-	char key[IMAGE_KEY_SIZE];
-
-	store_image_key(r->image.digest, r->image.manifest, key);
-	return faccessat(s->documents_fd, key, F_OK, 0) == 0;
-}
-
-int store_put_documents(const struct store *s, const struct record *r, int fd, struct err *e)
+int store_prepare_documents(const struct store *s, const struct record *r, int fd,
+			    struct fs_prepared *ret, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT(RECORD_DOCUMENTS_SIZE_MAX);
 	char key[IMAGE_KEY_SIZE];
@@ -87,9 +80,7 @@ int store_put_documents(const struct store *s, const struct record *r, int fd, s
 	if (read_documents(r, fd, &b, e) < 0)
 		return -e->code;
 	store_image_key(r->image.digest, r->image.manifest, key);
-	if (fs_replace(s->documents_fd, key, b.data, b.size, 0600, FS_DURABLE, e) < 0)
-		return err_wrap(e, "image store");
-	return 0;
+	return fs_prepare(s->documents_fd, key, b.data, b.size, 0600, ret, e);
 }
 
 int store_put_config(const struct store *s, const struct record *r, int fd, struct err *e)

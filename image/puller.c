@@ -364,29 +364,19 @@ static int gather(struct puller *p, struct pull *pull, struct err *e)
 	return missing;
 }
 
-/* While layers come nobody waits for it.  Those of a pull that fails are swept. */
-static int keep_documents(struct puller *p, struct pull *pull, struct err *e)
-{
-	if (pull->documents_kept && store_has_documents(&p->store, pull->record))
-		return 0;
-	pull->documents_kept = true;
-	return store_put_documents(&p->store, pull->record, pull->documents_fd, e);
-}
-
 /* With the name that was ordered, else with those of the archive, which may be none. */
 static int publish(struct puller *p, struct pull *pull, struct err *e)
 {
 	int64_t now_ms = clock_wall_ms();
 
-	if (keep_documents(p, pull, e) < 0 ||
-	    store_put_image(&p->store, pull->name.host[0] ? &pull->name : NULL, pull->record,
-			    now_ms, e) < 0)
+	if (store_put_image(&p->store, pull->name.host[0] ? &pull->name : NULL, pull->record,
+			    pull->documents_fd, now_ms, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < pull->names.count; i++) {
 		struct reference name;
 
 		if (reference_parse(pull->names.items[i], &name, e) < 0 ||
-		    store_put_image(&p->store, &name, pull->record, now_ms, e) < 0)
+		    store_put_image(&p->store, &name, pull->record, -1, now_ms, e) < 0)
 			return -e->code;
 	}
 	return 0;
@@ -405,17 +395,12 @@ static void advance(struct puller *p, struct pull *pull)
 	}
 	if (missing == 0) /* it goes while the disk has to do with the record */
 		ending_add(p, &pull->fetcher, NULL);
-	if (pull->blobs_only) {
-		if (missing == 0)
-			pull_end(p, pull, NULL);
+	if (missing > 0 || r == 0)
 		return;
-	}
-	if (missing > 0)
-		r = pull->documents_kept ? 0 : keep_documents(p, pull, &e);
-	else if (r > 0 && (r = publish(p, pull, &e)) == 0)
-		pull_end(p, pull, NULL);
-	if (r < 0)
+	if (!pull->blobs_only && publish(p, pull, &e) < 0)
 		end_by_us(p, pull, &e);
+	else
+		pull_end(p, pull, NULL);
 }
 
 static void free_ended(struct puller *p)

@@ -62,7 +62,6 @@ struct pull {
 	struct worker fetcher;
 	int record_fd;         /* the memory file that the fetcher writes the record to */
 	int documents_fd;      /* and the one for the registry's documents */
-	bool documents_kept;   /* those are in the store */
 	struct record *record; /* NULL: not resolved yet */
 	enum image_pull_phase phases[IMAGE_LAYERS_MAX]; /* DONE and EXISTS: it is there */
 

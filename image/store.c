@@ -205,20 +205,41 @@ static int read_name(const struct store *s, const char *file, struct name *ret, 
 	return 0;
 }
 
-static int write_name(const struct store *s, const char *reference, const char *key, int64_t now_ms,
-		      struct err *e)
+static int prepare_name(const struct store *s, const char *reference, const char *key,
+			int64_t now_ms, struct fs_prepared *ret, struct err *e)
 {
-	const struct timespec unused[2] = {{.tv_sec = 0}, {.tv_sec = 0}};
 	auto_buf struct buf b = BUF_INIT(NAME_SIZE_MAX);
 	char file[SHA256_HEX];
 
 	buf_printf(&b, NAME_TITLE "\nreference %s\nimage %s\npulled %" PRId64 "\n", reference, key,
 		   now_ms);
 	name_file(reference, file);
-	if (fs_replace(s->names_fd, file, b.data, b.size, 0600, FS_DURABLE, e) < 0)
+	return fs_prepare(s->names_fd, file, b.data, b.size, 0600, ret, e);
+}
+
+static int put_name(const struct store *s, const char *reference, struct fs_prepared *p,
+		    struct err *e)
+{
+	const struct timespec unused[2] = {{.tv_sec = 0}, {.tv_sec = 0}};
+	char file[SHA256_HEX];
+
+	name_file(reference, file);
+	if (fs_put(s->names_fd, file, p, e) < 0 || store_sync(s->names_fd, "names", e) < 0)
 		return -e->code;
 	(void)utimensat(s->names_fd, file, unused, 0);
 	return 0;
+}
+
+static int write_name(const struct store *s, const char *reference, const char *key, int64_t now_ms,
+		      struct err *e)
+{
+	struct fs_prepared p = FS_NOT_PREPARED;
+	int r = prepare_name(s, reference, key, now_ms, &p, e);
+
+	if (r == 0)
+		r = put_name(s, reference, &p, e);
+	fs_abandon(s->names_fd, &p);
+	return r;
 }
 
 void store_touch(const struct store *s, const struct reference *name)
@@ -357,23 +378,56 @@ int store_find(const struct store *s, const struct reference *name, struct image
 	return r;
 }
 
-int store_put_image(const struct store *s, const struct reference *name, const struct record *r,
-		    int64_t now_ms, struct err *e)
+/* Files of one image, which go to the disk together; .name is "" if it gets none. */
+struct addition {
+	char key[IMAGE_KEY_SIZE], name[REFERENCE_SIZE];
+	struct fs_prepared documents, record, named;
+};
+
+static int prepare(const struct store *s, const struct record *r, int documents_fd, int64_t now_ms,
+		   struct addition *a, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT(RECORD_SIZE_MAX);
-	char whole[REFERENCE_SIZE], key[IMAGE_KEY_SIZE];
 
 	record_write(r, &b);
 	if (buf_overflow(&b))
 		return err_set(e, EFBIG, "image record of more than %d bytes", RECORD_SIZE_MAX);
-	store_image_key(r->image.digest, r->image.manifest, key);
+	if (documents_fd >= 0 && store_prepare_documents(s, r, documents_fd, &a->documents, e) < 0)
+		return -e->code;
+	if (fs_prepare(s->images_fd, a->key, b.data, b.size, 0600, &a->record, e) < 0)
+		return -e->code;
+	return a->name[0] ? prepare_name(s, a->name, a->key, now_ms, &a->named, e) : 0;
+}
+
+/* Each on the disk before the next gets its name. */
+static int put(const struct store *s, struct addition *a, struct err *e)
+{
+	if (a->documents.fd >= 0 && fs_put(s->documents_fd, a->key, &a->documents, e) < 0)
+		return -e->code;
+	if (store_sync_layers(s, e) < 0 || store_sync(s->documents_fd, "documents", e) < 0 ||
+	    fs_put(s->images_fd, a->key, &a->record, e) < 0 ||
+	    store_sync(s->images_fd, "images", e) < 0)
+		return -e->code;
+	return a->name[0] ? put_name(s, a->name, &a->named, e) : 0;
+}
+
+int store_put_image(const struct store *s, const struct reference *name, const struct record *r,
+		    int documents_fd, int64_t now_ms, struct err *e)
+{
+	struct addition a = {
+		.documents = FS_NOT_PREPARED, .record = FS_NOT_PREPARED, .named = FS_NOT_PREPARED};
+	int result;
+
+	store_image_key(r->image.digest, r->image.manifest, a.key);
 	if (name)
-		reference_format(name, whole);
-	if (store_sync_layers(s, e) < 0 ||
-	    fs_replace(s->images_fd, key, b.data, b.size, 0600, FS_DURABLE, e) < 0 ||
-	    (name && write_name(s, whole, key, now_ms, e) < 0))
-		return err_wrap(e, "image store");
-	return 0;
+		reference_format(name, a.name);
+	result = prepare(s, r, documents_fd, now_ms, &a, e);
+	if (result == 0)
+		result = put(s, &a, e);
+	fs_abandon(s->documents_fd, &a.documents);
+	fs_abandon(s->images_fd, &a.record);
+	fs_abandon(s->names_fd, &a.named);
+	return result < 0 ? err_wrap(e, "image store") : 0;
 }
 
 /* ---- list ---- */

@@ -36,7 +36,8 @@
  *    synced in ingest/ and renamed.
  * 2. An index is made when all its layers are there, an image is written when its
  *    index is, a name when its image is; each by a temporary file, a sync and a
- *    rename.
+ *    rename.  What a pull writes at its end is prepared at once: a sync then finds
+ *    most of its work done by the one before.
  * 3. Things go in the opposite order.  Layers and indexes go only by store_sweep(),
  *    which looks at all images first, under the lock and with no pull going on.
  * 4. So after a crash there are at worst layers that no image needs, images
@@ -51,6 +52,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/fs.h"
 #include "base/hash.h"
 #include "image/image.h"
 #include "image/record.h"
@@ -95,18 +97,15 @@ int store_remove_image(const struct store *s, const struct image *image, struct 
 void store_touch(const struct store *s, const struct reference *name);
 
 /*
- * All layers of the record are there already; their names are brought to the disk before
- * the record.  'name' NULL: the image gets none.
+ * All layers of the record are there already; their names and the documents are brought to
+ * the disk before the record.  The documents lie in the file one behind the other; -1: they
+ * are there, too.  'name' NULL: the image gets none.
  */
 int store_put_image(const struct store *s, const struct reference *name, const struct record *r,
-		    int64_t now_ms, struct err *e);
-
-/*
- * Keep the documents that a record names: they lie in the file one behind the other.
- * Each is checked against its digest.
- */
-int store_put_documents(const struct store *s, const struct record *r, int fd, struct err *e);
-bool store_has_documents(const struct store *s, const struct record *r);
+		    int documents_fd, int64_t now_ms, struct err *e);
+/* The first step of that: each document is checked against its digest. */
+int store_prepare_documents(const struct store *s, const struct record *r, int fd,
+			    struct fs_prepared *ret, struct err *e);
 /* The configuration alone, as long as the image is on its way; it is not synced. */
 int store_put_config(const struct store *s, const struct record *r, int fd, struct err *e);
 /*

@@ -77,6 +77,42 @@ static void a_failed_replace_leaves_no_temporary_file(void **state)
 	assert_int_equal(faccessat(dir_fd, "taken", F_OK, 0), -1);
 }
 
+static size_t count_names(void)
+{
+	auto_closedir DIR *dir = fdopendir(openat(dir_fd, ".", O_RDONLY | O_DIRECTORY));
+	size_t count = 0;
+
+	while (readdir(dir))
+		count++;
+	return count;
+}
+
+static void what_is_prepared_shows_when_it_is_put(void **state)
+{
+	struct fs_prepared one = FS_NOT_PREPARED, two = FS_NOT_PREPARED;
+	auto_buf struct buf b = BUF_INIT(100);
+	size_t before = count_names();
+	struct err e = {0};
+
+	(void)state;
+	assert_ok(fs_prepare(dir_fd, "prepared", "one", 3, 0600, &one, &e));
+	assert_ok(fs_prepare(dir_fd, "prepared", "two", 3, 0600, &two, &e));
+	assert_int_equal(faccessat(dir_fd, "prepared", F_OK, 0), -1);
+	assert_ok(fs_put(dir_fd, "prepared", &one, &e));
+	fs_abandon(dir_fd, &one);
+	fs_abandon(dir_fd, &two);
+	assert_ok(fs_read(dir_fd, "prepared", &b, &e));
+	assert_string_equal(buf_str(&b), "one");
+	assert_int_equal(count_names(), before + 1);
+
+	assert_ok(fs_mkdirs(dir_fd, "full/x", 0755, &e));
+	assert_ok(fs_prepare(dir_fd, "full", "x", 1, 0600, &two, &e));
+	assert_fails(fs_put(dir_fd, "full", &two, &e), EISDIR);
+	fs_abandon(dir_fd, &two);
+	assert_ok(fs_remove_tree(dir_fd, "full", &e));
+	assert_int_equal(count_names(), before + 1);
+}
+
 static void reading_stops_at_the_limit(void **state)
 {
 	auto_buf struct buf exact = BUF_INIT(4), small = BUF_INIT(3);
@@ -148,6 +184,7 @@ int main(void)
 		cmocka_unit_test(a_file_is_replaced_whole),
 		cmocka_unit_test(a_file_is_written_in_place),
 		cmocka_unit_test(a_failed_replace_leaves_no_temporary_file),
+		cmocka_unit_test(what_is_prepared_shows_when_it_is_put),
 		cmocka_unit_test(reading_stops_at_the_limit),
 		cmocka_unit_test(only_regular_files_are_read),
 		cmocka_unit_test(removing_a_tree_does_not_follow_links),

@@ -85,7 +85,7 @@ static void put_image(const char *reference, char image, char manifest, const ch
 	write_record(image, manifest, layers, &text);
 	assert_ok(record_read(text.data, text.size, &r, &e));
 	assert_ok(reference_parse(reference, &name, &e));
-	assert_ok(store_put_image(&store, &name, r, now_ms, &e));
+	assert_ok(store_put_image(&store, &name, r, -1, now_ms, &e));
 }
 
 static int find(const char *reference, struct image **ret)
@@ -573,6 +573,8 @@ static void documents_are_what_they_were_or_damaged(void **state)
 	char a[DIGEST_SIZE], b[DIGEST_SIZE];
 	auto_close int fd = memfd_create("documents", MFD_CLOEXEC);
 	auto_closedir DIR *dir = NULL;
+	struct fs_prepared prepared = FS_NOT_PREPARED;
+	char key[IMAGE_KEY_SIZE];
 	struct err e = {0};
 
 	(void)state;
@@ -586,10 +588,14 @@ static void documents_are_what_they_were_or_damaged(void **state)
 	r->documents[0].size = r->documents[1].size = 2;
 	assert_int_equal(store_read_documents(&store, r, &read, &e), IMAGE_ABSENT);
 	assert_int_equal(write_all(fd, text, 3), 0);
-	assert_int_equal(store_put_documents(&store, r, fd, &e) < 0, true);
+	assert_int_equal(store_prepare_documents(&store, r, fd, &prepared, &e) < 0, true);
 	assert_says("are others");
 	assert_int_equal(write_all(fd, text + 3, 1), 0);
-	assert_ok(store_put_documents(&store, r, fd, &e));
+	assert_int_equal(store_read_documents(&store, r, &read, &e), IMAGE_ABSENT);
+	assert_ok(store_prepare_documents(&store, r, fd, &prepared, &e));
+	assert_int_equal(store_read_documents(&store, r, &read, &e), IMAGE_ABSENT);
+	store_image_key(a, a, key);
+	assert_ok(fs_put(store.documents_fd, key, &prepared, &e));
 	assert_ok(store_read_documents(&store, r, &read, &e));
 	assert_memory_equal(read, text, 4);
 	assert_ok(store_open_list(store.documents_fd, &dir, &e));
