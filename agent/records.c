@@ -66,7 +66,8 @@ int records_open(const char *path, struct records **ret, struct err *e)
 {
 	struct records *r = xcalloc(1, sizeof(*r));
 
-	if (db_open(path, DB_NORMAL, RECORDS_VERSION, schema, &r->db, e) < 0 ||
+	if (db_rewrite_journal(path, e) < 0 ||
+	    db_open(path, DB_NORMAL, RECORDS_VERSION, schema, &r->db, e) < 0 ||
 	    db_prepare(r->db,
 		       "INSERT INTO task (id, doc) VALUES (?1, ?2) "
 		       "ON CONFLICT (id) DO UPDATE SET doc = ?2",

@@ -9,10 +9,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/auto.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #define STATEMENTS_MAX 64
 #define BUSY_MS        5000
+#define PIECE_SIZE     (64 << 10)
 
 struct db_stmt {
 	struct db *db; /* borrowed */
@@ -67,6 +70,42 @@ static int check_version(struct db *db, const char *path, int version, struct er
 			       path, (long long)found, version);
 	(void)snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", version);
 	return found == version ? 0 : db_exec(db, sql, e);
+}
+
+static int rewrite(sqlite3_file *f)
+{
+	auto_free char *piece = xcalloc(1, PIECE_SIZE);
+	sqlite3_int64 size = 0;
+	int r = f->pMethods->xFileSize(f, &size), count;
+
+	for (sqlite3_int64 at = 0; r == SQLITE_OK && at < size; at += count) {
+		count = size - at < PIECE_SIZE ? (int)(size - at) : PIECE_SIZE;
+		r = f->pMethods->xRead(f, piece, count, at);
+		if (r == SQLITE_OK)
+			r = f->pMethods->xWrite(f, piece, count, at);
+	}
+	return r == SQLITE_OK ? f->pMethods->xSync(f, SQLITE_SYNC_FULL) : r;
+}
+
+int db_rewrite_journal(const char *path, struct err *e)
+{
+	sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+	auto_free char *journal = xasprintf("%s-journal", path), *wal = xasprintf("%s-wal", path);
+	auto_free sqlite3_file *f = xcalloc(1, (size_t)vfs->szOsFile);
+	sqlite3_filename name = sqlite3_create_filename(path, journal, wal, 0, NULL);
+	int there = 0, r = vfs->xAccess(vfs, wal, SQLITE_ACCESS_EXISTS, &there);
+
+	if (r == SQLITE_OK && there) {
+		r = vfs->xOpen(vfs, sqlite3_filename_wal(name), f,
+			       SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL, NULL);
+		if (r == SQLITE_OK)
+			r = rewrite(f);
+		if (f->pMethods)
+			(void)f->pMethods->xClose(f);
+	}
+	sqlite3_free_filename(name);
+	return r == SQLITE_OK ? 0
+			      : err_set(e, EIO, "%s: write it again: %s", wal, sqlite3_errstr(r));
 }
 
 int db_open(const char *path, enum db_sync sync, int version, const char *schema, struct db **ret,

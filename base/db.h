@@ -24,6 +24,14 @@ enum db_sync { DB_NORMAL, DB_FULL };
  * EXISTS).  'version' is compared with the file's user_version: a file written
  * by a newer version is refused; 0 is a new file.
  */
+/*
+ * Before a database is opened that nobody else has open: what is in its journal is written to
+ * the disk once more.  A sync that failed in the life of its last process may have left pages in
+ * memory that the kernel takes for clean: they are read, no later sync writes them, and what is
+ * built on them is lost with them when the power goes.  No journal is fine.
+ */
+int db_rewrite_journal(const char *path, struct err *e);
+
 int db_open(const char *path, enum db_sync sync, int version, const char *schema, struct db **ret,
 	    struct err *e);
 void db_close(struct db *db);

@@ -342,7 +342,8 @@ int ledger_open(struct loop *loop, const char *dir, const struct core_options *o
 	s->on_failure = on_failure;
 	s->ctx = ctx;
 	s->core = core_new(&with_store);
-	if (store_open(path, &s->store, e) < 0 || store_load(s->store, s->core, e) < 0 ||
+	if (db_rewrite_journal(path, e) < 0 || store_open(path, &s->store, e) < 0 ||
+	    store_load(s->store, s->core, e) < 0 ||
 	    writer_start(loop, path, STATE_VERSION, store_schema, WRITER_ALL, &s->writer, e) < 0) {
 		core_free(s->core);
 		store_close(s->store);

@@ -187,7 +187,8 @@ int logs_open(struct loop *loop, const char *dir, const struct ecs_identity *ide
 	struct logs *l = xcalloc(1, sizeof(*l));
 
 	l->identity = identity;
-	if (writer_start(loop, path, LOGS_VERSION, schema, WRITER_JOB, &l->writer, e) < 0 ||
+	if (db_rewrite_journal(path, e) < 0 ||
+	    writer_start(loop, path, LOGS_VERSION, schema, WRITER_JOB, &l->writer, e) < 0 ||
 	    logs_reader_open(path, identity, &l->reader, e) < 0) {
 		writer_stop(l->writer);
 		free(l);

@@ -10,6 +10,8 @@
  * first time, because SQLite syncs the directory then.
  *
  * A process that is killed leaves what it saw, and what is durable grows no further by that.
+ * So does a sync that fails: what it did not bring to the disk is seen on, and no later sync
+ * will (Linux takes such pages for clean).
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -294,8 +296,11 @@ static int sync_handle(sqlite3_file *base, int flags)
 	struct handle *h = (struct handle *)base;
 
 	(void)flags;
-	if (!may_change())
+	if (!may_change()) {
+		if (end == DISK_FAILS)
+			lose_changes(h->file, 500, 500, (size_t[3]){0});
 		return SQLITE_IOERR_FSYNC;
+	}
 	if (world->disk_lies)
 		return SQLITE_OK;
 	sync_file(h->file);

@@ -299,7 +299,8 @@ void durable_server_ends(enum disk_end end)
 	map_done(&expected);
 	if (!store)
 		return;
-	disk_process_ends(end);
+	/* Behind a failure of the disk it closes the store, or is killed before it has. */
+	disk_process_ends(end == DISK_FAILS && chance(500) ? DISK_KILLED : end);
 	close_store();
 	disk_process_is_gone();
 }
@@ -315,7 +316,8 @@ int durable_load(struct core *core, struct err *e)
 		return disk_load(&model, core, e);
 	if (cut)
 		disk_fail_after(DISK_POWER_CUT, some_changes());
-	if (store_open(PATH, &store, e) < 0 || store_load(store, core, e) < 0 ||
+	if (db_rewrite_journal(PATH, e) < 0 || store_open(PATH, &store, e) < 0 ||
+	    store_load(store, core, e) < 0 ||
 	    writer_db_open(&writer, PATH, STATE_VERSION, store_schema, WRITER_ALL, e) < 0 ||
 	    db_exec(writer.db, checkpoints[below(ARRAY_COUNT(checkpoints))], e) < 0 ||
 	    !disk_is_well()) {
