@@ -225,7 +225,7 @@ json_t *describe_activations(struct core *c, json_t *request, struct ecs_fault *
 
 		if (!passes(a, json_object_get(request, "Filters")))
 			continue;
-		doc = doc_public(a->record.doc, true);
+		doc = doc_public(a->record.doc, false); /* its tags are "Tags" */
 		(void)json_object_set_new(doc, "Expired", json_boolean(c->now_ms >= a->expires_ms));
 		(void)json_array_append_new(list, doc);
 	}

@@ -61,7 +61,7 @@ def error_of(function, **arguments):
 
 
 # What our replies have beside the model of Debian's botocore, which is of 2022.
-NEWER = {"AutoScalingGroupProvider.managedDraining", "Setting.type"}
+NEWER = {"AutoScalingGroupProvider.managedDraining", "LogGroup.logGroupArn", "LogGroup.logGroupClass", "Setting.type"}
 
 
 def check_shape(shape, value, path):
