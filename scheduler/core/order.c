@@ -245,6 +245,7 @@ static struct order_node *add(struct order_node *n, const struct entry *x)
 static void add_entry(struct order *o, const struct entry *x)
 {
 	struct order_node *upper, *root;
+	struct entry sum;
 
 	if (!o->root)
 		o->root = new_node(true);
@@ -252,12 +253,10 @@ static void add_entry(struct order *o, const struct entry *x)
 	if (!upper)
 		return;
 	root = new_node(false);
-	{
-		const struct entry sums[] = {sum_of(o->root), sum_of(upper)};
-
-		put(root, 0, &sums[0], o->root);
-		put(root, 1, &sums[1], upper);
-	}
+	sum = sum_of(o->root);
+	put(root, 0, &sum, o->root);
+	sum = sum_of(upper);
+	put(root, 1, &sum, upper);
 	o->root = root;
 }
 
