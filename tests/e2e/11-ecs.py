@@ -81,8 +81,7 @@ def refused(code, part, operation, **request):
 
 def join(**config):
     text = "[node]\nready-containers = 0\n" + "".join(f"{k} = {v}\n" for k, v in config.items())
-    token = server.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
-    nodes.append(Node(server.node_address, token, config=text).start())
+    nodes.append(Node(server.node_address, server.token(), config=text).start())
     return nodes[-1]
 
 

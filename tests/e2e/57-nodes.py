@@ -34,7 +34,7 @@ def cleanup():
 
 
 def token(*words):
-    return server.berth("node", "token", *words).stdout.rstrip("\n").split("\n")[-1]
+    return server.token(*words)
 
 
 def node(tok=None, **more):
@@ -255,7 +255,7 @@ def test_a_node_that_hangs_is_noticed_and_comes_back():
 def test_certificates_renew_by_themselves():
     with Daemon(role="server", config="[server]\nnode-listen = 127.0.0.1:0\nnode-heartbeat-seconds = 1\n"
                 "node-certificate-seconds = 6\n") as short:
-        tok = short.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
+        tok = short.token()
         n = Node(short.node_address, tok)
         with n:
             path = os.path.join(n.root, "var/lib/berth/node/certificate.pem")
@@ -270,7 +270,7 @@ def test_certificates_renew_by_themselves():
 
 def test_a_certificate_that_has_expired_is_refused_and_told():
     with Daemon(role="server", config="[server]\nnode-listen = 127.0.0.1:0\nnode-certificate-seconds = 1\n") as short:
-        tok = short.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
+        tok = short.token()
         n = Node(short.node_address, tok)
         n.start()
         n.stop()

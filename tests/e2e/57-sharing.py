@@ -62,7 +62,7 @@ def together(function, items):
 
 
 def token(uses=1):
-    return server.berth("node", "token", "--uses", str(uses)).stdout.rstrip("\n").split("\n")[-1]
+    return server.token("--uses", str(uses))
 
 
 def start_nodes():
@@ -668,7 +668,7 @@ def test_the_machine_of_the_server_shares_where_it_takes_nodes():
     both = Daemon(config=CONFIG + SHARES + "[network]\nnode-address = 127.0.0.1\n").start()
     try:
         own = both.ecs("ListContainerInstances")["containerInstanceArns"][0].split("/")[-1]
-        words = both.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
+        words = both.token()
         guest = Node(both.node_address, words, config=SHARES)
         guest.start()
         made, reference = image("both")

@@ -22,7 +22,7 @@ nodes = hosts.nodes
 
 
 def token():
-    return server.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
+    return server.token()
 
 
 def local_instance():

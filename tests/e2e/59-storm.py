@@ -46,7 +46,7 @@ try:
     hosts.add("s", server)
     server.words = ["--node-listen", server.node_address]
     for name in "abc":
-        token = server.berth("node", "token").stdout.rstrip("\n").split("\n")[-1]
+        token = server.token()
         nodes[name] = Node(server.node_address, token, name=name)
         hosts.add(name, nodes[name])
 except BaseException:

@@ -211,6 +211,10 @@ class Daemon:
     def berth(self, *argv, check=True, **kw):
         return run(os.path.join(BUILD, "berth"), "--root", self.root, *argv, check=check, **kw)
 
+    def token(self, *words):
+        """That lets a node in."""
+        return self.berth("node", "token", *words).stdout.rstrip("\n").split("\n")[-1]
+
     def post(self, header, data):
         """A request over the local socket, as it is; status and body."""
         with socket.socket(socket.AF_UNIX) as s:
