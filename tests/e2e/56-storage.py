@@ -131,7 +131,7 @@ class Machine(Daemon):
 
     def __exit__(self, kind, value, trace):
         if self.guest:
-            if kind:
+            if kind and not self.guest.silent:
                 print(self.guest.sh("tail -n 40 /run/berthd.log | sed 's/^/  /'", check=False))
             self.guest.end()
         shutil.rmtree(self.dir)

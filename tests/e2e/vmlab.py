@@ -139,7 +139,7 @@ def qemu(kernel, initrd, log, *more, append="", memory=768):
             "-m", str(memory), "-nodefaults", "-display", "none", "-kernel", kernel, "-initrd", initrd,
             "-serial", f"file:{log}", *more, "-append",
             f"console=ttyS0 quiet panic=-1 no_timer_check tsc_early_khz={khz} tsc=reliable mitigations=off "
-            f"random.trust_cpu=on audit=0 {append}"]
+            f"random.trust_cpu=on audit=0 sysctl.kernel.hung_task_timeout_secs=40 {append}"]
 
 
 def run_disk(work, kernel, timeout):
@@ -323,6 +323,7 @@ class Guest:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env=dict(os.environ, TMPDIR=self.dir))
         self.channel = socket.socket(socket.AF_UNIX)
+        self.silent = False
         try:
             self.connect(path)
         except BaseException:
@@ -355,10 +356,16 @@ class Guest:
 
     def sh(self, script, check=True, seconds=120):
         """What a script prints; check: it must end with 0."""
+        if self.silent:
+            raise AssertionError(f"{script}: not tried, the machine is silent")
         self.channel.settimeout(seconds + 60)
         self.send(script, seconds)
-        code, size = map(int, self.input.readline().split())
-        output = self.input.read(size).decode(errors="replace")
+        try:
+            code, size = map(int, self.input.readline().split())
+            output = self.input.read(size).decode(errors="replace")
+        except TimeoutError:  # what is read after that belongs to nobody
+            self.silent = True
+            raise AssertionError(f"{script}: no answer in {seconds + 60} s\n{self.console()[-6000:]}") from None
         if check and code:
             raise AssertionError(f"{script}: exit {code}: {output}")
         return output
