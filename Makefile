@@ -18,7 +18,8 @@ USES_agent     := keeper image rootfs net runtime ecs base
 USES_scheduler := ecs base
 
 # Programs: cmd/NAME.c, or all of cmd/NAME/*.c.
-PROGRAMS          := berthd berth berth-oci berth-keeper berth-worker berth-fetcher berth-reader berth-uplink
+PROGRAMS          := berthd berth berth-oci berth-keeper berth-worker berth-fetcher berth-reader berth-uplink \
+		     berth-metadata
 USES_berthd       := scheduler agent keeper image rootfs net runtime ecs base
 USES_berth        := ecs base
 USES_berth-oci    := runtime base
@@ -27,6 +28,7 @@ USES_berth-worker := image base
 USES_berth-fetcher := image base
 USES_berth-reader := image base
 USES_berth-uplink := base
+USES_berth-metadata := ecs base
 
 # Small programs that are started often or live beside every task: no loader.
 STATIC            := berth-oci berth-keeper
@@ -327,7 +329,7 @@ install: all
 	install -m 755 $(B)/berth $(B)/berth-oci $(DESTDIR)$(BINDIR)
 	install -m 755 $(B)/berthd $(DESTDIR)$(SBINDIR)
 	install -m 755 $(B)/berth-keeper $(B)/berth-worker $(B)/berth-fetcher $(B)/berth-reader $(B)/berth-uplink \
-		$(DESTDIR)$(LIBEXECDIR)
+		$(B)/berth-metadata $(DESTDIR)$(LIBEXECDIR)
 	for unit in $(UNITS); do sed 's|/usr/libexec/berth/|$(LIBEXECDIR)/|; s|/usr/sbin/|$(SBINDIR)/|' \
 		docs/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -m 644 docs/systemd/berth.sysusers $(DESTDIR)$(SYSUSERS)/berth.conf

@@ -121,6 +121,14 @@ static void sweep_networks(struct agent *a)
 	doctor_tell(a, "networks", *why ? "" : "as they should be", why);
 }
 
+/* And what stands in one, where it was made before. */
+static void look_at_networks(struct agent *a)
+{
+	sweep_networks(a);
+	if (metadata_endpoint(a->metadata))
+		(void)metadata_want(a->metadata);
+}
+
 /* At once, but not for ever if somebody else's idea of the firewall is not ours. */
 static void on_firewall(void *ctx, int events)
 {
@@ -154,6 +162,8 @@ static void end_of_list(struct agent *a)
 		if (!c->listed)
 			container_found(c, NULL);
 		c->listed = false;
+		if (c->in_keeper && c->phase < PHASE_STOPPED)
+			(void)metadata_want(a->metadata);
 	}
 	sweep_networks(a);
 	a->listing = false;
@@ -278,7 +288,7 @@ static void on_sweep(void *ctx)
 		if (can_go(t, now_ms))
 			drop(t);
 	if (!a->listing && clock_mono_ms() >= a->networks_ms + NETWORKS_MS) {
-		sweep_networks(a);
+		look_at_networks(a);
 		a->networks_ms = clock_mono_ms();
 	}
 	gpus_look(a);
@@ -340,7 +350,8 @@ static int open_parts(struct agent *a, struct err *e)
 	    records_open(records, &a->records, e) < 0 || look_at_boot(a, e) < 0 ||
 	    image_store_open(&image_options, &a->images, e) < 0 ||
 	    net_open(&net_options, &a->net, e) < 0 || network_load_groups(a, e) < 0 ||
-	    hosts_load(a, e) < 0 || net_warnings(a->net, &warnings, e) < 0)
+	    runtime_open(a->runtime_root, &a->runtime, e) < 0 || hosts_load(a, e) < 0 ||
+	    net_warnings(a->net, &warnings, e) < 0)
 		return -e->code;
 	storage_look(a);
 	gpus_look(a);
@@ -371,6 +382,7 @@ static int start(struct agent *a, struct err *e)
 	a->garbage = garbage_new(a);
 	a->shipping = shipping_new(a);
 	a->flows = flows_new(a);
+	a->metadata = metadata_new(a);
 	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
 	ids_pool_start(a);
@@ -413,6 +425,7 @@ static void finish(struct agent *a)
 	sharing_free(a->sharing);
 	shipping_free(a->shipping);
 	flows_free(a->flows);
+	metadata_free(a->metadata);
 	loop_timer_free(a->sweep);
 	loop_timer_free(a->keeper_retry);
 	loop_timer_free(a->firewall_rest);
@@ -420,6 +433,7 @@ static void finish(struct agent *a)
 	loop_timer_free(a->roots.rest);
 	keeper_disconnect(a->keeper);
 	net_close(a->net);
+	runtime_free(a->runtime);
 	image_store_close(a->images);
 	records_close(a->records);
 	identity_close(a->identity);

@@ -73,6 +73,16 @@ void bundle_set_variable(json_t *env, const char *text, bool replace)
 	(void)json_array_append_new(env, js_string(text, strlen(text)));
 }
 
+static void add_metadata(const struct bundle_options *o, json_t *env)
+{
+	const char *id = o->container->id;
+	auto_free char *v3 = xasprintf("ECS_CONTAINER_METADATA_URI=%s/v3/%s", o->metadata, id);
+	auto_free char *v4 = xasprintf("ECS_CONTAINER_METADATA_URI_V4=%s/v4/%s", o->metadata, id);
+
+	bundle_set_variable(env, v3, true);
+	bundle_set_variable(env, v4, true);
+}
+
 static json_t *make_env(const struct bundle_options *o)
 {
 	const struct ecs_container_definition *d = o->container->def;
@@ -97,6 +107,8 @@ static json_t *make_env(const struct bundle_options *o)
 
 		bundle_set_variable(env, text, true);
 	}
+	if (o->metadata)
+		add_metadata(o, env);
 	bundle_set_variable(env, home, false);
 	return env;
 }

@@ -316,9 +316,11 @@ static int make_network(struct making *m, struct err *e)
 
 static int make_bundle(struct making *m, struct err *e)
 {
+	auto_free char *metadata = metadata_url(m->c);
 	const struct bundle_options o = {.container = m->c,
 					 .image = m->c->image,
 					 .user = &m->user,
+					 .metadata = metadata,
 					 .endpoint = m->network.has_endpoint ? &m->network.endpoint
 									     : NULL,
 					 .bundle = m->bundle,
@@ -653,6 +655,7 @@ static void on_ended(struct container *c, const struct keeper_event *ev)
 	if (c->phase >= PHASE_STOPPED)
 		return;
 	c->output_complete = ev->output_complete;
+	c->ended_ms = ev->exit.time_ms;
 	if (ev->exit.known) {
 		c->state->exit_code = arena_alloc(&c->task->arena, sizeof(int64_t));
 		*c->state->exit_code = ev->exit.code;
@@ -849,4 +852,5 @@ void container_done(struct container *c)
 	image_free(take_ptr(c->image));
 	free(c->image_digest);
 	free(c->stop_signal);
+	metadata_forget(c);
 }

@@ -9,6 +9,7 @@
  *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
  *   network.c    its network: of the container, of the task, of the host; security groups
+ *   metadata.c   what a task may ask of itself; metadata_document.c: and is told
  *   hosts.c      other hosts, and where addresses of their tasks lead
  *   flow.c       flow logs of tasks with interfaces of their own
  *   links.c      what it is told of the containers that it links to
@@ -38,6 +39,7 @@
 #include "base/loop.h"
 #include "base/map.h"
 #include "ecs/arn.h"
+#include "ecs/metadata.h"
 #include "ecs/node.h"
 #include "image/image.h"
 #include "keeper/keeper.h"
@@ -132,6 +134,7 @@ struct agent {
 	struct loop *loop;
 	struct image_store *images;
 	struct net *net;
+	struct runtime *runtime;
 	struct keeper *keeper;
 	struct loop_fd *keeper_watch; /* NULL: the keeper is gone, commands fail */
 	struct loop_timer *keeper_retry;
@@ -149,6 +152,7 @@ struct agent {
 	struct buf doctor; /* what `berth doctor` tells */
 	struct shipping *shipping;
 	struct flows *flows;
+	struct metadata *metadata;
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
@@ -222,6 +226,8 @@ struct container {
 	bool stream_ready;               /* its log stream is there, or it needs none */
 	struct keeper_cursor shipped[2]; /* what the server has acknowledged */
 	uint64_t discarded;              /* records whose bytes were given back */
+	int64_t started_ms, ended_ms;    /* wall clock; 0: not yet, or not known */
+	struct metadata_sample *sample;  /* what it had used when it was asked last; NULL: never */
 };
 
 struct task {
@@ -306,6 +312,7 @@ struct bundle_options {
 	const struct image *image;
 	const struct image_user *user;
 	const struct net_endpoint *endpoint; /* NULL: the host's network */
+	const char *metadata;                /* metadata_url() */
 	const char *bundle;                  /* directory of config.json */
 	const char *dir;                     /* of the files below */
 };
@@ -376,6 +383,12 @@ int network_remove_task(struct task *t, struct err *e);
 /* Which endpoints should be there: ids, borrowed from tasks; malloc'ed. */
 const char **network_live(const struct agent *a, size_t *ret_count);
 
+/*
+ * From which address of IPv4 its connections come to this host: "": the host's own; false: it
+ * has no network, or one that does not lead here.
+ */
+bool network_source(const struct container *c, char ret[NET_ADDRESS_MAX]);
+
 /* For DescribeTaskNetwork: interfaces, their counters, a process in each; the caller's. */
 json_t *network_describe(const struct task *t);
 
@@ -402,6 +415,23 @@ void flows_end(struct task *t);
 void flows_on_ack(struct flows *f, const struct ecs_node_log_ack *ack);
 /* The server is there again: what was not acknowledged is sent again. */
 void flows_resume(struct flows *f);
+
+/* ---- metadata.c ---- */
+
+struct metadata *metadata_new(struct agent *a);
+void metadata_free(struct metadata *m); /* NULL is fine */
+/* It is there from now on; false: it could not be made. */
+bool metadata_want(struct metadata *m);
+/* Its id among the endpoints that should be; NULL: it is not there. */
+const char *metadata_endpoint(const struct metadata *m);
+/* "http://169.254.170.2", where the container finds it; malloc'ed; NULL: it does not. */
+char *metadata_url(const struct container *c);
+
+/* ---- metadata_document.c ---- */
+
+/* What is told of the container or its task; the caller's. */
+json_t *metadata_document(struct container *c, enum ecs_metadata_topic topic);
+void metadata_forget(struct container *c);
 
 /* ---- ids.c ---- */
 

@@ -290,7 +290,7 @@ int network_remove_task(struct task *t, struct err *e)
 
 const char **network_live(const struct agent *a, size_t *ret_count)
 {
-	const char **live = xcalloc(a->containers.count + a->tasks.count + 1, sizeof(*live));
+	const char **live = xcalloc(a->containers.count + a->tasks.count + 2, sizeof(*live));
 	struct container *c;
 	struct task *t;
 	size_t count = 0;
@@ -301,8 +301,27 @@ const char **network_live(const struct agent *a, size_t *ret_count)
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
 		if (is_awsvpc(t) && !t->clean && !task_is_over(t))
 			live[count++] = t->id;
+	if (metadata_endpoint(a->metadata))
+		live[count++] = metadata_endpoint(a->metadata);
 	*ret_count = count;
 	return live;
+}
+
+bool network_source(const struct container *c, char ret[NET_ADDRESS_MAX])
+{
+	const struct ecs_node_interface *n = c->task->wanted.network_interface;
+	struct net_endpoint own = NET_ENDPOINT_NONE;
+	struct err ignored;
+
+	*ret = '\0';
+	if (str_eq(mode_of(c->task), "host"))
+		return true;
+	if (is_awsvpc(c->task)) /* on a trunk nothing of it comes by this host's routes */
+		(void)snprintf(ret, NET_ADDRESS_MAX, "%s",
+			       n && n->address && !n->gateway ? n->address : "");
+	else if (net_find(c->task->agent->net, c->id, &own, &ignored) == 0)
+		(void)snprintf(ret, NET_ADDRESS_MAX, "%s", own.address);
+	return *ret != '\0';
 }
 
 /* ---- told ---- */

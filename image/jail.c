@@ -3,217 +3,71 @@
  */
 #include "image/jail.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/landlock.h>
-#include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <sched.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #include "base/auto.h"
+#include "base/jail.h"
 #include "image/inflate.h"
 
-/*
- * Not the user `berth`: the control plane runs as that one and keeps secrets.
- * Files that anyone may read and none that this id owns is what is wanted.
- */
-#define NOBODY 65534
-
-#define KILL_S           (2 * 3600)   /* of CPU time: as long as a pull may take */
-#define MEMORY_MAX       (1ULL << 30) /* of addresses: threads reserve much and use little */
-#define FILES_MAX        1024
 #define FETCHER_FILE_MAX (40 << 20) /* it writes a record, and the documents that it is of */
 #define INDEX_SIZE_MAX   (4ULL << 30)
 
-#if defined(__x86_64__)
-#define ARCHITECTURE AUDIT_ARCH_X86_64
-#define CALLS_MAX    0x40000000 /* above: x32 */
-#elif defined(__aarch64__)
-#define ARCHITECTURE AUDIT_ARCH_AARCH64
-#define CALLS_MAX    0x7fffffff
-#else
-#define ARCHITECTURE 0
-#define CALLS_MAX    0
-#endif
-static_assert(ARCHITECTURE, "the system calls of this architecture are not known");
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#else
-#define SANITIZED false
-#endif
-
 /* ---- system calls ---- */
 
-/* What any process of glibc does while it computes, reports and ends. */
-#define CALLS_COMMON                                                                               \
-	SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_close, SYS_fstat, SYS_lseek, SYS_mmap,     \
-		SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_brk, SYS_futex,             \
-		SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_exit, \
-		SYS_exit_group, SYS_getpid, SYS_gettid, SYS_tgkill, SYS_getrandom,                 \
-		SYS_clock_gettime, SYS_clock_nanosleep, SYS_restart_syscall, SYS_sched_yield,      \
-		SYS_rseq, SYS_set_robust_list, SYS_sendmsg
+static const int reader_calls[] = {JAIL_CALLS_COMMON};
 
-static const int reader_calls[] = {CALLS_COMMON};
-
-static const int indexer_calls[] = {CALLS_COMMON, SYS_newfstatat, SYS_fdatasync};
+static const int indexer_calls[] = {JAIL_CALLS_COMMON, SYS_newfstatat, SYS_fdatasync};
 
 static const int lister_calls[] = {
-	CALLS_COMMON,        SYS_pwrite64, SYS_ftruncate, SYS_fdatasync,
+	JAIL_CALLS_COMMON,   SYS_pwrite64, SYS_ftruncate, SYS_fdatasync,
 	SYS_sync_file_range, SYS_clone,    SYS_clone3,
 };
 
 static const int loader_calls[] = {
-	CALLS_COMMON, SYS_pread64, SYS_openat, SYS_newfstatat, SYS_recvmsg, SYS_ppoll,
+	JAIL_CALLS_COMMON, SYS_pread64, SYS_openat, SYS_newfstatat, SYS_recvmsg, SYS_ppoll,
 #ifdef __x86_64__
 	SYS_poll,
 #endif
 };
 
 static const int unpacker_calls[] = {
-	CALLS_COMMON, SYS_pwrite64,  SYS_openat,    SYS_openat2,   SYS_newfstatat,
-	SYS_statx,    SYS_ftruncate, SYS_fchown,    SYS_fchownat,  SYS_fchmod,
-	SYS_fchmodat, SYS_mkdirat,   SYS_mknodat,   SYS_symlinkat, SYS_linkat,
-	SYS_unlinkat, SYS_utimensat, SYS_fsetxattr, SYS_fgetxattr, SYS_getdents64,
-	SYS_fcntl,    SYS_syncfs,    SYS_clone,     SYS_clone3,    SYS_fdatasync,
+	JAIL_CALLS_COMMON, SYS_pwrite64,  SYS_openat,    SYS_openat2,   SYS_newfstatat,
+	SYS_statx,         SYS_ftruncate, SYS_fchown,    SYS_fchownat,  SYS_fchmod,
+	SYS_fchmodat,      SYS_mkdirat,   SYS_mknodat,   SYS_symlinkat, SYS_linkat,
+	SYS_unlinkat,      SYS_utimensat, SYS_fsetxattr, SYS_fgetxattr, SYS_getdents64,
+	SYS_fcntl,         SYS_syncfs,    SYS_clone,     SYS_clone3,    SYS_fdatasync,
 };
 
 static const int fetcher_calls[] = {
-	CALLS_COMMON,   SYS_openat,       SYS_newfstatat,   SYS_statx,       SYS_faccessat,
-	SYS_faccessat2, SYS_readlinkat,   SYS_getdents64,   SYS_pread64,     SYS_fcntl,
-	SYS_ioctl,      SYS_uname,        SYS_sysinfo,      SYS_getuid,      SYS_geteuid,
-	SYS_getgid,     SYS_getegid,      SYS_getppid,      SYS_prlimit64,   SYS_sched_getaffinity,
-	SYS_socketpair, SYS_connect,      SYS_bind,         SYS_getsockname, SYS_getpeername,
-	SYS_getsockopt, SYS_setsockopt,   SYS_sendto,       SYS_recvfrom,    SYS_recvmsg,
-	SYS_sendmmsg,   SYS_recvmmsg,     SYS_shutdown,     SYS_ppoll,       SYS_pselect6,
-	SYS_eventfd2,   SYS_pipe2,        SYS_dup,          SYS_clone,       SYS_clone3,
-	SYS_nanosleep,  SYS_gettimeofday, SYS_clock_getres, SYS_prctl,       SYS_getcwd,
+	JAIL_CALLS_COMMON, SYS_openat,       SYS_newfstatat,   SYS_statx,
+	SYS_faccessat,     SYS_faccessat2,   SYS_readlinkat,   SYS_getdents64,
+	SYS_pread64,       SYS_fcntl,        SYS_ioctl,        SYS_uname,
+	SYS_sysinfo,       SYS_getuid,       SYS_geteuid,      SYS_getgid,
+	SYS_getegid,       SYS_getppid,      SYS_prlimit64,    SYS_sched_getaffinity,
+	SYS_socketpair,    SYS_connect,      SYS_bind,         SYS_getsockname,
+	SYS_getpeername,   SYS_getsockopt,   SYS_setsockopt,   SYS_sendto,
+	SYS_recvfrom,      SYS_recvmsg,      SYS_sendmmsg,     SYS_recvmmsg,
+	SYS_shutdown,      SYS_ppoll,        SYS_pselect6,     SYS_eventfd2,
+	SYS_pipe2,         SYS_dup,          SYS_clone,        SYS_clone3,
+	SYS_nanosleep,     SYS_gettimeofday, SYS_clock_getres, SYS_prctl,
+	SYS_getcwd,
 #ifdef __x86_64__
-	SYS_open,       SYS_stat,         SYS_lstat,        SYS_access,      SYS_readlink,
-	SYS_poll,       SYS_select,       SYS_pipe,         SYS_time,
+	SYS_open,          SYS_stat,         SYS_lstat,        SYS_access,
+	SYS_readlink,      SYS_poll,         SYS_select,       SYS_pipe,
+	SYS_time,
 #endif
 };
-
-static const int server_calls[] = {
-	CALLS_COMMON,      SYS_accept4,    SYS_recvfrom,    SYS_recvmsg,     SYS_sendto,
-	SYS_shutdown,      SYS_getsockopt, SYS_setsockopt,  SYS_getsockname, SYS_getpeername,
-	SYS_epoll_create1, SYS_epoll_ctl,  SYS_epoll_pwait, SYS_eventfd2,    SYS_pipe2,
-	SYS_fcntl,         SYS_ioctl,      SYS_pread64,     SYS_clone,       SYS_clone3,
-	SYS_ppoll,         SYS_uname,      SYS_sysinfo,     SYS_prctl,       SYS_gettimeofday,
-	SYS_clock_getres,  SYS_getuid,     SYS_geteuid,
-#ifdef __x86_64__
-	SYS_epoll_wait,    SYS_poll,       SYS_time,
-#endif
-};
-
-#define CALLS_COUNT_MAX 128
-
-static struct sock_filter *put(struct sock_filter *f, uint16_t code, uint32_t k, uint8_t yes,
-			       uint8_t no)
-{
-	*f = (struct sock_filter)BPF_JUMP(code, k, yes, no);
-	return f + 1;
-}
-
-#define LOAD(field) \
-	put(f, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, field), 0, 0)
-#define RETURN(value)         put(f, BPF_RET | BPF_K, (value), 0, 0)
-#define SKIP_UNLESS(k, count) put(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(k), 0, (count))
-
-/* socket(2) of the internet and of netlink (which addresses there are) only. */
-static struct sock_filter *allow_sockets(struct sock_filter *f)
-{
-	f = SKIP_UNLESS(SYS_socket, 8);
-	f = LOAD(args[0]);
-	f = SKIP_UNLESS(AF_INET, 1);
-	f = RETURN(SECCOMP_RET_ALLOW);
-	f = SKIP_UNLESS(AF_INET6, 1);
-	f = RETURN(SECCOMP_RET_ALLOW);
-	f = SKIP_UNLESS(AF_NETLINK, 1);
-	f = RETURN(SECCOMP_RET_ALLOW);
-	f = RETURN(SECCOMP_RET_ERRNO | EAFNOSUPPORT);
-	return f;
-}
-
-static int allow_calls(const int *calls, size_t count, bool sockets, struct err *e)
-{
-	struct sock_filter filter[2 * CALLS_COUNT_MAX + 32], *f = filter;
-	struct sock_fprog program = {.filter = filter};
-
-	assert(count <= CALLS_COUNT_MAX);
-
-	if (SANITIZED)
-		return 0;
-	f = LOAD(arch);
-	f = put(f, BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0);
-	f = RETURN(SECCOMP_RET_KILL_PROCESS);
-	f = LOAD(nr);
-	f = put(f, BPF_JMP | BPF_JGE | BPF_K, CALLS_MAX, 0, 1);
-	f = RETURN(SECCOMP_RET_KILL_PROCESS);
-	for (size_t i = 0; i < count; i++) {
-		f = SKIP_UNLESS(calls[i], 1);
-		f = RETURN(SECCOMP_RET_ALLOW);
-	}
-	if (sockets)
-		f = allow_sockets(f);
-	f = RETURN(SECCOMP_RET_ERRNO | ENOSYS);
-
-	program.len = (unsigned short)(f - filter);
-	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
-		return err_sys(e, "filter of system calls");
-	return 0;
-}
-
-/* ---- what all have in common ---- */
-
-/* Or less, where the host gives less. */
-static int limit(int resource, rlim_t value, struct err *e)
-{
-	struct rlimit l;
-
-	if (getrlimit((__rlimit_resource_t)resource, &l) < 0)
-		return err_sys(e, "limit %d", resource);
-	if (value < l.rlim_max)
-		l.rlim_max = value;
-	l.rlim_cur = l.rlim_max;
-	if (setrlimit((__rlimit_resource_t)resource, &l) < 0)
-		return err_sys(e, "limit %d", resource);
-	return 0;
-}
-
-static int begin(struct err *e)
-{
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_sys(e, "no new privileges");
-	if (limit(RLIMIT_CORE, 0, e) < 0 || limit(RLIMIT_CPU, KILL_S, e) < 0 ||
-	    limit(RLIMIT_NOFILE, FILES_MAX, e) < 0 || limit(RLIMIT_MEMLOCK, 0, e) < 0)
-		return -e->code;
-	return SANITIZED ? 0 : limit(RLIMIT_AS, MEMORY_MAX, e);
-}
-
-static int become_nobody(struct err *e)
-{
-	if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
-		return err_sys(e, "become id %d", NOBODY);
-	/* The change of id has taken the first away, and may have given the second. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
-		return err_sys(e, "die with the parent, not dumpable");
-	return 0;
-}
 
 /* ---- files ---- */
 
@@ -329,10 +183,10 @@ static bool needs_trusted(int tree_fd)
 
 int jail_fetcher(struct err *e)
 {
-	if (begin(e) < 0 || limit(RLIMIT_FSIZE, FETCHER_FILE_MAX, e) < 0 || become_nobody(e) < 0 ||
-	    allow_files(e) < 0)
+	if (jail_begin(e) < 0 || jail_limit(RLIMIT_FSIZE, FETCHER_FILE_MAX, e) < 0 ||
+	    jail_become_nobody(e) < 0 || allow_files(e) < 0)
 		return err_wrap(e, "confine the fetcher");
-	if (allow_calls(fetcher_calls, ARRAY_COUNT(fetcher_calls), true, e) < 0)
+	if (jail_allow_calls(fetcher_calls, ARRAY_COUNT(fetcher_calls), true, e) < 0)
 		return err_wrap(e, "confine the fetcher");
 	return 0;
 }
@@ -344,68 +198,56 @@ int jail_unpacker(int tree_fd, struct err *e)
 
 	if (needs_trusted(tree_fd))
 		keep |= CAP(SYS_ADMIN);
-	if (begin(e) < 0)
+	if (jail_begin(e) < 0)
 		return err_wrap(e, "confine the unpacker");
 	if (unshare(CLONE_NEWNET | CLONE_NEWIPC) < 0) {
 		(void)err_sys(e, "leave the network");
 		return err_wrap(e, "confine the unpacker");
 	}
 	if (enter_tree(tree_fd, e) < 0 || keep_capabilities(keep, e) < 0 ||
-	    allow_calls(unpacker_calls, ARRAY_COUNT(unpacker_calls), false, e) < 0)
+	    jail_allow_calls(unpacker_calls, ARRAY_COUNT(unpacker_calls), false, e) < 0)
 		return err_wrap(e, "confine the unpacker");
 	return 0;
 }
 
 int jail_lister(struct err *e)
 {
-	if (begin(e) < 0 || limit(RLIMIT_FSIZE, INFLATE_BYTES_MAX, e) < 0 || become_nobody(e) < 0 ||
-	    allow_calls(lister_calls, ARRAY_COUNT(lister_calls), false, e) < 0)
+	if (jail_begin(e) < 0 || jail_limit(RLIMIT_FSIZE, INFLATE_BYTES_MAX, e) < 0 ||
+	    jail_become_nobody(e) < 0 ||
+	    jail_allow_calls(lister_calls, ARRAY_COUNT(lister_calls), false, e) < 0)
 		return err_wrap(e, "confine the lister");
 	return 0;
 }
 
 int jail_loader(int dir_fd, struct err *e)
 {
-	int r = begin(e);
+	int r = jail_begin(e);
 
 	if (r == 0)
-		r = limit(RLIMIT_FSIZE, FETCHER_FILE_MAX, e);
+		r = jail_limit(RLIMIT_FSIZE, FETCHER_FILE_MAX, e);
 	if (r == 0 && dir_fd >= 0)
 		r = enter_tree(dir_fd, e) < 0 ? -e->code
 					      : keep_capabilities(CAP(DAC_READ_SEARCH), e);
 	else if (r == 0)
-		r = become_nobody(e);
+		r = jail_become_nobody(e);
 	if (r == 0)
-		r = allow_calls(loader_calls, ARRAY_COUNT(loader_calls), false, e);
+		r = jail_allow_calls(loader_calls, ARRAY_COUNT(loader_calls), false, e);
 	return r < 0 ? err_wrap(e, "confine the loader") : 0;
 }
 
 int jail_indexer(struct err *e)
 {
-	if (begin(e) < 0 || limit(RLIMIT_FSIZE, INDEX_SIZE_MAX, e) < 0 || become_nobody(e) < 0 ||
-	    allow_calls(indexer_calls, ARRAY_COUNT(indexer_calls), false, e) < 0)
+	if (jail_begin(e) < 0 || jail_limit(RLIMIT_FSIZE, INDEX_SIZE_MAX, e) < 0 ||
+	    jail_become_nobody(e) < 0 ||
+	    jail_allow_calls(indexer_calls, ARRAY_COUNT(indexer_calls), false, e) < 0)
 		return err_wrap(e, "confine the indexer");
-	return 0;
-}
-
-int jail_server(struct err *e)
-{
-	if (begin(e) < 0)
-		return err_wrap(e, "confine the server");
-	if (unshare(CLONE_NEWNET | CLONE_NEWIPC) < 0) {
-		(void)err_sys(e, "leave the network");
-		return err_wrap(e, "confine the server");
-	}
-	if (limit(RLIMIT_FSIZE, 0, e) < 0 || become_nobody(e) < 0 ||
-	    allow_calls(server_calls, ARRAY_COUNT(server_calls), false, e) < 0)
-		return err_wrap(e, "confine the server");
 	return 0;
 }
 
 int jail_reader(struct err *e)
 {
-	if (begin(e) < 0 || limit(RLIMIT_FSIZE, 0, e) < 0 || become_nobody(e) < 0 ||
-	    allow_calls(reader_calls, ARRAY_COUNT(reader_calls), false, e) < 0)
+	if (jail_begin(e) < 0 || jail_limit(RLIMIT_FSIZE, 0, e) < 0 || jail_become_nobody(e) < 0 ||
+	    jail_allow_calls(reader_calls, ARRAY_COUNT(reader_calls), false, e) < 0)
 		return err_wrap(e, "confine the reader");
 	return 0;
 }

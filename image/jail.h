@@ -2,9 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Each function is called once, by root, with one thread, when all descriptors
- * that the worker needs are open.  There is no way back.  All of them: no new
- * privileges, no core dumps, limits on memory, descriptors and CPU time, and a
- * list of system calls beside which there are none (ENOSYS).
+ * that the worker needs are open.  There is no way back.  All of them: what base/jail.h
+ * has as parts, whose server is one of ours, too.
  *
  *   fetcher    an id of its own, no capability; reads only what resolving names
  *              and checking certificates takes (Landlock, where the kernel has it)
@@ -16,11 +15,6 @@
  *   loader     the same, and reads one archive; for a directory, root of nothing but that,
  *              with the one capability that reading it takes
  *   reader     the same, and writes to none
- *   server     the same; network and IPC namespaces of its own, empty: it takes connections of
- *              the socket that it was given, and cannot make any
- *
- * Under sanitizers the lists of calls and the limit on memory are left out,
- * because their run-time does as it likes.
  */
 #pragma once
 
@@ -36,4 +30,3 @@ int jail_indexer(struct err *e);
 /* 'dir_fd' -1: there is none. */
 int jail_loader(int dir_fd, struct err *e);
 int jail_reader(struct err *e);
-int jail_server(struct err *e);

@@ -69,6 +69,8 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 	[ELEMENTS_TRUNKED] = {"trunked", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
 	[ELEMENTS_PUBLIC_IN] = {"public_in", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_PUBLIC_OUT] = {"public_out", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
+	[ELEMENTS_SERVICES] = {"services", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
+	[ELEMENTS_SERVING] = {"serving", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
 	[ELEMENTS_PEERS] = {"peers", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
 	[ELEMENTS_PEERS6] = {"peers6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
 	[ELEMENTS_ELSEWHERE] =
@@ -239,6 +241,22 @@ static void add_public(const struct endpoint *ep, bool in, struct items *ret)
 	items_add(ret, &x);
 }
 
+static void add_service(const struct endpoint *ep, bool serving, struct items *ret)
+{
+	const uint32_t address = htonl(ep->address);
+	struct item x = {0};
+
+	if (!ep->service.length)
+		return;
+	if (serving) {
+		memcpy(x.key, &address, sizeof(address));
+	} else {
+		memcpy(x.key, ep->service.address, sizeof(address));
+		memcpy(x.data, &address, sizeof(address));
+	}
+	items_add(ret, &x);
+}
+
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
 		 struct items *ret)
 {
@@ -255,6 +273,8 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 			add_hairpin(ep, set == ELEMENTS_HAIRPIN6, ret);
 		else if (set == ELEMENTS_PUBLIC_IN || set == ELEMENTS_PUBLIC_OUT)
 			add_public(ep, set == ELEMENTS_PUBLIC_IN, ret);
+		else if (set == ELEMENTS_SERVICES || set == ELEMENTS_SERVING)
+			add_service(ep, set == ELEMENTS_SERVING, ret);
 		else if (ep->mode != NET_AWSVPC)
 			continue;
 		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)

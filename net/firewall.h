@@ -6,15 +6,17 @@
  *   map ports    protocol . host port : address . container port; ports6 as well
  *   set hairpin  address . address of each task that has ports
  *   set quiet    links between which nothing was forwarded before us
+ *   map services link-local address : address of who serves tasks of this host there
  *
  *   raw          from G: not to 127.0.0.0/8, from the right address; from others
  *                (raw_others): with addresses of tasks only from where the route to them leads
- *   prerouting   to an address of the host: dnat by the map
+ *   prerouting   from G to a service, from all to an address of the host: dnat by the maps
  *   output       the same for the host's own packets, 127.0.0.1 included, ::1 not
  *   postrouting  hairpin and 127.0.0.0/8 to G: snat to the gateway, in IPv6 to an
  *                address of the host; from the block to elsewhere: masquerade
  *   input        VXLAN of our number: from peers only; from secured tasks: drop, but for answers
- *   forward      established to G: accept; quiet to quiet: drop; from secured: egress;
+ *   forward      established to G: accept; quiet to quiet: drop; from G to a service: accept,
+ *                to another link-local address: drop; from secured: egress;
  *                to secured: ingress; to G: from G, or by a port; else drop
  *
  * Tasks in security groups (secured) pass two chains more: egress, for the own

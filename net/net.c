@@ -172,6 +172,24 @@ static int check_addresses(const struct net *net, const struct net_request *requ
 	return 0;
 }
 
+static int check_service(const struct net *net, const struct net_request *request, struct err *e)
+{
+	const struct ip_prefix *service = &request->service;
+	char text[IP_TEXT_MAX];
+
+	if (!service->length)
+		return 0;
+	ip_address_format(service, text);
+	if (request->mode != NET_BRIDGE || !is_address(service, false) ||
+	    !ip_prefix_holds(&net_link_local, service))
+		return err_set(e, EINVAL, "service at %s", text);
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		if (same_address(&net->endpoints[i].service, service))
+			return err_set(e, EADDRINUSE, "service at %s is that of %s", text,
+				       net->endpoints[i].id);
+	return 0;
+}
+
 static int check_ports(const struct net_request *request, struct err *e)
 {
 	size_t total = 0;
@@ -210,7 +228,7 @@ static int check_request(struct net *net, const struct net_request *request, str
 	if (request->mode != NET_BRIDGE && request->port_count)
 		return err_set(e, EINVAL, "host ports without a network that has them");
 	if ((request->mode == NET_AWSVPC && check_addresses(net, request, e) < 0) ||
-	    trunk_check(net, request, e) < 0)
+	    trunk_check(net, request, e) < 0 || check_service(net, request, e) < 0)
 		return -e->code;
 	return check_ports(request, e);
 }
@@ -346,7 +364,7 @@ int net_make_none(int *ret_netns_fd, struct err *e)
 /* Is there anything of it in the firewall's sets? */
 static bool has_elements(const struct endpoint *ep)
 {
-	return ep->port_count || ep->mode == NET_AWSVPC;
+	return ep->port_count || ep->service.length || ep->mode == NET_AWSVPC;
 }
 
 /* The kernel has the rules of its groups, and lets nothing else pass, before it has a link. */
@@ -451,7 +469,8 @@ static int build(struct net *net, const struct endpoint *ep, struct network *n, 
 	if (state_write_endpoint(&net->state, ep, e) < 0 || claim_vpc(net, ep, e) < 0 ||
 	    forward_ipv6(net, ep, e) < 0 || (ep->mode == NET_AWSVPC && secure(net, ep, e) < 0) ||
 	    (n->fd >= 0 ? finish_network : make_network)(net, ep, n, e) < 0 ||
-	    (ep->port_count && firewall_add(&firewall, ep, e) < 0) || trunk_join(net, ep, e) < 0)
+	    (ep->mode == NET_BRIDGE && has_elements(ep) && firewall_add(&firewall, ep, e) < 0) ||
+	    trunk_join(net, ep, e) < 0)
 		return -e->code;
 	conntrack_forget_udp_ports(&net->conntrack, ep);
 	return 0;
@@ -608,6 +627,7 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 		ep.public_address = request->public_address;
 		ep.trunk = request->trunk;
 	}
+	ep.service = request->service;
 	for (int i = 0; r == -EEXIST && i < ADDRESS_TRIES_MAX; i++)
 		r = attach_once(net, &ep, request, &out.netns_fd, e);
 	if (r < 0)

@@ -143,10 +143,9 @@ struct net_request {
 	struct ip_prefix addresses[NET_FAMILIES], vpc[NET_FAMILIES];
 	/* NET_AWSVPC only: an IPv4 address led here, the task's in the world; length 0: none. */
 	struct ip_prefix public_address;
-	/*
-	 * NET_AWSVPC only: where the address is known by a MAC of its own.  -ENODEV: this
-	 * host has no such link; -EOPNOTSUPP: its kernel has no VLANs.
-	 */
+	/* NET_BRIDGE only: link-local, where tasks here find it whatever their groups say; length 0: none. */
+	struct ip_prefix service;
+	/* NET_AWSVPC only: known by a MAC of its own.  -ENODEV: no such link; -EOPNOTSUPP: no VLANs here. */
 	struct net_trunk trunk;
 	/*
 	 * The user namespace that its network namespace belongs to: capabilities of
@@ -217,6 +216,8 @@ void net_follow(struct net *net);
 uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd);
 void net_release(struct net *net, uint32_t reserved); /* 0, and gone already, are fine */
 int net_make_none(int *ret_netns_fd, struct err *e);  /* context: any thread */
+/* A socket that listens at a TCP port of a namespace, on all its IPv4 addresses; the caller's. */
+int net_listen(int netns_fd, uint16_t port, int *ret_fd, struct err *e);
 /*
  * Take an endpoint down: its ports and route first; its connections are
  * forgotten within some milliseconds, by a thread, and the address rests before

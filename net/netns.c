@@ -17,15 +17,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "base/auto.h"
 #include "base/mem.h"
+#include "net/net.h"
 
 #define STACK_BYTES  (128 << 10)
 #define BIRTH_STACK  8192
@@ -142,6 +145,52 @@ int netns_make(int userns_fd, struct network *ret, struct err *e)
 		return w.result;
 	}
 	*ret = w.network;
+	return 0;
+}
+
+/* ---- a socket in one ---- */
+
+struct listening {
+	int netns_fd, result;
+	uint16_t port;
+	struct err err;
+};
+
+static int listen_in(const struct listening *l, struct err *e)
+{
+	const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(l->port)};
+	auto_close int fd = -1;
+
+	if (setns(l->netns_fd, CLONE_NEWNET) < 0)
+		return err_sys(e, "enter network namespace");
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(fd, SOMAXCONN) < 0)
+		return err_sys(e, "listen at port %u of a network namespace", l->port);
+	return take_fd(fd);
+}
+
+static void *run_listen(void *arg)
+{
+	struct listening *l = arg;
+
+	l->result = listen_in(l, &l->err);
+	return NULL;
+}
+
+int net_listen(int netns_fd, uint16_t port, int *ret_fd, struct err *e)
+{
+	struct listening l = {.netns_fd = netns_fd, .port = port};
+	pthread_t thread;
+
+	if (start_thread(run_listen, &l, &thread, e) < 0)
+		return -e->code;
+	(void)pthread_join(thread, NULL);
+	if (l.result < 0) {
+		*e = l.err;
+		return l.result;
+	}
+	*ret_fd = l.result;
 	return 0;
 }
 

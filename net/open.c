@@ -40,13 +40,16 @@ static bool same_block(const struct block *a, const struct block *b)
 static int check_change(struct net *net, const struct block *wanted, struct err *e)
 {
 	char have[BLOCK_TEXT_MAX], want[BLOCK_TEXT_MAX];
+	size_t count = 0;
 
-	if (!net->endpoint_count)
+	for (size_t i = 0; i < net->endpoint_count; i++)
+		count += !net->endpoints[i].service.length; /* of those the next is as good */
+	if (!count)
 		return 0;
 	block_format(&net->host.block, have);
 	block_format(wanted, want);
 	return err_set(e, EBUSY, "block %s is in use by %zu endpoints and cannot become %s yet",
-		       have, net->endpoint_count, want);
+		       have, count, want);
 }
 
 static int settle_block(struct net *net, const struct block *wanted, struct err *e)

@@ -73,6 +73,7 @@ static void from_gateway(struct nf_rule *r, const struct firewall *f)
 }
 
 static const struct block loopback = {.base = 0x7f000000, .prefix = 8};
+static const struct block link_local = {.base = 0xa9fe0000, .prefix = 16};
 
 static void not_ours(struct nf_rule *r, const struct firewall *f)
 {
@@ -241,6 +242,33 @@ static void to_public(struct nf_rule *r, const struct firewall *f)
 	rule_load_address(r, false, false, REG_A);
 	nf_in_map(r, "public_in", REG_A, REG_A);
 	nf_nat(r, false, NFT_NAT_DNAT, REG_A, 0);
+}
+
+/* What this host has for its tasks at a link-local address. */
+static void to_service(struct nf_rule *r, const struct firewall *f)
+{
+	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_is_family(r, false);
+	rule_load_address(r, false, false, REG_A);
+	nf_in_map(r, "services", REG_A, REG_A);
+	nf_nat(r, false, NFT_NAT_DNAT, REG_A, 0);
+}
+
+static void at_service(struct nf_rule *r, const struct firewall *f)
+{
+	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_is_family(r, false);
+	rule_load_address(r, false, false, REG_A);
+	nf_in_set(r, "serving", REG_A);
+	nf_verdict(r, NF_ACCEPT);
+}
+
+/* They are a link's own (RFC 3927, 7): nothing of the host's links, or of a cloud, is theirs. */
+static void to_link_local(struct nf_rule *r, const struct firewall *f)
+{
+	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	address_within(r, DESTINATION_ADDRESS, &link_local);
+	nf_verdict(r, NF_DROP);
 }
 
 /* In IPv6 we have no gateway of our own: an address of the host does as well. */
@@ -437,6 +465,7 @@ static const struct {
 	{"raw", "not the task's own address", wrong_source, NULL},
 	{"raw_others", "a task's address, from elsewhere", NULL, strange_source},
 	{"prerouting", "public addresses", to_public, NULL},
+	{"prerouting", "services of this host", to_service, NULL},
 	{"prerouting", "host ports", NULL, host_port},
 	{"output", "public addresses", to_public, NULL},
 	{"output", "host ports", NULL, host_port},
@@ -457,6 +486,8 @@ static const struct {
 	{"forward", "what fits a VXLAN", clamp_vxlan, NULL},
 	{"forward", "what fits WireGuard", clamp_wireguard, NULL},
 	{"forward", "answers", answer, NULL},
+	{"forward", "to services of this host", at_service, NULL},
+	{"forward", "no link-local addresses else", to_link_local, NULL},
 	{"forward", "from a task in groups", NULL, leave_secured},
 	{"forward", "not to a task", to_elsewhere, NULL},
 	{"forward", "to a task in groups", NULL, enter_secured},

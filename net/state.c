@@ -19,6 +19,8 @@
 #define QUIET_MAX      65536
 #define JSON_DEPTH_MAX 4
 
+const struct ip_prefix net_link_local = {.address = {169, 254}, .length = 16};
+
 static const char *const mode_names[] = {
 	[NET_NONE] = "none", [NET_BRIDGE] = "bridge", [NET_AWSVPC] = "awsvpc"};
 static const char *const protocol_names[] = {[NET_TCP] = "tcp", [NET_UDP] = "udp"};
@@ -44,7 +46,7 @@ static const struct js_field port_fields[] = {
 static const struct js_shape port_shape = JS_SHAPE("Port", struct port_text, port_fields);
 
 struct endpoint_text {
-	char *mode, *address, *public_address;
+	char *mode, *address, *public_address, *service;
 	struct js_strings own, vpc; /* of each family at most one */
 	struct js_list ports;
 	uint32_t vlan;
@@ -55,6 +57,7 @@ static const struct js_field endpoint_fields[] = {
 	{"mode", JS_STRING, offsetof(struct endpoint_text, mode), JS_REQUIRED, NULL},
 	{"address", JS_STRING, offsetof(struct endpoint_text, address), 0, NULL},
 	{"public", JS_STRING, offsetof(struct endpoint_text, public_address), 0, NULL},
+	{"service", JS_STRING, offsetof(struct endpoint_text, service), 0, NULL},
 	{"own", JS_STRINGS, offsetof(struct endpoint_text, own), 0, NULL},
 	{"vpc", JS_STRINGS, offsetof(struct endpoint_text, vpc), 0, NULL},
 	{"ports", JS_OBJECTS, offsetof(struct endpoint_text, ports), 0, &port_shape},
@@ -142,8 +145,8 @@ char *endpoint_encode(const struct endpoint *ep)
 {
 	auto_arena struct arena a = {0};
 	struct port_text *ports = arena_alloc(&a, (ep->port_count + 1) * sizeof(*ports));
-	char address[NET_ADDRESS_MAX] = "", public_address[IP_TEXT_MAX], subnet[IP_TEXT_MAX],
-	     gateway[IP_TEXT_MAX];
+	char address[NET_ADDRESS_MAX] = "", public_address[IP_TEXT_MAX], service[IP_TEXT_MAX],
+	     subnet[IP_TEXT_MAX], gateway[IP_TEXT_MAX];
 	struct endpoint_text text = {.mode = arena_strdup(&a, mode_names[ep->mode]),
 				     .own = prefixes_encode(ep->own, &a),
 				     .vpc = prefixes_encode(ep->vpc, &a),
@@ -156,6 +159,10 @@ char *endpoint_encode(const struct endpoint *ep)
 	if (ep->public_address.length) {
 		ip_address_format(&ep->public_address, public_address);
 		text.public_address = public_address;
+	}
+	if (ep->service.length) {
+		ip_address_format(&ep->service, service);
+		text.service = service;
 	}
 	if (ep->trunk.subnet.length) {
 		ip_prefix_format(&ep->trunk.subnet, subnet);
@@ -229,6 +236,9 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 	if (t.public_address &&
 	    (!ip_address_parse(t.public_address, &ep.public_address) || ep.public_address.v6))
 		return err_set(e, EINVAL, "public address '%.60s'", t.public_address);
+	if (t.service && (mode != NET_BRIDGE || !ip_address_parse(t.service, &ep.service) ||
+			  !ip_prefix_holds(&net_link_local, &ep.service)))
+		return err_set(e, EINVAL, "mode %s with service '%.60s'", t.mode, t.service);
 	if (mode == NET_AWSVPC ? !ep.own[0].length && !ep.own[1].length
 			       : ep.own[0].length || (ep.own[1].length && mode != NET_BRIDGE))
 		return err_set(e, EINVAL, "mode %s with %zu addresses of its own", t.mode,

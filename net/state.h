@@ -31,12 +31,16 @@ struct endpoint {
 	 * NET_BRIDGE: of IPv6 what eth0 has, too.
 	 */
 	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES], public_address;
+	struct ip_prefix
+		service; /* NET_BRIDGE: where tasks of this host find it; length 0: nowhere */
 	struct net_trunk trunk; /* NET_AWSVPC: subnet.length 0: on none */
 	struct net_port *ports;
 	size_t port_count;
 	bool lost;    /* not in the file */
 	bool unnamed; /* not in the file: its link does not say yet whose it is */
 };
+
+extern const struct ip_prefix net_link_local; /* 169.254.0.0/16, RFC 3927 */
 
 /* Frees what the endpoint owns. */
 void endpoint_done(struct endpoint *ep);

@@ -26,7 +26,7 @@ CHURN = int(os.environ.get("CHURN", "30"))
 SCOPE = "/sys/fs/cgroup/berth.slice/berth-tasks.scope"
 IMAGE = "127.0.0.1:5000/demo:1"
 PROGRAMS = ("berth", "berthd", "berth-keeper", "berth-oci", "berth-worker", "berth-fetcher", "berth-reader",
-            "berth-uplink")
+            "berth-uplink", "berth-metadata")
 
 REGISTRY_UP = """mkdir -p /mnt && mount -r /dev/vdb /mnt
 systemd-run --quiet --unit=registry docker-registry serve /mnt/registry.yml"""

@@ -116,6 +116,24 @@ static void an_endpoint_without_ports_has_no_elements(void **state)
 	assert_int_equal(batch_bytes(&b)->size, 0);
 }
 
+/* Where tasks find it, and that they may. */
+static void a_service_is_two_elements(void **state)
+{
+	struct endpoint ep = {.mode = NET_BRIDGE, .address = 0xac1c0009};
+	auto_items struct items at = {0}, who = {0};
+	const uint32_t link_local = htonl(0xa9feaa02), address = htonl(0xac1c0009);
+
+	(void)state;
+	ep.service = ip_of_v4(0xa9feaa02, 32);
+	elements_of(ELEMENTS_SERVICES, &ep, 1, &at);
+	elements_of(ELEMENTS_SERVING, &ep, 1, &who);
+	assert_int_equal(at.count, 1);
+	assert_int_equal(who.count, 1);
+	assert_memory_equal(at.items[0].key, &link_local, 4);
+	assert_memory_equal(at.items[0].data, &address, 4);
+	assert_memory_equal(who.items[0].key, &address, 4);
+}
+
 struct seen {
 	size_t count;
 	struct item last;
@@ -207,6 +225,7 @@ int main(void)
 		cmocka_unit_test(a_rule_is_written_as_the_kernel_reads_it),
 		cmocka_unit_test(a_host_port_is_one_element_and_a_hairpin),
 		cmocka_unit_test(a_range_is_one_element_for_each_port),
+		cmocka_unit_test(a_service_is_two_elements),
 		cmocka_unit_test(an_endpoint_without_ports_has_no_elements),
 		cmocka_unit_test(elements_are_read_back),
 		cmocka_unit_test(many_elements_go_in_requests_that_the_kernel_takes),

@@ -65,6 +65,23 @@ static void a_place_on_a_trunk_comes_back_as_it_was(void **state)
 	endpoint_done(&back);
 }
 
+static void a_service_comes_back_as_it_was(void **state)
+{
+	struct endpoint ep = {.id = "m", .mode = NET_BRIDGE, .address = 0xac1c0007}, back = {0};
+	auto_free char *text = NULL;
+	struct err e = {0};
+
+	(void)state;
+	ep.service = ip_of_v4(0xa9feaa02, 32);
+	text = endpoint_encode(&ep);
+	assert_string_equal(text, "{\"mode\":\"bridge\",\"address\":\"172.28.0.7\","
+				  "\"service\":\"169.254.170.2\"}");
+	assert_ok(endpoint_decode(text, strlen(text), "m", &back, &e));
+	assert_int_equal(ip_v4(&back.service), 0xa9feaa02);
+	assert_int_equal(back.service.length, 32);
+	endpoint_done(&back);
+}
+
 static void an_endpoint_comes_back_as_it_was(void **state)
 {
 	struct endpoint *list = NULL;
@@ -98,6 +115,8 @@ static void what_makes_no_sense_is_refused(void **state)
 		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"own\":[\"1.2.3.5/32\"]}",
 		"{\"mode\":\"none\",\"own\":[\"fd00::1/128\"]}",
 		"{\"mode\":\"bridge\",\"address\":\"0.0.0.0\"}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"service\":\"10.0.0.1\"}",
+		"{\"mode\":\"none\",\"service\":\"169.254.170.2\"}",
 		"{\"mode\":\"none\",\"ports\":[{\"containerPort\":80,\"hostPort\":1,\"protocol\":"
 		"\"tcp\"}]}",
 		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":80,"
@@ -212,6 +231,7 @@ int main(void)
 		cmocka_unit_test(an_endpoint_is_written_as_the_header_says),
 		cmocka_unit_test(an_endpoint_comes_back_as_it_was),
 		cmocka_unit_test(a_place_on_a_trunk_comes_back_as_it_was),
+		cmocka_unit_test(a_service_comes_back_as_it_was),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
 		cmocka_unit_test(broken_files_are_nobodys_and_removed),
 		cmocka_unit_test(an_ended_endpoint_leaves_its_address_to_rest),
