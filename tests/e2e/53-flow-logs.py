@@ -51,6 +51,7 @@ class Task:
         task = daemon.wait_status(self.arn, "RUNNING")
         details = {d["name"]: d["value"] for d in task["attachments"][0]["details"]}
         self.eni, self.address = details["networkInterfaceId"], details["privateIPv4Address"]
+        wait_for(lambda: ":80" in self.sh("ss -Hltn").stdout, 30, "its server")  # a refusal would be a flow, too
 
     def sh(self, script):
         states = json.loads(run(os.path.join(BUILD, "berth-oci"), "--root", daemon.root + "/run/berth/oci", "list",
