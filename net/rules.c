@@ -254,9 +254,10 @@ static void to_service(struct nf_rule *r, const struct firewall *f)
 	nf_nat(r, false, NFT_NAT_DNAT, REG_A, 0);
 }
 
+/* No group has to allow it. */
 static void at_service(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	(void)f;
 	rule_is_family(r, false);
 	rule_load_address(r, false, false, REG_A);
 	nf_in_set(r, "serving", REG_A);
@@ -266,7 +267,7 @@ static void at_service(struct nf_rule *r, const struct firewall *f)
 /* They are a link's own (RFC 3927, 7): nothing of the host's links, or of a cloud, is theirs. */
 static void to_link_local(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	address_within(r, DESTINATION_ADDRESS, &link_local);
 	nf_verdict(r, NF_DROP);
 }
@@ -486,14 +487,14 @@ static const struct {
 	{"forward", "what fits a VXLAN", clamp_vxlan, NULL},
 	{"forward", "what fits WireGuard", clamp_wireguard, NULL},
 	{"forward", "answers", answer, NULL},
-	{"forward", "to services of this host", at_service, NULL},
-	{"forward", "no link-local addresses else", to_link_local, NULL},
 	{"forward", "from a task in groups", NULL, leave_secured},
+	{"forward", "link-local addresses are no task's", to_link_local, NULL},
 	{"forward", "not to a task", to_elsewhere, NULL},
 	{"forward", "to a task in groups", NULL, enter_secured},
 	{"forward", "between tasks", between_tasks, NULL},
 	{"forward", "host ports", by_host_port, NULL},
 	{"forward", "nothing else to tasks", all_else, NULL},
+	{"refuse_leaving", "but to services of this host", at_service, NULL},
 	{"identify", "strangers, so far", forget_identities, NULL},
 	{"identify", "source", NULL, identify_source},
 	{"identify", "destination", NULL, identify_destination},
