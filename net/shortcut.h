@@ -34,7 +34,7 @@
  *
  * The programs are filters of a link's qdisc "clsact" (tc(8)): so they stay when the agent ends,
  * and go with the link.  An agent that starts takes them away, and binds its own where a flow is
- * busy: other tasks pay nothing for them.  The qdisc comes before the link is up, for the kernel
+ * busy: other tasks pay next to nothing.  The qdisc comes before the link is up, for the kernel
  * drops what is sent meanwhile.  (A program bound to a link by itself, TCX, costs less for each
  * packet, but makes the kernel wait for a grace period.)
  */

@@ -16,6 +16,8 @@
 #include "net/flow.h"
 #include "net/internal.h"
 
+#define LINKS_PER_BATCH 64
+
 /* ---- connection tracking ---- */
 
 static void add_tuple(struct batch *b, const struct shortcut_key *k)
@@ -243,16 +245,25 @@ uint16_t shortcut_group(const struct name *n)
 	return (uint16_t)(0x4000 | ((n->tag ^ n->tag >> 14) & 0x3fff));
 }
 
+static void unbind_links(struct net *net)
+{
+	auto_batch struct batch b = BATCH_INIT;
+	struct err ignored; /* most have no programs */
+
+	for (size_t i = 0; i < net->endpoint_count; i++) {
+		if (net->endpoints[i].address)
+			shortcut_unbind(&b, name_link_index(net->endpoints[i].address));
+		if (i % LINKS_PER_BATCH == 0 || i + 1 == net->endpoint_count)
+			(void)netlink_commit(&net->route, &b, 0, &ignored);
+	}
+}
+
 void net_open_shortcuts(struct net *net)
 {
 	struct shortcut *s = &net->shortcut;
-	auto_batch struct batch b = BATCH_INIT;
-	struct err why = {0}, ignored; /* most have no programs */
+	struct err why = {0};
 
-	for (size_t i = 0; i < net->endpoint_count; i++)
-		if (net->endpoints[i].address)
-			shortcut_unbind(&b, name_link_index(net->endpoints[i].address));
-	(void)netlink_commit(&net->route, &b, 0, &ignored);
+	unbind_links(net);
 	if (shortcut_open(s, &why) < 0 || netlink_open(NETLINK_NETFILTER, &s->samples, &why) < 0 ||
 	    flow_join(&s->samples, shortcut_group(&net->name), 1, &why) < 0)
 		shortcut_close(s);
