@@ -27,6 +27,7 @@
 #define SWEEP_MS         30000
 #define NETWORKS_MS      30000
 #define FIREWALL_REST_MS 100 /* between two looks at it when others change it */
+#define SHORTCUT_REST_MS 20  /* between two looks at what asks for them */
 #define DOCTOR_MAX       16384
 #define KEEPER_RETRY_MS  50
 #define KEEPER_RETRIES   100 /* without one that told its list */
@@ -103,6 +104,19 @@ static void drop_stranger(struct agent *a, const struct keeper_event *ev)
 		log_error("container=%s: %s", ev->id, e.msg);
 }
 
+static void tell_shortcuts(struct agent *a)
+{
+	const char *why = net_shortcut_why_not(a->net);
+
+	why = why ? why : "";
+	if (a->shortcuts_told && str_eq(why, a->shortcuts_told))
+		return;
+	free(a->shortcuts_told);
+	a->shortcuts_told = xstrdup(why);
+	doctor_tell(a, "shortcuts",
+		    *why ? "tasks of this host talk the long way: " : "as they should be", why);
+}
+
 /* What belongs to no container and no task goes, and what somebody has taken away (a flushed firewall) comes back. */
 static void sweep_networks(struct agent *a)
 {
@@ -111,6 +125,7 @@ static void sweep_networks(struct agent *a)
 	struct err e = {0};
 	const char *why = net_sweep(a->net, live, count, &e) < 0 ? e.msg : "";
 
+	tell_shortcuts(a);
 	/* Each time it is looked at the same may be wrong. */
 	if (str_eq(why, a->networks_told))
 		return;
@@ -150,6 +165,24 @@ static void on_firewall_rest(void *ctx)
 	struct agent *a = ctx;
 
 	loop_want(a->firewall_watch, LOOP_READ);
+}
+
+/* Each looks at connection tracking: they have their turn, and no more. */
+static void on_shortcuts(void *ctx, int events)
+{
+	struct agent *a = ctx;
+
+	(void)events;
+	net_shortcut_read(a->net);
+	loop_want(a->shortcut_watch, 0);
+	loop_timer_set(a->shortcut_rest, SHORTCUT_REST_MS);
+}
+
+static void on_shortcut_rest(void *ctx)
+{
+	struct agent *a = ctx;
+
+	loop_want(a->shortcut_watch, LOOP_READ);
 }
 
 /* All that the keeper has was told: the rest is not there. */
@@ -389,8 +422,12 @@ static int start(struct agent *a, struct err *e)
 	roots_start(a);
 	a->keeper_retry = loop_timer_new(a->loop, find_keeper, a);
 	a->firewall_rest = loop_timer_new(a->loop, on_firewall_rest, a);
+	a->shortcut_rest = loop_timer_new(a->loop, on_shortcut_rest, a);
 	if (loop_watch(a->loop, net_watch_fd(a->net), LOOP_READ, on_firewall, a, &a->firewall_watch,
 		       e) < 0)
+		return -e->code;
+	if (net_shortcut_fd(a->net) >= 0 && loop_watch(a->loop, net_shortcut_fd(a->net), LOOP_READ,
+						       on_shortcuts, a, &a->shortcut_watch, e) < 0)
 		return -e->code;
 	if (records_each_task(a->records, load_task, a, e) < 0)
 		return -e->code;
@@ -412,6 +449,7 @@ static void finish(struct agent *a)
 	if (a->loop)
 		loop_unwatch(a->keeper_watch);
 	loop_unwatch(a->firewall_watch);
+	loop_unwatch(a->shortcut_watch);
 	pulls_leave(a->pulls);
 	ask_free_all(a);
 	channel_free(a->channel);
@@ -429,6 +467,7 @@ static void finish(struct agent *a)
 	loop_timer_free(a->sweep);
 	loop_timer_free(a->keeper_retry);
 	loop_timer_free(a->firewall_rest);
+	loop_timer_free(a->shortcut_rest);
 	loop_timer_free(a->id_pool.rest);
 	loop_timer_free(a->roots.rest);
 	keeper_disconnect(a->keeper);
@@ -451,6 +490,7 @@ static void finish(struct agent *a)
 	free(a->cgroup_base);
 	free(a->gpus);
 	free(a->networks_told);
+	free(a->shortcuts_told);
 	buf_done(&a->doctor);
 }
 

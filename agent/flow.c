@@ -443,6 +443,7 @@ static struct flow_interface *interface_of(struct flows *f, const struct ecs_nod
 		ip_address_format(&a, n->address[v6]);
 		(void)map_put(&f->addresses, n->address[v6], n);
 	}
+	net_shortcut_forget(f->agent->net); /* its packets are counted from now on */
 	if (!f->net)
 		open_net(f);
 	if (!loop_timer_is_set(f->tick))

@@ -141,6 +141,8 @@ struct agent {
 	bool keeper_renewed; /* it was asked to execute our program, for it speaks another protocol */
 	struct loop_fd *firewall_watch; /* of what others do to it */
 	struct loop_timer *firewall_rest;
+	struct loop_fd *shortcut_watch; /* of flows that ask for one */
+	struct loop_timer *shortcut_rest;
 	unsigned keeper_failures;
 	struct records *records;
 	struct identity *identity; /* NULL: the server is on this machine */
@@ -156,8 +158,9 @@ struct agent {
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
-	int64_t networks_ms; /* when the networks were last looked at; monotonic */
-	char *networks_told; /* what was wrong with them then; "": nothing */
+	int64_t networks_ms;  /* when the networks were last looked at; monotonic */
+	char *networks_told;  /* what was wrong with them then; "": nothing */
+	char *shortcuts_told; /* the same of shortcuts; NULL: not yet */
 	struct id_ranges ranges;
 	struct id_pool id_pool;
 	struct roots roots;

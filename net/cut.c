@@ -78,6 +78,7 @@ int net_cut(struct net *net, struct err *e)
 	if (r == 0)
 		r = netlink_commit(&net->netfilter, &w.deletes, ENOENT, e);
 	batch_done(&w.deletes);
+	shortcut_forget(&net->shortcut, 0);
 	if (r < 0)
 		return err_wrap(e, "cut connections");
 	policy_forget_cuts(&net->policy);

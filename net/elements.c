@@ -85,6 +85,12 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 	[ELEMENTS_INGRESS_RANGES] = RANGES("ingress_ranges"),
 	[ELEMENTS_EGRESS_RANGES6] = RANGES6("egress_ranges6"),
 	[ELEMENTS_INGRESS_RANGES6] = RANGES6("ingress_ranges6"),
+	[ELEMENTS_EGRESS_PORTS] = {"egress_ports", GROUPS_TYPE, 16, 0, 0, {0}},
+	[ELEMENTS_INGRESS_PORTS] = {"ingress_ports", GROUPS_TYPE, 16, 0, 0, {0}},
+	[ELEMENTS_EGRESS_OPEN] =
+		{"egress_open", NF_TYPE_PAIR(NF_TYPE_MARK, NF_TYPE_PROTOCOL), 8, 0, 0, {0}},
+	[ELEMENTS_INGRESS_OPEN] =
+		{"ingress_open", NF_TYPE_PAIR(NF_TYPE_MARK, NF_TYPE_PROTOCOL), 8, 0, 0, {0}},
 };
 
 /* ---- lists ---- */

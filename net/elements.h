@@ -43,6 +43,11 @@ enum element_set {
 	ELEMENTS_INGRESS_RANGES,
 	ELEMENTS_EGRESS_RANGES6,
 	ELEMENTS_INGRESS_RANGES6,
+	/* Found at once, where the sets above are searched: the same of one port of one protocol; */
+	ELEMENTS_EGRESS_PORTS,
+	ELEMENTS_INGRESS_PORTS,
+	ELEMENTS_EGRESS_OPEN, /* own identity . family: any protocol to and from anywhere */
+	ELEMENTS_INGRESS_OPEN,
 	ELEMENT_SETS
 };
 #define ELEMENTS_OF_PEERS  ELEMENTS_PEERS

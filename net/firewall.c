@@ -38,6 +38,7 @@ static const struct nf_chain chains[] = {
 	{"identify", NULL, 0, 0},
 	{"egress", NULL, 0, 0},
 	{"borders", NULL, 0, 0},
+	{"open", NULL, 0, 0},
 	{"ingress", NULL, 0, 0},
 	{"refuse_leaving", NULL, 0, 0},
 	{"refuse_entering", NULL, 0, 0},

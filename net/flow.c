@@ -326,8 +326,9 @@ static void tell_packet(struct net_flows *f, const struct flow_packet *p)
 		tell(f, &s->destination, s, false, now_ms, now_ms);
 }
 
-static void take_message(struct net_flows *f, const struct nlmsghdr *h)
+static void take_message(void *ctx, const struct nlmsghdr *h)
 {
+	struct net_flows *f = ctx;
 	struct flow_report report;
 	struct flow_packet packet;
 
@@ -337,7 +338,7 @@ static void take_message(struct net_flows *f, const struct nlmsghdr *h)
 		tell_packet(f, &packet);
 }
 
-static void take_datagram(struct net_flows *f, const char *data, size_t size)
+static void take_datagram(const char *data, size_t size, flow_message_fn *on_message, void *ctx)
 {
 	while (size >= NLMSG_HDRLEN) {
 		const struct nlmsghdr *h = (const void *)data;
@@ -345,7 +346,7 @@ static void take_datagram(struct net_flows *f, const char *data, size_t size)
 
 		if (h->nlmsg_len < NLMSG_HDRLEN || h->nlmsg_len > size)
 			break;
-		take_message(f, h);
+		on_message(ctx, h);
 		step = NLMSG_ALIGN(h->nlmsg_len);
 		if (step > size)
 			break;
@@ -354,10 +355,11 @@ static void take_datagram(struct net_flows *f, const char *data, size_t size)
 	}
 }
 
-static int read_socket(struct net_flows *f, int fd, struct err *e)
+int flow_receive(int fd, flow_message_fn *on_message, void *ctx, bool *ret_lost, struct err *e)
 {
 	_Alignas(struct nlmsghdr) static char data[DATAGRAM_SIZE];
 
+	*ret_lost = false;
 	for (int i = 0; i < DATAGRAMS_MAX; i++) {
 		struct sockaddr_nl from = {0};
 		socklen_t from_size = sizeof(from);
@@ -371,11 +373,21 @@ static int read_socket(struct net_flows *f, int fd, struct err *e)
 		if (n < 0 && errno != ENOBUFS)
 			return err_sys(e, "read of flows");
 		if (n < 0 || (size_t)n > sizeof(data))
-			f->o.on_loss(f->o.ctx);
+			*ret_lost = true;
 		else if (from.nl_pid == 0)
-			take_datagram(f, data, (size_t)n);
+			take_datagram(data, (size_t)n, on_message, ctx);
 	}
 	return 0; /* the rest at the next turn */
+}
+
+static int read_socket(struct net_flows *f, int fd, struct err *e)
+{
+	bool lost;
+	int r = flow_receive(fd, take_message, f, &lost, e);
+
+	if (lost)
+		f->o.on_loss(f->o.ctx);
+	return r;
 }
 
 /* ---- open connections ---- */
@@ -453,23 +465,22 @@ static int join_events(struct net_flows *f, struct err *e)
 	return 0;
 }
 
-static int join_refusals(struct net_flows *f, struct err *e)
+int flow_join(struct netlink *nl, uint16_t group, uint32_t packets, struct err *e)
 {
-	const struct nfgenmsg nf = {.version = NFNETLINK_V0,
-				    .res_id = htons(flow_group(&f->net->name))};
+	const struct nfgenmsg nf = {.version = NFNETLINK_V0, .res_id = htons(group)};
 	const struct nfulnl_msg_config_cmd bind = {.command = NFULNL_CFG_CMD_BIND};
 	const struct nfulnl_msg_config_mode mode = {.copy_range = htonl(FLOW_PACKET_BYTES),
 						    .copy_mode = NFULNL_COPY_PACKET};
 	auto_batch struct batch b = BATCH_INIT;
 
 	batch_add(&b, NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG, 0, &nf, sizeof(nf),
-		  "listen to refused packets");
+		  "listen to packets of group %u", group);
 	batch_put(&b, NFULA_CFG_CMD, &bind, sizeof(bind));
 	batch_put(&b, NFULA_CFG_MODE, &mode, sizeof(mode));
 	batch_be32(&b, NFULA_CFG_NLBUFSIZ, NFLOG_BUFFER);
 	batch_be32(&b, NFULA_CFG_TIMEOUT, NFLOG_TIMEOUT);
-	batch_be32(&b, NFULA_CFG_QTHRESH, NFLOG_PACKETS);
-	return netlink_commit(&f->refusals, &b, 0, e);
+	batch_be32(&b, NFULA_CFG_QTHRESH, packets);
+	return netlink_commit(nl, &b, 0, e);
 }
 
 static int poll_sockets(struct net_flows *f, struct err *e)
@@ -490,7 +501,8 @@ static int open_flows(struct net_flows *f, struct err *e)
 	    netlink_open(NETLINK_NETFILTER, &f->ask, e) < 0)
 		return -e->code;
 	/* Listening first: what the kernel has no listener for it may not tell at all. */
-	if (join_events(f, e) < 0 || make_settings(f->net, e) < 0 || join_refusals(f, e) < 0)
+	if (join_events(f, e) < 0 || make_settings(f->net, e) < 0 ||
+	    flow_join(&f->refusals, flow_group(&f->net->name), NFLOG_PACKETS, e) < 0)
 		return -e->code;
 	return poll_sockets(f, e);
 }
@@ -510,8 +522,15 @@ int net_flows_open(struct net *net, const struct net_flow_options *options, stru
 		net_flows_close(f);
 		return err_wrap(e, "flow logs");
 	}
+	net->flows = f;
+	net_shortcut_forget(net);
 	*ret = f;
 	return 0;
+}
+
+bool net_flows_has(const struct net_flows *f, const struct ip_prefix *address)
+{
+	return f->o.is_logged(f->o.ctx, address);
 }
 
 int net_flows_fd(const struct net_flows *f)
@@ -527,6 +546,7 @@ void net_flows_close(struct net_flows *f)
 		return;
 	if (f->sample)
 		(void)flow_sample_end(f->sample, NULL, NULL, &lost, &(struct err){0});
+	f->net->flows = NULL;
 	close_fd(&f->epoll_fd);
 	netlink_close(&f->events);
 	netlink_close(&f->refusals);

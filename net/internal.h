@@ -10,6 +10,7 @@
 #include "net/netns.h"
 #include "net/peer.h"
 #include "net/port.h"
+#include "net/shortcut.h"
 #include "net/state.h"
 
 struct net {
@@ -26,6 +27,8 @@ struct net {
 	struct endpoint *endpoints;
 	size_t endpoint_count, endpoint_capacity;
 	struct peers peers;
+	struct shortcut shortcut;
+	const struct net_flows *flows; /* what is logged; NULL: nothing */
 	uint32_t uplink_mtu, mtu; /* of the host's way out; of tasks that are made from now on */
 	char trunk[IFNAMSIZ];     /* the link, "": none */
 	struct err trunk_failure; /* why what is on it could not be made whole; code 0: it is */
@@ -56,6 +59,9 @@ int net_settle_public(struct net *net, const struct endpoint *more, struct err *
 
 /* Connections that changed rules do not allow, where that was asked for (cut.c). */
 int net_cut(struct net *net, struct err *e);
+
+/* None of an earlier agent's programs is at a link of ours; the reason why there can be none is kept. */
+void net_open_shortcuts(struct net *net);
 
 /* Take an endpoint down and forget it; the struct is no longer valid on success. */
 int net_take_down(struct net *net, struct endpoint *ep, struct err *e);

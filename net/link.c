@@ -19,14 +19,7 @@
 #include "base/mem.h"
 
 #define LOOPBACK_INDEX 1
-/*
- * The task's end has this index in its namespace, above all that the kernel
- * makes there by itself (tunl0, sit0 ...).  It must not be the host end's: a
- * link that is its own lower one counts as not stacked, and news of its
- * carrier then wait up to a second.
- */
-#define TASK_INDEX  64
-#define DYING_GROUP 0xbedead00u
+#define DYING_GROUP    0xbedead00u
 
 #define READY_PAUSE_US  200
 #define READY_TRIES_MAX 100
@@ -66,7 +59,7 @@ static void add_host_settings(struct batch *b, uint32_t index, const struct link
 
 static void add_task_settings(struct batch *b)
 {
-	const struct ifinfomsg link = {.ifi_index = TASK_INDEX};
+	const struct ifinfomsg link = {.ifi_index = LINK_TASK_INDEX};
 	struct nlattr *families;
 
 	batch_add(b, RTM_SETLINK, 0, &link, sizeof(link), "settings of eth0");
@@ -153,7 +146,7 @@ void link_mac(const struct link *l, uint8_t ret[6])
 void link_create(struct batch *b, const struct link *l, int netns_fd)
 {
 	const struct ifinfomsg link = {.ifi_index = (int)l->index};
-	const struct ifinfomsg peer_link = {.ifi_index = TASK_INDEX};
+	const struct ifinfomsg peer_link = {.ifi_index = LINK_TASK_INDEX};
 	struct nlattr *info, *data, *peer;
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
@@ -250,7 +243,7 @@ static void add_address(struct batch *b, const struct ip_prefix *a)
 	const struct ifaddrmsg address = {.ifa_family = (uint8_t)family_of(a),
 					  .ifa_prefixlen = (uint8_t)a->length,
 					  .ifa_flags = IFA_F_NODAD,
-					  .ifa_index = TASK_INDEX};
+					  .ifa_index = LINK_TASK_INDEX};
 
 	batch_add(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &address, sizeof(address),
 		  "address of eth0");
@@ -271,13 +264,13 @@ void link_prepare_task_side(struct batch *b, const struct link *l)
 	link_loopback(b);
 	if (l->has_ipv6)
 		add_task_settings(b);
-	add_up(b, TASK_INDEX, "eth0 up");
+	add_up(b, LINK_TASK_INDEX, "eth0 up");
 }
 
 /* Its MAC is that of its address. */
 static void add_mac(struct batch *b, const struct link *l, const struct link *made)
 {
-	const struct ifinfomsg link = {.ifi_index = TASK_INDEX};
+	const struct ifinfomsg link = {.ifi_index = LINK_TASK_INDEX};
 	uint8_t mac[6], other[6];
 
 	link_mac(l, mac);
@@ -303,11 +296,12 @@ void link_finish_task_side(struct batch *b, const struct link *l, const struct l
 	addresses_of(l, &count, addresses);
 	for (size_t i = 0; i < count; i++) {
 		const struct ip_prefix via = gateway_of(l, addresses[i].v6);
-		const struct route gateway = {.to = via, .index = TASK_INDEX};
-		const struct route all = {.to = {.v6 = via.v6}, .via = &via, .index = TASK_INDEX};
+		const struct route gateway = {.to = via, .index = LINK_TASK_INDEX};
+		const struct route all = {
+			.to = {.v6 = via.v6}, .via = &via, .index = LINK_TASK_INDEX};
 
 		add_address(b, &addresses[i]);
-		add_neighbour(b, TASK_INDEX, &via, name_host_mac, "gateway of eth0");
+		add_neighbour(b, LINK_TASK_INDEX, &via, name_host_mac, "gateway of eth0");
 		add_route(b, RTM_NEWROUTE, &gateway, "route of eth0 to its gateway");
 		add_route(b, RTM_NEWROUTE, &all, "default route of eth0");
 	}
@@ -372,7 +366,7 @@ static int see_ready(const struct nlmsghdr *h, void *arg, struct err *e)
 int link_wait(struct netlink *inside, struct err *e)
 {
 	const struct timespec pause = {.tv_nsec = READY_PAUSE_US * 1000};
-	const struct ifinfomsg link = {.ifi_index = TASK_INDEX};
+	const struct ifinfomsg link = {.ifi_index = LINK_TASK_INDEX};
 	bool ready = false;
 	const struct netlink_dump answer = {see_ready, NULL, &ready};
 	auto_batch struct batch b = BATCH_INIT;

@@ -31,6 +31,14 @@
 /* Routes of ours are marked with this number (ip route: "proto 190"). */
 #define LINK_ROUTE_PROTOCOL 190
 
+/*
+ * The task's end has this index in its namespace, above all that the kernel
+ * makes there by itself (tunl0, sit0 ...).  It must not be the host end's: a
+ * link that is its own lower one counts as not stacked, and news of its
+ * carrier then wait up to a second.
+ */
+#define LINK_TASK_INDEX 64
+
 struct link {
 	const struct name *name;            /* borrowed */
 	uint32_t index, host_part;          /* of the host's end, and in its name */
@@ -38,6 +46,7 @@ struct link {
 	uint32_t gateway;                   /* host byte order */
 	uint32_t mtu;
 	bool has_ipv6;     /* the kernel speaks it */
+	bool has_room;     /* for shortcuts (net/shortcut.h) */
 	const char *alias; /* the endpoint's id, for people; borrowed */
 };
 

@@ -59,6 +59,7 @@ struct link net_link(const struct net *net, const struct endpoint *ep)
 			     .host_part = ep->address - net->host.block.base,
 			     .mtu = net->mtu,
 			     .has_ipv6 = net->has_ipv6,
+			     .has_room = net->shortcut.ways_fd >= 0,
 			     .alias = ep->id};
 }
 
@@ -345,6 +346,8 @@ static int make_network(struct net *net, const struct endpoint *ep, struct netwo
 	link_task_side(&b, &link);
 	if (netlink_commit(&n->inside, &b, 0, e) < 0)
 		return -e->code;
+	if (link.has_room)
+		shortcut_make_room(&net->route, link.index);
 	link_settle(&b, &link);
 	if (netlink_commit(&net->route, &b, 0, e) < 0)
 		return -e->code;
@@ -402,6 +405,8 @@ static int undo(struct net *net, const struct endpoint *ep, struct err *e)
 			return -e->code;
 	}
 	conntrack_forget_endpoint(&net->conntrack, ep);
+	if (ep->has_programs)
+		shortcut_forget(&net->shortcut, name_link_index(ep->address));
 	if (state_rest_endpoint(&net->state, ep, e) < 0)
 		return -e->code;
 	if (ep->address)

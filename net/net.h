@@ -39,6 +39,7 @@
 #include "base/ip.h"
 #include "net/flows.h"
 #include "net/peers.h"
+#include "net/shortcuts.h"
 
 struct net;
 

@@ -29,6 +29,7 @@
 #include "base/auto.h"
 #include "base/mem.h"
 #include "net/net.h"
+#include "net/shortcut.h"
 
 #define STACK_BYTES  (128 << 10)
 #define BIRTH_STACK  8192
@@ -251,6 +252,8 @@ static int make_link(struct network *n, struct netlink *home, struct err *e)
 	(n->whole ? link_task_side : link_prepare_task_side)(&b, &n->link);
 	if (netlink_commit(&n->inside, &b, 0, e) < 0)
 		return -e->code;
+	if (n->link.has_room)
+		shortcut_make_room(home, n->link.index);
 	link_prepare_host_side(&b, &n->link);
 	if (netlink_commit(home, &b, 0, e) < 0)
 		return -e->code;

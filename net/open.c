@@ -254,6 +254,7 @@ static int open_net(struct net *net, const struct net_options *options, struct e
 		return -e->code;
 	fill_ipam(net);
 	secure_again(net);
+	net_open_shortcuts(net);
 	net->has_ipv6 = access(IPV6_FILE, F_OK) == 0;
 	net->no_ipv6_forwarding = options->no_ipv6_forwarding;
 	look_for_ipv6(net);
@@ -276,6 +277,7 @@ int net_open(const struct net_options *options, struct net **ret, struct err *e)
 	net->namespaces = netns_pool_new();
 	net->watch_fd = -1;
 	net->route = net->netfilter = net->conntrack.nl = (struct netlink)NETLINK_NONE;
+	net->shortcut = (struct shortcut)SHORTCUT_NONE;
 	if (open_net(net, options, e) < 0) {
 		net_close(net);
 		return err_wrap(e, "networks of %.20s", options->name);
@@ -291,6 +293,7 @@ void net_close(struct net *net)
 	netns_pool_free(net->namespaces);
 	policy_done(&net->policy);
 	conntrack_done(&net->conntrack);
+	shortcut_close(&net->shortcut);
 	peers_done(&net->peers);
 	netlink_close(&net->route);
 	netlink_close(&net->netfilter);
@@ -316,6 +319,8 @@ int net_on_change(struct net *net, struct err *e)
 	bool ours = false, theirs = false;
 
 	watch_read(net->watch_fd, net->name.table, &ours, &theirs);
+	if (ours || theirs)
+		shortcut_forget(&net->shortcut, 0);
 	if (ours)
 		return net_settle_host(net, e) < 0 ? -e->code : NET_REPAIRED;
 	return theirs ? coexist_settle(&net->netfilter, &net->name, e) : 0;

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/netfilter.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -476,9 +477,16 @@ void policy_forget_cuts(struct policy *p)
 struct writing {
 	const uint32_t *numbers;
 	size_t number_count;
-	bool with_prefix;
+	bool with_prefix, of_one_port; /* else all but those */
 	struct items *ret;
 };
+
+/* Not of ICMP, whose types and codes are found in other bytes. */
+static bool is_one_port(const struct box *b)
+{
+	return b->protocol.first == b->protocol.last && b->port.first == b->port.last &&
+	       b->protocol.first != ICMP && b->protocol.first != ICMPV6;
+}
 
 static void put_span(struct item *x, size_t at, const struct span *s, size_t size)
 {
@@ -499,6 +507,8 @@ static void write_box(const struct box *b, void *arg)
 	struct item x = {0};
 	size_t at = w->number_count * 4;
 
+	if (!w->with_prefix && is_one_port(b) != w->of_one_port)
+		return;
 	memcpy(x.key, w->numbers, at);
 	memcpy(x.end, w->numbers, at);
 	put_span(&x, at, &b->protocol, 1);
@@ -507,14 +517,44 @@ static void write_box(const struct box *b, void *arg)
 		memcpy(x.key + at + 8, b->prefix.address, b->prefix.v6 ? 16 : 4);
 		ip_prefix_last(&b->prefix, x.end + at + 8);
 	}
+	if (w->of_one_port)
+		memset(x.end, 0, sizeof(x.end));
 	items_add(w->ret, &x);
+}
+
+/* Some rule of it lets everything of this family. */
+static bool is_open(const struct identity *own, bool egress, bool v6)
+{
+	for (size_t g = 0; g < own->count; g++)
+		for (size_t i = 0; i < own->groups[g]->rule_count; i++) {
+			const struct rule *r = &own->groups[g]->rules[i];
+
+			if (r->r.egress == egress && !*r->group && r->r.prefix.v6 == v6 &&
+			    !r->r.prefix.length && r->r.protocol < 0 && r->r.from_port < 0)
+				return true;
+		}
+	return false;
+}
+
+static void compile_open(const struct identity *own, bool egress, struct items *ret)
+{
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		struct item x = {0};
+
+		memcpy(x.key, &own->number, sizeof(own->number));
+		x.key[4] = v6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
+		if (is_open(own, egress, v6))
+			items_add(ret, &x);
+	}
 }
 
 static void compile_ranges(const struct identity *own, bool egress, bool v6, struct items *ret)
 {
-	const struct writing w = {&own->number, 1, true, ret};
+	const struct writing w = {&own->number, 1, true, false, ret};
 	auto_boxes struct boxes boxes = {0};
 
+	if (is_open(own, egress, v6))
+		return;
 	for (size_t g = 0; g < own->count; g++)
 		for (size_t i = 0; i < own->groups[g]->rule_count; i++) {
 			const struct rule *r = &own->groups[g]->rules[i];
@@ -529,10 +569,10 @@ static void compile_ranges(const struct identity *own, bool egress, bool v6, str
 }
 
 static void compile_pair(const struct identity *own, const struct identity *other, bool egress,
-			 struct items *ret)
+			 bool of_one_port, struct items *ret)
 {
 	const uint32_t numbers[2] = {own->number, other->number};
-	const struct writing w = {numbers, 2, false, ret};
+	const struct writing w = {numbers, 2, false, of_one_port, ret};
 	auto_boxes struct boxes boxes = {0};
 
 	for (size_t g = 0; g < own->count; g++)
@@ -551,7 +591,10 @@ static void compile_pair(const struct identity *own, const struct identity *othe
 static void compile(const struct policy *p, enum element_set set, struct items *ret)
 {
 	bool egress = set == ELEMENTS_EGRESS_GROUPS || set == ELEMENTS_EGRESS_RANGES ||
-		      set == ELEMENTS_EGRESS_RANGES6,
+		      set == ELEMENTS_EGRESS_RANGES6 || set == ELEMENTS_EGRESS_PORTS ||
+		      set == ELEMENTS_EGRESS_OPEN,
+	     open = set == ELEMENTS_EGRESS_OPEN || set == ELEMENTS_INGRESS_OPEN,
+	     ports = set == ELEMENTS_EGRESS_PORTS || set == ELEMENTS_INGRESS_PORTS,
 	     groups = set == ELEMENTS_EGRESS_GROUPS || set == ELEMENTS_INGRESS_GROUPS,
 	     v6 = set == ELEMENTS_EGRESS_RANGES6 || set == ELEMENTS_INGRESS_RANGES6;
 	struct identity *own, *other;
@@ -559,12 +602,12 @@ static void compile(const struct policy *p, enum element_set set, struct items *
 	for (size_t i = 0; map_next(&p->identities, &i, &own);) {
 		if (!own->locals)
 			continue;
-		if (!groups) {
+		if (open)
+			compile_open(own, egress, ret);
+		else if (!groups && !ports)
 			compile_ranges(own, egress, v6, ret);
-			continue;
-		}
-		for (size_t n = 0; map_next(&p->identities, &n, &other);)
-			compile_pair(own, other, egress, ret);
+		for (size_t n = 0; (groups || ports) && map_next(&p->identities, &n, &other);)
+			compile_pair(own, other, egress, ports, ret);
 	}
 }
 

@@ -13,7 +13,9 @@
 
 #include "base/auto.h"
 #include "net/elements.h"
+#include "net/flow.h"
 #include "net/nf.h"
+#include "net/shortcut.h"
 
 #define LOOPBACK_INDEX 1
 
@@ -335,6 +337,21 @@ static void answer(struct nf_rule *r, const struct firewall *f)
 	nf_verdict(r, NF_ACCEPT);
 }
 
+/* Between tasks, some of what goes on: whose flow gets a shortcut. */
+static void sampled(struct nf_rule *r, const struct firewall *f)
+{
+	const uint32_t bits = SHORTCUT_SAMPLE - 1, none = 0;
+
+	nf_meta(r, NFT_META_PRANDOM, REG_A);
+	nf_mask(r, REG_A, &bits, sizeof(bits));
+	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
+	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
+	ct_has(r, NFT_CT_STATE, NF_CT_STATE_BIT(IP_CT_ESTABLISHED));
+	nf_limit(r, SHORTCUT_SAMPLES_S);
+	nf_log(r, shortcut_group(f->name), "f", FLOW_PACKET_BYTES);
+}
+
 /* Most packets that tasks get: they are asked no more than this. */
 static void answer_to_task(struct nf_rule *r, const struct firewall *f)
 {
@@ -481,6 +498,7 @@ static const struct {
 	{"input", "tasks in groups to the host", NULL, secured_to_host},
 	{"input", "others' tasks and hosts by VXLAN", vxlan_to_host, NULL},
 	{"input", "others' tasks and hosts by WireGuard", wireguard_to_host, NULL},
+	{"forward", "for shortcuts", sampled, NULL},
 	{"forward", "answers to a task", answer_to_task, NULL},
 	{"forward", "the host was no router before us", NULL, between_quiet},
 	{"forward", "neither from a task nor to one", between_others, NULL},

@@ -86,6 +86,28 @@ static void by_group(struct nf_rule *r, bool egress, bool v6, bool icmp)
 	allow(r, egress);
 }
 
+/* Neither family nor ICMP are told apart: what has no such port is not in the set. */
+static void by_port(struct nf_rule *r, bool egress)
+{
+	load_identity(r, egress, REG_A);
+	load_identity(r, !egress, REG_B);
+	load_port(r, false, REG_C, REG_D);
+	nf_in_set(r, egress ? "egress_ports" : "ingress_ports", REG_A);
+	allow(r, egress);
+}
+
+/* By IPv4 or IPv6 with anybody; but out of a VPC there are its borders. */
+static void by_family(struct nf_rule *r, bool egress)
+{
+	load_identity(r, egress, REG_A);
+	nf_meta(r, NFT_META_NFPROTO, REG_B);
+	nf_in_set(r, egress ? "egress_open" : "ingress_open", REG_A);
+	if (egress)
+		nf_go(r, NFT_GOTO, "open");
+	else
+		allow(r, false);
+}
+
 static void by_range(struct nf_rule *r, bool egress, bool v6, bool icmp)
 {
 	static const char *const sets[2][2] = {{"ingress_ranges", "ingress_ranges6"},
@@ -124,6 +146,16 @@ static size_t define_borders(const struct firewall *f, const char *chain, struct
 		nf_rule_begin(&r, b, f->name->table, chain, "out of its VPC");
 		over_border(&r, v6);
 		nf_rule_end(&r);
+	}
+	return NET_FAMILIES;
+}
+
+/* What is beyond a border; and what identities that are open may do but for it. */
+static size_t define_open(const struct firewall *f, struct batch *b)
+{
+	struct nf_rule r;
+
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
 		nf_rule_begin(&r, b, f->name->table, "borders", "to another VPC");
 		to_vpc(&r, v6, rules_routed_sets);
 		nf_rule_end(&r);
@@ -131,15 +163,18 @@ static size_t define_borders(const struct firewall *f, const char *chain, struct
 		to_vpc(&r, v6, rules_elsewhere_sets);
 		nf_rule_end(&r);
 	}
-	return 3 * NET_FAMILIES;
+	nf_rule_begin(&r, b, f->name->table, "open", "to all else");
+	allow(&r, true);
+	nf_rule_end(&r);
+	return 2 * NET_FAMILIES + 1;
 }
 
-/* Each chain: what groups allow, then what prefixes allow; the rest is dropped. */
+/* Each chain: what is found at once, what groups allow, what prefixes allow; the rest is dropped. */
 static size_t define_policy(const struct firewall *f, bool egress_chain, struct batch *b)
 {
 	const char *chain = egress_chain ? "egress" : "ingress",
 		   *refusal = egress_chain ? "refuse_leaving" : "refuse_entering";
-	size_t count = 2 + 8 + 1;
+	size_t count = 4 + 8 + 1;
 	struct nf_rule r;
 
 	nf_rule_begin(&r, b, f->name->table, chain, "not the beginning of a connection");
@@ -147,6 +182,12 @@ static size_t define_policy(const struct firewall *f, bool egress_chain, struct 
 	nf_rule_end(&r);
 	nf_rule_begin(&r, b, f->name->table, chain, "who they are");
 	nf_go(&r, NFT_JUMP, "identify");
+	nf_rule_end(&r);
+	nf_rule_begin(&r, b, f->name->table, chain, "allowed by one port to a group");
+	by_port(&r, egress_chain);
+	nf_rule_end(&r);
+	nf_rule_begin(&r, b, f->name->table, chain, "allowed to all");
+	by_family(&r, egress_chain);
 	nf_rule_end(&r);
 	for (int i = 0; i < 8; i++) {
 		bool ranges = i & 4, v6 = i & 2, icmp = i & 1;
@@ -188,7 +229,8 @@ static size_t define_refusal(const struct firewall *f, const char *chain, enum f
 
 size_t rules_define_groups(const struct firewall *f, struct batch *b)
 {
-	return define_policy(f, true, b) + define_policy(f, false, b) +
+	return define_borders(f, "open", b) + define_open(f, b) + define_policy(f, true, b) +
+	       define_policy(f, false, b) +
 	       define_refusal(f, "refuse_leaving", FLOW_REFUSED_LEAVING, b) +
 	       define_refusal(f, "refuse_entering", FLOW_REFUSED_ENTERING, b);
 }

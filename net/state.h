@@ -36,8 +36,9 @@ struct endpoint {
 	struct net_trunk trunk; /* NET_AWSVPC: subnet.length 0: on none */
 	struct net_port *ports;
 	size_t port_count;
-	bool lost;    /* not in the file */
-	bool unnamed; /* not in the file: its link does not say yet whose it is */
+	bool lost;         /* not in the file */
+	bool unnamed;      /* not in the file: its link does not say yet whose it is */
+	bool has_programs; /* not in the file: its link has those of net/shortcut.h */
 };
 
 extern const struct ip_prefix net_link_local; /* 169.254.0.0/16, RFC 3927 */

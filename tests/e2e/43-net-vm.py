@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# tests/e2e/43-net-vm.py - networks of several hosts and flow logs on Debian's own kernel, which has WireGuard
+# tests/e2e/43-net-vm.py - networks of several hosts, flow logs and shortcuts on Debian's own kernel, which has WireGuard
 # SPDX-License-Identifier: Apache-2.0
 #
 # A QEMU machine boots Debian's cloud kernel from a disk that holds a busybox,
@@ -17,12 +17,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "600"))
 DISK_MB = 160
 MODULES = ("virtio_pci virtio_blk nf_tables nft_fib_inet nft_ct nft_nat nft_masq nft_chain_nat nft_limit nft_log "
-           "nfnetlink_log nf_log_syslog nf_conntrack_netlink veth vxlan wireguard bridge 8021q").split()
+           "nfnetlink_log nf_log_syslog nf_conntrack_netlink veth vxlan wireguard bridge 8021q sch_ingress cls_bpf").split()
 TOOLS = ("/usr/bin/python3.11", "/usr/bin/nsenter", "/usr/bin/unshare", "/usr/bin/mount", "/usr/bin/ip",
-         "/usr/sbin/bridge", "/usr/sbin/nft")
+         "/usr/sbin/bridge", "/usr/sbin/nft", "/usr/sbin/tc")
 TESTS = (("43-net-wireguard.py", []),
          ("43-net-trunk.py", []),
          ("44-net-flow.py", []),
+         ("44-net-shortcut.py", ["busy", "ipv6", "tracked", "cut", "forged", "counters", "frame", "agent", "without"]),
          ("43-net-hosts.py", ["share_a_link", "fits", "peers_only", "claim"]))
 SUITE = """#!/bin/busybox sh
 export PATH=/usr/bin:/bin:/usr/sbin BERTH_BUILD=/build PYTHONDONTWRITEBYTECODE=1 HOME=/root
@@ -41,7 +42,7 @@ def make_disk(work):
     root = work + "/root"
     for d in ("proc", "sys", "dev", "tmp", "run", "root", "tests"):
         os.makedirs(f"{root}/{d}")
-    vmlab.add_busybox(root, "mount", "unshare", "nsenter", "ip")
+    vmlab.add_busybox(root, "mount", "unshare", "nsenter", "ip", "tc")
     for tool in TOOLS:
         if not os.path.exists(tool):
             raise Skip(f"{tool} is not installed")

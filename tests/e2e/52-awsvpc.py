@@ -236,8 +236,14 @@ def test_a_public_address_is_given_where_the_host_has_some():
     task = daemon.wait_status(arn, "RUNNING")
     eni = ec2.describe_network_interfaces(Filters=[dict(Name="association.public-ip", Values=[PUBLIC])])
     equal([n["NetworkInterfaceId"] for n in eni["NetworkInterfaces"]], [detail(task, "networkInterfaceId")])
-    with urllib.request.urlopen(f"http://{PUBLIC}/", timeout=5) as r:
-        contains(r.read().decode(), "Hello from Berth")
+
+    def page():
+        try:
+            with urllib.request.urlopen(f"http://{PUBLIC}/", timeout=5) as r:
+                return r.read().decode()
+        except urllib.error.URLError:
+            return ""  # it runs, and does not listen yet
+    contains(wait_for(page, 10, "a page"), "Hello from Berth")
     second = ecs.run_task(taskDefinition="public", networkConfiguration=wanted)
     equal([f["reason"] for f in second["failures"]], ["RESOURCE:ENI"])
     stop(arn)

@@ -2,6 +2,7 @@
 # tests/e2e/54-capture.py - packets and counters of a task, by the command
 # SPDX-License-Identifier: Apache-2.0
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import tempfile
 
+import netlab
 import packages
 from berth import BUILD, Census, Daemon, Registry, contains, equal, main, run, wait_for
 
@@ -76,6 +78,13 @@ class Task:
     def stop(self):
         daemon.ecs("StopTask", task=self.arn)
         daemon.wait_stopped(self.arn)
+
+
+@contextlib.contextmanager
+def inside(task):
+    """Sockets opened in this block belong to the task's network."""
+    with open(f"/proc/{task.interface()['pid']}/ns/net", "rb") as f, netlab.inside(f.fileno()):
+        yield
 
 
 class Capture:
@@ -162,6 +171,43 @@ def test_counters_of_the_link_are_shown():
     assert after["txBytes"] - before["txBytes"] > after["rxBytes"] - before["rxBytes"] > 200, (before, after)
     equal((after["rxDropped"], after["txDropped"], after["device"]), (0, 0, "eth0"))
     t.stop()
+
+
+def test_a_busy_flow_has_a_shortcut_and_is_captured_and_counted_as_before():
+    contains(daemon.berth("doctor").stdout, "shortcuts: as they should be\n")
+    a, b = Task(), Task()
+    with inside(b):
+        server = socket.create_server((b.interface()["address"], 81))
+    with inside(a):
+        client = socket.create_connection(server.getsockname())
+    peer = server.accept()[0]
+
+    def rounds(count):
+        for _ in range(count):
+            client.sendall(b"ask" * 8)
+            peer.recv(64)
+            peer.sendall(b"answer" * 8)
+            client.recv(64)
+
+    def is_bound():
+        rounds(500)
+        return "berth_receive" in run("tc", "filter", "show", "dev", b.interface()["link"], "ingress").stdout
+    wait_for(is_bound, 20, "a shortcut")
+    rounds(500)
+    c = Capture(b.id)
+    before = b.interface()
+    rounds(300)
+    after = b.interface()
+    for way in ("rxPackets", "txPackets"):
+        assert 300 <= after[way] - before[way] <= 700, (way, before, after)
+    wait_for(lambda: open(c.file.name, "rb").read().count(b"answer" * 8) == 300, 20, "the answers")
+    _, _, data = c.end(signal.SIGINT)
+    frames = [f for _, f, _ in packets(data)]
+    equal((sum(b"ask" * 8 in f for f in frames), sum(b"answer" * 8 in f for f in frames)), (300, 300))
+    for s in (client, peer, server):
+        s.close()
+    a.stop()
+    b.stop()
 
 
 def test_what_can_not_be_captured_is_said():

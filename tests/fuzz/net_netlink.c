@@ -13,6 +13,7 @@
 #include "net/netlink.h"
 #include "net/nf.h"
 #include "net/peer.h"
+#include "net/shortcut.h"
 #include "net/trunk.h"
 #include "net/watch.h"
 
@@ -63,7 +64,8 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	struct flow flow;
 	struct flow_report report;
 	struct flow_packet packet;
-	struct net_counters counters;
+	struct net_counters counters = {0};
+	int32_t netns;
 	struct tunnel tunnel = {.transport = NET_VXLAN};
 	struct ip_prefix prefix, to;
 	uint32_t metric, priority;
@@ -88,7 +90,9 @@ static int touch_object(const struct nlmsghdr *h, void *arg, struct err *e)
 	if (flow_report_parse(h, &report))
 		touch(nla_data(report.tuple), (size_t)nla_len(report.tuple));
 	(void)flow_packet_parse(h, &packet);
-	(void)counters_parse(h, &counters);
+	(void)counters_parse(h, &counters, &netns);
+	(void)counters_parse_task(h, &counters);
+	(void)shortcut_may_have_way(h);
 	(void)tunnel_parse(h, &tunnel);
 	(void)peer_route_parse(h, &prefix, &metric);
 	(void)trunk_rule_parse(h, &prefix, &to, &metric, &priority);

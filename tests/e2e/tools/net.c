@@ -330,6 +330,30 @@ static int do_sweep(char **w, size_t n, struct err *e)
 	return net_sweep(net, (const char *const *)(w + 1), n - 1, e);
 }
 
+static int do_counters(char **w, size_t n, struct err *e)
+{
+	struct net_counters c = {0};
+	int r = net_counters(net, w[1], &c, e);
+
+	(void)n;
+	if (r == 0)
+		printf("ok %llu %llu %llu %llu\n", (unsigned long long)c.rx_bytes,
+		       (unsigned long long)c.rx_packets, (unsigned long long)c.tx_bytes,
+		       (unsigned long long)c.tx_packets);
+	return r < 0 ? r : r == 0;
+}
+
+static int do_shortcut(char **w, size_t n, struct err *e)
+{
+	const char *why = net_shortcut_why_not(net);
+
+	(void)e;
+	if (n > 1 && str_eq(w[1], "forget"))
+		net_shortcut_forget(net);
+	printf("ok %s\n", why ? why : "");
+	return 1;
+}
+
 static int do_warnings(char **w, size_t n, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT(16384);
@@ -585,6 +609,8 @@ static const struct {
 	{"detach", 2, do_detach},
 	{"drop", 2, do_drop},
 	{"sweep", 1, do_sweep},
+	{"counters", 2, do_counters},
+	{"shortcut", 1, do_shortcut},
 	{"warnings", 1, do_warnings},
 	{"destroy", 1, do_destroy},
 	{"close", 1, do_close},
@@ -616,12 +642,27 @@ static int run(char **w, size_t n, struct err *e)
 	return err_set(e, EINVAL, "what is that?");
 }
 
+/* Shortcuts are asked for meanwhile; a line comes by itself, so nothing is in stdio's buffer. */
+static bool wait_for_line(void)
+{
+	for (;;) {
+		struct pollfd p[2] = {{.fd = STDIN_FILENO, .events = POLLIN},
+				      {.fd = net ? net_shortcut_fd(net) : -1, .events = POLLIN}};
+
+		if (poll(p, 2, -1) < 0)
+			return false;
+		if (p[0].revents)
+			return true;
+		net_shortcut_read(net);
+	}
+}
+
 int main(void)
 {
 	auto_free char *line = NULL;
 	size_t size = 0;
 
-	while (getline(&line, &size, stdin) > 0) {
+	while (wait_for_line() && getline(&line, &size, stdin) > 0) {
 		struct err e = {0};
 		char *words[WORDS_MAX] = {0}, *rest = NULL;
 		size_t n = 0;

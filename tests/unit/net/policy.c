@@ -89,14 +89,55 @@ static void rules_are_compiled_for_who_is_here(void **state)
 	assert_int_equal(count_of(ELEMENTS_INGRESS_RANGES), 1);
 	assert_int_equal(count_of(ELEMENTS_INGRESS_GROUPS), 0);
 	local("10.0.0.4");
-	assert_int_equal(count_of(ELEMENTS_INGRESS_GROUPS), 1);
-	assert_int_equal(count_of(ELEMENTS_EGRESS_GROUPS), 0);
+	assert_int_equal(count_of(ELEMENTS_INGRESS_PORTS), 1);
+	assert_int_equal(count_of(ELEMENTS_EGRESS_PORTS), 0);
 
 	/* Both groups: an identity of its own, to which the rules of both are open. */
 	change("sg-db", "10.0.0.3", NULL);
 	assert_int_equal(count_of(ELEMENTS_INGRESS_RANGES), 1);
 	/* db and both, from web and from both. */
-	assert_int_equal(count_of(ELEMENTS_INGRESS_GROUPS), 4);
+	assert_int_equal(count_of(ELEMENTS_INGRESS_PORTS), 4);
+}
+
+/* Of ICMP the type and code are in other bytes of the packet, and stay where ranges are. */
+static void what_is_one_port_or_everything_is_found_at_once(void **state)
+{
+	static const struct net_rule rules[] = {
+		{.protocol = 6, .from_port = 80, .to_port = 80, .group = "sg-1"},
+		{.protocol = 6, .from_port = 90, .to_port = 91, .group = "sg-1"},
+		{.protocol = 17, .from_port = -1, .to_port = -1, .group = "sg-1"},
+		{.protocol = 1, .from_port = 8, .to_port = 0, .group = "sg-1"},
+		{.protocol = 58, .from_port = 1, .to_port = 1, .group = "sg-1"},
+		{.protocol = 6, .from_port = 22, .to_port = 22},
+		{.protocol = -1, .from_port = -1, .to_port = -1, .egress = true},
+		{.protocol = 6,
+		 .from_port = 22,
+		 .to_port = 22,
+		 .egress = true,
+		 .prefix = {.length = 8}},
+		{.protocol = 6,
+		 .from_port = 0,
+		 .to_port = 65535,
+		 .egress = true,
+		 .prefix = {.v6 = true}},
+	};
+	static const char *const members[] = {"10.0.0.2"};
+	const struct {
+		enum element_set set;
+		size_t count;
+	} cases[] = {
+		{ELEMENTS_INGRESS_PORTS, 1},  {ELEMENTS_INGRESS_GROUPS, 4},
+		{ELEMENTS_INGRESS_RANGES, 1}, {ELEMENTS_INGRESS_OPEN, 0},
+		{ELEMENTS_EGRESS_OPEN, 1},    {ELEMENTS_EGRESS_RANGES, 0},
+		{ELEMENTS_EGRESS_RANGES6, 1},
+	};
+
+	(void)state;
+	set("sg-1", rules, ARRAY_COUNT(rules), members, 1);
+	local("10.0.0.2");
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
+		if (count_of(cases[i].set) != cases[i].count)
+			fail_msg("case %zu: %zu elements", i, count_of(cases[i].set));
 }
 
 static void a_member_costs_one_element(void **state)
@@ -218,6 +259,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(rules_are_compiled_for_who_is_here, end),
+		cmocka_unit_test_teardown(what_is_one_port_or_everything_is_found_at_once, end),
 		cmocka_unit_test_teardown(a_member_costs_one_element, end),
 		cmocka_unit_test_teardown(a_group_that_goes_takes_its_rules_and_members_along, end),
 		cmocka_unit_test_teardown(a_connection_is_put_to_the_rules, end),
