@@ -359,6 +359,7 @@ static int open_parts(struct agent *a, struct err *e)
 					  .node_address = a->o->node_address,
 					  .trunk = a->o->trunk,
 					  .no_ipv6_forwarding = a->o->no_ipv6_forwarding,
+					  .no_shortcuts = a->o->no_shortcuts,
 					  .port_first = a->o->port_first,
 					  .port_last = a->o->port_last};
 	auto_buf struct buf warnings = BUF_INIT(4096);

@@ -52,6 +52,7 @@ struct agent_options {
 	const char *transport;    /* to other hosts: auto, routes, vxlan, wireguard */
 	const char *node_address; /* by which the others know this one; NULL: as its routes say */
 	bool no_ipv6_forwarding;  /* leave it as the host has it */
+	bool no_shortcuts;        /* between tasks of this host */
 	const char *trunk;        /* link whose VLANs tasks can be on; NULL: none */
 	const struct ip_prefix *public_blocks; /* led to this host, for assignPublicIp */
 	size_t public_block_count;

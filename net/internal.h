@@ -61,7 +61,7 @@ int net_settle_public(struct net *net, const struct endpoint *more, struct err *
 int net_cut(struct net *net, struct err *e);
 
 /* None of an earlier agent's programs is at a link of ours; the reason why there can be none is kept. */
-void net_open_shortcuts(struct net *net);
+void net_open_shortcuts(struct net *net, bool wanted);
 
 /* Take an endpoint down and forget it; the struct is no longer valid on success. */
 int net_take_down(struct net *net, struct endpoint *ep, struct err *e);

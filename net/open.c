@@ -254,7 +254,7 @@ static int open_net(struct net *net, const struct net_options *options, struct e
 		return -e->code;
 	fill_ipam(net);
 	secure_again(net);
-	net_open_shortcuts(net);
+	net_open_shortcuts(net, !options->no_shortcuts);
 	net->has_ipv6 = access(IPV6_FILE, F_OK) == 0;
 	net->no_ipv6_forwarding = options->no_ipv6_forwarding;
 	look_for_ipv6(net);

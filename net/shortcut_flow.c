@@ -258,14 +258,17 @@ static void unbind_links(struct net *net)
 	}
 }
 
-void net_open_shortcuts(struct net *net)
+void net_open_shortcuts(struct net *net, bool wanted)
 {
 	struct shortcut *s = &net->shortcut;
 	struct err why = {0};
 
 	unbind_links(net);
-	if (shortcut_open(s, &why) < 0 || netlink_open(NETLINK_NETFILTER, &s->samples, &why) < 0 ||
-	    flow_join(&s->samples, shortcut_group(&net->name), 1, &why) < 0)
+	if (!wanted)
+		(void)err_set(&why, EPERM, "[network] shortcuts = no");
+	else if (shortcut_open(s, &why) < 0 ||
+		 netlink_open(NETLINK_NETFILTER, &s->samples, &why) < 0 ||
+		 flow_join(&s->samples, shortcut_group(&net->name), 1, &why) < 0)
 		shortcut_close(s);
 	s->why = why;
 }

@@ -85,6 +85,7 @@ static const struct conf_key keys[] = {
 	{"network", "node-address", offsetof(struct config, node_address)},
 	{"network", "trunk", offsetof(struct config, trunk)},
 	{"network", "ipv6-forwarding", offsetof(struct config, ipv6_forwarding)},
+	{"network", "shortcuts", offsetof(struct config, shortcuts)},
 	{"log", "level", offsetof(struct config, log_level)},
 };
 
@@ -147,6 +148,7 @@ static int read_config(struct host *h, const char *file, struct err *e)
 			     .ready_containers = arena_strdup(&h->arena, "4"),
 			     .transport = arena_strdup(&h->arena, "auto"),
 			     .ipv6_forwarding = arena_strdup(&h->arena, "yes"),
+			     .shortcuts = arena_strdup(&h->arena, "yes"),
 			     .log_level = arena_strdup(&h->arena, "info")};
 	if (conf_read_groups(file ? file : usual, keys, ARRAY_COUNT(keys), &registries, &h->arena,
 			     c, e) < 0 &&

@@ -40,6 +40,7 @@ struct config {
 	char *ready_containers;
 	char *task_cleanup_s, *reserved_memory_mib;
 	char *ipv6_forwarding;          /* yes, no */
+	char *shortcuts;                /* yes, no */
 	char *trunk;                    /* link whose VLANs tasks can be on, or NULL */
 	char *transport, *node_address; /* to other hosts; by which they know this one, or NULL */
 	char *log_level;

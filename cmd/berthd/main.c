@@ -346,6 +346,7 @@ static int fill_agent_options(struct host *h, struct agent_options *ret, struct 
 			 e) < 0 ||
 	    parse_switch("[network] ipv6-forwarding", c->ipv6_forwarding, &ret->no_ipv6_forwarding,
 			 e) < 0 ||
+	    parse_switch("[network] shortcuts", c->shortcuts, &ret->no_shortcuts, e) < 0 ||
 	    parse_switch("[node] image-index", c->image_index, &ret->no_image_index, e) < 0 ||
 	    parse_switch("[node] share-images", c->share_images, &keeps_to_itself, e) < 0 ||
 	    parse_share_rate(c->share_rate, &ret->share_rate, e) < 0)

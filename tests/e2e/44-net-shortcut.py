@@ -340,16 +340,24 @@ def what_is_logged_has_none(lab):
     shorten(host, talk)
 
 
-def a_kernel_without_bpf_has_none_and_says_why(lab):
+def without(lab, says, **options):
     host, _ = counting(lab)
-    net = lab.net(host, wrap=(sys.executable, "-c", REFUSED))
+    net = lab.net(host, **options)
     a, b = net.attach("a"), net.attach("b")
     talk = Talk(lab, a, b)
     forwarded(host)
     talk.rounds()
     assert forwarded(host) >= 2 * ROUNDS
     why = net.say("shortcut")
-    assert "BPF" in why, why
+    assert says in why, why
+
+
+def a_kernel_without_bpf_has_none_and_says_why(lab):
+    without(lab, "BPF", wrap=(sys.executable, "-c", REFUSED))
+
+
+def who_wants_none_has_none(lab):
+    without(lab, "shortcuts = no", options="shortcuts=no")
 
 
 def a_flow_without_its_way_goes_on(lab):
@@ -374,4 +382,4 @@ netlab.check([a_busy_flow_gets_a_shortcut, and_so_does_one_of_ipv6, what_is_rare
               its_end_is_tracked, a_cut_takes_it_away_and_a_change_does_not, another_firewall_has_its_word,
               forged_addresses_are_dropped, published_ports_and_the_world_go_the_long_way, counters_have_all_of_it,
               a_frame_is_as_if_it_had_been_routed, the_agent_may_end_and_come_again, what_is_logged_has_none,
-              a_kernel_without_bpf_has_none_and_says_why, a_flow_without_its_way_goes_on])
+              a_kernel_without_bpf_has_none_and_says_why, who_wants_none_has_none, a_flow_without_its_way_goes_on])

@@ -101,6 +101,8 @@ static size_t read_open_options(char **w, size_t n, struct net_options *ret)
 			ret->node_address = value + 1;
 		else if (str_eq(w[i], "ipv6-forwarding=no"))
 			ret->no_ipv6_forwarding = true;
+		else if (str_eq(w[i], "shortcuts=no"))
+			ret->no_shortcuts = true;
 		else if (str_starts(w[i], "trunk="))
 			ret->trunk = value + 1;
 		else
