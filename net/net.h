@@ -89,11 +89,8 @@ struct net_options {
 	uint32_t vxlan_id;                   /* the same on all hosts; 0: 4226 */
 	uint16_t vxlan_port, wireguard_port; /* 0: 4789, 51820 */
 	const char *node_address; /* by which the others know this host; NULL: as its routes say */
-	bool no_shortcuts; /* all that tasks of this host say to each other goes the long way */
-	/*
-	 * The host is not made a router of IPv6: only where it is one already do tasks
-	 * have addresses of it.
-	 */
+	bool no_shortcuts;        /* net/shortcuts.h */
+	/* The host is not made a router of IPv6: only where it is one do tasks have addresses of it. */
 	bool no_ipv6_forwarding;
 	/* The link whose VLANs tasks can be on; NULL: none. */
 	const char *trunk;
