@@ -320,6 +320,17 @@ static int check_group(const struct core *c, const struct cluster *cl, const str
 	return 0;
 }
 
+static int check_holder(const struct core *c, const struct instance *i, struct err *e)
+{
+	const bool has_blocks = i->vpcs.count, is_holder = map_find(&c->block_holders, i->id);
+
+	return has_blocks == is_holder
+		       ? 0
+		       : err_set(e, EUCLEAN,
+				 "instance %s has blocks, or has none, and is not listed so",
+				 i->id);
+}
+
 static int check_cluster(const struct core *c, const struct cluster *cl, struct err *e)
 {
 	struct task_group *g;
@@ -328,7 +339,8 @@ static int check_cluster(const struct core *c, const struct cluster *cl, struct 
 	if (check_splits(&cl->table, e) < 0)
 		return -EUCLEAN;
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
-		if (check_account(c, i, e) < 0 || check_row(&cl->table, i, e) < 0)
+		if (check_account(c, i, e) < 0 || check_row(&cl->table, i, e) < 0 ||
+		    check_holder(c, i, e) < 0)
 			return -EUCLEAN;
 	for (size_t n = 0; map_next(&cl->table.groups, &n, &g);)
 		if (check_group(c, cl, g, e) < 0)

@@ -190,6 +190,7 @@ struct core {
 	size_t stopped_count;
 	struct record *first_dirty, **last_dirty;
 	struct instance *dirty_peers;
+	struct map block_holders; /* instances that have blocks of addresses; peer.c */
 	struct core_effects fx;
 };
 
