@@ -17,9 +17,19 @@ struct order_item {
 	uint64_t met; /* the needs that the row meets, a bit each */
 };
 
+struct leaf;
+struct order_node;
+
+/* A leaf (leaf.h), or a node that has more of them below it. */
+union order_part {
+	struct leaf *leaf;
+	struct order_node *node;
+};
+
 /* All zero bytes: an empty one. */
 struct order {
-	struct order_node *root;
+	union order_part root;
+	unsigned height; /* 0: the root is a leaf, or not there */
 	size_t count;
 };
 
