@@ -183,7 +183,7 @@ static int check_order(const struct instance *i, const struct order *o, enum fie
 {
 	struct one_row one = {i->row};
 	const struct order_query q = {
-		i->left[field], i->left[!field], i->met, is_row, &one,
+		i->left[field], i->left[!field], i->met, NULL, is_row, &one,
 	};
 	struct order_item found;
 

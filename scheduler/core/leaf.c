@@ -6,8 +6,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define FREE   INT32_MIN /* no row has so little left */
-#define NO_ROW UINT32_MAX
+#define NO_ROW UINT32_MAX /* of a free place */
 
 /* Loops over all places, without branches and with these, are loops of vectors for the compiler. */
 #define FOUR(n) 1u << (n), 2u << (n), 4u << (n), 8u << (n)
@@ -72,7 +71,7 @@ static void set(struct leaf *l, unsigned at, const struct entry *x)
 static void vacate(struct leaf *l, unsigned at)
 {
 	l->keys[at] = INT32_MIN;
-	l->others[at] = FREE;
+	l->others[at] = INT32_MIN;
 	l->rows[at] = NO_ROW;
 	l->met[at] = 0;
 }
@@ -101,9 +100,13 @@ unsigned leaf_count(const struct leaf *l)
 	return LEAF - (unsigned)__builtin_popcount(places_of_row(l, NO_ROW));
 }
 
-void leaf_put(struct leaf *l, const struct entry *x)
+bool leaf_put(struct leaf *l, const struct entry *x)
 {
-	set(l, place_of(l, NO_ROW), x);
+	const uint32_t free_places = places_of_row(l, NO_ROW);
+
+	if (free_places)
+		set(l, (unsigned)__builtin_ctz(free_places), x);
+	return free_places;
 }
 
 void leaf_set(struct leaf *l, const struct entry *x)
@@ -171,21 +174,26 @@ void leaf_take(struct leaf *l, struct leaf *own_from)
 		const struct entry x = entry_at(own_from, i);
 
 		if (x.row != NO_ROW)
-			leaf_put(l, &x);
+			(void)leaf_put(l, &x);
 	}
 	free(own_from);
 }
 
 /* ---- find ---- */
 
-static uint32_t those_that_meet(const struct leaf *l, uint32_t places, uint64_t met)
+/* Of these places, the needs met and not before 'from'. */
+static uint32_t those_that_meet(const struct leaf *l, uint32_t places, uint64_t met,
+				const struct entry *from)
 {
 	uint32_t meet = 0;
 
 	for (; places; places &= places - 1) {
 		const unsigned at = (unsigned)__builtin_ctz(places);
 
-		meet |= (l->met[at] & met) == met ? bit_of[at] : 0;
+		meet |= (l->met[at] & met) == met &&
+					!order_is_before(rank_at(l, at), l->rows[at], from)
+				? bit_of[at]
+				: 0;
 	}
 	return meet;
 }
@@ -206,9 +214,11 @@ static unsigned first_of(const struct leaf *l, uint32_t places)
 	return first;
 }
 
-bool leaf_find(const struct leaf *l, const struct order_query *q, struct order_item *ret)
+bool leaf_find(const struct leaf *l, const struct order_query *q, const struct entry *from,
+	       struct order_item *ret)
 {
-	uint32_t places = those_that_meet(l, places_with(l, q->key, q->other), q->met);
+	const int32_t key = (int32_t)order_bits((int32_t)(from->rank >> 32));
+	uint32_t places = those_that_meet(l, places_with(l, key, q->other), q->met, from);
 
 	while (places) {
 		const unsigned at = first_of(l, places);

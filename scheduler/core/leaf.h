@@ -14,7 +14,7 @@
 
 struct leaf {
 	_Alignas(LEAF_ALIGN) int32_t keys[LEAF];
-	int32_t others[LEAF]; /* INT32_MIN: a free place */
+	int32_t others[LEAF]; /* INT32_MIN: a free place, so no row has so little left */
 	uint32_t rows[LEAF];
 	uint64_t met[LEAF];
 };
@@ -43,11 +43,12 @@ static inline bool order_is_before(uint64_t rank, uint32_t row, const struct ent
 
 struct leaf *leaf_new(void);
 unsigned leaf_count(const struct leaf *l);
-void leaf_put(struct leaf *l, const struct entry *x); /* it is not full */
+bool leaf_put(struct leaf *l, const struct entry *x); /* false: it is full */
 void leaf_set(struct leaf *l, const struct entry *x); /* of a row that is there */
 void leaf_drop(struct leaf *l, uint32_t row);
 struct entry leaf_sum(const struct leaf *l);  /* it is not empty */
 struct leaf *leaf_split(struct leaf *l);      /* the upper half of a full one goes to a new one */
 void leaf_take(struct leaf *l, struct leaf *own_from); /* all of them; there is room */
-/* The first that the query may have. */
-bool leaf_find(const struct leaf *l, const struct order_query *q, struct order_item *ret);
+/* The first that the query may have, and that is not before 'from'. */
+bool leaf_find(const struct leaf *l, const struct order_query *q, const struct entry *from,
+	       struct order_item *ret);

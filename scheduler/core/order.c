@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/mem.h"
 #include "scheduler/core/leaf.h"
 
@@ -184,23 +185,24 @@ static unsigned branch_of(const struct order_node *n, const struct entry *x)
 static bool add(union order_part p, unsigned height, const struct entry *x,
 		union order_part *ret_upper);
 
-/* There is room for one more. */
-static void add_to(union order_part p, unsigned height, const struct entry *x)
+/* False: there was no room for one more. */
+static bool add_to(union order_part p, unsigned height, const struct entry *x)
 {
 	union order_part more;
 	unsigned at;
 
-	if (!height) {
-		leaf_put(p.leaf, x);
-		return;
-	}
+	if (!height)
+		return leaf_put(p.leaf, x);
+	if (p.node->count == FANOUT)
+		return false;
 	at = branch_of(p.node, x);
-	if (!add(p.node->parts[at], height - 1, x, &more)) {
+	if (add(p.node->parts[at], height - 1, x, &more)) {
+		sum_up(p.node, at, height);
+		put(p.node, at + 1, more, height - 1);
+	} else {
 		include(p.node, at, x);
-		return;
 	}
-	sum_up(p.node, at, height);
-	put(p.node, at + 1, more, height - 1);
+	return true;
 }
 
 /* True: it was full, and half of it is *ret_upper now. */
@@ -209,13 +211,11 @@ static bool add(union order_part p, unsigned height, const struct entry *x,
 {
 	struct entry low;
 
-	if (count_of(p, height) < most_of(height)) {
-		add_to(p, height, x);
+	if (add_to(p, height, x))
 		return false;
-	}
 	*ret_upper = split(p, height);
 	low = sum_of(p, height);
-	add_to(order_is_before(low.rank, low.row, x) ? *ret_upper : p, height, x);
+	(void)add_to(order_is_before(low.rank, low.row, x) ? *ret_upper : p, height, x);
 	return true;
 }
 
@@ -240,6 +240,56 @@ void order_add(struct order *o, const struct order_item *x)
 
 	add_entry(o, &entry);
 	o->count++;
+}
+
+/* ---- many at once ---- */
+
+static int compare(const void *a, const void *b)
+{
+	const struct order_item *x = a;
+	const struct entry y = entry_of(b);
+
+	return order_is_before(order_rank(x->key, x->other), x->row, &y) ? -1 : 1;
+}
+
+/* The n-th of 'parts' equal shares of 'count' things begins there. */
+static size_t share(size_t n, size_t parts, size_t count)
+{
+	return n * count / parts;
+}
+
+static size_t parts_of(size_t count, unsigned most)
+{
+	return (count + most * 3 / 4 - 1) / (most * 3 / 4);
+}
+
+void order_fill(struct order *o, struct order_item *items, size_t count)
+{
+	size_t parts = parts_of(count, LEAF), above;
+	auto_free union order_part *all = xcalloc(parts + 1, sizeof(*all));
+
+	assert(!o->count);
+	qsort(items, count, sizeof(*items), compare);
+	for (size_t n = 0; n < parts; n++) {
+		all[n].leaf = leaf_new();
+		for (size_t i = share(n, parts, count); i < share(n + 1, parts, count); i++) {
+			const struct entry x = entry_of(&items[i]);
+
+			(void)leaf_put(all[n].leaf, &x);
+		}
+	}
+	for (; parts > 1; parts = above, o->height++) {
+		above = parts_of(parts, FANOUT);
+		for (size_t n = 0; n < above; n++) {
+			struct order_node *node = new_node();
+
+			for (size_t i = share(n, above, parts); i < share(n + 1, above, parts); i++)
+				put(node, node->count, all[i], o->height);
+			all[n].node = node;
+		}
+	}
+	o->root = all[0];
+	o->count = count;
 }
 
 /* ---- remove ---- */
@@ -268,6 +318,13 @@ static void merge(struct order_node *n, unsigned at, unsigned height)
 	sum_up(n, at, height);
 }
 
+/* Below an entry 'x' is not any more what it was. */
+static void forget(struct order_node *n, unsigned at, unsigned height, const struct entry *x)
+{
+	if (n->rows[at] == x->row || n->others[at] == x->other_max)
+		sum_up(n, at, height);
+}
+
 /* 'x' was removed below an entry. */
 static void exclude(struct order_node *n, unsigned at, unsigned height, const struct entry *x)
 {
@@ -278,8 +335,7 @@ static void exclude(struct order_node *n, unsigned at, unsigned height, const st
 		drop(n, at);
 		return;
 	}
-	if (n->rows[at] == x->row || n->others[at] == x->other_max)
-		sum_up(n, at, height);
+	forget(n, at, height, x);
 	if (count < most_of(height - 1) / 4) {
 		merge(n, at, height);
 		if (at)
@@ -377,10 +433,13 @@ static void change(union order_part p, unsigned height, const struct entry *from
 	if (belongs_to(p.node, at, to) && has_room(p.node->parts[at], height - 1)) {
 		change(p.node->parts[at], height - 1, from, to);
 		include(p.node, at, to);
-		exclude(p.node, at, height, from);
+		if (height > 1)
+			exclude(p.node, at, height, from);
+		else
+			forget(p.node, at, height, from); /* its leaf has as many as before */
 	} else {
 		remove_from(p, height, from);
-		add_to(p, height, to);
+		(void)add_to(p, height, to);
 	}
 }
 
@@ -403,25 +462,37 @@ void order_change(struct order *o, const struct order_item *old, const struct or
 /* ---- find ---- */
 
 static bool find(union order_part p, unsigned height, const struct order_query *q,
-		 struct order_item *ret)
+		 const struct entry *from, struct order_item *ret)
 {
-	const struct entry from = {.rank = order_rank(q->key, INT32_MIN)};
 	const struct order_node *n = p.node;
 
 	if (!height)
-		return leaf_find(p.leaf, q, ret);
-	for (unsigned i = place_of(n, &from); i < n->count; i++)
+		return leaf_find(p.leaf, q, from, ret);
+	for (unsigned i = place_of(n, from); i < n->count; i++)
 		if (n->others[i] >= q->other && (n->met[i] & q->met) == q->met &&
-		    find(n->parts[i], height - 1, q, ret))
+		    find(n->parts[i], height - 1, q, from, ret))
 			return true;
 	return false;
 }
 
+/* Before it there is nothing for the query. */
+static struct entry start_of(const struct order_query *q)
+{
+	const struct entry least = {.rank = order_rank(q->key, INT32_MIN)};
+	struct entry from;
+
+	if (!q->from)
+		return least;
+	from = entry_of(q->from);
+	return order_is_before(from.rank, from.row, &least) ? least : from;
+}
+
 bool order_first(const struct order *o, const struct order_query *q, struct order_item *ret)
 {
+	const struct entry from = start_of(q);
 	struct order_item found;
 
-	if (!o->root.leaf || !find(o->root, o->height, q, &found))
+	if (!o->root.leaf || !find(o->root, o->height, q, &from, &found))
 		return false;
 	*ret = found;
 	return true;

@@ -34,6 +34,8 @@ struct order {
 };
 
 void order_done(struct order *o);
+/* So many at once, of an empty one; they are sorted in their place. */
+void order_fill(struct order *o, struct order_item *items, size_t count);
 void order_add(struct order *o, const struct order_item *x);
 /* The item is there, with this key, other and row. */
 void order_remove(struct order *o, const struct order_item *x);
@@ -46,6 +48,7 @@ typedef bool order_fits(void *ctx, const struct order_item *x);
 struct order_query {
 	int32_t key, other; /* at least */
 	uint64_t met;       /* all of them */
+	const struct order_item *from; /* and not before it; NULL: from the first one on */
 	order_fits *fits;   /* NULL: each does */
 	void *ctx;
 };

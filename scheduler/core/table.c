@@ -190,6 +190,7 @@ struct split *table_split(struct table *t, const char *attribute)
 	if (!is_good(t, *place, attribute)) {
 		split_free(*place);
 		*place = new_split(t, attribute, NULL);
+		t->splits_made++;
 	}
 	(*place)->used = ++t->clock;
 	return *place;

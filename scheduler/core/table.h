@@ -54,6 +54,7 @@ struct table {
 	struct map needs_by_key;
 	bool moving; /* some move with more than attributes */
 	struct split *splits[SPLITS_MAX];
+	uint64_t splits_made; /* another number: those that were asked for may be gone */
 	struct split *crowds[CROWDS_MAX]; /* by group */
 	size_t crowd_count;
 	uint64_t clock;   /* counts uses, and serials */
@@ -96,7 +97,7 @@ void table_count(struct table *t, struct instance *i, struct task_group *g, int 
 struct need *table_need(struct table *t, const char *key);
 /* It is the table's from now on, valid until the next one is added, at least. */
 void table_add_need(struct table *t, struct need *own_need);
-/* Valid until the next one is asked for. */
+/* Valid until 'splits_made' is another number. */
 struct split *table_split(struct table *t, const char *attribute);
 /* The same, for who wants the first of all rows, whatever values they have: the cheapest. */
 struct split *table_whole(struct table *t, enum field field);
