@@ -300,13 +300,15 @@ static int check_group(const struct core *c, const struct cluster *cl, const str
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);) {
 		uint32_t there = 0;
 		bool noted = false;
+		const bool notes = cl->table.groups_noted;
 
 		for (const struct task *t = task_at(c, i->first_task); t;
 		     t = task_at(c, t->next_there))
 			there += t->last_status != TASK_STOPPED && t->kind->group == g;
-		for (size_t k = 0; k < i->group_count; k++)
+		for (size_t k = 0; k < i->noted_count; k++)
 			noted |= i->groups[k] == g;
-		if (task_group_count(g, i->row) != there || noted != (there > 0))
+		if (task_group_count(g, i->row) != there || noted != (notes && there > 0) ||
+		    (notes && i->noted_count != i->group_count))
 			return err_set(e, EUCLEAN, "instance %s has %u tasks of group %s", i->id,
 				       there, g->name);
 		count += there;

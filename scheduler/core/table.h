@@ -61,6 +61,7 @@ struct table {
 	uint64_t changes; /* of listed rows, and to be listed or not */
 	const struct instance *last_changed;
 	struct map groups;
+	bool groups_noted; /* instances have a list of theirs: since somebody has asked for it */
 };
 
 /* The bits of who has so many free GPUs; who wants so many needs all of them. */
@@ -92,6 +93,9 @@ struct task_group *table_group(struct table *t, const char *name);
 void table_release(struct table *t, struct task_group *g);
 /* One of its tasks more is on the instance, or one less. */
 void table_count(struct table *t, struct instance *i, struct task_group *g, int by);
+
+/* From now on instances have a list of the groups that have tasks there. */
+void table_note_groups(struct table *t);
 
 /* NULL: there is none yet. */
 struct need *table_need(struct table *t, const char *key);
