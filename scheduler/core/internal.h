@@ -80,11 +80,11 @@ struct instance {
 	int32_t left[FIELDS];          /* as it is listed */
 	int32_t cpu_units, memory_mib; /* registered */
 	int32_t cpu_used, memory_used;
-	uint32_t row;            /* of the placement table */
-	uint32_t group_count;    /* groups that have tasks there */
-	bool listed;             /* in the table */
-	bool connected, active;  /* active: its status is ACTIVE */
-	bool quiet;              /* it gets no tasks */
+	uint32_t row;           /* of the placement table */
+	uint32_t group_count;   /* groups that have tasks there */
+	bool listed;            /* in the table */
+	bool connected, active; /* active: its status is ACTIVE */
+	bool quiet;             /* it gets no tasks */
 
 	_Alignas(CACHE_LINE) struct ports ports[PROTOCOLS]; /* static host ports in use */
 	struct task_group **groups;                         /* if the table notes them */

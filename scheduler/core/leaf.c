@@ -10,7 +10,7 @@
 
 /* Loops over all places, without branches and with these, are loops of vectors for the compiler. */
 #define FOUR(n) 1u << (n), 2u << (n), 4u << (n), 8u << (n)
-static const uint32_t bit_of[LEAF] = {FOUR(0),	FOUR(4),  FOUR(8),  FOUR(12),
+static const uint32_t bit_of[LEAF] = {FOUR(0),  FOUR(4),  FOUR(8),  FOUR(12),
 				      FOUR(16), FOUR(20), FOUR(24), FOUR(28)};
 
 static uint32_t places_of_row(const struct leaf *l, uint32_t row)
@@ -147,7 +147,8 @@ static void sort(const struct leaf *l, uint8_t ret[LEAF])
 		const struct entry x = entry_at(l, i);
 		unsigned at = i;
 
-		for (; at && !order_is_before(rank_at(l, ret[at - 1]), l->rows[ret[at - 1]], &x); at--)
+		for (; at && !order_is_before(rank_at(l, ret[at - 1]), l->rows[ret[at - 1]], &x);
+		     at--)
 			ret[at] = ret[at - 1];
 		ret[at] = (uint8_t)i;
 	}
@@ -214,11 +215,21 @@ static unsigned first_of(const struct leaf *l, uint32_t places)
 	return first;
 }
 
+/* What is looked at after the amounts: the memory is far away, and this is all of it at once. */
+static void fetch(const struct leaf *l)
+{
+	for (size_t at = offsetof(struct leaf, rows); at < sizeof(*l); at += LEAF_ALIGN)
+		__builtin_prefetch((const char *)l + at);
+}
+
 bool leaf_find(const struct leaf *l, const struct order_query *q, const struct entry *from,
 	       struct order_item *ret)
 {
 	const int32_t key = (int32_t)order_bits((int32_t)(from->rank >> 32));
-	uint32_t places = those_that_meet(l, places_with(l, key, q->other), q->met, from);
+	uint32_t places;
+
+	fetch(l);
+	places = those_that_meet(l, places_with(l, key, q->other), q->met, from);
 
 	while (places) {
 		const unsigned at = first_of(l, places);

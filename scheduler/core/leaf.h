@@ -46,8 +46,8 @@ unsigned leaf_count(const struct leaf *l);
 bool leaf_put(struct leaf *l, const struct entry *x); /* false: it is full */
 void leaf_set(struct leaf *l, const struct entry *x); /* of a row that is there */
 void leaf_drop(struct leaf *l, uint32_t row);
-struct entry leaf_sum(const struct leaf *l);  /* it is not empty */
-struct leaf *leaf_split(struct leaf *l);      /* the upper half of a full one goes to a new one */
+struct entry leaf_sum(const struct leaf *l); /* it is not empty */
+struct leaf *leaf_split(struct leaf *l);     /* the upper half of a full one goes to a new one */
 void leaf_take(struct leaf *l, struct leaf *own_from); /* all of them; there is room */
 /* The first that the query may have, and that is not before 'from'. */
 bool leaf_find(const struct leaf *l, const struct order_query *q, const struct entry *from,

@@ -13,7 +13,7 @@
 #include "scheduler/core/expression.h"
 
 #define TASK_GROUP      "task:group" /* of the query language: the groups that have tasks there */
-#define CONSTRAINTS_MAX 10 /* of a definition, and of a request */
+#define CONSTRAINTS_MAX 10           /* of a definition, and of a request */
 
 struct definition;
 struct instance;

@@ -20,7 +20,10 @@
 
 #define FANOUT 64 /* three levels for 50,000 rows */
 
-/* A search goes by ranks alone, so they are close together, and so is the rest, each by itself. */
+/*
+ * A search goes by ranks, so they are close together, and so is the rest, each by itself.
+ * Free entries are last, are of no row and have nothing: they need not be told apart.
+ */
 struct order_node {
 	unsigned count;
 	uint64_t ranks[FANOUT];
@@ -30,9 +33,20 @@ struct order_node {
 	union order_part parts[FANOUT];
 };
 
+static void clear(struct order_node *n, unsigned from)
+{
+	for (unsigned i = from; i < FANOUT; i++) {
+		n->others[i] = INT32_MIN;
+		n->met[i] = 0;
+	}
+}
+
 static struct order_node *new_node(void)
 {
-	return xcalloc(1, sizeof(struct order_node));
+	struct order_node *n = xcalloc(1, sizeof(*n));
+
+	clear(n, 0);
+	return n;
 }
 
 static void free_part(union order_part p, unsigned height)
@@ -88,17 +102,16 @@ static unsigned most_of(unsigned height)
 static struct entry sum_of(union order_part p, unsigned height)
 {
 	const struct order_node *n = p.node;
-	struct entry sum;
-	unsigned last;
+	struct entry sum = {.other_max = INT32_MIN};
 
 	if (!height)
 		return leaf_sum(p.leaf);
-	last = n->count - 1;
-	sum = (struct entry){n->ranks[last], n->met[last], n->rows[last], n->others[last]};
-	for (unsigned i = 0; i < last; i++) {
+	sum.rank = n->ranks[n->count - 1];
+	sum.row = n->rows[n->count - 1];
+	for (unsigned i = 0; i < FANOUT; i++)
 		sum.other_max = n->others[i] > sum.other_max ? n->others[i] : sum.other_max;
+	for (unsigned i = 0; i < FANOUT; i++)
 		sum.met |= n->met[i];
-	}
 	return sum;
 }
 
@@ -135,6 +148,7 @@ static void drop(struct order_node *n, unsigned at)
 {
 	n->count--;
 	move(n, at, n, at + 1, n->count - at);
+	clear(n, n->count);
 }
 
 /* What an entry says of what is below it is made anew. */
@@ -160,6 +174,7 @@ static union order_part split(union order_part p, unsigned height)
 	upper.node->count = p.node->count / 2;
 	p.node->count -= upper.node->count;
 	move(upper.node, 0, p.node, p.node->count, upper.node->count);
+	clear(p.node, p.node->count);
 	return upper;
 }
 

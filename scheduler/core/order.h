@@ -46,10 +46,10 @@ void order_change(struct order *o, const struct order_item *old, const struct or
 typedef bool order_fits(void *ctx, const struct order_item *x);
 
 struct order_query {
-	int32_t key, other; /* at least */
-	uint64_t met;       /* all of them */
+	int32_t key, other;            /* at least */
+	uint64_t met;                  /* all of them */
 	const struct order_item *from; /* and not before it; NULL: from the first one on */
-	order_fits *fits;   /* NULL: each does */
+	order_fits *fits;              /* NULL: each does */
 	void *ctx;
 };
 

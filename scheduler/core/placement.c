@@ -198,6 +198,7 @@ static bool fits(void *ctx, const struct order_item *x)
 	struct search *s = ctx;
 	struct instance *i = s->table->rows[x->row];
 
+	__builtin_prefetch(&i->cluster); /* the line of it that is looked at in the end */
 	if (!need_has_row(s->p->need, x->row))
 		return false; /* it has the bit for another one */
 	if (s->avoid_group && s->group && task_group_count(s->group, x->row)) {
@@ -334,7 +335,7 @@ static struct instance *fewest_of_level(struct search *s, const struct split *sp
 static struct instance *first_of_crowd(struct search *s, struct split *crowd, struct split *split,
 				       const uint32_t *counts, uint32_t level)
 {
-	struct order_item item;
+	struct order_item item = {0};
 	bool found = false;
 
 	if (counts)
