@@ -315,11 +315,16 @@ static struct instance *fewest_of_level(struct search *s, const struct split *sp
 	s->skipped += s->group ? s->group->slot_count : 0;
 	for (uint32_t n = 0; s->group && n < s->group->slot_count; n++) {
 		const struct group_slot *slot = &s->group->slots[n];
-		struct instance *i = slot->count ? s->table->rows[slot->row] : NULL;
+		struct instance *i;
 		struct order_item x;
 
-		if (!i || slot->count > fewest || !has_enough(s, i) ||
-		    count_of(counts, split->value_of[slot->row]) != level)
+		/* the instance is looked at last: its memory is far away */
+		if (!slot->count || slot->count > fewest ||
+		    count_of(counts, split->value_of[slot->row]) != level ||
+		    !need_has_row(s->p->need, slot->row))
+			continue;
+		i = s->table->rows[slot->row];
+		if (!has_enough(s, i))
 			continue;
 		x = item_of(s, i);
 		if ((slot->count == fewest && !is_before(&x, &best_item)) || !fits(s, &x))
