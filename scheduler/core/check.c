@@ -183,7 +183,7 @@ static int check_order(const struct instance *i, const struct order *o, enum fie
 {
 	struct one_row one = {i->row};
 	const struct order_query q = {
-		i->left[field], i->left[!field], i->met, is_row, &one,
+		i->left[field], i->left[!field], i->met, NULL, is_row, &one,
 	};
 	struct order_item found;
 
@@ -300,13 +300,15 @@ static int check_group(const struct core *c, const struct cluster *cl, const str
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);) {
 		uint32_t there = 0;
 		bool noted = false;
+		const bool notes = cl->table.groups_noted;
 
 		for (const struct task *t = task_at(c, i->first_task); t;
 		     t = task_at(c, t->next_there))
 			there += t->last_status != TASK_STOPPED && t->kind->group == g;
-		for (size_t k = 0; k < i->group_count; k++)
+		for (size_t k = 0; k < i->noted_count; k++)
 			noted |= i->groups[k] == g;
-		if (task_group_count(g, i->row) != there || noted != (there > 0))
+		if (task_group_count(g, i->row) != there || noted != (notes && there > 0) ||
+		    (notes && i->noted_count != i->group_count))
 			return err_set(e, EUCLEAN, "instance %s has %u tasks of group %s", i->id,
 				       there, g->name);
 		count += there;
@@ -320,6 +322,17 @@ static int check_group(const struct core *c, const struct cluster *cl, const str
 	return 0;
 }
 
+static int check_holder(const struct core *c, const struct instance *i, struct err *e)
+{
+	const bool has_blocks = i->vpcs.count, is_holder = map_find(&c->block_holders, i->id);
+
+	return has_blocks == is_holder
+		       ? 0
+		       : err_set(e, EUCLEAN,
+				 "instance %s has blocks, or has none, and is not listed so",
+				 i->id);
+}
+
 static int check_cluster(const struct core *c, const struct cluster *cl, struct err *e)
 {
 	struct task_group *g;
@@ -328,7 +341,8 @@ static int check_cluster(const struct core *c, const struct cluster *cl, struct 
 	if (check_splits(&cl->table, e) < 0)
 		return -EUCLEAN;
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
-		if (check_account(c, i, e) < 0 || check_row(&cl->table, i, e) < 0)
+		if (check_account(c, i, e) < 0 || check_row(&cl->table, i, e) < 0 ||
+		    check_holder(c, i, e) < 0)
 			return -EUCLEAN;
 	for (size_t n = 0; map_next(&cl->table.groups, &n, &g);)
 		if (check_group(c, cl, g, e) < 0)

@@ -316,6 +316,7 @@ static void free_objects(struct core *c)
 	map_done(&c->security_groups);
 	map_done(&c->subnets);
 	map_done(&c->vpcs);
+	map_done(&c->block_holders);
 }
 
 void core_free(struct core *c)

@@ -25,6 +25,7 @@ void flap_load(struct core *c, struct instance *i)
 {
 	i->flaps = doc_integer(i->record.doc, "_flaps", 0);
 	i->quiet_until_ms = doc_integer(i->record.doc, "_quietUntil", 0);
+	i->quiet = i->quiet_until_ms;
 	core_wake_at(c, i->quiet_until_ms);
 }
 
@@ -51,6 +52,7 @@ static void set_quiet(struct instance *i, int64_t until_ms)
 	char time[32];
 
 	i->quiet_until_ms = until_ms;
+	i->quiet = until_ms;
 	if (!until_ms) {
 		(void)json_object_del(doc, "_quietUntil");
 		return;

@@ -36,8 +36,8 @@ static struct instance *add_instance(struct core *c, struct cluster *cl, const c
 
 	i->id = xstrdup(id);
 	i->cluster = cl;
-	i->cpu_units = doc_integer(own_doc, "_cpu", 0);
-	i->memory_mib = doc_integer(own_doc, "_memory", 0);
+	i->cpu_units = (int32_t)doc_integer(own_doc, "_cpu", 0);
+	i->memory_mib = (int32_t)doc_integer(own_doc, "_memory", 0);
 	i->interfaces = doc_integer(own_doc, "_interfaces", 0);
 	i->gone_ms = doc_integer(own_doc, "_goneAt", 0);
 	i->connected_at_ms = doc_integer(own_doc, "_connectedAt", 0);
@@ -226,8 +226,8 @@ static void take_hello(struct core *c, struct instance *i, const struct ecs_node
 {
 	json_t *doc = i->record.doc;
 
-	i->cpu_units = h->cpu_units;
-	i->memory_mib = h->memory_mib;
+	i->cpu_units = (int32_t)h->cpu_units; /* at most PLACE_AMOUNT_MAX */
+	i->memory_mib = (int32_t)h->memory_mib;
 	i->interfaces = h->interfaces;
 	if (!i->connected)
 		i->connected_at_ms = c->now_ms;
@@ -440,6 +440,8 @@ json_t *list_container_instances(struct core *c, json_t *request, struct ecs_fau
 
 	if (!cl || (filter && !(x = expression_parse(filter, f))))
 		return NULL;
+	if (x && expression_mentions(x, TASK_GROUP))
+		table_note_groups(&cl->table);
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		if ((!status || str_eq(doc_string(i->record.doc, "status"), status)) &&
 		    (!x || need_matches(x, i)))

@@ -71,25 +71,27 @@ struct definition {
 
 struct instance {
 	_Alignas(CACHE_LINE) struct record record;
-	struct cluster *cluster;
-	struct gpus *gpus;                   /* gpu.c; NULL: it has none */
 	int64_t interfaces, interfaces_used; /* of tasks; the first 0: there is no limit */
 
-	/* what each placement looks at: one line of a cache */
-	uint32_t row;                  /* of the placement table */
-	bool listed;                   /* there */
-	bool connected, active;        /* active: its status is ACTIVE */
-	int64_t quiet_until_ms;        /* it gets no tasks before; 0: it may have them */
-	int32_t left[FIELDS];          /* as it is listed */
+	/* all that most placements look at and change: one line of a cache */
+	_Alignas(CACHE_LINE) struct cluster *cluster;
+	struct gpus *gpus;             /* gpu.c; NULL: it has none */
 	uint64_t met;                  /* needs */
-	int64_t cpu_units, memory_mib; /* registered */
-	int64_t cpu_used, memory_used;
+	int32_t left[FIELDS];          /* as it is listed */
+	int32_t cpu_units, memory_mib; /* registered */
+	int32_t cpu_used, memory_used;
+	uint32_t row;           /* of the placement table */
+	uint32_t group_count;   /* groups that have tasks there */
+	bool listed;            /* in the table */
+	bool connected, active; /* active: its status is ACTIVE */
+	bool quiet;             /* it gets no tasks */
 
-	struct ports ports[PROTOCOLS]; /* static host ports in use */
-	struct task_group **groups;    /* that have tasks there */
-	size_t group_count, group_capacity;
+	_Alignas(CACHE_LINE) struct ports ports[PROTOCOLS]; /* static host ports in use */
+	struct task_group **groups;                         /* if the table notes them */
+	size_t noted_count, noted_capacity;
 
 	char *id;
+	int64_t quiet_until_ms;  /* 0: it is not */
 	int64_t gone_ms;         /* since when it is not connected; 0: it is */
 	int64_t since_ms;        /* it is connected, in this life of the server */
 	int64_t connected_at_ms; /* for the last time */
@@ -113,8 +115,7 @@ struct instance {
 	struct instance *next_dirty; /* or the next free one of its block */
 };
 
-static_assert(offsetof(struct instance, row) == CACHE_LINE &&
-		      offsetof(struct instance, ports) == 2 * CACHE_LINE,
+static_assert(offsetof(struct instance, ports) - offsetof(struct instance, cluster) == CACHE_LINE,
 	      "what each placement looks at is a line of a cache");
 
 /* What lets nodes in; a node that came. */
@@ -190,6 +191,7 @@ struct core {
 	size_t stopped_count;
 	struct record *first_dirty, **last_dirty;
 	struct instance *dirty_peers;
+	struct map block_holders; /* instances that have blocks of addresses; peer.c */
 	struct core_effects fx;
 };
 

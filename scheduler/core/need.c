@@ -164,7 +164,7 @@ struct need *need_new(const char *key, const struct definition *d, const json_t 
 		need_free(n);
 		return NULL;
 	}
-	n->moves = (mentions(n, "task:group") ? NEED_MOVES_GROUPS : 0) |
+	n->moves = (mentions(n, TASK_GROUP) ? NEED_MOVES_GROUPS : 0) |
 		   (mentions(n, "runningTasksCount") ? NEED_MOVES_RUNNING : 0);
 	return n;
 }
@@ -214,8 +214,8 @@ static void each_value(const void *object, const char *subject, expression_see *
 
 	if (str_starts(subject, ATTRIBUTE)) {
 		value = attribute_of(i, subject + strlen(ATTRIBUTE));
-	} else if (str_eq(subject, "task:group")) {
-		for (size_t n = 0; n < i->group_count; n++)
+	} else if (str_eq(subject, TASK_GROUP)) {
+		for (size_t n = 0; n < i->noted_count; n++)
 			fn(ctx, i->groups[n]->name);
 	} else if (str_eq(subject, "agentConnected")) {
 		value = i->connected ? "true" : "false";

@@ -12,7 +12,8 @@
 
 #include "scheduler/core/expression.h"
 
-#define CONSTRAINTS_MAX 10 /* of a definition, and of a request */
+#define TASK_GROUP      "task:group" /* of the query language: the groups that have tasks there */
+#define CONSTRAINTS_MAX 10           /* of a definition, and of a request */
 
 struct definition;
 struct instance;

@@ -3,8 +3,7 @@
  *
  * A B+ tree whose inner entries say of all that is below them: the last place,
  * the most that any has of the other thing, the needs that any of them meets.  So
- * a search passes over whole branches that cannot have what is wanted.  An entry
- * of a leaf has the same form: what it says of itself.
+ * a search passes over whole branches that cannot have what is wanted.
  *
  * The last place is always right.  The most and the needs may be too much for a
  * while after something was removed: a branch is searched in vain then.
@@ -15,89 +14,60 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/mem.h"
+#include "scheduler/core/leaf.h"
 
-#define FANOUT 64               /* three levels for 50,000 rows */
-#define FEW    (FANOUT / 4)     /* so small a node looks for another one to be merged with */
-#define MANY   (FANOUT * 3 / 4) /* at most so large is what comes of it */
+#define FANOUT 64 /* three levels for 50,000 rows */
 
-/* A search goes by ranks alone, so they are close together, and so is the rest, each by itself. */
+/*
+ * A search goes by ranks, so they are close together, and so is the rest, each by itself.
+ * Free entries are last, are of no row and have nothing: they need not be told apart.
+ */
 struct order_node {
 	unsigned count;
-	bool leaf;
-	uint64_t ranks[FANOUT]; /* key and other, so that both are compared at once */
+	uint64_t ranks[FANOUT];
 	uint32_t rows[FANOUT];
+	int32_t others[FANOUT];
 	uint64_t met[FANOUT];
-	struct branch {
-		int32_t other_max; /* of a leaf's entry it is in the rank */
-		struct order_node *child;
-	} branches[]; /* FANOUT, unless it is a leaf */
+	union order_part parts[FANOUT];
 };
 
-/* One of them, taken out of it. */
-struct entry {
-	uint64_t rank, met;
-	uint32_t row;
-	int32_t other_max;
-};
-
-static struct order_node *new_node(bool leaf)
+static void clear(struct order_node *n, unsigned from)
 {
-	struct order_node *n = xcalloc(1,
-				       sizeof(*n) + (leaf ? 0 : FANOUT * sizeof(n->branches[0])));
+	for (unsigned i = from; i < FANOUT; i++) {
+		n->others[i] = INT32_MIN;
+		n->met[i] = 0;
+	}
+}
 
-	n->leaf = leaf;
+static struct order_node *new_node(void)
+{
+	struct order_node *n = xcalloc(1, sizeof(*n));
+
+	clear(n, 0);
 	return n;
 }
 
-static void free_node(struct order_node *n)
+static void free_part(union order_part p, unsigned height)
 {
-	if (!n)
-		return;
-	for (unsigned i = 0; !n->leaf && i < n->count; i++)
-		free_node(n->branches[i].child);
-	free(n);
+	for (unsigned i = 0; height && i < p.node->count; i++)
+		free_part(p.node->parts[i], height - 1);
+	if (height)
+		free(p.node);
+	else
+		free(p.leaf);
 }
 
 void order_done(struct order *o)
 {
-	free_node(o->root);
+	free_part(o->root, o->height);
 	*o = (struct order){0};
-}
-
-static uint32_t ordered(int32_t v)
-{
-	return (uint32_t)v ^ 0x80000000u;
-}
-
-static uint64_t rank_of(int32_t key, int32_t other)
-{
-	return (uint64_t)ordered(key) << 32 | ordered(other);
-}
-
-static int32_t key_of(uint64_t rank)
-{
-	return (int32_t)ordered((int32_t)(rank >> 32));
-}
-
-static int32_t other_of(uint64_t rank)
-{
-	return (int32_t)ordered((int32_t)rank);
 }
 
 static struct entry entry_of(const struct order_item *x)
 {
-	return (struct entry){rank_of(x->key, x->other), x->met, x->row, x->other};
-}
-
-static bool is_before(uint64_t rank, uint32_t row, const struct entry *x)
-{
-	return rank < x->rank || (rank == x->rank && row < x->row);
-}
-
-static int32_t other_max(const struct order_node *n, unsigned at)
-{
-	return n->leaf ? other_of(n->ranks[at]) : n->branches[at].other_max;
+	return (struct entry){order_rank(x->key, x->other), x->met, x->row, x->other};
 }
 
 /* The first place that is not before it. */
@@ -113,22 +83,35 @@ static unsigned place_of(const struct order_node *n, const struct entry *x)
 		count -= half;
 	}
 	at = (unsigned)(low - n->ranks) + (count && *low < x->rank);
-	while (at < n->count && is_before(n->ranks[at], n->rows[at], x))
+	while (at < n->count && order_is_before(n->ranks[at], n->rows[at], x))
 		at++;
 	return at;
 }
 
-static struct entry sum_of(const struct order_node *n)
+static unsigned count_of(union order_part p, unsigned height)
 {
-	const unsigned last = n->count - 1;
-	struct entry sum = {n->ranks[last], n->met[last], n->rows[last], other_max(n, last)};
+	return height ? p.node->count : leaf_count(p.leaf);
+}
 
-	for (unsigned i = 0; i < last; i++) {
-		const int32_t other = other_max(n, i);
+/* At most so many are in one. */
+static unsigned most_of(unsigned height)
+{
+	return height ? FANOUT : LEAF;
+}
 
-		sum.other_max = other > sum.other_max ? other : sum.other_max;
+static struct entry sum_of(union order_part p, unsigned height)
+{
+	const struct order_node *n = p.node;
+	struct entry sum = {.other_max = INT32_MIN};
+
+	if (!height)
+		return leaf_sum(p.leaf);
+	sum.rank = n->ranks[n->count - 1];
+	sum.row = n->rows[n->count - 1];
+	for (unsigned i = 0; i < FANOUT; i++)
+		sum.other_max = n->others[i] > sum.other_max ? n->others[i] : sum.other_max;
+	for (unsigned i = 0; i < FANOUT; i++)
 		sum.met |= n->met[i];
-	}
 	return sum;
 }
 
@@ -136,9 +119,8 @@ static void set(struct order_node *n, unsigned at, const struct entry *x)
 {
 	n->ranks[at] = x->rank;
 	n->rows[at] = x->row;
+	n->others[at] = x->other_max;
 	n->met[at] = x->met;
-	if (!n->leaf)
-		n->branches[at].other_max = x->other_max;
 }
 
 static void move(struct order_node *to, unsigned at, const struct order_node *from, unsigned first,
@@ -146,17 +128,19 @@ static void move(struct order_node *to, unsigned at, const struct order_node *fr
 {
 	memmove(&to->ranks[at], &from->ranks[first], count * sizeof(to->ranks[0]));
 	memmove(&to->rows[at], &from->rows[first], count * sizeof(to->rows[0]));
+	memmove(&to->others[at], &from->others[first], count * sizeof(to->others[0]));
 	memmove(&to->met[at], &from->met[first], count * sizeof(to->met[0]));
-	if (!to->leaf)
-		memmove(&to->branches[at], &from->branches[first], count * sizeof(to->branches[0]));
+	memmove(&to->parts[at], &from->parts[first], count * sizeof(to->parts[0]));
 }
 
-static void put(struct order_node *n, unsigned at, const struct entry *x, struct order_node *child)
+/* 'part' with what is below it, of this height. */
+static void put(struct order_node *n, unsigned at, union order_part part, unsigned height)
 {
+	const struct entry sum = sum_of(part, height);
+
 	move(n, at + 1, n, at, n->count - at);
-	set(n, at, x);
-	if (!n->leaf)
-		n->branches[at].child = child;
+	set(n, at, &sum);
+	n->parts[at] = part;
 	n->count++;
 }
 
@@ -164,35 +148,48 @@ static void drop(struct order_node *n, unsigned at)
 {
 	n->count--;
 	move(n, at, n, at + 1, n->count - at);
+	clear(n, n->count);
+}
+
+/* What an entry says of what is below it is made anew. */
+static void sum_up(struct order_node *n, unsigned at, unsigned height)
+{
+	const struct entry sum = sum_of(n->parts[at], height - 1);
+
+	set(n, at, &sum);
 }
 
 /* ---- add ---- */
 
-/* The upper half becomes a node of its own. */
-static struct order_node *split(struct order_node *n)
+/* The upper half becomes one of its own. */
+static union order_part split(union order_part p, unsigned height)
 {
-	struct order_node *upper = new_node(n->leaf);
+	union order_part upper;
 
-	upper->count = n->count / 2;
-	n->count -= upper->count;
-	move(upper, 0, n, n->count, upper->count);
+	if (!height) {
+		upper.leaf = leaf_split(p.leaf);
+		return upper;
+	}
+	upper.node = new_node();
+	upper.node->count = p.node->count / 2;
+	p.node->count -= upper.node->count;
+	move(upper.node, 0, p.node, p.node->count, upper.node->count);
+	clear(p.node, p.node->count);
 	return upper;
 }
 
 /* 'x' was added below an entry. */
 static void include(struct order_node *n, unsigned at, const struct entry *x)
 {
-	struct branch *b = &n->branches[at];
-
-	if (is_before(n->ranks[at], n->rows[at], x)) {
+	if (order_is_before(n->ranks[at], n->rows[at], x)) {
 		n->ranks[at] = x->rank;
 		n->rows[at] = x->row;
 	}
-	b->other_max = x->other_max > b->other_max ? x->other_max : b->other_max;
+	n->others[at] = x->other_max > n->others[at] ? x->other_max : n->others[at];
 	n->met[at] |= x->met;
 }
 
-/* Where it goes below an inner node. */
+/* Where it goes below a node. */
 static unsigned branch_of(const struct order_node *n, const struct entry *x)
 {
 	unsigned at = place_of(n, x);
@@ -200,64 +197,56 @@ static unsigned branch_of(const struct order_node *n, const struct entry *x)
 	return at - (at == n->count);
 }
 
-static struct order_node *add(struct order_node *n, const struct entry *x);
+static bool add(union order_part p, unsigned height, const struct entry *x,
+		union order_part *ret_upper);
 
-/* The node has room for one more. */
-static void add_to(struct order_node *n, const struct entry *x)
+/* False: there was no room for one more. */
+static bool add_to(union order_part p, unsigned height, const struct entry *x)
 {
-	struct order_node *child, *more;
-	struct entry sum;
+	union order_part more;
 	unsigned at;
 
-	if (n->leaf) {
-		put(n, place_of(n, x), x, NULL);
-		return;
+	if (!height)
+		return leaf_put(p.leaf, x);
+	if (p.node->count == FANOUT)
+		return false;
+	at = branch_of(p.node, x);
+	if (add(p.node->parts[at], height - 1, x, &more)) {
+		sum_up(p.node, at, height);
+		put(p.node, at + 1, more, height - 1);
+	} else {
+		include(p.node, at, x);
 	}
-	at = branch_of(n, x);
-	child = n->branches[at].child;
-	more = add(child, x);
-	if (!more) {
-		include(n, at, x);
-		return;
-	}
-	sum = sum_of(child);
-	set(n, at, &sum);
-	sum = sum_of(more);
-	put(n, at + 1, &sum, more);
+	return true;
 }
 
-/* What came of 'n' beside it, when it was full; NULL: nothing. */
-static struct order_node *add(struct order_node *n, const struct entry *x)
+/* True: it was full, and half of it is *ret_upper now. */
+static bool add(union order_part p, unsigned height, const struct entry *x,
+		union order_part *ret_upper)
 {
-	struct order_node *upper = NULL;
-	unsigned last;
+	struct entry low;
 
-	if (n->count == FANOUT) {
-		upper = split(n);
-		last = n->count - 1;
-		if (is_before(n->ranks[last], n->rows[last], x))
-			n = upper;
-	}
-	add_to(n, x);
-	return upper;
+	if (add_to(p, height, x))
+		return false;
+	*ret_upper = split(p, height);
+	low = sum_of(p, height);
+	(void)add_to(order_is_before(low.rank, low.row, x) ? *ret_upper : p, height, x);
+	return true;
 }
 
 static void add_entry(struct order *o, const struct entry *x)
 {
-	struct order_node *upper, *root;
-	struct entry sum;
+	union order_part upper, low = o->root;
 
-	if (!o->root)
-		o->root = new_node(true);
-	upper = add(o->root, x);
-	if (!upper)
+	if (!o->root.leaf)
+		o->root.leaf = leaf_new();
+	if (!add(o->root, o->height, x, &upper))
 		return;
-	root = new_node(false);
-	sum = sum_of(o->root);
-	put(root, 0, &sum, o->root);
-	sum = sum_of(upper);
-	put(root, 1, &sum, upper);
-	o->root = root;
+	low = o->root;
+	o->root.node = new_node();
+	put(o->root.node, 0, low, o->height);
+	put(o->root.node, 1, upper, o->height);
+	o->height++;
 }
 
 void order_add(struct order *o, const struct order_item *x)
@@ -268,84 +257,142 @@ void order_add(struct order *o, const struct order_item *x)
 	o->count++;
 }
 
+/* ---- many at once ---- */
+
+static int compare(const void *a, const void *b)
+{
+	const struct order_item *x = a;
+	const struct entry y = entry_of(b);
+
+	return order_is_before(order_rank(x->key, x->other), x->row, &y) ? -1 : 1;
+}
+
+/* The n-th of 'parts' equal shares of 'count' things begins there. */
+static size_t share(size_t n, size_t parts, size_t count)
+{
+	return n * count / parts;
+}
+
+static size_t parts_of(size_t count, unsigned most)
+{
+	return (count + most * 3 / 4 - 1) / (most * 3 / 4);
+}
+
+void order_fill(struct order *o, struct order_item *items, size_t count)
+{
+	size_t parts = parts_of(count, LEAF), above;
+	auto_free union order_part *all = xcalloc(parts + 1, sizeof(*all));
+
+	assert(!o->count);
+	qsort(items, count, sizeof(*items), compare);
+	for (size_t n = 0; n < parts; n++) {
+		all[n].leaf = leaf_new();
+		for (size_t i = share(n, parts, count); i < share(n + 1, parts, count); i++) {
+			const struct entry x = entry_of(&items[i]);
+
+			(void)leaf_put(all[n].leaf, &x);
+		}
+	}
+	for (; parts > 1; parts = above, o->height++) {
+		above = parts_of(parts, FANOUT);
+		for (size_t n = 0; n < above; n++) {
+			struct order_node *node = new_node();
+
+			for (size_t i = share(n, above, parts); i < share(n + 1, above, parts); i++)
+				put(node, node->count, all[i], o->height);
+			all[n].node = node;
+		}
+	}
+	o->root = all[0];
+	o->count = count;
+}
+
 /* ---- remove ---- */
 
-/* The child becomes one with the next, if both are small. */
-static void merge(struct order_node *n, unsigned at)
+/* What is at 'at' becomes one with the next, if both are small. */
+static void merge(struct order_node *n, unsigned at, unsigned height)
 {
-	struct order_node *low, *high;
-	struct entry sum;
+	union order_part low, high;
+	unsigned count;
 
 	if (at + 1 >= n->count)
 		return;
-	low = n->branches[at].child;
-	high = n->branches[at + 1].child;
-	if (low->count + high->count > MANY)
+	low = n->parts[at];
+	high = n->parts[at + 1];
+	count = count_of(low, height - 1);
+	if (count + count_of(high, height - 1) > most_of(height - 1) * 3 / 4)
 		return;
-	move(low, low->count, high, 0, high->count);
-	low->count += high->count;
-	free(high);
+	if (height == 1) {
+		leaf_take(low.leaf, high.leaf);
+	} else {
+		move(low.node, count, high.node, 0, high.node->count);
+		low.node->count += high.node->count;
+		free(high.node);
+	}
 	drop(n, at + 1);
-	sum = sum_of(low);
-	set(n, at, &sum);
+	sum_up(n, at, height);
+}
+
+/* Below an entry 'x' is not any more what it was. */
+static void forget(struct order_node *n, unsigned at, unsigned height, const struct entry *x)
+{
+	if (n->rows[at] == x->row || n->others[at] == x->other_max)
+		sum_up(n, at, height);
 }
 
 /* 'x' was removed below an entry. */
-static void exclude(struct order_node *n, unsigned at, const struct entry *x)
+static void exclude(struct order_node *n, unsigned at, unsigned height, const struct entry *x)
 {
-	struct order_node *child = n->branches[at].child;
-	struct entry sum;
+	const unsigned count = count_of(n->parts[at], height - 1);
 
-	if (!child->count) {
-		free(child);
+	if (!count) {
+		free_part(n->parts[at], height - 1);
 		drop(n, at);
 		return;
 	}
-	if (n->rows[at] == x->row || n->branches[at].other_max == x->other_max) {
-		sum = sum_of(child);
-		set(n, at, &sum);
-	}
-	if (child->count < FEW) {
-		merge(n, at);
+	forget(n, at, height, x);
+	if (count < most_of(height - 1) / 4) {
+		merge(n, at, height);
 		if (at)
-			merge(n, at - 1);
+			merge(n, at - 1, height);
 	}
 }
 
-static void remove_from(struct order_node *n, const struct entry *x)
+static void remove_from(union order_part p, unsigned height, const struct entry *x)
 {
-	unsigned at = place_of(n, x);
+	unsigned at;
 
-	assert(at < n->count);
-	if (n->leaf) {
-		assert(n->rows[at] == x->row);
-		drop(n, at);
+	if (!height) {
+		leaf_drop(p.leaf, x->row);
 		return;
 	}
-	remove_from(n->branches[at].child, x);
-	exclude(n, at, x);
+	at = place_of(p.node, x);
+	assert(at < p.node->count);
+	remove_from(p.node->parts[at], height - 1, x);
+	exclude(p.node, at, height, x);
 }
 
 /* A root has two branches, or is a leaf that is not empty. */
 static void lower_root(struct order *o)
 {
-	struct order_node *root = o->root;
+	while (o->height && o->root.node->count == 1) {
+		struct order_node *root = o->root.node;
 
-	while (!root->leaf && root->count == 1) {
-		o->root = root->branches[0].child;
+		o->root = root->parts[0];
+		o->height--;
 		free(root);
-		root = o->root;
 	}
-	if (!root->count) {
-		free(root);
-		o->root = NULL;
+	if (!count_of(o->root, o->height)) {
+		free_part(o->root, o->height);
+		o->root.leaf = NULL;
+		o->height = 0;
 	}
 }
 
 static void remove_entry(struct order *o, const struct entry *x)
 {
-	assert(o->root);
-	remove_from(o->root, x);
+	assert(o->root.leaf);
+	remove_from(o->root, o->height, x);
 	lower_root(o);
 }
 
@@ -360,64 +407,54 @@ void order_remove(struct order *o, const struct order_item *x)
 /* ---- change ---- */
 
 /* It stays where it is. */
-static void set_met(struct order_node *n, const struct entry *x)
+static void set_met(union order_part p, unsigned height, const struct entry *x)
 {
-	unsigned at = place_of(n, x);
-	struct entry sum;
+	unsigned at;
 
-	assert(at < n->count);
-	if (n->leaf) {
-		assert(n->rows[at] == x->row);
-		n->met[at] = x->met;
-	} else {
-		set_met(n->branches[at].child, x);
-		sum = sum_of(n->branches[at].child);
-		set(n, at, &sum);
+	if (!height) {
+		leaf_set(p.leaf, x);
+		return;
 	}
-}
-
-/* The one at 'at' becomes 'to'. */
-static void change_leaf(struct order_node *n, unsigned at, const struct entry *to)
-{
-	unsigned place = place_of(n, to);
-
-	if (place > at) {
-		place--; /* it is gone from before it */
-		move(n, at, n, at + 1, place - at);
-	} else {
-		move(n, place + 1, n, place, at - place);
-	}
-	set(n, place, to);
+	at = place_of(p.node, x);
+	assert(at < p.node->count);
+	set_met(p.node->parts[at], height - 1, x);
+	sum_up(p.node, at, height);
 }
 
 /* Would it go below this branch? */
 static bool belongs_to(const struct order_node *n, unsigned at, const struct entry *x)
 {
-	return (!at || is_before(n->ranks[at - 1], n->rows[at - 1], x)) &&
-	       (at + 1 == n->count || !is_before(n->ranks[at], n->rows[at], x));
+	return (!at || order_is_before(n->ranks[at - 1], n->rows[at - 1], x)) &&
+	       (at + 1 == n->count || !order_is_before(n->ranks[at], n->rows[at], x));
 }
 
-static bool has_room(const struct order_node *n)
+static bool has_room(union order_part p, unsigned height)
 {
-	return n->leaf || n->count < FANOUT;
+	return !height || p.node->count < FANOUT;
 }
 
-/* As far as both have the same way it is gone once.  The node has room. */
-static void change(struct order_node *n, const struct entry *from, const struct entry *to)
+/* As far as both have the same way it is gone once.  There is room. */
+static void change(union order_part p, unsigned height, const struct entry *from,
+		   const struct entry *to)
 {
-	const unsigned at = place_of(n, from);
+	unsigned at;
 
-	assert(at < n->count);
-	if (n->leaf) {
-		assert(n->rows[at] == from->row);
-		change_leaf(n, at, to);
-	} else if (belongs_to(n, at, to) && has_room(n->branches[at].child)) {
-		change(n->branches[at].child, from, to);
-		include(n, at, to);
-		exclude(n, at, from);
+	if (!height) {
+		leaf_set(p.leaf, to);
+		return;
+	}
+	at = place_of(p.node, from);
+	assert(at < p.node->count);
+	if (belongs_to(p.node, at, to) && has_room(p.node->parts[at], height - 1)) {
+		change(p.node->parts[at], height - 1, from, to);
+		include(p.node, at, to);
+		if (height > 1)
+			exclude(p.node, at, height, from);
+		else
+			forget(p.node, at, height, from); /* its leaf has as many as before */
 	} else {
-		remove_from(n, from);
-		add_to(n, to);
+		remove_from(p, height, from);
+		(void)add_to(p, height, to);
 	}
 }
 
@@ -425,11 +462,11 @@ void order_change(struct order *o, const struct order_item *old, const struct or
 {
 	const struct entry from = entry_of(old), to = entry_of(x);
 
-	assert(o->root && from.row == to.row);
+	assert(o->root.leaf && from.row == to.row);
 	if (from.rank == to.rank) {
-		set_met(o->root, &to);
-	} else if (has_room(o->root)) {
-		change(o->root, &from, &to);
+		set_met(o->root, o->height, &to);
+	} else if (has_room(o->root, o->height)) {
+		change(o->root, o->height, &from, &to);
 		lower_root(o);
 	} else {
 		remove_entry(o, &from);
@@ -439,33 +476,38 @@ void order_change(struct order *o, const struct order_item *old, const struct or
 
 /* ---- find ---- */
 
-static bool find(const struct order_node *n, const struct order_query *q, struct order_item *ret)
+static bool find(union order_part p, unsigned height, const struct order_query *q,
+		 const struct entry *from, struct order_item *ret)
 {
-	const struct entry from = {.rank = rank_of(q->key, INT32_MIN)};
+	const struct order_node *n = p.node;
 
-	for (unsigned i = place_of(n, &from); i < n->count; i++) {
-		if (other_max(n, i) < q->other || (n->met[i] & q->met) != q->met)
-			continue;
-		if (!n->leaf) {
-			if (find(n->branches[i].child, q, ret))
-				return true;
-			continue;
-		}
-		*ret = (struct order_item){.key = key_of(n->ranks[i]),
-					   .other = other_of(n->ranks[i]),
-					   .row = n->rows[i],
-					   .met = n->met[i]};
-		if (!q->fits || q->fits(q->ctx, ret))
+	if (!height)
+		return leaf_find(p.leaf, q, from, ret);
+	for (unsigned i = place_of(n, from); i < n->count; i++)
+		if (n->others[i] >= q->other && (n->met[i] & q->met) == q->met &&
+		    find(n->parts[i], height - 1, q, from, ret))
 			return true;
-	}
 	return false;
+}
+
+/* Before it there is nothing for the query. */
+static struct entry start_of(const struct order_query *q)
+{
+	const struct entry least = {.rank = order_rank(q->key, INT32_MIN)};
+	struct entry from;
+
+	if (!q->from)
+		return least;
+	from = entry_of(q->from);
+	return order_is_before(from.rank, from.row, &least) ? least : from;
 }
 
 bool order_first(const struct order *o, const struct order_query *q, struct order_item *ret)
 {
+	const struct entry from = start_of(q);
 	struct order_item found;
 
-	if (!o->root || !find(o->root, q, &found))
+	if (!o->root.leaf || !find(o->root, o->height, q, &from, &found))
 		return false;
 	*ret = found;
 	return true;

@@ -17,13 +17,25 @@ struct order_item {
 	uint64_t met; /* the needs that the row meets, a bit each */
 };
 
+struct leaf;
+struct order_node;
+
+/* A leaf (leaf.h), or a node that has more of them below it. */
+union order_part {
+	struct leaf *leaf;
+	struct order_node *node;
+};
+
 /* All zero bytes: an empty one. */
 struct order {
-	struct order_node *root;
+	union order_part root;
+	unsigned height; /* 0: the root is a leaf, or not there */
 	size_t count;
 };
 
 void order_done(struct order *o);
+/* So many at once, of an empty one; they are sorted in their place. */
+void order_fill(struct order *o, struct order_item *items, size_t count);
 void order_add(struct order *o, const struct order_item *x);
 /* The item is there, with this key, other and row. */
 void order_remove(struct order *o, const struct order_item *x);
@@ -34,9 +46,10 @@ void order_change(struct order *o, const struct order_item *old, const struct or
 typedef bool order_fits(void *ctx, const struct order_item *x);
 
 struct order_query {
-	int32_t key, other; /* at least */
-	uint64_t met;       /* all of them */
-	order_fits *fits;   /* NULL: each does */
+	int32_t key, other;            /* at least */
+	uint64_t met;                  /* all of them */
+	const struct order_item *from; /* and not before it; NULL: from the first one on */
+	order_fits *fits;              /* NULL: each does */
 	void *ctx;
 };
 

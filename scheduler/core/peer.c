@@ -61,8 +61,35 @@ void peers_block(struct core *c, const struct subnet *s, struct instance *i, int
 		(void)map_put(&i->vpcs, vpc, (void *)blocks);
 	else
 		(void)map_remove(&i->vpcs, vpc);
+	if (has_blocks(i))
+		(void)map_put(&c->block_holders, i->id, i);
+	else
+		(void)map_remove(&c->block_holders, i->id);
 	peers_forget_words(i);
 	peers_changed(c, i);
+}
+
+/*
+ * Whom a host has to do with: all if it has blocks, else those that have some.  So a hello
+ * does not cost more the more hosts there are.
+ */
+struct reach {
+	const struct core *c;
+	bool all;
+	struct cluster *cluster;
+	size_t clusters, at; /* how far it is */
+};
+
+static bool reach_next(struct reach *r, struct instance **ret)
+{
+	if (!r->all)
+		return map_next(&r->c->block_holders, &r->at, ret);
+	while (!r->cluster || !map_next(&r->cluster->instances, &r->at, ret)) {
+		if (!map_next(&r->c->clusters, &r->clusters, &r->cluster))
+			return false;
+		r->at = 0;
+	}
+	return true;
 }
 
 /* ---- in words ---- */
@@ -218,16 +245,6 @@ static size_t unwanted(struct core *c, struct instance *i, struct instance *to, 
 	return has_ipv6(c, i) || has_ipv6(c, to) ? 0 : own6;
 }
 
-static size_t instance_count(const struct core *c)
-{
-	struct cluster *cl;
-	size_t count = 0;
-
-	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
-		count += cl->instances.count;
-	return count;
-}
-
 /* Can it be reached, and does anything lead there? */
 static bool is_somewhere(const struct ecs_node_peer *p)
 {
@@ -237,24 +254,25 @@ static bool is_somewhere(const struct ecs_node_peer *p)
 void peers_send_all(struct core *c, struct instance *to)
 {
 	auto_arena struct arena a = {0};
+	auto_free struct ecs_node_peer *items = NULL;
 	struct ecs_node_peers message = {.full = true};
-	struct ecs_node_peer *items = arena_alloc(&a, (instance_count(c) + 1) * sizeof(*items));
-	struct cluster *cl;
+	struct reach reach = {.c = c, .all = has_blocks(to)};
+	size_t capacity = 0, own6;
 	struct instance *i;
-	size_t own6;
 
 	describe_self(c, to, &a, &message.self);
-	message.peers.items = items;
-	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
-		for (size_t k = 0; map_next(&cl->instances, &k, &i);) {
-			struct ecs_node_peer *p = &items[message.peers.count];
+	while (reach_next(&reach, &i)) {
+		struct ecs_node_peer *p;
 
-			if (i == to || !hears_of(to, i))
-				continue;
-			describe(c, i, &a, p, &own6);
-			p->prefixes.count -= unwanted(c, i, to, own6);
-			message.peers.count += is_somewhere(p);
-		}
+		if (i == to || !hears_of(to, i))
+			continue;
+		items = xgrow(items, message.peers.count, &capacity, sizeof(*items));
+		p = &items[message.peers.count];
+		describe(c, i, &a, p, &own6);
+		p->prefixes.count -= unwanted(c, i, to, own6);
+		message.peers.count += is_somewhere(p);
+	}
+	message.peers.items = items;
 	effect_send(c, to, ECS_NODE_PEERS, &message);
 }
 
@@ -331,14 +349,13 @@ static void tell(struct core *c, struct instance *i)
 	const enum blocks had = i->told_blocks, has = kinds_of(c, i);
 	auto_arena struct arena a = {0};
 	auto_telling struct telling t = {.c = c, .i = i};
-	struct cluster *cl;
+	struct reach reach = {.c = c, .all = has || had};
 	struct instance *to;
 
 	describe(c, i, &a, &t.as, &t.own6);
-	for (size_t n = 0; map_next(&c->clusters, &n, &cl);)
-		for (size_t k = 0; map_next(&cl->instances, &k, &to);)
-			if (to != i && to->connected && (has || had || has_blocks(to)))
-				tell_one(&t, to);
+	while (reach_next(&reach, &to))
+		if (to != i && to->connected)
+			tell_one(&t, to);
 	i->told_blocks = (uint8_t)has;
 	if (i->connected && has != had)
 		peers_send_all(c, i);
@@ -365,6 +382,7 @@ void peers_forget(struct core *c, struct instance *i)
 				s->block_owner[k] = NULL;
 	map_done(&i->vpcs);
 	i->vpcs = (struct map){0};
+	(void)map_remove(&c->block_holders, i->id);
 	i->removed = true;
 	peers_forget_words(i);
 	peers_changed(c, i);

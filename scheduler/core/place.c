@@ -46,13 +46,13 @@ void place_name_demand(struct definition *d)
 
 bool place_is_open(const struct instance *i)
 {
-	return i->connected && i->active && !i->quiet_until_ms;
+	return i->connected && i->active && !i->quiet;
 }
 
 void place_left(const struct instance *i, int32_t ret[FIELDS])
 {
-	ret[FIELD_CPU] = (int32_t)(i->cpu_units - i->cpu_used);
-	ret[FIELD_MEMORY] = (int32_t)(i->memory_mib - i->memory_used);
+	ret[FIELD_CPU] = i->cpu_units - i->cpu_used;
+	ret[FIELD_MEMORY] = i->memory_mib - i->memory_used;
 }
 
 const char *place_shortage(const struct instance *i, const struct definition *d,
@@ -79,7 +79,7 @@ const char *place_refusal(const struct instance *i, const struct definition *d,
 		return "AGENT";
 	if (!i->active)
 		return "INACTIVE";
-	if (i->quiet_until_ms)
+	if (i->quiet)
 		return "AGENT:FLAPPING";
 	if (i->cpu_units - i->cpu_used < demand->cpu_units)
 		return "RESOURCE:CPU";
@@ -95,9 +95,10 @@ static void account(struct instance *i, const struct definition *d, const struct
 {
 	const int sign = take ? 1 : -1;
 
-	i->cpu_used += sign * demand->cpu_units;
-	i->memory_used += sign * demand->memory_mib;
-	i->interfaces_used += sign * d->interfaces;
+	i->cpu_used += (int32_t)(sign * demand->cpu_units);
+	i->memory_used += (int32_t)(sign * demand->memory_mib);
+	if (d->interfaces)
+		i->interfaces_used += sign * d->interfaces;
 	for (size_t k = 0; k < d->host_port_count; k++)
 		ports_set(&i->ports[d->host_ports[k].protocol], d->host_ports[k].port, take);
 	table_update(&i->cluster->table, i);

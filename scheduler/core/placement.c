@@ -180,7 +180,7 @@ static uint32_t count_of(const uint32_t *counts, size_t value)
 }
 
 struct search {
-	const struct placement *p;
+	struct placement *p;
 	struct table *table;
 	struct task_group *group;   /* NULL: it has no tasks */
 	int32_t wanted[FIELDS];     /* of each */
@@ -198,6 +198,7 @@ static bool fits(void *ctx, const struct order_item *x)
 	struct search *s = ctx;
 	struct instance *i = s->table->rows[x->row];
 
+	__builtin_prefetch(&i->cluster); /* the line of it that is looked at in the end */
 	if (!need_has_row(s->p->need, x->row))
 		return false; /* it has the bit for another one */
 	if (s->avoid_group && s->group && task_group_count(s->group, x->row)) {
@@ -221,39 +222,20 @@ static bool is_before(const struct order_item *a, const struct order_item *b)
 	return a->other != b->other ? a->other < b->other : a->row < b->row;
 }
 
-/* The first in an order that fits, if it comes before *best; NULL: there is none yet. */
-static struct instance *first_of(struct search *s, const struct order *o,
-				 struct order_item *best_item, struct instance *best)
+/* The first in an order that fits; not before 'from', if there is one. */
+static bool find_first(struct search *s, const struct order *o, const struct order_item *from,
+		       struct order_item *ret)
 {
 	const enum field field = s->p->plan.field;
 	const struct order_query q = {.key = s->wanted[field],
 				      .other = s->wanted[!field],
 				      .met = 1ULL << s->p->need->bit |
 					     table_gpu_bits(s->p->demand.gpus),
+				      .from = from,
 				      .fits = fits,
 				      .ctx = s};
-	struct order_item found;
 
-	if (!o || !order_first(o, &q, &found) || (best && !is_before(&found, best_item)))
-		return best;
-	*best_item = found;
-	return s->table->rows[found.row];
-}
-
-/* ---- by values ---- */
-
-/* Of the values that have this many tasks. */
-static struct instance *first_of_level(struct search *s, struct split *split,
-				       const uint32_t *counts, uint32_t level)
-{
-	struct order_item item;
-	struct instance *best = NULL;
-
-	for (size_t v = 0; v < split->part_count; v++)
-		if (count_of(counts, v) == level)
-			best = first_of(s, table_order(s->table, split, v, s->p->plan.field), &item,
-					best);
-	return best;
+	return o && order_first(o, &q, ret);
 }
 
 static bool has_enough(const struct search *s, const struct instance *i)
@@ -262,11 +244,70 @@ static bool has_enough(const struct search *s, const struct instance *i)
 	       i->left[FIELD_MEMORY] >= s->wanted[FIELD_MEMORY] && need_has_row(s->p->need, i->row);
 }
 
+static struct order_item item_of(const struct search *s, const struct instance *i)
+{
+	const enum field field = s->p->plan.field;
+
+	return (struct order_item){i->left[field], i->left[!field], i->row, i->met};
+}
+
+/* ---- by values ---- */
+
+/* Has nothing changed there but the one that was found, which has no more than it had? */
+static bool is_known(const struct search *s, const struct found *found, const struct part *part)
+{
+	const enum field field = s->p->plan.field;
+	const struct instance *i = found->instance;
+
+	if (!i || found->changes == part->changes)
+		return i;
+	return found->changes + 1 == part->changes && part->last_changed == i &&
+	       i->left[field] <= found->at.key && i->left[!field] <= found->at.other;
+}
+
+/* The first of a value, by what was found there before. */
+static bool first_of_value(struct search *s, struct split *split, size_t v, struct order_item *ret)
+{
+	struct found *found = v < VALUES_KNOWN && split == s->p->split ? &s->p->found[v] : NULL;
+	const struct part *part = &split->parts[v];
+	const bool known = found && is_known(s, found, part);
+
+	if (known && has_enough(s, found->instance)) {
+		*ret = item_of(s, found->instance);
+		if (fits(s, ret)) {
+			found->changes = part->changes;
+			return true;
+		}
+	}
+	if (!find_first(s, table_order(s->table, split, v, s->p->plan.field),
+			known ? &found->at : NULL, ret))
+		return false;
+	if (found)
+		*found = (struct found){s->table->rows[ret->row], *ret, part->changes};
+	return true;
+}
+
+/* Of the values that have this many tasks. */
+static struct instance *first_of_level(struct search *s, struct split *split,
+				       const uint32_t *counts, uint32_t level)
+{
+	struct order_item item, best = {0};
+	bool found = false;
+
+	for (size_t v = 0; v < split->part_count; v++) {
+		if (count_of(counts, v) != level || !first_of_value(s, split, v, &item) ||
+		    (found && !is_before(&item, &best)))
+			continue;
+		best = item;
+		found = true;
+	}
+	return found ? s->table->rows[best.row] : NULL;
+}
+
 /* The same, of the instances that have tasks of the group: the one that has fewest. */
 static struct instance *fewest_of_level(struct search *s, const struct split *split,
 					const uint32_t *counts, uint32_t level)
 {
-	const enum field field = s->p->plan.field;
 	struct order_item best_item = {0};
 	uint32_t fewest = UINT32_MAX;
 	struct instance *best = NULL;
@@ -274,13 +315,18 @@ static struct instance *fewest_of_level(struct search *s, const struct split *sp
 	s->skipped += s->group ? s->group->slot_count : 0;
 	for (uint32_t n = 0; s->group && n < s->group->slot_count; n++) {
 		const struct group_slot *slot = &s->group->slots[n];
-		struct instance *i = slot->count ? s->table->rows[slot->row] : NULL;
+		struct instance *i;
 		struct order_item x;
 
-		if (!i || slot->count > fewest || !has_enough(s, i) ||
-		    count_of(counts, split->value_of[slot->row]) != level)
+		/* the instance is looked at last: its memory is far away */
+		if (!slot->count || slot->count > fewest ||
+		    count_of(counts, split->value_of[slot->row]) != level ||
+		    !need_has_row(s->p->need, slot->row))
 			continue;
-		x = (struct order_item){i->left[field], i->left[!field], i->row, i->met};
+		i = s->table->rows[slot->row];
+		if (!has_enough(s, i))
+			continue;
+		x = item_of(s, i);
 		if ((slot->count == fewest && !is_before(&x, &best_item)) || !fits(s, &x))
 			continue;
 		fewest = slot->count;
@@ -294,17 +340,18 @@ static struct instance *fewest_of_level(struct search *s, const struct split *sp
 static struct instance *first_of_crowd(struct search *s, struct split *crowd, struct split *split,
 				       const uint32_t *counts, uint32_t level)
 {
-	struct order_item item;
-	struct instance *i = NULL;
+	struct order_item item = {0};
+	bool found = false;
 
 	if (counts)
 		s->values = split;
 	s->counts = counts;
 	s->level = level;
-	for (size_t n = 0; !i && n < (s->p->distinct ? 1 : crowd->part_count); n++)
-		i = first_of(s, table_order(s->table, crowd, n, s->p->plan.field), &item, NULL);
+	for (size_t n = 0; !found && n < (s->p->distinct ? 1 : crowd->part_count); n++)
+		found = find_first(s, table_order(s->table, crowd, n, s->p->plan.field), NULL,
+				   &item);
 	s->values = NULL;
-	return i;
+	return found ? s->table->rows[item.row] : NULL;
 }
 
 static struct instance *choose_of_level(struct search *s, struct split *split,
@@ -342,11 +389,23 @@ static bool next_level(const struct split *split, const uint32_t *counts, uint32
 	return found;
 }
 
+/* By the attribute of the plan. */
+static struct split *split_of(struct search *s)
+{
+	struct placement *p = s->p;
+
+	if (p->split && p->splits_made == s->table->splits_made)
+		return p->split;
+	p->split = table_split(s->table, p->plan.attribute);
+	p->splits_made = s->table->splits_made;
+	memset(p->found, 0, sizeof(p->found));
+	return p->split;
+}
+
 static struct instance *choose_by_levels(struct search *s)
 {
 	const struct plan *plan = &s->p->plan;
-	struct split *split = plan->attribute ? table_split(s->table, plan->attribute)
-					      : table_whole(s->table, plan->field);
+	struct split *split = plan->attribute ? split_of(s) : table_whole(s->table, plan->field);
 	const uint32_t *counts = plan->attribute ? table_spread(s->table, s->group, split) : NULL;
 	struct instance *i = NULL;
 
@@ -368,7 +427,7 @@ static void find_all(struct search *s)
 	s->all = xcalloc(s->table->listed + 1, sizeof(struct instance *));
 	s->count = 0;
 	s->avoid_group = s->p->distinct;
-	(void)first_of(s, table_order(s->table, whole, 0, s->p->plan.field), &ignored, NULL);
+	(void)find_first(s, table_order(s->table, whole, 0, s->p->plan.field), NULL, &ignored);
 }
 
 /* The less the better. */

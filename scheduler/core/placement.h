@@ -11,6 +11,7 @@
 #include "scheduler/core/internal.h"
 
 #define PLACEMENT_STRATEGIES_MAX 5
+#define VALUES_KNOWN             8 /* of an attribute; of others each search is a new one */
 
 /* How strategies are looked up: at most one of each kind, in this order; or one by one. */
 struct plan {
@@ -35,6 +36,17 @@ struct placement {
 	struct task_group *counted; /* of the group; NULL: it has no tasks yet */
 	bool distinct, public_address;
 	struct plan plan;
+	struct split *split; /* by the attribute that it is spread over */
+	uint64_t splits_made;
+	/*
+	 * The first that a search found in the order of a value: as long as nothing else than
+	 * this one changes there, what comes before it does not fit.
+	 */
+	struct found {
+		struct instance *instance;
+		struct order_item at;
+		uint64_t changes; /* of the value's rows at that time */
+	} found[VALUES_KNOWN];
 	/* where the last one went, and what of the table that was decided by */
 	struct instance *last;
 	int32_t last_left[FIELDS];

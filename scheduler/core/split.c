@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "scheduler/core/internal.h"
 
 #define COST_OF_NEW 16 /* in searches: what orders that nobody has asked for count as */
@@ -112,6 +113,10 @@ static bool set_late(struct sorted *by, uint32_t row)
 
 void split_note(struct split *s, const struct instance *i)
 {
+	struct part *part = &s->parts[s->value_of[i->row]];
+
+	part->changes++;
+	part->last_changed = i;
 	for (int k = 0; k < FIELDS; k++) {
 		struct sorted *by = &s->by[k];
 
@@ -158,17 +163,28 @@ static void put_right(struct split *s, const struct late_row *old, const struct 
 /* Somebody asks for it for the first time. */
 static void keep(struct split *s, struct instance *const *rows, size_t row_count, enum field field)
 {
+	/* by value: where its items begin, then where they end */
+	auto_free size_t *at = xcalloc(s->part_count + 1, sizeof(*at));
+	auto_free struct order_item *items = xcalloc(row_count + 1, sizeof(*items));
+
 	s->by[field].kept = true;
 	for (size_t row = 0; row < row_count; row++) {
-		const struct instance *i = rows[row];
-		struct order_item x;
-
 		if (row + AHEAD < row_count)
 			fetch(rows[row + AHEAD]);
-		if (!i || !i->listed)
-			continue;
-		x = item_of(i->left, i->met, i->row, field);
-		order_add(&s->parts[s->value_of[row]].by[field], &x);
+		at[s->value_of[row] + 1] += rows[row] && rows[row]->listed;
+	}
+	for (size_t v = 0; v < s->part_count; v++)
+		at[v + 1] += at[v];
+	for (size_t row = 0; row < row_count; row++) {
+		const struct instance *i = rows[row];
+
+		if (i && i->listed)
+			items[at[s->value_of[row]]++] = item_of(i->left, i->met, i->row, field);
+	}
+	for (size_t v = 0; v < s->part_count; v++) {
+		const size_t begin = v ? at[v - 1] : 0;
+
+		order_fill(&s->parts[v].by[field], &items[begin], at[v] - begin);
 	}
 }
 

@@ -32,7 +32,9 @@ struct split {
 	size_t capacity;
 	struct part {
 		struct order by[FIELDS];
-	} * parts; /* by value */
+		uint64_t changes;                    /* of its rows, that were noted */
+		const struct instance *last_changed; /* of them */
+	} * parts;                                   /* by value */
 	size_t part_count, part_capacity;
 	struct sorted {
 		bool kept; /* somebody has asked for it */

@@ -190,6 +190,7 @@ struct split *table_split(struct table *t, const char *attribute)
 	if (!is_good(t, *place, attribute)) {
 		split_free(*place);
 		*place = new_split(t, attribute, NULL);
+		t->splits_made++;
 	}
 	(*place)->used = ++t->clock;
 	return *place;
@@ -352,9 +353,9 @@ void table_recount(struct table *t, struct instance *i)
 
 static void note_group(struct instance *i, struct task_group *g)
 {
-	i->groups = xgrow(i->groups, i->group_count, &i->group_capacity,
+	i->groups = xgrow(i->groups, i->noted_count, &i->noted_capacity,
 			  sizeof(struct task_group *));
-	i->groups[i->group_count++] = g;
+	i->groups[i->noted_count++] = g;
 }
 
 static void forget_group(struct instance *i, const struct task_group *g)
@@ -363,7 +364,18 @@ static void forget_group(struct instance *i, const struct task_group *g)
 
 	while (i->groups[n] != g)
 		n++;
-	i->groups[n] = i->groups[--i->group_count];
+	i->groups[n] = i->groups[--i->noted_count];
+}
+
+void table_note_groups(struct table *t)
+{
+	struct task_group *g;
+
+	for (size_t k = 0; !t->groups_noted && map_next(&t->groups, &k, &g);)
+		for (uint32_t n = 0; n < g->slot_count; n++)
+			if (g->slots[n].count)
+				note_group(t->rows[g->slots[n].row], g);
+	t->groups_noted = true;
 }
 
 static void count_spreads(struct table *t, struct task_group *g, uint32_t row, int by)
@@ -409,12 +421,13 @@ void table_count(struct table *t, struct instance *i, struct task_group *g, int 
 	there = task_group_add(g, i->row, by);
 	count_spreads(t, g, i->row, by);
 	count_crowd(t, g, i);
-	if (by > 0 && there == (uint32_t)by)
-		note_group(i, g);
-	else if (!there)
-		forget_group(i, g);
-	else
+	if (there && (by < 0 || there != (uint32_t)by))
 		return; /* it had some before, and has some */
+	i->group_count += there ? 1 : -1;
+	if (t->groups_noted && there)
+		note_group(i, g);
+	else if (t->groups_noted)
+		forget_group(i, g);
 	judge_again(t, i, NEED_MOVES_GROUPS);
 	if (!g->tasks)
 		drop_crowd(t, g);
@@ -493,6 +506,8 @@ void table_add_need(struct table *t, struct need *own_need)
 	n->bit = (unsigned)(place % NEED_BITS);
 	n->used = ++t->clock;
 	t->moving |= n->moves != 0;
+	if (n->moves & NEED_MOVES_GROUPS)
+		table_note_groups(t);
 	for (size_t row = 0; row < t->row_count; row++) {
 		struct instance *i = t->rows[row];
 

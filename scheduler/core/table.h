@@ -54,12 +54,14 @@ struct table {
 	struct map needs_by_key;
 	bool moving; /* some move with more than attributes */
 	struct split *splits[SPLITS_MAX];
+	uint64_t splits_made; /* another number: those that were asked for may be gone */
 	struct split *crowds[CROWDS_MAX]; /* by group */
 	size_t crowd_count;
 	uint64_t clock;   /* counts uses, and serials */
 	uint64_t changes; /* of listed rows, and to be listed or not */
 	const struct instance *last_changed;
 	struct map groups;
+	bool groups_noted; /* instances have a list of theirs: since somebody has asked for it */
 };
 
 /* The bits of who has so many free GPUs; who wants so many needs all of them. */
@@ -92,11 +94,14 @@ void table_release(struct table *t, struct task_group *g);
 /* One of its tasks more is on the instance, or one less. */
 void table_count(struct table *t, struct instance *i, struct task_group *g, int by);
 
+/* From now on instances have a list of the groups that have tasks there. */
+void table_note_groups(struct table *t);
+
 /* NULL: there is none yet. */
 struct need *table_need(struct table *t, const char *key);
 /* It is the table's from now on, valid until the next one is added, at least. */
 void table_add_need(struct table *t, struct need *own_need);
-/* Valid until the next one is asked for. */
+/* Valid until 'splits_made' is another number. */
 struct split *table_split(struct table *t, const char *attribute);
 /* The same, for who wants the first of all rows, whatever values they have: the cheapest. */
 struct split *table_whole(struct table *t, enum field field);

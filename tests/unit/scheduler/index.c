@@ -340,17 +340,28 @@ static void run(void)
 	tasks[task_count++].node = node;
 }
 
-static void move_on(void)
+static void tell(size_t n, const char *status)
 {
-	const char *status = below(2) ? "RUNNING" : "STOPPED";
-	size_t n;
-
-	if (!task_count)
-		return;
-	n = below((uint32_t)task_count);
 	report(nodes[tasks[n].node], tasks[n].arn, status);
 	if (strcmp(status, "STOPPED") == 0)
 		tasks[n] = tasks[--task_count];
+}
+
+static void move_on(void)
+{
+	if (task_count)
+		tell(below((uint32_t)task_count), below(2) ? "RUNNING" : "STOPPED");
+}
+
+/* One that a search has found and that may not have been chosen has more than it had. */
+static void end_one_on(const struct instance *i)
+{
+	for (size_t n = 0; i && n < task_count; n++) {
+		if (strcmp(nodes[tasks[n].node], i->id) != 0)
+			continue;
+		tell(n, "STOPPED");
+		return;
+	}
 }
 
 /* Several in a row for one placement, as a RunTask with a count does. */
@@ -363,6 +374,11 @@ static void run_several(void)
 
 	while (is_random(&w))
 		draw_strategies(&w);
+	if (below(2)) {
+		w.strategies[0].type = "spread";
+		w.strategies[0].field = "attribute:rack";
+		w.count += !w.count;
+	}
 	text = request_of(&w);
 	request = parse(text);
 	p = (struct placement){.core = core,
@@ -372,7 +388,7 @@ static void run_several(void)
 			       .group = w.group};
 	ecs_task_definition_demand(&p.definition->parsed, &p.demand);
 	assert_int_equal(placement_prepare(&p, &fault), 0);
-	for (int n = 0; n < 6 && task_count < ARNS; n++) {
+	for (int n = 0; n < 20 && task_count < ARNS; n++) {
 		struct instance *left[NODES];
 		const struct instance *best = plain_choice(left, scan(&w, left));
 		struct instance *chosen = placement_choose(&p);
@@ -390,8 +406,10 @@ static void run_several(void)
 		(void)snprintf(tasks[task_count].arn, sizeof(tasks[0].arn), "%s",
 			       text_at(reply, "tasks[0].taskArn"));
 		tasks[task_count++].node = node_of(chosen->id);
-		if (below(4) == 0)
+		for (uint32_t k = below(4); k > 1; k--)
 			move_on(); /* something else happens meanwhile */
+		if (below(3) == 0)
+			end_one_on(p.found[below(3)].instance);
 	}
 }
 

@@ -40,7 +40,8 @@ static const struct order_item *scan(const struct order_query *q)
 		const struct order_item *x = &rows[i];
 
 		if (!listed[i] || x->key < q->key || x->other < q->other ||
-		    (x->met & q->met) != q->met || (q->fits && !q->fits(NULL, x)))
+		    (q->from && is_before(x, q->from)) || (x->met & q->met) != q->met ||
+		    (q->fits && !q->fits(NULL, x)))
 			continue;
 		if (!best || is_before(x, best))
 			best = x;
@@ -78,6 +79,21 @@ static void change(struct order *o, uint32_t row, uint32_t range)
 	listed[row] = true;
 }
 
+/* Some rows at once. */
+static void fill(struct order *o, uint32_t range)
+{
+	static struct order_item items[ROWS];
+	size_t count = 0;
+
+	for (uint32_t row = 0; row < ROWS; row++) {
+		listed[row] = below(2);
+		rows[row] = draw(row, range);
+		if (listed[row])
+			items[count++] = rows[row];
+	}
+	order_fill(o, items, count);
+}
+
 static void the_first_is_what_a_scan_finds(void **unused)
 {
 	static const uint32_t ranges[] = {4, 100, 1000000};
@@ -87,12 +103,14 @@ static void the_first_is_what_a_scan_finds(void **unused)
 		struct order o = {0};
 		size_t count = 0;
 
-		memset(listed, 0, sizeof(listed));
+		fill(&o, ranges[r]);
 		for (int n = 0; n < 20000; n++) {
+			const struct order_item from = draw(below(ROWS), ranges[r]);
 			const struct order_query q = {
 				.key = (int32_t)below(ranges[r]),
 				.other = (int32_t)below(ranges[r]),
 				.met = below(16),
+				.from = below(2) ? &from : NULL,
 				.fits = below(2) ? is_odd : NULL,
 			};
 			struct order_item found;
