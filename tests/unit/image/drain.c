@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -17,26 +15,36 @@
 
 #define PIECE (8 << 20) /* a step of the thread's */
 #define MUCH  (256 << 20)
+#define FD    777 /* nobody's: what is done to it is done here */
 
-static char path[] = "/tmp/unit-drain-XXXXXX";
-static int fd;
 static atomic_int syncs, fail_at;        /* the sync that fails, from 1 on; 0: none */
 static atomic_llong let_go_from, let_go; /* where the first begins, how much in all */
+static size_t written;
 
 int __wrap_fdatasync(int which);
 int __wrap_fdatasync(int which)
 {
-	assert_int_equal(which, fd);
+	assert_int_equal(which, FD);
 	if (++syncs != fail_at)
 		return 0;
 	errno = ENOSPC;
 	return -1;
 }
 
+ssize_t __wrap_write(int which, const void *data, size_t size);
+ssize_t __wrap_write(int which, const void *data, size_t size)
+{
+	(void)data;
+	assert_int_equal(which, FD);
+	size = size < PIECE / 2 ? size : PIECE / 2;
+	written += size;
+	return (ssize_t)size;
+}
+
 int __wrap_posix_fadvise64(int which, off_t offset, off_t size, int advice);
 int __wrap_posix_fadvise64(int which, off_t offset, off_t size, int advice)
 {
-	assert_int_equal(which, fd);
+	assert_int_equal(which, FD);
 	assert_int_equal(advice, POSIX_FADV_DONTNEED);
 	if (let_go == 0)
 		let_go_from = offset;
@@ -53,9 +61,8 @@ static struct drain *begin(int failing)
 	syncs = 0;
 	let_go = let_go_from = 0;
 	fail_at = failing;
-	assert_int_equal(ftruncate(fd, 0), 0);
-	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	assert_int_equal(drain_new(fd, &d, &e), 0);
+	written = 0;
+	assert_int_equal(drain_new(FD, &d, &e), 0);
 	return d;
 }
 
@@ -124,16 +131,14 @@ static void a_beginning_stays_in_memory_and_the_rest_does_not(void **state)
 {
 	struct drain *d = begin(0);
 	struct err e = {0};
-	struct stat st;
 
 	(void)state;
 	put(d, DRAIN_CACHED);
-	put(d, MUCH);
+	while (let_go == 0)
+		put(d, PIECE);
 	assert_int_equal(drain_finish(d, &e), 0);
 	assert_int_equal(let_go_from, DRAIN_CACHED);
-	assert_true(let_go > 0 && let_go <= MUCH);
-	assert_int_equal(fstat(fd, &st), 0);
-	assert_int_equal(st.st_size, DRAIN_CACHED + MUCH);
+	assert_true(DRAIN_CACHED + let_go <= (long long)written);
 	drain_free(d);
 
 	d = begin(0);
@@ -163,8 +168,5 @@ int main(void)
 		cmocka_unit_test(nobody_need_wait_for_the_end),
 	};
 
-	fd = mkstemp(path);
-	if (fd < 0 || unlink(path) < 0)
-		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
