@@ -165,7 +165,7 @@ unit_mod   = $(word 3,$(subst /, ,$(1)))
 unit_uses  = $(call unit_mod,$(1)) $(USES_$(call unit_mod,$(1)))
 # System calls that a test makes fail: WRAP_tests/unit/MODULE/FILE := call ...
 WRAP_tests/unit/runtime/inroot := fs_openat2
-WRAP_tests/unit/image/drain := fdatasync
+WRAP_tests/unit/image/drain := fdatasync posix_fadvise64 write
 # Libraries that a test compares us with: PEER_tests/unit/MODULE/FILE := pkg-config name
 PEER_tests/unit/runtime/filter_compile := libseccomp
 

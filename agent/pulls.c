@@ -16,7 +16,8 @@
 #include "base/random.h"
 #include "base/text.h"
 
-#define FINISHED_MAX 32 /* pulls that callers can still ask about */
+#define FINISHED_MAX 32   /* pulls that callers can still ask about */
+#define READY_MS     2000 /* after a pull its task is started first */
 
 enum behavior { PULL_DEFAULT, PULL_ALWAYS, PULL_ONCE, PULL_PREFER_CACHED };
 
@@ -70,6 +71,7 @@ struct pulls {
 	struct agent *agent;
 	enum behavior behavior;
 	struct pull *list;
+	struct loop_timer *rest; /* until the programs of the next pull are loaded ahead */
 };
 
 /* ---- waiters ---- */
@@ -121,6 +123,18 @@ static void end_job(struct pull *p)
 	if (p->job && p->pulls)
 		sharing_over(p->pulls->agent->sharing, p->job);
 	image_pull_free(take_ptr(p->job));
+	if (p->pulls)
+		loop_timer_set(p->pulls->rest, READY_MS);
+}
+
+/* Whoever has no memory for containers that are made ahead has none for this. */
+static void on_rest(void *ctx)
+{
+	struct pulls *pulls = ctx;
+	struct err e = {0};
+
+	if (image_store_rest(pulls->agent->images, ahead_count(pulls->agent->o) > 0, &e) < 0)
+		log_warn("image store: %s", e.msg);
 }
 
 void pulls_cancel(struct pull_waiter *w)
@@ -534,6 +548,8 @@ struct pulls *pulls_new(struct agent *a)
 	for (size_t i = 0; i < ARRAY_COUNT(behaviors); i++)
 		if (str_eq(a->o->pull_behavior, behaviors[i]))
 			p->behavior = (enum behavior)i;
+	p->rest = loop_timer_new(a->loop, on_rest, p);
+	loop_timer_set(p->rest, READY_MS);
 	return p;
 }
 
@@ -563,5 +579,6 @@ void pulls_free(struct pulls *pulls)
 		if (!p->asking) /* else it goes when its thread is done */
 			free_pull(p);
 	}
+	loop_timer_free(pulls->rest);
 	free(pulls);
 }

@@ -40,6 +40,7 @@
 #define PIECE_SIZE  (128 << 10) /* libcurl's own are so small that each would wake the reader */
 #define PENDING_MAX (512 << 10) /* of one blob: a piece, and what comes in spite of a pause */
 #define LOOK_MS     500         /* that a blob's way is looked at before more is asked of it */
+#define FAST        200000      /* bytes a millisecond, of which no second request makes more */
 
 struct blob {
 	struct blobs *all; /* NULL: it was never ordered */
@@ -59,6 +60,7 @@ struct blob {
 	bool paused;           /* because the pipe is full */
 	bool reading, is_good; /* it is being read; it came, and is the right one */
 	struct parts *parts;   /* behind what 'get' still brings; NULL: nothing comes so */
+	uint64_t asked_bytes;  /* how many there were when it was asked for */
 	int64_t reported_ms, asked_ms, full_at_ms, full_ms; /* the last: how long it was paused */
 };
 
@@ -300,13 +302,14 @@ static void parts_changed(void *ctx)
 		get_blob(b);
 }
 
-/* Its reader waits for the registry most of the time, and much of it is to come. */
+/* Its reader waits for the registry most of the time, which is no fast one, and much of it is to come. */
 static bool parts_pay(const struct blob *b)
 {
 	const int64_t took_ms = clock_mono_ms() - b->asked_ms;
 
 	return !b->peer && !b->all->in_parts && !b->all->parts_failed && took_ms >= LOOK_MS &&
-	       b->full_ms * 4 < took_ms && b->bytes + PARTS_MIN < layer_of(b)->blob_size;
+	       b->full_ms * 4 < took_ms && b->bytes - b->asked_bytes < (uint64_t)took_ms * FAST &&
+	       b->bytes + PARTS_MIN < layer_of(b)->blob_size;
 }
 
 static void begin_parts(struct blob *b)
@@ -358,6 +361,7 @@ static void get_blob(struct blob *b)
 	};
 
 	b->asked_ms = clock_mono_ms();
+	b->asked_bytes = b->bytes;
 	b->full_ms = 0;
 	b->get = registry_start(b->all->fetcher->registries[b->source], &want);
 	if (b->paused)

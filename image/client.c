@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The puller lives from the first pull's beginning to the last one's end, so an
- * idle caller has no child.  It is let go by closing its socket, and then ends
- * in a few milliseconds; that long it is waited for, and reaped.  One that
- * takes longer (a disk that is slow to sync) is reaped by the next call.
+ * idle caller has no child, unless it wants one to be ready.  It is let go by closing its
+ * socket, then sweeps the store and ends; the caller, who has its image, does not wait for
+ * that.  It is reaped by one of the next calls.
  */
 #include "image/client.h"
 
@@ -13,9 +13,8 @@
 
 #include "base/auto.h"
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/mem.h"
-
-#define END_MS 50
 
 static void reap(struct image_store *s)
 {
@@ -33,6 +32,7 @@ int client_start_puller(struct image_store *s, struct err *e)
 	int status;
 
 	reap(s);
+	s->puller_waits = false;
 	if (s->puller.sock >= 0 && worker_reap(&s->puller, &status))
 		close_fd(&s->puller.sock); /* somebody killed it; its pulls see that, too */
 	if (s->puller.sock >= 0)
@@ -45,12 +45,12 @@ void client_end_puller(struct image_store *s)
 {
 	int status;
 
+	s->puller_waits = false;
 	close_fd(&s->puller.sock);
 	if (s->ending_count == ENDING_MAX) { /* they all hang: wait for the oldest */
 		worker_wait(&s->ending[0], -1);
 		reap(s);
 	}
-	worker_wait(&s->puller, END_MS);
 	if (!worker_reap(&s->puller, &status))
 		s->ending[s->ending_count++] = s->puller;
 	s->puller.pidfd = -1;
@@ -58,11 +58,28 @@ void client_end_puller(struct image_store *s)
 
 int client_sweep(struct image_store *s, struct err *e)
 {
+	if (s->puller_waits)
+		client_end_puller(s); /* which sweeps nothing */
 	if (s->puller.sock >= 0)
 		return 0;
 	if (client_start_puller(s, e) < 0)
 		return -e->code;
 	client_end_puller(s);
+	return 0;
+}
+
+int image_store_rest(struct image_store *s, bool get_ready, struct err *e)
+{
+	const bool is_busy = s->puller.sock >= 0 && !s->puller_waits;
+
+	reap(s);
+	if (is_busy || !get_ready)
+		return 0;
+	if (client_start_puller(s, e) < 0)
+		return -e->code;
+	s->puller_waits = true;
+	(void)fs_send(s->puller.sock, "r", 1, NULL,
+		      0); /* one that has gone is replaced for the order */
 	return 0;
 }
 
@@ -92,6 +109,8 @@ void image_store_close(struct image_store *s)
 		return;
 	assert(s->pulls == 0);
 
+	if (s->puller.sock >= 0)
+		client_end_puller(s);
 	for (size_t i = 0; i < s->ending_count; i++)
 		worker_wait(&s->ending[i], -1);
 	reap(s);

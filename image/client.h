@@ -15,7 +15,8 @@
 struct image_store {
 	struct store store;
 	char *worker;
-	struct worker puller; /* while there are pulls */
+	struct worker puller; /* while there are pulls, */
+	bool puller_waits;    /* or ahead of the first */
 	unsigned pulls;
 	struct worker ending[ENDING_MAX];
 	size_t ending_count;

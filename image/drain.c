@@ -14,14 +14,15 @@
 #include "image/reason.h"
 
 #define STEP_SIZE (8 << 20)
-#define SYNC_SIZE (64 << 20)
+#define SYNC_SIZE (256 << 20)
 
 struct drain {
 	int fd;
 	int error; /* errno of the first sync that failed; 0: none.  The thread's, until it has ended */
+	uint64_t kept; /* where what is not let go of begins.  The thread's, too */
 	bool has_thread;
 	pthread_t thread;
-	uint64_t noted; /* the writer's */
+	uint64_t bytes, noted; /* the writer's: written, and what the thread knows of that */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	uint64_t written; /* as far as the thread knows */
@@ -48,9 +49,21 @@ static bool wait_for_step(struct drain *d, uint64_t begun, uint64_t *ret)
 	return !end;
 }
 
+/* Out of memory with what ends at 'end', whose writing began a step ago. */
+static void let_go(struct drain *d, uint64_t end)
+{
+	if (end <= d->kept)
+		return;
+	(void)sync_file_range(d->fd, (off_t)d->kept, (off_t)(end - d->kept),
+			      SYNC_FILE_RANGE_WAIT_BEFORE);
+	(void)posix_fadvise(d->fd, (off_t)d->kept, (off_t)(end - d->kept), POSIX_FADV_DONTNEED);
+	d->kept = end;
+}
+
 /*
  * A step only starts the writing.  A sync also commits the file system's journal, and
- * has the disk write what it holds in a cache: those of virtual machines hold much.
+ * has the disk write what it holds in a cache: those of virtual machines hold much.  Meanwhile
+ * nothing is begun, so there are few.
  */
 static void *follow(void *ctx)
 {
@@ -60,6 +73,7 @@ static void *follow(void *ctx)
 	for (; wait_for_step(d, begun, &written); begun = written) {
 		(void)sync_file_range(d->fd, (off_t)begun, (off_t)(written - begun),
 				      SYNC_FILE_RANGE_WRITE); /* the syncs hear of its errors */
+		let_go(d, begun);
 		if (written - synced < SYNC_SIZE)
 			continue;
 		synced = written;
@@ -75,6 +89,7 @@ int drain_new(int fd, struct drain **ret, struct err *e)
 	int r;
 
 	d->fd = fd;
+	d->kept = DRAIN_CACHED;
 	(void)pthread_mutex_init(&d->lock, NULL);
 	(void)pthread_cond_init(&d->changed, NULL);
 	r = pthread_create(&d->thread, NULL, follow, d);
@@ -88,15 +103,34 @@ int drain_new(int fd, struct drain **ret, struct err *e)
 	return 0;
 }
 
-void drain_note(struct drain *d, uint64_t bytes)
+static void note(struct drain *d)
 {
-	if (bytes - d->noted < STEP_SIZE)
+	if (d->bytes - d->noted < STEP_SIZE)
 		return;
-	d->noted = bytes;
+	d->noted = d->bytes;
 	(void)pthread_mutex_lock(&d->lock);
-	d->written = bytes;
+	d->written = d->bytes;
 	(void)pthread_cond_signal(&d->changed);
 	(void)pthread_mutex_unlock(&d->lock);
+}
+
+int drain_write(struct drain *d, const void *data, size_t size, struct err *e)
+{
+	const char *p = data;
+
+	while (size) {
+		ssize_t n = write(d->fd, p, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return os_fail(e, "write the layer's tar");
+		p += n;
+		size -= (size_t)n;
+		d->bytes += (size_t)n;
+		note(d);
+	}
+	return 0;
 }
 
 void drain_end(struct drain *d)

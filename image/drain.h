@@ -3,9 +3,14 @@
  *
  * A thread has the kernel write what has come so far, again and again, so the sync at the
  * end has little left to wait for, and the writer never waits.
+ *
+ * What lies behind DRAIN_CACHED is let go of as soon as it is written: a large file would
+ * push out of memory what others use, and to take ever more memory into use costs a virtual
+ * machine more than the copying.
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -15,8 +20,10 @@ struct drain;
 /* 'fd' is borrowed. */
 int drain_new(int fd, struct drain **ret, struct err *e);
 
-/* So many bytes have been written now. */
-void drain_note(struct drain *d, uint64_t bytes);
+#define DRAIN_CACHED (64 << 20)
+
+/* Append to the file. */
+int drain_write(struct drain *d, const void *data, size_t size, struct err *e);
 
 /* That was all: what is left goes to the disk now. */
 void drain_end(struct drain *d);

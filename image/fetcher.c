@@ -63,7 +63,6 @@ int fetcher_run(struct fetcher *f, struct pollfd *extra, size_t extra_count, int
 
 static int open_sources(struct fetcher *f, struct err *e)
 {
-	f->fetch = fetch_new();
 	for (size_t i = 0; i < f->source_count; i++) {
 		struct reference name;
 		const struct registry_options options = {.fetch = f->fetch,
@@ -417,7 +416,10 @@ int fetcher_main(int argc, char **argv)
 	(void)argc;
 	(void)argv;
 	(void)signal(SIGPIPE, SIG_IGN);
+	f->fetch = fetch_new(); /* now there may be time for it */
 	r = handover_take_order(&order, &e);
+	if (r == HANDOVER_END)
+		_exit(0);
 	if (r == 0)
 		r = sources_read(FETCHER_SOURCES, order.source_count + order.asks, &f->sources, &e);
 	f->source_count = order.source_count;

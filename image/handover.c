@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/buf.h"
@@ -71,12 +72,15 @@ int handover_record(const struct record *r, struct err *e)
 
 int handover_take_order(struct order *ret, struct err *e)
 {
-	size_t fd_count;
-	ssize_t n = fs_recv(WORKER_SOCK, ret, sizeof(*ret), NULL, 0, &fd_count, 0);
+	auto_close int fd = -1;
+	size_t fd_count = 0;
+	ssize_t n = fs_recv(WORKER_SOCK, ret, sizeof(*ret), &fd, 1, &fd_count, 0);
 
-	if (n != sizeof(*ret))
+	if (n == 0)
+		return HANDOVER_END;
+	if (n != sizeof(*ret) || fd_count != 1)
 		return err_set(e, EBADMSG, "an order that is none");
-	return 0;
+	return dup2(fd, FETCHER_SOURCES) < 0 ? err_sys(e, "take the sources") : 0;
 }
 
 int handover_take_layer(const struct record *r, bool wait, struct handover_layer *ret,

@@ -23,7 +23,9 @@ int handover_document(struct record *r, const void *data, size_t size, const cha
 /* The record is whole: the puller may order layers. */
 int handover_record(const struct record *r, struct err *e);
 
-/* The first order: what image is wanted. */
+enum { HANDOVER_NONE = 1, HANDOVER_END = 2 };
+
+/* The first order: what image is wanted.  HANDOVER_END: none. */
 int handover_take_order(struct order *ret, struct err *e);
 /*
  * A layer that is wanted: where its bytes go, and what is there of them already; the
@@ -40,7 +42,6 @@ struct handover_layer {
 	uint64_t peer_max;
 };
 /* The next one. 0; HANDOVER_NONE: none is wanted now; HANDOVER_END: never again. */
-enum { HANDOVER_NONE = 1, HANDOVER_END = 2 };
 int handover_take_layer(const struct record *r, bool wait, struct handover_layer *ret,
 			struct err *e);
 

@@ -81,6 +81,13 @@ int image_write_probe(int fd, struct err *e);
  */
 int image_store_open(const struct image_store_options *o, struct image_store **ret, struct err *e);
 
+/*
+ * To be called some seconds after the store was opened, and after each pull: its processes are
+ * reaped, and the programs of the next one loaded, which then begins some 15 ms earlier: three
+ * processes that wait, 3 MB of their own (PSS 8.5 MB).
+ */
+int image_store_rest(struct image_store *s, bool get_ready, struct err *e);
+
 /* Every pull must have been freed.  NULL is fine. */
 void image_store_close(struct image_store *s);
 

@@ -26,7 +26,7 @@ struct inflate *inflate_new(int fd, int packed_fd);
  * From now on keep it only as long as it is worth that: what comes faster than
  * INFLATE_FAST may come again.  What was kept is the beginning then.
  */
-#define INFLATE_KEEP_MIN (64 << 20) /* bytes, however fast */
+#define INFLATE_KEEP_MIN (16 << 20) /* bytes, however fast */
 #define INFLATE_FAST     100000     /* bytes a millisecond */
 void inflate_keep_if_slow(struct inflate *z);
 void inflate_take_xz(struct inflate *z);

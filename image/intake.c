@@ -38,8 +38,7 @@ struct intake {
 	unsigned long filled, taken; /* pieces so far */
 	bool stop;
 
-	bool holding; /* the taker has a piece */
-	int tar_fd;
+	bool holding;        /* the taker has a piece */
 	struct drain *drain; /* of the tar, if it is kept */
 	struct sha256 *hash;
 	uint64_t bytes;
@@ -108,14 +107,13 @@ int intake_new(const struct intake_fds *fds, struct intake **ret, struct err *e)
 	s->inflate = inflate_new(fds->in, fds->packed);
 	if (fds->packed_if_slow)
 		inflate_keep_if_slow(s->inflate);
-	s->tar_fd = fds->tar;
 	s->hash = sha256_new();
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->changed, NULL);
 	r = pthread_create(&s->thread, NULL, fill_pieces, s);
 	s->has_thread = r == 0;
 	errno = r;
-	r = r != 0 ? os_fail(e, "thread") : s->tar_fd >= 0 ? drain_new(s->tar_fd, &s->drain, e) : 0;
+	r = r != 0 ? os_fail(e, "thread") : fds->tar >= 0 ? drain_new(fds->tar, &s->drain, e) : 0;
 	if (r < 0)
 		intake_free(s);
 	else
@@ -160,20 +158,6 @@ static struct piece *take_piece(struct intake *s)
 	return &s->pieces[s->taken % PIECES];
 }
 
-static int keep(struct intake *s, const struct piece *p, struct err *e)
-{
-	int r = s->tar_fd < 0 ? 0 : write_all(s->tar_fd, p->bytes, p->size);
-
-	if (r < 0) {
-		errno = -r;
-		return os_fail(e, "write the layer's tar");
-	}
-	s->bytes += p->size;
-	if (s->drain)
-		drain_note(s->drain, s->bytes);
-	return 0;
-}
-
 int intake_next(void *intake, const void **ret, size_t *ret_size, struct err *e)
 {
 	struct intake *s = intake;
@@ -189,8 +173,9 @@ int intake_next(void *intake, const void **ret, size_t *ret_size, struct err *e)
 		p->size = 0;
 		return -e->code;
 	}
-	if (p->size && keep(s, p, e) < 0)
+	if (s->drain && drain_write(s->drain, p->bytes, p->size, e) < 0)
 		return -e->code;
+	s->bytes += p->size;
 	sha256_add(s->hash, p->bytes, p->size);
 	*ret = p->bytes;
 	*ret_size = p->size;

@@ -30,8 +30,8 @@ static const int reader_calls[] = {JAIL_CALLS_COMMON};
 static const int indexer_calls[] = {JAIL_CALLS_COMMON, SYS_newfstatat, SYS_fdatasync};
 
 static const int lister_calls[] = {
-	JAIL_CALLS_COMMON,   SYS_pwrite64, SYS_ftruncate, SYS_fdatasync,
-	SYS_sync_file_range, SYS_clone,    SYS_clone3,
+	JAIL_CALLS_COMMON, SYS_pwrite64,        SYS_fadvise64, SYS_ftruncate,
+	SYS_fdatasync,     SYS_sync_file_range, SYS_clone,     SYS_clone3,
 };
 
 static const int loader_calls[] = {

@@ -498,6 +498,8 @@ int loader_main(int argc, char **argv)
 	(void)argv;
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = handover_take_order(&order, &e);
+	if (r == HANDOVER_END)
+		_exit(0);
 	if (r == 0)
 		r = jail_loader(order.kind == ORDER_LOAD_DIRECTORY ? FETCHER_SOURCES : -1, &e);
 	if (r < 0)

@@ -388,7 +388,7 @@ void image_pull_leave(struct image_pull *p)
 		end_pusher(p);
 	close_fd(&p->fd);
 	image_free(p->held);
-	if (--p->store->pulls == 0 && p->store->puller.sock >= 0)
+	if (--p->store->pulls == 0 && p->store->puller.sock >= 0 && !p->store->puller_waits)
 		client_end_puller(p->store);
 	free(p->reference);
 	free(p);

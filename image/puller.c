@@ -113,24 +113,71 @@ static void end_by_us(struct puller *p, struct pull *pull, struct err *e)
 	pull_end(p, pull, e);
 }
 
-static int start_fetcher(struct pull *pull, const struct order *order, int sources_fd,
+static void fetching_end(struct fetching *f)
+{
+	int status;
+
+	if (f->worker.pidfd >= 0) {
+		worker_kill(&f->worker);
+		worker_wait(&f->worker, -1);
+		(void)worker_reap(&f->worker, &status);
+	}
+	close_fd(&f->record_fd);
+	close_fd(&f->documents_fd);
+}
+
+/* What the sources are comes with the order; until then something else has their number. */
+static int fetching_start(const char *role, struct fetching *ret, struct err *e)
+{
+	struct fetching f = FETCHING_NONE;
+
+	f.record_fd = memfd_create("record", MFD_CLOEXEC);
+	f.documents_fd = memfd_create("documents", MFD_CLOEXEC);
+
+	const struct proc_fd fds[] = {{f.record_fd, FETCHER_RECORD},
+				      {f.documents_fd, FETCHER_SOURCES},
+				      {f.documents_fd, FETCHER_DOCUMENTS}};
+	int r = f.record_fd < 0 || f.documents_fd < 0
+			? err_sys(e, "memory file")
+			: worker_start(NULL, role, NULL, fds, ARRAY_COUNT(fds), true, &f.worker, e);
+
+	if (r < 0)
+		fetching_end(&f);
+	else
+		*ret = f;
+	return r;
+}
+
+/* The one that waits, or a new one. */
+static int fetching_take(struct puller *p, const struct order *order, struct fetching *ret,
 			 struct err *e)
 {
+	int status;
+
+	if (order->kind != ORDER_PULL)
+		return fetching_start("read-archive", ret, e);
+	if (worker_reap(&p->ahead.worker, &status)) { /* there is none, or somebody has killed it */
+		close_fd(&p->ahead.worker.sock);
+		fetching_end(&p->ahead);
+		return fetching_start("fetch", ret, e);
+	}
+	*ret = p->ahead;
+	p->ahead = (struct fetching)FETCHING_NONE;
+	return 0;
+}
+
+static int start_fetcher(struct puller *p, struct pull *pull, const struct order *order,
+			 int sources_fd, struct err *e)
+{
+	struct fetching f;
 	int r;
 
-	pull->record_fd = memfd_create("record", MFD_CLOEXEC);
-	pull->documents_fd = memfd_create("documents", MFD_CLOEXEC);
-	if (pull->record_fd < 0 || pull->documents_fd < 0)
-		return err_sys(e, "memory file");
-
-	const struct proc_fd fds[] = {{pull->record_fd, FETCHER_RECORD},
-				      {sources_fd, FETCHER_SOURCES},
-				      {pull->documents_fd, FETCHER_DOCUMENTS}};
-
-	if (worker_start(NULL, order->kind == ORDER_PULL ? "fetch" : "read-archive", NULL, fds,
-			 ARRAY_COUNT(fds), true, &pull->fetcher, e) < 0)
+	if (fetching_take(p, order, &f, e) < 0)
 		return -e->code;
-	r = fs_send(pull->fetcher.sock, order, sizeof(*order), NULL, 0);
+	pull->fetcher = f.worker;
+	pull->record_fd = f.record_fd;
+	pull->documents_fd = f.documents_fd;
+	r = fs_send(pull->fetcher.sock, order, sizeof(*order), &sources_fd, 1);
 	if (r < 0) {
 		errno = -r;
 		return err_sys(e, "order a pull");
@@ -157,7 +204,7 @@ static void begin_pull(struct puller *p, const struct order *order, int own_call
 	(void)snprintf(pull->name_text, sizeof(pull->name_text), "%s",
 		       order->reference[0] ? order->reference : "archive");
 	if ((order->reference[0] && reference_parse(order->reference, &pull->name, &e) < 0) ||
-	    start_fetcher(pull, order, sources_fd, &e) < 0 || nursery_start(&p->nursery, &e) < 0)
+	    start_fetcher(p, pull, order, sources_fd, &e) < 0 || nursery_start(&p->nursery, &e) < 0)
 		end_by_us(p, pull, &e);
 }
 
@@ -545,7 +592,41 @@ static int run(struct puller *p, struct err *e)
 	return 0;
 }
 
-/* With the store, and the lock on it. */
+/* What takes time and no order. */
+static void get_ready(struct puller *p)
+{
+	struct err ignored; /* with the order it is tried again */
+
+	if (p->ahead.worker.sock < 0 && fetching_start("fetch", &p->ahead, &ignored) == 0)
+		(void)nursery_start(&p->nursery, &ignored);
+}
+
+/*
+ * Before the first order the caller may say one byte: that one will come.  Until then others
+ * may have the store.  False: it was said, and none came.
+ */
+static bool wait_for_order(struct puller *p)
+{
+	struct pollfd sock = {.fd = WORKER_SOCK, .events = POLLIN};
+	bool was_told = false;
+
+	for (;;) {
+		char word;
+		ssize_t n;
+
+		(void)poll(&sock, 1, -1);
+		n = recv(WORKER_SOCK, &word, sizeof(word), MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			continue;
+		if (n != sizeof(word))
+			return n > 0 || !was_told;
+		(void)recv(WORKER_SOCK, &word, sizeof(word), 0);
+		was_told = true;
+		get_ready(p);
+	}
+}
+
+/* With the lock on the store. */
 static int pull_all(struct puller *p, struct err *e)
 {
 	int r;
@@ -555,7 +636,6 @@ static int pull_all(struct puller *p, struct err *e)
 		return -e->code;
 	ending_remove_all(p);
 	r = run(p, e);
-	nursery_end(&p->nursery);
 	if (r < 0 || store_sweep(&p->store, e) < 0)
 		return -e->code;
 	ending_remove_all(p);
@@ -564,7 +644,7 @@ static int pull_all(struct puller *p, struct err *e)
 
 int puller_main(int argc, char **argv)
 {
-	struct puller p = {.lock_fd = -1, .nursery = {WORKER_NONE}};
+	struct puller p = {.lock_fd = -1, .nursery = {WORKER_NONE}, .ahead = FETCHING_NONE};
 	struct err e = {0};
 	int r;
 
@@ -574,7 +654,9 @@ int puller_main(int argc, char **argv)
 				  str_eq(argv[1], "pull") ? IMAGE_INDEXED : IMAGE_UNPACKED, &e)
 		     : err_set(&e, EINVAL, "no store is named");
 	if (r == 0) {
-		r = pull_all(&p, &e);
+		r = wait_for_order(&p) ? pull_all(&p, &e) : 0;
+		fetching_end(&p.ahead);
+		nursery_end(&p.nursery);
 		store_done(&p.store);
 		close_fd(&p.lock_fd);
 	}

@@ -33,8 +33,11 @@
  *    What came of a large blob is kept beside it as it came, so that whoever begins
  *    again, a puller after this one's death too, asks for the rest only.
  * 3. What an unpacker made is removed when it has been reaped, not before.
- * 4. There is one puller per store: it holds the lock.  It ends when the caller
- *    has closed and the last pull has ended, and sweeps the store before.
+ * 4. There is one puller per store: it holds the lock from its first order on.  It ends when
+ *    the caller has closed and the last pull has ended, and sweeps the store before.
+ * 5. One that is started ahead of its first order has a fetcher and a nursery load meanwhile.
+ *    They are like those that are started for an order: they know nothing but their programs,
+ *    and a fetcher serves one image.
  */
 #pragma once
 
@@ -96,10 +99,22 @@ struct ending {
 	char ingest[INGEST_SIZE]; /* "": nothing */
 };
 
+/* What can fetch one image, and the memory files that it fills. */
+struct fetching {
+	struct worker worker;
+	int record_fd, documents_fd;
+};
+
+#define FETCHING_NONE                                                       \
+	{                                                                   \
+		.worker = WORKER_NONE, .record_fd = -1, .documents_fd = -1, \
+	}
+
 struct puller {
 	struct store store;
 	int lock_fd;
 	struct nursery nursery;
+	struct fetching ahead; /* waits for the next pull */
 	bool caller_closed;
 	struct pull *pulls;
 	struct flight *flights;

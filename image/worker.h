@@ -14,7 +14,8 @@
 
 /* puller: [WORKER_SOCK] orders from the caller; argv[1] tells the form, argv[2] the store's directory */
 /* fetcher: [WORKER_SOCK] order and reports, [FETCHER_RECORD] a memory file for the record,
-   [FETCHER_SOURCES] one with the sources, [FETCHER_DOCUMENTS] one for the registry's documents as they are */
+   [FETCHER_SOURCES] one with the sources, which comes with the order, [FETCHER_DOCUMENTS] one for the registry's
+   documents as they are */
 /* loader: the same; [FETCHER_SOURCES] is the archive */
 /* pusher: [WORKER_SOCK] order with all that it takes, and reports */
 /* unpacker, lister: [WORKER_SOCK] reports, and below */

@@ -135,6 +135,44 @@ def test_a_nursery_that_was_killed_is_replaced():
         assert " done " in out, out
 
 
+def begin_when_told(store, reference):
+    p = subprocess.Popen([lab.TOOL, store.dir, lab.WORKER, "pull-when-told", reference], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: all(workers(store, role) for role in ("pull", "fetch", "nursery")), 30, "what waits")
+    return p
+
+
+def test_what_waits_for_a_pull_is_in_nobodys_way_and_not_missed():
+    image = big_image()
+    with lab.Lab() as registry, lab.Store() as store:
+        reference = registry.add(image)
+        for killed in ((), ("fetch",), ("nursery",), ("fetch", "nursery"), ("pull",)):
+            p = begin_when_told(store, reference)
+            waiting = {role: workers(store, role)[0] for role in ("pull", "fetch", "nursery")}
+            store.pull(reference)  # another process has the store meanwhile
+            for role in killed:
+                os.kill(waiting[role], signal.SIGKILL)
+                wait_for(lambda: not workers(store, role) or not alive(waiting[role]), 30, f"the end of {role}")
+            out = p.communicate("\n", timeout=60)[0]
+            assert p.returncode == 0 and "0 done " in out, (killed, out)
+            assert not any(alive(pid) for pid in waiting.values()), (killed, waiting)
+            equal(store.content()["names"] != [], True)
+        # What waits ends with its caller, told or not.
+        for how in (signal.SIGKILL, signal.SIGTERM):
+            p = begin_when_told(store, reference)
+            waiting = [workers(store, role)[0] for role in ("pull", "fetch", "nursery")]
+            p.send_signal(how)
+            p.communicate()
+            wait_for(lambda: not any(map(alive, waiting)), 30, "the end of what waited")
+
+
+def alive(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_a_cancelled_pull_ends_at_once():
     stop = []
     with lab.Lab() as registry, lab.Store() as store:

@@ -268,11 +268,32 @@ def test_what_waited_ends_with_the_keeper():
         waiting(d)
 
 
+def pullers(d):
+    images = os.path.join(d.root, "var/lib/berth/images")
+    return {int(p) for p in filter(str.isdigit, os.listdir("/proc"))
+            if command_of(p).replace("\0", " ").split()[:1] == ["berth-worker"] and images in command_of(p)}
+
+
+def test_the_programs_of_the_next_pull_wait():
+    for how in ("stop", "kill"):
+        with Daemon() as d:
+            first = wait_for(lambda: pullers(d), 20, "a puller that waits")
+            run_task(d)  # whose image is pulled
+            second = wait_for(lambda: len(pullers(d) - first) == 1 and pullers(d) - first, 20, "the next one")
+            assert not first & pullers(d), (first, pullers(d))
+            d.berth("pull", IMAGE)
+            wait_for(lambda: len(pullers(d) - second) == 1 and not second & pullers(d), 20, "the one behind it")
+            getattr(d, how)()
+            wait_for(lambda: not pullers(d), 20, "its end")
+            d.start()
+
+
 def test_none_where_none_is_wanted():
     with Daemon(config=ROOTS_ONLY) as d:
         run_task(d)
         one_ready(d)
         equal([n for n in places(d) if len(n) == 16], [])
+        equal(pullers(d), set())
     with Daemon() as d:
         d.stop()
         conf = os.path.join(d.root, "etc/berth/berth.conf")

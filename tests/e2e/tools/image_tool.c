@@ -6,6 +6,7 @@
  *       all at once; one line per event; "failed REASON SENTENCE" or "done DIGEST"
  *       -i: if absent, -t: tags are for the last source, -k: insecure
  *       -k, -u, -a and -c are of the registry, or of the mirror that the -m before them names
+ *   image_tool STORE WORKER pull-when-told ...    the same, when a line of standard input says so: ready before
  *   image_tool STORE WORKER find|remove REFERENCE [IN-USE-DIGEST...]
  *   image_tool STORE WORKER list
  *   image_tool STORE WORKER mount REFERENCE SCRATCH TARGET   attached at TARGET
@@ -74,6 +75,7 @@ static bool step(struct image_pull *p, size_t i, int *failures)
 		return true;
 	}
 	print_event(i, &ev);
+	(void)fflush(stdout);
 	if (ev.kind != IMAGE_PULL_DONE)
 		return false;
 	image_free(ev.image);
@@ -166,6 +168,18 @@ static int pull(struct image_store *s, int argc, char **argv)
 		count++;
 	}
 	return run_pulls(pulls, count);
+}
+
+static int pull_when_told(struct image_store *s, int argc, char **argv)
+{
+	struct err e = {0};
+
+	if (image_store_rest(s, true, &e) < 0)
+		return complain(&e);
+	printf("ready\n");
+	(void)fflush(stdout);
+	(void)getchar();
+	return pull(s, argc, argv);
 }
 
 static void print_list(const char *word, const struct js_strings *list)
@@ -449,8 +463,10 @@ static const struct {
 	const char *verb;
 	int (*run)(struct image_store *s, int argc, char **argv);
 } verbs[] = {
-	{"pull", pull},      {"find", find}, {"list", list},   {"remove", remove_image},
-	{"mount", mount_at}, {"user", user}, {"roots", roots},
+	{"pull", pull},           {"pull-when-told", pull_when_told},
+	{"find", find},           {"list", list},
+	{"remove", remove_image}, {"mount", mount_at},
+	{"user", user},           {"roots", roots},
 };
 
 int main(int argc, char **argv)
