@@ -19,6 +19,8 @@
 #define FINISHED_MAX 32   /* pulls that callers can still ask about */
 #define READY_MS     2000 /* after a pull its task is started first */
 
+#define READY_MEMORY_MIB 4000 /* of a host on which the programs of a pull wait for it */
+
 enum behavior { PULL_DEFAULT, PULL_ALWAYS, PULL_ONCE, PULL_PREFER_CACHED };
 
 static const char *const behaviors[] = {"default", "always", "once", "prefer-cached"};
@@ -127,13 +129,14 @@ static void end_job(struct pull *p)
 		loop_timer_set(p->pulls->rest, READY_MS);
 }
 
-/* Whoever has no memory for containers that are made ahead has none for this. */
+/* They take as much as the rest of an idle daemon: a small host has better uses for that. */
 static void on_rest(void *ctx)
 {
 	struct pulls *pulls = ctx;
+	bool get_ready = ahead_count(pulls->agent->o) && node_memory_mib() >= READY_MEMORY_MIB;
 	struct err e = {0};
 
-	if (image_store_rest(pulls->agent->images, ahead_count(pulls->agent->o) > 0, &e) < 0)
+	if (image_store_rest(pulls->agent->images, get_ready, &e) < 0)
 		log_warn("image store: %s", e.msg);
 }
 
