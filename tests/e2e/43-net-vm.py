@@ -23,7 +23,7 @@ TOOLS = ("/usr/bin/python3.11", "/usr/bin/nsenter", "/usr/bin/unshare", "/usr/bi
 TESTS = (("43-net-wireguard.py", []),
          ("43-net-trunk.py", []),
          ("44-net-flow.py", []),
-         ("44-net-shortcut.py", ["busy", "ipv6", "tracked", "cut", "forged", "counters", "frame", "agent", "without"]),
+         ("44-net-shortcut.py", ["busy_flow", "counters", "frame"]),
          ("43-net-hosts.py", ["share_a_link", "fits", "peers_only", "claim"]))
 SUITE = """#!/bin/busybox sh
 export PATH=/usr/bin:/bin:/usr/sbin BERTH_BUILD=/build PYTHONDONTWRITEBYTECODE=1 HOME=/root
