@@ -140,8 +140,7 @@ static void sweep_networks(struct agent *a)
 static void look_at_networks(struct agent *a)
 {
 	sweep_networks(a);
-	if (metadata_endpoint(a->metadata))
-		(void)metadata_want(a->metadata);
+	metadata_look(a->metadata);
 }
 
 /* At once, but not for ever if somebody else's idea of the firewall is not ours. */

@@ -425,6 +425,8 @@ struct metadata *metadata_new(struct agent *a);
 void metadata_free(struct metadata *m); /* NULL is fine */
 /* It is there from now on; false: it could not be made. */
 bool metadata_want(struct metadata *m);
+/* Another one, where somebody has taken its link away. */
+void metadata_look(struct metadata *m);
 /* Its id among the endpoints that should be; NULL: it is not there. */
 const char *metadata_endpoint(const struct metadata *m);
 /* "http://169.254.170.2", where the container finds it; malloc'ed; NULL: it does not. */

@@ -44,8 +44,7 @@ struct metadata {
 	struct net_endpoint endpoint; /* without a descriptor: there is none */
 	int listen_fd;
 	struct loop_fd *listening; /* while no process is there; NULL: one is, or nobody can come */
-	pid_t pid;
-	int pidfd, sock; /* of berth-metadata; -1: there is none */
+	int pidfd, sock;           /* of berth-metadata; -1: there is none */
 	struct loop_fd *watch;
 	struct loop_timer *idle;
 };
@@ -161,6 +160,7 @@ static int start_process(struct metadata *m, struct err *e)
 		.path = program, .argv = argv, .envp = environ, .die_with_parent = true};
 	auto_close int ours = -1, theirs = -1;
 	int fds[2];
+	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
 		return err_sys(e, "socketpair");
@@ -173,7 +173,7 @@ static int start_process(struct metadata *m, struct err *e)
 
 		spawn.fds = named;
 		spawn.fd_count = ARRAY_COUNT(named);
-		if (proc_spawn(&spawn, &m->pid, &m->pidfd, e) < 0)
+		if (proc_spawn(&spawn, &pid, &m->pidfd, e) < 0)
 			return -e->code;
 	}
 	m->sock = take_fd(ours);
@@ -219,28 +219,32 @@ static int open_endpoint(struct metadata *m, struct err *e)
 	return 0;
 }
 
-/* As it is, or another one where somebody has taken its link away. */
-static bool is_there(const struct metadata *m)
-{
-	struct net_endpoint now;
-	struct err ignored;
-
-	return m->endpoint.netns_fd >= 0 &&
-	       net_find(m->agent->net, ENDPOINT, &now, &ignored) == 0 && !now.lost;
-}
-
 bool metadata_want(struct metadata *m)
 {
 	struct err e = {0};
 
-	if (is_there(m))
+	if (m->endpoint.netns_fd >= 0)
 		return true;
-	close_endpoint(m);
-	if (open_endpoint(m, &e) == 0)
+	if (open_endpoint(m, &e) == 0) {
+		doctor_tell(m->agent, "metadata", "tasks are told what they are", "");
 		return true;
+	}
 	close_endpoint(m);
 	log_error("metadata: %s", e.msg);
+	doctor_tell(m->agent, "metadata", "tasks are not told what they are: ", e.msg);
 	return false;
+}
+
+void metadata_look(struct metadata *m)
+{
+	struct net_endpoint now;
+	struct err ignored;
+
+	if (m->endpoint.netns_fd < 0 ||
+	    (net_find(m->agent->net, ENDPOINT, &now, &ignored) == 0 && !now.lost))
+		return;
+	close_endpoint(m);
+	(void)metadata_want(m); /* it says why not */
 }
 
 /* From the host's network the endpoint is at its own address: the firewall leads tasks only. */

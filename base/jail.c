@@ -23,7 +23,7 @@
  */
 #define NOBODY 65534
 
-#define KILL_S     (2 * 3600)   /* of CPU time: as long as a pull may take */
+#define KILL_S     (2 * 3600)   /* of CPU time */
 #define MEMORY_MAX (1ULL << 30) /* of addresses: threads reserve much and use little */
 #define FILES_MAX  1024
 

@@ -133,14 +133,23 @@ static int start_thread(void *(*fn)(void *), void *arg, pthread_t *ret, struct e
 	return err_sys(e, "thread for a network namespace");
 }
 
+/* To its end. */
+static int run_thread(void *(*fn)(void *), void *arg, struct err *e)
+{
+	pthread_t thread;
+
+	if (start_thread(fn, arg, &thread, e) < 0)
+		return -e->code;
+	(void)pthread_join(thread, NULL);
+	return 0;
+}
+
 int netns_make(int userns_fd, struct network *ret, struct err *e)
 {
 	struct work w = {.userns_fd = userns_fd, .network = NETWORK_INIT};
-	pthread_t thread;
 
-	if (start_thread(run, &w, &thread, e) < 0)
+	if (run_thread(run, &w, e) < 0)
 		return -e->code;
-	(void)pthread_join(thread, NULL);
 	if (w.result < 0) {
 		*e = w.err;
 		return w.result;
@@ -182,11 +191,9 @@ static void *run_listen(void *arg)
 int net_listen(int netns_fd, uint16_t port, int *ret_fd, struct err *e)
 {
 	struct listening l = {.netns_fd = netns_fd, .port = port};
-	pthread_t thread;
 
-	if (start_thread(run_listen, &l, &thread, e) < 0)
+	if (run_thread(run_listen, &l, e) < 0)
 		return -e->code;
-	(void)pthread_join(thread, NULL);
 	if (l.result < 0) {
 		*e = l.err;
 		return l.result;

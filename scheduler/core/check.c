@@ -76,6 +76,7 @@ static int compare_account(const struct instance *i, const struct account *a, st
 		{"pending", (int64_t)i->pending, (int64_t)a->pending},
 		{"number of tasks", (int64_t)i->task_count, (int64_t)a->tasks},
 		{"ACTIVE", i->active, str_eq(doc_string(doc, "status"), "ACTIVE")},
+		{"quiet", i->quiet, doc_integer(doc, "_quietUntil", 0) != 0},
 	};
 
 	for (size_t k = 0; k < ARRAY_COUNT(rows); k++)
