@@ -44,7 +44,7 @@ struct pull {
 	bool keep_blobs, blobs_only;
 	char *platform; /* NULL: this machine's */
 	char *pushed;   /* the image that is pushed to 'reference'; NULL: it is a pull */
-	bool with_index;
+	bool with_index, uncompressed;
 	struct sources sources;
 	struct err asked; /* code 0: the helper has answered */
 	struct loop_fd *watch;
@@ -55,6 +55,7 @@ struct pull {
 	struct layer *layers;
 	unsigned layer_count;
 	struct err error; /* code 0: none */
+	bool lacks_blobs; /* it is a push that ended for want of layers as they were packed */
 };
 
 struct pull_waiter {
@@ -217,6 +218,7 @@ static void finish(struct pull *p, enum image_reason reason, const struct err *e
 
 	end_job(p);
 	p->version++;
+	p->lacks_blobs = error && p->pushed && reason == IMAGE_REASON_NOT_KEPT;
 	if (error)
 		p->error = *error;
 	else if (!p->pushed && !p->blobs_only)
@@ -307,6 +309,7 @@ static int begin_job(struct pull *p, struct err *e)
 		.destination = p->reference,
 		.to = &p->sources.items[p->sources.count - 1], /* the registry itself */
 		.with_index = p->with_index,
+		.uncompressed = p->uncompressed,
 	};
 	const struct image_pull_request request = {
 		.reference = p->reference,
@@ -360,6 +363,7 @@ struct who {
 	const char *platform; /* NULL: this machine's */
 	const char *pushed;   /* this image goes there instead; NULL: it is pulled */
 	bool with_index;      /* and the index that it came by */
+	bool uncompressed;    /* its layers go as plain tars */
 };
 
 static int find_sources(struct pull *p, const struct who *who, struct err *e)
@@ -399,6 +403,7 @@ static int begin(struct pulls *pulls, const char *reference, const struct who *w
 	p->pushed = who->pushed ? xstrdup(who->pushed) : NULL;
 	p->platform = who->platform ? xstrdup(who->platform) : NULL;
 	p->with_index = who->with_index;
+	p->uncompressed = who->uncompressed;
 	p->keep_blobs = who->keep_blobs || who->blobs_only || pulls->agent->o->keep_blobs;
 	p->blobs_only = who->blobs_only;
 	p->secret = who->secret ? xstrdup(who->secret) : NULL;
@@ -486,8 +491,10 @@ int pulls_begin_push(struct pulls *pulls, const json_t *request, char ret_id[33]
 {
 	const char *image = json_string_value(json_object_get(request, "image"));
 	const char *destination = json_string_value(json_object_get(request, "destination"));
-	const struct who who = {.pushed = image,
-				.with_index = json_is_true(json_object_get(request, "index"))};
+	const struct who who = {
+		.pushed = image,
+		.with_index = json_is_true(json_object_get(request, "index")),
+		.uncompressed = json_is_true(json_object_get(request, "uncompressed"))};
 	struct pull *p;
 
 	if (begin(pulls, destination ? destination : image, &who, &p, e) < 0)
@@ -538,6 +545,8 @@ json_t *pulls_describe(struct pulls *pulls, const char *id, int64_t version, boo
 	if (p->error.code)
 		(void)json_object_set_new(doc, "reason",
 					  js_string(p->error.msg, strlen(p->error.msg)));
+	if (p->lacks_blobs)
+		(void)json_object_set_new(doc, "lacksBlobs", json_true());
 	return doc;
 }
 

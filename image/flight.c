@@ -109,9 +109,13 @@ static int start_reader(struct puller *p, struct flight *f, const struct ingest 
 			struct err *e)
 {
 	const int packed = f->owner->keep_blobs ? READER_PACKED : READER_PARTIAL;
-	const struct proc_fd all[] = {{pipe_fd, UNPACKER_IN},      {i->sums_fd, UNPACKER_SUMS},
-				      {i->tree_fd, UNPACKER_TREE}, {i->tar_fd, LISTER_TAR},
-				      {i->table_fd, LISTER_TABLE}, {i->sparse_fd, LISTER_SPARSE},
+	const struct proc_fd all[] = {{pipe_fd, UNPACKER_IN},
+				      {i->sums_fd, UNPACKER_SUMS},
+				      {i->tree_fd, UNPACKER_TREE},
+				      {i->tar_fd, LISTER_TAR},
+				      {i->table_fd, LISTER_TABLE},
+				      {i->sparse_fd, LISTER_SPARSE},
+				      {i->implied_fd, UNPACKER_IMPLIED},
 				      {i->packed_fd, packed}};
 	struct proc_fd fds[ARRAY_COUNT(all)];
 	size_t count = 0;

@@ -175,6 +175,7 @@ enum image_reason {
 	IMAGE_REASON_UNSUPPORTED,     /* a media type that we do not know */
 	IMAGE_REASON_TOO_LARGE,       /* over one of our limits, bombs included */
 	IMAGE_REASON_DISK_FULL,       /* blocks, inodes or quota */
+	IMAGE_REASON_NOT_KEPT, /* of a push: a layer that neither store nor registry has packed */
 };
 
 /* "not found", "unauthorized" ...: for logs and metrics. */
@@ -234,8 +235,8 @@ int image_load_begin(struct image_store *s, const struct image_load_request *req
 
 /*
  * Give an image to a registry, as it came from one: its manifest, its configuration and
- * those blobs that are not there yet and are kept.  Goes like a pull, whose image is
- * NULL; DOWNLOADING is uploading.
+ * those blobs that are not there yet and are kept or lent.  Goes like a pull, whose image is
+ * NULL; DOWNLOADING is uploading.  IMAGE_REASON_NOT_KEPT: a pull of blobs_only lends them.
  */
 int image_push_begin(struct image_store *s, const struct image_push_request *request,
 		     struct image_pull **ret, struct err *e);

@@ -43,7 +43,7 @@ static int write_entries(struct tar *tar, struct tree *tree, struct err *e)
 	return r < 0 ? r : tree_finish(tree, e);
 }
 
-int layer_unpack(struct intake *s, int root_fd, struct layer *ret, struct err *e)
+int layer_unpack(struct intake *s, int root_fd, int implied_fd, struct layer *ret, struct err *e)
 {
 	struct tar *tar;
 	struct tree *tree = NULL;
@@ -55,6 +55,8 @@ int layer_unpack(struct intake *s, int root_fd, struct layer *ret, struct err *e
 		return r;
 	tar = tar_new(intake_next, s);
 	r = write_entries(tar, tree, e);
+	if (r == 0)
+		r = tree_write_implied(tree, implied_fd, e);
 	if (r == 0)
 		r = intake_finish(s, ret->diff_id, e);
 	ret->bytes = tree_bytes(tree);

@@ -17,10 +17,11 @@ struct layer {
 
 /*
  * Take the stream to its end and make the layer's files below 'root_fd', an
- * empty directory.  Nothing is synced.  Whether the tar was the right one is for
- * the caller to see by its diff-id.
+ * empty directory, and write to 'implied_fd' what tree_write_implied() says.
+ * Nothing is synced.  Whether the tar was the right one is for the caller to see
+ * by its diff-id.
  */
-int layer_unpack(struct intake *s, int root_fd, struct layer *ret, struct err *e);
+int layer_unpack(struct intake *s, int root_fd, int implied_fd, struct layer *ret, struct err *e);
 
 /*
  * The same, but the tar is what is kept (by the stream): write its table, and

@@ -15,13 +15,15 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "image/parents.h"
 #include "image/store.h"
 
-#define TREE   "fs"
-#define TAR    "tar"
-#define TABLE  "table"
-#define SPARSE "sparse"
-#define SUMS   "bytes" /* of all files, a blank, the greatest id, which older stores do not have */
+#define TREE    "fs"
+#define TAR     "tar"
+#define TABLE   "table"
+#define SPARSE  "sparse"
+#define IMPLIED "implied"
+#define SUMS    "bytes" /* of all files, a blank, the greatest id, which older stores do not have */
 
 #define PARTIAL_S 86400
 
@@ -117,11 +119,16 @@ bool store_has_blob(const struct store *s, const struct record_layer *l)
 	return fd >= 0 || str_eq(l->blob, l->diff_id);
 }
 
-bool store_has_layer(const struct store *s, const char *diff_id)
+static bool has_layer(const struct store *s, enum image_form form, const char *diff_id)
 {
 	struct sums ignored;
 
-	return read_sums(s, s->form, diff_id, &ignored);
+	return read_sums(s, form, diff_id, &ignored);
+}
+
+bool store_has_layer(const struct store *s, const char *diff_id)
+{
+	return has_layer(s, s->form, diff_id);
 }
 
 /*
@@ -224,6 +231,29 @@ static void add_parts(const struct store *s, enum image_form form, const struct 
 	}
 }
 
+/* Whether a layer above another passes through directories without a word. */
+static bool needs_parents(const struct store *s, const struct record_layer *const *layers,
+			  size_t count)
+{
+	for (size_t i = 1; i < count; i++) {
+		char path[LAYER_PATH_SIZE];
+
+		layer_path(layers[i]->diff_id, IMPLIED, path);
+		if (bytes_at(s->layers_fd, path))
+			return true;
+	}
+	return false;
+}
+
+/* The name of what says what they are like, as if that were a layer. */
+static void parents_id(const struct record *r, char ret[DIGEST_SIZE])
+{
+	char name[SHA256_HEX];
+
+	store_index_name(r, name);
+	(void)snprintf(ret, DIGEST_SIZE, "sha256:%s", name);
+}
+
 static int add_layers(const struct store *s, enum image_form form, const struct record *r,
 		      struct image *image)
 {
@@ -247,6 +277,14 @@ static int add_layers(const struct store *s, enum image_form form, const struct 
 			add_devices(s, layers[i]->diff_id, image);
 		else
 			add_path(s, form, layers[i]->diff_id, TREE, image);
+	}
+	if (form == IMAGE_UNPACKED && needs_parents(s, layers, count)) {
+		char id[DIGEST_SIZE];
+
+		parents_id(r, id);
+		if (!has_layer(s, form, id))
+			return IMAGE_ABSENT;
+		add_path(s, form, id, TREE, image);
 	}
 	add_parts(s, form, r, image);
 	return 0;
@@ -287,6 +325,7 @@ void ingest_close(struct ingest *i)
 {
 	close_fd(&i->sums_fd);
 	close_fd(&i->tree_fd);
+	close_fd(&i->implied_fd);
 	close_fd(&i->tar_fd);
 	close_fd(&i->table_fd);
 	close_fd(&i->sparse_fd);
@@ -328,7 +367,7 @@ static int make_ingest(const struct store *s, char ret_name[INGEST_SIZE], struct
 int store_ingest_blob(const struct store *s, const struct record_layer *l,
 		      char ret_name[INGEST_SIZE], struct ingest *ret, struct err *e)
 {
-	struct ingest i = {-1, -1, -1, -1, -1, -1};
+	struct ingest i = {-1, -1, -1, -1, -1, -1, -1};
 
 	if (make_ingest(s, ret_name, e) < 0)
 		return -e->code;
@@ -346,7 +385,7 @@ int store_ingest_blob(const struct store *s, const struct record_layer *l,
 int store_ingest(const struct store *s, const struct record_layer *keep_blob_of,
 		 char ret_name[INGEST_SIZE], struct ingest *ret, struct err *e)
 {
-	struct ingest i = {-1, -1, -1, -1, -1, -1};
+	struct ingest i = {-1, -1, -1, -1, -1, -1, -1};
 	int r = make_ingest(s, ret_name, e);
 
 	if (r == 0)
@@ -355,6 +394,8 @@ int store_ingest(const struct store *s, const struct record_layer *keep_blob_of,
 		r = create(s, ret_name, digest_hex(keep_blob_of->blob), &i.packed_fd, e);
 	if (r == 0 && s->form == IMAGE_UNPACKED)
 		r = create_tree(s, ret_name, &i.tree_fd, e);
+	if (r == 0 && s->form == IMAGE_UNPACKED)
+		r = create(s, ret_name, IMPLIED, &i.implied_fd, e);
 	if (r == 0 && s->form == IMAGE_INDEXED &&
 	    (create(s, ret_name, TAR, &i.tar_fd, e) < 0 ||
 	     create(s, ret_name, TABLE, &i.table_fd, e) < 0 ||
@@ -455,6 +496,67 @@ int store_put_layer(const struct store *s, const char *ingest, const char *diff_
 	    rename_layer(s, ingest, digest_hex(diff_id)) < 0)
 		return err_sys(e, "image store: replace layer %.16s", digest_hex(diff_id));
 	return 0;
+}
+
+/* ---- what lower layers say of directories that higher ones pass through ---- */
+
+static int open_parents(const struct store *s, const struct record *r, struct parents *p,
+			struct err *e)
+{
+	const struct record_layer *layers[IMAGE_LAYERS_MAX];
+	size_t count = distinct_layers(r, layers);
+
+	for (size_t i = 0; i < count; i++) {
+		char tree[LAYER_PATH_SIZE], implied[LAYER_PATH_SIZE];
+
+		layer_path(layers[i]->diff_id, TREE, tree);
+		layer_path(layers[i]->diff_id, IMPLIED, implied);
+		if (parents_add(p, s->layers_fd, tree, implied, e) < 0)
+			return err_wrap(e, "layer %zu", i);
+	}
+	return 0;
+}
+
+static int fill_parents(const struct store *s, const struct record *r, const struct ingest *i,
+			struct err *e)
+{
+	struct parents *p = parents_new();
+	int w, result = open_parents(s, r, p, e);
+
+	if (result == 0)
+		result = parents_make(p, i->tree_fd, e);
+	parents_free(p);
+	if (result < 0)
+		return result;
+	w = write_all(i->sums_fd, "0 0", 3);
+	if (w < 0 || syncfs(i->tree_fd) < 0) {
+		errno = w < 0 ? -w : errno;
+		return err_sys(e, "sync");
+	}
+	return 0;
+}
+
+int store_make_parents(const struct store *s, const struct record *r, struct err *e)
+{
+	const struct record_layer *layers[IMAGE_LAYERS_MAX];
+	size_t count = distinct_layers(r, layers);
+	char id[DIGEST_SIZE], name[INGEST_SIZE];
+	struct ingest i;
+	struct err ignored;
+	int result;
+
+	parents_id(r, id);
+	if (s->form != IMAGE_UNPACKED || !needs_parents(s, layers, count) || store_has_layer(s, id))
+		return 0;
+	if (store_ingest(s, NULL, name, &i, e) < 0)
+		return -e->code;
+	result = fill_parents(s, r, &i, e);
+	ingest_close(&i);
+	if (result == 0)
+		result = store_put_layer(s, name, id, e);
+	if (result < 0)
+		(void)store_drop_ingest(s, name, &ignored); /* the next sweep does */
+	return result < 0 ? err_wrap(e, "image store: directories of layers") : 0;
 }
 
 /* ---- indexes on their way in ---- */

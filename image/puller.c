@@ -416,6 +416,8 @@ static int publish(struct puller *p, struct pull *pull, struct err *e)
 {
 	int64_t now_ms = clock_wall_ms();
 
+	if (store_make_parents(&p->store, pull->record, e) < 0)
+		return image_class_os(e);
 	if (store_put_image(&p->store, pull->name.host[0] ? &pull->name : NULL, pull->record,
 			    pull->documents_fd, now_ms, e) < 0)
 		return -e->code;

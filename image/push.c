@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -19,6 +20,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "image/client.h"
+#include "image/plain.h"
 #include "image/pulling.h"
 
 struct parts {
@@ -67,16 +69,58 @@ static int find(const struct store *s, const char *reference, struct parts *p, s
 		       : r;
 }
 
-/* As the registry has it, where that is kept, or a plain tar. */
-static int open_blob(const struct store *s, const struct record_layer *l)
+static int size_of_tar(const struct store *s, const char *diff_id, uint64_t *ret, struct err *e)
 {
-	return str_eq(l->blob, l->diff_id) ? store_open_tar(s, l->diff_id) : store_open_blob(s, l);
+	auto_close int fd = store_open_tar(s, diff_id);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(e, ENOTSUP,
+			       "layer %s is held as a directory, not as the tar that it was",
+			       diff_id);
+	*ret = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* The record and its documents become those of an image whose blobs are the tars that we hold. */
+static int make_plain(const struct store *s, struct parts *p, struct err *e)
+{
+	struct record *r = p->record;
+	struct record_document manifest = {.media_type = PLAIN_MANIFEST_TYPE}, config = manifest;
+	auto_buf struct buf documents = BUF_INIT(RECORD_DOCUMENTS_SIZE_MAX);
+	uint64_t sizes[IMAGE_LAYERS_MAX];
+	auto_free char *text = NULL;
+	const char *data = p->documents;
+
+	for (size_t i = 0; i < r->layer_count; i++)
+		if (size_of_tar(s, r->layers[i].diff_id, &sizes[i], e) < 0)
+			return -e->code;
+	text = plain_manifest(r, sizes, manifest.digest);
+	manifest.size = strlen(text);
+	buf_add(&documents, text, manifest.size);
+	for (size_t i = 0; i < r->document_count; data += r->documents[i++].size)
+		if (str_eq(r->documents[i].digest, r->image.config) && !config.size) {
+			config = r->documents[i];
+			buf_add(&documents, data, config.size);
+		}
+	for (size_t i = 0; i < r->layer_count; i++) {
+		memcpy(r->layers[i].blob, r->layers[i].diff_id, DIGEST_SIZE);
+		r->layers[i].blob_size = sizes[i];
+	}
+	r->documents[0] = manifest;
+	r->documents[1] = config;
+	r->document_count = 2;
+	r->image.manifest = r->image.digest = arena_strdup(&r->image.arena, manifest.digest);
+	free(p->documents);
+	p->documents = take_ptr(documents.data);
+	return 0;
 }
 
 static int open_parts(const struct store *s, struct parts *p, struct push_order *o, struct err *e)
 {
 	auto_buf struct buf record = BUF_INIT(RECORD_SIZE_MAX);
 	size_t size = 0;
+	bool has_all = true;
 
 	record_write(p->record, &record);
 	for (size_t i = 0; i < p->record->document_count; i++)
@@ -85,12 +129,15 @@ static int open_parts(const struct store *s, struct parts *p, struct push_order 
 	    memory_file(p->documents, size, &p->fds[2], e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < p->record->layer_count; i++) {
-		int fd = open_blob(s, &p->record->layers[i]);
+		int fd = store_open_blob_or_lent(s, &p->record->layers[i]);
 
 		o->has_blob[i] = fd >= 0;
 		if (fd >= 0)
 			p->fds[p->fd_count++] = fd;
+		has_all &= fd >= 0;
 	}
+	for (size_t i = 0; has_all && i < p->record->layer_count; i++)
+		store_drop_lent(s, &p->record->layers[i]);
 	return 0;
 }
 
@@ -148,6 +195,8 @@ int image_push_begin(struct image_store *s, const struct image_push_request *req
 				    e);
 	if (r == 0)
 		r = pulling_write_sources(request->to, 1, &parts.fds[0], e);
+	if (r == 0 && request->uncompressed)
+		r = make_plain(&s->store, &parts, e);
 	if (r == 0)
 		r = open_parts(&s->store, &parts, &o, e);
 	if (r == 0)

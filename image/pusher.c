@@ -443,9 +443,9 @@ static int mount_only(struct pusher *p, const char *digest, unsigned i, struct e
 
 	if (r == 0)
 		report_progress(p, i, IMAGE_LAYER_EXISTS, p->record->layers[i].blob_size);
-	return r == 1 ? image_fail(e, IMAGE_REASON_NOT_FOUND,
+	return r == 1 ? image_fail(e, IMAGE_REASON_NOT_KEPT,
 				   "the registry does not have %s, and it is not kept as it was "
-				   "packed: berth pull --keep-blobs fetches it for that",
+				   "packed",
 				   digest)
 		      : r;
 }

@@ -29,6 +29,7 @@ static const struct {
 	[IMAGE_REASON_UNSUPPORTED] = {ENOTSUP, "unsupported"},
 	[IMAGE_REASON_TOO_LARGE] = {EFBIG, "too large"},
 	[IMAGE_REASON_DISK_FULL] = {ENOSPC, "disk full"},
+	[IMAGE_REASON_NOT_KEPT] = {ENOMEDIUM, "not kept"},
 };
 
 const char *image_reason_name(enum image_reason r)

@@ -59,6 +59,7 @@ struct image_load_request {
 struct image_push_request {
 	const char *reference;   /* which image: see image_resolve() */
 	const char *destination; /* NULL: 'reference', a name */
-	bool with_index; /* the index that it came by, too; its siblings are there already */
+	bool with_index;   /* the index that it came by, too; its siblings are there already */
+	bool uncompressed; /* layers as plain tars, under a manifest of their own */
 	const struct image_source *to;
 };

@@ -27,16 +27,14 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
-#include "base/hash.h"
 #include "base/js.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "image/handover.h"
 #include "image/outlet.h"
+#include "image/plain.h"
 #include "image/store.h"
 #include "image/worker.h"
 
-#define OCI       "application/vnd.oci.image."
 #define NAME_KEY  "org.opencontainers.image.ref.name"
 #define PATH_SIZE 160
 #define IMAGES    4 /* argv[4...] */
@@ -189,43 +187,36 @@ static int save_as_is(struct save *s, struct item *i, struct err *e)
 	return 0;
 }
 
-static int save_tars(struct save *s, const struct item *i, json_t *layers, struct err *e)
+static int save_tars(struct save *s, const struct item *i, uint64_t ret_sizes[], struct err *e)
 {
 	for (size_t l = 0; l < i->record->layer_count; l++) {
 		const struct record_layer *layer = &i->record->layers[l];
 		auto_close int fd = -1;
 		char name[PATH_SIZE];
-		uint64_t size;
 
 		blob_name(layer->diff_id, name);
-		if (open_tar(s, layer, &fd, &size, e) < 0 ||
-		    outlet_copy(s->outlet, name, fd, size, digest_hex(layer->diff_id), e) < 0)
+		if (open_tar(s, layer, &fd, &ret_sizes[l], e) < 0 ||
+		    outlet_copy(s->outlet, name, fd, ret_sizes[l], digest_hex(layer->diff_id), e) <
+			    0)
 			return -e->code;
-		(void)json_array_append_new(
-			layers, json_pack("{s:s, s:s, s:I}", "mediaType", OCI "layer.v1.tar",
-					  "digest", layer->diff_id, "size", (json_int_t)size));
 	}
 	return 0;
 }
 
 static int save_uncompressed(struct save *s, const struct item *i, struct err *e)
 {
-	auto_json json_t *layers = json_array(), *manifest = NULL;
 	const struct record_document *d;
 	const char *config = find_document(i, i->record->image.config, &d);
+	uint64_t sizes[IMAGE_LAYERS_MAX];
 	auto_free char *text = NULL;
 	char digest[DIGEST_SIZE];
 
-	if (save_tars(s, i, layers, e) < 0 || add_document(s, d->digest, config, d->size, e) < 0)
+	if (save_tars(s, i, sizes, e) < 0 || add_document(s, d->digest, config, d->size, e) < 0)
 		return -e->code;
-	manifest = json_pack("{s:i, s:s, s:{s:s, s:s, s:I}, s:O}", "schemaVersion", 2, "mediaType",
-			     OCI "manifest.v1+json", "config", "mediaType", OCI "config.v1+json",
-			     "digest", d->digest, "size", (json_int_t)d->size, "layers", layers);
-	text = json_dumps(manifest, JSON_COMPACT);
-	digest_of(text, strlen(text), digest);
+	text = plain_manifest(i->record, sizes, digest);
 	if (add_document(s, digest, text, strlen(text), e) < 0)
 		return -e->code;
-	list_manifest(s, i, OCI "manifest.v1+json", digest, strlen(text));
+	list_manifest(s, i, PLAIN_MANIFEST_TYPE, digest, strlen(text));
 	return 0;
 }
 
@@ -262,8 +253,8 @@ static int add_lists(struct save *s, struct err *e)
 
 	if (s->docker)
 		return add_json(s, "manifest.json", s->list, e);
-	index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType", OCI "index.v1+json",
-			  "manifests", s->list);
+	index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType",
+			  "application/vnd.oci.image.index.v1+json", "manifests", s->list);
 	if (add_json(s, "oci-layout", layout, e) < 0)
 		return -e->code;
 	return add_json(s, "index.json", index, e);

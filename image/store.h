@@ -10,7 +10,10 @@
  *                      content of files with holes (sparse), what it comes to (bytes);
  *                      where blobs are kept, the packed one by its digest
  *   indexes/LAYERS     one per list of layers: the file system that shows them
- *   layers/DIFF-ID/    a layer unpacked: fs/ is its tree in overlay form, and bytes
+ *   layers/DIFF-ID/    a layer unpacked: fs/ is its tree in overlay form, and bytes;
+ *                      implied: directories of it that it says nothing of
+ *   layers/LAYERS/     one per list of unpacked layers that needs it: on top of them, those
+ *                      directories as lower layers have them (image/parents.h)
  *   configs/DIGEST     configurations as they came, from when they are here: for other nodes
  *   partial/BLOB       what has come of a large blob, for whoever begins again; may be
  *                      anything, its digest will tell; BLOB.lent is all of one that
@@ -139,7 +142,7 @@ bool store_has_layer(const struct store *s, const char *diff_id);
 /* What a worker fills of a layer, and whoever has it closes; -1: not in this form. */
 struct ingest {
 	int sums_fd;
-	int tree_fd;                     /* IMAGE_UNPACKED */
+	int tree_fd, implied_fd;         /* IMAGE_UNPACKED */
 	int tar_fd, table_fd, sparse_fd; /* IMAGE_INDEXED */
 	int packed_fd;                   /* the blob, where it is to be kept */
 };
@@ -211,6 +214,8 @@ int store_renew_index(const struct store *s, const char *ingest, const struct re
 
 /* The names of layers and indexes, to the disk. */
 int store_sync_layers(const struct store *s, struct err *e);
+/* All layers are there: what an image of unpacked ones needs on top of them, unless that is there, too. */
+int store_make_parents(const struct store *s, const struct record *r, struct err *e);
 
 /* ---- the rest ---- */
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -36,6 +37,8 @@ struct tree {
 	uint32_t greatest_id;
 	struct directory *directories;
 	size_t directory_count, directory_capacity, directories_bytes;
+	char **implied; /* directories that were made because something is in them */
+	size_t implied_count, implied_capacity;
 };
 
 static int choose_opaque(struct tree *t, struct err *e)
@@ -72,6 +75,9 @@ void tree_free(struct tree *t)
 	for (size_t i = 0; i < t->directory_count; i++)
 		free(t->directories[i].path);
 	free(t->directories);
+	for (size_t i = 0; i < t->implied_count; i++)
+		free(t->implied[i]);
+	free(t->implied);
 	free(t);
 }
 
@@ -145,6 +151,23 @@ static int replace_whiteout(struct tree *t, int parent_fd, const char *name, con
 
 /* ---- parents ---- */
 
+static int count_bytes(struct tree *t, const char *path, struct err *e)
+{
+	t->directories_bytes += strlen(path) + sizeof(struct directory);
+	return t->directories_bytes > DIRECTORIES_BYTES_MAX
+		       ? image_fail(e, IMAGE_REASON_TOO_LARGE, "too many directories")
+		       : 0;
+}
+
+static int imply(struct tree *t, const char *path, struct err *e)
+{
+	if (count_bytes(t, path, e) < 0)
+		return -e->code;
+	t->implied = xgrow(t->implied, t->implied_count, &t->implied_capacity, sizeof(*t->implied));
+	t->implied[t->implied_count++] = xstrdup(path);
+	return 0;
+}
+
 /* Make 'name' a directory, unless something else is there. */
 static int make_parent(struct tree *t, int parent_fd, const char *name, const char *path,
 		       struct err *e)
@@ -152,11 +175,12 @@ static int make_parent(struct tree *t, int parent_fd, const char *name, const ch
 	struct stat st;
 
 	if (mkdirat(parent_fd, name, 0755) == 0)
-		return 0;
+		return imply(t, path, e);
 	if (errno != EEXIST || fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return os_fail(e, "make directory '%.200s'", path);
 	if (is_whiteout(&st))
-		return replace_whiteout(t, parent_fd, name, path, e);
+		return imply(t, path, e) < 0 ? -e->code
+					     : replace_whiteout(t, parent_fd, name, path, e);
 	if (S_ISLNK(st.st_mode))
 		return image_fail(e, IMAGE_REASON_UNSAFE, "path through a symbolic link: '%.200s'",
 				  path);
@@ -345,9 +369,8 @@ int tree_end_file(struct tree *t, const struct tar_entry *entry, struct err *e)
 
 static int remember(struct tree *t, const struct tar_entry *entry, struct err *e)
 {
-	t->directories_bytes += strlen(entry->path) + sizeof(struct directory);
-	if (t->directories_bytes > DIRECTORIES_BYTES_MAX)
-		return image_fail(e, IMAGE_REASON_TOO_LARGE, "too many directories");
+	if (count_bytes(t, entry->path, e) < 0)
+		return -e->code;
 	t->directories = xgrow(t->directories, t->directory_count, &t->directory_capacity,
 			       sizeof(*t->directories));
 	t->directories[t->directory_count++] = (struct directory){xstrdup(entry->path),
@@ -514,20 +537,75 @@ int tree_add(struct tree *t, const struct tar_entry *entry, struct err *e)
 	return adders[entry->kind](t, parent_fd, name, entry, e);
 }
 
+/* ---- the end ---- */
+
+static int set_directory_times(struct tree *t, const char *path, struct timespec mtime,
+			       struct err *e)
+{
+	auto_close int fd = open_below(t->root_fd, path, O_RDONLY | O_DIRECTORY);
+
+	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
+		return 0; /* it was replaced */
+	if (fd < 0) {
+		errno = -fd;
+		return os_fail(e, "open directory '%.200s'", path);
+	}
+	return set_times(fd, mtime, path, e);
+}
+
+static int compare_directories(const void *a, const void *b)
+{
+	return strcmp(((const struct directory *)a)->path, ((const struct directory *)b)->path);
+}
+
+static bool is_told(const struct tree *t, const char *path)
+{
+	const struct directory wanted = {.path = (char *)(uintptr_t)path};
+
+	return t->directory_count && bsearch(&wanted, t->directories, t->directory_count,
+					     sizeof(wanted), compare_directories);
+}
+
+/* Those that the layer tells of itself are none. */
+static int settle_implied(struct tree *t, struct err *e)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < t->implied_count; i++) {
+		if (is_told(t, t->implied[i]))
+			free(t->implied[i]);
+		else
+			t->implied[count++] = t->implied[i];
+	}
+	t->implied_count = count;
+	if (!is_told(t, "") && imply(t, "", e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < t->implied_count; i++)
+		if (set_directory_times(t, t->implied[i], (struct timespec){.tv_sec = 0}, e) < 0)
+			return -e->code;
+	return 0;
+}
+
 int tree_finish(struct tree *t, struct err *e)
 {
-	for (size_t i = 0; i < t->directory_count; i++) {
-		const struct directory *d = &t->directories[i];
-		auto_close int fd = open_below(t->root_fd, d->path, O_RDONLY | O_DIRECTORY);
-
-		if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
-			continue; /* it was replaced */
-		if (fd < 0) {
-			errno = -fd;
-			return os_fail(e, "open directory '%.200s'", d->path);
-		}
-		if (set_times(fd, d->mtime, d->path, e) < 0)
+	for (size_t i = 0; i < t->directory_count; i++) /* the last word counts */
+		if (set_directory_times(t, t->directories[i].path, t->directories[i].mtime, e) < 0)
 			return -e->code;
+	if (t->directory_count)
+		qsort(t->directories, t->directory_count, sizeof(*t->directories),
+		      compare_directories);
+	return settle_implied(t, e);
+}
+
+int tree_write_implied(const struct tree *t, int fd, struct err *e)
+{
+	for (size_t i = 0; i < t->implied_count; i++) {
+		int r = write_all(fd, t->implied[i], strlen(t->implied[i]) + 1);
+
+		if (r < 0) {
+			errno = -r;
+			return os_fail(e, "write the names of directories");
+		}
 	}
 	return 0;
 }

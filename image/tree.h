@@ -42,6 +42,11 @@ int tree_end_file(struct tree *t, const struct tar_entry *entry, struct err *e);
 
 /* After the last entry. */
 int tree_finish(struct tree *t, struct err *e);
+/*
+ * After that: the directories that were made because something is in them, and of which no entry
+ * says what they are like; each followed by a NUL, the root is "".
+ */
+int tree_write_implied(const struct tree *t, int fd, struct err *e);
 
 uint64_t tree_bytes(const struct tree *t);       /* of all files */
 uint32_t tree_greatest_id(const struct tree *t); /* of users and groups */

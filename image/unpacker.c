@@ -63,7 +63,7 @@ static int unpack(struct layer *ret, struct err *e)
 	root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
 		return os_fail(e, "open the layer's directory");
-	if (intake_new(&fds, &s, e) < 0 || layer_unpack(s, root_fd, ret, e) < 0 ||
+	if (intake_new(&fds, &s, e) < 0 || layer_unpack(s, root_fd, UNPACKER_IMPLIED, ret, e) < 0 ||
 	    write_sums(ret, e) < 0)
 		return -e->code;
 	if (sync_packed(&fds, e) < 0)

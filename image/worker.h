@@ -36,10 +36,11 @@ enum {
 	SAVE_OUT = 3,
 	INFLATER_IN = 3,
 	INFLATER_OUT = 4,
-	UNPACKER_IN = 4,   /* a pipe: the layer's bytes */
-	UNPACKER_SUMS = 5, /* file for what the layer comes to */
-	UNPACKER_TREE = 6, /* the directory to fill */
-	LISTER_TAR = 6,    /* files to fill */
+	UNPACKER_IN = 4,      /* a pipe: the layer's bytes */
+	UNPACKER_SUMS = 5,    /* file for what the layer comes to */
+	UNPACKER_TREE = 6,    /* the directory to fill */
+	UNPACKER_IMPLIED = 7, /* file for the directories that the layer says nothing of */
+	LISTER_TAR = 6,       /* files to fill */
 	LISTER_TABLE = 7,
 	LISTER_SPARSE = 8,
 	READER_PACKED = 9, /* unpacker, lister: a file for the bytes as they come, which is kept; */

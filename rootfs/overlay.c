@@ -59,7 +59,7 @@ static int mount_new(const struct overlay *o, int *ret_mount_fd, struct err *e)
 
 /* ---- the old way: mount(2), where nobody sees it ---- */
 
-/* Names are relative to /proc/self/fd, where the child goes: 127 of them fit easily. */
+/* Names are relative to /proc/self/fd, where the child goes: 128 of them fit easily. */
 static void put_options(const struct overlay *o, struct buf *out)
 {
 	buf_puts(out, "lowerdir=");

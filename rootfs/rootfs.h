@@ -16,7 +16,7 @@
 
 #include "base/err.h"
 
-#define ROOTFS_LAYERS_MAX 127
+#define ROOTFS_LAYERS_MAX 128 /* the most that an image has, and what a store puts on top of them */
 
 /*
  * A scratch directory holds what one container writes: upper/, and work/ which

@@ -15,8 +15,7 @@
 #include "cmd/berth/archive.h"
 #include "cmd/berth/pull.h"
 
-#define ARCHIVE_FD  3 /* as the roles of berth-worker want it */
-#define FETCHES_MAX 5
+#define ARCHIVE_FD 3 /* as the roles of berth-worker want it */
 
 /* ---- what the worker says ---- */
 
@@ -121,33 +120,6 @@ static void note_lacking(const char *line, void *ctx)
 		(void)json_array_append_new(lacking, json_string(line + strlen("lacks ")));
 }
 
-/* The blobs of an image that are not kept: lent to the store by its daemon, from wherever it pulls. */
-static int fetch_blobs(struct context *c, const char *image, const char *platform,
-		       const struct save_options *o, struct err *e)
-{
-	auto_json json_t *done = NULL;
-	json_t *request = request_new(c);
-
-	(void)json_object_set_new(request, "image", json_string(image));
-	(void)json_object_set_new(request, "platform", json_string(platform));
-	(void)json_object_set_new(request, "blobsOnly", json_true());
-	return pull_follow(c, "PullImage", request, o->quiet ? PROGRESS_NONE : PROGRESS_AUTO, &done,
-			   e);
-}
-
-/* By one of its names. */
-static int fetch_lacking(struct context *c, const char *what, const struct save_options *o,
-			 struct err *e)
-{
-	auto_free char *words = xstrdup(what);
-	char *rest = words, *platform = strsep(&rest, " "), *name;
-	int r = err_set(e, ENODATA, "it has no name");
-
-	while (r < 0 && (name = strsep(&rest, " ")))
-		r = fetch_blobs(c, name, platform, o, e);
-	return r;
-}
-
 static int save_once(struct context *c, char *const *words, int out_fd, json_t *lacking,
 		     struct err *e)
 {
@@ -159,13 +131,12 @@ static int save_once(struct context *c, char *const *words, int out_fd, json_t *
 	return hear(fd, pidfd, note_lacking, lacking, e);
 }
 
-/* Somebody who saves the same may take away what was lent for us: then once more. */
 static int save_all(struct context *c, char *const *words, int out_fd, const struct save_options *o,
 		    struct err *e)
 {
 	int r = -1;
 
-	for (int round = 0; r < 0 && round < FETCHES_MAX; round++) {
+	for (int round = 0; r < 0 && round < PULL_LENDS_MAX; round++) {
 		auto_json json_t *lacking = json_array();
 		struct err why = {0};
 		json_t *what;
@@ -173,7 +144,8 @@ static int save_all(struct context *c, char *const *words, int out_fd, const str
 
 		r = save_once(c, words, out_fd, lacking, e);
 		json_array_foreach (lacking, i, what)
-			if (fetch_lacking(c, json_string_value(what), o, &why) < 0) {
+			if (pull_lend(c, json_string_value(what),
+				      o->quiet ? PROGRESS_NONE : PROGRESS_AUTO, &why) < 0) {
 				(void)fail(&why);
 				return err_wrap(e,
 						"it cannot be fetched; --uncompressed saves plain "

@@ -169,8 +169,11 @@ static int follow_pull(struct context *c, const char *id, struct progress *p, js
 		show_progress(p, pull);
 		version = number(pull, "version");
 		if (str_eq(text(pull, "status"), "FAILED"))
-			return err_set(e, EREMOTEIO, "%s: %s", text(pull, "image"),
-				       text(pull, "reason"));
+			return err_set(e,
+				       json_is_true(json_object_get(pull, "lacksBlobs"))
+					       ? ENOMEDIUM
+					       : EREMOTEIO,
+				       "%s: %s", text(pull, "image"), text(pull, "reason"));
 		if (str_eq(text(pull, "status"), "DONE")) {
 			*ret = json_incref(pull);
 			return 0;
@@ -203,6 +206,30 @@ int pull_whole(struct context *c, const char *image, enum progress_kind progress
 	if (keep_blobs)
 		(void)json_object_set_new(request, "keepBlobs", json_true());
 	return pull_follow(c, "PullImage", request, progress, ret, e);
+}
+
+/* The blobs of an image that are not kept: lent to the store by its daemon, from wherever it pulls. */
+static int fetch_blobs(struct context *c, const char *image, const char *platform,
+		       enum progress_kind progress, struct err *e)
+{
+	auto_json json_t *done = NULL;
+	json_t *request = request_new(c);
+
+	(void)json_object_set_new(request, "image", json_string(image));
+	(void)json_object_set_new(request, "platform", json_string(platform));
+	(void)json_object_set_new(request, "blobsOnly", json_true());
+	return pull_follow(c, "PullImage", request, progress, &done, e);
+}
+
+int pull_lend(struct context *c, const char *what, enum progress_kind progress, struct err *e)
+{
+	auto_free char *words = xstrdup(what);
+	char *rest = words, *platform = strsep(&rest, " "), *name;
+	int r = err_set(e, ENODATA, "it has no name");
+
+	while (r < 0 && (name = strsep(&rest, " ")))
+		r = fetch_blobs(c, name, platform, progress, e);
+	return r;
 }
 
 /* ---- images for several platforms ---- */
@@ -263,7 +290,7 @@ static char *at(const char *name, const json_t *sibling)
 /* ---- push ---- */
 
 struct push_options {
-	bool all_platforms, quiet;
+	bool all_platforms, uncompressed, quiet;
 };
 
 static const struct option_row push_rows[] = {
@@ -271,24 +298,73 @@ static const struct option_row push_rows[] = {
 	 "do not tell of layers"},
 	{"all-platforms", 0, OPTION_FLAG, offsetof(struct push_options, all_platforms), NULL,
 	 "the index that it came by, and all that this names"},
+	{"uncompressed", 0, OPTION_FLAG, offsetof(struct push_options, uncompressed), NULL,
+	 "layers as plain tars, under a manifest of their own: nothing is fetched"},
 };
 
 struct push {
 	const char *destination; /* NULL: as the image is called */
+	bool uncompressed;
 	enum progress_kind progress;
 };
 
-static int push_one(struct context *c, const char *image, const char *destination, bool index,
-		    enum progress_kind progress, json_t **ret, struct err *e)
+static int push_once(struct context *c, const char *image, const struct push *p, bool index,
+		     json_t **ret, struct err *e)
 {
 	json_t *request = request_new(c);
 
 	(void)json_object_set_new(request, "image", json_string(image));
-	if (destination)
-		(void)json_object_set_new(request, "destination", json_string(destination));
+	if (p->destination)
+		(void)json_object_set_new(request, "destination", json_string(p->destination));
 	if (index)
 		(void)json_object_set_new(request, "index", json_true());
-	return pull_follow(c, "PushImage", request, progress, ret, e);
+	if (p->uncompressed)
+		(void)json_object_set_new(request, "uncompressed", json_true());
+	return pull_follow(c, "PushImage", request, p->progress, ret, e);
+}
+
+/* From wherever the image came, by any of its names. */
+static int fetch_lacking(struct context *c, const char *image, const struct push *p, struct err *e)
+{
+	auto_json json_t *doc = NULL;
+	auto_free char *what = NULL;
+	json_t *name;
+	size_t i;
+
+	if (describe(c, image, &doc, e) < 0)
+		return -e->code;
+	if (p->progress != PROGRESS_NONE)
+		(void)fprintf(stderr,
+			      "%s: layers are not kept as they were packed: they are "
+			      "fetched again\n",
+			      image);
+	what = xasprintf("%s/%s%s%s", text(doc, "os"), text(doc, "architecture"),
+			 *text(doc, "variant") ? "/" : "", text(doc, "variant"));
+	json_array_foreach (json_object_get(doc, "names"), i, name) {
+		auto_free char *before = what, *repository = name_of(json_string_value(name));
+
+		what = xasprintf("%s %s@%s", before, repository, text(doc, "manifest"));
+	}
+	return pull_lend(c, what, p->progress, e);
+}
+
+/* What is not kept is fetched once it is known that the registry has no use for another's. */
+static int push_one(struct context *c, const char *image, const struct push *p, bool index,
+		    json_t **ret, struct err *e)
+{
+	int r = push_once(c, image, p, index, ret, e);
+
+	for (int round = 0; r == -ENOMEDIUM && round < PULL_LENDS_MAX; round++) {
+		struct err why = {0};
+
+		if (fetch_lacking(c, image, p, &why) < 0) {
+			(void)fail(&why);
+			return err_wrap(e, "it cannot be fetched; --uncompressed pushes plain tars "
+					   "under another digest");
+		}
+		r = push_once(c, image, p, index, ret, e);
+	}
+	return r;
 }
 
 static int push_sibling(struct context *c, const char *name, const json_t *sibling, void *ctx,
@@ -297,9 +373,10 @@ static int push_sibling(struct context *c, const char *name, const json_t *sibli
 	const struct push *p = ctx;
 	auto_free char *to = name_of(p->destination ? p->destination : name);
 	auto_free char *image = at(name, sibling), *destination = at(to, sibling);
+	const struct push one = {.destination = destination, .progress = p->progress};
 	auto_json json_t *done = NULL;
 
-	if (push_one(c, image, destination, false, p->progress, &done, e) < 0)
+	if (push_one(c, image, &one, false, &done, e) < 0)
 		return e->code == ENOENT ? err_wrap(e, "berth pull --all-platforms brings it")
 					 : -e->code;
 	return 0;
@@ -309,14 +386,18 @@ static int push(struct context *c, const void *options, char **words, int count)
 {
 	const struct push_options *o = options;
 	struct push p = {.destination = count > 1 ? words[1] : NULL,
+			 .uncompressed = o->uncompressed,
 			 .progress = o->quiet ? PROGRESS_NONE : PROGRESS_AUTO};
 	auto_json json_t *done = NULL, *image = NULL;
 	struct err e = {0};
 
+	if (o->all_platforms && o->uncompressed)
+		return fail_usage("--uncompressed is for one platform: an index names layers as "
+				  "they were packed");
 	if (o->all_platforms && (describe(c, words[0], &image, &e) < 0 ||
 				 each_sibling(c, image, push_sibling, &p, &e) < 0))
 		return fail(&e);
-	if (push_one(c, words[0], p.destination, o->all_platforms, p.progress, &done, &e) < 0)
+	if (push_one(c, words[0], &p, o->all_platforms, &done, &e) < 0)
 		return fail(&e);
 	if (c->output == OUTPUT_JSON)
 		print_json(done);
@@ -327,7 +408,8 @@ const struct command command_push = {
 	.name = "push",
 	.arguments = "[OPTIONS] IMAGE [DESTINATION]",
 	.summary =
-		"Give an image of a node to a registry, as it was pulled: that of one platform, or all.",
+		"Give an image of a node to a registry, bit for bit as it was pulled: that of one platform, or\n"
+		"all. Layers that are not kept as they were packed are fetched again, and not kept.",
 	.options = push_rows,
 	.option_count = ARRAY_COUNT(push_rows),
 	.size = sizeof(struct push_options),

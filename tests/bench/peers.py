@@ -85,17 +85,25 @@ class Daemon:
         return ticks / TICK, peak
 
 
-def pull(daemon, argv, directory, timed):
+def pull_again(directory, pull, remove, timed):
+    """What timed() says of deleting and pulling, where the image has been pulled to already."""
+    for argv in pull:
+        berth.run(*argv, timeout=900)
+    os.sync()
+    return timed(directory, remove, *pull)
+
+
+def pull_by(daemon, argv, remove, directory, again, timed):
     """A pull by a client of the daemon, as timed() measures; the daemon's share is added."""
     before, _ = daemon.used()
-    run = timed(directory, argv)
+    run = pull_again(directory, [argv], remove, timed) if again else timed(directory, argv)
     after, peak = daemon.used()
     run.cpu += after - before
     run.rss = max(run.rss, peak)
     return run
 
 
-def containerd(reference, directory, timed):
+def containerd(reference, directory, again, timed):
     sockets = tempfile.mkdtemp(prefix="berth-bench-")  # the path of a socket is short
     try:
         socket = sockets + "/s"
@@ -104,12 +112,13 @@ def containerd(reference, directory, timed):
             f.write(CONTAINERD.format(dir=directory, socket=socket))
         ctr = ["ctr", "--address", socket]
         with Daemon(["containerd", "--config", config], ctr + ["version"], sockets + "/log") as daemon:
-            return pull(daemon, [*ctr, "images", "pull", "--plain-http", reference], directory, timed)
+            return pull_by(daemon, [*ctr, "images", "pull", "--plain-http", reference],
+                           [*ctr, "images", "rm", "--sync", reference], directory, again, timed)
     finally:
         shutil.rmtree(sockets)
 
 
-def docker(reference, directory, timed):
+def docker(reference, directory, again, timed):
     sockets = tempfile.mkdtemp(prefix="berth-bench-")
     made = not os.path.exists(DOCKER_PLUGINS)  # whatever it is told
     try:
@@ -117,11 +126,12 @@ def docker(reference, directory, timed):
         client = ["docker", "--config", sockets, "-H", socket]
         with open(sockets + "/daemon.json", "w") as f:
             f.write("{}")  # that of the host is not ours
-        argv = ["dockerd", "--config-file", sockets + "/daemon.json", "--data-root", directory + "/root", "--exec-root", sockets + "/exec",
-                "--pidfile", sockets + "/pid", "-H", socket, "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-                "--bridge=none", "--storage-driver", "overlay2"]
+        argv = ["dockerd", "--config-file", sockets + "/daemon.json", "--data-root", directory + "/root",
+                "--exec-root", sockets + "/exec", "--pidfile", sockets + "/pid", "-H", socket, "--iptables=false",
+                "--ip6tables=false", "--ip-forward=false", "--bridge=none", "--storage-driver", "overlay2"]
         with Daemon(argv, client + ["version"], sockets + "/log") as daemon:
-            return pull(daemon, [*client, "pull", "-q", reference], directory, timed)
+            return pull_by(daemon, [*client, "pull", "-q", reference], [*client, "rmi", reference], directory, again,
+                           timed)
     finally:
         shutil.rmtree(sockets)
         if made and os.path.exists(DOCKER_PLUGINS):

@@ -18,13 +18,10 @@ from oci import *
 
 def programs():
     """Where dockerd and docker are."""
-    if shutil.which("dockerd") and shutil.which("docker"):
-        return os.environ["PATH"]
     try:
-        tree = packages.unpacked("docker.io")
+        return packages.path_with("docker.io", "dockerd", "docker")
     except packages.Missing as e:
         raise Skip(str(e)) from e
-    return f"{tree}/usr/sbin:{tree}/usr/bin:" + os.environ["PATH"]
 
 
 class Docker:

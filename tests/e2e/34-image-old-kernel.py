@@ -34,7 +34,8 @@ for place in /t /e; do
 	image_tool $place/images /bin/berth-worker pull 127.0.0.1:5000/app:1 || echo "no $place pull"
 	image_tool $place/images /bin/berth-worker mount 127.0.0.1:5000/app:1 $place/scratch $place/target || echo "no $place mount"
 	check "$place names" "$(ls $place/target | tr '\n' ' ')" "both d o "
-	check "$place merged" "$(ls $place/target/both | tr '\n' ' ')" "l m "
+	check "$place merged" "$(ls $place/target/both | tr '\n' ' ')" "l m n "
+	check "$place said below" "$(ls -ld $place/target/both | while read mode links owner rest; do echo $mode $owner; done)" "drwxrwx--T 7"
 	check "$place whiteout" "$(ls $place/target/d | tr '\n' ' ')" "y "
 	check "$place opaque" "$(ls $place/target/o | tr '\n' ' ')" "shown "
 	echo new >$place/target/new; rm -r $place/target/d; mkdir $place/target/d
@@ -42,9 +43,9 @@ for place in /t /e; do
 	umount $place/target
 	image_tool $place/images /bin/berth-worker user 127.0.0.1:5000/app:1 $place/scratch2 5:6
 	layers=
-	for i in $(seq 127); do mkdir -p $place/l$i; echo $i >$place/l$i/same; echo $i >$place/l$i/f$i; layers="$layers $place/l$i"; done
-	image_tool - - root $place/scratch3 $place/target volatile $layers || echo "no $place 127 layers"
-	check "$place 127 layers" "$(ls $place/target | wc -l) $(cat $place/target/same)" "128 127"
+	for i in $(seq 128); do mkdir -p $place/l$i; echo $i >$place/l$i/same; echo $i >$place/l$i/f$i; layers="$layers $place/l$i"; done
+	image_tool - - root $place/scratch3 $place/target volatile $layers || echo "no $place 128 layers"
+	check "$place 128 layers" "$(ls $place/target | wc -l) $(cat $place/target/same)" "129 128"
 	umount $place/target
 	image_tool - - root $place/scratch3 $place/target volatile $layers || echo "no $place again"
 	umount $place/target
@@ -77,8 +78,10 @@ def make_tree(tree, release):
     vmlab.write(tree, "registry.yml", REGISTRY)
     berth.run("truncate", "-s", "32m", os.path.join(tree, "ext4.img"))
     berth.run("mkfs.ext4", "-q", os.path.join(tree, "ext4.img"))
-    image = lab.Image(lab.tar("both/", "both/l", "d/", "d/x", "d/y", "o/", "o/hidden", "gone"),
-                      lab.tar("both/", "both/m", ("d/.wh.x", {}), "o/", ("o/.wh..wh..opq", {}), "o/shown", ".wh.gone"))
+    both = ("both/", {"mode": 0o1770, "uid": 7})
+    image = lab.Image(lab.tar(both, "both/l", "d/", "d/x", "d/y", "o/", "o/hidden", "gone"),
+                      lab.tar(both, "both/m", ("d/.wh.x", {}), "o/", ("o/.wh..wh..opq", {}), "o/shown", ".wh.gone"),
+                      lab.tar("both/n"))
     with lab.Lab() as source, berth.Registry() as registry:
         berth.run("skopeo", "copy", "-q", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false",
                   "docker://" + source.add(image), f"docker://{registry.address}/app:1")
@@ -108,7 +111,7 @@ def test_debians_kernel_pulls_and_mounts():
     problems = re.findall(r"^(no .*|.* failed .*|error .*)$", text, re.M)
     if problems or not text.rstrip().endswith(("end", "Power down")) and "\nend\n" not in text:
         raise AssertionError(f"{problems}\n{text}")
-    equal(len(re.findall(r"^yes ", text, re.M)), 16)
+    equal(len(re.findall(r"^yes ", text, re.M)), 18)
     equal(len(re.findall(r"^5:6 /$", text, re.M)), 2)
     assert re.search(r"^kernel 6\.1\.", text, re.M), text
 

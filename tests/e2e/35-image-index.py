@@ -210,15 +210,63 @@ def test_file_capabilities_and_acls_are_kept():
     equal(found["ping"][-1], [("security.capability", capability.encode())])
 
 
+def both_forms(layers):
+    """The trees that the two forms show, with the root's own attributes."""
+    found = {}
+    with lab.Lab() as registry:
+        reference = registry.add(lab.Image(*layers))
+        for form in ("index", "unpacked"):
+            with lab.Store(form=form) as store:
+                store.pull(reference)
+                with store.mounted(reference) as root:
+                    st = os.stat(root)
+                    found[form] = dict(lab.tree(root), root=[st.st_mode, st.st_uid, st.st_gid])
+    return found["index"], found["unpacked"]
+
+
 def test_a_layer_may_leave_its_parents_out():
     """What lower layers say of a directory stays, as if the layer were unpacked upon them."""
     indexed()
-    found = check([lab.tar(("d/", {"mode": 0o711, "uid": 7, "mtime": 5}), ("d/e/", {"mode": 0o700})),
-                   lab.tar(("d/e/f", {"data": b"1"}), ("new/file", {"data": b"2"}))], "index",
-                  ignore=lambda path: path in ("d", "d/e", "new"))
-    equal(found["d"][:4], [stat.S_IFDIR, 0o711, 7, 0])
-    equal(found["d/e"][1], 0o700)
-    equal(found["new"][1], 0o755)
+    layers = [lab.tar(("./", {"mode": 0o750, "gid": 3, "mtime": 4}), ("d/", {"mode": 0o711, "uid": 7, "mtime": 5}),
+                      ("d/e/", {"mode": 0o1777, "mtime": 6, "pax": {"SCHILY.xattr.user.note": "kept"}}),
+                      ("gone/", {"mode": 0o700, "uid": 9}), ("gone/x", {"data": b"x"}), ("cleared/", {"mode": 0o700, "uid": 9}),
+                      ("file", {"data": b"a file"}), ("said/", {"mode": 0o700, "uid": 9})),
+              lab.tar(("d/e/f", {"data": b"1"}), ("new/file", {"data": b"2"}), (".wh.gone", {}), ("cleared/.wh..wh..opq", {}),
+                      ("cleared/y", {"data": b"y"}), ("said/", {"mode": 0o755, "uid": 8}), ("said/z", {"data": b"z"})),
+              lab.tar(("d/e/g/h", {"data": b"3"}), ("gone/new", {"data": b"4"}), ("said/zz", {"data": b"5"}),
+                      ("a/b/c/d", {"data": b"6"}))]
+    silent = ("d", "d/e", "new", "gone", "cleared", "said", "d/e/g", "a", "a/b", "a/b/c")
+    check(layers, ignore=lambda path: path in silent)
+    index, unpacked = both_forms(layers)
+    lab.same_trees(lab.without_links(index), lab.without_links(unpacked))
+    for found in (index, unpacked):
+        equal(found["root"], [stat.S_IFDIR | 0o750, 0, 3])
+        equal(found["d"], [stat.S_IFDIR, 0o711, 7, 0, 5 * 10 ** 9, []])
+        equal(found["d/e"], [stat.S_IFDIR, 0o1777, 0, 0, 6 * 10 ** 9, [("user.note", b"kept")]])
+        equal(found["said"][:3], [stat.S_IFDIR, 0o755, 8])
+        for path in ("new", "gone", "a/b/c", "d/e/g"):
+            equal((path, found[path][:4]), (path, [stat.S_IFDIR, 0o755, 0, 0]))
+        assert "gone/x" not in found
+
+
+def test_what_lies_on_top_of_unpacked_layers_comes_and_goes_with_them():
+    layers = [lab.tar(("d/", {"mode": 0o711})), lab.tar(("d/e", {"data": b"1"}))]
+    with lab.Lab() as registry, lab.Store(form="unpacked") as store:
+        reference = registry.add(lab.Image(*layers))
+        store.pull(reference)
+        held = os.path.join(store.dir, "layers")
+        digests = {lab.digest(t)[7:] for t in layers}
+        top, = set(os.listdir(held)) - digests
+        # Without it the image is not whole, and its layers need not be fetched again.
+        shutil.rmtree(os.path.join(held, top))
+        equal(store.find(reference), None)
+        registry.requests.clear()
+        store.pull(reference)
+        equal([registry.gets("blobs", lab.digest(l)) for l in lab.Image(*layers).layers], [[], []])
+        with store.mounted(reference) as root:
+            equal(stat.S_IMODE(os.stat(f"{root}/d").st_mode), 0o711)
+        store.tool("remove", reference)
+        berth.wait_for(lambda: not any(store.content().values()), 20, "an empty store")
 
 
 def test_an_image_without_any_file():

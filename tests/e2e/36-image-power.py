@@ -117,7 +117,8 @@ def boot(directory, kernel, form, *drive):
     console = os.path.join(directory, "console")
     open(console, "w").close()
     argv = vmlab.qemu(kernel, os.path.join(directory, "initrd"), console, "-no-reboot", *drive, append=f"berth.form={form}")
-    machine = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(console, "a") as complaints:  # of QEMU itself
+        machine = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints)
 
     def said():
         with open(console, errors="replace") as f:
@@ -228,7 +229,7 @@ def record(work, form):
     finally:
         kill(machine)
     problems = [line for line in said() if line.startswith("no ")]
-    assert not problems and "ready" in said(), said()[-20:]
+    assert not problems and "ready" in said(), (machine.returncode, said()[-20:])
     return writelog.read(work.path("log"))
 
 

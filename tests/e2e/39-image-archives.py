@@ -264,6 +264,7 @@ def test_who_wants_blobs_gets_them_beside_who_does_not():
     with lab.Lab() as other:
         reference = other.add(made)
         fresh()
+        berth.wait_for(lambda: not os.listdir(images_of(daemon) + "/tars"), 30, "a store that was swept")
         go = threading.Event()
         other.hooks.append(lambda handler, kind, name: kind == "blobs" and name == lab.digest(made.layers[1])
                            and go.wait(30) and False)

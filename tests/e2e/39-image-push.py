@@ -77,13 +77,56 @@ def test_blobs_are_mounted_from_where_they_came():
         assert "mount=" in registry.logged() and "PATCH /v2/team/two" not in registry.logged()
 
 
-def test_what_is_not_kept_cannot_be_sent():
+def lent(daemon):
+    return os.listdir(os.path.join(daemon.root, "var/lib/berth/images/partial"))
+
+
+def test_what_is_not_kept_is_fetched_again():
     with Registry() as registry, berth.Daemon() as daemon:
         daemon.berth("pull", "-q", REFERENCE)
-        fails(daemon, "it is not kept as it was packed: berth pull --keep-blobs", REFERENCE, registry.address + "/x:1")
+        daemon.berth("image", "tag", REFERENCE, "mine:1")
+        for tag, name in enumerate((REFERENCE, "mine:1", lab.digest(image.config_bytes))):
+            to = f"{registry.address}/fetched-{tag}"
+            p = daemon.berth("push", name, to + ":1")
+            contains(p.stderr, "layers are not kept as they were packed: they are fetched again")
+            equal(manifest(registry.address, f"fetched-{tag}", "1"), image.manifest_bytes())
+            equal(lent(daemon), [])
+        equal(daemon.berth("push", "-q", REFERENCE, registry.address + "/quiet:1").stderr, "")
         fails(daemon, "no image none: not found", "none", registry.address + "/x:1", code=3)
+        # What is there need not be fetched, nor what is kept.
+        before = len(source.requests)
+        daemon.berth("push", "-q", REFERENCE, registry.address + "/quiet:2")
+        equal(len(source.requests), before)
         daemon.berth("pull", "-q", "--keep-blobs", REFERENCE)
-        daemon.berth("push", REFERENCE, registry.address + "/x:1")
+        before = len(source.requests)
+        daemon.berth("push", REFERENCE, registry.address + "/kept:1")
+        equal(len(source.requests), before)
+
+
+def test_what_cannot_be_fetched_can_be_sent_as_plain_tars():
+    with Registry() as registry, berth.Daemon() as daemon:
+        with lab.Lab() as other:
+            gone = other.add(image)
+            daemon.berth("pull", "-q", gone)
+        fails(daemon, "it cannot be fetched; --uncompressed pushes plain tars", gone, registry.address + "/x:1")
+        equal(berth.run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{registry.address}/x:1",
+                        check=False).returncode, 1)
+        fails(daemon, "--uncompressed is for one platform", "--uncompressed", "--all-platforms", gone, code=2)
+        daemon.berth("push", "-q", "--uncompressed", gone, registry.address + "/plain:1")
+        sent = json.loads(manifest(registry.address, "plain", "1"))
+        equal(sent["config"], dict(mediaType=lab.CONFIG, digest=lab.digest(image.config_bytes), size=len(image.config_bytes)))
+        equal([(l["digest"], l["size"]) for l in sent["layers"]], [(lab.digest(t), len(t)) for t in image.tars])
+        # The same image for others, and for us.
+        podman = ("podman", "--root", f"{work}/podman", "--runroot", f"{work}/podman-run", "--storage-driver", "vfs",
+                  "--cgroup-manager", "cgroupfs")
+        berth.run(*podman, "pull", "-q", "--tls-verify=false", registry.address + "/plain:1")
+        equal(berth.run(*podman, "images", "-q", "--no-trunc").stdout.strip(), lab.digest(image.config_bytes))
+        daemon.berth("pull", "-q", registry.address + "/plain:1")
+        described = json.loads(daemon.berth("image", "inspect", registry.address + "/plain:1").stdout)
+        equal(described[0]["RootFS"]["Layers"], [lab.digest(t) for t in image.tars])
+        # The image here is what it was.
+        described = json.loads(daemon.berth("image", "inspect", gone).stdout)
+        equal(described[0]["Digest"], image.digest())
 
 
 def test_a_loaded_image_is_pushed_whole():

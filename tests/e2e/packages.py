@@ -53,3 +53,11 @@ def unpacked(*names):
     shutil.rmtree(work + "/debs")
     os.rename(work, tree)
     return tree
+
+
+def path_with(package, *programs):
+    """A PATH that has these programs: the host's, or one that begins with the unpacked package."""
+    if all(shutil.which(program) for program in programs):
+        return os.environ["PATH"]
+    tree = unpacked(package)
+    return f"{tree}/usr/sbin:{tree}/usr/bin:" + os.environ["PATH"]

@@ -39,19 +39,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char path[] = "/tmp/berth-fuzz-XXXXXX";
 	auto_close int in_fd = memfd_create("layer", MFD_CLOEXEC);
+	auto_close int implied_fd = memfd_create("implied", MFD_CLOEXEC);
 	auto_close int dir_fd = -1, tree_fd = -1;
 	struct intake *intake = NULL;
 	struct layer layer;
 	struct err e = {0};
 
-	assert(in_fd >= 0 && write_all(in_fd, data, size) == 0 && lseek(in_fd, 0, SEEK_SET) == 0);
+	assert(implied_fd >= 0 && in_fd >= 0 && write_all(in_fd, data, size) == 0 &&
+	       lseek(in_fd, 0, SEEK_SET) == 0);
 	assert(mkdtemp(path));
 	dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert(fs_replace(dir_fd, "canary", "safe", 4, 0600, FS_QUICK, &e) == 0);
 	assert(fs_open_dir(dir_fd, "tree", 0755, &tree_fd, &e) == 0);
 
 	assert(intake_new(&(struct intake_fds){in_fd, -1, -1, false}, &intake, &e) == 0);
-	if (layer_unpack(intake, tree_fd, &layer, &e) < 0)
+	if (layer_unpack(intake, tree_fd, implied_fd, &layer, &e) < 0)
 		assert(e.code && e.msg[0]);
 	else
 		assert(digest_valid(layer.diff_id));

@@ -77,7 +77,7 @@ static void bad_specs_are_refused(void **state)
 	assert_says("0 layers");
 	spec.layer_count = ROOTFS_LAYERS_MAX + 1;
 	assert_fails(rootfs_mount(&spec, &fd, &e), EINVAL);
-	assert_says("128 layers: 1 to 127");
+	assert_says("129 layers: 1 to 128");
 	spec.layer_count = 1;
 	spec.scratch = "scratch";
 	assert_fails(rootfs_mount(&spec, &fd, &e), EINVAL);
