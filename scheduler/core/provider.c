@@ -241,7 +241,7 @@ json_t *describe_capacity_providers(struct core *c, json_t *request, struct ecs_
 	if (!json_array_size(names))
 		for (i = 0; map_next(&c->providers, &i, &r);)
 			(void)json_array_append_new(list, doc_public(r->doc, tags));
-	reply = page_of_objects(list, request, "capacityProviders", f);
+	reply = page_of_objects(list, request, PAGE_MAX_FEWER, "capacityProviders", f);
 	if (reply)
 		(void)json_object_set_new(reply, "failures", failures);
 	else
