@@ -311,6 +311,9 @@ int instance_load(struct core *c, json_t *own_doc, struct err *e);
 void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1]); /* that none has */
 void instance_free(struct instance *i);
 json_t *instance_show(const struct core *c, const struct instance *i, const json_t *request);
+/* The failure of one that somebody named by its ID or its ARN. */
+json_t *instance_failure(const struct core *c, const struct cluster *cl, const char *text,
+			 const char *reason);
 /* The number of the last report, which is stored by itself. */
 int instance_load_report(struct core *c, json_t *own_doc, struct err *e);
 void instance_set_report(struct core *c, struct instance *i, int64_t number);
@@ -359,6 +362,8 @@ const char *attribute_of(const struct instance *i, const char *name); /* NULL: a
 /* ---- drain.c ---- */
 
 void drains_tick(struct core *c);
+/* When its tasks are stopped, if they are, as "statusReason" where there is no other. */
+void drain_show(const struct instance *i, json_t *doc);
 void drain_move(struct core *c, struct instance *i, int64_t by_ms);
 
 /* ---- lost.c ---- */

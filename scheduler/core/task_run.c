@@ -409,17 +409,12 @@ static void start_on(struct launch *l, const char *name, struct reply *r)
 	struct ecs_fault ignored;
 	struct instance *i = instance_find(l->cluster, l->c, name, &ignored);
 	const char *refusal = i ? placement_refusal(&l->placement, i) : "MISSING";
-	char arn[ECS_ARN_SIZE];
 
-	if (!refusal) {
+	if (!refusal)
 		add_task(l, i, r);
-		return;
-	}
-	if (str_starts(name, "arn:"))
-		(void)snprintf(arn, sizeof(arn), "%s", name);
 	else
-		ecs_arn_instance(&l->c->o.identity, l->cluster->name, name, arn);
-	(void)json_array_append_new(r->failures, doc_failure(arn, refusal));
+		(void)json_array_append_new(r->failures,
+					    instance_failure(l->c, l->cluster, name, refusal));
 }
 
 char *start_task(struct core *c, json_t *request, struct ecs_fault *f)

@@ -158,7 +158,7 @@ def test_the_status_of_container_instances():
     one, two = nodes
     read = plain(ecs.update_container_instances_state(containerInstances=[arn(one), "e" * 32], status="DRAINING"))
     equal([i["status"] for i in read["containerInstances"]], ["DRAINING"])
-    equal([f["reason"] for f in read["failures"]], ["MISSING"])
+    equal(read["failures"], [dict(arn=f"{ACCOUNT}container-instance/default/{'e' * 32}", reason="MISSING")])
     equal(both("list_container_instances", status="DRAINING")["containerInstanceArns"], [arn(one)])
     equal(both("list_container_instances", status="ACTIVE")["containerInstanceArns"], [arn(two)])
     back = aws("update_container_instances_state", containerInstances=[one.instance], status="ACTIVE")
@@ -350,9 +350,10 @@ def test_capacity_providers():
     equal((made["status"], made["capacityProviderArn"]), ("ACTIVE", ACCOUNT + "capacity-provider/edge"))
     equal(both("describe_capacity_providers", include=["TAGS"])["capacityProviders"][0]["tags"],
           [dict(key="k", value="v")])
-    read = both("describe_capacity_providers", capacityProviders=["edge", "nope"])
+    nope = ACCOUNT + "capacity-provider/nope"
+    read = both("describe_capacity_providers", capacityProviders=["edge", "nope", nope])
     equal([p["name"] for p in read["capacityProviders"]], ["edge"])
-    equal([f["reason"] for f in read["failures"]], ["MISSING"])
+    equal(read["failures"], [dict(arn=nope, reason="MISSING")] * 2)
     changed = aws("update_capacity_provider", name="edge",
                   autoScalingGroupProvider=dict(managedScaling=dict(status="DISABLED")))["capacityProvider"]
     equal(changed["updateStatus"], "UPDATE_COMPLETE")
