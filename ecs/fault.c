@@ -75,6 +75,7 @@ int ecs_fault_set(struct ecs_fault *f, enum ecs_fault_type type, const char *fmt
 	va_list ap;
 
 	f->type = type;
+	f->resource_ids = NULL;
 	va_start(ap, fmt);
 	(void)vsnprintf(f->message, sizeof(f->message), fmt, ap);
 	va_end(ap);

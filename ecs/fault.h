@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdarg.h>
 
 /* In the order of the table in fault.c. */
@@ -75,6 +76,8 @@ enum ecs_fault_type {
 struct ecs_fault {
 	enum ecs_fault_type type;
 	char message[1024];
+	/* ARNs of what is there, as "resourceIds" of a conflict; borrowed from who found it; NULL: none */
+	const json_t *resource_ids;
 };
 
 /* Returns -1, so that a function can end with it. */

@@ -109,8 +109,8 @@ void call_fault(struct call *call, const struct ecs_fault *f)
 			  ecs_query_fault(call->request_id, &told));
 		return;
 	}
-	doc = json_pack("{s:s, s:o}", "__type", ecs_fault_name(f->type), "message",
-			js_string(f->message, strlen(f->message)));
+	doc = json_pack("{s:s, s:o, s:O*}", "__type", ecs_fault_name(f->type), "message",
+			js_string(f->message, strlen(f->message)), "resourceIds", f->resource_ids);
 	send_text(call, ecs_fault_status(f->type), js_dump(doc));
 }
 

@@ -118,12 +118,16 @@ json_t *list_account_settings(struct core *c, json_t *request, struct ecs_fault 
 	const char *name = doc_string(request, "name"), *value = doc_string(request, "value"),
 		   *principal = doc_string(request, "principalArn");
 	bool effective = doc_true(request, "effectiveSettings");
-	json_t *list = json_array();
+	json_t *list;
 
+	if (value && !name) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "value needs the name of an account setting.");
+		return NULL;
+	}
+	list = json_array();
 	if (!principal)
 		principal = root;
-	if (!json_object_get(request, "maxResults"))
-		(void)json_object_set_new(request, "maxResults", json_integer(10));
 	for (size_t i = 0; i < ARRAY_COUNT(settings); i++) {
 		bool set = json_object_get(json_object_get(principals(c), principal),
 					   settings[i].name) != NULL;
@@ -132,5 +136,5 @@ json_t *list_account_settings(struct core *c, json_t *request, struct ecs_fault 
 		    (!value || str_eq(value, settings[i].value)))
 			(void)json_array_append_new(list, show(i, principal));
 	}
-	return page_of_objects(list, request, "settings", f);
+	return page_of_objects(list, request, PAGE_MAX_FEWER, "settings", f);
 }

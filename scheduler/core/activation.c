@@ -229,7 +229,7 @@ json_t *describe_activations(struct core *c, json_t *request, struct ecs_fault *
 		(void)json_object_set_new(doc, "Expired", json_boolean(c->now_ms >= a->expires_ms));
 		(void)json_array_append_new(list, doc);
 	}
-	reply = page_of_objects(list, page, "ActivationList", f);
+	reply = page_of_objects(list, page, ACTIVATIONS, "ActivationList", f);
 	if (reply && json_object_get(reply, "nextToken")) {
 		(void)json_object_set(reply, "NextToken", json_object_get(reply, "nextToken"));
 		(void)json_object_del(reply, "nextToken");

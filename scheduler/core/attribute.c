@@ -258,14 +258,18 @@ json_t *list_attributes(struct core *c, json_t *request, struct ecs_fault *f)
 	const char *name = doc_string(request, "attributeName"),
 		   *value = doc_string(request, "attributeValue");
 	struct cluster *cl = cluster_of(c, request, f);
-	json_t *found = json_array(), *a;
+	json_t *found, *a;
 	struct instance *i;
 	size_t k;
 
-	if (!cl) {
-		json_decref(found);
+	if (!cl)
+		return NULL;
+	if (value && !name) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "attributeValue needs an attributeName.");
 		return NULL;
 	}
+	found = json_array();
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		json_array_foreach (json_object_get(i->record.doc, "attributes"), k, a) {
 			if ((name && !str_eq(doc_string(a, "name"), name)) ||
@@ -279,5 +283,5 @@ json_t *list_attributes(struct core *c, json_t *request, struct ecs_fault *f)
 					  "container-instance", "targetId",
 					  json_object_get(i->record.doc, "containerInstanceArn")));
 		}
-	return page_of_objects(found, request, "attributes", f);
+	return page_of_objects(found, request, PAGE_MAX, "attributes", f);
 }

@@ -349,6 +349,7 @@ void core_free(struct core *c)
 	map_done(&c->clusters);
 	map_done(&c->families);
 	map_done(&c->tokens);
+	json_decref(c->conflict);
 	core_effects_done(&c->fx);
 	free(c->host_addresses.used);
 	free(c->checked);

@@ -1,6 +1,7 @@
 /* scheduler/core/doc.c - small things about documents
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -232,19 +233,19 @@ json_t *page_reply(struct page *p, const json_t *request, bool descending,
 
 #define PLACE_PREFIX "at:"
 
-json_t *page_of_objects(json_t *own_list, const json_t *request, const char *member,
+json_t *page_of_objects(json_t *own_list, const json_t *request, int64_t most, const char *member,
 			struct ecs_fault *f)
 {
 	auto_json json_t *list = own_list;
 	const char *token = doc_string(request, "nextToken");
-	int64_t limit = doc_integer(request, "maxResults", PAGE_MAX);
+	int64_t limit = doc_integer(request, "maxResults", most);
 	json_t *page, *reply;
 	uint32_t first = 0;
 	size_t size, i;
 
-	if (limit < 1 || limit > PAGE_MAX) {
+	if (limit < 1 || limit > most) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-				    "maxResults must be between 1 and %d.", PAGE_MAX);
+				    "maxResults must be between 1 and %" PRId64 ".", most);
 		return NULL;
 	}
 	if (token) {

@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "scheduler/core/task.h"
 
@@ -24,6 +25,19 @@ static void set_status(struct core *c, struct instance *i, const char *status, i
 	(void)json_object_set_new(doc, "version", json_integer(doc_integer(doc, "version", 0) + 1));
 	record_touch(c, &i->record);
 	core_wake_at(c, deadline_ms);
+}
+
+void drain_show(const struct instance *i, json_t *doc)
+{
+	const int64_t until_ms = doc_integer(i->record.doc, "_drainUntil", 0);
+	char time[32];
+
+	if (!until_ms || doc_string(doc, "statusReason"))
+		return;
+	clock_format_rfc3339(until_ms, time);
+	(void)json_object_set_new(
+		doc, "statusReason",
+		json_sprintf("Draining: tasks that still run at %s are stopped.", time));
 }
 
 static int check_status(const char *status, struct ecs_fault *f)
@@ -57,7 +71,8 @@ json_t *update_container_instances_state(struct core *c, json_t *request, struct
 
 		if (!i) {
 			(void)json_array_append_new(
-				failures, doc_failure(json_string_value(name), "MISSING"));
+				failures,
+				instance_failure(c, cl, json_string_value(name), "MISSING"));
 			continue;
 		}
 		set_status(c, i, status, 0);

@@ -421,6 +421,7 @@ json_t *instance_show(const struct core *c, const struct instance *i, const json
 
 	if (doc_includes(request, "CONTAINER_INSTANCE_HEALTH"))
 		(void)json_object_set_new(doc, "healthStatus", show_health(c, i));
+	drain_show(i, doc);
 	(void)json_object_set_new(doc, "registeredResources", show_resources(i, false));
 	(void)json_object_set_new(doc, "remainingResources", show_resources(i, true));
 	doc_set_string(doc, "capacityProviderName", provider_of(c, i));
@@ -450,6 +451,17 @@ json_t *list_container_instances(struct core *c, json_t *request, struct ecs_fau
 	return page_reply(&page, request, false, strcmp, "containerInstanceArns", f);
 }
 
+json_t *instance_failure(const struct core *c, const struct cluster *cl, const char *text,
+			 const char *reason)
+{
+	char arn[ECS_ARN_SIZE];
+
+	if (str_starts(text, "arn:"))
+		return doc_failure(text, reason);
+	ecs_arn_instance(&c->o.identity, cl->name, text, arn);
+	return doc_failure(arn, reason);
+}
+
 json_t *describe_container_instances(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	struct cluster *cl = cluster_of(c, request, f);
@@ -472,17 +484,12 @@ json_t *describe_container_instances(struct core *c, json_t *request, struct ecs
 		const char *text = json_string_value(name);
 		struct ecs_fault ignored;
 		struct instance *i = instance_find(cl, c, text, &ignored);
-		char arn[ECS_ARN_SIZE];
 
-		if (i) {
+		if (i)
 			(void)json_array_append_new(found, instance_show(c, i, request));
-			continue;
-		}
-		if (str_starts(text, "arn:"))
-			(void)snprintf(arn, sizeof(arn), "%s", text);
 		else
-			ecs_arn_instance(&c->o.identity, cl->name, text, arn);
-		(void)json_array_append_new(failures, doc_failure(arn, "MISSING"));
+			(void)json_array_append_new(failures,
+						    instance_failure(c, cl, text, "MISSING"));
 	}
 	return reply;
 }

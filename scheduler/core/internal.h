@@ -171,6 +171,7 @@ struct core {
 	int64_t now_ms;
 	int64_t wake_ms; /* when core_tick() is wanted; 0: whenever */
 	struct map clusters, families, tokens;
+	json_t *conflict; /* what the last fault says of a token; NULL: there was none */
 	struct map activations, members; /* by id */
 	struct map members_by_key;
 	struct map providers;  /* records, by name */
@@ -245,7 +246,8 @@ bool doc_includes(const json_t *request, const char *what); /* "include": [..., 
 json_t *doc_public(const json_t *doc, bool tags);
 json_t *doc_failure(const char *arn, const char *reason);
 
-#define PAGE_MAX 100 /* names in one reply, for all lists of ECS */
+#define PAGE_MAX       100 /* names in one reply, for all lists of ECS but two */
+#define PAGE_MAX_FEWER 10  /* of account settings, and of capacity providers */
 
 /* Which page of a list is asked for: "maxResults" from 1 to PAGE_MAX, and "nextToken". */
 struct page {
@@ -265,9 +267,9 @@ json_t *page_reply(struct page *p, const json_t *request, bool descending,
 
 /*
  * The same of a list of objects, which is consumed, in the order that it has.
- * "maxResults" is from 1 to 100.
+ * "maxResults" is from 1 to 'most', which it is where it is not said.
  */
-json_t *page_of_objects(json_t *own_list, const json_t *request, const char *member,
+json_t *page_of_objects(json_t *own_list, const json_t *request, int64_t most, const char *member,
 			struct ecs_fault *f);
 
 /* ---- tag.c ---- */
@@ -309,6 +311,9 @@ int instance_load(struct core *c, json_t *own_doc, struct err *e);
 void instance_make_id(struct core *c, char ret[ECS_ID_LEN + 1]); /* that none has */
 void instance_free(struct instance *i);
 json_t *instance_show(const struct core *c, const struct instance *i, const json_t *request);
+/* The failure of one that somebody named by its ID or its ARN. */
+json_t *instance_failure(const struct core *c, const struct cluster *cl, const char *text,
+			 const char *reason);
 /* The number of the last report, which is stored by itself. */
 int instance_load_report(struct core *c, json_t *own_doc, struct err *e);
 void instance_set_report(struct core *c, struct instance *i, int64_t number);
@@ -357,6 +362,8 @@ const char *attribute_of(const struct instance *i, const char *name); /* NULL: a
 /* ---- drain.c ---- */
 
 void drains_tick(struct core *c);
+/* When its tasks are stopped, if they are, as "statusReason" where there is no other. */
+void drain_show(const struct instance *i, json_t *doc);
 void drain_move(struct core *c, struct instance *i, int64_t by_ms);
 
 /* ---- lost.c ---- */
@@ -432,7 +439,8 @@ void gpus_tell_doc(const json_t *doc, struct buf *ret);
 
 /*
  * What an earlier call with the same "clientToken" got, the caller's: "tasks", their ids, and
- * "failures" if there were any.  NULL: there was none; a fault when its parameters were others.
+ * "failures" if there were any.  NULL: there was none; a fault when its parameters were others,
+ * whose "resource_ids" are the core's until the next one.
  */
 json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
 		   struct ecs_fault *f);

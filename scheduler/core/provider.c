@@ -223,6 +223,7 @@ json_t *describe_capacity_providers(struct core *c, json_t *request, struct ecs_
 {
 	const json_t *names = json_object_get(request, "capacityProviders");
 	bool tags = doc_includes(request, "TAGS");
+	const char *text;
 	json_t *list = json_array(), *failures = json_array(), *name, *reply;
 	struct record *r;
 	size_t i;
@@ -235,13 +236,15 @@ json_t *describe_capacity_providers(struct core *c, json_t *request, struct ecs_
 			(void)json_array_append_new(list, doc_public(r->doc, tags));
 			continue;
 		}
-		ecs_arn_capacity_provider(&c->o.identity, json_string_value(name), arn);
-		(void)json_array_append_new(failures, doc_failure(arn, "MISSING"));
+		text = json_string_value(name);
+		ecs_arn_capacity_provider(&c->o.identity, text, arn);
+		(void)json_array_append_new(
+			failures, doc_failure(str_starts(text, "arn:") ? text : arn, "MISSING"));
 	}
 	if (!json_array_size(names))
 		for (i = 0; map_next(&c->providers, &i, &r);)
 			(void)json_array_append_new(list, doc_public(r->doc, tags));
-	reply = page_of_objects(list, request, "capacityProviders", f);
+	reply = page_of_objects(list, request, PAGE_MAX_FEWER, "capacityProviders", f);
 	if (reply)
 		(void)json_object_set_new(reply, "failures", failures);
 	else

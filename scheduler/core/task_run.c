@@ -365,18 +365,22 @@ char *run_task(struct core *c, json_t *request, struct ecs_fault *f)
 	int64_t count = doc_integer(request, "count", 1);
 	auto_reply struct reply reply = no_reply();
 	auto_json json_t *again = NULL;
+	struct cluster *cl;
 
 	if (count < 1 || count > RUN_COUNT_MAX) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				    "Count must be between 1 and %d.", RUN_COUNT_MAX);
 		return NULL;
 	}
-	if (launch_prepare(&l, c, request, f) < 0)
+	cl = cluster_of(c, request, f);
+	if (!cl)
 		return NULL;
-	again = token_find(c, l.cluster, request, f);
+	/* Before what may be otherwise by now: the definition, the providers of the cluster. */
+	again = token_find(c, cl, request, f);
 	if (again || f->message[0])
-		return again ? show_again(c, l.cluster, again) : NULL;
-	if (find_strategy(&l, f) < 0 || turn_to_provider(&l, f) < 0)
+		return again ? show_again(c, cl, again) : NULL;
+	if (launch_prepare(&l, c, request, f) < 0 || find_strategy(&l, f) < 0 ||
+	    turn_to_provider(&l, f) < 0)
 		return NULL;
 	if (!l.cluster->instances.count) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
@@ -405,17 +409,12 @@ static void start_on(struct launch *l, const char *name, struct reply *r)
 	struct ecs_fault ignored;
 	struct instance *i = instance_find(l->cluster, l->c, name, &ignored);
 	const char *refusal = i ? placement_refusal(&l->placement, i) : "MISSING";
-	char arn[ECS_ARN_SIZE];
 
-	if (!refusal) {
+	if (!refusal)
 		add_task(l, i, r);
-		return;
-	}
-	if (str_starts(name, "arn:"))
-		(void)snprintf(arn, sizeof(arn), "%s", name);
 	else
-		ecs_arn_instance(&l->c->o.identity, l->cluster->name, name, arn);
-	(void)json_array_append_new(r->failures, doc_failure(arn, refusal));
+		(void)json_array_append_new(r->failures,
+					    instance_failure(l->c, l->cluster, name, refusal));
 }
 
 char *start_task(struct core *c, json_t *request, struct ecs_fault *f)

@@ -17,6 +17,17 @@
 #define TOKEN_MS      (24 * 3600 * 1000LL) /* ECS: at most 24 hours */
 #define TOKEN_LEN_MAX 64
 
+/* Printable, and no space. */
+static bool is_token(const char *text)
+{
+	const size_t len = strlen(text);
+
+	for (size_t i = 0; i < len; i++)
+		if (text[i] <= ' ' || text[i] > '~')
+			return false;
+	return len >= 1 && len <= TOKEN_LEN_MAX;
+}
+
 static char *key_of(const struct cluster *cl, const char *token)
 {
 	return xasprintf("token/%s/%s", cl->name, token);
@@ -43,6 +54,22 @@ static json_t *fetch(struct core *c, const char *key)
 	return doc;
 }
 
+/* What came of the first call, whether it is still known or not; the core's until another is told. */
+static const json_t *told_arns(struct core *c, const struct cluster *cl, const json_t *ids)
+{
+	char arn[ECS_ARN_SIZE];
+	json_t *id;
+	size_t i;
+
+	json_decref(c->conflict);
+	c->conflict = json_array();
+	json_array_foreach (ids, i, id) {
+		ecs_arn_task(&c->o.identity, cl->name, json_string_value(id), arn);
+		(void)json_array_append_new(c->conflict, json_string(arn));
+	}
+	return c->conflict;
+}
+
 json_t *token_find(struct core *c, const struct cluster *cl, const json_t *request,
 		   struct ecs_fault *f)
 {
@@ -53,9 +80,11 @@ json_t *token_find(struct core *c, const struct cluster *cl, const json_t *reque
 	f->message[0] = '\0';
 	if (!text)
 		return NULL;
-	if (!*text || strlen(text) > TOKEN_LEN_MAX) {
+	if (!is_token(text)) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-				    "clientToken must have 1 to %d characters.", TOKEN_LEN_MAX);
+				    "clientToken must have 1 to %d printable ASCII characters, and "
+				    "no space.",
+				    TOKEN_LEN_MAX);
 		return NULL;
 	}
 	key = key_of(cl, text);
@@ -68,6 +97,7 @@ json_t *token_find(struct core *c, const struct cluster *cl, const json_t *reque
 		(void)ecs_fault_set(
 			f, ECS_FAULT_CONFLICT,
 			"The clientToken '%.64s' was used before with other parameters.", text);
+		f->resource_ids = told_arns(c, cl, json_object_get(doc, "tasks"));
 		return NULL;
 	}
 	return take_ptr(doc);

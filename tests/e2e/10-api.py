@@ -101,6 +101,12 @@ def test_faults_are_those_of_ecs():
          dict(family="f", containerDefinitions=[dict(name="a", image="i")])),
         ("UnsupportedFeatureException", "CreateService is not supported", ecs.create_service,
          dict(serviceName="s", taskDefinition="t")),
+        # of ECS's own agent, which has no business here
+        ("UnsupportedFeatureException", "DiscoverPollEndpoint is not supported", ecs.discover_poll_endpoint, {}),
+        ("UnsupportedFeatureException", "RegisterContainerInstance is not", ecs.register_container_instance, {}),
+        ("UnsupportedFeatureException", "SubmitTaskStateChange is not", ecs.submit_task_state_change, {}),
+        ("UnsupportedFeatureException", "UpdateContainerAgent is not", ecs.update_container_agent,
+         dict(containerInstance="f" * 32)),
     ]:
         found = error_of(function, **arguments)
         equal((found[0], found[2]), (code, 400))

@@ -158,7 +158,7 @@ def test_the_status_of_container_instances():
     one, two = nodes
     read = plain(ecs.update_container_instances_state(containerInstances=[arn(one), "e" * 32], status="DRAINING"))
     equal([i["status"] for i in read["containerInstances"]], ["DRAINING"])
-    equal([f["reason"] for f in read["failures"]], ["MISSING"])
+    equal(read["failures"], [dict(arn=f"{ACCOUNT}container-instance/default/{'e' * 32}", reason="MISSING")])
     equal(both("list_container_instances", status="DRAINING")["containerInstanceArns"], [arn(one)])
     equal(both("list_container_instances", status="ACTIVE")["containerInstanceArns"], [arn(two)])
     back = aws("update_container_instances_state", containerInstances=[one.instance], status="ACTIVE")
@@ -208,6 +208,8 @@ def test_attributes():
     refused("AttributeLimitExceededException", "", "put_attributes", attributes=many[10:])
     ecs.delete_attributes(attributes=[dict(name=a["name"], targetId=arn(one)) for a in many[:10]])
     refused("InvalidParameterException", "", "list_attributes", targetType="moon")
+    refused("InvalidParameterException", "attributeName", "list_attributes", targetType="container-instance",
+            attributeValue="r1")
 
 
 # ---- tasks ----
@@ -305,6 +307,41 @@ def test_what_is_wrong_with_a_task():
     equal((reply["tasks"], {f["reason"] for f in reply["failures"]}), ([], {"MemberOf placement constraint unsatisfied."}))
 
 
+def newer(**shapes):
+    """boto3 with what the service has since Debian's botocore: members of shapes, and new ones."""
+    client = server.boto("ecs")
+    known = client.meta.service_model._shape_resolver._shape_map
+    for name, shape in shapes.items():
+        if name in known:
+            known[name]["members"].update(shape)
+        else:
+            known[name] = shape
+    return client
+
+
+def test_a_call_that_is_repeated_is_done_once():
+    text = dict(shape="String")
+    client = newer(RunTaskRequest=dict(clientToken=text), ResourceIds=dict(type="list", member=text),
+                   ConflictException=dict(type="structure", exception=True, members=dict(
+                       resourceIds=dict(shape="ResourceIds"), message=text)))
+    define("once", "sleep", "1000")
+    call = dict(taskDefinition="once", count=2, clientToken="t-1", startedBy="me")
+    first = [t["taskArn"] for t in client.run_task(**call)["tasks"]]
+    equal([t["taskArn"] for t in client.run_task(**call)["tasks"]], first)
+    for more in (dict(count=1), dict(startedBy="you"), dict(taskDefinition="small")):
+        try:
+            client.run_task(**dict(call, **more))
+            raise AssertionError(f"{more}: it was accepted")
+        except client.exceptions.ConflictException as e:
+            equal((e.response["resourceIds"], e.response["ResponseMetadata"]["HTTPStatusCode"]), (first, 400))
+    for token in ("", " ", "x" * 65, "\u00e9"):
+        equal(error_of(client.run_task, **dict(call, clientToken=token))[0], "InvalidParameterException")
+    equal(sorted(both("list_tasks", family="once")["taskArns"]), sorted(first))
+    for t in first:
+        ecs.stop_task(task=t)
+        server.wait_stopped(t)
+
+
 # ---- capacity providers, tags, settings ----
 
 def test_capacity_providers():
@@ -313,9 +350,10 @@ def test_capacity_providers():
     equal((made["status"], made["capacityProviderArn"]), ("ACTIVE", ACCOUNT + "capacity-provider/edge"))
     equal(both("describe_capacity_providers", include=["TAGS"])["capacityProviders"][0]["tags"],
           [dict(key="k", value="v")])
-    read = both("describe_capacity_providers", capacityProviders=["edge", "nope"])
+    nope = ACCOUNT + "capacity-provider/nope"
+    read = both("describe_capacity_providers", capacityProviders=["edge", "nope", nope])
     equal([p["name"] for p in read["capacityProviders"]], ["edge"])
-    equal([f["reason"] for f in read["failures"]], ["MISSING"])
+    equal(read["failures"], [dict(arn=nope, reason="MISSING")] * 2)
     changed = aws("update_capacity_provider", name="edge",
                   autoScalingGroupProvider=dict(managedScaling=dict(status="DISABLED")))["capacityProvider"]
     equal(changed["updateStatus"], "UPDATE_COMPLETE")
@@ -342,6 +380,7 @@ def test_capacity_providers():
     aws("put_cluster_capacity_providers", cluster="default", capacityProviders=[], defaultCapacityProviderStrategy=[])
     aws("delete_capacity_provider", capacityProvider="edge")
     equal(both("describe_capacity_providers")["capacityProviders"], [])
+    refused("InvalidParameterException", "between 1 and 10", "describe_capacity_providers", maxResults=11)
 
 
 def test_tags_are_of_everything():
@@ -374,11 +413,15 @@ def test_account_settings():
     equal(aws("put_account_setting_default", name="serviceLongArnFormat", value="enabled")["setting"]["name"],
           "serviceLongArnFormat")
     equal(len(both("list_account_settings")["settings"]), 2)
+    pages = list(ecs.get_paginator("list_account_settings").paginate(PaginationConfig=dict(PageSize=1)))
+    equal([len(p["settings"]) for p in pages], [1, 1])
     equal({s["value"] for s in both("list_account_settings", effectiveSettings=True, name="taskLongArnFormat")["settings"]},
           {"enabled"})
     for name in ("taskLongArnFormat", "serviceLongArnFormat"):
         ecs.delete_account_setting(name=name)
     equal(both("list_account_settings")["settings"], [])
+    refused("InvalidParameterException", "between 1 and 10", "list_account_settings", maxResults=11)
+    refused("InvalidParameterException", "name", "list_account_settings", value="enabled")
     refused("InvalidParameterException", "", "put_account_setting", name="moon", value="enabled")
     refused("ClientException", "can only be 'enabled'", "put_account_setting", name="taskLongArnFormat", value="disabled")
 

@@ -360,6 +360,20 @@ def test_the_command_looks_over_the_whole_cluster():
     gone(two)
 
 
+def test_top_says_what_a_task_waits_for():
+    one = node().start()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a registry that never answers
+        where = "127.0.0.1:%d" % silent.getsockname()[1]
+        td = server.ecs("RegisterTaskDefinition", family="waits", containerDefinitions=[
+            dict(name="c", image=f"{where}/x:1", memory=16)])["taskDefinition"]["taskDefinitionArn"]
+        arn = server.ecs("StartTask", containerInstances=[one.instance], taskDefinition=td)["tasks"][0]["taskArn"]
+        pattern = arn.split("/")[-1][:12] + r" +waits:1 +PENDING .* its images, which are being pulled"
+        wait_for(lambda: re.search(pattern, server.berth("top", "-1").stdout), 30, "why the task waits")
+        server.ecs("StopTask", task=arn)
+    server.wait_stopped(arn)
+    gone(one)
+
+
 def test_attributes_of_a_node_are_what_ecs_allows():
     for text, says in (("rack=r1, rack=r2", "'rack' stands twice"), ("ecs.os-type=x", "'ecs.os-type' is not a name"),
                        ("a|b", "'a|b' is not a name"), ("rack=a;b", "'rack' is not a name")):
@@ -376,6 +390,10 @@ def test_a_drain_takes_nothing_new_and_ends_what_is_there_at_its_deadline():
           "INACTIVE")
     equal(server.task(arn)["lastStatus"], "RUNNING")
     contains(server.berth("node", "drain", "--undo", one.instance).stdout, "ACTIVE, 1 tasks running")
+    assert "Draining:" not in server.berth("describe", one.instance).stdout
+    server.berth("node", "drain", "--deadline", "3600", one.instance)
+    said = server.berth("describe", one.instance).stdout
+    assert re.search(r"Because: +Draining: tasks that still run at \d{4}-\d\d-\d\dT\S+Z are stopped\.", said), said
     server.berth("node", "drain", "--deadline", "1", one.instance)
     stopped = server.wait_stopped(arn)
     equal(stopped["stoppedReason"], "Container instance drained: its deadline has passed")

@@ -498,10 +498,44 @@ static void a_repeated_call_does_its_work_once(void **state)
 	assert_string_equal(text_at(first, "tasks[0].taskArn"),
 			    text_at(second, "tasks[0].taskArn"));
 	assert_int_equal(fx.count, 0);
-	json_decref(first);
-	json_decref(second);
 	refused("RunTask", "{\"taskDefinition\":\"web\",\"clientToken\":\"t1\",\"count\":2}",
 		ECS_FAULT_CONFLICT, "other parameters");
+	assert_int_equal(json_array_size(fault.resource_ids), 1);
+	assert_string_equal(json_string_value(json_array_get(fault.resource_ids, 0)),
+			    text_at(first, "tasks[0].taskArn"));
+	refused("RunTask", "{\"taskDefinition\":\"nope\"}", ECS_FAULT_CLIENT, "not found");
+	assert_null(fault.resource_ids);
+	json_decref(first);
+	json_decref(second);
+}
+
+/* What it asked for may be otherwise by now. */
+static void a_repeated_call_does_not_ask_what_is_there_now(void **state)
+{
+	static const char once[] = "{\"taskDefinition\":\"web\",\"clientToken\":\"t1\"}";
+	auto_json json_t *first = NULL, *second = NULL;
+
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	first = call("RunTask", once);
+	do_call("DeregisterTaskDefinition", "{\"taskDefinition\":\"web:1\"}");
+	second = call("RunTask", once);
+	assert_string_equal(text_at(first, "tasks[0].taskArn"),
+			    text_at(second, "tasks[0].taskArn"));
+	refused("RunTask", "{\"taskDefinition\":\"web:1\",\"clientToken\":\"t2\"}",
+		ECS_FAULT_CLIENT, "inactive");
+}
+
+static void a_token_is_of_printable_characters(void **state)
+{
+	(void)state;
+	do_call("RegisterTaskDefinition", DEFINITION);
+	node_joins(2048, 1024);
+	refused("RunTask", "{\"taskDefinition\":\"web\",\"clientToken\":\"\"}",
+		ECS_FAULT_INVALID_PARAMETER, "1 to 64");
+	refused("RunTask", "{\"taskDefinition\":\"web\",\"clientToken\":\"a b\"}",
+		ECS_FAULT_INVALID_PARAMETER, "no space");
 }
 
 static void a_repeated_call_is_told_again_what_was_not_placed(void **state)
@@ -759,6 +793,8 @@ int main(void)
 		TEST(resources_are_counted_until_the_task_is_gone),
 		TEST(a_disconnected_node_gets_no_task),
 		TEST(a_repeated_call_does_its_work_once),
+		TEST(a_repeated_call_does_not_ask_what_is_there_now),
+		TEST(a_token_is_of_printable_characters),
 		TEST(a_repeated_call_is_told_again_what_was_not_placed),
 		TEST(a_state_never_goes_backwards),
 		TEST(what_a_node_says_of_a_task_is_its_attribute),
