@@ -99,12 +99,12 @@ static bool is_reachable_server(const char *line)
 }
 
 /*
- * Copy the host's resolver lines; in a namespace of its own without servers on
- * the host's loopback.  Returns how many servers there are.
+ * Copy the host's resolver lines; without servers where the container has others, and in a
+ * namespace of its own without those on the host's loopback.  Returns how many servers there are.
  */
-static size_t copy_resolver(const char *text, bool everything,
-			    const struct ecs_container_definition *d, struct buf *b)
+static size_t copy_resolver(const char *text, const struct bundle_options *o, struct buf *b)
 {
+	const struct ecs_container_definition *d = o->container->def;
 	auto_free char *copy = xstrdup(text);
 	char *save = NULL;
 	size_t servers = 0;
@@ -112,8 +112,8 @@ static size_t copy_resolver(const char *text, bool everything,
 	for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		bool server = str_starts(line, "nameserver");
 
-		if ((server && !everything && !is_reachable_server(line)) ||
-		    (server && d->dns_servers.count) ||
+		if ((server && !host_network(o) && !is_reachable_server(line)) ||
+		    (server && (d->dns_servers.count || o->resolver)) ||
 		    (d->dns_search_domains.count &&
 		     (str_starts(line, "search") || str_starts(line, "domain"))))
 			continue;
@@ -134,9 +134,11 @@ static int write_resolv_conf(const struct bundle_options *o, struct err *e)
 
 		buf_reset(&b);
 		if (fs_read(AT_FDCWD, resolv_files[i], &host, &ignored) == 0 &&
-		    copy_resolver(buf_str(&host), host_network(o), d, &b))
+		    (copy_resolver(buf_str(&host), o, &b) || o->resolver))
 			break;
 	}
+	if (o->resolver && !d->dns_servers.count)
+		buf_printf(&b, "nameserver %s\n", o->resolver);
 	for (size_t i = 0; i < d->dns_servers.count; i++)
 		buf_printf(&b, "nameserver %s\n", d->dns_servers.items[i]);
 	for (size_t i = 0; i < d->dns_search_domains.count; i++)

@@ -290,7 +290,10 @@ int network_remove_task(struct task *t, struct err *e)
 
 const char **network_live(const struct agent *a, size_t *ret_count)
 {
-	const char **live = xcalloc(a->containers.count + a->tasks.count + 2, sizeof(*live));
+	const struct service *const services[] = {a->metadata, a->resolver};
+	const char **live = xcalloc(a->containers.count + a->tasks.count + 1 +
+					    ARRAY_COUNT(services),
+				    sizeof(*live));
 	struct container *c;
 	struct task *t;
 	size_t count = 0;
@@ -301,8 +304,9 @@ const char **network_live(const struct agent *a, size_t *ret_count)
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
 		if (is_awsvpc(t) && !t->clean && !task_is_over(t))
 			live[count++] = t->id;
-	if (metadata_endpoint(a->metadata))
-		live[count++] = metadata_endpoint(a->metadata);
+	for (size_t i = 0; i < ARRAY_COUNT(services); i++)
+		if (service_live(services[i]))
+			live[count++] = service_live(services[i]);
 	*ret_count = count;
 	return live;
 }

@@ -206,3 +206,10 @@ bool ecs_secret_name(const char *text, char ret[ECS_SECRET_NAME_SIZE])
 	(void)snprintf(ret, ECS_SECRET_NAME_SIZE, "%s", name);
 	return true;
 }
+
+/* "arn:aws:ecs:REGION:..." */
+void ecs_arn_region(const char *arn, char ret[ECS_REGION_SIZE])
+{
+	if (!arn || sscanf(arn, "arn:%*[^:]:%*[^:]:%40[a-z0-9-]:", ret) != 1)
+		(void)snprintf(ret, ECS_REGION_SIZE, "us-east-1");
+}

@@ -1,0 +1,266 @@
+/* agent/service.c - what this host has for its tasks at a link-local address
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Theory of operation
+ *
+ * A network namespace that nobody lives in has sockets that hear some ports; the firewall leads
+ * there what tasks send to the address (net_request.service), so neither a task's
+ * ports nor the host's are in the way.  Who comes is known by the address that the
+ * firewall lets it have.
+ *
+ * The namespace is made with the first task that has a network.  The program, which reads
+ * what tasks send, is started when somebody comes, and ended, or ends, when nobody has for long.
+ *
+ * 1. The namespace lives as long as our descriptor of it; an agent that starts again
+ *    makes another one, and tasks find it at the same place.
+ * 2. The sockets are ours, so that nobody is turned away while no process listens at them.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/internal.h"
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/proc.h"
+
+#define FIRST_FD 3    /* of the program: its sockets, then one to us */
+#define REST_MS  1000 /* after a process that was of no use */
+#define TURN_MAX 64   /* messages that are taken before others are heard */
+
+struct service {
+	struct agent *agent;
+	const struct service_kind *kind;
+	void *ctx;
+	struct net_endpoint endpoint; /* without a descriptor: there is none */
+	int listen_fds[SERVICE_PORTS_MAX];
+	struct loop_fd *listening[SERVICE_PORTS_MAX]; /* while no process is there */
+	int pidfd, sock;                              /* of the process; -1: there is none */
+	struct loop_fd *watch;
+	struct loop_timer *idle;
+};
+
+/* ---- the process ---- */
+
+static void on_visitor(void *ctx, int events);
+
+static void ignore_visitors(struct service *s)
+{
+	for (size_t i = 0; i < SERVICE_PORTS_MAX; i++)
+		loop_unwatch(take_ptr(s->listening[i]));
+}
+
+static void watch_visitors(struct service *s)
+{
+	struct err e = {0};
+
+	for (size_t i = 0; i < SERVICE_PORTS_MAX; i++)
+		if (s->listen_fds[i] >= 0 && !s->listening[i] &&
+		    loop_watch(s->agent->loop, s->listen_fds[i], LOOP_READ, on_visitor, s,
+			       &s->listening[i], &e) < 0)
+			log_error("%s: %s", s->kind->id, e.msg);
+}
+
+static void end_process(struct service *s)
+{
+	struct err ignored;
+	int status;
+
+	loop_unwatch(take_ptr(s->watch));
+	if (s->pidfd < 0)
+		return;
+	(void)proc_pidfd_kill(s->pidfd, SIGKILL); /* it holds nothing */
+	(void)proc_wait(s->pidfd, &status, &ignored);
+	close_fd(&s->pidfd);
+	close_fd(&s->sock);
+}
+
+static void on_idle(void *ctx)
+{
+	struct service *s = ctx;
+
+	end_process(s);
+	watch_visitors(s);
+}
+
+/* It has ended, or is to: whoever comes next finds another one. */
+static void replace(struct service *s, const char *why)
+{
+	if (why)
+		log_error("%s: %s %s, another one comes when it is asked", s->kind->id,
+			  s->kind->program, why);
+	end_process(s);
+	loop_timer_set(s->idle, REST_MS);
+}
+
+static void on_message(void *ctx, int events)
+{
+	struct service *s = ctx;
+	char message[SERVICE_MESSAGE_MAX];
+	size_t fd_count;
+
+	(void)events;
+	for (int i = 0; i < TURN_MAX; i++) {
+		ssize_t n = fs_recv(s->sock, message, s->kind->message_size, NULL, 0, &fd_count,
+				    MSG_DONTWAIT);
+
+		if (n == -EAGAIN)
+			break;
+		if (n == 0) {
+			replace(s, s->kind->idle_ms ? "has ended" : NULL);
+			return;
+		}
+		if (n != (ssize_t)s->kind->message_size ||
+		    s->kind->on_message(s->ctx, s->sock, message) < 0) {
+			replace(s, "talks nonsense or does not listen");
+			return;
+		}
+	}
+	if (s->kind->idle_ms)
+		loop_timer_set(s->idle, s->kind->idle_ms);
+}
+
+static int start_process(struct service *s, struct err *e)
+{
+	auto_free char *program = xasprintf("%s/%s", s->agent->o->libexec_dir, s->kind->program);
+	auto_free char *word = xstrdup(s->kind->program);
+	char *const argv[] = {word, NULL};
+	struct proc_fd named[SERVICE_PORTS_MAX + 2] = {{2, 2}};
+	const struct proc_spawn spawn = {.path = program,
+					 .argv = argv,
+					 .envp = environ,
+					 .fds = named,
+					 .fd_count = s->kind->port_count + 2,
+					 .die_with_parent = true};
+	auto_close int ours = -1, theirs = -1;
+	int fds[2], at = FIRST_FD;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return err_sys(e, "socketpair");
+	ours = fds[0];
+	theirs = fds[1];
+	for (size_t i = 0; i < s->kind->port_count; i++)
+		named[i + 1] = (struct proc_fd){s->listen_fds[i], at++};
+	named[s->kind->port_count + 1] = (struct proc_fd){theirs, at};
+	if (proc_spawn(&spawn, &pid, &s->pidfd, e) < 0)
+		return -e->code;
+	s->sock = take_fd(ours);
+	return loop_watch(s->agent->loop, s->sock, LOOP_READ, on_message, s, &s->watch, e);
+}
+
+/* Somebody has come; who hears him is still to come. */
+static void on_visitor(void *ctx, int events)
+{
+	struct service *s = ctx;
+	struct err e = {0};
+
+	(void)events;
+	ignore_visitors(s);
+	if (start_process(s, &e) < 0) {
+		log_error("%s: %s", s->kind->id, e.msg);
+		end_process(s);
+	}
+	if (s->pidfd < 0)
+		loop_timer_set(s->idle, REST_MS);
+	else if (s->kind->idle_ms)
+		loop_timer_set(s->idle, s->kind->idle_ms);
+}
+
+/* ---- the namespace ---- */
+
+static void close_endpoint(struct service *s)
+{
+	end_process(s);
+	ignore_visitors(s);
+	loop_timer_stop(s->idle);
+	for (size_t i = 0; i < SERVICE_PORTS_MAX; i++)
+		close_fd(&s->listen_fds[i]);
+	net_endpoint_done(&s->endpoint);
+}
+
+static int open_endpoint(struct service *s, struct err *e)
+{
+	const struct service_kind *k = s->kind;
+	struct net_request request = {.id = k->id, .mode = NET_BRIDGE};
+	struct net *net = s->agent->net;
+
+	(void)ip_address_parse(k->address, &request.service);
+	if (net_detach(net, k->id, e) < 0 || net_attach(net, &request, &s->endpoint, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < k->port_count; i++)
+		if (net_listen(s->endpoint.netns_fd, k->ports[i].protocol, k->ports[i].port,
+			       &s->listen_fds[i], e) < 0)
+			return -e->code;
+	watch_visitors(s);
+	return 0;
+}
+
+bool service_want(struct service *s)
+{
+	const struct service_kind *k = s->kind;
+	auto_free char *not_so = xasprintf("%s: ", k->untold);
+	struct err e = {0};
+
+	if (s->endpoint.netns_fd >= 0)
+		return true;
+	if (open_endpoint(s, &e) == 0) {
+		doctor_tell(s->agent, k->id, k->told, "");
+		return true;
+	}
+	close_endpoint(s);
+	log_error("%s: %s", k->id, e.msg);
+	doctor_tell(s->agent, k->id, not_so, e.msg);
+	return false;
+}
+
+void service_look(struct service *s)
+{
+	struct net_endpoint now;
+	struct err ignored;
+
+	if (s->endpoint.netns_fd < 0 ||
+	    (net_find(s->agent->net, s->kind->id, &now, &ignored) == 0 && !now.lost))
+		return;
+	close_endpoint(s);
+	(void)service_want(s); /* it says why not */
+}
+
+const struct net_endpoint *service_endpoint(const struct service *s)
+{
+	return s->endpoint.netns_fd >= 0 ? &s->endpoint : NULL;
+}
+
+const char *service_live(const struct service *s)
+{
+	return service_endpoint(s) ? s->kind->id : NULL;
+}
+
+struct service *service_new(struct agent *a, const struct service_kind *kind, void *ctx)
+{
+	struct service *s = xcalloc(1, sizeof(*s));
+
+	*s = (struct service){.agent = a,
+			      .kind = kind,
+			      .ctx = ctx,
+			      .endpoint = NET_ENDPOINT_NONE,
+			      .pidfd = -1,
+			      .sock = -1};
+	for (size_t i = 0; i < SERVICE_PORTS_MAX; i++)
+		s->listen_fds[i] = -1;
+	s->idle = loop_timer_new(a->loop, on_idle, s);
+	return s;
+}
+
+void service_free(struct service *s)
+{
+	if (!s)
+		return;
+	close_endpoint(s);
+	loop_timer_free(s->idle);
+	free(s);
+}
