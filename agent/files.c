@@ -46,18 +46,15 @@ static int write_file(const struct bundle_options *o, const char *name, const st
 const char *bundle_hostname(const struct container *c)
 {
 	static char hostname[65];
-	const struct ecs_node_interface *n = c->task->wanted.network_interface;
+	char name[ECS_PRIVATE_NAME_SIZE];
 
 	if (c->def->hostname && *c->def->hostname)
 		return c->def->hostname;
 	if (str_eq(c->task->wanted.definition.network_mode, "host") &&
 	    gethostname(hostname, sizeof(hostname)) == 0)
 		return hostname;
-	if (n) {
-		(void)snprintf(hostname, sizeof(hostname), "ip-%.15s.ec2.internal", n->address);
-		for (char *p = hostname; p < hostname + strlen("ip-") + strlen(n->address); p++)
-			if (*p == '.')
-				*p = '-';
+	if (network_private_name(c->task, name)) {
+		(void)snprintf(hostname, sizeof(hostname), "%.64s", name);
 		return hostname;
 	}
 	/* Short, as Docker's, and its own: what finds its peers by name tells them apart. */

@@ -43,6 +43,7 @@
 #include "ecs/arn.h"
 #include "ecs/metadata.h"
 #include "ecs/node.h"
+#include "ecs/resolver.h"
 #include "image/image.h"
 #include "keeper/keeper.h"
 #include "net/net.h"
@@ -394,6 +395,9 @@ const char **network_live(const struct agent *a, size_t *ret_count);
  * has no network, or one that does not lead here.
  */
 bool network_source(const struct container *c, char ret[NET_ADDRESS_MAX]);
+
+/* "ip-10-0-0-5.ec2.internal"; false: its task has no interface with an address of IPv4. */
+bool network_private_name(const struct task *t, char ret[ECS_PRIVATE_NAME_SIZE]);
 
 /* For DescribeTaskNetwork: interfaces, their counters, a process in each; the caller's. */
 json_t *network_describe(const struct task *t);

@@ -291,9 +291,8 @@ int network_remove_task(struct task *t, struct err *e)
 const char **network_live(const struct agent *a, size_t *ret_count)
 {
 	const struct service *const services[] = {a->metadata, a->resolver};
-	const char **live = xcalloc(a->containers.count + a->tasks.count + 1 +
-					    ARRAY_COUNT(services),
-				    sizeof(*live));
+	const char **live = xcalloc(
+		a->containers.count + a->tasks.count + 1 + ARRAY_COUNT(services), sizeof(*live));
 	struct container *c;
 	struct task *t;
 	size_t count = 0;
@@ -326,6 +325,19 @@ bool network_source(const struct container *c, char ret[NET_ADDRESS_MAX])
 	else if (net_find(c->task->agent->net, c->id, &own, &ignored) == 0)
 		(void)snprintf(ret, NET_ADDRESS_MAX, "%s", own.address);
 	return *ret != '\0';
+}
+
+bool network_private_name(const struct task *t, char ret[ECS_PRIVATE_NAME_SIZE])
+{
+	const struct ecs_node_interface *n = t->wanted.network_interface;
+	char region[ECS_REGION_SIZE];
+	struct ip_prefix address;
+
+	if (!n || !n->address || !ip_address_parse(n->address, &address) || address.v6)
+		return false;
+	ecs_arn_region(t->wanted.task_arn, region);
+	ecs_private_name(ip_v4(&address), region, ret);
+	return true;
 }
 
 /* ---- told ---- */

@@ -10,7 +10,6 @@
 #include "agent/internal.h"
 #include "base/fs.h"
 #include "base/text.h"
-#include "ecs/resolver.h"
 
 /* Whose interface has the address; NULL: it is of mode bridge, or has gone. */
 static const struct task *find_asker(const struct agent *a, uint32_t address)
@@ -35,6 +34,7 @@ static int on_question(void *ctx, int sock, const void *message)
 	struct ecs_resolver_question q;
 	const struct task *t;
 	char region[ECS_REGION_SIZE];
+	int r;
 
 	memcpy(&q, message, sizeof(q));
 	answer.number = q.number;
@@ -44,7 +44,8 @@ static int on_question(void *ctx, int sock, const void *message)
 		ecs_arn_region(t->wanted.task_arn, region);
 		ecs_private_domain(region, answer.domain);
 	}
-	return fs_send(sock, &answer, sizeof(answer), NULL, 0);
+	r = fs_send(sock, &answer, sizeof(answer), NULL, 0);
+	return r == -EAGAIN ? 0 : r; /* it asks the resolvers of the host then */
 }
 
 /* It ends by itself. */

@@ -65,35 +65,41 @@ static void watch_visitors(struct service *s)
 			log_error("%s: %s", s->kind->id, e.msg);
 }
 
-static void end_process(struct service *s)
+/* How it has ended, where it did so by itself. */
+static int end_process(struct service *s)
 {
 	struct err ignored;
-	int status;
+	int status = 0;
 
 	loop_unwatch(take_ptr(s->watch));
 	if (s->pidfd < 0)
-		return;
+		return status;
 	(void)proc_pidfd_kill(s->pidfd, SIGKILL); /* it holds nothing */
 	(void)proc_wait(s->pidfd, &status, &ignored);
 	close_fd(&s->pidfd);
 	close_fd(&s->sock);
+	return status;
 }
 
 static void on_idle(void *ctx)
 {
 	struct service *s = ctx;
 
-	end_process(s);
+	(void)end_process(s);
 	watch_visitors(s);
 }
 
-/* It has ended, or is to: whoever comes next finds another one. */
-static void replace(struct service *s, const char *why)
+/* It has closed its socket: by itself, or because it had to. */
+static void on_end(struct service *s)
 {
-	if (why)
-		log_error("%s: %s %s, another one comes when it is asked", s->kind->id,
-			  s->kind->program, why);
-	end_process(s);
+	int status = end_process(s);
+
+	if (!status && !s->kind->idle_ms) {
+		watch_visitors(s);
+		return;
+	}
+	log_error("%s: %s has ended with %d, another one comes when it is asked", s->kind->id,
+		  s->kind->program, status);
 	loop_timer_set(s->idle, REST_MS);
 }
 
@@ -110,15 +116,14 @@ static void on_message(void *ctx, int events)
 
 		if (n == -EAGAIN)
 			break;
-		if (n == 0) {
-			replace(s, s->kind->idle_ms ? "has ended" : NULL);
-			return;
-		}
-		if (n != (ssize_t)s->kind->message_size ||
-		    s->kind->on_message(s->ctx, s->sock, message) < 0) {
-			replace(s, "talks nonsense or does not listen");
-			return;
-		}
+		if (n == (ssize_t)s->kind->message_size &&
+		    s->kind->on_message(s->ctx, s->sock, message) == 0)
+			continue;
+		if (n > 0)
+			log_error("%s: %s talks nonsense or does not listen", s->kind->id,
+				  s->kind->program);
+		on_end(s);
+		return;
 	}
 	if (s->kind->idle_ms)
 		loop_timer_set(s->idle, s->kind->idle_ms);
@@ -163,7 +168,7 @@ static void on_visitor(void *ctx, int events)
 	ignore_visitors(s);
 	if (start_process(s, &e) < 0) {
 		log_error("%s: %s", s->kind->id, e.msg);
-		end_process(s);
+		(void)end_process(s);
 	}
 	if (s->pidfd < 0)
 		loop_timer_set(s->idle, REST_MS);
@@ -175,7 +180,7 @@ static void on_visitor(void *ctx, int events)
 
 static void close_endpoint(struct service *s)
 {
-	end_process(s);
+	(void)end_process(s);
 	ignore_visitors(s);
 	loop_timer_stop(s->idle);
 	for (size_t i = 0; i < SERVICE_PORTS_MAX; i++)

@@ -42,8 +42,7 @@ struct asker *askers_get(struct askers *a, uint32_t address, int64_t now_ms)
 	if (a->by_address.count >= ASKERS_MAX)
 		forget(a, false);
 	k = xcalloc(1, sizeof(*k));
-	*k = (struct asker){
-		.address = address, .allowance = ASKER_RATE * 1000, .at_ms = now_ms};
+	*k = (struct asker){.address = address, .allowance = ASKER_RATE * 1000, .at_ms = now_ms};
 	(void)map_put(&a->by_address, key, k);
 	return k;
 }

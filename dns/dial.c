@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -20,6 +21,8 @@
 #include "base/jail.h"
 #include "dns/dns.h"
 
+#define REPLY_MS 5000 /* it waits for nobody: it is stopped, or the host is */
+
 static const char *const files[2] = {"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"};
 
 /* What goes over the socketpair. */
@@ -30,6 +33,18 @@ struct reply {
 	uint32_t which, count, version;
 };
 
+/* For the loop the descriptor does not block. */
+static bool wait_for_reply(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int r;
+
+	do
+		r = poll(&p, 1, REPLY_MS);
+	while (r < 0 && errno == EINTR);
+	return r > 0;
+}
+
 bool dial(int dialer_fd, size_t which, bool stream, struct dialed *ret)
 {
 	const struct request q = {.which = (uint32_t)which, .stream = stream};
@@ -37,7 +52,7 @@ bool dial(int dialer_fd, size_t which, bool stream, struct dialed *ret)
 	size_t fd_count = 0;
 
 	*ret = (struct dialed){.fd = -1};
-	if (fs_send(dialer_fd, &q, sizeof(q), NULL, 0) < 0 ||
+	if (fs_send(dialer_fd, &q, sizeof(q), NULL, 0) < 0 || !wait_for_reply(dialer_fd) ||
 	    fs_recv(dialer_fd, &a, sizeof(a), &ret->fd, 1, &fd_count, 0) != sizeof(a))
 		return false;
 	ret->which = a.which;
@@ -51,8 +66,8 @@ bool dial(int dialer_fd, size_t which, bool stream, struct dialed *ret)
 int dns_dial_confine(struct err *e)
 {
 	static const int calls[] = {
-		JAIL_CALLS_COMMON, SYS_openat,  SYS_newfstatat, SYS_recvmsg, SYS_recvfrom,
-		SYS_connect,       SYS_fcntl,   SYS_ioctl,      SYS_pread64,
+		JAIL_CALLS_COMMON, SYS_openat, SYS_newfstatat, SYS_recvmsg, SYS_recvfrom,
+		SYS_connect,       SYS_fcntl,  SYS_ioctl,      SYS_pread64,
 	};
 
 	if (jail_begin(e) < 0 || jail_limit(RLIMIT_FSIZE, 0, e) < 0 || jail_become_nobody(e) < 0 ||

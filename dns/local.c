@@ -145,9 +145,8 @@ static ldns_rr *make_record(const ldns_pkt *p, const struct local_name *n, const
 
 	if (wanted != type && wanted != LDNS_RR_TYPE_ANY)
 		return NULL;
-	data = n->is_pointer
-		       ? ldns_rdf_new_frm_str(LDNS_RDF_TYPE_DNAME, name)
-		       : ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, sizeof(address), &address);
+	data = n->is_pointer ? ldns_rdf_new_frm_str(LDNS_RDF_TYPE_DNAME, name)
+			     : ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, sizeof(address), &address);
 	rr = ldns_rr_new();
 	if (!rr || !data)
 		abort(); /* memory is gone, as in xcalloc() */

@@ -69,8 +69,8 @@ bool message_answers(const uint8_t *m, size_t size, const uint8_t *query, size_t
 	return size >= question_size && m[AT_FLAGS] & IS_ANSWER &&
 	       (m[AT_FLAGS] & OPERATION) == (query[AT_FLAGS] & OPERATION) &&
 	       get16(m + AT_QUESTIONS) == 1 &&
-	       memcmp(m + MESSAGE_HEADER, query + MESSAGE_HEADER,
-		      question_size - MESSAGE_HEADER) == 0;
+	       memcmp(m + MESSAGE_HEADER, query + MESSAGE_HEADER, question_size - MESSAGE_HEADER) ==
+		       0;
 }
 
 size_t message_refuse(uint8_t *m, size_t question_size, enum message_code code)

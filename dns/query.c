@@ -54,8 +54,8 @@ struct query {
 	struct query_from from;
 	uint16_t id; /* the task's */
 	unsigned tries;
-	size_t last;        /* which server was asked last */
-	uint64_t number;    /* of the question to the agent; 0: none */
+	size_t last;            /* which server was asked last */
+	uint64_t number;        /* of the question to the agent; 0: none */
 	struct local_name name; /* if there is one */
 	struct way ways[SERVERS_MAX];
 	struct loop_timer *timer;
@@ -134,8 +134,7 @@ static void answer(struct query *q, uint8_t *message, size_t size)
 
 static void fail(struct query *q)
 {
-	answer(q, message_of(q),
-	       message_refuse(message_of(q), q->question_size, MESSAGE_SERVFAIL));
+	answer(q, message_of(q), message_refuse(message_of(q), q->question_size, MESSAGE_SERVFAIL));
 }
 
 /* ---- tries ---- */
@@ -231,7 +230,8 @@ static bool open_way(struct query *q, const struct dialed *d)
 	struct err ignored;
 
 	leave(w); /* the list has changed meanwhile: it may be another one's */
-	*w = (struct way){.query = q, .which = d->which, .fd = d->fd, .id = message_id(message_of(q))};
+	*w = (struct way){
+		.query = q, .which = d->which, .fd = d->fd, .id = message_id(message_of(q))};
 	if (w->fd >= 0 &&
 	    loop_watch(r->loop, w->fd, q->from.stream ? LOOP_WRITE : LOOP_READ,
 		       q->from.stream ? on_stream : on_datagram, w, &w->watch, &ignored) == 0 &&

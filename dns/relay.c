@@ -73,6 +73,13 @@ static void on_agent(void *ctx, int events)
 		query_told(r, &a);
 }
 
+/* It says nothing that it was not asked for, and what it was asked for was waited for. */
+static void on_dialer(void *ctx, int events)
+{
+	(void)events;
+	relay_end(ctx, "the dialer is gone");
+}
+
 static void on_idle(void *ctx)
 {
 	struct relay *r = ctx;
@@ -93,7 +100,8 @@ int dns_relay(const struct dns_relay_options *o, struct err *e)
 	loop_timer_set(r->idle, IDLE_MS);
 	if (loop_watch(r->loop, o->udp_fd, LOOP_READ, on_datagrams, r, &r->datagrams, e) == 0 &&
 	    loop_watch(r->loop, o->tcp_fd, LOOP_READ, on_connections, r, &r->connections, e) == 0 &&
-	    loop_watch(r->loop, o->agent_fd, LOOP_READ, on_agent, r, &r->agent, e) == 0)
+	    loop_watch(r->loop, o->agent_fd, LOOP_READ, on_agent, r, &r->agent, e) == 0 &&
+	    loop_watch(r->loop, o->dialer_fd, LOOP_READ, on_dialer, r, &r->dialer, e) == 0)
 		loop_run(r->loop);
 	if (r->over)
 		(void)err_set(e, EPIPE, "%s", r->over);
@@ -103,6 +111,7 @@ int dns_relay(const struct dns_relay_options *o, struct err *e)
 	loop_unwatch(r->datagrams);
 	loop_unwatch(r->connections);
 	loop_unwatch(r->agent);
+	loop_unwatch(r->dialer);
 	loop_timer_free(r->idle);
 	loop_free(r->loop);
 	askers_done(&r->askers);

@@ -192,8 +192,7 @@ static void *run_listen(void *arg)
 	return NULL;
 }
 
-int net_listen(int netns_fd, enum net_protocol protocol, uint16_t port, int *ret_fd,
-	       struct err *e)
+int net_listen(int netns_fd, enum net_protocol protocol, uint16_t port, int *ret_fd, struct err *e)
 {
 	struct listening l = {.netns_fd = netns_fd, .protocol = protocol, .port = port};
 
