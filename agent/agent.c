@@ -200,6 +200,8 @@ static void end_of_list(struct agent *a)
 		(void)service_want(a->metadata);
 		(void)service_want(a->resolver);
 	}
+	if (!service_live(a->resolver))
+		service_end_former(a->o, RESOLVER_ID); /* nobody is left who asks */
 	sweep_networks(a);
 	a->listing = false;
 	a->keeper_failures = 0;
@@ -445,11 +447,24 @@ static int start(struct agent *a, struct err *e)
 	return 0;
 }
 
+/* Of tasks that go on without us somebody may ask for names. */
+static bool somebody_stays(const struct agent *a)
+{
+	struct container *c;
+
+	for (size_t i = 0; map_next(&a->containers, &i, &c);)
+		if (c->in_keeper && c->phase < PHASE_STOPPED)
+			return true;
+	return false;
+}
+
 static void finish(struct agent *a)
 {
 	struct task *t;
 
 	roots_end(a);
+	if (somebody_stays(a))
+		service_leave(a->resolver);
 	if (a->loop)
 		loop_unwatch(a->keeper_watch);
 	loop_unwatch(a->firewall_watch);

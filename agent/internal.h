@@ -448,12 +448,20 @@ struct service_kind {
 	size_t port_count, message_size; /* of what it says: other messages are none */
 	/* Negative: what it says makes no sense, or it hears nothing; it is ended. */
 	int (*on_message)(void *ctx, int sock, const void *message);
-	int64_t idle_ms; /* it is ended when it has said nothing for so long; 0: it ends by itself */
+	int64_t idle_ms; /* it is ended when it has said nothing for so long; 0: never */
+	/*
+	 * Not NULL: it is started at once, and goes on when the agent ends.  This tells it to begin.
+	 */
+	int (*begin)(int sock);
 };
 
 /* 'kind' is borrowed. */
 struct service *service_new(struct agent *a, const struct service_kind *kind, void *ctx);
 void service_free(struct service *s); /* NULL is fine */
+/* We end, but the tasks are still there when we are again: so is who goes on without us. */
+void service_leave(struct service *s);
+/* One of an agent before us that went on without it is ended. */
+void service_end_former(const struct agent_options *o, const char *id);
 /* It is there from now on; false: it could not be made. */
 bool service_want(struct service *s);
 /* Another one, where somebody has taken its link away. */
@@ -466,6 +474,7 @@ const struct net_endpoint *service_endpoint(const struct service *s); /* NULL: t
 
 struct service *metadata_new(struct agent *a);
 struct service *resolver_new(struct agent *a);
+#define RESOLVER_ID "resolver"
 /* The nameserver of the container; NULL: what the host's resolv.conf says. */
 const char *resolver_address(const struct container *c);
 /* "http://169.254.170.2", where the container finds it; malloc'ed; NULL: it does not. */

@@ -48,9 +48,15 @@ static int on_question(void *ctx, int sock, const void *message)
 	return r == -EAGAIN ? 0 : r; /* it asks the resolvers of the host then */
 }
 
-/* It ends by itself. */
+static int begin(int sock)
+{
+	const struct ecs_resolver_answer nothing = {0};
+
+	return fs_send(sock, &nothing, sizeof(nothing), NULL, 0);
+}
+
 static const struct service_kind kind = {
-	.id = "resolver",
+	.id = RESOLVER_ID,
 	.address = ECS_RESOLVER_ADDRESS,
 	.program = "berth-resolver",
 	.told = "tasks ask the resolvers of this host",
@@ -59,6 +65,7 @@ static const struct service_kind kind = {
 	.port_count = 2,
 	.message_size = sizeof(struct ecs_resolver_question),
 	.on_message = on_question,
+	.begin = begin,
 };
 static_assert(sizeof(struct ecs_resolver_question) <= SERVICE_MESSAGE_MAX, "it has no room");
 

@@ -8,15 +8,21 @@
  * ports nor the host's are in the way.  Who comes is known by the address that the
  * firewall lets it have.
  *
- * The namespace is made with the first task that has a network.  The program, which reads
- * what tasks send, is started when somebody comes, and ended, or ends, when nobody has for long.
+ * The namespace is made with the first task that has a network.  The program reads what tasks
+ * send.  One that tasks can do without for a while is started when somebody comes, and ended when
+ * nobody has for long, or when we end.  One that they cannot is started at once, beside the
+ * keeper, and goes on without us: so does the namespace, for it has sockets there.
  *
- * 1. The namespace lives as long as our descriptor of it; an agent that starts again
- *    makes another one, and tasks find it at the same place.
- * 2. The sockets are ours, so that nobody is turned away while no process listens at them.
+ * 1. An agent that starts again makes another namespace and another process, and tasks find them at
+ *    the same place; what was left by the one before goes then, within milliseconds.
+ * 2. The sockets are ours, too, so that nobody is turned away while no process listens at them.
+ * 3. A process goes on without us only when it is on record (run_dir/ID: pid, start time).
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -24,12 +30,14 @@
 
 #include "agent/internal.h"
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/proc.h"
 
 #define FIRST_FD 3    /* of the program: its sockets, then one to us */
 #define REST_MS  1000 /* after a process that was of no use */
+#define END_MS   5000 /* until one that was killed is gone */
 #define TURN_MAX 64   /* messages that are taken before others are heard */
 
 struct service {
@@ -40,6 +48,7 @@ struct service {
 	int listen_fds[SERVICE_PORTS_MAX];
 	struct loop_fd *listening[SERVICE_PORTS_MAX]; /* while no process is there */
 	int pidfd, sock;                              /* of the process; -1: there is none */
+	int64_t began_ms;
 	struct loop_fd *watch;
 	struct loop_timer *idle;
 };
@@ -54,6 +63,8 @@ static void ignore_visitors(struct service *s)
 		loop_unwatch(take_ptr(s->listening[i]));
 }
 
+static void begin(struct service *s);
+
 static void watch_visitors(struct service *s)
 {
 	struct err e = {0};
@@ -63,6 +74,15 @@ static void watch_visitors(struct service *s)
 		    loop_watch(s->agent->loop, s->listen_fds[i], LOOP_READ, on_visitor, s,
 			       &s->listening[i], &e) < 0)
 			log_error("%s: %s", s->kind->id, e.msg);
+}
+
+/* Who hears those who come: a process that is started now, or when there is one. */
+static void await(struct service *s)
+{
+	if (s->kind->begin)
+		begin(s);
+	else
+		watch_visitors(s);
 }
 
 /* How it has ended, where it did so by itself. */
@@ -86,7 +106,7 @@ static void on_idle(void *ctx)
 	struct service *s = ctx;
 
 	(void)end_process(s);
-	watch_visitors(s);
+	await(s);
 }
 
 /* It has closed its socket: by itself, or because it had to. */
@@ -94,13 +114,12 @@ static void on_end(struct service *s)
 {
 	int status = end_process(s);
 
-	if (!status && !s->kind->idle_ms) {
-		watch_visitors(s);
-		return;
-	}
-	log_error("%s: %s has ended with %d, another one comes when it is asked", s->kind->id,
-		  s->kind->program, status);
-	loop_timer_set(s->idle, REST_MS);
+	log_error("%s: %s has ended with %d, another one comes", s->kind->id, s->kind->program,
+		  status);
+	if (clock_mono_ms() - s->began_ms > REST_MS)
+		await(s);
+	else
+		loop_timer_set(s->idle, REST_MS);
 }
 
 static void on_message(void *ctx, int events)
@@ -129,6 +148,77 @@ static void on_message(void *ctx, int events)
 		loop_timer_set(s->idle, s->kind->idle_ms);
 }
 
+/* Where systemd stops our unit it ends all that is in its cgroup. */
+static void place(const struct service *s, pid_t pid)
+{
+	static const char *const trees[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified",
+					    "/sys/fs/cgroup/systemd"};
+	char text[16];
+	struct err ignored;
+
+	(void)snprintf(text, sizeof(text), "%d", (int)pid);
+	for (size_t i = 0; i < ARRAY_COUNT(trees); i++) {
+		auto_free char *path = xasprintf("%s%s/keeper/cgroup.procs", trees[i],
+						 s->agent->cgroup_base);
+
+		(void)fs_write_at(AT_FDCWD, path, text,
+				  &ignored); /* there is none: nor is systemd */
+	}
+}
+
+static char *record_of(const struct agent_options *o, const char *id)
+{
+	return xasprintf("%s/%s", o->run_dir, id);
+}
+
+static int note(const struct service *s, pid_t pid, struct err *e)
+{
+	auto_free char *path = record_of(s->agent->o, s->kind->id);
+	auto_free char *text = xasprintf("%d %llu\n", (int)pid,
+					 (unsigned long long)proc_start_time(pid));
+
+	return fs_replace(AT_FDCWD, path, text, strlen(text), 0600, FS_QUICK, e);
+}
+
+static void wait_for_end(int pidfd)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	while (poll(&p, 1, END_MS) < 0 && errno == EINTR)
+		;
+}
+
+void service_end_former(const struct agent_options *o, const char *id)
+{
+	auto_free char *path = record_of(o, id);
+	auto_buf struct buf text = BUF_INIT(64);
+	unsigned long long start;
+	auto_close int pidfd = -1;
+	struct err ignored;
+	int pid;
+
+	if (fs_read(AT_FDCWD, path, &text, &ignored) < 0 ||
+	    sscanf(buf_str(&text), "%d %llu", &pid, &start) != 2 || pid <= 1)
+		return;
+	pidfd = proc_pidfd_open(pid);
+	if (pidfd >= 0 && proc_start_time(pid) == start && proc_pidfd_kill(pidfd, SIGKILL) == 0)
+		wait_for_end(pidfd);
+	(void)unlink(path);
+}
+
+/* It is one that goes on: where, and on record. */
+static int settle(struct service *s, pid_t pid, struct err *e)
+{
+	if (!s->kind->begin)
+		return 0;
+	place(s, pid);
+	if (note(s, pid, e) < 0)
+		return -e->code;
+	if (s->kind->begin(s->sock) < 0)
+		return err_set(e, EPIPE, "%s has ended", s->kind->program);
+	return 0;
+}
+
 static int start_process(struct service *s, struct err *e)
 {
 	auto_free char *program = xasprintf("%s/%s", s->agent->o->libexec_dir, s->kind->program);
@@ -140,6 +230,7 @@ static int start_process(struct service *s, struct err *e)
 					 .envp = environ,
 					 .fds = named,
 					 .fd_count = s->kind->port_count + 2,
+					 .new_session = s->kind->begin != NULL,
 					 .die_with_parent = true};
 	auto_close int ours = -1, theirs = -1;
 	int fds[2], at = FIRST_FD;
@@ -155,17 +246,16 @@ static int start_process(struct service *s, struct err *e)
 	if (proc_spawn(&spawn, &pid, &s->pidfd, e) < 0)
 		return -e->code;
 	s->sock = take_fd(ours);
+	s->began_ms = clock_mono_ms();
+	if (settle(s, pid, e) < 0)
+		return -e->code;
 	return loop_watch(s->agent->loop, s->sock, LOOP_READ, on_message, s, &s->watch, e);
 }
 
-/* Somebody has come; who hears him is still to come. */
-static void on_visitor(void *ctx, int events)
+static void begin(struct service *s)
 {
-	struct service *s = ctx;
 	struct err e = {0};
 
-	(void)events;
-	ignore_visitors(s);
 	if (start_process(s, &e) < 0) {
 		log_error("%s: %s", s->kind->id, e.msg);
 		(void)end_process(s);
@@ -174,6 +264,16 @@ static void on_visitor(void *ctx, int events)
 		loop_timer_set(s->idle, REST_MS);
 	else if (s->kind->idle_ms)
 		loop_timer_set(s->idle, s->kind->idle_ms);
+}
+
+/* Somebody has come; who hears him is still to come. */
+static void on_visitor(void *ctx, int events)
+{
+	struct service *s = ctx;
+
+	(void)events;
+	ignore_visitors(s);
+	begin(s);
 }
 
 /* ---- the namespace ---- */
@@ -195,13 +295,14 @@ static int open_endpoint(struct service *s, struct err *e)
 	struct net *net = s->agent->net;
 
 	(void)ip_address_parse(k->address, &request.service);
+	service_end_former(s->agent->o, k->id);
 	if (net_detach(net, k->id, e) < 0 || net_attach(net, &request, &s->endpoint, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < k->port_count; i++)
 		if (net_listen(s->endpoint.netns_fd, k->ports[i].protocol, k->ports[i].port,
 			       &s->listen_fds[i], e) < 0)
 			return -e->code;
-	watch_visitors(s);
+	await(s);
 	return 0;
 }
 
@@ -259,6 +360,15 @@ struct service *service_new(struct agent *a, const struct service_kind *kind, vo
 		s->listen_fds[i] = -1;
 	s->idle = loop_timer_new(a->loop, on_idle, s);
 	return s;
+}
+
+void service_leave(struct service *s)
+{
+	if (!s || !s->kind->begin)
+		return;
+	loop_unwatch(take_ptr(s->watch));
+	close_fd(&s->pidfd);
+	close_fd(&s->sock);
 }
 
 void service_free(struct service *s)

@@ -3,15 +3,18 @@
  *
  * Two processes (dns/dns.h).  The one that reads what strangers send has listening sockets, a
  * socket to the agent and one to the other process, and no network, file system or right
- * beside.
+ * beside.  Both go on when the agent ends: tasks do, too.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/fs.h"
 #include "base/jail.h"
 #include "dns/dns.h"
 #include "ecs/resolver.h"
@@ -48,6 +51,31 @@ static int start_dialer(int *ret_fd, struct err *e)
 	return 0;
 }
 
+/* The agent has us on record, and the cgroup is the one that we stay in. */
+static int wait_for_agent(struct err *e)
+{
+	struct pollfd p = {.fd = ECS_RESOLVER_AGENT_FD, .events = POLLIN};
+	struct ecs_resolver_answer a;
+	size_t fd_count;
+
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	if (fs_recv(ECS_RESOLVER_AGENT_FD, &a, sizeof(a), NULL, 0, &fd_count, MSG_DONTWAIT) !=
+	    sizeof(a))
+		return err_set(e, EPIPE, "the agent is gone");
+	return 0;
+}
+
+/* The rights, and the agent's end that would be ours. */
+static int confine(struct err *e)
+{
+	if (jail_server(e) < 0)
+		return -e->code;
+	if (prctl(PR_SET_PDEATHSIG, 0) < 0)
+		return err_sys(e, "outlive the agent");
+	return 0;
+}
+
 int main(void)
 {
 	struct dns_relay_options o = {.udp_fd = ECS_RESOLVER_UDP_FD,
@@ -56,7 +84,7 @@ int main(void)
 	struct err e = {0};
 
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (start_dialer(&o.dialer_fd, &e) == 0 && jail_server(&e) == 0)
+	if (wait_for_agent(&e) == 0 && start_dialer(&o.dialer_fd, &e) == 0 && confine(&e) == 0)
 		(void)dns_relay(&o, &e);
 	if (e.code)
 		(void)dprintf(STDERR_FILENO, "berth-resolver: %s\n", e.msg);

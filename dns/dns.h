@@ -23,8 +23,8 @@ struct dns_relay_options {
 };
 
 /*
- * Relay until nobody has asked for ten minutes (0), or until the agent or the dialer is
- * gone.  The descriptors are borrowed.
+ * Relay until the dialer is gone: tasks ask for names whether there is an agent or not.  The
+ * descriptors are borrowed.  Returns a failure only.
  */
 int dns_relay(const struct dns_relay_options *o, struct err *e);
 

@@ -325,8 +325,9 @@ static bool ask_agent(struct query *q)
 	const struct ecs_resolver_question question = {.number = ++q->relay->number,
 						       .caller = q->from.asker->address};
 
-	if (fs_send(q->relay->o->agent_fd, &question, sizeof(question), NULL, 0) < 0)
-		return false; /* it is busy: the resolvers of the host know no such name, and say so */
+	if (!q->relay->agent ||
+	    fs_send(q->relay->o->agent_fd, &question, sizeof(question), NULL, 0) < 0)
+		return false; /* it is gone, or busy: the resolvers of the host know no such name, and say so */
 	q->number = question.number;
 	loop_timer_set(q->timer, WAIT_MS);
 	return true;

@@ -16,7 +16,6 @@
 #include "base/fs.h"
 #include "base/mem.h"
 
-#define IDLE_MS  (10 * 60 * 1000LL)
 #define TURN_MAX 64 /* datagrams that are taken before others are heard */
 
 void relay_end(struct relay *r, const char *why)
@@ -30,7 +29,6 @@ static void on_datagrams(void *ctx, int events)
 	struct relay *r = ctx;
 
 	(void)events;
-	loop_timer_set(r->idle, IDLE_MS);
 	for (int i = 0; i < TURN_MAX && !r->over; i++) {
 		struct query_from from = {0};
 		socklen_t size = sizeof(from.address);
@@ -53,7 +51,6 @@ static void on_connections(void *ctx, int events)
 	struct relay *r = ctx;
 
 	(void)events;
-	loop_timer_set(r->idle, IDLE_MS);
 	stream_accept(r);
 }
 
@@ -65,12 +62,10 @@ static void on_agent(void *ctx, int events)
 	ssize_t n = fs_recv(r->o->agent_fd, &a, sizeof(a), NULL, 0, &fd_count, MSG_DONTWAIT);
 
 	(void)events;
-	if (n == -EAGAIN)
-		return;
-	if (n != sizeof(a))
-		relay_end(r, "the agent is gone");
-	else
+	if (n == sizeof(a))
 		query_told(r, &a);
+	else if (n != -EAGAIN)
+		loop_unwatch(take_ptr(r->agent)); /* its next one ends us, and begins another */
 }
 
 /* It says nothing that it was not asked for, and what it was asked for was waited for. */
@@ -80,24 +75,12 @@ static void on_dialer(void *ctx, int events)
 	relay_end(ctx, "the dialer is gone");
 }
 
-static void on_idle(void *ctx)
-{
-	struct relay *r = ctx;
-
-	if (r->query_count || r->stream_count)
-		loop_timer_set(r->idle, IDLE_MS);
-	else
-		loop_stop(r->loop);
-}
-
 int dns_relay(const struct dns_relay_options *o, struct err *e)
 {
 	auto_free struct relay *r = xcalloc(1, sizeof(*r));
 
 	r->o = o;
 	r->loop = loop_new();
-	r->idle = loop_timer_new(r->loop, on_idle, r);
-	loop_timer_set(r->idle, IDLE_MS);
 	if (loop_watch(r->loop, o->udp_fd, LOOP_READ, on_datagrams, r, &r->datagrams, e) == 0 &&
 	    loop_watch(r->loop, o->tcp_fd, LOOP_READ, on_connections, r, &r->connections, e) == 0 &&
 	    loop_watch(r->loop, o->agent_fd, LOOP_READ, on_agent, r, &r->agent, e) == 0 &&
@@ -112,7 +95,6 @@ int dns_relay(const struct dns_relay_options *o, struct err *e)
 	loop_unwatch(r->connections);
 	loop_unwatch(r->agent);
 	loop_unwatch(r->dialer);
-	loop_timer_free(r->idle);
 	loop_free(r->loop);
 	askers_done(&r->askers);
 	return -e->code;

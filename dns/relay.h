@@ -29,15 +29,15 @@ struct stream;
 struct relay {
 	const struct dns_relay_options *o;
 	struct loop *loop;
-	struct loop_fd *datagrams, *connections, *agent, *dialer;
-	struct loop_timer *idle;
+	struct loop_fd *datagrams, *connections, *dialer;
+	struct loop_fd *agent; /* NULL: it is gone */
 	struct askers askers;
 	struct standing standing;
 	struct query *queries; /* the newest first */
 	struct stream *streams;
 	size_t query_count, stream_count;
 	uint64_t number;  /* of the last question to the agent */
-	const char *over; /* why it ends; NULL: it does not, or has nothing to do any more */
+	const char *over; /* why it ends; NULL: it does not */
 	uint8_t buffer[MESSAGE_MAX];
 };
 

@@ -35,5 +35,10 @@ void ecs_private_domain(const char *region, char ret[ECS_DOMAIN_SIZE]);
 /* "ip-10-0-0-5.ec2.internal" */
 void ecs_private_name(uint32_t address, const char *region, char ret[ECS_PRIVATE_NAME_SIZE]);
 
+/*
+ * berth-resolver begins with the first answer, which is to no question (number 0): it is on record
+ * then, and goes on when the agent ends.
+ */
+
 /* Descriptors of berth-resolver beside 0, 1, 2. */
 enum { ECS_RESOLVER_UDP_FD = 3, ECS_RESOLVER_TCP_FD, ECS_RESOLVER_AGENT_FD };

@@ -573,24 +573,56 @@ def test_it_comes_back_after_whatever_ends_it():
         os.kill(pids[which], signal.SIGKILL)
         wait_for(lambda: not set(pids) & set(processes()[0]))
         equal(address(ask(bridge, query("after.test"))), "192.0.2.1")
-    daemon.kill()
-    daemon.start(*BIND)
-    for task in (bridge, own):
-        wait_for(lambda: code(ask_again(task)) == NOERROR, what="it answers again")
 
 
-def ask_again(task):
+def test_tasks_ask_for_names_while_there_is_no_agent():
+    for end in (daemon.kill, daemon.stop):
+        before, _ = processes()
+        end()
+        for task in (bridge, own):
+            equal(address(ask(task, query("alone.test"))), "192.0.2.1")
+            equal(address(ask_stream(task, query("alone.test"))[0]), "192.0.2.1")
+        equal(code(ask(own, query(OWN["privateDnsName"]))), NOERROR)  # as the host's resolver has it
+        equal(processes()[0], before)
+        daemon.start(*BIND)
+        wait_for(lambda: len(processes()[0]) == 2 and not set(processes()[0]) & set(before), what="another one")
+        for task in (bridge, own):
+            equal(code(ask_again(task)), NOERROR)
+        equal(address(ask_again(own, OWN["privateDnsName"])), OWN["privateIPv4Address"])
+
+
+def ask_again(task, name="again.test"):
     """What a client does: a datagram that nobody answers in time is sent again."""
     for _ in range(60):
         with socket_in(task, socket.SOCK_DGRAM) as s:
             s.settimeout(1)
             s.connect((RESOLVER, 53))
             try:
-                s.send(query("again.test"))
+                s.send(query(name))
                 return s.recv(65536)
             except OSError:
                 pass
     raise AssertionError("nobody answers")
+
+
+def test_with_the_last_task_and_the_agent_it_ends():
+    """And with an agent that finds no task any more."""
+    other = Daemon(name="other").start()
+    try:
+        here = set(processes()[0])
+        arn = other.run_task([dict(name="c", image=IMAGE, memory=32, command=["sleep", "1000"])])
+        other.wait_status(arn, "RUNNING")
+        mine = wait_for(lambda: len(set(processes()[0]) - here) == 2 and set(processes()[0]) - here)
+        other.kill()
+        assert mine <= set(processes()[0])
+        other.start()
+        wait_for(lambda: not mine & set(processes()[0]), what="the end of the former one")
+        other.ecs("StopTask", task=arn)
+        other.wait_stopped(arn)
+        other.stop()
+        equal(set(processes()[0]), here)
+    finally:
+        other.destroy()
 
 
 def test_its_network_comes_back_when_somebody_takes_it_away():
