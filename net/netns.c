@@ -167,9 +167,13 @@ struct listening {
 	struct err err;
 };
 
+/* What all may send at once (rules.c), of some tasks; the kernel takes memory for what is there. */
+#define DATAGRAMS_BYTES (4 << 20)
+
 static int listen_in(const struct listening *l, struct err *e)
 {
 	const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(l->port)};
+	const int room = DATAGRAMS_BYTES;
 	auto_close int fd = -1;
 
 	if (setns(l->netns_fd, CLONE_NEWNET) < 0)
@@ -181,6 +185,8 @@ static int listen_in(const struct listening *l, struct err *e)
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
 	    (l->protocol == NET_TCP && listen(fd, SOMAXCONN) < 0))
 		return err_sys(e, "listen at port %u of a network namespace", l->port);
+	if (l->protocol == NET_UDP)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	return take_fd(fd);
 }
 
