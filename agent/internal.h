@@ -462,7 +462,7 @@ void service_free(struct service *s); /* NULL is fine */
 void service_leave(struct service *s);
 /* One of an agent before us that went on without it is ended. */
 void service_end_former(const struct agent_options *o, const char *id);
-/* It is there from now on; false: it could not be made. */
+/* It is there from now on; false: it could not be made, or its program does not live. */
 bool service_want(struct service *s);
 /* Another one, where somebody has taken its link away. */
 void service_look(struct service *s);

@@ -36,7 +36,8 @@
 #include "base/proc.h"
 
 #define FIRST_FD 3    /* of the program: its sockets, then one to us */
-#define REST_MS  1000 /* after a process that was of no use */
+#define REST_MS  1000 /* after a process that was of no use; then twice as long, and so on */
+#define REST_MAX 30000
 #define END_MS   5000 /* until one that was killed is gone */
 #define TURN_MAX 64   /* messages that are taken before others are heard */
 
@@ -48,7 +49,8 @@ struct service {
 	int listen_fds[SERVICE_PORTS_MAX];
 	struct loop_fd *listening[SERVICE_PORTS_MAX]; /* while no process is there */
 	int pidfd, sock;                              /* of the process; -1: there is none */
-	int64_t began_ms;
+	int64_t began_ms, rest_ms;                    /* after a process that was of no use */
+	bool failing;                                 /* the last one was of none */
 	struct loop_fd *watch;
 	struct loop_timer *idle;
 };
@@ -74,6 +76,26 @@ static void watch_visitors(struct service *s)
 		    loop_watch(s->agent->loop, s->listen_fds[i], LOOP_READ, on_visitor, s,
 			       &s->listening[i], &e) < 0)
 			log_error("%s: %s", s->kind->id, e.msg);
+}
+
+/* For `berth doctor`: it is there, or why not. */
+static void tell(struct service *s, const char *why)
+{
+	auto_free char *not_so = xasprintf("%s: ", s->kind->untold);
+
+	s->failing = why != NULL;
+	if (!why)
+		s->rest_ms = REST_MS;
+	doctor_tell(s->agent, s->kind->id, why ? not_so : s->kind->told, why ? why : "");
+}
+
+static void rest(struct service *s, const char *why)
+{
+	if (s->kind->begin)
+		tell(s, why);
+	loop_timer_set(s->idle, s->rest_ms);
+	if (s->kind->begin && s->rest_ms < REST_MAX)
+		s->rest_ms *= 2;
 }
 
 /* Who hears those who come: a process that is started now, or when there is one. */
@@ -105,6 +127,10 @@ static void on_idle(void *ctx)
 {
 	struct service *s = ctx;
 
+	if (s->kind->begin && s->pidfd >= 0) {
+		tell(s, NULL); /* it lives */
+		return;
+	}
 	(void)end_process(s);
 	await(s);
 }
@@ -113,13 +139,13 @@ static void on_idle(void *ctx)
 static void on_end(struct service *s)
 {
 	int status = end_process(s);
+	auto_free char *why = xasprintf("%s has ended with %d", s->kind->program, status);
 
-	log_error("%s: %s has ended with %d, another one comes", s->kind->id, s->kind->program,
-		  status);
+	log_error("%s: %s, another one comes", s->kind->id, why);
 	if (clock_mono_ms() - s->began_ms > REST_MS)
 		await(s);
 	else
-		loop_timer_set(s->idle, REST_MS);
+		rest(s, why);
 }
 
 static void on_message(void *ctx, int events)
@@ -261,9 +287,11 @@ static void begin(struct service *s)
 		(void)end_process(s);
 	}
 	if (s->pidfd < 0)
-		loop_timer_set(s->idle, REST_MS);
+		rest(s, e.msg);
 	else if (s->kind->idle_ms)
 		loop_timer_set(s->idle, s->kind->idle_ms);
+	else if (s->failing)
+		loop_timer_set(s->idle, REST_MS);
 }
 
 /* Somebody has come; who hears him is still to come. */
@@ -308,19 +336,19 @@ static int open_endpoint(struct service *s, struct err *e)
 
 bool service_want(struct service *s)
 {
-	const struct service_kind *k = s->kind;
-	auto_free char *not_so = xasprintf("%s: ", k->untold);
 	struct err e = {0};
 
 	if (s->endpoint.netns_fd >= 0)
-		return true;
+		return !s->failing;
+	s->failing = false;
 	if (open_endpoint(s, &e) == 0) {
-		doctor_tell(s->agent, k->id, k->told, "");
-		return true;
+		if (!s->failing)
+			tell(s, NULL);
+		return !s->failing;
 	}
 	close_endpoint(s);
-	log_error("%s: %s", k->id, e.msg);
-	doctor_tell(s->agent, k->id, not_so, e.msg);
+	log_error("%s: %s", s->kind->id, e.msg);
+	tell(s, e.msg);
 	return false;
 }
 
@@ -353,6 +381,7 @@ struct service *service_new(struct agent *a, const struct service_kind *kind, vo
 	*s = (struct service){.agent = a,
 			      .kind = kind,
 			      .ctx = ctx,
+			      .rest_ms = REST_MS,
 			      .endpoint = NET_ENDPOINT_NONE,
 			      .pidfd = -1,
 			      .sock = -1};

@@ -634,6 +634,70 @@ def test_with_the_last_task_and_the_agent_it_ends():
         other.destroy()
 
 
+def test_where_it_does_not_live_tasks_have_what_they_can_reach():
+    broken = Daemon(name="broken")
+    broken.programs = os.path.join(broken.dir, "programs")
+    os.makedirs(broken.programs)
+    for name in os.listdir(BUILD):
+        if name.startswith("berth"):
+            os.link(os.path.join(BUILD, name), os.path.join(broken.programs, name))
+    program = os.path.join(broken.programs, "berth-resolver")
+    os.unlink(program)
+    with open(program, "w") as f:
+        f.write("#!/bin/sh\nexit 3\n")
+    os.chmod(program, 0o755)
+    resolvers("127.0.0.1", "192.0.2.77", "192.0.2.78")
+    try:
+        broken.start(*BIND)
+
+        def begin():
+            arn = broken.run_task([dict(name="c", image=IMAGE, memory=32, command=["sh", "-c", "cat /etc/resolv.conf"])])
+            broken.wait_stopped(arn)
+            return broken.berth("logs", arn.split("/")[-1]).stdout
+
+        def said():
+            return broken.berth("doctor", check=False).stdout
+        begin()
+        wait_for(lambda: "berth-resolver has ended with 3" in said(), what="doctor says why")
+        contains(said(), "resolver: tasks have what resolv.conf of this host names and they can reach: ")
+        equal(begin(), "# of the test\nnameserver 192.0.2.77\nnameserver 192.0.2.78\n")
+        os.unlink(program)
+        os.link(os.path.join(BUILD, "berth-resolver"), program)
+        wait_for(lambda: "tasks ask the resolvers of this host" in said(), 90, what="it lives")
+        equal(begin(), "# of the test\nnameserver 169.254.169.253\n")
+    finally:
+        resolvers(ONE)
+        broken.destroy()
+
+
+def test_who_is_no_task_of_this_host_is_not_answered():
+    """Somebody on a link of the host, which is a router to him."""
+    with open(f"{daemon.root}/run/berth/net/endpoints/resolver") as f:
+        there = json.load(f)["address"]
+    name = f"dn{os.getpid()}"
+    neighbour = subprocess.Popen(["unshare", "-n", "sleep", "1000"])
+    try:
+        wait_for(lambda: os.readlink(f"/proc/{neighbour.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+        inside = ["nsenter", f"--net=/proc/{neighbour.pid}/ns/net"]
+        run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(neighbour.pid))
+        run("ip", "addr", "add", "192.0.2.129/30", "dev", name)
+        run("ip", "link", "set", name, "up")
+        run(*inside, "ip", "addr", "add", "192.0.2.130/30", "dev", "eth0")
+        run(*inside, "ip", "link", "set", "eth0", "up")
+        run(*inside, "ip", "route", "add", "default", "via", "192.0.2.129")
+        for to in (there, RESOLVER):
+            run(*inside, "python3", "-c", "import socket, sys\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                "for _ in range(5): s.sendto(bytes.fromhex(sys.argv[2]), (sys.argv[1], 53))",
+                to, query("stranger.test").hex())
+        wait_for(lambda: json.loads(run("ip", "-s", "-j", "link", "show", name).stdout)[0]["stats64"]["rx"]["packets"] >= 10,
+                 what="the host has them")
+        equal(address(ask(bridge, query("behind.test"))), "192.0.2.1")
+        equal(one.asked("stranger.test"), [])
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+
+
 def test_its_network_comes_back_when_somebody_takes_it_away():
     run("nft", "delete", "table", "inet", daemon.name)
     wait_for(lambda: daemon.name in run("nft", "list", "tables").stdout, 10, "the table")
