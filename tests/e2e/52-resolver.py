@@ -532,6 +532,8 @@ def test_a_task_that_asks_too_much_is_held_back_and_no_other():
                 equal(address(ask_again(own, f"modest{i}.test")), "192.0.2.1")
     assert len(one.seen) - before < 20000
     assert packets_there() - there < 18000  # what is too much does not get that far
+    contains(run("nft", "list", "chain", "inet", daemon.name, "raw").stdout,
+             "ip daddr 169.254.0.0/16 update @askers { ip saddr limit rate over 1024/second burst 1024 packets } drop")
     streams = [socket_in(bridge, socket.SOCK_STREAM) for _ in range(70)]
     for s in streams:
         s.connect((RESOLVER, 53))
