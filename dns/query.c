@@ -309,13 +309,17 @@ static bool make_room(struct relay *r, const struct asker *asker)
 	return true;
 }
 
-static bool is_asked_again(const struct relay *r, const struct query_from *from, uint16_t id)
+static bool is_asked_again(struct relay *r, const struct query_from *from, const uint8_t *message,
+			   const struct message_outline *o)
 {
 	if (from->stream)
 		return false;
-	for (const struct query *q = r->queries; q; q = q->older)
-		if (q->from.asker == from->asker && !q->from.stream && q->id == id &&
-		    q->from.address.sin_port == from->address.sin_port)
+	for (struct query *q = r->queries; q; q = q->older)
+		if (q->from.asker == from->asker && !q->from.stream && q->id == o->id &&
+		    q->from.address.sin_port == from->address.sin_port &&
+		    q->question_size == o->question_size &&
+		    memcmp(message_of(q) + MESSAGE_HEADER, message + MESSAGE_HEADER,
+			   o->question_size - MESSAGE_HEADER) == 0)
 			return true;
 	return false;
 }
@@ -373,7 +377,7 @@ bool query_take(struct relay *r, const struct query_from *from, uint8_t *message
 			message_refuse(message, o.question_size, (enum message_code)code));
 		return true;
 	}
-	if (is_asked_again(r, from, o.id))
+	if (is_asked_again(r, from, message, &o))
 		return true;
 	if (!make_room(r, from->asker))
 		return false;

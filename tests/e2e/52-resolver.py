@@ -386,6 +386,11 @@ def test_who_asks_again_waits_for_the_same_answer():
             s.send(query("twice.again.test"))
         equal(address(s.recv(65536)), "192.0.2.1")
     equal(len(one.asked("twice.again.test")), 2)
+    with socket_in(bridge, socket.SOCK_DGRAM) as s:  # another question is one, whatever its id
+        s.connect((RESOLVER, 53))
+        for i in range(5):
+            s.send(query(f"n{i}.id.test"))
+        equal({name_of(s.recv(65536)) for _ in range(5)}, {f"n{i}.id.test" for i in range(5)})
 
 
 def test_the_next_resolver_is_asked_where_one_is_not_there_or_silent():
