@@ -174,7 +174,7 @@ static void on_message(void *ctx, int events)
 		loop_timer_set(s->idle, s->kind->idle_ms);
 }
 
-/* Where systemd stops our unit it ends all that is in its cgroup. */
+/* Where systemd stops our unit it ends all that is in its cgroup; without it there is no other one. */
 static void place(const struct service *s, pid_t pid)
 {
 	static const char *const trees[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified",
@@ -187,8 +187,7 @@ static void place(const struct service *s, pid_t pid)
 		auto_free char *path = xasprintf("%s%s/keeper/cgroup.procs", trees[i],
 						 s->agent->cgroup_base);
 
-		(void)fs_write_at(AT_FDCWD, path, text,
-				  &ignored); /* there is none: nor is systemd */
+		(void)fs_write_at(AT_FDCWD, path, text, &ignored);
 	}
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/map.h"
+#include "ecs/resolver.h"
 
 #define ASKER_RATE 1024 /* messages a second of one address, as EC2 has it for an interface */
 #define ASKERS_MAX 8192 /* that are remembered though they have nothing */
@@ -21,6 +22,10 @@ struct asker {
 	uint32_t address;
 	int64_t allowance, at_ms; /* messages that it may send still, in thousandths */
 	unsigned held[ASKER_PLACES];
+	/* In which VPC it is, as the agent said; until then. */
+	int64_t known_until_ms;
+	struct ip_prefix vpc;
+	char domain[ECS_DOMAIN_SIZE];
 };
 
 struct askers {

@@ -36,6 +36,7 @@
 #define TRIES     3
 #define WAIT_MS   1500
 #define WRONG_MAX 16
+#define KNOWN_MS  5000 /* an address rests longer before another task has it */
 
 struct way {
 	struct query *query;
@@ -364,6 +365,23 @@ static struct query *begin(struct relay *r, const struct query_from *from, const
 	return q;
 }
 
+/* It is a name of the asker's VPC, or one that others have to know. */
+static void decide(struct query *q)
+{
+	const struct asker *asker = q->from.asker;
+	uint8_t *local = NULL;
+	size_t size;
+
+	if (local_is_of(&q->name, &asker->vpc, asker->domain))
+		local = local_answer(message_of(q), q->question_size, &q->name, asker->domain,
+				     &size);
+	if (local)
+		answer(q, local, size);
+	else
+		try_next(q, false);
+	free(local);
+}
+
 bool query_take(struct relay *r, const struct query_from *from, uint8_t *message, size_t size)
 {
 	struct message_outline o;
@@ -382,7 +400,11 @@ bool query_take(struct relay *r, const struct query_from *from, uint8_t *message
 	if (!make_room(r, from->asker))
 		return false;
 	q = begin(r, from, message, size, &o);
-	if (!local_parse(message_of(q), q->question_size, &q->name) || !ask_agent(q))
+	if (!local_parse(message_of(q), q->question_size, &q->name))
+		try_next(q, false);
+	else if (clock_mono_ms() < from->asker->known_until_ms)
+		decide(q);
+	else if (!ask_agent(q))
 		try_next(q, false);
 	return true;
 }
@@ -390,19 +412,15 @@ bool query_take(struct relay *r, const struct query_from *from, uint8_t *message
 void query_told(struct relay *r, const struct ecs_resolver_answer *a)
 {
 	struct query *q = r->queries;
-	uint8_t *local;
-	size_t size;
+	struct asker *asker;
 
 	while (q && (!q->number || q->number != a->number))
 		q = q->older;
 	if (!q || q->tries)
 		return; /* it was not waited for */
-	local = local_is_of(&q->name, &a->vpc, a->domain)
-			? local_answer(message_of(q), q->question_size, &q->name, a->domain, &size)
-			: NULL;
-	if (local)
-		answer(q, local, size);
-	else
-		try_next(q, false);
-	free(local);
+	asker = q->from.asker;
+	asker->vpc = a->vpc;
+	memcpy(asker->domain, a->domain, sizeof(asker->domain));
+	asker->known_until_ms = clock_mono_ms() + KNOWN_MS;
+	decide(q);
 }
