@@ -5,7 +5,7 @@
 
 # ---- who may use whom (strictly downwards) --------------------------------
 
-MODULES        := scheduler agent keeper image rootfs net runtime ecs base
+MODULES        := scheduler agent keeper dns image rootfs net runtime ecs base
 
 USES_base      :=
 USES_ecs       := base
@@ -14,12 +14,13 @@ USES_rootfs    := base
 USES_net       := base
 USES_runtime   := base
 USES_keeper    := runtime base
+USES_dns       := ecs base
 USES_agent     := keeper image rootfs net runtime ecs base
 USES_scheduler := ecs base
 
 # Programs: cmd/NAME.c, or all of cmd/NAME/*.c.
 PROGRAMS          := berthd berth berth-oci berth-keeper berth-worker berth-fetcher berth-reader berth-uplink \
-		     berth-metadata
+		     berth-metadata berth-resolver
 USES_berthd       := scheduler agent keeper image rootfs net runtime ecs base
 USES_berth        := ecs base
 USES_berth-oci    := runtime base
@@ -29,6 +30,7 @@ USES_berth-fetcher := image base
 USES_berth-reader := image base
 USES_berth-uplink := base
 USES_berth-metadata := ecs base
+USES_berth-resolver := dns ecs base
 
 # Small programs that are started often or live beside every task: no loader.
 STATIC            := berth-oci berth-keeper
@@ -41,6 +43,7 @@ LIBS_base      := jansson libuv libmicrohttpd sqlite3 gnutls libcurl inih
 LIBS_image     := libarchive libisal liblzma libzstd
 LIBS_net       := libnl-3.0 libnl-route-3.0
 LIBS_runtime   := libcap
+LIBS_dns       := ldns
 STATIC_LIBS    := -lcap -ljansson
 
 # ---- where it goes ---------------------------------------------------------
@@ -237,11 +240,11 @@ tests: all $(UNIT_BIN) $(FUZZ_BIN) $(PROBE_BIN) $(TOOL_BIN) $(B)/tests/sim/sim
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config mawk libjansson-dev libuv1-dev libmicrohttpd-dev libsqlite3-dev \
 	libgnutls28-dev libcurl4-gnutls-dev libinih-dev libarchive-dev libisal-dev liblzma-dev libzstd-dev libnl-3-dev \
-	libnl-route-3-dev libcap-dev
+	libnl-route-3-dev libcap-dev libldns-dev
 RUN_PACKAGES   := docker-registry skopeo busybox-static awscli ca-certificates curl
 TEST_PACKAGES  := $(RUN_PACKAGES) libcmocka-dev libseccomp-dev python3 python3-boto3 umoci runc crun podman containerd uidmap criu containernetworking-plugins netavark \
 	nftables iproute2 clang clang-format clang-tidy cppcheck libclang-rt-14-dev strace jq mandoc \
-	qemu-system-x86 linux-image-cloud-amd64 e2fsprogs xfsprogs btrfs-progs cpio kmod procps zstd xz-utils openssl iptables time
+	qemu-system-x86 linux-image-cloud-amd64 e2fsprogs xfsprogs btrfs-progs cpio kmod procps zstd xz-utils openssl iptables time dnsmasq-base
 
 # apt is asked only for what is not there, so a second run needs no network.
 define apt
@@ -329,7 +332,7 @@ install: all
 	install -m 755 $(B)/berth $(B)/berth-oci $(DESTDIR)$(BINDIR)
 	install -m 755 $(B)/berthd $(DESTDIR)$(SBINDIR)
 	install -m 755 $(B)/berth-keeper $(B)/berth-worker $(B)/berth-fetcher $(B)/berth-reader $(B)/berth-uplink \
-		$(B)/berth-metadata $(DESTDIR)$(LIBEXECDIR)
+		$(B)/berth-metadata $(B)/berth-resolver $(DESTDIR)$(LIBEXECDIR)
 	for unit in $(UNITS); do sed 's|/usr/libexec/berth/|$(LIBEXECDIR)/|; s|/usr/sbin/|$(SBINDIR)/|' \
 		docs/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -m 644 docs/systemd/berth.sysusers $(DESTDIR)$(SYSUSERS)/berth.conf

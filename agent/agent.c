@@ -140,7 +140,8 @@ static void sweep_networks(struct agent *a)
 static void look_at_networks(struct agent *a)
 {
 	sweep_networks(a);
-	metadata_look(a->metadata);
+	service_look(a->metadata);
+	service_look(a->resolver);
 }
 
 /* At once, but not for ever if somebody else's idea of the firewall is not ours. */
@@ -194,9 +195,13 @@ static void end_of_list(struct agent *a)
 		if (!c->listed)
 			container_found(c, NULL);
 		c->listed = false;
-		if (c->in_keeper && c->phase < PHASE_STOPPED)
-			(void)metadata_want(a->metadata);
+		if (!c->in_keeper || c->phase >= PHASE_STOPPED)
+			continue;
+		(void)service_want(a->metadata);
+		(void)service_want(a->resolver);
 	}
+	if (!service_live(a->resolver))
+		service_end_former(a->o, RESOLVER_ID); /* nobody is left who asks */
 	sweep_networks(a);
 	a->listing = false;
 	a->keeper_failures = 0;
@@ -416,6 +421,7 @@ static int start(struct agent *a, struct err *e)
 	a->shipping = shipping_new(a);
 	a->flows = flows_new(a);
 	a->metadata = metadata_new(a);
+	a->resolver = resolver_new(a);
 	a->channel = channel_new(a);
 	a->sweep = loop_timer_new(a->loop, on_sweep, a);
 	ids_pool_start(a);
@@ -441,11 +447,24 @@ static int start(struct agent *a, struct err *e)
 	return 0;
 }
 
+/* Of tasks that go on without us somebody may ask for names. */
+static bool somebody_stays(const struct agent *a)
+{
+	struct container *c;
+
+	for (size_t i = 0; map_next(&a->containers, &i, &c);)
+		if (c->in_keeper && c->phase < PHASE_STOPPED)
+			return true;
+	return false;
+}
+
 static void finish(struct agent *a)
 {
 	struct task *t;
 
 	roots_end(a);
+	if (somebody_stays(a))
+		service_leave(a->resolver);
 	if (a->loop)
 		loop_unwatch(a->keeper_watch);
 	loop_unwatch(a->firewall_watch);
@@ -463,7 +482,8 @@ static void finish(struct agent *a)
 	sharing_free(a->sharing);
 	shipping_free(a->shipping);
 	flows_free(a->flows);
-	metadata_free(a->metadata);
+	service_free(a->metadata);
+	service_free(a->resolver);
 	loop_timer_free(a->sweep);
 	loop_timer_free(a->keeper_retry);
 	loop_timer_free(a->firewall_rest);

@@ -321,6 +321,7 @@ static int make_bundle(struct making *m, struct err *e)
 					 .image = m->c->image,
 					 .user = &m->user,
 					 .metadata = metadata,
+					 .resolver = resolver_address(m->c),
 					 .endpoint = m->network.has_endpoint ? &m->network.endpoint
 									     : NULL,
 					 .bundle = m->bundle,

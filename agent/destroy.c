@@ -157,6 +157,7 @@ int agent_destroy(const struct agent_options *o, struct err *e)
 
 	keeper_disconnect(c.keeper);
 	cgroup = c.cgroup_base ? c.cgroup_base : xasprintf("/%s", o->name);
+	service_end_former(o, RESOLVER_ID);
 	if (r < 0 || end_networks(o, e) < 0 || runtime_cgroup_remove(cgroup, e) < 0 ||
 	    fs_remove_tree(AT_FDCWD, tasks, e) < 0 || storage_give_back_all(o->state_dir, e) < 0 ||
 	    fs_remove_tree(AT_FDCWD, ready, e) < 0 || fs_remove_tree(AT_FDCWD, o->run_dir, e) < 0)

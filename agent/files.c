@@ -46,18 +46,15 @@ static int write_file(const struct bundle_options *o, const char *name, const st
 const char *bundle_hostname(const struct container *c)
 {
 	static char hostname[65];
-	const struct ecs_node_interface *n = c->task->wanted.network_interface;
+	char name[ECS_PRIVATE_NAME_SIZE];
 
 	if (c->def->hostname && *c->def->hostname)
 		return c->def->hostname;
 	if (str_eq(c->task->wanted.definition.network_mode, "host") &&
 	    gethostname(hostname, sizeof(hostname)) == 0)
 		return hostname;
-	if (n) {
-		(void)snprintf(hostname, sizeof(hostname), "ip-%.15s.ec2.internal", n->address);
-		for (char *p = hostname; p < hostname + strlen("ip-") + strlen(n->address); p++)
-			if (*p == '.')
-				*p = '-';
+	if (network_private_name(c->task, name)) {
+		(void)snprintf(hostname, sizeof(hostname), "%.64s", name);
 		return hostname;
 	}
 	/* Short, as Docker's, and its own: what finds its peers by name tells them apart. */
@@ -99,12 +96,12 @@ static bool is_reachable_server(const char *line)
 }
 
 /*
- * Copy the host's resolver lines; in a namespace of its own without servers on
- * the host's loopback.  Returns how many servers there are.
+ * Copy the host's resolver lines; without servers where the container has others, and in a
+ * namespace of its own without those on the host's loopback.  Returns how many servers there are.
  */
-static size_t copy_resolver(const char *text, bool everything,
-			    const struct ecs_container_definition *d, struct buf *b)
+static size_t copy_resolver(const char *text, const struct bundle_options *o, struct buf *b)
 {
+	const struct ecs_container_definition *d = o->container->def;
 	auto_free char *copy = xstrdup(text);
 	char *save = NULL;
 	size_t servers = 0;
@@ -112,8 +109,8 @@ static size_t copy_resolver(const char *text, bool everything,
 	for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		bool server = str_starts(line, "nameserver");
 
-		if ((server && !everything && !is_reachable_server(line)) ||
-		    (server && d->dns_servers.count) ||
+		if ((server && !host_network(o) && !is_reachable_server(line)) ||
+		    (server && (d->dns_servers.count || o->resolver)) ||
 		    (d->dns_search_domains.count &&
 		     (str_starts(line, "search") || str_starts(line, "domain"))))
 			continue;
@@ -134,9 +131,11 @@ static int write_resolv_conf(const struct bundle_options *o, struct err *e)
 
 		buf_reset(&b);
 		if (fs_read(AT_FDCWD, resolv_files[i], &host, &ignored) == 0 &&
-		    copy_resolver(buf_str(&host), host_network(o), d, &b))
+		    (copy_resolver(buf_str(&host), o, &b) || o->resolver))
 			break;
 	}
+	if (o->resolver && !d->dns_servers.count)
+		buf_printf(&b, "nameserver %s\n", o->resolver);
 	for (size_t i = 0; i < d->dns_servers.count; i++)
 		buf_printf(&b, "nameserver %s\n", d->dns_servers.items[i]);
 	for (size_t i = 0; i < d->dns_search_domains.count; i++)

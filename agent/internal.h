@@ -9,7 +9,9 @@
  *   removal.c    what it leaves, taken away by threads
  *   bundle.c     its config.json; files.c: hosts, hostname, resolv.conf
  *   network.c    its network: of the container, of the task, of the host; security groups
+ *   service.c    what tasks find at link-local addresses
  *   metadata.c   what a task may ask of itself; metadata_document.c: and is told
+ *   resolver.c   whom a task asks for names
  *   hosts.c      other hosts, and where addresses of their tasks lead
  *   flow.c       flow logs of tasks with interfaces of their own
  *   links.c      what it is told of the containers that it links to
@@ -41,6 +43,7 @@
 #include "ecs/arn.h"
 #include "ecs/metadata.h"
 #include "ecs/node.h"
+#include "ecs/resolver.h"
 #include "image/image.h"
 #include "keeper/keeper.h"
 #include "net/net.h"
@@ -154,7 +157,7 @@ struct agent {
 	struct buf doctor; /* what `berth doctor` tells */
 	struct shipping *shipping;
 	struct flows *flows;
-	struct metadata *metadata;
+	struct service *metadata, *resolver;
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
@@ -316,6 +319,7 @@ struct bundle_options {
 	const struct image_user *user;
 	const struct net_endpoint *endpoint; /* NULL: the host's network */
 	const char *metadata;                /* metadata_url() */
+	const char *resolver;                /* resolver_address() */
 	const char *bundle;                  /* directory of config.json */
 	const char *dir;                     /* of the files below */
 };
@@ -392,6 +396,9 @@ const char **network_live(const struct agent *a, size_t *ret_count);
  */
 bool network_source(const struct container *c, char ret[NET_ADDRESS_MAX]);
 
+/* "ip-10-0-0-5.ec2.internal"; false: its task has no interface with an address of IPv4. */
+bool network_private_name(const struct task *t, char ret[ECS_PRIVATE_NAME_SIZE]);
+
 /* For DescribeTaskNetwork: interfaces, their counters, a process in each; the caller's. */
 json_t *network_describe(const struct task *t);
 
@@ -419,16 +426,57 @@ void flows_on_ack(struct flows *f, const struct ecs_node_log_ack *ack);
 /* The server is there again: what was not acknowledged is sent again. */
 void flows_resume(struct flows *f);
 
-/* ---- metadata.c ---- */
+/* ---- service.c ---- */
 
-struct metadata *metadata_new(struct agent *a);
-void metadata_free(struct metadata *m); /* NULL is fine */
-/* It is there from now on; false: it could not be made. */
-bool metadata_want(struct metadata *m);
+#define SERVICE_PORTS_MAX   2
+#define SERVICE_MESSAGE_MAX 256
+
+struct service_port {
+	enum net_protocol protocol;
+	uint16_t port;
+};
+
+/*
+ * A program in libexec_dir.  Its descriptors are from 3 on the sockets of its ports, in their
+ * order, and behind them a seqpacket socket to the agent.
+ */
+struct service_kind {
+	const char *id; /* of its endpoint; in the log, and for `berth doctor` */
+	const char *address, *program;
+	const char *told, *untold; /* what `berth doctor` says when it is there, or not */
+	struct service_port ports[SERVICE_PORTS_MAX];
+	size_t port_count, message_size; /* of what it says: other messages are none */
+	/* Negative: what it says makes no sense, or it hears nothing; it is ended. */
+	int (*on_message)(void *ctx, int sock, const void *message);
+	int64_t idle_ms; /* it is ended when it has said nothing for so long; 0: never */
+	/*
+	 * Not NULL: it is started at once, and goes on when the agent ends.  This tells it to begin.
+	 */
+	int (*begin)(int sock);
+};
+
+/* 'kind' is borrowed. */
+struct service *service_new(struct agent *a, const struct service_kind *kind, void *ctx);
+void service_free(struct service *s); /* NULL is fine */
+/* We end, but the tasks are still there when we are again: so is who goes on without us. */
+void service_leave(struct service *s);
+/* One of an agent before us that went on without it is ended. */
+void service_end_former(const struct agent_options *o, const char *id);
+/* It is there from now on; false: it could not be made, or its program does not live. */
+bool service_want(struct service *s);
 /* Another one, where somebody has taken its link away. */
-void metadata_look(struct metadata *m);
+void service_look(struct service *s);
 /* Its id among the endpoints that should be; NULL: it is not there. */
-const char *metadata_endpoint(const struct metadata *m);
+const char *service_live(const struct service *s);
+const struct net_endpoint *service_endpoint(const struct service *s); /* NULL: there is none */
+
+/* ---- metadata.c, resolver.c ---- */
+
+struct service *metadata_new(struct agent *a);
+struct service *resolver_new(struct agent *a);
+#define RESOLVER_ID "resolver"
+/* The nameserver of the container; NULL: what the host's resolv.conf says. */
+const char *resolver_address(const struct container *c);
 /* "http://169.254.170.2", where the container finds it; malloc'ed; NULL: it does not. */
 char *metadata_url(const struct container *c);
 

@@ -127,13 +127,21 @@ static void put_gateway(json_t *doc, const char *subnet)
 	put(doc, "SubnetGatewayIpv4Address", json_sprintf("%s/%u", text, (unsigned)p.length));
 }
 
-static void put_interface(const struct ecs_node_interface *n, json_t *doc)
+static void put_interface(const struct container *c, json_t *doc)
 {
+	const struct ecs_node_interface *n = c->task->wanted.network_interface;
+	const char *resolver = c->def->dns_servers.count ? NULL : resolver_address(c);
+	char name[ECS_PRIVATE_NAME_SIZE];
+
 	put(doc, "AttachmentIndex", json_integer(0));
 	put_text(doc, "MACAddress", n->mac);
 	put_text(doc, "IPv4SubnetCIDRBlock", n->subnet);
 	put_text(doc, "IPv6SubnetCIDRBlock", n->subnet6);
 	put_gateway(doc, n->subnet);
+	if (resolver)
+		put(doc, "DomainNameServers", json_pack("[s]", resolver));
+	if (network_private_name(c->task, name))
+		put_text(doc, "PrivateDNSName", name);
 	if (n->address6)
 		put(doc, "IPv6Addresses", json_pack("[s]", n->address6));
 }
@@ -150,7 +158,7 @@ static json_t *make_networks(const struct container *c)
 		(void)json_array_append_new(json_object_get(doc, "IPv4Addresses"),
 					    json_string(address));
 	if (t->wanted.network_interface)
-		put_interface(t->wanted.network_interface, doc);
+		put_interface(c, doc);
 	return json_pack("[o]", doc);
 }
 

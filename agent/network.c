@@ -290,7 +290,9 @@ int network_remove_task(struct task *t, struct err *e)
 
 const char **network_live(const struct agent *a, size_t *ret_count)
 {
-	const char **live = xcalloc(a->containers.count + a->tasks.count + 2, sizeof(*live));
+	const struct service *const services[] = {a->metadata, a->resolver};
+	const char **live = xcalloc(
+		a->containers.count + a->tasks.count + 1 + ARRAY_COUNT(services), sizeof(*live));
 	struct container *c;
 	struct task *t;
 	size_t count = 0;
@@ -301,8 +303,9 @@ const char **network_live(const struct agent *a, size_t *ret_count)
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
 		if (is_awsvpc(t) && !t->clean && !task_is_over(t))
 			live[count++] = t->id;
-	if (metadata_endpoint(a->metadata))
-		live[count++] = metadata_endpoint(a->metadata);
+	for (size_t i = 0; i < ARRAY_COUNT(services); i++)
+		if (service_live(services[i]))
+			live[count++] = service_live(services[i]);
 	*ret_count = count;
 	return live;
 }
@@ -322,6 +325,19 @@ bool network_source(const struct container *c, char ret[NET_ADDRESS_MAX])
 	else if (net_find(c->task->agent->net, c->id, &own, &ignored) == 0)
 		(void)snprintf(ret, NET_ADDRESS_MAX, "%s", own.address);
 	return *ret != '\0';
+}
+
+bool network_private_name(const struct task *t, char ret[ECS_PRIVATE_NAME_SIZE])
+{
+	const struct ecs_node_interface *n = t->wanted.network_interface;
+	char region[ECS_REGION_SIZE];
+	struct ip_prefix address;
+
+	if (!n || !n->address || !ip_address_parse(n->address, &address) || address.v6)
+		return false;
+	ecs_arn_region(t->wanted.task_arn, region);
+	ecs_private_name(ip_v4(&address), region, ret);
+	return true;
 }
 
 /* ---- told ---- */

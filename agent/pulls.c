@@ -213,7 +213,7 @@ static void has_come(const struct pull *p)
 static void finish(struct pull *p, enum image_reason reason, const struct err *error)
 {
 	struct pulls *pulls = p->pulls;
-	struct pull_waiter *w, *next;
+	struct pull_waiter *w;
 	struct image *cached = NULL;
 
 	end_job(p);
@@ -232,11 +232,9 @@ static void finish(struct pull *p, enum image_reason reason, const struct err *e
 		error = NULL;
 	}
 
-	w = p->waiters;
-	p->waiters = NULL;
-	for (; w; w = next) {
-		next = w->next;
-		w->pull = NULL;
+	/* One who is answered may cancel the others: the containers of a task wait for one image. */
+	while ((w = p->waiters)) {
+		unlink_waiter(w);
 		w->reason = reason;
 		if (error)
 			w->error = *error;

@@ -206,3 +206,12 @@ bool ecs_secret_name(const char *text, char ret[ECS_SECRET_NAME_SIZE])
 	(void)snprintf(ret, ECS_SECRET_NAME_SIZE, "%s", name);
 	return true;
 }
+
+/* "arn:aws:ecs:REGION:..." */
+void ecs_arn_region(const char *arn, char ret[ECS_REGION_SIZE])
+{
+	int end = 0;
+
+	if (!arn || sscanf(arn, "arn:%*[^:]:%*[^:]:%40[a-z0-9-]:%n", ret, &end) != 1 || !end)
+		(void)snprintf(ret, ECS_REGION_SIZE, "us-east-1");
+}

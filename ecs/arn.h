@@ -63,6 +63,10 @@ struct ecs_name {
 int ecs_name_parse(const struct ecs_identity *id, enum ecs_resource resource, const char *text,
 		   struct ecs_name *ret, struct ecs_fault *f);
 
+/* The region of an ARN, "us-east-1" where there is none. */
+#define ECS_REGION_SIZE 41
+void ecs_arn_region(const char *arn, char ret[ECS_REGION_SIZE]);
+
 /*
  * The name of a secret: of "arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME", with
  * the six characters that Secrets Manager puts behind it if they are there, or a

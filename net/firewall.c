@@ -24,6 +24,10 @@
 #define COMMENT_FORMAT "berth, definition %.16s"
 #define COMMENT_SIZE   48
 
+/* Who sent to a service: as many tasks as a block has addresses; their limits are full again by then. */
+#define ASKERS_MAX    65536
+#define ASKER_REST_MS 5000
+
 /* Priorities of the hooks, linux/netfilter_ipv4.h. */
 enum { PRIORITY_RAW = -300, PRIORITY_DNAT = -100, PRIORITY_FILTER = 0, PRIORITY_SNAT = 100 };
 
@@ -55,6 +59,8 @@ size_t firewall_define(const struct firewall *f, const char *comment, struct bat
 		nf_set_add(b, table, &elements_sets[i], i + 1);
 	for (uint32_t v6 = 0; v6 < NET_FAMILIES; v6++)
 		nf_set_add(b, table, &rules_quiet_sets[v6], ELEMENT_SETS + 1 + v6);
+	nf_rates_add(b, table, &rules_askers, ASKER_REST_MS, ASKERS_MAX,
+		     ELEMENT_SETS + 1 + NET_FAMILIES);
 	for (size_t i = 0; i < ARRAY_COUNT(chains); i++)
 		nf_chain_add(b, table, &chains[i], NULL);
 	return rules_define(f, b) + rules_define_groups(f, b);

@@ -7,8 +7,9 @@
  *   set hairpin  address . address of each task that has ports
  *   set quiet    links between which nothing was forwarded before us
  *   map services link-local address : address of who serves tasks of this host there
+ *   set askers   addresses of tasks that have sent there lately, each with its own limit
  *
- *   raw          from G: not to 127.0.0.0/8, from the right address; from others
+ *   raw          from G: not to 127.0.0.0/8, from the right address, not too often to services; from others
  *                (raw_others): with addresses of tasks only from where the route to them leads
  *   prerouting   from G to a service, from all to an address of the host: dnat by the maps
  *   output       the same for the host's own packets, 127.0.0.1 included, ::1 not

@@ -214,8 +214,8 @@ void net_follow(struct net *net);
 uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd);
 void net_release(struct net *net, uint32_t reserved); /* 0, and gone already, are fine */
 int net_make_none(int *ret_netns_fd, struct err *e);  /* context: any thread */
-/* A socket that listens at a TCP port of a namespace, on all its IPv4 addresses; the caller's. */
-int net_listen(int netns_fd, uint16_t port, int *ret_fd, struct err *e);
+/* A socket that hears a port of a namespace, on all its IPv4 addresses; does not block; the caller's. */
+int net_listen(int netns_fd, enum net_protocol protocol, uint16_t port, int *ret_fd, struct err *e);
 /*
  * Take an endpoint down: its ports and route first; its connections are
  * forgotten within some milliseconds, by a thread, and the address rests before

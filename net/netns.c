@@ -162,21 +162,31 @@ int netns_make(int userns_fd, struct network *ret, struct err *e)
 
 struct listening {
 	int netns_fd, result;
+	enum net_protocol protocol;
 	uint16_t port;
 	struct err err;
 };
 
+/* What all may send at once (rules.c), of some tasks; the kernel takes memory for what is there. */
+#define DATAGRAMS_BYTES (4 << 20)
+
 static int listen_in(const struct listening *l, struct err *e)
 {
 	const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(l->port)};
+	const int room = DATAGRAMS_BYTES;
 	auto_close int fd = -1;
 
 	if (setns(l->netns_fd, CLONE_NEWNET) < 0)
 		return err_sys(e, "enter network namespace");
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_INET,
+		    (l->protocol == NET_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC |
+			    SOCK_NONBLOCK,
+		    0);
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(fd, SOMAXCONN) < 0)
+	    (l->protocol == NET_TCP && listen(fd, SOMAXCONN) < 0))
 		return err_sys(e, "listen at port %u of a network namespace", l->port);
+	if (l->protocol == NET_UDP)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	return take_fd(fd);
 }
 
@@ -188,9 +198,9 @@ static void *run_listen(void *arg)
 	return NULL;
 }
 
-int net_listen(int netns_fd, uint16_t port, int *ret_fd, struct err *e)
+int net_listen(int netns_fd, enum net_protocol protocol, uint16_t port, int *ret_fd, struct err *e)
 {
-	struct listening l = {.netns_fd = netns_fd, .port = port};
+	struct listening l = {.netns_fd = netns_fd, .protocol = protocol, .port = port};
 
 	if (run_thread(run_listen, &l, e) < 0)
 		return -e->code;

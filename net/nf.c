@@ -55,6 +55,13 @@ void nf_table_delete(struct batch *b, const char *table)
 	batch_text(b, NFTA_TABLE_NAME, table);
 }
 
+static void put_be64(struct batch *b, int type, uint64_t value)
+{
+	const uint64_t bits = htobe64(value);
+
+	batch_put(b, type, &bits, sizeof(bits));
+}
+
 static void put_fields(struct batch *b, const struct nf_set *set)
 {
 	struct nlattr *description = batch_nest(b, NFTA_SET_DESC),
@@ -70,14 +77,13 @@ static void put_fields(struct batch *b, const struct nf_set *set)
 	batch_nest_end(b, description);
 }
 
-void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t id)
+static void begin_set(struct batch *b, const char *table, const struct nf_set *set, uint32_t flags,
+		      uint32_t id)
 {
 	request(b, NFT_MSG_NEWSET, NLM_F_CREATE, "add set", table, set->name);
 	batch_text(b, NFTA_SET_TABLE, table);
 	batch_text(b, NFTA_SET_NAME, set->name);
-	batch_be32(b, NFTA_SET_FLAGS,
-		   (set->data_size ? NFT_SET_MAP : 0) |
-			   (set->fields[0] ? NFT_SET_INTERVAL | NFT_SET_CONCAT : 0));
+	batch_be32(b, NFTA_SET_FLAGS, flags);
 	batch_be32(b, NFTA_SET_KEY_TYPE, set->key_type);
 	batch_be32(b, NFTA_SET_KEY_LEN, set->key_size);
 	if (set->data_size) {
@@ -85,8 +91,28 @@ void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, ui
 		batch_be32(b, NFTA_SET_DATA_LEN, set->data_size);
 	}
 	batch_be32(b, NFTA_SET_ID, id);
+}
+
+void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t id)
+{
+	begin_set(b, table, set,
+		  (set->data_size ? NFT_SET_MAP : 0) |
+			  (set->fields[0] ? NFT_SET_INTERVAL | NFT_SET_CONCAT : 0),
+		  id);
 	if (set->fields[0])
 		put_fields(b, set);
+}
+
+void nf_rates_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t rest_ms,
+		  uint32_t size_max, uint32_t id)
+{
+	struct nlattr *description;
+
+	begin_set(b, table, set, NFT_SET_TIMEOUT | NFT_SET_EVAL, id);
+	description = batch_nest(b, NFTA_SET_DESC);
+	batch_be32(b, NFTA_SET_DESC_SIZE, size_max);
+	batch_nest_end(b, description);
+	put_be64(b, NFTA_SET_TIMEOUT, rest_ms);
 }
 
 void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *chain,
@@ -354,22 +380,37 @@ void nf_clamp_segments(struct nf_rule *r, uint32_t reg)
 	expression_end(r, x);
 }
 
-static void put_be64(struct batch *b, int type, uint64_t value)
+static void put_limit(struct batch *b, uint64_t per_s, uint32_t flags)
 {
-	const uint64_t bits = htobe64(value);
-
-	batch_put(b, type, &bits, sizeof(bits));
+	put_be64(b, NFTA_LIMIT_RATE, per_s);
+	put_be64(b, NFTA_LIMIT_UNIT, 1);
+	batch_be32(b, NFTA_LIMIT_BURST, (uint32_t)per_s);
+	batch_be32(b, NFTA_LIMIT_TYPE, NFT_LIMIT_PKTS);
+	batch_be32(b, NFTA_LIMIT_FLAGS, flags);
 }
 
 void nf_limit(struct nf_rule *r, uint64_t per_s)
 {
 	struct expression x = expression_begin(r, "limit");
 
-	put_be64(r->batch, NFTA_LIMIT_RATE, per_s);
-	put_be64(r->batch, NFTA_LIMIT_UNIT, 1);
-	batch_be32(r->batch, NFTA_LIMIT_BURST, (uint32_t)per_s);
-	batch_be32(r->batch, NFTA_LIMIT_TYPE, NFT_LIMIT_PKTS);
-	batch_be32(r->batch, NFTA_LIMIT_FLAGS, 0);
+	put_limit(r->batch, per_s, 0);
+	expression_end(r, x);
+}
+
+void nf_too_often(struct nf_rule *r, const char *set, uint32_t reg, uint64_t per_s)
+{
+	struct expression x = expression_begin(r, "dynset");
+	struct nlattr *limit, *data;
+
+	batch_text(r->batch, NFTA_DYNSET_SET_NAME, set);
+	batch_be32(r->batch, NFTA_DYNSET_SREG_KEY, reg);
+	batch_be32(r->batch, NFTA_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+	limit = batch_nest(r->batch, NFTA_DYNSET_EXPR);
+	batch_text(r->batch, NFTA_EXPR_NAME, "limit");
+	data = batch_nest(r->batch, NFTA_EXPR_DATA);
+	put_limit(r->batch, per_s, NFT_LIMIT_F_INV);
+	batch_nest_end(r->batch, data);
+	batch_nest_end(r->batch, limit);
 	expression_end(r, x);
 }
 

@@ -63,6 +63,12 @@ struct nf_set {
 };
 /* 'id' is any number that no other set of the batch has. */
 void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t id);
+/*
+ * A set whose elements a rule makes (nf_too_often), 'size_max' at most; they go when they were not
+ * looked for in 'rest_ms'.
+ */
+void nf_rates_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t rest_ms,
+		  uint32_t size_max, uint32_t id);
 
 struct nf_chain {
 	const char *name;
@@ -110,6 +116,8 @@ void nf_verdict(struct nf_rule *r, uint32_t verdict);
 void nf_clamp_segments(struct nf_rule *r, uint32_t reg);
 /* At most so many packets a second. */
 void nf_limit(struct nf_rule *r, uint64_t per_s);
+/* More than so many a second of the value in 'reg': each has a limit of its own in such a set. */
+void nf_too_often(struct nf_rule *r, const char *set, uint32_t reg, uint64_t per_s);
 /* Hand the packet's first bytes to a group of NFLOG, if somebody listens there. */
 void nf_log(struct nf_rule *r, uint16_t group, const char *prefix, uint32_t bytes);
 /* Go on in another chain and come back (NFT_JUMP), or not (NFT_GOTO). */

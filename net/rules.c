@@ -19,10 +19,15 @@
 
 #define LOOPBACK_INDEX 1
 
+/* Packets that a task may send to services of this host, as on AWS from an interface to all of them. */
+#define ASKER_PER_S 1024
+
 const struct nf_set rules_quiet_sets[NET_FAMILIES] = {
 	{"quiet", NF_TYPE_LINK_NAME, IFNAMSIZ, 0, 0, {0}},
 	{"quiet6", NF_TYPE_LINK_NAME, IFNAMSIZ, 0, 0, {0}},
 };
+
+const struct nf_set rules_askers = {"askers", NF_TYPE_ADDRESS, 4, 0, 0, {0}};
 
 void rule_meta_is(struct nf_rule *r, uint32_t key, enum nft_cmp_ops op, uint32_t value)
 {
@@ -120,6 +125,16 @@ static void wrong_source(struct nf_rule *r, const struct firewall *f)
 	nf_fib(r, NFT_FIB_RESULT_OIF, NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT,
 	       REG_A);
 	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
+	nf_verdict(r, NF_DROP);
+}
+
+/* Nobody keeps others from asking. */
+static void asks_too_often(struct nf_rule *r, const struct firewall *f)
+{
+	(void)f;
+	address_within(r, DESTINATION_ADDRESS, &link_local);
+	rule_load_address(r, false, true, REG_A);
+	nf_too_often(r, rules_askers.name, REG_A, ASKER_PER_S);
 	nf_verdict(r, NF_DROP);
 }
 
@@ -509,6 +524,7 @@ static const struct {
 	{"raw", "no IPv6 address that it was given", stray_ipv6, NULL},
 	{"raw", "the host's loopback is not theirs", to_loopback, NULL},
 	{"raw", "not the task's own address", wrong_source, NULL},
+	{"raw", "more than it may ask services", asks_too_often, NULL},
 	{"raw_others", "a task's address, from elsewhere", NULL, strange_source},
 	{"prerouting", "a task in groups", NULL, to_task},
 	{"prerouting", "public addresses", to_public, NULL},

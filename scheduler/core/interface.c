@@ -14,6 +14,7 @@
 
 #include "base/auto.h"
 #include "base/text.h"
+#include "ecs/resolver.h"
 #include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
 
@@ -46,10 +47,12 @@ static void format_mac(const struct interface *n, char ret[18])
 		       n->address >> 16 & 0xff, n->address >> 8 & 0xff, n->address & 0xff);
 }
 
-static json_t *private_name(const struct interface *n)
+static json_t *private_name(const struct core *c, const struct interface *n)
 {
-	return json_sprintf("ip-%u-%u-%u-%u.ec2.internal", n->address >> 24,
-			    n->address >> 16 & 0xff, n->address >> 8 & 0xff, n->address & 0xff);
+	char name[ECS_PRIVATE_NAME_SIZE];
+
+	ecs_private_name(n->address, c->o.identity.region, name);
+	return json_string(name);
 }
 
 /* False: it has none. */
@@ -93,7 +96,8 @@ static json_t *make_document(const struct core *c, const struct interface *n)
 		"ownerId", account, "requesterId", account, "requesterManaged", 1, "status",
 		"in-use", "macAddress", mac, "privateIpAddress", address, "interfaceType",
 		"interface", "sourceDestCheck", 1, "tagSet",
-		n->tags ? json_incref(n->tags) : json_array(), "privateDnsName", private_name(n));
+		n->tags ? json_incref(n->tags) : json_array(), "privateDnsName",
+		private_name(c, n));
 	(void)json_object_set_new(doc, "groupSet", show_groups(n));
 	(void)json_object_set_new(doc, "attachment",
 				  json_pack("{s:s, s:i, s:s, s:b}", "attachmentId", n->attach_id,
@@ -101,7 +105,7 @@ static json_t *make_document(const struct core *c, const struct interface *n)
 					    "deleteOnTermination", 1));
 	(void)json_object_set_new(doc, "privateIpAddressesSet",
 				  json_pack("[{s:s, s:o, s:b}]", "privateIpAddress", address,
-					    "privateDnsName", private_name(n), "primary", 1));
+					    "privateDnsName", private_name(c, n), "primary", 1));
 	if (format_public(n, address))
 		(void)json_object_set_new(doc, "association",
 					  json_pack("{s:s, s:s, s:s}", "publicIp", address,
@@ -593,11 +597,11 @@ static void add_detail(json_t *details, const char *name, const char *value)
 					    json_pack("{s:s, s:s}", "name", name, "value", value));
 }
 
-void interface_show_in_task(const struct interface *n, json_t *task)
+void interface_show_in_task(const struct core *c, const struct interface *n, json_t *task)
 {
 	char address[IP_TEXT_MAX], address6[IP_TEXT_MAX], mac[18];
 	const char *ipv6 = interface_address(n, true, address6) ? address6 : NULL;
-	auto_json json_t *name = private_name(n);
+	auto_json json_t *name = private_name(c, n);
 	json_t *details = json_array(), *container;
 	size_t i;
 

@@ -180,7 +180,7 @@ static void make_texts(struct launch *l, const struct task *t)
 	shown = make_shown(l, t, holes);
 	hidden = make_hidden(l, holes);
 	if (t->interface)
-		interface_show_in_task(t->interface, shown);
+		interface_show_in_task(l->c, t->interface, shown);
 	message = core_task_message(l->c, t, shown, l->effective);
 	make_pattern(&l->texts->shown, shown, 0, mark);
 	make_pattern(&l->texts->hidden, hidden, 1, mark);

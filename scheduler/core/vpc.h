@@ -201,7 +201,7 @@ void interface_give(struct interface *n, struct task *t);
 bool interface_address(const struct interface *n, bool v6, char ret[IP_TEXT_MAX]);
 void interface_set_tags(struct core *c, struct interface *n, json_t *own_tags);
 /* The task's "attachments", and "networkInterfaces" of each container. */
-void interface_show_in_task(const struct interface *n, json_t *task);
+void interface_show_in_task(const struct core *c, const struct interface *n, json_t *task);
 /* "status" of the task's attachment: PRECREATED, ATTACHED, DETACHING, DELETED. */
 void interface_set_attachment(json_t *task, const char *status);
 void interface_release(struct core *c, struct interface *n);

@@ -149,6 +149,7 @@ def test_a_task_with_an_interface_is_answered_whatever_its_groups_say():
           ("awsvpc", [shown["privateIPv4Address"]], shown["macAddress"], SUBNET["CidrBlock"], 0))
     base, length = SUBNET["CidrBlock"].split("/")
     equal(n["SubnetGatewayIpv4Address"], f"{base.rsplit('.', 1)[0]}.1/{length}")
+    equal((n["PrivateDNSName"], n["DomainNameServers"]), (shown["privateDnsName"], ["169.254.169.253"]))
     equal(get(task, uri(task, 1))["Name"], "c1")
     equal(get(task, uri(task) + "/stats")["networks"].keys(), {"eth0"})
     stop(task)

@@ -21,7 +21,7 @@ from berth import BUILD, Registry, Skip, contains, equal, main, run
 SLOW = 120
 IMAGE = "127.0.0.1:5000/demo:1"
 PROGRAMS = ("berth", "berthd", "berth-keeper", "berth-oci", "berth-worker", "berth-fetcher", "berth-reader",
-            "berth-uplink", "berth-metadata")
+            "berth-uplink", "berth-metadata", "berth-resolver")
 TOOLS = ("/usr/bin/curl", "/usr/bin/docker-registry")
 MODULES = ("virtio_pci virtio_blk virtio_net virtio_console virtio_rng overlay nf_tables nft_fib_inet nft_ct nft_nat nft_masq "
            "nft_chain_nat nft_limit nft_log nft_reject_inet nfnetlink_log nf_log_syslog nf_conntrack_netlink veth vxlan "

@@ -199,6 +199,15 @@ def test_limits_that_the_host_cannot_give():
     fails(reason="Cannot", part="RLIMIT_NOFILE", ulimits=[dict(name="nofile", softLimit=hard, hardLimit=hard)])
 
 
+def test_containers_that_wait_for_one_image_that_does_not_come():
+    missing = evil.image("ok/but/absent", [tar(("bin/true", BUSYBOX))]).replace("ok/but/absent", "missing")
+    before = daemon.process.pid
+    for count in (2, 5):
+        arn = daemon.run_task([sh("true", name=f"c{i}", image=missing) for i in range(count)])
+        equal(daemon.wait_stopped(arn)["stopCode"], "TaskFailedToStart")
+    equal((daemon.process.poll(), daemon.process.pid), (None, before))
+
+
 def test_a_full_disk():
     small = Daemon(name="full/host")
     mount = os.path.join(small.dir, "full")

@@ -18,6 +18,7 @@ INSTALLED = {
     "usr/libexec/berth/berth-keeper": 0o755, "usr/libexec/berth/berth-worker": 0o755,
     "usr/libexec/berth/berth-fetcher": 0o755, "usr/libexec/berth/berth-reader": 0o755,
     "usr/libexec/berth/berth-uplink": 0o755, "usr/libexec/berth/berth-metadata": 0o755,
+    "usr/libexec/berth/berth-resolver": 0o755,
     "lib/systemd/system/berthd.service": 0o644, "lib/systemd/system/berth-node.service": 0o644, "lib/systemd/system/berth-tasks.service": 0o644,
     "lib/systemd/system/berth.slice": 0o644, "usr/lib/sysusers.d/berth.conf": 0o644,
     "usr/share/doc/berth/berth.conf": 0o644, "usr/share/doc/berth/README.md": 0o644,
@@ -48,7 +49,7 @@ def text(*path):
 def test_only_who_speaks_to_the_world_has_the_library_for_it():
     """libcurl comes with thirty libraries more, LDAP and Kerberos among them."""
     with_curl = {name for name in ("berth", "berthd", "berth-keeper", "berth-oci", "berth-uplink", "berth-worker", "berth-fetcher",
-                                  "berth-reader", "berth-metadata")
+                                  "berth-reader", "berth-metadata", "berth-resolver")
                  if "libcurl" in run("ldd", os.path.join(BUILD, name), check=False).stdout}
     equal(with_curl, {"berth", "berth-uplink", "berth-fetcher"})
 

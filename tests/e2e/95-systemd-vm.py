@@ -26,7 +26,7 @@ CHURN = int(os.environ.get("CHURN", "30"))
 SCOPE = "/sys/fs/cgroup/berth.slice/berth-tasks.scope"
 IMAGE = "127.0.0.1:5000/demo:1"
 PROGRAMS = ("berth", "berthd", "berth-keeper", "berth-oci", "berth-worker", "berth-fetcher", "berth-reader",
-            "berth-uplink", "berth-metadata")
+            "berth-uplink", "berth-metadata", "berth-resolver")
 
 REGISTRY_UP = """mkdir -p /mnt && mount -r /dev/vdb /mnt
 systemd-run --quiet --unit=registry docker-registry serve /mnt/registry.yml"""
@@ -272,6 +272,18 @@ def test_it_is_told_what_it_is_and_uses():
     used = ask("/stats")
     equal((used["memory_stats"]["limit"], used["pids_stats"]["limit"]), (32 << 20, 4096))
     assert used["memory_stats"]["usage"] > 0 and used["cpu_stats"]["cpu_usage"]["total_usage"] > 0, used
+
+
+def test_it_is_told_names_while_berthd_is_stopped():
+    def ask():
+        return machine.sh(f"nsenter -t {web_pid()} -m -n /bin/busybox nslookup a.test 169.254.169.253 2>&1", check=False)
+
+    contains(ask(), "SERVFAIL")  # of this machine, which knows nobody to ask
+    machine.sh("systemctl stop berthd")
+    contains(ask(), "SERVFAIL")
+    contains(machine.sh(f"for p in $(cat {SCOPE}/keeper/cgroup.procs); do readlink /proc/$p/exe; done"), "/berth-resolver")
+    machine.sh("systemctl start berthd")
+    contains(ask(), "SERVFAIL")
 
 
 def test_who_takes_too_much_memory_is_told_so():

@@ -164,7 +164,7 @@ def run_disk(work, kernel, timeout, processors=1):
 
 PACKAGES = """libc-bin hostname systemd-sysv udev dbus apparmor bash coreutils dash findutils grep sed gawk util-linux procps kmod iproute2
  nftables make docker-registry libmicrohttpd12 libuv1 libjansson4 libsqlite3-0 libgnutls30 libcurl3-gnutls libinih1
- libarchive13 libisal2 libzstd1 libnl-3-200 libnl-route-3-200 base-files base-passwd""".split()
+ libarchive13 libldns3 libisal2 libzstd1 libnl-3-200 libnl-route-3-200 base-files base-passwd""".split()
 LEFT_OUT = "perl perl-base perl-modules-5.36 libperl5.36 usrmerge debconf".split()  # nobody configures here
 DRIVERS = "virtio_pci virtio_blk virtio_console virtio_net".split()
 MODULES = "net crypto lib fs/overlayfs fs/quota fs/xfs drivers/net/veth.ko drivers/net/tun.ko drivers/block/loop.ko".split()

@@ -13,7 +13,7 @@ mkdir -p "$out/corpus/$target"
 
 sources=$(for m in "$@"; do find "$m" -name '*.c'; done)
 generated=$(find build/gen -name '*.c' 2>/dev/null || true)
-packages="jansson libuv libmicrohttpd sqlite3 gnutls libcurl inih libarchive libisal liblzma libzstd libnl-3.0 libnl-route-3.0 libcap"
+packages="jansson libuv libmicrohttpd sqlite3 gnutls libcurl inih libarchive libisal liblzma libzstd libnl-3.0 libnl-route-3.0 libcap ldns"
 
 # An archive, of which only what the target needs is linked: inside of them modules have names alike.
 # shellcheck disable=SC2046,SC2086

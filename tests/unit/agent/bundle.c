@@ -384,6 +384,42 @@ static void hosts_and_resolver_are_the_containers_own(void **state)
 	tear_down(&f);
 }
 
+static void a_resolver_of_ours_is_in_the_place_of_the_hosts(void **state)
+{
+	static const struct {
+		const char *definition, *resolver, *servers;
+	} rows[] = {
+		{WITH(""), "169.254.169.253", "nameserver 169.254.169.253\n"},
+		{WITH(",\"dnsServers\":[\"10.0.0.53\",\"10.0.0.54\"]"), "169.254.169.253",
+		 "nameserver 10.0.0.53\nnameserver 10.0.0.54\n"},
+		{WITH(",\"dnsServers\":[\"10.0.0.53\"]"), NULL, "nameserver 10.0.0.53\n"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		auto_buf struct buf resolver = BUF_INIT(65536);
+		auto_close int dir_fd = -1;
+		struct err e = {0};
+		struct fixture f;
+		const char *first;
+
+		set_up(&f, rows[i].definition);
+		assert_ok(files_write(&(struct bundle_options){.container = &f.container,
+							       .image = &f.image,
+							       .user = &f.user,
+							       .endpoint = &f.endpoint,
+							       .resolver = rows[i].resolver,
+							       .dir = f.dir},
+				      &e));
+		dir_fd = open(f.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		assert_ok(fs_read(dir_fd, "resolv.conf", &resolver, &e));
+		first = strstr(buf_str(&resolver), "nameserver");
+		assert_non_null(first);
+		assert_string_equal(first, rows[i].servers);
+		tear_down(&f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +431,7 @@ int main(void)
 		cmocka_unit_test(a_volume_without_a_path_is_a_directory_of_the_task),
 		cmocka_unit_test(a_filter_is_compiled_once_for_each_set_of_capabilities),
 		cmocka_unit_test(hosts_and_resolver_are_the_containers_own),
+		cmocka_unit_test(a_resolver_of_ours_is_in_the_place_of_the_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

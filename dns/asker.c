@@ -1,0 +1,77 @@
+/* dns/asker.c - who asks: how often, and how much of the relay each has
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "dns/asker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+#define KEY_SIZE 9
+
+static void make_key(uint32_t address, char ret[KEY_SIZE])
+{
+	(void)snprintf(ret, KEY_SIZE, "%08x", address);
+}
+
+static void forget(struct askers *a, bool all)
+{
+	struct asker *k;
+
+	for (size_t i = 0; map_next(&a->by_address, &i, &k);) {
+		char key[KEY_SIZE];
+
+		if (!all && (k->held[ASKER_QUERIES] || k->held[ASKER_STREAMS]))
+			continue;
+		make_key(k->address, key);
+		(void)map_remove(&a->by_address, key);
+		free(k);
+	}
+}
+
+struct asker *askers_get(struct askers *a, uint32_t address, int64_t now_ms)
+{
+	char key[KEY_SIZE];
+	struct asker *k;
+
+	make_key(address, key);
+	k = map_find(&a->by_address, key);
+	if (k)
+		return k;
+	if (a->by_address.count >= ASKERS_MAX)
+		forget(a, false);
+	k = xcalloc(1, sizeof(*k));
+	*k = (struct asker){.address = address, .allowance = ASKER_RATE * 1000, .at_ms = now_ms};
+	(void)map_put(&a->by_address, key, k);
+	return k;
+}
+
+struct asker *askers_greediest(const struct askers *a, enum asker_place place)
+{
+	struct asker *k, *most = NULL;
+
+	for (size_t i = 0; map_next(&a->by_address, &i, &k);)
+		if (!most || k->held[place] > most->held[place])
+			most = k;
+	return most;
+}
+
+void askers_done(struct askers *a)
+{
+	forget(a, true);
+	map_done(&a->by_address);
+	*a = (struct askers){0};
+}
+
+bool asker_may_ask(struct asker *a, int64_t now_ms)
+{
+	a->allowance += (now_ms - a->at_ms) * ASKER_RATE;
+	if (a->allowance > ASKER_RATE * 1000)
+		a->allowance = ASKER_RATE * 1000;
+	a->at_ms = now_ms;
+	if (a->allowance < 1000)
+		return false;
+	a->allowance -= 1000;
+	return true;
+}
