@@ -242,7 +242,7 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config mawk libjansson-dev libuv1-dev l
 	libgnutls28-dev libcurl4-gnutls-dev libinih-dev libarchive-dev libisal-dev liblzma-dev libzstd-dev libnl-3-dev \
 	libnl-route-3-dev libcap-dev libldns-dev
 RUN_PACKAGES   := docker-registry skopeo busybox-static awscli ca-certificates curl
-TEST_PACKAGES  := $(RUN_PACKAGES) libcmocka-dev libseccomp-dev python3 python3-boto3 umoci runc crun podman containerd uidmap criu containernetworking-plugins netavark \
+TEST_PACKAGES  := $(RUN_PACKAGES) libcmocka-dev libseccomp-dev python3 python3-boto3 umoci buildah runc crun podman containerd uidmap criu containernetworking-plugins netavark \
 	nftables iproute2 clang clang-format clang-tidy cppcheck libclang-rt-14-dev strace jq mandoc \
 	qemu-system-x86 linux-image-cloud-amd64 e2fsprogs xfsprogs btrfs-progs cpio kmod procps zstd xz-utils openssl iptables time dnsmasq-base
 

@@ -244,6 +244,8 @@ static int read_file(struct tar *t, struct archive_entry *in, struct err *e)
 /*
  * Files are read where they lie in the tar, so where that is must be known for
  * certain: the next header has to begin behind the content, and nowhere else.
+ * A hard link has none, whatever its header says of a size: some readers would skip
+ * that, so it is refused where the next header is not the next block.
  */
 static int read_place(struct tar *t, struct archive_entry *in, struct err *e)
 {
@@ -252,7 +254,7 @@ static int read_place(struct tar *t, struct archive_entry *in, struct err *e)
 
 	if (t->next_header >= 0 && header != t->next_header)
 		return malformed(e, "content of another size than was said before", entry->path);
-	t->next_header = -1;
+	t->next_header = entry->kind == TAR_HARD_LINK ? archive_filter_bytes(t->archive, 0) : -1;
 	if (entry->kind != TAR_FILE)
 		return 0;
 	entry->offset = archive_filter_bytes(t->archive, 0);
@@ -267,9 +269,6 @@ static int read_place(struct tar *t, struct archive_entry *in, struct err *e)
 static int read_hard_link(struct tar_entry *entry, struct archive_entry *in, struct err *e)
 {
 	entry->kind = TAR_HARD_LINK;
-	/* A type besides "link" says that there was a size, which some readers skip and some do not. */
-	if (archive_entry_filetype(in) != 0)
-		return malformed(e, "hard link with data", entry->path);
 	if (tar_clean_path(archive_entry_hardlink(in), entry->target, e) < 0)
 		return err_wrap(e, "hard link '%.100s'", entry->path);
 	if (!entry->target[0])

@@ -186,6 +186,52 @@ def test_a_small_set_of_packages():
     assert "security.capability" in names, names
 
 
+class Buildah:
+    """What it builds lies below a directory."""
+
+    def __init__(self, directory):
+        if not shutil.which("buildah"):
+            raise berth.Skip("buildah is not installed")
+        self.argv = ["buildah", "--root", directory + "/storage", "--runroot", directory + "/run", "--storage-driver", "vfs"]
+
+    def __call__(self, *words):
+        return berth.run(*self.argv, *words, timeout=300).stdout.strip()
+
+
+def test_images_that_buildah_makes():
+    """Of two layers, as Docker's schema 2 and as OCI's, the upper one of changes."""
+    tools()
+    directory = lab.scratch("b")
+    root, more = os.path.join(directory, "root"), os.path.join(directory, "more")
+    try:
+        buildah = Buildah(directory)
+        for path in (root, more + "/srv"):
+            os.makedirs(path)
+        set_up(root)
+        with open(more + "/srv/absolute", "w") as f:
+            f.write("no link any more")
+        with berth.Registry() as registry:
+            for form in ("docker", "oci"):
+                name, push = f"{registry.address}/buildah-{form}", ["commit", "--quiet", "--tls-verify=false", "--format", form]
+                base = buildah("from", "scratch")
+                buildah("add", base, root, "/")
+                buildah("config", "--env", "A=b", "--entrypoint", '["/bin/tool"]', base)
+                buildah(*push, base, f"docker://{name}:base")
+                upper = buildah("from", "--tls-verify=false", "--pull-always", f"docker://{name}:base")
+                buildah("add", upper, more, "/")
+                buildah("config", "--author", "somebody", upper)
+                buildah(*push, upper, f"docker://{name}:1")
+                berth.run("skopeo", "copy", "-q", "--insecure-policy", "--src-tls-verify=false", f"docker://{name}:1",
+                          f"oci:{directory}/{form}:1")
+                berth.run("umoci", "unpack", "--image", f"{directory}/{form}:1", f"{directory}/{form}-bundle")
+                expected = lab.tree(f"{directory}/{form}-bundle/rootfs")
+                equal(expected["srv/absolute"][0], stat.S_IFREG)
+                for way in lab.forms():
+                    lab.compare(f"{name}:1", way, expected)
+    finally:
+        shutil.rmtree(directory)
+
+
 if len(SETS) > 1:  # make check-long
     def test_large_sets_of_packages():
         for name in LARGE:
