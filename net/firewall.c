@@ -43,7 +43,9 @@ static const struct nf_chain chains[] = {
 	{"egress", NULL, 0, 0},
 	{"borders", NULL, 0, 0},
 	{"open", NULL, 0, 0},
+	{"left", NULL, 0, 0},
 	{"ingress", NULL, 0, 0},
+	{"let_in", NULL, 0, 0},
 	{"refuse_leaving", NULL, 0, 0},
 	{"refuse_entering", NULL, 0, 0},
 };

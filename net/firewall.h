@@ -22,10 +22,11 @@
  *
  * Tasks in security groups (secured) pass two chains more: egress, for the own
  * rules of who sends, then ingress, for those of who receives; each ends with a
- * drop.  Both look up which identities the two addresses have, and ask one set
- * for rules that name groups and one for those that name prefixes.  Between the two
- * egress refuses what goes to another VPC: what is no pair of `within` (borders) and
- * has an address of `routed` or `elsewhere`.
+ * drop.  Which identities the two addresses have is looked up in the first of them,
+ * and what one task here says to another goes from the one to the other (left, let_in).
+ * Both ask one set for rules that name groups and one for those that name prefixes.
+ * Between the two egress refuses what goes to another VPC: what is no pair of `within`
+ * (borders) and has an address of `routed` or `elsewhere`.
  *
  * There are no rules of single tasks: a port costs one element whatever there
  * are.  A wrong source address is found by the route that leads back (fib), so

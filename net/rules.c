@@ -29,7 +29,7 @@ const struct nf_set rules_quiet_sets[NET_FAMILIES] = {
 
 const struct nf_set rules_askers = {"askers", NF_TYPE_ADDRESS, 4, 0, 0, {0}};
 
-static void meta_is(struct nf_rule *r, uint32_t key, enum nft_cmp_ops op, uint32_t value)
+void rule_meta_is(struct nf_rule *r, uint32_t key, enum nft_cmp_ops op, uint32_t value)
 {
 	nf_meta(r, key, REG_A);
 	nf_compare(r, op, REG_A, &value, sizeof(value));
@@ -84,7 +84,7 @@ static const struct block link_local = {.base = 0xa9fe0000, .prefix = 16};
 
 static void not_ours(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
 	nf_go(r, NFT_GOTO, "raw_others");
 }
 
@@ -169,7 +169,7 @@ static void strange_source(struct nf_rule *r, const struct firewall *f, bool v6)
 	const uint32_t none = 0;
 
 	(void)f;
-	meta_is(r, NFT_META_IIF, NFT_CMP_NEQ, LOOPBACK_INDEX);
+	rule_meta_is(r, NFT_META_IIF, NFT_CMP_NEQ, LOOPBACK_INDEX);
 	rule_is_family(r, v6);
 	nf_meta(r, NFT_META_NFPROTO, REG_A);
 	rule_load_address(r, v6, true, REG_B);
@@ -186,6 +186,7 @@ static void clamp(struct nf_rule *r, const struct firewall *f, enum net_transpor
 	const uint8_t tcp = IPPROTO_TCP, flags = SYN | RST, syn = SYN;
 	char name[IFNAMSIZ] = {0};
 
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group); /* names cost more */
 	tunnel_name(f->name, transport, name);
 	nf_meta(r, NFT_META_OIFNAME, REG_A);
 	nf_compare(r, NFT_CMP_EQ, REG_A, name, sizeof(name));
@@ -261,10 +262,18 @@ static void to_public(struct nf_rule *r, const struct firewall *f)
 	nf_nat(r, false, NFT_NAT_DNAT, REG_A, 0);
 }
 
+/* It is nobody else's: neither of a service nor of this host. */
+static void to_task(struct nf_rule *r, const struct firewall *f, bool v6)
+{
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_is_secured(r, v6, false);
+	nf_verdict(r, NF_ACCEPT);
+}
+
 /* What this host has for its tasks at a link-local address. */
 static void to_service(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
 	rule_is_family(r, false);
 	rule_load_address(r, false, false, REG_A);
 	nf_in_map(r, "services", REG_A, REG_A);
@@ -284,9 +293,28 @@ static void at_service(struct nf_rule *r, const struct firewall *f)
 /* They are a link's own (RFC 3927, 7): nothing of the host's links, or of a cloud, is theirs. */
 static void to_link_local(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	address_within(r, DESTINATION_ADDRESS, &link_local);
 	nf_verdict(r, NF_DROP);
+}
+
+/* What the host itself says has no incoming link, and goes on. */
+static void from_no_task(struct nf_rule *r, const struct firewall *f)
+{
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
+	nf_verdict(r, NF_ACCEPT);
+}
+
+static void straight_to_task(struct nf_rule *r, const struct firewall *f)
+{
+	const uint32_t led = IPS_DST_NAT, none = 0;
+
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
+	nf_ct(r, NFT_CT_STATUS, REG_A);
+	nf_mask(r, REG_A, &led, sizeof(led));
+	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
+	nf_verdict(r, NF_ACCEPT);
 }
 
 /* In IPv6 we have no gateway of our own: an address of the host does as well. */
@@ -305,7 +333,7 @@ static void hairpin(struct nf_rule *r, const struct firewall *f, bool v6)
 static void from_loopback(struct nf_rule *r, const struct firewall *f)
 {
 	address_within(r, SOURCE_ADDRESS, &loopback);
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
 	from_gateway(r, f);
 }
 
@@ -315,15 +343,15 @@ static void to_world(struct nf_rule *r, const struct firewall *f, bool v6)
 		within_block6(r, f, true, NFT_CMP_EQ);
 	else
 		address_within(r, SOURCE_ADDRESS, &f->block);
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	nf_masquerade(r);
 }
 
 /* Our links are never in the set: their packets are spared the lookups. */
 static void between_quiet(struct nf_rule *r, const struct firewall *f, bool v6)
 {
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	rule_is_family(r, v6);
 	nf_meta(r, NFT_META_IIFNAME, REG_A);
 	nf_in_set(r, rules_quiet_sets[v6].name, REG_A);
@@ -334,13 +362,13 @@ static void between_quiet(struct nf_rule *r, const struct firewall *f, bool v6)
 
 static void to_elsewhere(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	nf_verdict(r, NF_ACCEPT);
 }
 
 static void between_others(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_NEQ, f->name->group);
 	to_elsewhere(r, f);
 }
 
@@ -360,8 +388,8 @@ static void sampled(struct nf_rule *r, const struct firewall *f)
 	nf_meta(r, NFT_META_PRANDOM, REG_A);
 	nf_mask(r, REG_A, &bits, sizeof(bits));
 	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
 	ct_has(r, NFT_CT_STATE, NF_CT_STATE_BIT(IP_CT_ESTABLISHED));
 	nf_limit(r, SHORTCUT_SAMPLES_S);
 	nf_log(r, shortcut_group(f->name), "f", FLOW_PACKET_BYTES);
@@ -370,13 +398,13 @@ static void sampled(struct nf_rule *r, const struct firewall *f)
 /* Most packets that tasks get: they are asked no more than this. */
 static void answer_to_task(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
 	answer(r, f);
 }
 
 static void between_tasks(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
 	nf_verdict(r, NF_ACCEPT);
 }
 
@@ -398,7 +426,7 @@ static void all_else(struct nf_rule *r, const struct firewall *f)
 static const char *const secured_sets[] = {"secured", "secured6"};
 static const char *const identity_maps[] = {"identities", "identities6"};
 
-static void is_secured(struct nf_rule *r, bool v6, bool source)
+void rule_is_secured(struct nf_rule *r, bool v6, bool source)
 {
 	rule_is_family(r, v6);
 	rule_load_address(r, v6, source, REG_A);
@@ -407,23 +435,23 @@ static void is_secured(struct nf_rule *r, bool v6, bool source)
 
 static void leave_secured(struct nf_rule *r, const struct firewall *f, bool v6)
 {
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
-	is_secured(r, v6, true);
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_is_secured(r, v6, true);
 	nf_go(r, NFT_JUMP, "egress");
 }
 
 static void enter_secured(struct nf_rule *r, const struct firewall *f, bool v6)
 {
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
-	is_secured(r, v6, false);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_is_secured(r, v6, false);
 	nf_go(r, NFT_GOTO, "ingress");
 }
 
 /* The host's own services are not theirs. */
 static void secured_to_host(struct nf_rule *r, const struct firewall *f, bool v6)
 {
-	meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
-	is_secured(r, v6, true);
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	rule_is_secured(r, v6, true);
 	nf_go(r, NFT_GOTO, "refuse_leaving");
 }
 
@@ -439,8 +467,8 @@ static void to_trunk(struct nf_rule *r, const struct firewall *f)
 /* What is not routed as it is goes out under the host's address. */
 static void secured_to_world(struct nf_rule *r, const struct firewall *f, bool v6)
 {
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
-	is_secured(r, v6, true);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	rule_is_secured(r, v6, true);
 	nf_meta(r, NFT_META_NFPROTO, REG_A);
 	rule_load_address(r, v6, false, REG_B);
 	nf_not_in_set(r, rules_routed_sets[v6], REG_A);
@@ -449,7 +477,7 @@ static void secured_to_world(struct nf_rule *r, const struct firewall *f, bool v
 
 static void by_public(struct nf_rule *r, const struct firewall *f)
 {
-	meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
+	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
 	rule_is_family(r, false);
 	nf_meta(r, NFT_META_NFPROTO, REG_A);
 	rule_load_address(r, false, false, REG_B);
@@ -498,11 +526,14 @@ static const struct {
 	{"raw", "not the task's own address", wrong_source, NULL},
 	{"raw", "more than it may ask services", asks_too_often, NULL},
 	{"raw_others", "a task's address, from elsewhere", NULL, strange_source},
+	{"prerouting", "a task in groups", NULL, to_task},
 	{"prerouting", "public addresses", to_public, NULL},
 	{"prerouting", "services of this host", to_service, NULL},
 	{"prerouting", "host ports", NULL, host_port},
 	{"output", "public addresses", to_public, NULL},
 	{"output", "host ports", NULL, host_port},
+	{"postrouting", "from elsewhere", from_no_task, NULL},
+	{"postrouting", "from task to task", straight_to_task, NULL},
 	{"postrouting", "a task to itself by a host port", NULL, hairpin},
 	{"postrouting", "the host's loopback to a task", from_loopback, NULL},
 	{"postrouting", "tasks on a trunk are known there", to_trunk, NULL},

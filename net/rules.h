@@ -24,5 +24,8 @@ extern const struct nf_set rules_askers; /* who has sent to a service lately */
 extern const char *const rules_routed_sets[NET_FAMILIES], *const rules_elsewhere_sets[NET_FAMILIES];
 
 void rule_is_family(struct nf_rule *r, bool v6);
+void rule_meta_is(struct nf_rule *r, uint32_t key, enum nft_cmp_ops op, uint32_t value);
+/* The source or destination is the address of a task here that is in security groups. */
+void rule_is_secured(struct nf_rule *r, bool v6, bool source);
 /* The source or destination address into registers from 'reg' on. */
 void rule_load_address(struct nf_rule *r, bool v6, bool source, uint32_t reg);

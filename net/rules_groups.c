@@ -20,7 +20,8 @@ static void is_icmp(struct nf_rule *r, bool v6, bool icmp)
 /*
  * The identities of source and destination, 0 for strangers: in the marks of
  * the packet and of its connection, because nft(8) can not list a rule that
- * looks up what it has just looked up.  The packet's is cleared behind it.
+ * looks up what it has just looked up.  The packet's is cleared behind it: a packet
+ * that has one in "let_in" was given it here, whatever others' rules set.
  */
 static void load_identity(struct nf_rule *r, bool source, uint32_t reg)
 {
@@ -37,13 +38,22 @@ static void load_port(struct nf_rule *r, bool icmp, uint32_t protocol_reg, uint3
 		   sizeof(uint16_t), port_reg);
 }
 
-static void allow(struct nf_rule *r, bool egress)
+static void clear_mark(struct nf_rule *r)
 {
 	const uint32_t none = 0;
 
 	nf_value(r, REG_A, &none, sizeof(none));
 	nf_meta_set(r, NFT_META_MARK, REG_A);
-	nf_verdict(r, egress ? NFT_RETURN : NF_ACCEPT);
+}
+
+static void allow(struct nf_rule *r, bool egress)
+{
+	if (egress) {
+		nf_go(r, NFT_GOTO, "left");
+	} else {
+		clear_mark(r);
+		nf_verdict(r, NF_ACCEPT);
+	}
 }
 
 /*
@@ -169,12 +179,27 @@ static size_t define_open(const struct firewall *f, struct batch *b)
 	return 2 * NET_FAMILIES + 1;
 }
 
-/* Each chain: what is found at once, what groups allow, what prefixes allow; the rest is dropped. */
-static size_t define_policy(const struct firewall *f, bool egress_chain, struct batch *b)
+/* It may leave: whose groups have a word on it here is asked at once, for who they are is known. */
+static size_t define_left(const struct firewall *f, struct batch *b)
 {
-	const char *chain = egress_chain ? "egress" : "ingress",
-		   *refusal = egress_chain ? "refuse_leaving" : "refuse_entering";
-	size_t count = 4 + 8 + 1;
+	struct nf_rule r;
+
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		nf_rule_begin(&r, b, f->name->table, "left", "to a task in groups");
+		rule_meta_is(&r, NFT_META_OIFGROUP, NFT_CMP_EQ, f->name->group);
+		rule_is_secured(&r, v6, false);
+		nf_go(&r, NFT_GOTO, "let_in");
+		nf_rule_end(&r);
+	}
+	nf_rule_begin(&r, b, f->name->table, "left", "to all else");
+	clear_mark(&r);
+	nf_rule_end(&r);
+	return NET_FAMILIES + 1;
+}
+
+static size_t define_beginning(const struct firewall *f, const char *chain, const char *refusal,
+			       struct batch *b)
+{
 	struct nf_rule r;
 
 	nf_rule_begin(&r, b, f->name->table, chain, "not the beginning of a connection");
@@ -183,6 +208,29 @@ static size_t define_policy(const struct firewall *f, bool egress_chain, struct 
 	nf_rule_begin(&r, b, f->name->table, chain, "who they are");
 	nf_go(&r, NFT_JUMP, "identify");
 	nf_rule_end(&r);
+	return 2;
+}
+
+/* From elsewhere, or from a task that is in no group. */
+static size_t define_ingress(const struct firewall *f, struct batch *b)
+{
+	size_t count = define_beginning(f, "ingress", "refuse_entering", b);
+	struct nf_rule r;
+
+	nf_rule_begin(&r, b, f->name->table, "ingress", "what groups say");
+	nf_go(&r, NFT_GOTO, "let_in");
+	nf_rule_end(&r);
+	return count + 1;
+}
+
+/* Each chain: what is found at once, what groups allow, what prefixes allow; the rest is dropped. */
+static size_t define_policy(const struct firewall *f, bool egress_chain, struct batch *b)
+{
+	const char *chain = egress_chain ? "egress" : "let_in",
+		   *refusal = egress_chain ? "refuse_leaving" : "refuse_entering";
+	size_t count = 2 + 8 + 1;
+	struct nf_rule r;
+
 	nf_rule_begin(&r, b, f->name->table, chain, "allowed by one port to a group");
 	by_port(&r, egress_chain);
 	nf_rule_end(&r);
@@ -229,8 +277,9 @@ static size_t define_refusal(const struct firewall *f, const char *chain, enum f
 
 size_t rules_define_groups(const struct firewall *f, struct batch *b)
 {
-	return define_borders(f, "open", b) + define_open(f, b) + define_policy(f, true, b) +
-	       define_policy(f, false, b) +
+	return define_borders(f, "open", b) + define_open(f, b) + define_left(f, b) +
+	       define_beginning(f, "egress", "refuse_leaving", b) + define_policy(f, true, b) +
+	       define_ingress(f, b) + define_policy(f, false, b) +
 	       define_refusal(f, "refuse_leaving", FLOW_REFUSED_LEAVING, b) +
 	       define_refusal(f, "refuse_entering", FLOW_REFUSED_ENTERING, b);
 }

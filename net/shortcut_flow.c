@@ -17,6 +17,7 @@
 #include "net/internal.h"
 
 #define LINKS_PER_BATCH 64
+#define SAMPLES         32 /* that we are woken for, or for what there is after NFLOG_TIMEOUT */
 
 /* ---- connection tracking ---- */
 
@@ -268,7 +269,7 @@ void net_open_shortcuts(struct net *net, bool wanted)
 		(void)err_set(&why, EPERM, "[network] shortcuts = no");
 	else if (shortcut_open(s, &why) < 0 ||
 		 netlink_open(NETLINK_NETFILTER, &s->samples, &why) < 0 ||
-		 flow_join(&s->samples, shortcut_group(&net->name), 1, &why) < 0)
+		 flow_join(&s->samples, shortcut_group(&net->name), SAMPLES, &why) < 0)
 		shortcut_close(s);
 	s->why = why;
 }

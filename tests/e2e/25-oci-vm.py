@@ -135,7 +135,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="berth-vm-") as work:
         vmlab.make_disk_initrd(work, release, MODULES, "/suite")
         make_disk(work)
-        tell(vmlab.run_disk(work, kernel, TIMEOUT_S))
+        tell(vmlab.run_disk(work, kernel, TIMEOUT_S, processors=2))
 
 
 if __name__ == "__main__":

@@ -299,6 +299,24 @@ def a_bridge_task_is_a_stranger_like_any_other(lab):
     assert may(lab, client, server, a.address, 80)  # by a route, and its own address is seen
 
 
+def a_mark_that_others_set_is_nobody(lab):
+    """Who is who is told by marks from one rule to another: those of the host's other rules are not taken for ours."""
+    host, client = lab.host()
+    net = lab.net(host)
+    stranger, friend, task = net.attach("stranger"), attach(net, "friend", 9), attach(net, "a", 10)
+    group(net, "sg-f", open_egress(), members=["10.7.0.9"])
+    group(net, "sg-a", "in=tcp,80,80,sg-f", members=["10.7.0.10"])
+    net.say("commit")
+    s = lab.listen(task, 80)
+    client.run("ip route add 10.7.0.10/32 via 10.99.0.1")
+    assert may(lab, friend, s, "10.7.0.10", 80)
+    host.run("nft 'table inet others { chain c { type filter hook prerouting priority -290; }; }'")
+    for mark in range(1, 5):  # the first few that there are
+        host.run(f"nft 'flush chain inet others c; add rule inet others c ip daddr 10.7.0.10 meta mark set {mark}'")
+        assert not may(lab, stranger, s, "10.7.0.10", 80) and not may(lab, client, s, "10.7.0.10", 80), mark
+        assert may(lab, friend, s, "10.7.0.10", 80), mark
+
+
 def two_vpcs_do_not_reach_each_other(lab):
     host, client = lab.host()
     net = lab.net(host)
@@ -425,5 +443,5 @@ if __name__ == "__main__":
            nothing_passes_before_the_groups_are_known, who_may_talk_to_whom, ping_is_let_in_by_type_and_code,
            ipv6_has_rules_of_its_own, members_come_and_go_and_open_connections_stay,
            a_change_that_cuts_ends_what_it_does_not_allow, a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
-           a_bridge_task_is_a_stranger_like_any_other, two_vpcs_do_not_reach_each_other, rules_that_overlap_are_all_of_them_true,
+           a_bridge_task_is_a_stranger_like_any_other, a_mark_that_others_set_is_nobody, two_vpcs_do_not_reach_each_other, rules_that_overlap_are_all_of_them_true,
            a_public_address_stands_for_the_task, what_others_took_away_comes_back, after_a_crash_the_groups_are_told_again])

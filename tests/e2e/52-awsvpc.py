@@ -84,6 +84,13 @@ def pid_of(arn):
     return next(s["pid"] for s in states if s["id"].startswith(task) and s["status"] == "running")
 
 
+def serving(arn):
+    """The task, once it runs and its server listens."""
+    task = daemon.wait_status(arn, "RUNNING")
+    wait_for(lambda: ":80 " in sh(arn, "ss -Hltn").stdout, 30, "its server")
+    return task
+
+
 def fetches(arn, address, port=80):
     host = f"[{address}]" if ":" in address else address
     p = sh(arn, f"exec timeout 2 busybox wget -q -O - http://{host}:{port}/")
@@ -108,7 +115,7 @@ def test_a_task_has_an_interface_as_ecs_shows_it():
                        f"awsvpcConfiguration={{subnets=[{SUBNET}],securityGroups=[{g}]}}")
     task = reply["tasks"][0]
     equal((task["lastStatus"], task["attachments"][0]["status"]), ("PROVISIONING", "PRECREATED"))
-    task = daemon.wait_status(task["taskArn"], "RUNNING")
+    task = serving(task["taskArn"])
     equal(task["attachments"][0]["status"], "ATTACHED")
     equal(task["containers"][0]["networkBindings"], [])
     address = address_of(task)
@@ -181,7 +188,7 @@ def test_groups_say_who_may_talk_to_whom_and_change_while_tasks_run():
     client, server = group("client"), group("server")
     ec2.authorize_security_group_ingress(GroupId=server, IpPermissions=[tcp(80, client)])
     a, b, c = web(client), web(server), web(group("other"))
-    address = {t: address_of(daemon.wait_status(t, "RUNNING")) for t in (a, b, c)}
+    address = {t: address_of(serving(t)) for t in (a, b, c)}
     assert fetches(a, address[b])
     assert not fetches(c, address[b]) and not fetches(b, address[a])
     ec2.authorize_security_group_ingress(GroupId=server, IpPermissions=[
@@ -199,7 +206,7 @@ def test_groups_say_who_may_talk_to_whom_and_change_while_tasks_run():
 def test_ipv6_is_there_where_the_subnet_has_it():
     g = group("six", tcp(80, Ipv6Ranges=[dict(CidrIpv6="::/0")]))
     a, b = web(g, subnet=SUBNET6), web(g, subnet=SUBNET6)
-    tasks = [daemon.wait_status(t, "RUNNING") for t in (a, b)]
+    tasks = [serving(t) for t in (a, b)]
     six = address_of(tasks[1], "ipv6Address")
     assert six.startswith(BLOCK6), six
     equal(detail(tasks[1], "ipv6Address"), six)
@@ -211,8 +218,8 @@ def test_ipv6_is_there_where_the_subnet_has_it():
 def test_tasks_and_rules_outlive_agent_and_server():
     g = group("lasting", tcp(80, **ANY))
     a, b = web(g), web(g)
-    address = address_of(daemon.wait_status(b, "RUNNING"))
-    daemon.wait_status(a, "RUNNING")
+    address = address_of(serving(b))
+    serving(a)
     assert fetches(a, address)
     daemon.kill()
     assert fetches(a, address)
@@ -220,7 +227,7 @@ def test_tasks_and_rules_outlive_agent_and_server():
     assert fetches(a, address)
     stop(a)
     c = web(g)
-    daemon.wait_status(c, "RUNNING")
+    serving(c)
     assert fetches(c, address)
     ec2.revoke_security_group_ingress(GroupId=g, IpPermissions=[tcp(80, **ANY)])
     wait_for(lambda: not fetches(c, address), 10, "the end of the rule")
@@ -233,7 +240,7 @@ def test_a_public_address_is_given_where_the_host_has_some():
         dict(name="web", image=IMAGE, memory=32, stopTimeout=2, portMappings=[dict(containerPort=80)])])
     wanted = dict(awsvpcConfiguration=dict(subnets=[SUBNET], securityGroups=[g], assignPublicIp="ENABLED"))
     arn = ecs.run_task(taskDefinition="public", networkConfiguration=wanted)["tasks"][0]["taskArn"]
-    task = daemon.wait_status(arn, "RUNNING")
+    task = serving(arn)
     eni = ec2.describe_network_interfaces(Filters=[dict(Name="association.public-ip", Values=[PUBLIC])])
     equal([n["NetworkInterfaceId"] for n in eni["NetworkInterfaces"]], [detail(task, "networkInterfaceId")])
 
@@ -252,7 +259,7 @@ def test_a_public_address_is_given_where_the_host_has_some():
 def test_many_tasks_have_addresses_of_their_own_and_none_comes_at_once_again():
     g = group("many", tcp(80, **ANY))
     arns = [web(g) for _ in range(12)]
-    addresses = [address_of(daemon.wait_status(t, "RUNNING")) for t in arns]
+    addresses = [address_of(serving(t)) for t in arns]
     equal(len(set(addresses)), 12)
     for other in addresses[1:]:
         assert fetches(arns[0], other), other
@@ -278,7 +285,7 @@ def test_a_subnet_can_be_a_physical_network():
         run("ip", "link", "set", TRUNK, "up")
         run(*inside, f"ip addr add {block}.9/24 dev eth0; ip link set eth0 up")
         arn = web(g, subnet=subnet)
-        task = daemon.wait_status(arn, "RUNNING")
+        task = serving(arn)
         page = f"exec timeout 2 busybox wget -q -O - http://{address_of(task)}/"
 
         def answers():
