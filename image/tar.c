@@ -86,8 +86,6 @@ int tar_clean_path(const char *path, char ret[TAR_PATH_MAX], struct err *e)
 {
 	size_t out = 0, depth = 0, len;
 
-	if (path[0] == '/')
-		return unsafe(e, "absolute path", path);
 	if (path[0] == '\0')
 		return unsafe(e, "empty path", path);
 

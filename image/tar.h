@@ -83,5 +83,8 @@ int tar_next(struct tar *t, const struct tar_entry **ret, struct err *e);
 /* A piece of the current file; there may be holes between pieces.  0 or TAR_END. */
 int tar_data(struct tar *t, const void **ret, size_t *ret_size, int64_t *ret_offset, struct err *e);
 
-/* Bring a path to the one form; -errno and a sentence when it is none. */
+/*
+ * Bring a path to the one form, from the root on, whether it begins with "/" (as ko and kaniko
+ * write them) or not; -errno and a sentence when it is none.
+ */
 int tar_clean_path(const char *path, char ret[TAR_PATH_MAX], struct err *e);

@@ -270,8 +270,7 @@ def test_bad_packings():
 ARCHIVES = [
     ([("../evil", {"data": b"x"})], "unsafe", "'..' in a path: '../evil'"),
     ([("a/../../evil", {"data": b"x"})], "unsafe", "'..' in a path"),
-    ([("/tmp/evil", {"data": b"x"})], "unsafe", "absolute path: '/tmp/evil'"),
-    ([("x", {"data": b"x", "pax": {"path": "/tmp/evil"}})], "unsafe", "absolute path"),
+    ([("/../evil", {"data": b"x"})], "unsafe", "'..' in a path"),
     ([("s", {"type": SYM, "link": "/"}), ("s/tmp/evil", {"data": b"x"})], "unsafe", "path through a symbolic link: 's'"),
     ([("s", {"type": SYM, "link": "../../../../.."}), ("s/evil", {"data": b"x"})], "unsafe", "through a symbolic link"),
     ([("a/", {}), ("a/s", {"type": SYM, "link": ".."}), ("a/s/a/s/evil", {"data": b"x"})], "unsafe", "through a symbolic"),
@@ -279,7 +278,7 @@ ARCHIVES = [
       ("t/passwd", {"data": b"x"})], "unsafe", "through a symbolic link: 't'"),
     ([("s", {"type": SYM, "link": "/etc"}), ("s/.wh.passwd", {})], "unsafe", "through a symbolic link"),
     ([("s", {"type": SYM, "link": "/etc"}), ("s/.wh..wh..opq", {})], "unsafe", "through a symbolic link"),
-    ([("h", {"type": LNK, "link": "/etc/shadow"})], "unsafe", "absolute path: '/etc/shadow'"),
+    ([("h", {"type": LNK, "link": "/etc/shadow"})], "malformed", "does not have"),
     ([("h", {"type": LNK, "link": "../../../../../../etc/shadow"})], "unsafe", "'..' in a path"),
     ([("s", {"type": SYM, "link": "/etc"}), ("h", {"type": LNK, "link": "s/shadow"})], "malformed", "does not have"),
     ([("h", {"type": LNK, "link": "etc/shadow"})], "malformed", "does not have"),

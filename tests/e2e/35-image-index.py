@@ -175,6 +175,17 @@ def test_hard_links_reach_into_lower_layers():
         berth.wait_for(lambda: not any(store.content().values()), 20, "an empty store")
 
 
+def test_names_may_begin_at_the_root():
+    """As ko and kaniko write them; a tar that somebody made of a whole system, too."""
+    below, above = f"/etc/{os.getpid()}", f"/tmp/{os.getpid()}-evil"
+    layers = [lab.tar(("/", {"mode": 0o711}), "/etc/", ("/etc/a", {"data": b"x"}), (below, {"data": b"y"}), "/d/",
+                      ("/d/h", {"type": LNK, "link": "/etc/a"})),
+              lab.tar(("/etc/.wh.a", {}), "/tmp/", (above, {"data": b"z"}))]
+    found = check(layers)
+    equal((found["d/h"][1], found[above[1:]][0]), (0o644, stat.S_IFREG))
+    assert not os.path.exists(below) and not os.path.exists(above)
+
+
 def test_files_with_holes():
     """GNU tar's three formats and old GNU's; content is not in one piece in those."""
     indexed()
