@@ -11,6 +11,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import tempfile
 
 import berth
 import imagelab as lab
@@ -186,6 +187,17 @@ def test_a_small_set_of_packages():
     assert "security.capability" in names, names
 
 
+def as_umoci(reference, directory):
+    """Each form shows what umoci unpacks, which is returned."""
+    work = tempfile.mkdtemp(dir=directory)
+    berth.run("skopeo", "copy", "-q", "--insecure-policy", "--src-tls-verify=false", f"docker://{reference}", f"oci:{work}/layout:1")
+    berth.run("umoci", "unpack", "--image", f"{work}/layout:1", f"{work}/bundle")
+    expected = lab.tree(f"{work}/bundle/rootfs")
+    for way in lab.forms():
+        lab.compare(reference, way, expected)
+    return expected
+
+
 class Buildah:
     """What it builds lies below a directory."""
 
@@ -221,13 +233,62 @@ def test_images_that_buildah_makes():
                 buildah("add", upper, more, "/")
                 buildah("config", "--author", "somebody", upper)
                 buildah(*push, upper, f"docker://{name}:1")
-                berth.run("skopeo", "copy", "-q", "--insecure-policy", "--src-tls-verify=false", f"docker://{name}:1",
-                          f"oci:{directory}/{form}:1")
-                berth.run("umoci", "unpack", "--image", f"{directory}/{form}:1", f"{directory}/{form}-bundle")
-                expected = lab.tree(f"{directory}/{form}-bundle/rootfs")
-                equal(expected["srv/absolute"][0], stat.S_IFREG)
-                for way in lab.forms():
-                    lab.compare(f"{name}:1", way, expected)
+                equal(as_umoci(f"{name}:1", directory)["srv/absolute"][0], stat.S_IFREG)
+    finally:
+        shutil.rmtree(directory)
+
+
+class Docker:
+    """A daemon that builds without running anything: in a network of its own, what it has below a directory."""
+
+    def __init__(self, directory):
+        try:
+            path = packages.path_with("docker.io", "dockerd")
+        except packages.Missing as e:
+            raise berth.Skip(str(e)) from e
+        self.env = dict(os.environ, PATH=path, HOME=directory, DOCKER_HOST=f"unix://{directory}/sock")
+        self.log = open(directory + "/log", "w")
+        self.daemon = subprocess.Popen(
+            ["unshare", "-m", "-n", "--propagation", "private", "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none",
+             "--data-root", directory + "/data", "--exec-root", directory + "/exec", "--pidfile", directory + "/pid",
+             "--host", self.env["DOCKER_HOST"], "--storage-driver", "vfs"],
+            env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        berth.wait_for(lambda: self.daemon.poll() is not None or self("version").returncode == 0, 60, "dockerd")
+        if self.daemon.poll() is not None:
+            raise berth.Skip(f"dockerd does not run here: {open(directory + '/log').read().strip()[-300:]}")
+
+    def __call__(self, *words):
+        return subprocess.run(["docker", *words], env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=300)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.daemon.terminate()
+        self.daemon.wait(60)
+        self.log.close()
+
+
+def test_images_that_docker_makes():
+    tools()
+    directory = lab.scratch("k")
+    context, saved = os.path.join(directory, "context"), os.path.join(directory, "saved")
+    try:
+        for path in (context + "/root", context + "/more/srv"):
+            os.makedirs(path)
+        set_up(context + "/root")
+        with open(context + "/more/srv/tool-1", "w") as f:
+            f.write("no hard link any more")
+        with open(context + "/Dockerfile", "w") as f:
+            f.write("FROM scratch\nADD root /\nADD more /\n")
+        with Docker(directory) as docker:
+            for words in (["build", "--tag", "made:1", context], ["save", "--output", saved, "made:1"]):
+                done = docker(*words)
+                equal((done.returncode, done.returncode and done.stdout), (0, 0))
+        with berth.Registry() as registry:
+            expected = as_umoci(registry.push(saved, "made:1", kind="docker-archive"), directory)
+            equal((expected["srv/tool-1"][6], expected["srv/tool-0"][7]), (1, "bin/tool"))
     finally:
         shutil.rmtree(directory)
 

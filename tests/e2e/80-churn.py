@@ -93,7 +93,7 @@ def test_200_starts_and_stops_leave_nothing():
                 return not os.listdir(tasks)
 
             def at_rest():
-                return namespaces_held(daemon.process.pid) == MADE_AHEAD + 2  # and those of a container and of what tells tasks
+                return namespaces_held(daemon.process.pid) == MADE_AHEAD + 3  # and those of a container and of two services
             round_of(10)  # what is made once is there now
             wait_for(settled, 60, "no task directory")
             wait_for(at_rest, 60, "the namespaces made ahead")

@@ -371,9 +371,9 @@ class Registry:
         self.address = f"127.0.0.1:{port.group(1)}"
         return self
 
-    def push(self, layout, name):
-        """An OCI layout (directory or directory:tag) under a name; its reference."""
-        run("skopeo", "copy", "-q", "--insecure-policy", "--dest-tls-verify=false", f"oci:{layout}",
+    def push(self, path, name, kind="oci"):
+        """An OCI layout (directory or directory:tag), or what else skopeo knows, under a name; its reference."""
+        run("skopeo", "copy", "-q", "--insecure-policy", "--dest-tls-verify=false", f"{kind}:{path}",
             f"docker://{self.address}/{name}")
         return f"{self.address}/{name}"
 
