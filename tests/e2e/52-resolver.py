@@ -420,13 +420,6 @@ def test_without_a_resolver_a_task_is_told_so():
     equal((ident(a), code(a), question(a)), (77, SERVFAIL, question(query("never.test"))))
 
 
-def test_systemds_stub_is_passed_by_and_no_name_at_all_is_the_host():
-    resolvers("127.0.0.53")
-    if not os.path.exists("/run/systemd/resolve/resolv.conf"):
-        assert code(ask(bridge, query("stub.test"))) in (NOERROR, SERVFAIL)
-    resolvers(ONE)
-
-
 def test_dnsmasq_is_such_a_resolver():
     with subprocess.Popen(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
                            "--bind-interfaces", f"--listen-address={DNSMASQ}", "--address=/masq.test/192.0.2.53",
