@@ -26,6 +26,7 @@
 #include "base/loop.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/rate.h"
 #include "base/text.h"
 #include "ecs/metadata.h"
 
@@ -44,18 +45,13 @@ struct waiting {
 	uint64_t number;
 };
 
-/* Of one address: how many requests it may make still, in thousandths. */
-struct caller {
-	int64_t allowance, at_ms;
-};
-
 struct endpoint {
 	struct loop *loop;
 	struct http_server *http;
 	struct waiting *waiting;
 	size_t waiting_count;
 	uint64_t number;
-	struct map callers; /* by address */
+	struct map callers; /* by address: struct rate */
 };
 
 static const struct http_field json[] = {{"Content-Type", "application/json"}};
@@ -72,7 +68,7 @@ static void refuse(struct http_request *r, unsigned status, const char *text)
 
 static void forget_callers(struct endpoint *ep)
 {
-	struct caller *c;
+	struct rate *c;
 
 	for (size_t i = 0; map_next(&ep->callers, &i, &c);)
 		free(c);
@@ -82,24 +78,15 @@ static void forget_callers(struct endpoint *ep)
 
 static bool may_ask(struct endpoint *ep, const char *address)
 {
-	struct caller *c = map_find(&ep->callers, address);
-	int64_t now_ms = clock_mono_ms();
+	struct rate *c = map_find(&ep->callers, address);
 
 	if (!c) {
 		if (ep->callers.count >= CALLERS_MAX)
 			forget_callers(ep);
 		c = xcalloc(1, sizeof(*c));
-		*c = (struct caller){.allowance = BURST * 1000, .at_ms = now_ms};
 		(void)map_put(&ep->callers, address, c);
 	}
-	c->allowance += (now_ms - c->at_ms) * RATE;
-	if (c->allowance > BURST * 1000)
-		c->allowance = BURST * 1000;
-	c->at_ms = now_ms;
-	if (c->allowance < 1000)
-		return false;
-	c->allowance -= 1000;
-	return true;
+	return rate_take(c, RATE, BURST, clock_mono_ms());
 }
 
 /* An address is asked for; a name is somebody's who has led a browser here (DNS rebinding). */

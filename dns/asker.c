@@ -30,7 +30,7 @@ static void forget(struct askers *a, bool all)
 	}
 }
 
-struct asker *askers_get(struct askers *a, uint32_t address, int64_t now_ms)
+struct asker *askers_get(struct askers *a, uint32_t address)
 {
 	char key[KEY_SIZE];
 	struct asker *k;
@@ -42,7 +42,7 @@ struct asker *askers_get(struct askers *a, uint32_t address, int64_t now_ms)
 	if (a->by_address.count >= ASKERS_MAX)
 		forget(a, false);
 	k = xcalloc(1, sizeof(*k));
-	*k = (struct asker){.address = address, .allowance = ASKER_RATE * 1000, .at_ms = now_ms};
+	*k = (struct asker){.address = address};
 	(void)map_put(&a->by_address, key, k);
 	return k;
 }
@@ -66,12 +66,5 @@ void askers_done(struct askers *a)
 
 bool asker_may_ask(struct asker *a, int64_t now_ms)
 {
-	a->allowance += (now_ms - a->at_ms) * ASKER_RATE;
-	if (a->allowance > ASKER_RATE * 1000)
-		a->allowance = ASKER_RATE * 1000;
-	a->at_ms = now_ms;
-	if (a->allowance < 1000)
-		return false;
-	a->allowance -= 1000;
-	return true;
+	return rate_take(&a->rate, ASKER_RATE, ASKER_RATE, now_ms);
 }

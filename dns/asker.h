@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/map.h"
+#include "base/rate.h"
 #include "ecs/resolver.h"
 
 #define ASKER_RATE 1024 /* messages a second of one address, as EC2 has it for an interface */
@@ -20,7 +21,7 @@ enum asker_place { ASKER_QUERIES, ASKER_STREAMS, ASKER_PLACES };
 
 struct asker {
 	uint32_t address;
-	int64_t allowance, at_ms; /* messages that it may send still, in thousandths */
+	struct rate rate;
 	unsigned held[ASKER_PLACES];
 	/* In which VPC it is, as the agent said; until then. */
 	int64_t known_until_ms;
@@ -33,7 +34,7 @@ struct askers {
 };
 
 /* It is there as long as it holds something, or nobody else is looked for. */
-struct asker *askers_get(struct askers *a, uint32_t address, int64_t now_ms);
+struct asker *askers_get(struct askers *a, uint32_t address);
 /* Who holds most. */
 struct asker *askers_greediest(const struct askers *a, enum asker_place place);
 void askers_done(struct askers *a);

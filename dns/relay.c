@@ -39,7 +39,7 @@ static void on_datagrams(void *ctx, int events)
 		if (n < 0)
 			return;
 		now_ms = clock_mono_ms();
-		from.asker = askers_get(&r->askers, ntohl(from.address.sin_addr.s_addr), now_ms);
+		from.asker = askers_get(&r->askers, ntohl(from.address.sin_addr.s_addr));
 		/* Whom we have no place for asks again. */
 		if (asker_may_ask(from.asker, now_ms))
 			(void)query_take(r, &from, r->buffer, (size_t)n);

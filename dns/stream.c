@@ -176,6 +176,6 @@ void stream_accept(struct relay *r)
 
 		if (fd < 0)
 			return; /* nobody; or he has gone again */
-		begin(r, fd, askers_get(&r->askers, ntohl(from.sin_addr.s_addr), clock_mono_ms()));
+		begin(r, fd, askers_get(&r->askers, ntohl(from.sin_addr.s_addr)));
 	}
 }
