@@ -399,3 +399,10 @@ def debian_guest(extra_disk, ports=(), data_disks=(), memory=1024):
                   memory=memory)
     guest.ports = here
     return guest
+
+
+if __name__ == "__main__":
+    try:
+        debian()
+    except Skip as reason:  # each suite says so of itself
+        print(reason)
