@@ -88,7 +88,7 @@ def test_aws_runs_a_task_whose_page_is_fetched_through_its_dynamic_port():
 
 def test_boto3_waits_for_tasks():
     ecs = daemon.boto("ecs")
-    ecs.register_task_definition(family="waits", containerDefinitions=[sh("sleep 60")])
+    ecs.register_task_definition(family="waits", containerDefinitions=[sh("sleep 60", stopTimeout=2)])
     task = ecs.run_task(taskDefinition="waits", count=2, startedBy="me",
                         tags=[dict(key="k", value="v")])["tasks"]
     equal(len(task), 2)
