@@ -19,8 +19,9 @@ import time
 
 SEEDS = 20  # of the simulation; make sim SEEDS=N runs more
 SEEDS_OF_LIARS = 6
-# One after the other beside the rest: all that they do is in virtual machines, and in a network and mounts of their own.
-BESIDE = ("25-oci-vm.py", "34-image-old-kernel.py", "36-image-power.py", "43-net-vm.py", "95-systemd-vm.py")
+# One after the other beside the rest: what they do is in virtual machines, and in a network and mounts of their own.
+BESIDE = ("25-oci-vm.py", "34-image-old-kernel.py", "36-image-power.py", "43-net-vm.py", "56-storage.py", "58-vms.py",
+          "95-systemd-vm.py")
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -106,6 +107,7 @@ def place_beside():
     with subprocess.Popen(["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up && echo up && read end"],
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
+        os.environ["MOUNTS_BESIDE"] = os.readlink(f"/proc/{holder.pid}/ns/mnt")  # whose processes a census leaves out
         yield "nsenter", f"--net=/proc/{holder.pid}/ns/net", f"--mount=/proc/{holder.pid}/ns/mnt", "--wd=" + TOP
 
 

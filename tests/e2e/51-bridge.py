@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import base64
+import json
 import os
 import re
 import socket
@@ -92,11 +93,15 @@ def test_a_link_leads_to_the_container_by_name_and_by_variables():
 
 
 def test_links_order_the_start_in_a_chain():
-    record = "cat /proc/uptime | cut -d' ' -f1; sleep 60"
-    arn = daemon.run_task([sh("c", record, links=["b"]), sh("b", record, links=["a"]), sh("a", record)])
-    daemon.wait_status(arn, "RUNNING")
-    times = wait_for(lambda: [output(arn, n).strip() for n in "abc"] if all(output(arn, n) for n in "abc") else None)
-    equal(times, sorted(times, key=float))
+    tell = "while true; do wget -qO- $ECS_CONTAINER_METADATA_URI_V4/task; echo; sleep 0.1; done"
+    arn = daemon.run_task([sh("c", tell, links=["b"]), sh("b", "sleep 60", links=["a"]), sh("a", "sleep 60")])
+
+    def started():
+        for line in filter(None, output(arn, "c").split("\n")[-2:-1]):
+            times = {c["Name"]: c.get("StartedAt") for c in json.loads(line)["Containers"]}
+            return [times[n] for n in "abc"] if len(times) == 3 and all(times.values()) else None
+    times = wait_for(started, what="three times")
+    equal(times, sorted(times))
     stop(arn)
 
 

@@ -400,7 +400,7 @@ class Census:
     @staticmethod
     def take():
         netns = {}
-        for pid in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
+        for pid in sorted(Census.pids(), key=int):
             try:
                 netns.setdefault(os.readlink(f"/proc/{pid}/ns/net"), open(f"/proc/{pid}/comm").read().strip())
             except OSError:
@@ -426,8 +426,18 @@ class Census:
         }
 
     @staticmethod
-    def processes():
+    def pids():
+        """Of all but those suites that run beside this one (tests/run.py)."""
         for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink(f"/proc/{pid}/ns/mnt") != os.environ.get("MOUNTS_BESIDE"):
+                    yield pid
+            except OSError:
+                pass
+
+    @staticmethod
+    def processes():
+        for pid in Census.pids():
             try:
                 exe = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
             except OSError:
