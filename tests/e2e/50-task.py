@@ -9,9 +9,8 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.request
 
-from berth import BUILD, Census, Daemon, Registry, Skip, contains, equal, main, run, wait_for
+from berth import BUILD, Census, Daemon, Registry, Skip, contains, equal, main, page, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -46,11 +45,6 @@ def run_sh(script, expect=0, definition=None, **more):
     if c.get("exitCode") != expect:
         raise AssertionError(f"exit {c.get('exitCode')}: {c.get('reason')} {t.get('stoppedReason')}: {output(arn)}")
     return output(arn)
-
-
-def page(port, host="127.0.0.1"):
-    with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as r:
-        return r.read().decode()
 
 
 def host_address():
@@ -133,7 +127,7 @@ def test_ports_are_reached_from_everywhere():
     ports = sorted(b["hostPort"] for b in t["containers"][0]["networkBindings"])
     assert 28081 in ports and len(ports) == 2
     for port in ports:
-        wait_for(lambda: page(port), 10, "the page")
+        contains(page(port), "Hello from Berth")
     if host_address():
         contains(page(28081, host_address()), "Hello from Berth")
     # another container by the host's port, and the port is really held

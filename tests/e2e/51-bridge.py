@@ -7,10 +7,8 @@ import json
 import os
 import re
 import socket
-import urllib.error
-import urllib.request
 
-from berth import Census, Daemon, Registry, Skip, contains, equal, main, run, wait_for
+from berth import Census, Daemon, Registry, Skip, contains, equal, main, page, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -48,17 +46,6 @@ def stop(*arns):
 
 def bindings(arn, container=0):
     return daemon.wait_status(arn, "RUNNING")["containers"][container].get("networkBindings", [])
-
-
-def page(port, host="127.0.0.1"):
-    """As soon as there is one: who runs does not listen yet."""
-    def fetched():
-        try:
-            with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as r:
-                return r.read().decode()
-        except (urllib.error.URLError, ConnectionError):
-            return None
-    return wait_for(fetched, 20, f"a page at {port}")
 
 
 def refusal(containers, **more):

@@ -6,9 +6,8 @@ import json
 import os
 import re
 import subprocess
-import urllib.request
 
-from berth import BUILD, Census, Daemon, Registry, contains, equal, main, run, wait_for
+from berth import BUILD, Census, Daemon, Registry, contains, equal, main, page, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -128,8 +127,7 @@ def test_a_task_has_an_interface_as_ecs_shows_it():
     inside = sh(task["taskArn"], "ip -o addr show eth0; ip link show eth0").stdout
     contains(inside, address + "/32")
     contains(inside, eni["MacAddress"])
-    with urllib.request.urlopen(f"http://{address}/", timeout=5) as r:
-        contains(r.read().decode(), "Hello from Berth")
+    contains(page(80, address), "Hello from Berth")
     stop(task["taskArn"])
     equal(daemon.task(task["taskArn"])["attachments"][0]["status"], "DELETED")
     equal(ec2.describe_network_interfaces()["NetworkInterfaces"], [])
@@ -243,14 +241,7 @@ def test_a_public_address_is_given_where_the_host_has_some():
     task = serving(arn)
     eni = ec2.describe_network_interfaces(Filters=[dict(Name="association.public-ip", Values=[PUBLIC])])
     equal([n["NetworkInterfaceId"] for n in eni["NetworkInterfaces"]], [detail(task, "networkInterfaceId")])
-
-    def page():
-        try:
-            with urllib.request.urlopen(f"http://{PUBLIC}/", timeout=5) as r:
-                return r.read().decode()
-        except urllib.error.URLError:
-            return ""  # it runs, and does not listen yet
-    contains(wait_for(page, 10, "a page"), "Hello from Berth")
+    contains(page(80, PUBLIC), "Hello from Berth")
     second = ecs.run_task(taskDefinition="public", networkConfiguration=wanted)
     equal([f["reason"] for f in second["failures"]], ["RESOURCE:ENI"])
     stop(arn)

@@ -7,9 +7,8 @@ import os
 import re
 import signal
 import subprocess
-import urllib.request
 
-from berth import BUILD, Census, Daemon, Registry, Skip, contains, equal, main, run, wait_for
+from berth import BUILD, Census, Daemon, Registry, Skip, contains, equal, main, page, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -105,8 +104,7 @@ def test_a_task_in_mode_bridge_is_told_what_it_is():
     equal(get(task, uri(task, name="ECS_CONTAINER_METADATA_URI")), c)
     assert "/v3/" in uri(task, name="ECS_CONTAINER_METADATA_URI")
     # Its own server has the same port, on all addresses.
-    with urllib.request.urlopen(f"http://127.0.0.1:{c['Ports'][0]['HostPort']}/", timeout=5) as r:
-        contains(r.read().decode(), "Hello from Berth")
+    contains(page(c["Ports"][0]["HostPort"]), "Hello from Berth")
     stop(task)
 
 

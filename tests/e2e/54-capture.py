@@ -14,7 +14,7 @@ import tempfile
 
 import netlab
 import packages
-from berth import BUILD, Census, Daemon, Registry, contains, equal, main, run, wait_for
+from berth import BUILD, Census, Daemon, Registry, contains, equal, main, page, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -66,6 +66,8 @@ class Task:
         self.arn = daemon.run_task(containers, family="cap", **more)
         self.task = daemon.wait_status(self.arn, "RUNNING")
         self.id = self.arn.split("/")[-1]
+        if more.get("networkMode") != "host":
+            page(80, self.interface()["address"])  # a refusal would be captured, too
 
     def interface(self):
         return json.loads(daemon.berth("inspect", self.id).stdout)[0]["berthNetwork"][0]

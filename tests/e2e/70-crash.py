@@ -6,9 +6,8 @@ import base64
 import os
 import re
 import signal
-import urllib.request
 
-from berth import BUILD, Census, Daemon, Registry, contains, equal, main, run, wait_for
+from berth import BUILD, Census, Daemon, Registry, contains, equal, main, page, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -71,7 +70,7 @@ def test_killing_the_daemon_loses_no_task_no_line_and_no_exit_code():
     daemon.wait_status(counted, "RUNNING")
     for _ in range(6):
         daemon.kill()
-        contains(urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read().decode(), "Hello from Berth")
+        contains(page(port), "Hello from Berth")
         daemon.start()
     ended = daemon.wait_stopped(counted)
     equal(ended["containers"][0]["exitCode"], 42)

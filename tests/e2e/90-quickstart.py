@@ -5,9 +5,8 @@
 import os
 import re
 import subprocess
-import urllib.request
 
-from berth import BUILD, TOP, Census, contains, equal, main, run
+from berth import BUILD, TOP, Census, contains, equal, main, page, run
 
 
 def quickstart(what):
@@ -37,7 +36,7 @@ def start_twice_and_stop():
         second = quickstart("start")
         equal(re.search(r"host port (\d+)", second)[1], port)
         contains(second, task)
-        contains(urllib.request.urlopen(f"http://127.0.0.1:{port}/").read().decode(), "Hello from Berth")
+        contains(page(port), "Hello from Berth")
     finally:
         quickstart("stop")
 

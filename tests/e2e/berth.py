@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import urllib.request
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("BERTH_BUILD", os.path.join(TOP, "build/release")))
@@ -39,6 +40,17 @@ def wait_for(condition, seconds=30, what="a condition", pause=0.02):
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} was not met in {seconds} s")
         time.sleep(pause)
+
+
+def page(port, host="127.0.0.1"):
+    """What a web server says, as soon as it listens: a task that runs does not yet."""
+    def fetched():
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as r:
+                return r.read().decode()
+        except OSError:
+            return None
+    return wait_for(fetched, 30, f"a page at {host}:{port}")
 
 
 def run(*argv, check=True, env=None, input=None, timeout=120):
