@@ -22,6 +22,7 @@ static const struct {
 	[ECS_FAULT_SERVER] = {"ServerException", 500},
 	[ECS_FAULT_INVALID_PARAMETER] = {"InvalidParameterException", 400},
 	[ECS_FAULT_CLUSTER_NOT_FOUND] = {"ClusterNotFoundException", 400},
+	[ECS_FAULT_SERVICE_NOT_FOUND] = {"ServiceNotFoundException", 400},
 	[ECS_FAULT_CLUSTER_CONTAINS_TASKS] = {"ClusterContainsTasksException", 400},
 	[ECS_FAULT_CLUSTER_CONTAINS_INSTANCES] = {"ClusterContainsContainerInstancesException",
 						  400},

@@ -16,7 +16,7 @@
 struct filter {
 	const struct cluster *cluster;
 	const struct instance *instance;
-	const char *family, *started_by, *service, *launch_type;
+	const char *family, *started_by, *launch_type;
 	bool stopped;
 };
 
@@ -24,8 +24,8 @@ static bool matches(const struct filter *filter, const struct task *t)
 {
 	const struct task_kind *k = t->kind;
 
-	if (k->cluster != filter->cluster || t->stop != filter->stopped || filter->service)
-		return false; /* no service has tasks yet */
+	if (k->cluster != filter->cluster || t->stop != filter->stopped)
+		return false;
 	if (filter->instance && t->instance != filter->instance)
 		return false;
 	if (filter->family && strcmp(k->family->name, filter->family) != 0)
@@ -136,13 +136,16 @@ json_t *list_tasks(struct core *c, json_t *request, struct ecs_fault *f)
 		.cluster = cl,
 		.family = doc_string(request, "family"),
 		.started_by = doc_string(request, "startedBy"),
-		.service = doc_string(request, "serviceName"),
 		.launch_type = doc_string(request, "launchType"),
 		.stopped = str_eq(doc_string(request, "desiredStatus"), "STOPPED"),
 	};
 
 	if (!cl)
 		return NULL;
+	if (doc_string(request, "serviceName")) {
+		(void)ecs_fault_set(f, ECS_FAULT_SERVICE_NOT_FOUND, "Service not found.");
+		return NULL; /* there are none yet */
+	}
 	f->message[0] = '\0';
 	if (instance && !(filter.instance = instance_find(cl, c, instance, f))) {
 		if (!f->message[0])

@@ -90,6 +90,7 @@ def test_faults_are_those_of_ecs():
         ("ClientException", "Unable to describe task definition", ecs.describe_task_definition,
          dict(taskDefinition="nope")),
         ("ClusterNotFoundException", "Cluster not found", ecs.list_tasks, dict(cluster="nope")),
+        ("ServiceNotFoundException", "Service not found.", ecs.list_tasks, dict(serviceName="nope")),
         ("InvalidParameterException", "Invalid cluster", ecs.list_tasks,
          dict(cluster="arn:aws:ecs:us-east-1:999999999999:cluster/x")),
         ("ClientException", "TaskDefinition not found", ecs.run_task, dict(taskDefinition="nope")),
