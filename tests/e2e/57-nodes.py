@@ -313,6 +313,40 @@ def test_capacity_providers_are_groups_of_nodes():
     gone(plain)
 
 
+def test_local_zones_and_outposts_are_attributes():
+    aws, outpost = server.aws, "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+    local = node(config="[node]\nattributes = ecs.availability-zone=us-east-1-bos-1a\n").start()
+    rack = node(config=f"[node]\nattributes = ecs.availability-zone=us-east-1b, ecs.outpost-arn={outpost}\n").start()
+    where = {local: {"ecs.availability-zone": "us-east-1-bos-1a"},
+             rack: {"ecs.availability-zone": "us-east-1b", "ecs.outpost-arn": outpost}}
+    for n, attributes in where.items():
+        for name, value in attributes.items():
+            contains(instance(n)["attributes"], {"name": name, "value": value})
+            listed = aws("ecs", "list-attributes", "--target-type", "container-instance", "--attribute-name", name,
+                         "--attribute-value", value)["attributes"]
+            equal([a["targetId"] for a in listed], [instance(n)["containerInstanceArn"]])
+            equal(aws("ecs", "list-container-instances", "--filter", f"attribute:{name} == {value}")
+                  ["containerInstanceArns"], [instance(n)["containerInstanceArn"]])
+    server.ecs("RegisterTaskDefinition", family="there", containerDefinitions=[
+        dict(name="c", image=IMAGE, memory=32, command=["true"])])
+
+    def place(*more):
+        task = aws("ecs", "run-task", "--task-definition", "there", *more)["tasks"][0]
+        equal(server.wait_stopped(task["taskArn"])["containers"][0]["exitCode"], 0)
+        return task["availabilityZone"]
+
+    equal(place("--placement-constraints", "type=memberOf,expression=attribute:ecs.outpost-arn exists"), "us-east-1b")
+    equal(place("--placement-constraints", "type=memberOf,expression=attribute:ecs.availability-zone =~ .*-bos-.*"),
+          "us-east-1-bos-1a")
+    spread = aws("ecs", "run-task", "--task-definition", "there", "--count", "4", "--placement-strategy",
+                 "type=spread,field=attribute:ecs.availability-zone")["tasks"]
+    equal(sorted(t["availabilityZone"] for t in spread), ["us-east-1-bos-1a"] * 2 + ["us-east-1b"] * 2)
+    for t in spread:
+        server.wait_stopped(t["taskArn"])
+    gone(local)
+    gone(rack)
+
+
 def test_the_command_looks_over_the_whole_cluster():
     one = node(config="[node]\nattributes = rack=r1\n").start()
     two = node(config="[node]\nattributes = rack=r2\n").start()

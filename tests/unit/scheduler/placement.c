@@ -285,6 +285,119 @@ static void wrong_attributes_are_refused(void **state)
 	assert_int_equal(fault.type, ECS_FAULT_ATTRIBUTE_LIMIT);
 }
 
+#define LOCAL_ZONE "us-east-1-bos-1a"
+#define OUTPOST    "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+
+/* As its operator says where it stands; outpost NULL: in none. */
+static void hello_from(const char *id, const char *zone, const char *outpost)
+{
+	struct ecs_attribute places[] = {
+		{(char[]){"ecs.availability-zone"}, (char *)(uintptr_t)zone},
+		{(char[]){"ecs.outpost-arn"}, (char *)(uintptr_t)outpost}};
+	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,
+					 .instance_id = (char *)(uintptr_t)id,
+					 .hostname = (char[]){"host"},
+					 .boot_id = (char[]){"b"},
+					 .version = (char[]){"1"},
+					 .cpu_units = 100000,
+					 .memory_mib = 100000,
+					 .attributes = {places, outpost ? 2 : 1}};
+	struct err e = {0};
+	const char *instance;
+
+	assert_ok(core_node_hello(core, &h, NULL, 0, now_ms, &instance, &e));
+	take_effects();
+}
+
+static const char *attribute_in(const json_t *attributes, const char *name)
+{
+	json_t *a;
+	size_t n;
+
+	json_array_foreach (attributes, n, a)
+		if (strcmp(text_at(a, "name"), name) == 0)
+			return text_at(a, "value");
+	fail_msg("no %s", name);
+	return NULL;
+}
+
+static size_t count_matching(const char *filter)
+{
+	auto_json json_t *reply = call("ListContainerInstances", "{\"filter\":\"%s\"}", filter);
+
+	return json_array_size(json_object_get(reply, "containerInstanceArns"));
+}
+
+static void local_zones_and_outposts_are_attributes(void **state)
+{
+	static const char member_of[] =
+		",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":\"%s\"}]";
+	static const struct {
+		const char *expression;
+		int host;
+	} rows[] = {
+		{"attribute:ecs.availability-zone == " LOCAL_ZONE, 2},
+		{"attribute:ecs.availability-zone =~ us-east-1-bos-.*", 2},
+		{"attribute:ecs.availability-zone in [us-east-1c, " LOCAL_ZONE "]", 2},
+		{"attribute:ecs.outpost-arn exists", 3},
+		{"attribute:ecs.outpost-arn == " OUTPOST, 3},
+		{"attribute:ecs.outpost-arn == '" OUTPOST "'", 3},
+		{"attribute:ecs.outpost-arn !exists and attribute:ecs.availability-zone == us-east-1b",
+		 1},
+		{"attribute:ecs.availability-zone == us-east-1-bos-1b", -1},
+	};
+	auto_json json_t *listed = NULL, *described = NULL, *run = NULL;
+	size_t per_host[HOSTS] = {0};
+	char reason[100];
+
+	(void)state;
+	hello_from(hosts[1], "us-east-1b", NULL); /* the first says nothing: us-east-1a */
+	hello_from(hosts[2], LOCAL_ZONE, NULL);
+	hello_from(hosts[3], "us-east-1b", OUTPOST);
+	restart();
+	hello_from(hosts[1], "us-east-1b", NULL);
+	hello_from(hosts[2], LOCAL_ZONE, NULL);
+	hello_from(hosts[3], "us-east-1b", OUTPOST);
+	hello("host", "r1", hosts[0]);
+
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		auto_free char *more = xasprintf(member_of, rows[i].expression);
+
+		assert_int_equal(run_one(more, reason), rows[i].host);
+		assert_int_equal(count_matching(rows[i].expression), rows[i].host >= 0);
+	}
+
+	/* Three zones, and two hosts in one of them. */
+	for (int i = 0; i < 9; i++)
+		per_host[run_one(",\"group\":\"even\",\"placementStrategy\":[{\"type\":\"spread\","
+				 "\"field\":\"attribute:ecs.availability-zone\"}]",
+				 reason)]++;
+	assert_int_equal(per_host[0], 3);
+	assert_int_equal(per_host[1] + per_host[3], 3);
+	assert_int_equal(per_host[2], 3);
+
+	run = call("RunTask",
+		   "{\"taskDefinition\":\"web\",\"placementConstraints\":[{\"type\":"
+		   "\"memberOf\",\"expression\":\"attribute:ecs.availability-zone == " LOCAL_ZONE
+		   "\"}]}");
+	assert_string_equal(text_at(run, "tasks[0].availabilityZone"), LOCAL_ZONE);
+	listed = call("ListAttributes", "{\"targetType\":\"container-instance\","
+					"\"attributeName\":\"ecs.outpost-arn\"}");
+	assert_int_equal(json_array_size(json_object_get(listed, "attributes")), 1);
+	assert_string_equal(text_at(listed, "attributes[0].value"), OUTPOST);
+	assert_non_null(strstr(text_at(listed, "attributes[0].targetId"), hosts[3]));
+	described = call("DescribeContainerInstances", "{\"containerInstances\":[\"%s\"]}",
+			 hosts[2]);
+	assert_string_equal(attribute_in(value_at(described, "containerInstances[0].attributes"),
+					 "ecs.availability-zone"),
+			    LOCAL_ZONE);
+	/* They are where the host stands: nobody else can put them. */
+	assert_null(call("PutAttributes",
+			 "{\"attributes\":[{\"name\":\"ecs.outpost-arn\",\"value\":\"%s\","
+			 "\"targetId\":\"%s\"}]}",
+			 OUTPOST, hosts[0]));
+}
+
 static void a_draining_instance_gets_nothing_new(void **state)
 {
 	char reason[100];
@@ -435,6 +548,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			attributes_are_put_listed_outlive_a_hello_and_are_deleted, begin, end),
 		cmocka_unit_test_setup_teardown(wrong_attributes_are_refused, begin, end),
+		cmocka_unit_test_setup_teardown(local_zones_and_outposts_are_attributes, begin,
+						end),
 		cmocka_unit_test_setup_teardown(a_draining_instance_gets_nothing_new, begin, end),
 		cmocka_unit_test_setup_teardown(
 			network_interfaces_are_counted_where_there_is_a_limit, begin, end),
