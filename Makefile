@@ -169,6 +169,7 @@ unit_uses  = $(call unit_mod,$(1)) $(USES_$(call unit_mod,$(1)))
 # System calls that a test makes fail: WRAP_tests/unit/MODULE/FILE := call ...
 WRAP_tests/unit/runtime/inroot := fs_openat2
 WRAP_tests/unit/image/drain := fdatasync posix_fadvise64 write
+WRAP_tests/unit/image/inflate := clock_mono_ns
 # Libraries that a test compares us with: PEER_tests/unit/MODULE/FILE := pkg-config name
 PEER_tests/unit/runtime/filter_compile := libseccomp
 
@@ -290,7 +291,7 @@ fuzz:
 	$(Q)sh tests/fuzz/driver/fuzz.sh '$(T)' '$(TIME)' $(call fuzz_uses,$(T))
 
 .PHONY: bench
-bench: all $(PROBE_BIN) $(BENCH_BIN)
+bench: all $(PROBE_BIN) $(BENCH_BIN) $(TOOL_BIN)
 	$(Q)$(PYTHON) tests/bench/run.py --build $(B) $(ONLY)
 
 .PHONY: lint

@@ -26,7 +26,8 @@
 struct inflate {
 	const struct method *method; /* NULL until the first bytes are there */
 	int fd, packed_fd;
-	int64_t slow_since_ms; /* when it began, if it is only kept where that is slow; 0 */
+	bool keep_if_slow;
+	int64_t waited_ns; /* for bytes */
 	bool input_ended;
 	size_t at, filled; /* of 'in' */
 	uint64_t bytes_in, bytes_out;
@@ -205,7 +206,7 @@ uint64_t inflate_bytes_out(const struct inflate *z)
 
 void inflate_keep_if_slow(struct inflate *z)
 {
-	z->slow_since_ms = clock_mono_ms();
+	z->keep_if_slow = true;
 }
 
 static int keep_packed(struct inflate *z, const void *data, size_t size, struct err *e)
@@ -214,8 +215,8 @@ static int keep_packed(struct inflate *z, const void *data, size_t size, struct 
 
 	if (z->packed_fd < 0)
 		return 0;
-	if (z->slow_since_ms && z->bytes_in > INFLATE_KEEP_MIN &&
-	    z->bytes_in > (uint64_t)(clock_mono_ms() - z->slow_since_ms) * INFLATE_FAST) {
+	if (z->keep_if_slow && z->bytes_in > INFLATE_KEEP_MIN &&
+	    z->bytes_in > (uint64_t)(z->waited_ns / NS_PER_MS) * INFLATE_FAST) {
 		z->packed_fd = -1;
 		return 0;
 	}
@@ -226,13 +227,22 @@ static int keep_packed(struct inflate *z, const void *data, size_t size, struct 
 	return os_fail(e, "keep the layer's blob");
 }
 
+static ssize_t read_some(struct inflate *z)
+{
+	int64_t begin_ns = clock_mono_ns();
+	ssize_t n = read(z->fd, z->in + z->filled, IN_SIZE - z->filled);
+
+	z->waited_ns += clock_mono_ns() - begin_ns;
+	return n;
+}
+
 /* At least 'want' bytes in 'in', unless the input ends before. */
 static int fill(struct inflate *z, size_t want, struct err *e)
 {
 	if (z->at == z->filled)
 		z->at = z->filled = 0;
 	while (!z->input_ended && z->filled - z->at < want) {
-		ssize_t n = read(z->fd, z->in + z->filled, IN_SIZE - z->filled);
+		ssize_t n = read_some(z);
 
 		if (n < 0 && errno == EINTR)
 			continue;

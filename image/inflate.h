@@ -24,7 +24,8 @@ struct inflate;
 struct inflate *inflate_new(int fd, int packed_fd);
 /*
  * From now on keep it only as long as it is worth that: what comes faster than
- * INFLATE_FAST may come again.  What was kept is the beginning then.
+ * INFLATE_FAST may come again.  That counts the time that was waited for bytes, not what
+ * was done with them.  What was kept is the beginning then.
  */
 #define INFLATE_KEEP_MIN (16 << 20) /* bytes, however fast */
 #define INFLATE_FAST     100000     /* bytes a millisecond */

@@ -6,10 +6,13 @@
 #include <isa-l/igzip_lib.h>
 #include <lzma.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <zstd.h>
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "image/inflate.h"
@@ -318,6 +321,49 @@ static void other_packers_are_named(void **state)
 	takes_xz = true;
 }
 
+/* ---- what is kept as it came ---- */
+
+static int64_t now_ns, read_ns; /* what a read takes */
+
+int64_t __wrap_clock_mono_ns(void);
+int64_t __wrap_clock_mono_ns(void)
+{
+	return now_ns += read_ns;
+}
+
+static off_t kept_of(size_t size, int64_t work_ns)
+{
+	auto_close int fd = memfd_create("in", MFD_CLOEXEC);
+	auto_close int packed_fd = memfd_create("packed", MFD_CLOEXEC);
+	auto_free char *piece = xcalloc(1, 1 << 20);
+	struct inflate *z = inflate_new(fd, packed_fd);
+	struct err e = {0};
+	struct stat st;
+	size_t n = 1;
+
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	inflate_keep_if_slow(z);
+	while (n > 0) {
+		assert_int_equal(inflate_next(z, piece, 1 << 20, &n, &e), 0);
+		now_ns += work_ns;
+	}
+	inflate_free(z);
+	assert_int_equal(fstat(packed_fd, &st), 0);
+	return st.st_size;
+}
+
+static void what_comes_slowly_is_kept_and_not_what_is_read_slowly(void **state)
+{
+	const size_t size = INFLATE_KEEP_MIN + (8 << 20);
+
+	(void)state;
+	read_ns = 10 * NS_PER_MS; /* of 256 KiB */
+	assert_int_equal(kept_of(size, 0), size);
+	read_ns = NS_PER_MS / 10;
+	assert_in_range(kept_of(size, 100 * NS_PER_MS), INFLATE_KEEP_MIN, size - 1);
+	read_ns = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +376,7 @@ int main(void)
 		cmocka_unit_test(damage_is_found),
 		cmocka_unit_test(a_bomb_is_stopped_early),
 		cmocka_unit_test(other_packers_are_named),
+		cmocka_unit_test(what_comes_slowly_is_kept_and_not_what_is_read_slowly),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);
