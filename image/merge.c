@@ -19,6 +19,7 @@ struct merge {
 	struct outline *image;
 	const uint16_t *devices;
 	struct outline_node **nodes;   /* of the image, by row; the root and directories */
+	bool *fresh;                   /* by row: a directory in which this layer alone has names */
 	struct outline_inode **inodes; /* by row */
 };
 
@@ -68,8 +69,10 @@ static struct outline_inode *copy_inode(struct merge *m, const struct table_row 
 static struct outline_node *make_place(struct merge *m, struct outline_node *dir,
 				       const struct table_row *row, bool keep_directory)
 {
-	struct outline_node *n = outline_find(m->image, dir, row->name, row->name_len);
+	struct outline_node *n = NULL;
 
+	if (!m->fresh[row->parent]) /* a table has each name once */
+		n = outline_find(m->image, dir, row->name, row->name_len);
 	if (!n)
 		return outline_add(m->image, dir, row->name, row->name_len);
 	if (!keep_directory || !outline_is_directory(n)) {
@@ -79,10 +82,12 @@ static struct outline_node *make_place(struct merge *m, struct outline_node *dir
 	return n;
 }
 
-static void put_directory(struct merge *m, struct outline_node *n, const struct table_row *row)
+static void put_directory(struct merge *m, uint32_t i, struct outline_node *n,
+			  const struct table_row *row)
 {
 	if (row->flags & OUTLINE_OPAQUE)
 		outline_clear(m->image, n);
+	m->fresh[i] = !n->first;
 	if (!n->inode || !(row->flags & OUTLINE_IMPLIED))
 		n->inode = copy_inode(m, row);
 }
@@ -94,7 +99,7 @@ static void put_row(struct merge *m, uint32_t i, const struct table_row *row)
 
 	if (i == 0) {
 		m->nodes[0] = outline_root(m->image);
-		put_directory(m, m->nodes[0], row);
+		put_directory(m, 0, m->nodes[0], row);
 		return;
 	}
 	if (row->kind == TABLE_WHITEOUT) {
@@ -106,7 +111,7 @@ static void put_row(struct merge *m, uint32_t i, const struct table_row *row)
 	n = make_place(m, dir, row, directory);
 	m->nodes[i] = n;
 	if (directory)
-		put_directory(m, n, row);
+		put_directory(m, i, n, row);
 	else if (row->kind == TABLE_INODE && row->link == i)
 		n->inode = m->inodes[i] = copy_inode(m, row);
 	else if (row->kind == TABLE_INODE)
@@ -121,7 +126,8 @@ int merge_layer(struct outline *image, struct table *layer, const uint16_t devic
 	uint32_t count = table_count(layer);
 	auto_free void *nodes = xcalloc(count, sizeof(struct outline_node *));
 	auto_free void *inodes = xcalloc(count, sizeof(struct outline_inode *));
-	struct merge m = {image, devices, nodes, inodes};
+	auto_free void *fresh = xcalloc(count, sizeof(bool));
+	struct merge m = {image, devices, nodes, fresh, inodes};
 	struct table_row row;
 
 	table_rewind(layer);
