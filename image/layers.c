@@ -231,15 +231,27 @@ static void add_parts(const struct store *s, enum image_form form, const struct 
 	}
 }
 
-/* Whether a layer above another passes through directories without a word. */
+/* They come first in the file, and are the only ones that begin like this. */
+static bool has_links(const struct store *s, const char *path)
+{
+	auto_close int fd = openat(s->layers_fd, path, O_RDONLY | O_CLOEXEC);
+	char first = 0;
+
+	return fd >= 0 && read_all(fd, &first, 1) == 1 && first == '/';
+}
+
+/*
+ * Whether a layer above another passes through directories without a word, or one has hard links
+ * to what lower ones have: the lowest, too, which cannot.
+ */
 static bool needs_parents(const struct store *s, const struct record_layer *const *layers,
 			  size_t count)
 {
-	for (size_t i = 1; i < count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		char path[LAYER_PATH_SIZE];
 
 		layer_path(layers[i]->diff_id, IMPLIED, path);
-		if (bytes_at(s->layers_fd, path))
+		if (i == 0 ? has_links(s, path) : bytes_at(s->layers_fd, path) > 0)
 			return true;
 	}
 	return false;

@@ -1,4 +1,4 @@
-/* image/parents.c - directories that a layer passes through without a word
+/* image/parents.c - what a layer says only together with those below it
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "image/parents.h"
@@ -6,9 +6,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -18,16 +20,24 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "image/held.h"
+#include "image/reason.h"
 #include "image/tar.h"
 
-#define IMPLIED_SIZE_MAX   (64 << 20) /* of all names of a layer */
-#define ATTRIBUTE_SIZE_MAX (64 << 10) /* as the kernel has it, of a list of names as of a value */
+#define IMPLIED_SIZE_MAX   (128 << 20) /* of all names of a layer */
+#define ATTRIBUTE_SIZE_MAX (64 << 10)  /* as the kernel has it, of a list of names as of a value */
+
+/* A hard link to what lower layers have. */
+struct link {
+	const char *path, *target;
+};
 
 struct layer {
 	int tree_fd;
 	char *text;           /* the names, one behind the other */
 	const char **implied; /* sorted; into text */
 	size_t count;
+	struct link *links; /* the same */
+	size_t link_count;
 };
 
 struct made {
@@ -55,6 +65,7 @@ void parents_free(struct parents *p)
 		close_fd(&p->layers[i].tree_fd);
 		free(p->layers[i].text);
 		free(p->layers[i].implied);
+		free(p->layers[i].links);
 	}
 	for (size_t i = 0; i < p->made_count; i++)
 		free(p->made[i].path);
@@ -71,14 +82,25 @@ static int compare_names(const void *a, const void *b)
 
 static void sort_names(struct layer *l, size_t size)
 {
-	size_t capacity = 0;
+	size_t capacity = 0, link_capacity = 0;
 
 	for (size_t at = 0; at < size; at += strlen(l->text + at) + 1) {
+		const char *text = l->text + at, *target = text + strlen(text) + 1;
+
+		if (text[0] == '/' && target < l->text + size) {
+			l->links = xgrow(l->links, l->link_count, &link_capacity,
+					 sizeof(*l->links));
+			l->links[l->link_count++] = (struct link){text + 1, target};
+			at += strlen(text) + 1;
+			continue;
+		}
 		l->implied = xgrow(l->implied, l->count, &capacity, sizeof(*l->implied));
-		l->implied[l->count++] = l->text + at;
+		l->implied[l->count++] = text;
 	}
 	if (l->count)
 		qsort(l->implied, l->count, sizeof(*l->implied), compare_names);
+	if (l->link_count) /* their first member is the name */
+		qsort(l->links, l->link_count, sizeof(*l->links), compare_names);
 }
 
 int parents_add(struct parents *p, int dir_fd, const char *tree, const char *implied, struct err *e)
@@ -108,7 +130,14 @@ static bool is_implied(const struct layer *l, const char *path)
 	return l->count && bsearch(&path, l->implied, l->count, sizeof(*l->implied), compare_names);
 }
 
-/* ---- what there is of a directory ---- */
+static const struct link *find_link(const struct layer *l, const char *path)
+{
+	return l->link_count
+		       ? bsearch(&path, l->links, l->link_count, sizeof(*l->links), compare_names)
+		       : NULL;
+}
+
+/* ---- what there is by a name ---- */
 
 enum look { FOUND, ABSENT, COVERED };
 
@@ -151,6 +180,89 @@ static int look_in(const struct layer *l, const char *path, int *ret_fd, bool *r
 	}
 	*ret_fd = take_fd(fd);
 	return FOUND;
+}
+
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* All but the last part, which is ""; the caller frees it. */
+static char *dir_of(const char *path)
+{
+	const char *name = last_part(path);
+
+	return xstrndup(path, name == path ? 0 : (size_t)(name - path) - 1);
+}
+
+/* Whatever a layer has by that name, and the directory that it is in. */
+static int look_at(const struct layer *l, const char *path, int *ret_dir_fd, struct stat *ret_st,
+		   struct err *e)
+{
+	const char *name = last_part(path);
+	auto_free char *dir = dir_of(path);
+	auto_close int fd = -1;
+	bool opaque = false;
+	int r;
+
+	r = look_in(l, dir, &fd, &opaque, e);
+	if (r == FOUND && fstatat(fd, name, ret_st, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (errno != ENOENT)
+			return err_sys(e, "stat '%.200s'", path);
+		opaque |= is_opaque(fd);
+		r = ABSENT;
+	}
+	if (r == FOUND)
+		*ret_dir_fd = take_fd(fd);
+	return r == ABSENT && opaque ? COVERED : r;
+}
+
+/* The file that a link of layer 'i' is to. */
+static int find_target(const struct parents *p, size_t i, const struct link *link, int *ret_dir_fd,
+		       const char **ret_name, struct err *e)
+{
+	const char *path = link->target;
+	int r = ABSENT;
+
+	while (r == ABSENT && i-- > 0) {
+		const struct link *next = find_link(&p->layers[i], path);
+		auto_close int fd = -1;
+		struct stat st;
+
+		if (next) {
+			path = next->target;
+			continue;
+		}
+		r = look_at(&p->layers[i], path, &fd, &st, e);
+		if (r < 0)
+			return r;
+		if (r != FOUND || S_ISDIR(st.st_mode) ||
+		    (S_ISCHR(st.st_mode) && st.st_rdev == makedev(0, 0)))
+			continue;
+		*ret_dir_fd = take_fd(fd);
+		*ret_name = last_part(path);
+		return 0;
+	}
+	return image_fail(e, IMAGE_REASON_MALFORMED,
+			  "hard link '%.150s' to '%.150s', which this layer does not have, nor one "
+			  "below",
+			  link->path, link->target);
+}
+
+/* 1: a layer above layer 'i' has something else there, or nothing. */
+static int is_hidden(const struct parents *p, size_t i, const char *path, struct err *e)
+{
+	while (++i < p->count) {
+		auto_close int fd = -1;
+		struct stat st;
+		int r = look_at(&p->layers[i], path, &fd, &st, e);
+
+		if (r != ABSENT)
+			return r < 0 ? r : 1;
+	}
+	return 0;
 }
 
 /*
@@ -258,6 +370,77 @@ static int make_all(struct parents *p, int out_fd, const struct layer *l, struct
 	return 0;
 }
 
+/* Of names alone; the root is none. */
+static bool is_path(const char *path)
+{
+	for (size_t len;; path += len + 1) {
+		len = strcspn(path, "/");
+		if (len == 0 || (path[0] == '.' && (len == 1 || (len == 2 && path[1] == '.'))))
+			return false;
+		if (!path[len])
+			return true;
+	}
+}
+
+/* What links will be in; they and what they are to have been looked at then. */
+static int make_places(struct parents *p, int out_fd, size_t i, struct err *e)
+{
+	for (size_t n = 0; n < p->layers[i].link_count; n++) {
+		const struct link *link = &p->layers[i].links[n];
+		auto_free char *dir = dir_of(link->path);
+		auto_close int fd = -1;
+		const char *name;
+		int r = 0;
+
+		if (!is_path(link->path) || !is_path(link->target))
+			r = err_set(e, EBADMSG, "hard link '%.150s' to '%.150s'", link->path,
+				    link->target);
+		if (r == 0)
+			r = find_target(p, i, link, &fd, &name, e);
+		if (r == 0)
+			r = is_hidden(p, i, link->path, e);
+		if (r == 0)
+			r = make_with_parents(p, out_fd, dir, e);
+		if (r < 0)
+			return err_wrap(e, "layer %zu", i);
+	}
+	return 0;
+}
+
+static int make_link(const struct parents *p, int out_fd, size_t i, const struct link *link,
+		     struct err *e)
+{
+	const struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+				     .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+						RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+	auto_free char *dir = dir_of(link->path);
+	auto_close int fd = -1, target_fd = -1;
+	const char *name;
+	int r = is_hidden(p, i, link->path, e);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	if (find_target(p, i, link, &target_fd, &name, e) < 0)
+		return -e->code;
+	fd = fs_openat2(out_fd, *dir ? dir : ".", &how);
+	if (fd < 0) {
+		errno = -fd;
+		return err_sys(e, "open '%.200s'", dir);
+	}
+	return linkat(target_fd, name, fd, last_part(link->path), 0) < 0
+		       ? err_sys(e, "make hard link '%.200s'", link->path)
+		       : 0;
+}
+
+static int make_links(const struct parents *p, int out_fd, struct err *e)
+{
+	for (size_t i = 0; i < p->count; i++)
+		for (size_t n = 0; n < p->layers[i].link_count; n++)
+			if (make_link(p, out_fd, i, &p->layers[i].links[n], e) < 0)
+				return err_wrap(e, "layer %zu", i);
+	return 0;
+}
+
 /* Making one changes the time of what it is in. */
 static int set_times(const struct parents *p, int out_fd, struct err *e)
 {
@@ -278,5 +461,8 @@ int parents_make(struct parents *p, int out_fd, struct err *e)
 	for (size_t i = 1; i < p->count; i++) /* nothing lies below the lowest */
 		if (make_all(p, out_fd, &p->layers[i], e) < 0)
 			return -e->code;
-	return set_times(p, out_fd, e);
+	for (size_t i = 0; i < p->count; i++)
+		if (make_places(p, out_fd, i, e) < 0)
+			return -e->code;
+	return make_links(p, out_fd, e) < 0 ? -e->code : set_times(p, out_fd, e);
 }

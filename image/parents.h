@@ -1,4 +1,4 @@
-/* image/parents.h - directories that a layer passes through without a word
+/* image/parents.h - what a layer says only together with those below it
  * SPDX-License-Identifier: Apache-2.0
  *
  * A layer that has something in a directory may leave out what that directory is
@@ -8,8 +8,12 @@
  * layers of such an image comes a tree of nothing but these directories, as the
  * highest layer has them that says something of them.
  *
- * Names of directories are the unpacker's, so foreign; what they lead through is
- * opened name by name, and never through a link.
+ * A hard link may be to a file of a lower layer.  In the layer itself a whiteout stands in its
+ * place; in the tree on top it is one more name of that file, unless a higher layer hides it.
+ *
+ * Names are the unpacker's, so foreign; what they lead through is opened name by name, and
+ * never through a symbolic link.  Links are made when all directories are there, so nothing is
+ * made through one of them either.
  */
 #pragma once
 
@@ -29,5 +33,5 @@ void parents_free(struct parents *p); /* NULL is fine */
 int parents_add(struct parents *p, int dir_fd, const char *tree, const char *implied,
 		struct err *e);
 
-/* Fill 'out_fd', an empty directory.  Nothing is synced. */
+/* Fill 'out_fd', an empty directory of the same file system.  Nothing is synced. */
 int parents_make(struct parents *p, int out_fd, struct err *e);

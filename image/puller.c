@@ -417,16 +417,16 @@ static int publish(struct puller *p, struct pull *pull, struct err *e)
 	int64_t now_ms = clock_wall_ms();
 
 	if (store_make_parents(&p->store, pull->record, e) < 0)
-		return image_class_os(e);
+		return image_reason_of(e) == IMAGE_REASON_MALFORMED ? -e->code : image_class_os(e);
 	if (store_put_image(&p->store, pull->name.host[0] ? &pull->name : NULL, pull->record,
 			    pull->documents_fd, now_ms, e) < 0)
-		return -e->code;
+		return image_class_os(e);
 	for (size_t i = 0; i < pull->names.count; i++) {
 		struct reference name;
 
 		if (reference_parse(pull->names.items[i], &name, e) < 0 ||
 		    store_put_image(&p->store, &name, pull->record, -1, now_ms, e) < 0)
-			return -e->code;
+			return image_class_os(e);
 	}
 	return 0;
 }
@@ -447,7 +447,7 @@ static void advance(struct puller *p, struct pull *pull)
 	if (missing > 0 || r == 0)
 		return;
 	if (!pull->blobs_only && publish(p, pull, &e) < 0)
-		end_by_us(p, pull, &e);
+		pull_end(p, pull, &e);
 	else
 		pull_end(p, pull, NULL);
 }

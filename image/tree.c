@@ -13,7 +13,9 @@
 #include <sys/xattr.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/fs.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "image/reason.h"
@@ -39,6 +41,8 @@ struct tree {
 	size_t directory_count, directory_capacity, directories_bytes;
 	char **implied; /* directories that were made because something is in them */
 	size_t implied_count, implied_capacity;
+	struct map
+		below; /* hard links to what lower layers have: path to target; whiteouts stand for them */
 };
 
 static int choose_opaque(struct tree *t, struct err *e)
@@ -68,6 +72,8 @@ int tree_new(int root_fd, struct tree **ret, struct err *e)
 
 void tree_free(struct tree *t)
 {
+	char *target;
+
 	if (!t)
 		return;
 	close_fd(&t->parent_fd);
@@ -78,6 +84,9 @@ void tree_free(struct tree *t)
 	for (size_t i = 0; i < t->implied_count; i++)
 		free(t->implied[i]);
 	free(t->implied);
+	for (size_t i = 0; map_next(&t->below, &i, &target);)
+		free(target);
+	map_done(&t->below);
 	free(t);
 }
 
@@ -178,7 +187,7 @@ static int make_parent(struct tree *t, int parent_fd, const char *name, const ch
 		return imply(t, path, e);
 	if (errno != EEXIST || fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return os_fail(e, "make directory '%.200s'", path);
-	if (is_whiteout(&st))
+	if (is_whiteout(&st) && !map_find(&t->below, path))
 		return imply(t, path, e) < 0 ? -e->code
 					     : replace_whiteout(t, parent_fd, name, path, e);
 	if (S_ISLNK(st.st_mode))
@@ -449,9 +458,27 @@ static int no_target(const struct tar_entry *entry, struct err *e)
 			  entry->path, entry->target);
 }
 
+/* A link to what lower layers have by 'target', which is for those who put layers together to make. */
+static int link_below(struct tree *t, int parent_fd, const char *name,
+		      const struct tar_entry *entry, const char *target, struct err *e)
+{
+	auto_free char *copy = xstrdup(target);
+	struct stat st;
+
+	if (count_bytes(t, entry->path, e) < 0 || count_bytes(t, target, e) < 0)
+		return -e->code;
+	if (fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    clear(t, parent_fd, name, entry->path, e) < 0)
+		return -e->code;
+	if (mknodat(parent_fd, name, S_IFCHR, makedev(0, 0)) < 0)
+		return os_fail(e, "make hard link '%.200s'", entry->path);
+	free(map_put(&t->below, entry->path, take_ptr(copy)));
+	return 0;
+}
+
 /*
- * The target must be something that this layer made already.  Its parent is
- * opened, never made, and a link that is the target stays a link: linkat(2)
+ * The target is something that this layer made already, or what lower layers have.  Its
+ * parent is opened, never made, and a link that is the target stays a link: linkat(2)
  * without AT_SYMLINK_FOLLOW.  All else was said by the first name.
  */
 static int add_hard_link(struct tree *t, int parent_fd, const char *name,
@@ -459,15 +486,21 @@ static int add_hard_link(struct tree *t, int parent_fd, const char *name,
 {
 	char dir[TAR_PATH_MAX];
 	const char *slash = strrchr(entry->target, '/');
-	const char *target = slash ? slash + 1 : entry->target;
+	const char *target = slash ? slash + 1 : entry->target, *below;
 	auto_close int dir_fd = -1;
 	struct stat st, old;
 
 	(void)snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - entry->target) : 0,
 		       entry->target);
 	dir_fd = open_below(t->root_fd, dir, O_PATH | O_DIRECTORY);
-	if (dir_fd < 0 || fstatat(dir_fd, target, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    is_whiteout(&st) || S_ISDIR(st.st_mode))
+	if (dir_fd < 0 || fstatat(dir_fd, target, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return link_below(t, parent_fd, name, entry, entry->target, e);
+	below = is_whiteout(&st) ? map_find(&t->below, entry->target) : NULL;
+	if (below)
+		return str_eq(entry->target, entry->path)
+			       ? 0
+			       : link_below(t, parent_fd, name, entry, below, e);
+	if (is_whiteout(&st) || S_ISDIR(st.st_mode))
 		return no_target(entry, e);
 
 	if (fstatat(parent_fd, name, &old, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -597,15 +630,40 @@ int tree_finish(struct tree *t, struct err *e)
 	return settle_implied(t, e);
 }
 
+/* Has nothing else come in its place? */
+static bool is_still_below(const struct tree *t, const char *path)
+{
+	auto_close int fd = open_below(t->root_fd, path, O_PATH);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && is_whiteout(&st);
+}
+
+static void put_links(const struct tree *t, struct buf *b)
+{
+	for (size_t i = 0; i < t->below.used; i++) {
+		const struct map_entry *link = &t->below.entries[i];
+
+		if (!link->key || !is_still_below(t, link->key))
+			continue;
+		buf_putc(b, '/');
+		buf_add(b, link->key, strlen(link->key) + 1);
+		buf_add(b, link->value, strlen(link->value) + 1);
+	}
+}
+
 int tree_write_implied(const struct tree *t, int fd, struct err *e)
 {
-	for (size_t i = 0; i < t->implied_count; i++) {
-		int r = write_all(fd, t->implied[i], strlen(t->implied[i]) + 1);
+	auto_buf struct buf b = BUF_INIT(2 * DIRECTORIES_BYTES_MAX);
+	int r;
 
-		if (r < 0) {
-			errno = -r;
-			return os_fail(e, "write the names of directories");
-		}
+	put_links(t, &b);
+	for (size_t i = 0; i < t->implied_count; i++)
+		buf_add(&b, t->implied[i], strlen(t->implied[i]) + 1);
+	r = write_all(fd, b.data, b.size);
+	if (r < 0) {
+		errno = -r;
+		return os_fail(e, "write the names of directories");
 	}
 	return 0;
 }

@@ -43,8 +43,9 @@ int tree_end_file(struct tree *t, const struct tar_entry *entry, struct err *e);
 /* After the last entry. */
 int tree_finish(struct tree *t, struct err *e);
 /*
- * After that: the directories that were made because something is in them, and of which no entry
- * says what they are like; each followed by a NUL, the root is "".
+ * After that: hard links to what this layer does not have, each as "/PATH" and the target's path,
+ * and whiteouts stand in their place; then the directories that were made because something is in
+ * them, and of which no entry says what they are like: the root is "".  Each ends with a NUL.
  */
 int tree_write_implied(const struct tree *t, int fd, struct err *e);
 

@@ -33,13 +33,14 @@ for place in /t /e; do
 	mkdir $place/target
 	image_tool $place/images /bin/berth-worker pull 127.0.0.1:5000/app:1 || echo "no $place pull"
 	image_tool $place/images /bin/berth-worker mount 127.0.0.1:5000/app:1 $place/scratch $place/target || echo "no $place mount"
-	check "$place names" "$(ls $place/target | tr '\n' ' ')" "both d o "
+	check "$place names" "$(ls $place/target | tr '\n' ' ')" "both d links o "
 	check "$place merged" "$(ls $place/target/both | tr '\n' ' ')" "l m n "
 	check "$place said below" "$(ls -ld $place/target/both | while read mode links owner rest; do echo $mode $owner; done)" "drwxrwx--T 7"
 	check "$place whiteout" "$(ls $place/target/d | tr '\n' ' ')" "y "
+	check "$place links" "$(ls -i $place/target/links | while read inode name; do echo $inode; done | uniq | wc -l)" "1"
 	check "$place opaque" "$(ls $place/target/o | tr '\n' ' ')" "shown "
 	echo new >$place/target/new; rm -r $place/target/d; mkdir $place/target/d
-	check "$place written" "$(ls $place/target $place/target/d | tr '\n' ' ')" "$place/target: both d new o  $place/target/d: "
+	check "$place written" "$(ls $place/target $place/target/d | tr '\n' ' ')" "$place/target: both d links new o  $place/target/d: "
 	umount $place/target
 	image_tool $place/images /bin/berth-worker user 127.0.0.1:5000/app:1 $place/scratch2 5:6
 	layers=
@@ -69,7 +70,7 @@ http: {addr: "127.0.0.1:5000"}
 def make_tree(tree, release):
     os.makedirs(os.path.join(tree, "bin"))
     for applet in ("sh", "mount", "umount", "insmod", "ip", "uname", "wget", "sleep", "ls", "mkdir", "rm", "cat", "seq",
-                   "grep", "wc", "dmesg", "tail", "tr", "poweroff", "cp"):
+                   "grep", "wc", "uniq", "dmesg", "tail", "tr", "poweroff", "cp"):
         os.symlink("busybox", os.path.join(tree, "bin", applet))
     for path in (shutil.which("busybox"), shutil.which("docker-registry"), lab.TOOL, lab.WORKER, lab.FETCHER, lab.READER):
         vmlab.add_program(tree, path, "bin/" + os.path.basename(path))
@@ -81,7 +82,8 @@ def make_tree(tree, release):
     both = ("both/", {"mode": 0o1770, "uid": 7})
     image = lab.Image(lab.tar(both, "both/l", "d/", "d/x", "d/y", "o/", "o/hidden", "gone"),
                       lab.tar(both, "both/m", ("d/.wh.x", {}), "o/", ("o/.wh..wh..opq", {}), "o/shown", ".wh.gone"),
-                      lab.tar("both/n"))
+                      lab.tar("both/n", ("links/", {}), ("links/first", {"data": b"1"})),
+                      lab.tar(("links/second", {"type": lab.tarfile.LNKTYPE, "link": "links/first"})))
     with lab.Lab() as source, berth.Registry() as registry:
         berth.run("skopeo", "copy", "-q", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false",
                   "docker://" + source.add(image), f"docker://{registry.address}/app:1")
@@ -111,7 +113,7 @@ def test_debians_kernel_pulls_and_mounts():
     problems = re.findall(r"^(no .*|.* failed .*|error .*)$", text, re.M)
     if problems or not text.rstrip().endswith(("end", "Power down")) and "\nend\n" not in text:
         raise AssertionError(f"{problems}\n{text}")
-    equal(len(re.findall(r"^yes ", text, re.M)), 18)
+    equal(len(re.findall(r"^yes ", text, re.M)), 20)
     equal(len(re.findall(r"^5:6 /$", text, re.M)), 2)
     assert re.search(r"^kernel 6\.1\.", text, re.M), text
 

@@ -158,21 +158,63 @@ def test_a_directory_of_many_names():
     equal(len(check([lab.tar("d/", *[(n, {"data": n.encode()}) for n in names])], "index")), 3006)
 
 
+def link(name, target):
+    return (name, {"type": LNK, "link": target})
+
+
 def test_hard_links_reach_into_lower_layers():
-    """As in umoci, which unpacks layer upon layer; directories of layers cannot, and say so."""
-    indexed()
-    layers = [lab.tar(("a", {"data": b"x", "mode": 0o4711}), "d/", ("d/gone", {"data": b"y"})),
-              lab.tar(("b", {"type": LNK, "link": "a"}), ("c", {"type": LNK, "link": "d/gone"}), "d/", ("d/.wh.gone", {}))]
-    found = check(layers, "index")
+    """As in umoci, which unpacks layer upon layer, in both forms."""
+    layers = [lab.tar(("a", {"data": b"x", "mode": 0o4711, "uid": 7}), ("d/", {"mode": 0o1770}), ("d/gone", {"data": b"y"})),
+              lab.tar(link("b", "a"), link("c", "d/gone"), "d/", ("d/.wh.gone", {}))]
+    found = check(layers)
     equal((found["a"][6], found["b"][7]), (2, "a"))
-    with lab.Lab() as registry, lab.Store(form="unpacked") as store:
-        store.refuses("malformed", "which this layer does not have", registry.add(lab.Image(*layers)))
-    with lab.Lab() as registry, lab.Store() as store:
-        bad = registry.add(lab.Image(layers[0], lab.tar(("b", {"type": LNK, "link": "no"}))))
-        out = store.tool("pull", bad)
-        equal(out.reason, "malformed")
-        contains(out.says, "layer 1: hard link 'b' to 'no', which this layer does not have, nor one below")
-        berth.wait_for(lambda: not any(store.content().values()), 20, "an empty store")
+
+
+def test_hard_links_to_links_below_and_under_what_hides_them():
+    low = lab.tar(("a", {"data": b"x"}), ("s", {"type": SYM, "link": "/etc"}), ("dev", {"type": CHR, "dev": (1, 3)}),
+                  ("d/", {"mode": 0o1770, "uid": 5, "mtime": 77}), ("d/e/", {"mode": 0o711, "mtime": 78}),
+                  ("d/old", {"data": b"o"}), ("w", {"data": b"w"}), ("t/", {}), ("t/x", {"data": b"t"}))
+    layers = [low,
+              lab.tar(link("d/e/b", "a"), link("l", "s"), link("dev2", "dev"), link("d/old", "a"), link("hid", "w"), link("o/x", "w"),
+                      link("repl", "a"), ("repl", {"data": b"mine"})),
+              lab.tar(link("chain", "d/e/b"), link("same", "chain"), ("a", {"data": b"new"}), (".wh.hid", {}), link("y", "o/x"),
+                      "o/", ("o/.wh..wh..opq", {})),
+              lab.tar(link("t", "chain"), link("last", "same"))]
+    found = check(layers)
+    equal((found["a"][6], found["y"][0], found["t"][0]), (1, stat.S_IFREG, stat.S_IFREG))
+    assert "hid" not in found and "o/x" not in found, found.keys()
+
+
+def test_hard_links_to_nothing_are_refused():
+    low = lab.tar(("a", {"data": b"x"}), "d/", ("s", {"type": SYM, "link": "d"}), ("d/f", {}))
+    for form in lab.forms():
+        with lab.Lab() as registry, lab.Store(form=form) as store:
+            for target in ("no", "d", "s/f", "gone"):
+                bad = registry.add(lab.Image(low, lab.tar(("gone", {"data": b"x"})), lab.tar(".wh.gone"),
+                                             lab.tar(link("b", target))))
+                out = store.tool("pull", bad)
+                equal(out.reason, "malformed")
+                contains(out.says, f"layer 3: hard link 'b' to '{target}', which this layer does not have, nor one below")
+            out = store.tool("pull", registry.add(lab.Image(lab.tar(link("b", "a")))))
+            equal(out.reason, "malformed")
+            contains(out.says, "layer 0: hard link 'b' to 'a', which this layer does not have, nor one below")
+            berth.wait_for(lambda: not any(store.content().values()), 20, "an empty store")
+
+
+def test_hard_links_lead_nowhere_else():
+    """A link that is one more name of a symbolic link is no way for the next one."""
+    canary = f"/tmp/berth-canary-{os.getpid()}"
+    os.mkdir(canary)
+    try:
+        low = lab.tar(("s", {"type": SYM, "link": canary}), ("f", {"data": b"x"}))
+        for form in lab.forms():
+            with lab.Lab() as registry, lab.Store(form=form) as store:
+                bad = registry.add(lab.Image(low, lab.tar(link("x", "s"), link("x/y", "f"))))
+                equal(store.tool("pull", bad).reason, "malformed")
+                store.pull(registry.add(lab.Image(low, lab.tar(link("x", "s")), lab.tar(link("x/y", "f")))))
+        equal(os.listdir(canary), [])
+    finally:
+        shutil.rmtree(canary)
 
 
 def test_names_may_begin_at_the_root():

@@ -1,4 +1,4 @@
-/* tests/unit/image/parents.c - directories that a layer passes through without a word
+/* tests/unit/image/parents.c - what a layer says only together with those below it
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "image/parents.h"
@@ -136,6 +136,67 @@ static void names_that_lead_elsewhere_are_refused(void **state)
 	}
 }
 
+static ino_t inode_of(const char *path)
+{
+	struct stat st;
+
+	return fstatat(work_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 ? 0 : st.st_ino;
+}
+
+static void make_file(const char *path)
+{
+	assert_int_equal(fs_replace(work_fd, path, "x", 1, 0600, FS_QUICK, &(struct err){0}), 0);
+}
+
+static void a_link_is_one_more_name_of_a_lower_file(void **state)
+{
+	static const char names[] = "/d/b\0a\0/c\0d/s\0";
+	struct err e = {0};
+
+	(void)state;
+	make("low", 0755);
+	make("low/d", 0711);
+	make_file("low/a");
+	assert_int_equal(symlinkat("/etc", work_fd, "low/d/s"), 0);
+	make("high", 0755);
+	make("high/d", 0700);
+	write_names("high.implied", names, sizeof(names) - 1);
+	assert_int_equal(fill(&e), 0);
+	assert_true(inode_of("low/a") && inode_of("out/d/b") == inode_of("low/a"));
+	assert_true(inode_of("low/d/s") && inode_of("out/c") == inode_of("low/d/s"));
+	assert_int_equal(mode_of("out/d"), 0700);
+}
+
+static void links_that_lead_elsewhere_are_refused(void **state)
+{
+	static const char *const bad[][2] = {
+		{"..", "a"},   {"/x", "a"},     {"", "a"},  {"d/../x", "a"},
+		{"x", "../a"}, {"x", "/a"},     {"x", ""},  {"x", "s/work"},
+		{"x", "d"},    {"x", "absent"}, {"x", "."},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+		char names[32];
+		int len = snprintf(names, sizeof(names), "/%s%c%s", bad[i][0], 0, bad[i][1]);
+		struct err e = {0};
+
+		make("low", 0755);
+		make("low/d", 0700);
+		make_file("low/a");
+		make_file("work");
+		assert_int_equal(symlinkat("..", work_fd, "low/s"), 0);
+		make("high", 0755);
+		write_names("high.implied", names, (size_t)len + 1);
+		assert_int_equal(fill(&e), -EBADMSG);
+		for (size_t n = 0; n < 3; n++)
+			assert_int_equal(fs_remove_tree(work_fd,
+							(const char *[]){"low", "high", "out"}[n],
+							&e),
+					 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -143,6 +204,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_a_higher_layer_covers_is_let_be, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(names_that_lead_elsewhere_are_refused, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_link_is_one_more_name_of_a_lower_file, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(links_that_lead_elsewhere_are_refused, set_up,
 						tear_down),
 	};
 
