@@ -41,8 +41,7 @@ struct tree {
 	size_t directory_count, directory_capacity, directories_bytes;
 	char **implied; /* directories that were made because something is in them */
 	size_t implied_count, implied_capacity;
-	struct map
-		below; /* hard links to what lower layers have: path to target; whiteouts stand for them */
+	struct map below; /* hard links to what lower layers have: path to target */
 };
 
 static int choose_opaque(struct tree *t, struct err *e)
