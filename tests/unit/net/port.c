@@ -3,6 +3,9 @@
  */
 #include "tests/unit/unit.h"
 
+#include <sched.h>
+#include <unistd.h>
+
 #include "base/auto.h"
 #include "net/port.h"
 
@@ -123,5 +126,7 @@ int main(void)
 		cmocka_unit_test(a_row_is_found_around_what_is_taken),
 	};
 
+	/* Ports that nobody else takes meanwhile; where the kernel refuses, those of the host. */
+	(void)unshare(geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
