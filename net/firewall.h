@@ -16,7 +16,8 @@
  *   postrouting  hairpin and 127.0.0.0/8 to G: snat to the gateway, in IPv6 to an
  *                address of the host; from the block to elsewhere: masquerade
  *   input        VXLAN of our number: from peers only; from secured tasks: drop, but for answers
- *   forward      established to G: accept; quiet to quiet: drop; from secured: egress, which
+ *   forward      established to G: accept; quiet to quiet: drop; from G to a service, but for what
+ *                prerouting led there: drop; from secured: egress, which
  *                lets pass what goes to a service; to another link-local address: drop;
  *                to secured: ingress; to G: from G, or by a port; else drop
  *

@@ -290,6 +290,21 @@ static void at_service(struct nf_rule *r, const struct firewall *f)
 	nf_verdict(r, NF_ACCEPT);
 }
 
+/* Who asks at its own address would be held back by nobody: the limit counts what goes to link-local ones. */
+static void past_link_local(struct nf_rule *r, const struct firewall *f)
+{
+	const uint32_t led = IPS_DST_NAT, none = 0;
+
+	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
+	nf_ct(r, NFT_CT_STATUS, REG_A);
+	nf_mask(r, REG_A, &led, sizeof(led));
+	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
+	rule_is_family(r, false);
+	rule_load_address(r, false, false, REG_A);
+	nf_in_set(r, "serving", REG_A);
+	nf_verdict(r, NF_DROP);
+}
+
 /* They are a link's own (RFC 3927, 7): nothing of the host's links, or of a cloud, is theirs. */
 static void to_link_local(struct nf_rule *r, const struct firewall *f)
 {
@@ -552,6 +567,8 @@ static const struct {
 	{"forward", "what fits a VXLAN", clamp_vxlan, NULL},
 	{"forward", "what fits WireGuard", clamp_wireguard, NULL},
 	{"forward", "answers", answer, NULL},
+	{"forward", "to a service by another address than its link-local one", past_link_local,
+	 NULL},
 	{"forward", "from a task in groups", NULL, leave_secured},
 	{"forward", "link-local addresses are no task's", to_link_local, NULL},
 	{"forward", "not to a task", to_elsewhere, NULL},

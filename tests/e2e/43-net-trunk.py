@@ -6,11 +6,14 @@
 # with a world behind it. What needs VLANs is skipped where the kernel has none
 # (43-net-vm.py has a kernel that does).
 
+import json
+import socket
 
 import netlab
 from netlab import Net, Refused, check, elements, our_links, until
 
 VPC, SUBNET, GATEWAY = "10.20.0.0/16", "10.20.0.0/24", "10.20.0.1"
+SERVICE = "169.254.169.253"
 ALL = "-1,-1,-1,"
 OPEN = [f"in={ALL}0.0.0.0/0", f"out={ALL}0.0.0.0/0"]
 
@@ -134,6 +137,68 @@ def nobody_reaches_the_host_or_is_another(lab, vlan=0):
     assert mac_of(machine, "10.20.0.100") in (None, "0a:58:0a:14:00:64"), machine.run("ip neigh")
 
 
+def served(place, lab, service, to, source=None):
+    """Who asked there by UDP, as the service sees it, and is answered; None: nobody does."""
+    asker = lab.udp(place, source or "0.0.0.0")
+    asker.settimeout(1.0)
+    service.settimeout(1.0)
+    asker.sendto(b"who am I", (to, 53))
+    try:
+        _, seen = service.recvfrom(64)
+        service.sendto(seen[0].encode(), seen)
+        assert asker.recv(64).decode() == seen[0]
+    except socket.timeout:
+        return None
+    return seen[0]
+
+
+def services_of_the_host_know_who_asks(lab, vlan=0):
+    _, (host,), machine, router, world = lan(lab, vlan)
+    net = lab.net(host, options="trunk=eth1")
+    place = net.attach("resolver", f"service={SERVICE}")
+    a, b = on_trunk(net, "a", 100, vlan), on_trunk(net, "b", 101, vlan)
+    group(net, "sg-a", "in=tcp,80,80,10.20.0.9/32", members=[a.address])  # nothing may leave
+    group(net, "sg-b", *OPEN, members=[b.address])
+    service, stream = lab.udp(place, port=53), lab.listen(place, 53)
+    for task in (a, b):
+        assert served(task, lab, service, SERVICE) == task.address
+        assert may(lab, task, stream, SERVICE, 53) == task.address
+    # By its link-local address only, where the limit counts, and not another one of these.
+    plain = net.attach("plain")
+    assert served(plain, lab, service, SERVICE) == plain.address
+    for task in (a, b, plain):
+        assert not served(task, lab, service, place.address), task.name
+        assert not served(task, lab, service, "169.254.169.254"), task.name
+    # Nobody on the network finds it, be it as one of the tasks.
+    device = "lan" if vlan else "eth1"
+    machine.run(f"ip route add {SERVICE}/32 via {a.address} dev {device}; ip route add {place.address}/32 via {a.address}")
+    assert not served(machine, lab, service, SERVICE) and not served(machine, lab, service, place.address)
+    machine.run(f"ip addr add {a.address}/32 dev lo")
+    assert not served(machine, lab, service, SERVICE, a.address)
+    # Nor does a task as another one.
+    b.run(f"ip addr add {a.address}/32 dev eth0")
+    assert not served(b, lab, service, SERVICE, a.address)
+    assert served(a, lab, service, SERVICE) == a.address
+
+
+def who_asks_services_too_often_is_held_back(lab, vlan=0):
+    _, (host,), machine, router, world = lan(lab, vlan)
+    net = lab.net(host, options="trunk=eth1")
+    place = net.attach("resolver", f"service={SERVICE}")
+    a, b = on_trunk(net, "a", 100, vlan), on_trunk(net, "b", 101, vlan)
+    group(net, "sg", *OPEN, members=[a.address, b.address])
+    service, greedy = lab.udp(place, port=53), lab.udp(a)
+
+    def seen():
+        return json.loads(host.run(f"ip -s -j link show {place.link}"))[0]["stats64"]["tx"]["packets"]
+    before = seen()
+    for _ in range(20000):
+        greedy.sendto(b"?", (SERVICE, 53))
+    assert a.address in host.run("nft list set inet berth askers") and seen() - before < 18000
+    service.close()
+    assert served(b, lab, lab.udp(place, port=53), SERVICE) == b.address
+
+
 def an_address_moves_to_another_host(lab, vlan=0):
     switch, (first, second), machine, router, world = lan(lab, vlan, 2)
     nets = [lab.net(h, options="trunk=eth1") for h in (first, second)]
@@ -231,6 +296,7 @@ def in_vlan(case):
 
 if __name__ == "__main__":
     cases = [a_task_stands_on_the_network, groups_hold_on_the_network_too, nobody_reaches_the_host_or_is_another,
+             services_of_the_host_know_who_asks, who_asks_services_too_often_is_held_back,
              an_address_moves_to_another_host, what_is_taken_away_comes_back_and_what_is_left_goes]
     with netlab.Lab() as probe:
         vlans = has_vlans(probe)

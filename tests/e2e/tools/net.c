@@ -7,7 +7,7 @@
  *   open NAME STATE_DIR [CIDR [FIRST LAST]] [transport=auto|routes|vxlan|wireguard] [node=ADDRESS] [trunk=LINK]
  *        [ipv6-forwarding=no]
  *   attach ID MODE [tcp:CONTAINER[-LAST]:HOST ...] [own=ADDRESS ...] [vpc=PREFIX ...]
- *          [public=ADDRESS] [wire=VLAN,SUBNET,GATEWAY]
+ *          [public=ADDRESS] [service=ADDRESS] [wire=VLAN,SUBNET,GATEWAY]
  *                                            ok address=A address6=A gateway=G link=L mac=M ports=H,.. netns=FD held=FD,..
  *   find ID                                  ok ..., or ok absent
  *   hold ID                                  ok ... held=FD,..; drop closes these too
@@ -251,6 +251,8 @@ static int do_attach(char **w, size_t n, struct err *e)
 			r.addresses[a.v6] = a;
 		} else if (str_starts(w[i], "public=") && ip_address_parse(w[i] + 7, &a)) {
 			r.public_address = a;
+		} else if (str_starts(w[i], "service=") && ip_address_parse(w[i] + 8, &a)) {
+			r.service = a;
 		} else if (str_starts(w[i], "wire=")) {
 			read_wire(w[i] + 5, &r.trunk);
 		} else if (str_starts(w[i], "vpc=") && ip_prefix_parse(w[i] + 4, &a)) {
