@@ -114,17 +114,18 @@ static json_t *make_ports(const struct container *c)
 	return list;
 }
 
-/* "172.31.0.1/20": the first address of a subnet is its router's. */
-static void put_gateway(json_t *doc, const char *subnet)
+/* "172.31.0.1/20": the first address of a subnet is its router's, but on a trunk it may be another one. */
+static void put_gateway(json_t *doc, const struct ecs_node_interface *n)
 {
 	char text[IP_TEXT_MAX];
 	struct ip_prefix p;
 
-	if (!subnet || !ip_prefix_parse(subnet, &p) || p.v6 || p.length > 30)
+	if (!n->subnet || !ip_prefix_parse(n->subnet, &p) || p.v6 || p.length > 30)
 		return;
 	p.address[3] |= 1;
 	ip_address_format(&p, text);
-	put(doc, "SubnetGatewayIpv4Address", json_sprintf("%s/%u", text, (unsigned)p.length));
+	put(doc, "SubnetGatewayIpv4Address",
+	    json_sprintf("%s/%u", n->gateway ? n->gateway : text, (unsigned)p.length));
 }
 
 static void put_interface(const struct container *c, json_t *doc)
@@ -137,7 +138,7 @@ static void put_interface(const struct container *c, json_t *doc)
 	put_text(doc, "MACAddress", n->mac);
 	put_text(doc, "IPv4SubnetCIDRBlock", n->subnet);
 	put_text(doc, "IPv6SubnetCIDRBlock", n->subnet6);
-	put_gateway(doc, n->subnet);
+	put_gateway(doc, n);
 	if (resolver)
 		put(doc, "DomainNameServers", json_pack("[s]", resolver));
 	if (network_private_name(c->task, name))

@@ -319,9 +319,8 @@ bool network_source(const struct container *c, char ret[NET_ADDRESS_MAX])
 	*ret = '\0';
 	if (str_eq(mode_of(c->task), "host"))
 		return true;
-	if (is_awsvpc(c->task)) /* on a trunk nothing of it comes by this host's routes */
-		(void)snprintf(ret, NET_ADDRESS_MAX, "%s",
-			       n && n->address && !n->gateway ? n->address : "");
+	if (is_awsvpc(c->task))
+		(void)snprintf(ret, NET_ADDRESS_MAX, "%s", n && n->address ? n->address : "");
 	else if (net_find(c->task->agent->net, c->id, &own, &ignored) == 0)
 		(void)snprintf(ret, NET_ADDRESS_MAX, "%s", own.address);
 	return *ret != '\0';

@@ -264,7 +264,8 @@ def test_a_subnet_can_be_a_physical_network():
     block = f"100.{65 + os.getpid() % 60}.{os.getpid() % 250}"
     vpc = ec2.create_vpc(CidrBlock=block + ".0/24")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=block + ".0/24")["Subnet"]["SubnetId"]
-    daemon.aws("ec2", "create-tags", "--resources", subnet, "--tags", "Key=berth:vlan,Value=0")
+    daemon.aws("ec2", "create-tags", "--resources", subnet, "--tags", "Key=berth:vlan,Value=0",
+               "Key=berth:gateway,Value=" + block + ".9")
     g = ec2.create_security_group(GroupName="lan", Description="d", VpcId=vpc)["GroupId"]
     refused = daemon.wait_stopped(web(g, subnet=subnet))
     contains(refused["stoppedReason"], f"there is no link {TRUNK}")
@@ -282,6 +283,7 @@ def test_a_subnet_can_be_a_physical_network():
         def answers():
             return "Hello" in subprocess.run(inside + [page], capture_output=True, text=True).stdout
         assert not answers()
+        equal(knows_itself(arn), (block + ".9/24", ["169.254.169.253"]))
         daemon.aws("ec2", "authorize-security-group-ingress", "--group-id", g, "--protocol", "tcp", "--port", "80",
                    "--cidr", block + ".9/32")
         wait_for(answers)
@@ -290,6 +292,18 @@ def test_a_subnet_can_be_a_physical_network():
     finally:
         machine.kill()
         machine.wait()
+
+
+def knows_itself(arn):
+    """A task finds the metadata endpoint and the resolver, which knows its own name; the router and the resolver as told."""
+    with open(f"/proc/{pid_of(arn)}/environ") as f:
+        uri = re.search(r"ECS_CONTAINER_METADATA_URI_V4=([^\0]+)", f.read()).group(1)
+    n = json.loads(sh(arn, f"curl -sS --max-time 10 {uri}/task").stdout)["Containers"][0]["Networks"][0]
+    with open(f"/proc/{pid_of(arn)}/root/etc/resolv.conf") as f:
+        contains(f.read(), "nameserver 169.254.169.253")
+    name = n["PrivateDNSName"]
+    contains(sh(arn, f"busybox nslookup {name} 169.254.169.253").stdout, n["IPv4Addresses"][0])
+    return n["SubnetGatewayIpv4Address"], n["DomainNameServers"]
 
 
 def test_what_ecs_refuses_is_refused_in_its_words():
