@@ -106,7 +106,8 @@ def place_beside():
     """Words that run a command where the host's network and mounts are not seen, nor it by those who look at them."""
     with subprocess.Popen(["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up && echo up && read end"],
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
+        if holder.stdout.readline() != b"up\n":
+            raise SystemExit("tests/e2e: no network and mounts of their own; they run as root")
         os.environ["MOUNTS_BESIDE"] = os.readlink(f"/proc/{holder.pid}/ns/mnt")  # whose processes a census leaves out
         yield "nsenter", f"--net=/proc/{holder.pid}/ns/net", f"--mount=/proc/{holder.pid}/ns/mnt", "--wd=" + TOP
 
