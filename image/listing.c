@@ -102,9 +102,9 @@ static int describe(struct outline *o, struct outline_inode *inode, const struct
 static int add_directory(struct outline *o, struct outline_node *n, const struct tar_entry *entry,
 			 struct err *e)
 {
-	if (is_whiteout(n))
-		n->flags |= OUTLINE_OPAQUE;
 	if (!outline_is_directory(n)) {
+		if (!(n->flags & OUTLINE_NEW)) /* it takes the place of what this layer has */
+			n->flags |= OUTLINE_OPAQUE;
 		n->inode = outline_plain_directory(o);
 		n->below = NULL;
 	}

@@ -144,9 +144,9 @@ static int open_directory(int parent_fd, const char *name, const char *path, int
 	return 0;
 }
 
-/* Make a directory where there is a whiteout: nothing of lower layers shows in it. */
-static int replace_whiteout(struct tree *t, int parent_fd, const char *name, const char *path,
-			    struct err *e)
+/* Make a directory where this layer has something else: nothing of lower ones shows in it. */
+static int replace_other(struct tree *t, int parent_fd, const char *name, const char *path,
+			 struct err *e)
 {
 	auto_close int fd = -1;
 
@@ -188,7 +188,7 @@ static int make_parent(struct tree *t, int parent_fd, const char *name, const ch
 		return os_fail(e, "make directory '%.200s'", path);
 	if (is_whiteout(&st) && !map_find(&t->below, path))
 		return imply(t, path, e) < 0 ? -e->code
-					     : replace_whiteout(t, parent_fd, name, path, e);
+					     : replace_other(t, parent_fd, name, path, e);
 	if (S_ISLNK(st.st_mode))
 		return image_fail(e, IMAGE_REASON_UNSAFE, "path through a symbolic link: '%.200s'",
 				  path);
@@ -396,13 +396,7 @@ static int make_directory(struct tree *t, int parent_fd, const char *name, const
 		return 0;
 	if (errno != EEXIST || fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return os_fail(e, "make directory '%.200s'", path);
-	if (S_ISDIR(st.st_mode))
-		return 0;
-	if (is_whiteout(&st))
-		return replace_whiteout(t, parent_fd, name, path, e);
-	if (unlinkat(parent_fd, name, 0) < 0 || mkdirat(parent_fd, name, 0755) < 0)
-		return os_fail(e, "make directory '%.200s'", path);
-	return 0;
+	return S_ISDIR(st.st_mode) ? 0 : replace_other(t, parent_fd, name, path, e);
 }
 
 static int add_directory(struct tree *t, int parent_fd, const char *name,

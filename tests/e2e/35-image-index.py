@@ -185,6 +185,13 @@ def test_hard_links_to_links_below_and_under_what_hides_them():
     assert "hid" not in found and "o/x" not in found, found.keys()
 
 
+def test_a_directory_in_the_place_of_what_its_layer_had_shows_nothing_below():
+    low = lab.tar(("a", {"data": b"x"}), *(e for d in "flw" for e in (d + "/", (d + "/in", {"data": b"i"}))))
+    top = lab.tar(("f", {"data": b"f"}), link("l", "a"), ".wh.w", *(e for d in "flw" for e in (d + "/", (d + "/new", {}))))
+    found = check([low, top])
+    equal(sorted(found), ["a", "f", "f/new", "l", "l/new", "w", "w/new"])
+
+
 def test_hard_links_to_nothing_are_refused():
     low = lab.tar(("a", {"data": b"x"}), "d/", ("s", {"type": SYM, "link": "d"}), ("d/f", {}))
     for form in lab.forms():
