@@ -4,6 +4,9 @@
 #include "ecs/fault.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#include "base/js.h"
 
 static const struct {
 	const char *name;
@@ -91,4 +94,10 @@ const char *ecs_fault_name(enum ecs_fault_type type)
 unsigned ecs_fault_status(enum ecs_fault_type type)
 {
 	return faults[type].status;
+}
+
+json_t *ecs_fault_doc(const struct ecs_fault *f)
+{
+	return json_pack("{s:s, s:o, s:O*}", "__type", ecs_fault_name(f->type), "message",
+			 js_string(f->message, strlen(f->message)), "resourceIds", f->resource_ids);
 }

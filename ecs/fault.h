@@ -88,3 +88,5 @@ int ecs_fault_set(struct ecs_fault *f, enum ecs_fault_type type, const char *fmt
 /* "ClusterNotFoundException", "InvalidVpcID.NotFound", and the HTTP status that AWS sends with it. */
 const char *ecs_fault_name(enum ecs_fault_type type);
 unsigned ecs_fault_status(enum ecs_fault_type type);
+/* As the JSON services say it; the caller's. */
+json_t *ecs_fault_doc(const struct ecs_fault *f);

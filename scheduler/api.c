@@ -109,8 +109,7 @@ void call_fault(struct call *call, const struct ecs_fault *f)
 			  ecs_query_fault(call->request_id, &told));
 		return;
 	}
-	doc = json_pack("{s:s, s:o, s:O*}", "__type", ecs_fault_name(f->type), "message",
-			js_string(f->message, strlen(f->message)), "resourceIds", f->resource_ids);
+	doc = ecs_fault_doc(f);
 	send_text(call, ecs_fault_status(f->type), js_dump(doc));
 }
 
@@ -167,7 +166,8 @@ static const char *node_for(struct api *api, json_t *request, struct ecs_fault *
 	if (!task)
 		return core_find_instance(
 			ledger_core(api->o.ledger), cluster,
-			json_string_value(json_object_get(request, "containerInstance")), f);
+			json_string_value(json_object_get(request, "containerInstance")),
+			nodes_beside(api->o.nodes), f);
 	doc = core_find_task(ledger_core(api->o.ledger), cluster, task, &instance, f);
 	if (!doc)
 		return NULL;

@@ -147,6 +147,8 @@ const char *nodes_fingerprint(const struct nodes *n);
 /* A node's stream, ours from now on; 'on_gone' is called when it ends. */
 int nodes_add(struct nodes *n, int fd, void (*on_gone)(void *ctx), void *ctx, struct err *e);
 void nodes_send(struct nodes *n, const char *instance, const char *message, bool last);
+/* The instance that is the node of this machine; NULL: it has none that said hello. */
+const char *nodes_beside(const struct nodes *n);
 
 /*
  * Ask the node of 'instance'; answers the call with what the node says.

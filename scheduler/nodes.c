@@ -131,6 +131,14 @@ void nodes_send(struct nodes *n, const char *instance, const char *message, bool
 		set_over(s);
 }
 
+const char *nodes_beside(const struct nodes *n)
+{
+	for (const struct session *s = n->sessions; s; s = s->next)
+		if (!s->remote && !s->over)
+			return s->instance;
+	return NULL;
+}
+
 /* ---- images ---- */
 
 static void on_holders_word(void *ctx, const char *instance, enum ecs_node_type type,

@@ -27,10 +27,11 @@ enum output { OUTPUT_TABLE, OUTPUT_JSON };
 
 /* What every command knows. */
 struct context {
-	const char *root, *endpoint, *cluster, *output_name;
+	const char *root, *endpoint, *cluster, *node, *output_name;
 	bool help;
 	enum output output;
 	struct client *client;
+	const char *instance; /* that 'node' names; NULL: it names none */
 };
 
 /* ---- options ---- */
@@ -63,6 +64,7 @@ struct command {
 	size_t size;              /* of the struct that the options fill */
 	int min_words, max_words; /* max -1: any number */
 	bool words_end_options;   /* what follows the first word is not ours (run) */
+	bool of_node;             /* --node may be given */
 	const struct command *const
 		*subcommands; /* NULL: none; else NULL-terminated, and no .run */
 	/* Returns the exit code. */
@@ -117,7 +119,7 @@ char *node_status(const json_t *node); /* "ACTIVE (disconnected)"; malloc'ed */
 
 /* ---- tasks ---- */
 
-/* A request with the cluster in it, if one was named. */
+/* A request with the cluster and the node in it, where they were named. */
 json_t *request_new(const struct context *c);
 
 /* Task documents by status: RUNNING, STOPPED; appended to 'tasks'. */

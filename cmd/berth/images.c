@@ -140,6 +140,7 @@ const struct command command_images = {
 	.option_count = ARRAY_COUNT(images_rows),
 	.size = sizeof(struct images_options),
 	.max_words = 1,
+	.of_node = true,
 	.run = images,
 };
 
@@ -264,6 +265,7 @@ const struct command command_image_inspect = {
 	.size = 1,
 	.min_words = 1,
 	.max_words = -1,
+	.of_node = true,
 	.run = inspect,
 };
 
@@ -340,6 +342,7 @@ const struct command command_image_history = {
 	.size = sizeof(struct history_options),
 	.min_words = 1,
 	.max_words = 1,
+	.of_node = true,
 	.run = history,
 };
 
@@ -369,6 +372,7 @@ const struct command command_image_tag = {
 	.size = 1,
 	.min_words = 2,
 	.max_words = -1,
+	.of_node = true,
 	.run = tag,
 };
 
@@ -404,6 +408,7 @@ const struct command command_image_rm = {
 	.size = 1,
 	.min_words = 1,
 	.max_words = -1,
+	.of_node = true,
 	.run = rm,
 };
 
@@ -484,6 +489,7 @@ const struct command command_image_prune = {
 	.options = prune_rows,
 	.option_count = ARRAY_COUNT(prune_rows),
 	.size = sizeof(struct prune_options),
+	.of_node = true,
 	.run = prune,
 };
 

@@ -24,6 +24,8 @@ static const struct option_row global_options[] = {
 	 "talk to a server by HTTP, with the AWS variables' credentials"},
 	{"cluster", 0, OPTION_STRING, offsetof(struct context, cluster), "NAME",
 	 "default: default"},
+	{"node", 0, OPTION_STRING, offsetof(struct context, node), "NODE",
+	 "of ps, images, image, pull, push: which node (default: this host; ps: all)"},
 	{"output", 'o', OPTION_STRING, offsetof(struct context, output_name), "table|json",
 	 "default: table"},
 	{"help", 'h', OPTION_FLAG, offsetof(struct context, help), NULL, "this text"},
@@ -287,12 +289,17 @@ static int run_command(struct context *c, const struct command *command, const v
 		       char **words, int count)
 {
 	const struct client_options o = {.root = c->root, .endpoint = c->endpoint};
+	auto_json json_t *node = NULL;
 	struct err e = {0};
-	int r;
+	int r = 0;
 
 	if (client_open(&o, &c->client, &e) < 0)
 		return fail(&e);
-	r = command->run(c, options, words, count);
+	if (c->node)
+		r = node_resolve(c, c->node, &node, &e);
+	if (node)
+		c->instance = text_of(node, "containerInstanceArn");
+	r = r < 0 ? fail(&e) : command->run(c, options, words, count);
 	client_free(c->client);
 	return r;
 }
@@ -334,6 +341,8 @@ static int parse_and_run(struct context *c, const struct command *command, void 
 		return fail_usage("usage: berth %s %s", command->name, command->arguments);
 	if (check_context(c, &e) < 0)
 		return fail_usage("%s", e.msg);
+	if (c->node && !command->of_node)
+		return fail_usage("%s: there is no --node for it", command->name);
 	return run_command(c, command, options, words, count);
 }
 

@@ -139,6 +139,7 @@ const struct command command_ps = {
 	.options = ps_rows,
 	.option_count = ARRAY_COUNT(ps_rows),
 	.size = sizeof(struct ps_options),
+	.of_node = true,
 	.run = ps,
 };
 

@@ -415,6 +415,7 @@ const struct command command_push = {
 	.size = sizeof(struct push_options),
 	.min_words = 1,
 	.max_words = 2,
+	.of_node = true,
 	.run = push,
 };
 
@@ -504,5 +505,6 @@ const struct command command_pull = {
 	.size = sizeof(struct pull_options),
 	.min_words = 1,
 	.max_words = -1,
+	.of_node = true,
 	.run = pull,
 };

@@ -19,7 +19,7 @@ const char *short_name(const char *arn)
 
 json_t *request_new(const struct context *c)
 {
-	return json_pack("{s:s*}", "cluster", c->cluster);
+	return json_pack("{s:s*, s:s*}", "cluster", c->cluster, "containerInstance", c->instance);
 }
 
 static int describe_page(struct context *c, json_t *arns, json_t *tasks, struct err *e)

@@ -72,9 +72,13 @@ json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 /* What its version is, and whether it is STOPPED: at no cost.  < 0: the fault. */
 int core_find_version(struct core *c, const char *cluster, const char *task, int64_t *ret_version,
 		      bool *ret_stopped, struct ecs_fault *f);
-/* The node that a request without a task means: the instance named, or any that is connected. */
+/*
+ * The node that a request without a task means, which is connected: the instance named; where none
+ * is, that of the node beside the server ('beside'; NULL: there is none), or the only one of the
+ * cluster.
+ */
 const char *core_find_instance(struct core *c, const char *cluster, const char *instance,
-			       struct ecs_fault *f);
+			       const char *beside, struct ecs_fault *f);
 
 /* The name of its cluster, valid until the next event; NULL: there is no such instance. */
 const char *core_cluster_of(struct core *c, const char *instance);

@@ -340,25 +340,39 @@ void core_node_gone(struct core *c, const char *instance, int64_t now_ms)
 	new_version(c, i);
 }
 
+/* Who names none means the node beside the server, or the only one that there is. */
+static struct instance *instance_meant(const struct cluster *cl, const char *beside,
+				       struct ecs_fault *f)
+{
+	struct instance *i, *only = NULL;
+
+	for (size_t n = 0; map_next(&cl->instances, &n, &i); only = i)
+		if (beside && strcmp(i->id, beside) == 0)
+			return i;
+	if (only && cl->instances.count == 1)
+		return only;
+	(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+			    only ? "containerInstance: cluster %s has %zu container instances and "
+				   "none beside this server: one must be named."
+				 : "No Container Instances were found in your cluster.",
+			    cl->name, cl->instances.count);
+	return NULL;
+}
+
 const char *core_find_instance(struct core *c, const char *cluster, const char *instance,
-			       struct ecs_fault *f)
+			       const char *beside, struct ecs_fault *f)
 {
 	struct cluster *cl = cluster_by_name(c, cluster, f);
-	struct instance *i = NULL;
+	struct instance *i;
 
 	if (!cl)
 		return NULL;
-	if (instance) {
-		i = instance_find(cl, c, instance, f);
-	} else {
-		for (size_t n = 0; map_next(&cl->instances, &n, &i) && !i->connected;)
-			;
-	}
+	i = instance ? instance_named(cl, c, instance, f) : instance_meant(cl, beside, f);
 	if (i && i->connected)
 		return i->id;
-	(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-			    i ? "The agent of the container instance is not connected."
-			      : "No Container Instances were found in your cluster.");
+	if (i)
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "The agent of the container instance is not connected.");
 	return NULL;
 }
 
