@@ -405,6 +405,18 @@ static void on_stop(void *ctx)
 	loop_stop(a->loop);
 }
 
+/* Of this host, where no server has the socket. */
+static int answer_callers(struct agent *a, struct err *e)
+{
+	int fd;
+
+	if (!a->o->listen)
+		return 0;
+	if (a->o->listen(a->o->ctx, &fd, e) < 0)
+		return -e->code;
+	return local_start(a, fd, &a->local, e);
+}
+
 static int start(struct agent *a, struct err *e)
 {
 	struct container *c;
@@ -444,7 +456,7 @@ static int start(struct agent *a, struct err *e)
 		flows_take(t, true);
 	find_keeper(a);
 	on_sweep(a);
-	return 0;
+	return answer_callers(a, e);
 }
 
 /* Of tasks that go on without us somebody may ask for names. */
@@ -470,7 +482,8 @@ static void finish(struct agent *a)
 	loop_unwatch(a->firewall_watch);
 	loop_unwatch(a->shortcut_watch);
 	pulls_leave(a->pulls);
-	ask_free_all(a);
+	ask_end(a);
+	http_server_stop(a->local);
 	channel_free(a->channel);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
 		task_free(t);

@@ -85,6 +85,12 @@ struct agent_options {
 	const char *cluster; /* to join, where the token names none; NULL: default */
 
 	/*
+	 * The same: where root on this host asks for its images, as of a server, in a listening
+	 * socket.  NULL: the server on this machine has it.
+	 */
+	int (*listen)(void *ctx, int *ret_fd, struct err *e);
+
+	/*
 	 * Server on this machine: get a stream to it; the agent calls it at first and whenever the
 	 * last one has ended.
 	 */

@@ -1,4 +1,4 @@
-/* agent/ask.c - questions that the server passes on
+/* agent/ask.c - questions to the node: of the server, and of root on this host
  * SPDX-License-Identifier: Apache-2.0
  *
  * A question that waits ("wait", a version) is kept and looked at again when
@@ -19,7 +19,7 @@
 struct ask {
 	struct ask *next;
 	struct agent *agent;
-	int64_t id, deadline_ms;
+	struct asker asker;
 	json_t *request;
 	struct loop_timer *patience;
 	const struct operation *operation;
@@ -130,17 +130,8 @@ static const struct operation operations[] = {
 
 /* ---- questions ---- */
 
-static void send_answer(struct agent *a, int64_t id, json_t *response, const char *fault)
-{
-	const struct ecs_node_answer answer = {
-		.id = id, .response = response, .fault_message = (char *)(uintptr_t)fault};
-
-	(void)channel_send(a->channel, ECS_NODE_ANSWER,
-			   &answer); /* no server: nobody asks any more */
-}
-
 /* Returns true when it was answered. */
-static bool try_answer(struct agent *a, const struct operation *o, int64_t id,
+static bool try_answer(struct agent *a, const struct operation *o, const struct asker *asker,
 		       const json_t *request, bool late)
 {
 	json_t *response = NULL;
@@ -149,7 +140,7 @@ static bool try_answer(struct agent *a, const struct operation *o, int64_t id,
 
 	if (r == ASK_LATER)
 		return false;
-	send_answer(a, id, response, r < 0 ? e.msg : NULL);
+	asker->answer(a, asker, response, r < 0 ? e.msg : NULL);
 	json_decref(response);
 	return true;
 }
@@ -175,34 +166,46 @@ static void on_patience(void *ctx)
 	struct ask *ask = ctx;
 
 	unlink_ask(ask);
-	(void)try_answer(ask->agent, ask->operation, ask->id, ask->request, true);
+	(void)try_answer(ask->agent, ask->operation, &ask->asker, ask->request, true);
 	free_ask(ask);
 }
 
-static void keep_ask(struct agent *a, const struct operation *o, const struct ecs_node_ask *message)
+static void keep_ask(struct agent *a, const struct operation *o, const struct asker *asker,
+		     json_t *request)
 {
 	struct ask *ask = xcalloc(1, sizeof(*ask));
 
 	ask->agent = a;
-	ask->id = message->id;
+	ask->asker = *asker;
 	ask->operation = o;
-	ask->request = json_incref(message->request);
+	ask->request = json_incref(request);
 	ask->patience = loop_timer_new(a->loop, on_patience, ask);
 	loop_timer_set(ask->patience, ASK_MS);
 	ask->next = a->asks;
 	a->asks = ask;
 }
 
-void ask_handle(struct agent *a, const struct ecs_node_ask *message)
+static const struct operation *find_operation(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_COUNT(operations); i++) {
-		if (!str_eq(operations[i].name, message->operation))
-			continue;
-		if (!try_answer(a, &operations[i], message->id, message->request, false))
-			keep_ask(a, &operations[i], message);
-		return;
-	}
-	send_answer(a, message->id, NULL, "this node does not know the operation");
+	for (size_t i = 0; i < ARRAY_COUNT(operations); i++)
+		if (str_eq(operations[i].name, name))
+			return &operations[i];
+	return NULL;
+}
+
+bool ask_is_known(const char *operation)
+{
+	return find_operation(operation) != NULL;
+}
+
+void ask_put(struct agent *a, const char *operation, json_t *request, const struct asker *asker)
+{
+	const struct operation *o = find_operation(operation);
+
+	if (!o)
+		asker->answer(a, asker, NULL, "this node does not know the operation");
+	else if (!try_answer(a, o, asker, request, false))
+		keep_ask(a, o, asker, request);
 }
 
 static void look_again(void *ctx)
@@ -212,7 +215,7 @@ static void look_again(void *ctx)
 
 	for (ask = a->asks; ask; ask = next) {
 		next = ask->next;
-		if (!try_answer(a, ask->operation, ask->id, ask->request, false))
+		if (!try_answer(a, ask->operation, &ask->asker, ask->request, false))
 			continue;
 		unlink_ask(ask);
 		free_ask(ask);
@@ -230,12 +233,13 @@ void ask_look_again(struct agent *a)
 		loop_timer_set(a->ask_timer, 0);
 }
 
-void ask_free_all(struct agent *a)
+void ask_end(struct agent *a)
 {
 	struct ask *ask;
 
 	while ((ask = a->asks)) {
 		a->asks = ask->next;
+		ask->asker.answer(a, &ask->asker, NULL, "the node ends");
 		free_ask(ask);
 	}
 	loop_timer_free(take_ptr(a->ask_timer));

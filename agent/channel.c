@@ -128,6 +128,7 @@ static int on_welcome(void *ctx, const void *message, struct err *e)
 	struct task *t;
 
 	if (records_put_meta(a->records, "instance", welcome->instance_id, e) < 0 ||
+	    records_put_meta(a->records, "cluster", welcome->cluster, e) < 0 ||
 	    records_put_meta(a->records, "account", welcome->account, e) < 0)
 		return -e->code;
 	log_info("instance=%s cluster=%s: registered", welcome->instance_id, welcome->cluster);
@@ -179,12 +180,24 @@ static int on_log_ack(void *ctx, const void *message, struct err *e)
 	return 0;
 }
 
+/* Without a server nobody asks any more. */
+static void answer_server(struct agent *a, const struct asker *asker, json_t *response,
+			  const char *fault)
+{
+	const struct ecs_node_answer answer = {
+		.id = asker->id, .response = response, .fault_message = (char *)(uintptr_t)fault};
+
+	(void)channel_send(a->channel, ECS_NODE_ANSWER, &answer);
+}
+
 static int on_ask(void *ctx, const void *message, struct err *e)
 {
 	struct channel *c = ctx;
+	const struct ecs_node_ask *ask = message;
+	const struct asker server = {.answer = answer_server, .id = ask->id};
 
 	(void)e;
-	ask_handle(c->agent, message);
+	ask_put(c->agent, ask->operation, ask->request, &server);
 	return 0;
 }
 

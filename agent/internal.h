@@ -26,7 +26,7 @@
  *   registries.c   where images come from: mirrors and registries, as configured
  *   sharing.c      and from other nodes; what is held is for them, too
  *   ship.c       lines of containers to log streams; spool.c: reading them for callers
- *   ask.c        questions that the server passes on
+ *   ask.c        questions to the node: of the server, and of root on this host, which local.c takes
  *   records.c    the node's own truth on disk
  *   node.c       what this host has to offer
  */
@@ -38,6 +38,7 @@
 #include "agent/agent.h"
 #include "agent/sharing.h"
 #include "base/db.h"
+#include "base/http.h"
 #include "base/loop.h"
 #include "base/map.h"
 #include "ecs/arn.h"
@@ -183,7 +184,8 @@ struct agent {
 	bool rebooted;      /* the host was started again since the last agent */
 	struct ask *asks;
 	struct loop_timer *ask_timer;
-	bool listing; /* the keeper is telling what it has: nothing is begun before */
+	struct http_server *local; /* NULL: the server beside us has the socket */
+	bool listing;              /* the keeper is telling what it has: nothing is begun before */
 	bool ready_told;
 	bool leaving; /* removed from the cluster: it ends with its last task */
 	struct err failure;
@@ -701,10 +703,24 @@ int identity_forget(struct identity *id, struct err *e); /* it was removed */
 
 /* ---- ask.c ---- */
 
-void ask_handle(struct agent *a, const struct ecs_node_ask *ask);
+/* Who asks, and is told: once, now or later.  'fault' NULL: 'response' is the answer, or NULL. */
+struct asker {
+	void (*answer)(struct agent *a, const struct asker *asker, json_t *response,
+		       const char *fault);
+	int64_t id;                /* the server's, of the question */
+	struct http_request *http; /* root's */
+};
+bool ask_is_known(const char *operation);
+void ask_put(struct agent *a, const char *operation, json_t *request, const struct asker *asker);
 /* New output, a changed task or pull: questions that wait may have an answer. */
 void ask_look_again(struct agent *a);
-void ask_free_all(struct agent *a);
+/* Those that wait are told that the node ends. */
+void ask_end(struct agent *a);
+
+/* ---- local.c ---- */
+
+/* Answer at the listening socket, ours from now on. */
+int local_start(struct agent *a, int fd, struct http_server **ret, struct err *e);
 
 /* ---- ship.c, spool.c ---- */
 

@@ -420,11 +420,17 @@ static int run_both(struct host *h, struct err *e)
 	return r;
 }
 
+static int listen_here(void *ctx, int *ret_fd, struct err *e)
+{
+	return host_listen_unix(ctx, ret_fd, e);
+}
+
 static void on_node_ready(void *ctx)
 {
 	const struct host *h = ctx;
 
-	log_info("ready: %s is a node of %s", h->name, h->config.node_server);
+	log_info("ready: %s is a node of %s, and answers for its images at %s/api.sock", h->name,
+		 h->config.node_server, h->run_dir);
 	proc_notify("READY=1");
 }
 
@@ -469,6 +475,7 @@ static int run_agent(const struct options *words_of_user, struct host *h, struct
 		return agent_join(&o, e);
 	if (listen_for_sharing(h, &o, e) < 0)
 		return -e->code;
+	o.listen = listen_here;
 	o.on_ready = on_node_ready;
 	o.ctx = h;
 	r = agent_run(&o, e);

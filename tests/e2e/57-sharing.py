@@ -281,14 +281,11 @@ def test_blobs_that_a_save_lacks_come_from_a_node_that_keeps_them():
         pull(nodes[1], reference)
     wait_until_known(made.digest())
     wait_until_known(imagelab.digest(made.layers[0]))
-    name = reference.rsplit(":", 1)[0] + "@" + made.digest()
-    equal(origins(pull(nodes[1], name, platform="linux/amd64", blobsOnly=True)), [nodes[0].instance])
-    out = os.path.join(scratch, "lent")
-    save = (os.path.join(BUILD, "berth"), "--root", nodes[1].root, "image", "save", "--format", "oci-dir", "-o")
-    run(*save, out, reference)
     blob = imagelab.digest(made.layers[0]).replace(":", "/")
-    equal(open(os.path.join(out, "blobs", blob), "rb").read(), made.layers[0])
-    contains(run(*save, out + "-again", reference, check=False).stderr, "is not kept as the registry packed it")
+    for out in (os.path.join(scratch, "lent"), os.path.join(scratch, "lent-again")):
+        p = nodes[1].berth("image", "save", "--format", "oci-dir", "-o", out, reference)
+        contains(p.stderr, f"DONE 100.2 kB from node {nodes[0].instance[:12]}")
+        equal(open(os.path.join(out, "blobs", blob), "rb").read(), made.layers[0])
 
 
 def test_liars_are_passed_over():
