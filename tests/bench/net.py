@@ -220,14 +220,20 @@ def ports_and_tasks():
         lab.wire(one, "v0", "10.97.0.1/24", other, "v0", "10.97.0.2/24")
         bare_server = serve(lab, other, "serve", 80)
 
+        long_host = lab.namespace("long")
+        long_net = lab.net(long_host, options="shortcuts=no")
+        e, f = long_net.attach("a"), long_net.attach("b")
+
         direct = Path("direct", lab, b, (a.address, 80), server)
+        long_way = Path("long", lab, f, (e.address, 80), serve(lab, e, "serve", 80))
         published = Path("published", lab, b, ("10.99.0.1", 18080), server)
         outside = Path("outside", lab, client, ("10.99.0.1", 18080), server)
         outside_many = Path("of 10,000", lab, client, ("10.98.0.1", c.ports[0] + 79), many_server)
         proxied = Path("proxied", lab, client, ("10.99.0.1", 18081), server, proxy)
         bare = Path("bare", lab, one, ("10.97.0.2", 80), bare_server)
-        measure([direct, published, outside, outside_many, proxied, bare])
+        measure([direct, long_way, published, outside, outside_many, proxied, bare])
         compare("a published port over direct", "1/0.95 = 1.053 in stream", published, direct)
+        compare("the same over direct without its shortcut", "the same", published, long_way)
         compare("one of 10,000 published ports over one of one", "1.05", outside_many, outside)
         compare("a userland proxy over a published port", "2.4 in crr", proxied, outside)
         compare("task to task over a bare veth pair", "1/0.95 = 1.053", direct, bare)
@@ -260,6 +266,17 @@ def router(lab, name, rules):
     return one, two
 
 
+CONNTRACK = "chain f { type filter hook forward priority 0; ct state established,related accept; }; "
+# What any firewall must do that asks for sender, receiver and port, with no other task and no
+# other rule; and one that also publishes ports and takes from a link only its own address.
+ONE_SET = ("set s { typeof ip saddr . ip daddr . tcp dport; elements = { 10.96.1.2 . 10.96.2.2 . 80 }; }; "
+           "chain f { type filter hook forward priority 0; policy drop; ct state established,related accept; "
+           "ip saddr . ip daddr . tcp dport @s accept; }; ")
+SOURCE_AND_NAT = ("chain r { type filter hook prerouting priority -300; fib saddr . iif oif missing drop; }; "
+                  "chain p { type nat hook prerouting priority -100; }; "
+                  "chain q { type nat hook postrouting priority 100; }; ")
+
+
 def groups():
     """10,000 members of 100 groups, 10,000 rules, and two of them that talk; and two that have no busy flow."""
     with netlab.Lab() as lab:
@@ -277,16 +294,19 @@ def groups():
               f"{(time.monotonic() - start) * 1000:.0f} ms")
         secured = Path("groups", lab, ours[0], (ours[1].address, 80), serve(lab, ours[1], "serve", 80))
         rare = Path("rare", lab, ours[2], (ours[3].address, 80), serve(lab, ours[3], "serve", 80))
-        one, two = router(lab, "n", "")
-        nothing = Path("nothing", lab, one, ("10.96.2.2", 80), serve(lab, two, "serve", 80))
-        one, two = router(lab, "c", "table inet t { chain f { type filter hook forward priority 0; "
-                          "ct state established,related accept; }; }")
-        tracked = Path("conntrack", lab, one, ("10.96.2.2", 80), serve(lab, two, "serve", 80))
+        floors = {}
+        for name, rules in (("nothing", ""), ("conntrack", CONNTRACK), ("set", ONE_SET), ("least", ONE_SET + SOURCE_AND_NAT)):
+            one, two = router(lab, name[0], rules and f"table inet t {{ {rules} }}")
+            floors[name] = Path(name, lab, one, ("10.96.2.2", 80), serve(lab, two, "serve", 80))
+        nothing, tracked = floors["nothing"], floors["conntrack"]
         for _ in range(TRAFFIC_ROUNDS):
             for p in (secured, nothing, tracked):
                 p.once("rr", RR)
-            for p in (secured, rare, nothing, tracked):
+            for p in (secured, rare, *floors.values()):
                 p.once("crr", CRR)
+        for name, what in (("set", "one member and one rule"), ("least", "the same with a check of sources and NAT")):
+            compare(f"floor, {what}, over conntrack alone", "none", floors[name], tracked, ("crr",))
+        compare("floor, conntrack alone over no firewall", "none", tracked, nothing, ("crr",))
         for base, what, goal in ((tracked, "conntrack alone", "1.05"), (nothing, "no firewall", "1.15")):
             compare(f"10,000 members and 10,100 rules over {what}, with busy flows", f"{goal} in crr", secured, base,
                     ("rr", "crr"))
