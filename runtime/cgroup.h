@@ -125,7 +125,6 @@ bool cgroup_exists(const struct cgroup *c); /* as it was when it was opened */
 /* The number in one file, of the controller's kind of hierarchy; 0 where there is none. */
 uint64_t cgroup_count(const struct cgroup *c, const char *controller, const char *v2_file,
 		      const char *v1_file);
-uint64_t cgroup_cpu_ns(const struct cgroup *c);
 int cgroup_oom_kills(const struct cgroup *c, uint64_t *ret, struct err *e);
 
 /* ---- cgroup_limits.c ---- */

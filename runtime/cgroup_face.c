@@ -85,26 +85,6 @@ int runtime_cgroup_remove(const char *path, struct err *e)
 	return cgroup_remove(&c, e);
 }
 
-int runtime_cgroup_kill(const char *path, struct err *e)
-{
-	auto_cgroup_host struct cgroup_host host = {0};
-	auto_cgroup struct cgroup c = {0};
-
-	if (open_by_path(path, &host, &c, e) < 0)
-		return -e->code;
-	return cgroup_kill(&c, e);
-}
-
-int runtime_cgroup_populated(const char *path, bool *ret, struct err *e)
-{
-	auto_cgroup_host struct cgroup_host host = {0};
-	auto_cgroup struct cgroup c = {0};
-
-	if (open_by_path(path, &host, &c, e) < 0)
-		return -e->code;
-	return cgroup_populated(&c, ret, e);
-}
-
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e)
 {
 	auto_cgroup_host struct cgroup_host host = {0};
@@ -113,22 +93,4 @@ int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e)
 	if (open_by_path(path, &host, &c, e) < 0)
 		return -e->code;
 	return cgroup_oom_kills(&c, ret, e);
-}
-
-int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e)
-{
-	auto_cgroup_host struct cgroup_host host = {0};
-	auto_cgroup struct cgroup c = {0};
-
-	if (open_by_path(path, &host, &c, e) < 0)
-		return -e->code;
-	if (!cgroup_exists(&c))
-		return err_set(e, ENOENT, "cgroup %s does not exist", c.path);
-	*ret = (struct runtime_stats){
-		.memory_bytes = cgroup_count(&c, "memory", "memory.current",
-					     "memory.usage_in_bytes"),
-		.cpu_ns = cgroup_cpu_ns(&c),
-		.pids = cgroup_count(&c, "pids", "pids.current", "pids.current"),
-	};
-	return 0;
 }

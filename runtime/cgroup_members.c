@@ -258,19 +258,6 @@ uint64_t cgroup_count(const struct cgroup *c, const char *controller, const char
 	return strtoull(value, NULL, 10);
 }
 
-uint64_t cgroup_cpu_ns(const struct cgroup *c)
-{
-	const struct cgroup_hierarchy *h = cgroup_host_find(c->host, "cpuacct");
-	uint64_t usec = 0;
-	int fd = cgroup_v2_fd(c);
-
-	if (h)
-		return cgroup_count(c, "cpuacct", "cpuacct.usage", "cpuacct.usage");
-	if (fd >= 0)
-		(void)cgroup_read_key(fd, "cpu.stat", "usage_usec", &usec);
-	return usec * 1000;
-}
-
 /* v1 counts each cgroup for itself. */
 static int add_oom_kills(int fd, void *arg, struct err *e)
 {

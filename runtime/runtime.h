@@ -271,17 +271,8 @@ struct runtime_limits {
 int runtime_cgroup_create(const char *path, const struct runtime_limits *limits, struct err *e);
 /* What is below goes too; its processes are killed first.  Absent is fine. */
 int runtime_cgroup_remove(const char *path, struct err *e);
-int runtime_cgroup_kill(const char *path, struct err *e);
-/* Is any process in it or below it? */
-int runtime_cgroup_populated(const char *path, bool *ret, struct err *e);
 /* How many of its processes the kernel has killed for want of memory, those below included. */
 int runtime_cgroup_oom_kills(const char *path, uint64_t *ret, struct err *e);
-
-struct runtime_stats {
-	uint64_t memory_bytes; /* in use now, page cache included; 0 without the controller */
-	uint64_t cpu_ns, pids; /* the first: used since it was made */
-};
-int runtime_cgroup_stats(const char *path, struct runtime_stats *ret, struct err *e);
 
 /* ---- what Docker's users expect of a container; lists are static, NULL-terminated ---- */
 const char *const *runtime_default_capabilities(void);
