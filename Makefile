@@ -39,7 +39,7 @@ comma             := ,
 ENTRY_berth-oci   := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-Wl$(comma)-e$(comma)protect_entry)
 
 # Libraries, each in one module only (pkg-config names).
-LIBS_base      := jansson libuv libmicrohttpd sqlite3 gnutls libcurl inih
+LIBS_base      := jansson libuv libmicrohttpd sqlite3 gnutls libcurl inih libpcre2-8
 LIBS_image     := libarchive libisal liblzma libzstd
 LIBS_net       := libnl-3.0 libnl-route-3.0
 LIBS_runtime   := libcap
@@ -240,7 +240,7 @@ sim: $(B)/tests/sim/sim
 tests: all $(UNIT_BIN) $(FUZZ_BIN) $(PROBE_BIN) $(TOOL_BIN) $(B)/tests/sim/sim
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config mawk libjansson-dev libuv1-dev libmicrohttpd-dev libsqlite3-dev \
-	libgnutls28-dev libcurl4-gnutls-dev libinih-dev libarchive-dev libisal-dev liblzma-dev libzstd-dev libnl-3-dev \
+	libgnutls28-dev libcurl4-gnutls-dev libinih-dev libpcre2-dev libarchive-dev libisal-dev liblzma-dev libzstd-dev libnl-3-dev \
 	libnl-route-3-dev libcap-dev libldns-dev
 RUN_PACKAGES   := docker-registry skopeo busybox-static awscli ca-certificates curl
 TEST_PACKAGES  := $(RUN_PACKAGES) libcmocka-dev libseccomp-dev python3 python3-boto3 umoci buildah runc crun podman containerd uidmap criu containernetworking-plugins netavark \
