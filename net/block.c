@@ -87,6 +87,11 @@ struct block block_of_vpc(const struct ip_prefix *vpc)
 	return (struct block){.base = ip_v4(vpc), .prefix = vpc->length};
 }
 
+bool block_same(const struct block *a, const struct block *b)
+{
+	return a->base == b->base && a->prefix == b->prefix;
+}
+
 bool block_overlaps(const struct block *a, const struct block *b)
 {
 	uint32_t mask = mask_of(a->prefix < b->prefix ? a->prefix : b->prefix);

@@ -28,6 +28,7 @@ void block_format(const struct block *b, char ret[BLOCK_TEXT_MAX]);
 /* An IPv4 prefix as a block; one of length 0 is none. */
 struct block block_of_vpc(const struct ip_prefix *vpc);
 
+bool block_same(const struct block *a, const struct block *b);
 bool block_overlaps(const struct block *a, const struct block *b);
 bool block_holds(const struct block *b, uint32_t address);
 

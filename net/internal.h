@@ -36,6 +36,7 @@ struct net {
 	bool no_ipv6_forwarding;  /* but where somebody else turned it on */
 	bool bridge_has_ipv6;     /* the host: tasks in mode bridge get addresses of it */
 	bool wants_bridge;        /* who came last */
+	struct block claimed;     /* the last VPC that was, until the next sweep; prefix 0: none */
 };
 
 /* The parts, as their files want them. */

@@ -462,8 +462,11 @@ static int claim_vpc(struct net *net, const struct endpoint *ep, struct err *e)
 		if (net->endpoints[i].vpc[0].length && !net->endpoints[i].trunk.subnet.length &&
 		    ip_prefix_overlaps(&net->endpoints[i].vpc[0], &ep->vpc[0]))
 			return 0; /* VPCs do not overlap: it is the same */
-	if (vpc.prefix && host_reclaim(&host, &vpc, e) < 0)
+	if (!vpc.prefix || block_same(&vpc, &net->claimed))
+		return 0;
+	if (host_reclaim(&host, &vpc, e) < 0)
 		return err_wrap(e, "VPC");
+	net->claimed = vpc;
 	return 0;
 }
 

@@ -31,11 +31,6 @@
 
 /* ---- open ---- */
 
-static bool same_block(const struct block *a, const struct block *b)
-{
-	return a->base == b->base && a->prefix == b->prefix;
-}
-
 /* The block stays while endpoints have addresses of it. */
 static int check_change(struct net *net, const struct block *wanted, struct err *e)
 {
@@ -57,7 +52,7 @@ static int settle_block(struct net *net, const struct block *wanted, struct err 
 	const struct host host = net_host(net);
 	bool known = net->host.block.prefix != 0;
 
-	if (known && (!wanted || same_block(wanted, &net->host.block)))
+	if (known && (!wanted || block_same(wanted, &net->host.block)))
 		return host_reclaim(&host, &net->host.block, e);
 	if (known && check_change(net, wanted, e) < 0)
 		return -e->code;
@@ -409,7 +404,7 @@ static struct block *blocks_in_use(const struct net *net, size_t *ret_count)
 		bool known = !vpc.prefix || net->endpoints[i].trunk.subnet.length;
 
 		for (size_t n = 0; n < *ret_count; n++)
-			known |= same_block(&blocks[n], &vpc);
+			known |= block_same(&blocks[n], &vpc);
 		if (!known)
 			blocks[(*ret_count)++] = vpc;
 	}
@@ -422,6 +417,7 @@ static int settle_blocks(struct net *net, struct err *e)
 	size_t count;
 	auto_free struct block *blocks = blocks_in_use(net, &count);
 
+	net->claimed = (struct block){0};
 	for (size_t i = 0; i < count; i++)
 		if (host_reclaim(&host, &blocks[i], e) < 0)
 			return -e->code;

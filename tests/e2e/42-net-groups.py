@@ -86,6 +86,11 @@ def a_vpc_is_claimed_as_long_as_somebody_has_its_addresses(lab):
     net.detach("a")
     net.say("sweep")
     assert "10.7.0.0/16" not in host.run("ip route") and "10.7.0.1" not in host.run("ip addr show lo")
+    attach(net, "a", 9)
+    assert "unreachable 10.7.0.0/16" in host.run("ip route") and "10.7.0.1" in host.run("ip addr show lo")
+    net.detach("a")
+    attach(net, "a", 9)  # it is claimed still
+    assert "unreachable 10.7.0.0/16" in host.run("ip route") and "10.7.0.1" in host.run("ip addr show lo")
 
 
 def nothing_passes_before_the_groups_are_known(lab):
