@@ -495,6 +495,7 @@ static void finish(struct agent *a)
 	sharing_free(a->sharing);
 	shipping_free(a->shipping);
 	flows_free(a->flows);
+	metadata_end(a);
 	service_free(a->metadata);
 	service_free(a->resolver);
 	loop_timer_free(a->sweep);

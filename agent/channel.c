@@ -34,6 +34,7 @@ struct channel {
 	int64_t retry_ms, welcomed_ms;
 	int64_t heartbeat_ms, heard_ms; /* 0: none */
 	bool started, welcomed, reporting;
+	bool answers; /* the server, to what a node asks */
 	int64_t report_number;
 };
 
@@ -139,6 +140,7 @@ static int on_welcome(void *ctx, const void *message, struct err *e)
 	c->heartbeat_ms = welcome->heartbeat_ms;
 	if (c->heartbeat_ms)
 		loop_timer_set(c->beat, c->heartbeat_ms);
+	c->answers = welcome->answers;
 	if (welcome->shares)
 		sharing_welcomed(a->sharing);
 	for (size_t i = 0; map_next(&a->tasks, &i, &t);) {
@@ -198,6 +200,23 @@ static int on_ask(void *ctx, const void *message, struct err *e)
 
 	(void)e;
 	ask_put(c->agent, ask->operation, ask->request, &server);
+	return 0;
+}
+
+bool channel_ask(struct channel *c, int64_t id, const char *operation, json_t *request)
+{
+	const struct ecs_node_ask ask = {
+		.id = id, .operation = (char *)(uintptr_t)operation, .request = request};
+
+	return c->answers && channel_send(c, ECS_NODE_ASK, &ask);
+}
+
+static int on_answer(void *ctx, const void *message, struct err *e)
+{
+	struct channel *c = ctx;
+
+	(void)e;
+	metadata_on_answer(c->agent, message);
 	return 0;
 }
 
@@ -312,6 +331,7 @@ static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_ACK, false, sizeof(struct ecs_node_ack), on_ack},
 	{ECS_NODE_LOG_ACK, false, sizeof(struct ecs_node_log_ack), on_log_ack},
 	{ECS_NODE_ASK, false, sizeof(struct ecs_node_ask), on_ask},
+	{ECS_NODE_ANSWER, false, sizeof(struct ecs_node_answer), on_answer},
 	{ECS_NODE_SOURCE, false, sizeof(struct ecs_node_source), on_source},
 	{ECS_NODE_INTRODUCE, false, sizeof(struct ecs_node_introduce), on_introduce},
 };

@@ -159,6 +159,9 @@ struct agent {
 	struct shipping *shipping;
 	struct flows *flows;
 	struct service *metadata, *resolver;
+	struct tags_question *tags_questions; /* that wait for the server, the last one first */
+	int64_t tags_asked;                   /* the id of the last one */
+	struct loop_timer *tags_patience;
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
 	struct loop_timer *sweep;
@@ -475,6 +478,9 @@ const struct net_endpoint *service_endpoint(const struct service *s); /* NULL: t
 /* ---- metadata.c, resolver.c ---- */
 
 struct service *metadata_new(struct agent *a);
+/* What the server says of the tags of a task. */
+void metadata_on_answer(struct agent *a, const struct ecs_node_answer *answer);
+void metadata_end(struct agent *a); /* nobody is answered any more */
 struct service *resolver_new(struct agent *a);
 #define RESOLVER_ID "resolver"
 /* The nameserver of the container; NULL: what the host's resolv.conf says. */
@@ -484,8 +490,10 @@ char *metadata_url(const struct container *c);
 
 /* ---- metadata_document.c ---- */
 
-/* What is told of the container or its task; the caller's. */
+/* What is told of the container or its task, but for tags; the caller's. */
 json_t *metadata_document(struct container *c, enum ecs_metadata_topic topic);
+/* Of its task, with {"taskTags", "containerInstanceTags"}; NULL: 'why' they are not known. */
+json_t *metadata_with_tags(const struct container *c, const json_t *tags, const char *why);
 void metadata_forget(struct container *c);
 
 /* ---- ids.c ---- */
@@ -685,6 +693,8 @@ void channel_start(struct channel *c);
 void channel_free(struct channel *c);
 /* Send a message if there is a server; false: there is none. */
 bool channel_send(struct channel *c, enum ecs_node_type type, const void *message);
+/* Ask the server, which says so by an answer of this id; false: there is none that answers. */
+bool channel_ask(struct channel *c, int64_t id, const char *operation, json_t *request);
 /* Something is untold: report it when the last report was acknowledged. */
 void channel_report(struct channel *c);
 

@@ -7,15 +7,21 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "agent/internal.h"
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/text.h"
 #include "ecs/metadata.h"
+
+#define TAGS_MS   2000 /* that a task waits for the server's answer */
+#define NO_ANSWER "The server of this node does not answer."
 
 /* With a file of memory: nobody has to read it into a message. */
 static int send_answer(int sock, const struct ecs_metadata_question *q, const json_t *doc,
@@ -49,20 +55,117 @@ static bool is_whole(const struct ecs_metadata_question *q)
 	       memchr(q->id, '\0', sizeof(q->id));
 }
 
+static int answer(int sock, const struct ecs_metadata_question *q, json_t *own_doc)
+{
+	auto_json json_t *doc = own_doc ? own_doc
+					: json_string("unable to get container from request: no "
+						      "container of the caller has this id");
+
+	return send_answer(sock, q, doc, own_doc ? 200 : 404);
+}
+
+/* ---- tags, which the server knows ---- */
+
+/* Of a task that waits. */
+struct tags_question {
+	struct tags_question *next;
+	int64_t id, until_ms;
+	int sock; /* a duplicate of that of the process that asked, which may have ended */
+	struct ecs_metadata_question question;
+};
+
+static void answer_tags(const struct agent *a, struct tags_question *own_t, const json_t *tags,
+			const char *why)
+{
+	const struct container *c = find_asker(a, &own_t->question);
+
+	/* Who asked may be gone. */
+	(void)answer(own_t->sock, &own_t->question, c ? metadata_with_tags(c, tags, why) : NULL);
+	(void)close(own_t->sock);
+	free(own_t);
+}
+
+void metadata_on_answer(struct agent *a, const struct ecs_node_answer *message)
+{
+	struct tags_question *t;
+
+	for (struct tags_question **p = &a->tags_questions; (t = *p); p = &t->next) {
+		if (t->id != message->id)
+			continue;
+		*p = t->next;
+		answer_tags(a, t, message->fault_message ? NULL : message->response,
+			    message->fault_message);
+		return;
+	}
+}
+
+static void on_patience(void *ctx)
+{
+	struct agent *a = ctx;
+	struct tags_question *t;
+
+	for (struct tags_question **p = &a->tags_questions; (t = *p);) {
+		if (t->until_ms > clock_mono_ms()) {
+			p = &t->next;
+			continue;
+		}
+		*p = t->next;
+		answer_tags(a, t, NULL, NO_ANSWER);
+	}
+	if (a->tags_questions)
+		loop_timer_set(a->tags_patience, TAGS_MS);
+}
+
+void metadata_end(struct agent *a)
+{
+	struct tags_question *t;
+
+	while ((t = a->tags_questions)) {
+		a->tags_questions = t->next;
+		(void)close(t->sock);
+		free(t);
+	}
+	loop_timer_free(take_ptr(a->tags_patience));
+}
+
+static int ask_for_tags(struct agent *a, int sock, const struct ecs_metadata_question *q,
+			const struct container *c)
+{
+	auto_json json_t *request = json_pack("{s:s}", "task", c->task->wanted.task_arn);
+	auto_close int copy = fcntl(sock, F_DUPFD_CLOEXEC, 0);
+	struct tags_question *t;
+
+	if (copy < 0 || !channel_ask(a->channel, ++a->tags_asked, "DescribeTaskTags", request))
+		return answer(sock, q, metadata_with_tags(c, NULL, NO_ANSWER));
+	t = xcalloc(1, sizeof(*t));
+	*t = (struct tags_question){.next = a->tags_questions,
+				    .id = a->tags_asked,
+				    .until_ms = clock_mono_ms() + TAGS_MS,
+				    .sock = take_fd(copy),
+				    .question = *q};
+	a->tags_questions = t;
+	if (!a->tags_patience)
+		a->tags_patience = loop_timer_new(a->loop, on_patience, a);
+	if (!loop_timer_is_set(a->tags_patience))
+		loop_timer_set(a->tags_patience, TAGS_MS);
+	return 0;
+}
+
+/* ---- questions ---- */
+
 static int on_question(void *ctx, int sock, const void *message)
 {
 	struct ecs_metadata_question q;
-	auto_json json_t *doc = NULL;
+	struct agent *a = ctx;
 	struct container *c;
 
 	memcpy(&q, message, sizeof(q));
 	if (!is_whole(&q))
 		return -EBADMSG;
-	c = find_asker(ctx, &q);
-	doc = c ? metadata_document(c, (enum ecs_metadata_topic)q.topic)
-		: json_string("unable to get container from request: no container of the caller "
-			      "has this id");
-	return send_answer(sock, &q, doc, c ? 200 : 404);
+	c = find_asker(a, &q);
+	if (c && q.topic == ECS_METADATA_TASK_WITH_TAGS)
+		return ask_for_tags(a, sock, &q, c);
+	return answer(sock, &q, c ? metadata_document(c, (enum ecs_metadata_topic)q.topic) : NULL);
 }
 
 static const struct service_kind kind = {

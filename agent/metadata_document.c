@@ -258,16 +258,36 @@ static json_t *make_task(const struct task *t)
 	return doc;
 }
 
-/* Tags are the server's, and not told to nodes: said as ECS says that it could not get them. */
-static json_t *make_task_with_tags(const struct task *t)
+/* [{"key": "a", "value": "b"}] as {"a": "b"}; none are left out, as ECS does it. */
+static void put_tags(json_t *doc, const char *name, const json_t *tags)
 {
-	json_t *doc = make_task(t);
+	json_t *map = json_object(), *tag;
+	size_t i;
 
-	put(doc, "Errors",
-	    json_pack("[{s:s, s:s, s:s, s:s, s:i}]", "ErrorField", "TaskTags", "ErrorCode",
-		      "UnsupportedFeatureException", "ErrorMessage",
-		      "This node is not told the tags of tasks: ask ListTagsForResource.",
-		      "ResourceARN", t->wanted.task_arn, "StatusCode", 400));
+	json_array_foreach ((json_t *)(uintptr_t)tags, i, tag) {
+		const char *key = json_string_value(json_object_get(tag, "key"));
+		json_t *value = json_object_get(tag, "value");
+
+		if (key)
+			put(map, key, value ? json_incref(value) : json_string(""));
+	}
+	if (json_object_size(map))
+		put(doc, name, map);
+	else
+		json_decref(map);
+}
+
+json_t *metadata_with_tags(const struct container *c, const json_t *tags, const char *why)
+{
+	json_t *doc = make_task(c->task);
+
+	put_tags(doc, "TaskTags", json_object_get(tags, "taskTags"));
+	put_tags(doc, "ContainerInstanceTags", json_object_get(tags, "containerInstanceTags"));
+	if (!tags)
+		put(doc, "Errors",
+		    json_pack("[{s:s, s:s, s:s, s:s, s:i}]", "ErrorField", "TaskTags", "ErrorCode",
+			      "ServerException", "ErrorMessage", why, "ResourceARN",
+			      c->task->wanted.task_arn, "StatusCode", 500));
 	return doc;
 }
 
@@ -419,13 +439,12 @@ json_t *metadata_document(struct container *c, enum ecs_metadata_topic topic)
 	switch (topic) {
 	case ECS_METADATA_TASK:
 		return make_task(c->task);
-	case ECS_METADATA_TASK_WITH_TAGS:
-		return make_task_with_tags(c->task);
 	case ECS_METADATA_STATS:
 		return make_stats(c);
 	case ECS_METADATA_TASK_STATS:
 		return make_task_stats(c->task);
 	case ECS_METADATA_CONTAINER:
+	case ECS_METADATA_TASK_WITH_TAGS:
 	case ECS_METADATA_TOPICS:
 		break;
 	}

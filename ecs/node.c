@@ -78,6 +78,7 @@ static const struct js_field welcome_fields[] = {
 	FIELD(struct ecs_node_welcome, "report", JS_I64, report),
 	FIELD(struct ecs_node_welcome, "heartbeat", JS_I64, heartbeat_ms),
 	FIELD(struct ecs_node_welcome, "shares", JS_BOOL, shares),
+	FIELD(struct ecs_node_welcome, "answers", JS_BOOL, answers),
 };
 
 static const struct js_field peer_fields[] = {

@@ -19,7 +19,8 @@
  *   node     log        lines of a container for a log stream
  *   server   log-ack    lines up to this position are durable, or why not
  *   server   ask        a question of a caller that only the node can answer
- *   node     answer
+ *   node     ask        a question of a task of this node that only the server can answer
+ *   both     answer
  *   node     holds      what of images is here, for other nodes of the cluster
  *   node     want       where is this blob to be had?
  *   server   source     of another node, or of its registry
@@ -129,7 +130,8 @@ struct ecs_node_welcome {
 	int64_t report; /* the last one that is durable here */
 	/* A heartbeat each so many ms; who hears nothing for three of them hangs up.  0: none. */
 	int64_t heartbeat_ms;
-	bool shares; /* it takes "holds", "want" and "got" */
+	bool shares;  /* it takes "holds", "want" and "got" */
+	bool answers; /* it takes "ask" */
 };
 
 /* Another host, and which addresses of tasks lead there. */
@@ -279,8 +281,9 @@ struct ecs_node_log_ack {
 	char *error; /* NULL: durable */
 };
 
+/* Of a node: "DescribeTaskTags" {"task": ARN}, one of its own. */
 struct ecs_node_ask {
-	int64_t id;
+	int64_t id; /* the asker's */
 	char *operation;
 	json_t *request; /* borrowed from the document */
 };

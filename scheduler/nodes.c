@@ -232,6 +232,28 @@ void nodes_ask(struct nodes *n, const char *instance, const char *operation, jso
 	send_message(s, ECS_NODE_ASK, &message);
 }
 
+/* Of a node: there is one that it may put. */
+static int on_ask(void *ctx, const void *message, struct err *e)
+{
+	struct session *s = ctx;
+	const struct ecs_node_ask *ask = message;
+	const char *task = json_string_value(json_object_get(ask->request, "task"));
+	auto_json json_t *tags = NULL;
+	struct ecs_node_answer answer = {.id = ask->id};
+	struct ecs_fault f;
+
+	(void)e;
+	if (strcmp(ask->operation, "DescribeTaskTags") != 0 || !task)
+		(void)ecs_fault_set(&f, ECS_FAULT_UNKNOWN_OPERATION,
+				    "Nothing that a node may ask: '%.100s'", ask->operation);
+	else
+		tags = core_task_tags(ledger_core(s->nodes->o.ledger), s->instance, task, &f);
+	answer.response = tags;
+	answer.fault_message = tags ? NULL : f.message;
+	send_message(s, ECS_NODE_ANSWER, &answer);
+	return 0;
+}
+
 static int on_answer(void *ctx, const void *message, struct err *e)
 {
 	struct session *s = ctx;
@@ -509,6 +531,7 @@ static const struct ecs_node_handler handlers[] = {
 	{ECS_NODE_RESOURCES, false, sizeof(struct ecs_node_resources), on_resources},
 	{ECS_NODE_REPORT, false, sizeof(struct ecs_node_report), on_report},
 	{ECS_NODE_LOG, false, sizeof(struct ecs_node_log), on_log},
+	{ECS_NODE_ASK, false, sizeof(struct ecs_node_ask), on_ask},
 	{ECS_NODE_ANSWER, false, sizeof(struct ecs_node_answer), on_answer},
 	{ECS_NODE_REQUEST, false, sizeof(struct ecs_node_request), on_request},
 	{ECS_NODE_HEARTBEAT, false, sizeof(struct ecs_node_empty), on_heartbeat},

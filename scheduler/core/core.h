@@ -69,6 +69,11 @@ char *core_call_text(struct core *c, const char *operation, json_t *request, int
 /* A task by name or ARN, as DescribeTasks shows it, and its node; NULL and the fault. */
 json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 		       const char **ret_instance, struct ecs_fault *f);
+/*
+ * What a node may know of the tags of a task that it has ('task': its ARN): {"taskTags",
+ * "containerInstanceTags"}; NULL and the fault.
+ */
+json_t *core_task_tags(struct core *c, const char *instance, const char *task, struct ecs_fault *f);
 /* What its version is, and whether it is STOPPED: at no cost.  < 0: the fault. */
 int core_find_version(struct core *c, const char *cluster, const char *task, int64_t *ret_version,
 		      bool *ret_stopped, struct ecs_fault *f);

@@ -299,7 +299,8 @@ int core_node_hello(struct core *c, const struct ecs_node_hello *h, const char *
 					    .account = (char *)(uintptr_t)c->o.identity.account,
 					    .report = i->report,
 					    .heartbeat_ms = heartbeat_ms,
-					    .shares = true};
+					    .shares = true,
+					    .answers = true};
 	effect_send(c, i, ECS_NODE_WELCOME, &welcome);
 	peers_send_all(c, i);
 	security_groups_send_all(c, i);

@@ -306,6 +306,23 @@ json_t *core_find_task(struct core *c, const char *cluster, const char *task,
 	return task_show(c, t, false);
 }
 
+json_t *core_task_tags(struct core *c, const char *instance, const char *task, struct ecs_fault *f)
+{
+	const struct instance *i = instance_by_id(c, instance);
+	auto_json json_t *request = json_pack("{s:s*}", "cluster", i ? i->cluster->name : NULL);
+	struct task *t = i ? core_task_find(c, request, task, f) : NULL;
+	auto_json json_t *doc = NULL;
+
+	if (!t || t->instance != i) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "The task is not on this container instance.");
+		return NULL;
+	}
+	doc = task_show(c, t, true);
+	return json_pack("{s:O*, s:O*}", "taskTags", json_object_get(doc, "tags"),
+			 "containerInstanceTags", json_object_get(i->record.doc, "tags"));
+}
+
 int core_find_version(struct core *c, const char *cluster, const char *task, int64_t *ret_version,
 		      bool *ret_stopped, struct ecs_fault *f)
 {

@@ -108,12 +108,23 @@ def test_a_task_in_mode_bridge_is_told_what_it_is():
     stop(task)
 
 
-def test_tags_are_said_to_be_the_servers():
-    task = start("tagged", "bridge", tags=[dict(key="a", value="b")])
-    t = get(task, uri(task) + "/taskWithTags")
-    equal((t["TaskARN"], t["Errors"][0]["ErrorField"], t["Errors"][0]["ResourceARN"]),
-          (task["taskArn"], "TaskTags", task["taskArn"]))
-    stop(task)
+def test_tags_are_what_the_server_knows_when_they_are_asked_for():
+    task, bare = start("tagged", "bridge", tags=[dict(key="a", value="b"), dict(key="empty", value="")]), start("bare", "bridge")
+    arn, instance = task["taskArn"], task["containerInstanceArn"]
+    here = uri(task) + "/taskWithTags"
+    t = get(task, here)
+    equal((t["TaskARN"], t["TaskTags"], "ContainerInstanceTags" in t, "Errors" in t), (arn, dict(a="b", empty=""), False, False))
+    equal([c["Name"] for c in t["Containers"]], ["c0"])
+    ecs.tag_resource(resourceArn=arn, tags=[dict(key="a", value="c")])
+    ecs.tag_resource(resourceArn=instance, tags=[dict(key="rack", value="7")])
+    t = get(task, here)
+    equal((t["TaskTags"], t["ContainerInstanceTags"]), (dict(a="c", empty=""), dict(rack="7")))
+    t = get(bare, uri(bare) + "/taskWithTags")
+    equal(("TaskTags" in t, t["ContainerInstanceTags"]), (False, dict(rack="7")))
+    assert "TaskTags" not in get(task, uri(task) + "/task")
+    equal(status(bare, here), "404")  # it is another's
+    stop(task, bare)
+    ecs.untag_resource(resourceArn=instance, tagKeys=["rack"])
 
 
 def test_usage_is_told_in_the_words_of_docker():

@@ -65,6 +65,13 @@ def start_on(n, *command, **more):
     return reply["tasks"][0]["taskArn"]
 
 
+def stop(*arns):
+    for arn in arns:
+        server.ecs("StopTask", task=arn)
+    for arn in arns:
+        server.wait_stopped(arn)
+
+
 @contextlib.contextmanager
 def trying(n):
     """A node that is not let in, as long as it tries."""
@@ -182,6 +189,66 @@ def test_a_node_is_who_its_certificate_says_and_nobody_else():
     assert connected(two)
     gone(one)
     gone(two)
+
+
+def test_a_node_is_told_the_tags_of_its_own_tasks_and_of_nothing_else():
+    one, two = node().start(), node().start()
+    mine, other = (start_on(n, *FOREVER) for n in (one, two))
+    for arn in (mine, other):
+        server.wait_status(arn, "RUNNING")
+        server.ecs("TagResource", resourceArn=arn, tags=[dict(key="whose", value=arn[-32:])])
+    server.ecs("TagResource", resourceArn=instance(one)["containerInstanceArn"], tags=[dict(key="rack", value="7")])
+    one.stop()
+    wait_for(lambda: not connected(one), 30, "disconnected")
+    w = Wire(server.node_address, os.path.join(one.root, "var/lib/berth/node"))
+    w.say(hello(one.instance))
+    welcome = w.hear()
+    equal((welcome["type"], welcome["answers"]), ("welcome", True))
+
+    def asked(number, operation, request):
+        w.say(dict(type="ask", id=number, operation=operation, request=request))
+        while (message := w.hear())["type"] != "answer":
+            pass
+        equal(message.pop("id"), number)
+        return message
+    equal(asked(7, "DescribeTaskTags", dict(task=mine))["response"],
+          dict(taskTags=[dict(key="whose", value=mine[-32:])], containerInstanceTags=[dict(key="rack", value="7")]))
+    for task in (other, mine[:-32] + "0" * 32, "nonsense", ""):
+        answer = asked(8, "DescribeTaskTags", dict(task=task))
+        assert answer["fault"] and "response" not in answer, answer
+    for operation, request in (("DescribeTasks", dict(tasks=[other])), ("DescribeTaskTags", dict(task=7)), ("", {})):
+        equal(asked(9, operation, request)["fault"], f"Nothing that a node may ask: '{operation}'")
+    one.start()
+    stop(mine, other)
+    gone(one)
+    gone(two)
+
+
+def test_tasks_are_told_that_their_server_does_not_answer():
+    one = node().start()
+    arn = start_on(one, *FOREVER, portMappings=[dict(containerPort=80)])
+    server.wait_status(arn, "RUNNING")
+    pid = pid_of(one, arn)
+    with open(f"/proc/{pid}/environ") as f:
+        uri = dict(v.split("=", 1) for v in f.read().split("\0") if v)["ECS_CONTAINER_METADATA_URI_V4"]
+
+    def told():
+        return json.loads(run("nsenter", f"--net=/proc/{pid}/ns/net", "curl", "-sf", "-m", "20", uri + "/taskWithTags").stdout)
+    assert "Errors" not in told()
+    server.process.send_signal(signal.SIGSTOP)  # asked, and says nothing
+    try:
+        error, = told()["Errors"]
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    equal((error["ErrorField"], error["ResourceARN"], error["StatusCode"], error["ErrorMessage"]),
+          ("TaskTags", arn, 500, "The server of this node does not answer."))
+    wait_for(lambda: "Errors" not in told(), 30, "tags")
+    server.kill()
+    wait_for(lambda: "Errors" in told(), 30, "no server")
+    server.start()
+    wait_for(lambda: "Errors" not in told(), 30, "tags again")
+    stop(arn)
+    gone(one)
 
 
 def test_tasks_go_on_without_the_server_and_each_change_counts_once():

@@ -21,7 +21,7 @@ static void each_message_comes_back_as_it_was(void **state)
 		 "\"attributes\":[{\"name\":\"ecs.os-type\",\"value\":\"linux\"}]}"},
 		{ECS_NODE_WELCOME,
 		 "{\"type\":\"welcome\",\"instanceId\":\"i\",\"cluster\":\"c\",\"region\":\"r\","
-		 "\"account\":\"a\",\"report\":7}"},
+		 "\"account\":\"a\",\"report\":7,\"answers\":true}"},
 		{ECS_NODE_TASKS,
 		 "{\"type\":\"tasks\",\"full\":true,\"tasks\":[{\"taskArn\":\"t\","
 		 "\"desiredStatus\":\"STOPPED\",\"lastStatus\":\"RUNNING\",\"stopCode\":\"UserInitiated\","
