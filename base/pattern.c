@@ -13,7 +13,7 @@
 #include "base/mem.h"
 
 #define PATTERN_LEN_MAX 1000
-#define PATTERN_BYTES   (64 << 10) /* compiled */
+#define PATTERN_BYTES   (8 << 10) /* compiled */
 #define NESTING         50
 #define STEPS           10000
 #define STEPS_DEEP      1000
