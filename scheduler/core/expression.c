@@ -8,7 +8,6 @@
 
 #include <ctype.h>
 #include <math.h>
-#include <regex.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +17,11 @@
 #include "base/auto.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "scheduler/core/regex.h"
 
 #define DEPTH_MAX     32
 #define ARGUMENTS_MAX 100
+#define PATTERNS_MAX  1000 /* the size of all, so that no filter keeps the core for long */
 
 enum operator{ EQUALS, GREATER, GREATER_EQUAL, LESS, LESS_EQUAL, EXISTS, IN, MATCHES };
 
@@ -54,23 +55,58 @@ struct node {
 	bool negative;
 	char **arguments;
 	size_t count;
-	regex_t *pattern;
-	struct node *next_pattern;
+	const struct regex *pattern;
 };
 
 struct expression {
 	struct arena arena;
 	struct node *root;
-	struct node *first_pattern; /* of the terms that have one */
 };
+
+/* ---- values ---- */
+
+/* "2018-06-18T22:28:28Z", with +HH:MM, without a zone, or a day alone. */
+static bool parse_date(const char *text, double *ret)
+{
+	static const char *const formats[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S",
+					      "%Y-%m-%dT%H:%M", "%Y-%m-%d"};
+
+	for (size_t i = 0; i < ARRAY_COUNT(formats); i++) {
+		struct tm tm = {0};
+		const char *end = strptime(text, formats[i], &tm);
+		unsigned hours, minutes;
+		char sign;
+
+		if (!end)
+			continue;
+		*ret = (double)timegm(&tm);
+		end += strspn(end, ".0123456789"); /* parts of a second */
+		if (!*end || strcmp(end, "Z") == 0)
+			return true;
+		if (sscanf(end, "%c%2u:%2u", &sign, &hours, &minutes) != 3 ||
+		    (sign != '+' && sign != '-'))
+			return false;
+		*ret -= (sign == '+' ? 60.0 : -60.0) * (hours * 60.0 + minutes);
+		return true;
+	}
+	return false;
+}
+
+static bool parse_number(const char *text, double *ret)
+{
+	char *end;
+
+	*ret = strtod(text, &end);
+	return *text && !*end && isfinite(*ret);
+}
 
 /* ---- parse ---- */
 
 struct parse {
 	const char *text, *at;
 	unsigned depth;
-	struct expression *expression;
-	struct arena *arena; /* its */
+	size_t patterns;     /* the size of all so far */
+	struct arena *arena; /* of the expression */
 	struct ecs_fault *fault;
 };
 
@@ -145,6 +181,21 @@ static char *take_value(struct parse *p, const char *ends)
 	return text;
 }
 
+/* Of subjects that have values of one kind. */
+static int check_value(struct parse *p, const struct node *n, const char *value)
+{
+	double ignored;
+
+	if (strcmp(n->subject, "agentConnected") == 0 && strcasecmp(value, "true") != 0 &&
+	    strcasecmp(value, "false") != 0)
+		return wrong(p, "agentConnected is 'true' or 'false', before");
+	if (strcmp(n->subject, "registeredAt") == 0 && !parse_date(value, &ignored))
+		return wrong(p, "registeredAt is a date such as 2018-06-18T22:28:28Z, before");
+	if (strcmp(n->subject, "runningTasksCount") == 0 && !parse_number(value, &ignored))
+		return wrong(p, "runningTasksCount is a number, before");
+	return 0;
+}
+
 static int take_list(struct parse *p, struct node *n)
 {
 	if (!take(p, "["))
@@ -157,28 +208,59 @@ static int take_list(struct parse *p, struct node *n)
 			return -1;
 		if (n->count == ARGUMENTS_MAX)
 			return wrong(p, "the list is too long");
+		if (check_value(p, n, value) < 0)
+			return -1;
 		n->arguments[n->count++] = value;
 	} while (take(p, ","));
 	return take(p, "]") ? 0 : wrong(p, "the list has no end");
 }
 
-/*
- * The whole value has to match.  Counted repetition is refused: it is how a
- * short pattern becomes a huge program.
- */
-static int compile(struct parse *p, struct node *n)
+/* A pattern may have parentheses of its own, and ends before one of the expression. */
+static size_t pattern_len(const char *text)
 {
-	auto_free char *whole = xasprintf("^(%s)$", n->arguments[0]);
+	unsigned depth = 0;
+	bool in_set = false;
+	size_t n;
 
-	if (strpbrk(n->arguments[0], "{}"))
-		return wrong(p, "counted repetition is not supported, in the pattern before");
-	n->pattern = arena_alloc(p->arena, sizeof(*n->pattern));
-	if (regcomp(n->pattern, whole, REG_EXTENDED | REG_NOSUB) == 0) {
-		n->next_pattern = p->expression->first_pattern;
-		p->expression->first_pattern = n;
-		return 0;
+	for (n = 0; text[n] && !isspace((unsigned char)text[n]); n++) {
+		if (text[n] == '\\' && text[n + 1])
+			n++;
+		else if (in_set)
+			in_set = text[n] != ']';
+		else if (text[n] == '[')
+			in_set = true;
+		else if (text[n] == '(')
+			depth++;
+		else if (text[n] == ')' && !depth--)
+			break;
 	}
-	return wrong(p, "not a regular expression, before");
+	return n;
+}
+
+static int take_pattern(struct parse *p, struct node *n)
+{
+	const char *why;
+	char *text;
+
+	skip_space(p);
+	if (*p->at == '\'' || *p->at == '"') {
+		text = take_quoted(p);
+		if (!text)
+			return -1;
+	} else {
+		size_t len = pattern_len(p->at);
+
+		if (!len)
+			return wrong(p, "a pattern is missing");
+		text = arena_strndup(p->arena, p->at, len);
+		p->at += len;
+	}
+	n->pattern = regex_parse(text, p->arena, &why);
+	if (!n->pattern)
+		return ecs_fault_set(p->fault, ECS_FAULT_INVALID_PARAMETER,
+				     "Invalid expression: the pattern '%.100s': %s", text, why);
+	p->patterns += regex_size(n->pattern);
+	return p->patterns <= PATTERNS_MAX ? 0 : wrong(p, "too much of patterns, before");
 }
 
 static int take_argument(struct parse *p, struct node *n)
@@ -187,13 +269,12 @@ static int take_argument(struct parse *p, struct node *n)
 		return 0;
 	if (n->op == IN)
 		return take_list(p, n);
+	if (n->op == MATCHES)
+		return take_pattern(p, n);
 	n->arguments = arena_alloc(p->arena, sizeof(char *));
-	/* A pattern may have parentheses of its own. */
-	n->arguments[0] = take_value(p, n->op == MATCHES ? " \t\r\n" : ") \t\r\n");
+	n->arguments[0] = take_value(p, ") \t\r\n");
 	n->count = 1;
-	if (!n->arguments[0])
-		return -1;
-	return n->op == MATCHES ? compile(p, n) : 0;
+	return n->arguments[0] ? check_value(p, n, n->arguments[0]) : -1;
 }
 
 static bool is_subject(const char *text)
@@ -289,8 +370,7 @@ struct expression *expression_parse(const char *text, struct ecs_fault *f)
 		return NULL;
 	}
 	x = xcalloc(1, sizeof(*x));
-	p = (struct parse){
-		.text = text, .at = text, .expression = x, .arena = &x->arena, .fault = f};
+	p = (struct parse){.text = text, .at = text, .arena = &x->arena, .fault = f};
 	x->root = parse_or(&p);
 	skip_space(&p);
 	if (x->root && *p.at) {
@@ -309,8 +389,6 @@ void expression_free(struct expression *x)
 {
 	if (!x)
 		return;
-	for (struct node *n = x->first_pattern; n; n = n->next_pattern)
-		regfree(n->pattern);
 	arena_done(&x->arena);
 	free(x);
 }
@@ -332,41 +410,6 @@ static int compare_versions(const char *a, const char *b)
 	return 0;
 }
 
-/* "2018-06-18T22:28:28Z", with +HH:MM, without a zone, or a day alone. */
-static bool parse_date(const char *text, double *ret)
-{
-	static const char *const formats[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S",
-					      "%Y-%m-%dT%H:%M", "%Y-%m-%d"};
-
-	for (size_t i = 0; i < ARRAY_COUNT(formats); i++) {
-		struct tm tm = {0};
-		const char *end = strptime(text, formats[i], &tm);
-		unsigned hours, minutes;
-		char sign;
-
-		if (!end)
-			continue;
-		*ret = (double)timegm(&tm);
-		end += strspn(end, ".0123456789"); /* parts of a second */
-		if (!*end || strcmp(end, "Z") == 0)
-			return true;
-		if (sscanf(end, "%c%2u:%2u", &sign, &hours, &minutes) != 3 ||
-		    (sign != '+' && sign != '-'))
-			return false;
-		*ret -= (sign == '+' ? 60.0 : -60.0) * (hours * 60.0 + minutes);
-		return true;
-	}
-	return false;
-}
-
-static bool parse_number(const char *text, double *ret)
-{
-	char *end;
-
-	*ret = strtod(text, &end);
-	return *text && !*end && isfinite(*ret);
-}
-
 static int compare(const char *subject, const char *a, const char *b)
 {
 	double x, y;
@@ -376,7 +419,7 @@ static int compare(const char *subject, const char *a, const char *b)
 	if (strcmp(subject, "registeredAt") == 0 ? parse_date(a, &x) && parse_date(b, &y)
 						 : parse_number(a, &x) && parse_number(b, &y))
 		return (x > y) - (x < y);
-	return strcmp(a, b);
+	return strcmp(subject, "agentConnected") == 0 ? strcasecmp(a, b) : strcmp(a, b);
 }
 
 static bool value_fits(const struct node *n, const char *value)
@@ -385,7 +428,7 @@ static bool value_fits(const struct node *n, const char *value)
 	case EXISTS:
 		return true;
 	case MATCHES:
-		return regexec(n->pattern, value, 0, NULL, 0) == 0;
+		return regex_matches(n->pattern, value);
 	case EQUALS:
 	case IN:
 		for (size_t i = 0; i < n->count; i++)
