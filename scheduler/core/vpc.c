@@ -289,6 +289,36 @@ void vpc_add_zone(struct core *c, const char *zone)
 
 /* ---- zones ---- */
 
+/*
+ * EC2 knows by their names what zones are: "us-east-1-bos-1a" is a local zone, of
+ * the group "us-east-1-bos-1", and "us-east-1-wl1-bos-wlz-1" a wavelength zone, of
+ * "us-east-1-wl1".  Whoever uses one has opted in.
+ */
+static void show_edge(json_t *doc, const struct core *c, const char *zone)
+{
+	auto_free char *parent = first_zone(c), *group = xstrdup(zone);
+	const size_t len = strlen(c->o.identity.region);
+	const char *rest = zone + len;
+	int group_end = 0, local = 0, wavelength = 0;
+
+	if (!str_starts(zone, c->o.identity.region) || *rest++ != '-')
+		return;
+	(void)sscanf(rest, "%*[a-z]-%*[0-9]%n%*1[a-z]%n", &group_end, &local);
+	if (!local || rest[local]) {
+		local = 0;
+		(void)sscanf(rest, "wl%*[0-9]%n-%*[a-z]-wlz-%*[0-9]%n", &group_end, &wavelength);
+		if (!wavelength || rest[wavelength])
+			return;
+	}
+	group[len + 1 + (size_t)group_end] = '\0';
+	doc_set_string(doc, "zoneType", local ? "local-zone" : "wavelength-zone");
+	doc_set_string(doc, "groupName", group);
+	doc_set_string(doc, "networkBorderGroup", local ? group : zone);
+	doc_set_string(doc, "optInStatus", "opted-in");
+	doc_set_string(doc, "parentZoneName", parent);
+	doc_set_string(doc, "parentZoneId", parent);
+}
+
 static void add_zone(json_t *docs, const struct core *c, const char *zone)
 {
 	const char *region = c->o.identity.region;
@@ -298,12 +328,12 @@ static void add_zone(json_t *docs, const struct core *c, const char *zone)
 	json_array_foreach (docs, i, doc)
 		if (str_eq(doc_string(doc, "zoneName"), zone))
 			return;
-	(void)json_array_append_new(
-		docs, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:[]}", "zoneName", zone,
-				"zoneId", zone, "zoneState", "available", "regionName", region,
-				"zoneType", "availability-zone", "groupName", region,
-				"networkBorderGroup", region, "optInStatus", "opt-in-not-required",
-				"messageSet"));
+	doc = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:[]}", "zoneName", zone,
+			"zoneId", zone, "zoneState", "available", "regionName", region, "zoneType",
+			"availability-zone", "groupName", region, "networkBorderGroup", region,
+			"optInStatus", "opt-in-not-required", "messageSet");
+	show_edge(doc, c, zone);
+	(void)json_array_append_new(docs, doc);
 }
 
 json_t *describe_availability_zones(struct core *c, json_t *request, struct ecs_fault *f)

@@ -47,6 +47,19 @@ def test_zones_are_those_of_the_subnets():
     vpc = make_vpc("10.9.0.0/16")
     ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24", AvailabilityZone="rack-2")
     equal([z["ZoneName"] for z in ec2.describe_availability_zones()["AvailabilityZones"]], ["us-east-1a", "rack-2"])
+    ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24", AvailabilityZone="us-east-1-bos-1a")
+    ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.2.0/24", AvailabilityZone="us-east-1-wl1-bos-wlz-1")
+    ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.3.0/24", AvailabilityZone="us-east-1-bos-1a-cellar")
+    said = {z["ZoneName"]: (z["ZoneType"], z["GroupName"], z["NetworkBorderGroup"], z["OptInStatus"],
+                            z.get("ParentZoneName"))
+            for z in ec2.describe_availability_zones(AllAvailabilityZones=True)["AvailabilityZones"]}
+    ours = ("availability-zone", "us-east-1", "us-east-1", "opt-in-not-required", None)
+    equal(said, {"us-east-1a": ours, "rack-2": ours, "us-east-1-bos-1a-cellar": ours,
+                 "us-east-1-bos-1a": ("local-zone", "us-east-1-bos-1", "us-east-1-bos-1", "opted-in", "us-east-1a"),
+                 "us-east-1-wl1-bos-wlz-1": ("wavelength-zone", "us-east-1-wl1", "us-east-1-wl1-bos-wlz-1", "opted-in",
+                                             "us-east-1a")})
+    local = ec2.describe_availability_zones(Filters=[dict(Name="zone-type", Values=["local-zone"])])
+    equal([z["ZoneName"] for z in local["AvailabilityZones"]], ["us-east-1-bos-1a"])
 
 
 def test_a_vpc_is_made_described_tagged_and_deleted():
