@@ -14,6 +14,8 @@
 
 #define KEY "account/settings"
 
+#define PRINCIPAL_MAX 2048 /* characters of an ARN of IAM */
+
 static const struct {
 	const char *name, *value;
 } settings[] = {
@@ -68,6 +70,22 @@ static int find(const char *name, size_t *ret, struct ecs_fault *f)
 			     name);
 }
 
+/* A user, a role or the root of this account: "arn:aws:iam::ACCOUNT:user/name". */
+static int check_principal(const struct core *c, const char *arn, struct ecs_fault *f)
+{
+	auto_free char *prefix = xasprintf("arn:aws:iam::%s:", c->o.identity.account);
+	const char *who = str_starts(arn, prefix) ? arn + strlen(prefix) : "";
+
+	if (strlen(arn) <= PRINCIPAL_MAX &&
+	    (strcmp(who, "root") == 0 || (str_starts(who, "user/") && who[5]) ||
+	     (str_starts(who, "role/") && who[5])))
+		return 0;
+	return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+			     "principalArn '%.300s' is not a user, a role or the root of account "
+			     "%s.",
+			     arn, c->o.identity.account);
+}
+
 json_t *put_account_setting(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	auto_free char *root = root_of(c);
@@ -78,7 +96,7 @@ json_t *put_account_setting(struct core *c, json_t *request, struct ecs_fault *f
 
 	if (!principal)
 		principal = root;
-	if (find(doc_string(request, "name"), &i, f) < 0)
+	if (find(doc_string(request, "name"), &i, f) < 0 || check_principal(c, principal, f) < 0)
 		return NULL;
 	if (!str_eq(value, settings[i].value)) {
 		(void)ecs_fault_set(f, ECS_FAULT_CLIENT,

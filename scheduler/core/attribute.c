@@ -3,8 +3,9 @@
  *
  * "attributes" of an instance are what its node says of itself, and behind them
  * what callers have put there; the latter are kept in "_custom" by themselves,
- * because a node says everything anew at each hello.  Nodes are much alike: those
- * that have the same attribute share its document, which nobody changes.
+ * because a node says everything anew at each hello, and what they hide of the
+ * node's in "_hidden".  Nodes are much alike: those that have the same attribute
+ * share its document, which nobody changes.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +16,20 @@
 
 #define CALL_MAX 10 /* attributes of a request, and custom ones of an instance */
 
+static json_t *list_of(const struct instance *i, const char *name)
+{
+	json_t *list = json_object_get(i->record.doc, name);
+
+	if (!list) {
+		list = json_array();
+		(void)json_object_set_new(i->record.doc, name, list);
+	}
+	return list;
+}
+
 static json_t *custom_of(const struct instance *i)
 {
-	json_t *custom = json_object_get(i->record.doc, "_custom");
-
-	if (!custom) {
-		custom = json_array();
-		(void)json_object_set_new(i->record.doc, "_custom", custom);
-	}
-	return custom;
+	return list_of(i, "_custom");
 }
 
 static bool find_named(const json_t *attributes, const char *name, size_t *ret_place)
@@ -96,6 +102,7 @@ void attributes_index(struct core *c, struct instance *i)
 
 	share(c, list);
 	share(c, json_object_get(i->record.doc, "_custom"));
+	share(c, json_object_get(i->record.doc, "_hidden"));
 	free(i->attributes);
 	i->attribute_count = json_array_size(list);
 	i->attributes = xcalloc(i->attribute_count + 1, sizeof(*i->attributes));
@@ -115,14 +122,28 @@ const char *attribute_of(const struct instance *i, const char *name)
 	return NULL;
 }
 
+/* From one list to the other, where it replaces what has its name. */
+static void move(json_t *from, json_t *to, const char *name)
+{
+	size_t place, old;
+
+	if (!find_named(from, name, &place))
+		return;
+	if (find_named(to, name, &old))
+		(void)json_array_remove(to, old);
+	(void)json_array_append(to, json_array_get(from, place));
+	(void)json_array_remove(from, place);
+}
+
 void attributes_merge(struct core *c, struct instance *i)
 {
-	json_t *all = json_object_get(i->record.doc, "attributes"), *attribute;
-	size_t n, place;
+	json_t *all = json_object_get(i->record.doc, "attributes"), *hidden, *attribute;
+	size_t n;
 
+	(void)json_object_del(i->record.doc, "_hidden");
+	hidden = list_of(i, "_hidden");
 	json_array_foreach (custom_of(i), n, attribute) {
-		if (find_named(all, doc_string(attribute, "name"), &place))
-			(void)json_array_remove(all, place);
+		move(all, hidden, doc_string(attribute, "name"));
 		(void)json_array_append(all, attribute);
 	}
 	attributes_index(c, i);
@@ -150,6 +171,23 @@ static int check_attribute(const json_t *a, struct ecs_fault *f)
 			"colons or spaces.",
 			name, ECS_ATTRIBUTE_MAX);
 	return 0;
+}
+
+/* What the node says of itself is not a caller's to delete: it would be back with its next hello. */
+static int check_deleted(const struct instance *i, const char *name, struct ecs_fault *f)
+{
+	size_t place;
+
+	if (find_named(custom_of(i), name, &place) ||
+	    !find_named(json_object_get(i->record.doc, "attributes"), name, &place))
+		return 0;
+	if (ecs_attribute_is_reserved(name))
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "Attribute name '%.130s' is reserved.", name);
+	return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+			     "Attribute '%.130s' of container instance %s is one that the node has "
+			     "in its own configuration, [node] in berth.conf.",
+			     name, i->id);
 }
 
 /* The instance that an attribute is for; NULL and the fault. */
@@ -185,7 +223,8 @@ static struct cluster *check_request(struct core *c, const json_t *request, bool
 	json_array_foreach (attributes, n, a) {
 		struct instance *i = target_of(c, cl, a, f);
 
-		if (!i || (put && check_attribute(a, f) < 0))
+		if (!i ||
+		    (put ? check_attribute(a, f) : check_deleted(i, doc_string(a, "name"), f)) < 0)
 			return NULL;
 		if (put && json_array_size(custom_of(i)) == CALL_MAX &&
 		    !find_named(custom_of(i), doc_string(a, "name"), &place)) {
@@ -205,10 +244,14 @@ static void set(struct core *c, struct instance *i, const json_t *a, bool put)
 {
 	json_t *lists[] = {custom_of(i), json_object_get(i->record.doc, "attributes")};
 	const char *name = doc_string(a, "name"), *value = doc_string(a, "value");
+	bool custom;
 	size_t place;
 
-	if (!put && !find_named(lists[0], name, &place))
-		return; /* what the node says of itself is not a caller's to delete */
+	custom = find_named(lists[0], name, &place);
+	if (!put && !custom)
+		return;
+	if (!custom)
+		move(lists[1], list_of(i, "_hidden"), name);
 	for (size_t n = 0; n < 2; n++) {
 		if (find_named(lists[n], name, &place))
 			(void)json_array_remove(lists[n], place);
@@ -216,6 +259,8 @@ static void set(struct core *c, struct instance *i, const json_t *a, bool put)
 			(void)json_array_append_new(
 				lists[n], json_pack("{s:s, s:s*}", "name", name, "value", value));
 	}
+	if (!put)
+		move(list_of(i, "_hidden"), lists[1], name);
 	attributes_index(c, i);
 	table_describe(&i->cluster->table, i);
 	record_touch(c, &i->record);
@@ -253,13 +298,41 @@ json_t *delete_attributes(struct core *c, json_t *request, struct ecs_fault *f)
 	return change(c, request, false, f);
 }
 
+static json_t *show(const struct instance *i, const json_t *a)
+{
+	return json_pack("{s:O, s:s*, s:s, s:O}", "name", json_object_get(a, "name"), "value",
+			 doc_string(a, "value"), "targetType", "container-instance", "targetId",
+			 json_object_get(i->record.doc, "containerInstanceArn"));
+}
+
+/* Names of a page are "ID/NAME": a page goes on behind one whatever was there is gone by then. */
+static void show_page(const struct cluster *cl, json_t *names)
+{
+	json_t *name;
+	size_t n, place;
+
+	json_array_foreach (names, n, name) {
+		const char *text = json_string_value(name);
+		char id[ECS_ID_LEN + 1];
+		struct instance *i;
+		json_t *list;
+
+		(void)snprintf(id, sizeof(id), "%s", text);
+		i = map_find(&cl->instances, id);
+		list = json_object_get(i->record.doc, "attributes");
+		if (find_named(list, text + ECS_ID_LEN + 1, &place))
+			(void)json_array_set_new(names, n, show(i, json_array_get(list, place)));
+	}
+}
+
 json_t *list_attributes(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	const char *name = doc_string(request, "attributeName"),
 		   *value = doc_string(request, "attributeValue");
 	struct cluster *cl = cluster_of(c, request, f);
-	json_t *found, *a;
+	struct page page = {0};
 	struct instance *i;
+	json_t *reply, *a;
 	size_t k;
 
 	if (!cl)
@@ -269,19 +342,18 @@ json_t *list_attributes(struct core *c, json_t *request, struct ecs_fault *f)
 				    "attributeValue needs an attributeName.");
 		return NULL;
 	}
-	found = json_array();
 	for (size_t n = 0; map_next(&cl->instances, &n, &i);)
 		json_array_foreach (json_object_get(i->record.doc, "attributes"), k, a) {
+			auto_free char *key = NULL;
+
 			if ((name && !str_eq(doc_string(a, "name"), name)) ||
 			    (value && !str_eq(doc_string(a, "value"), value)))
 				continue;
-			(void)json_array_append_new(
-				found,
-				json_pack("{s:O, s:s*, s:s, s:O}", "name",
-					  json_object_get(a, "name"), "value",
-					  doc_string(a, "value"), "targetType",
-					  "container-instance", "targetId",
-					  json_object_get(i->record.doc, "containerInstanceArn")));
+			key = xasprintf("%s/%s", i->id, doc_string(a, "name"));
+			page_add(&page, key);
 		}
-	return page_of_objects(found, request, PAGE_MAX, "attributes", f);
+	reply = page_reply(&page, request, false, strcmp, "attributes", f);
+	if (reply)
+		show_page(cl, json_object_get(reply, "attributes"));
+	return reply;
 }

@@ -53,6 +53,19 @@ struct cluster *cluster_by_name(struct core *c, const char *text, struct ecs_fau
 	return NULL;
 }
 
+int cluster_parse_name(const struct core *c, const struct cluster *cl, enum ecs_resource resource,
+		       const char *text, struct ecs_name *ret, struct ecs_fault *f)
+{
+	if (ecs_name_parse(&c->o.identity, resource, text, ret, f) < 0)
+		return -1;
+	if (!*ret->cluster || strcmp(ret->cluster, cl->name) == 0)
+		return 0;
+	(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+			    "Invalid identifier: Identifier is for cluster %s. Your cluster is %s",
+			    ret->cluster, cl->name);
+	return CLUSTER_ANOTHER;
+}
+
 struct cluster *cluster_of(struct core *c, const json_t *request, struct ecs_fault *f)
 {
 	return cluster_by_name(c, doc_string(request, "cluster"), f);
@@ -88,10 +101,9 @@ static json_t *statistics(const struct core *c, const struct cluster *cl)
 	return list;
 }
 
-/* As DescribeClusters shows it. */
-json_t *cluster_show(const struct core *c, const struct cluster *cl, const json_t *request)
+json_t *cluster_show(const struct core *c, const struct cluster *cl, const json_t *describe)
 {
-	json_t *doc = doc_public(cl->record.doc, doc_includes(request, "TAGS"));
+	json_t *doc = doc_public(cl->record.doc, !describe || doc_includes(describe, "TAGS"));
 	size_t running = 0, pending = 0;
 	struct instance *i;
 
@@ -105,13 +117,13 @@ json_t *cluster_show(const struct core *c, const struct cluster *cl, const json_
 	(void)json_object_set_new(doc, "pendingTasksCount", json_integer((json_int_t)pending));
 	(void)json_object_set_new(doc, "activeServicesCount", json_integer(0));
 	(void)json_object_set_new(doc, "statistics",
-				  doc_includes(request, "STATISTICS") ? statistics(c, cl)
-								      : json_array());
+				  doc_includes(describe, "STATISTICS") ? statistics(c, cl)
+								       : json_array());
 	if (!json_object_get(doc, "capacityProviders")) { /* none was ever set */
 		(void)json_object_set_new(doc, "capacityProviders", json_array());
 		(void)json_object_set_new(doc, "defaultCapacityProviderStrategy", json_array());
 	}
-	if (!doc_includes(request, "SETTINGS"))
+	if (describe && !doc_includes(describe, "SETTINGS"))
 		(void)json_object_set_new(doc, "settings", json_array());
 	return doc;
 }
@@ -147,7 +159,7 @@ json_t *create_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 	if (check_settings(request, f) < 0 || tags_check(json_object_get(request, "tags"), f) < 0)
 		return NULL;
 	if (cl && is_active(cl))
-		return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
+		return json_pack("{s:o}", "cluster", cluster_show(c, cl, NULL));
 
 	ecs_arn_cluster(&c->o.identity, name, arn);
 	doc = json_pack("{s:s, s:s, s:s, s:O*, s:O*}", "clusterArn", arn, "clusterName", name,
@@ -168,7 +180,7 @@ json_t *create_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 		cl = cluster_make(c, name, doc);
 	}
 	record_touch(c, &cl->record);
-	return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(c, cl, NULL));
 }
 
 /* UpdateCluster, and UpdateClusterSettings, which is a part of it. */
@@ -183,7 +195,7 @@ json_t *update_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 		(void)json_object_set(cl->record.doc, "settings", settings);
 		record_touch(c, &cl->record);
 	}
-	return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(c, cl, NULL));
 }
 
 json_t *describe_clusters(struct core *c, json_t *request, struct ecs_fault *f)
@@ -255,5 +267,5 @@ json_t *delete_cluster(struct core *c, json_t *request, struct ecs_fault *f)
 	}
 	doc_set_string(cl->record.doc, "status", "INACTIVE");
 	record_touch(c, &cl->record);
-	return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(c, cl, NULL));
 }

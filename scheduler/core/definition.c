@@ -256,19 +256,31 @@ json_t *describe_task_definition(struct core *c, json_t *request, struct ecs_fau
 	return reply;
 }
 
+/* Up to the last colon; what a caller's token has may have none. */
+static size_t family_len(const char *arn)
+{
+	const char *colon = strrchr(arn, ':');
+
+	return colon ? (size_t)(colon - arn) : strlen(arn);
+}
+
+static unsigned long revision_in(const char *arn, size_t len)
+{
+	return arn[len] ? strtoul(arn + len + 1, NULL, 10) : 0;
+}
+
 /* By family, then by number: "…/web:9" before "…/web:10". */
 static int compare_arns(const char *a, const char *b)
 {
-	const char *colon_a = strrchr(a, ':'), *colon_b = strrchr(b, ':');
-	size_t len_a = (size_t)(colon_a - a), len_b = (size_t)(colon_b - b);
+	size_t len_a = family_len(a), len_b = family_len(b);
 	size_t len = len_a < len_b ? len_a : len_b;
 	int r = strncmp(a, b, len);
 	unsigned long rev_a, rev_b;
 
 	if (r || len_a != len_b)
 		return r ? r : len_a < len_b ? -1 : 1;
-	rev_a = strtoul(colon_a + 1, NULL, 10);
-	rev_b = strtoul(colon_b + 1, NULL, 10);
+	rev_a = revision_in(a, len);
+	rev_b = revision_in(b, len);
 	return rev_a < rev_b ? -1 : rev_a > rev_b;
 }
 

@@ -10,8 +10,6 @@
 #include "base/text.h"
 #include "scheduler/core/internal.h"
 
-#define TOKEN_PREFIX "after:"
-
 void uuid_of_digits(const char digits[UUID_DIGITS + 1], char ret[37])
 {
 	static const char form[] = "xxxxxxxx-xxxx-4xxx-axxx-xxxxxxxxxxxx";
@@ -159,29 +157,30 @@ static void sort_first(struct page *p, size_t limit, struct sorting *order)
 		qsort_r(p->names, count, sizeof(*p->names), compare_names, order);
 }
 
-/* The name behind which the page begins, from the caller's token; NULL: not a token of ours. */
-static char *open_token(const char *token)
+/* A token is "MEMBER:" and where the next page of it begins. */
+static char *make_token(const char *member, const char *place)
 {
-	size_t size;
-	auto_free char *text = (char *)base64_decode(token, &size);
-
-	if (!text || strlen(text) != size || !str_starts(text, TOKEN_PREFIX))
-		return NULL;
-	return xstrdup(text + strlen(TOKEN_PREFIX));
-}
-
-char *page_after(const json_t *request)
-{
-	const char *token = doc_string(request, "nextToken");
-
-	return token ? open_token(token) : NULL;
-}
-
-static char *make_token(const char *name)
-{
-	auto_free char *text = xasprintf(TOKEN_PREFIX "%s", name);
+	auto_free char *text = xasprintf("%s:%s", member, place);
 
 	return base64_encode(text, strlen(text));
+}
+
+int page_after(const json_t *request, const char *member, char **ret, struct ecs_fault *f)
+{
+	const char *token = doc_string(request, "nextToken");
+	const size_t len = strlen(member);
+	auto_free char *text = NULL;
+	size_t size;
+
+	*ret = NULL;
+	if (!token)
+		return 0;
+	text = (char *)base64_decode(token, &size);
+	if (!text || strlen(text) != size || !str_starts(text, member) || text[len] != ':' ||
+	    !text[len + 1])
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "Invalid token.");
+	*ret = xstrdup(text + len + 1);
+	return 0;
 }
 
 static int fill_page(struct page *p, const json_t *request, bool descending,
@@ -189,7 +188,6 @@ static int fill_page(struct page *p, const json_t *request, bool descending,
 		     struct ecs_fault *f)
 {
 	struct sorting order = {compare, descending};
-	const char *token = doc_string(request, "nextToken");
 	int64_t limit = doc_integer(request, "maxResults", PAGE_MAX);
 	auto_free char *after = NULL;
 	json_t *list = json_array();
@@ -199,8 +197,8 @@ static int fill_page(struct page *p, const json_t *request, bool descending,
 	if (limit < 1 || limit > PAGE_MAX)
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				     "maxResults must be between 1 and %d.", PAGE_MAX);
-	if (token && !(after = open_token(token)))
-		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "Invalid token.");
+	if (page_after(request, member, &after, f) < 0)
+		return -1;
 
 	if (after)
 		drop_until(p, after, &order);
@@ -208,7 +206,7 @@ static int fill_page(struct page *p, const json_t *request, bool descending,
 	for (i = 0; i < p->count && i < (size_t)limit; i++)
 		(void)json_array_append_new(list, json_string(p->names[i]));
 	if (i < p->count) {
-		auto_free char *next = make_token(p->names[i - 1]);
+		auto_free char *next = make_token(member, p->names[i - 1]);
 
 		doc_set_string(reply, "nextToken", next);
 	}
@@ -231,39 +229,34 @@ json_t *page_reply(struct page *p, const json_t *request, bool descending,
 
 /* ---- pages of objects ---- */
 
-#define PLACE_PREFIX "at:"
-
 json_t *page_of_objects(json_t *own_list, const json_t *request, int64_t most, const char *member,
 			struct ecs_fault *f)
 {
 	auto_json json_t *list = own_list;
-	const char *token = doc_string(request, "nextToken");
 	int64_t limit = doc_integer(request, "maxResults", most);
+	auto_free char *after = NULL;
 	json_t *page, *reply;
 	uint32_t first = 0;
-	size_t size, i;
+	size_t i;
 
 	if (limit < 1 || limit > most) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				    "maxResults must be between 1 and %" PRId64 ".", most);
 		return NULL;
 	}
-	if (token) {
-		auto_free char *text = (char *)base64_decode(token, &size);
-
-		if (!text || !str_starts(text, PLACE_PREFIX) ||
-		    !parse_u32(text + strlen(PLACE_PREFIX), UINT32_MAX, &first)) {
-			(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "Invalid token.");
-			return NULL;
-		}
+	if (page_after(request, member, &after, f) < 0)
+		return NULL;
+	if (after && !parse_u32(after, UINT32_MAX, &first)) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "Invalid token.");
+		return NULL;
 	}
 	page = json_array();
 	reply = json_pack("{s:o}", member, page);
 	for (i = first; i < json_array_size(list) && limit; i++, limit--)
 		(void)json_array_append(page, json_array_get(list, i));
 	if (i < json_array_size(list)) {
-		auto_free char *text = xasprintf(PLACE_PREFIX "%zu", i);
-		auto_free char *next = base64_encode(text, strlen(text));
+		auto_free char *place = xasprintf("%zu", i);
+		auto_free char *next = make_token(member, place);
 
 		doc_set_string(reply, "nextToken", next);
 	}

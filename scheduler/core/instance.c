@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/text.h"
 #include "scheduler/core/task.h"
 #include "scheduler/core/vpc.h"
@@ -93,14 +94,8 @@ struct instance *instance_find(struct cluster *cl, const struct core *c, const c
 {
 	struct ecs_name name;
 
-	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_INSTANCE, text, &name, f) < 0)
+	if (cluster_parse_name(c, cl, ECS_RESOURCE_INSTANCE, text, &name, f) != 0)
 		return NULL;
-	if (*name.cluster && strcmp(name.cluster, cl->name) != 0) {
-		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-				    "Identifier is for cluster %s. Your cluster is %s",
-				    name.cluster, cl->name);
-		return NULL;
-	}
 	return map_find(&cl->instances, name.name);
 }
 
@@ -481,7 +476,9 @@ json_t *describe_container_instances(struct core *c, json_t *request, struct ecs
 {
 	struct cluster *cl = cluster_of(c, request, f);
 	json_t *names = json_object_get(request, "containerInstances"), *name;
-	json_t *found, *failures, *reply;
+	json_t *found = json_array(), *failures = json_array();
+	auto_json json_t *reply = json_pack("{s:o, s:o}", "containerInstances", found, "failures",
+					    failures);
 	size_t n;
 
 	if (!cl)
@@ -492,19 +489,19 @@ json_t *describe_container_instances(struct core *c, json_t *request, struct ecs
 				    DESCRIBE_MAX);
 		return NULL;
 	}
-	found = json_array();
-	failures = json_array();
-	reply = json_pack("{s:o, s:o}", "containerInstances", found, "failures", failures);
 	json_array_foreach (names, n, name) {
 		const char *text = json_string_value(name);
-		struct ecs_fault ignored;
-		struct instance *i = instance_find(cl, c, text, &ignored);
+		struct ecs_name parsed;
+		int r = cluster_parse_name(c, cl, ECS_RESOURCE_INSTANCE, text, &parsed, f);
+		struct instance *i = r == 0 ? map_find(&cl->instances, parsed.name) : NULL;
 
+		if (r == CLUSTER_ANOTHER)
+			return NULL;
 		if (i)
 			(void)json_array_append_new(found, instance_show(c, i, request));
 		else
 			(void)json_array_append_new(failures,
 						    instance_failure(c, cl, text, "MISSING"));
 	}
-	return reply;
+	return take_ptr(reply);
 }

@@ -256,7 +256,11 @@ struct page {
 };
 
 void page_add(struct page *p, const char *name);
-char *page_after(const json_t *request); /* behind this name, malloc'ed; NULL: from the first one */
+/*
+ * Behind which name a page of 'member' begins, malloc'ed; NULL: with the first one.  A token of
+ * another list is none.
+ */
+int page_after(const json_t *request, const char *member, char **ret, struct ecs_fault *f);
 /*
  * The reply: the names, sorted and cut to maxResults, in 'member', and "nextToken"
  * if there is more.  The page is done.  NULL: *f says why.
@@ -276,6 +280,8 @@ json_t *page_of_objects(json_t *own_list, const json_t *request, int64_t most, c
 
 /* Tags of a request: keys unique, lengths right, at most 50. */
 int tags_check(const json_t *tags, struct ecs_fault *f);
+/* Of what will have both: at most 50, of which those of ECS do not count. */
+int tags_check_sum(const json_t *some, const json_t *more, struct ecs_fault *f);
 /* Add or replace the tags of 'more' in doc["tags"]. */
 void tags_merge(json_t *doc, const json_t *more);
 
@@ -286,7 +292,12 @@ struct cluster *cluster_of(struct core *c, const json_t *request, struct ecs_fau
 struct cluster *cluster_by_name(struct core *c, const char *text, struct ecs_fault *f);
 struct cluster *cluster_make(struct core *c, const char *name, json_t *own_doc);
 void cluster_free(struct cluster *cl);
-json_t *cluster_show(const struct core *c, const struct cluster *cl, const json_t *request);
+/* As a DescribeClusters wants it; NULL: as those that change it tell it, with settings and tags. */
+json_t *cluster_show(const struct core *c, const struct cluster *cl, const json_t *describe);
+/* Of something in the cluster: 0; negative: it is no name; CLUSTER_ANOTHER: the ARN names another one. */
+#define CLUSTER_ANOTHER 1
+int cluster_parse_name(const struct core *c, const struct cluster *cl, enum ecs_resource resource,
+		       const char *text, struct ecs_name *ret, struct ecs_fault *f);
 
 /* ---- definition.c ---- */
 

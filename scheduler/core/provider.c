@@ -391,7 +391,7 @@ json_t *put_cluster_capacity_providers(struct core *c, json_t *request, struct e
 	    check_removed(c, cl, names, f) < 0 || provider_set(c, cl->record.doc, request, f) < 0)
 		return NULL;
 	record_touch(c, &cl->record);
-	return json_pack("{s:o}", "cluster", cluster_show(c, cl, request));
+	return json_pack("{s:o}", "cluster", cluster_show(c, cl, NULL));
 }
 
 /* ---- whose turn it is ---- */

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/text.h"
 #include "scheduler/core/task.h"
 
@@ -25,6 +26,22 @@ static json_t *find_tag(json_t *tags, const char *key, size_t *ret_index)
 	return NULL;
 }
 
+/* In characters, as ECS counts. */
+static size_t length(const char *utf8)
+{
+	size_t count = 0;
+
+	for (; *utf8; utf8++)
+		count += ((unsigned char)*utf8 & 0xc0) != 0x80;
+	return count;
+}
+
+/* Whatever the letters' case: nobody else gives, changes or takes away such a tag. */
+static bool is_of_aws(const char *key)
+{
+	return strncasecmp(key, "aws:", strlen("aws:")) == 0;
+}
+
 int tags_check(const json_t *tags, struct ecs_fault *f)
 {
 	json_t *tag;
@@ -33,14 +50,14 @@ int tags_check(const json_t *tags, struct ecs_fault *f)
 	json_array_foreach (tags, i, tag) {
 		const char *key = doc_string(tag, "key"), *value = doc_string(tag, "value");
 
-		if (!key || !*key || strlen(key) > TAG_KEY_MAX)
+		if (!key || !*key || length(key) > TAG_KEY_MAX)
 			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 					     "A tag key must have 1 to %d characters.",
 					     TAG_KEY_MAX);
-		if (str_starts(key, "aws:"))
+		if (is_of_aws(key))
 			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 					     "A tag key must not begin with 'aws:': '%.128s'", key);
-		if (value && strlen(value) > TAG_VALUE_MAX)
+		if (value && length(value) > TAG_VALUE_MAX)
 			return ecs_fault_set(
 				f, ECS_FAULT_INVALID_PARAMETER,
 				"The value of tag '%.128s' has more than %d characters.", key,
@@ -72,6 +89,21 @@ void tags_merge(json_t *doc, const json_t *more)
 	}
 }
 
+int tags_check_sum(const json_t *some, const json_t *more, struct ecs_fault *f)
+{
+	auto_json json_t *doc = json_pack("{s:o}", "tags",
+					  some ? json_deep_copy(some) : json_array());
+	size_t count = 0, i;
+	json_t *tag;
+
+	tags_merge(doc, more);
+	json_array_foreach (json_object_get(doc, "tags"), i, tag)
+		count += !is_of_aws(doc_string(tag, "key"));
+	return count <= TAGS_MAX ? 0
+				 : ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+						 "More than %d tags.", TAGS_MAX);
+}
+
 /* The record that an ARN names, whatever it is. */
 static struct record *resource(struct core *c, const json_t *request, struct ecs_fault *f)
 {
@@ -84,10 +116,15 @@ static struct record *resource(struct core *c, const json_t *request, struct ecs
 	struct instance *i;
 	struct record *provider;
 
+	if (!str_starts(arn, "arn:")) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "resourceArn is not an ARN: '%.300s'", arn);
+		return NULL;
+	}
 	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_CLUSTER, arn, &name, &ignored) == 0 &&
 	    (cl = map_find(&c->clusters, name.name)))
 		return &cl->record;
-	if (str_starts(arn, "arn:") && (d = definition_find(c, arn, &ignored)))
+	if ((d = definition_find(c, arn, &ignored)))
 		return &d->record;
 	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_TASK, arn, &name, &ignored) == 0 &&
 	    (cl = map_find(&c->clusters, name.cluster)) && (t = task_named(c, cl, name.name)))
@@ -96,7 +133,7 @@ static struct record *resource(struct core *c, const json_t *request, struct ecs
 	    (cl = map_find(&c->clusters, name.cluster)) &&
 	    (i = map_find(&cl->instances, name.name)))
 		return &i->record;
-	if (str_starts(arn, "arn:") && (provider = provider_by_name(c, arn)))
+	if ((provider = provider_by_name(c, arn)))
 		return provider;
 	(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 			    "The specified resource was not found: '%.300s'", arn);
@@ -107,20 +144,16 @@ json_t *tag_resource(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	struct record *r = resource(c, request, f);
 	const json_t *tags = json_object_get(request, "tags");
-	json_t *merged;
+	json_t *old;
 
 	if (!r || tags_check(tags, f) < 0)
 		return NULL;
-
-	merged = json_pack("{s:o*}", "tags", json_deep_copy(json_object_get(r->doc, "tags")));
-	tags_merge(merged, tags);
-	if (json_array_size(json_object_get(merged, "tags")) > TAGS_MAX) {
-		json_decref(merged);
-		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "More than %d tags.", TAGS_MAX);
+	old = json_object_get(r->doc, "tags");
+	if (tags_check_sum(old, tags, f) < 0)
 		return NULL;
-	}
-	(void)json_object_set(r->doc, "tags", json_object_get(merged, "tags"));
-	json_decref(merged);
+	/* The list may be a reply's, too. */
+	(void)json_object_set_new(r->doc, "tags", old ? json_deep_copy(old) : json_array());
+	tags_merge(r->doc, tags);
 	record_touch(c, r);
 	return json_object();
 }
@@ -133,6 +166,15 @@ json_t *untag_resource(struct core *c, json_t *request, struct ecs_fault *f)
 
 	if (!r)
 		return NULL;
+	json_array_foreach (json_object_get(request, "tagKeys"), i, key) {
+		if (is_of_aws(json_string_value(key))) {
+			(void)ecs_fault_set(
+				f, ECS_FAULT_INVALID_PARAMETER,
+				"Tags that begin with 'aws:' cannot be removed: '%.128s'",
+				json_string_value(key));
+			return NULL;
+		}
+	}
 	tags = json_object_get(r->doc, "tags");
 	json_array_foreach (json_object_get(request, "tagKeys"), i, key)
 		if (find_tag(tags, json_string_value(key), &at))

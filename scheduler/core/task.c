@@ -279,14 +279,8 @@ struct task *core_task_find(struct core *c, const json_t *request, const char *t
 	struct ecs_name name;
 	struct task *t;
 
-	if (!cl || ecs_name_parse(&c->o.identity, ECS_RESOURCE_TASK, text, &name, f) < 0)
+	if (!cl || cluster_parse_name(c, cl, ECS_RESOURCE_TASK, text, &name, f) != 0)
 		return NULL;
-	if (*name.cluster && strcmp(name.cluster, cl->name) != 0) {
-		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-				    "Identifier is for cluster %s. Your cluster is %s",
-				    name.cluster, cl->name);
-		return NULL;
-	}
 	t = task_named(c, cl, name.name);
 	if (!t)
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
@@ -336,28 +330,33 @@ int core_find_version(struct core *c, const char *cluster, const char *task, int
 	return 0;
 }
 
-static void add_found(struct core *c, const json_t *request, const struct cluster *cl,
-		      const char *text, json_t *tasks, json_t *failures)
+static int add_found(struct core *c, const json_t *request, const struct cluster *cl,
+		     const char *text, json_t *reply, struct ecs_fault *f)
 {
+	json_t *tasks = json_object_get(reply, "tasks"),
+	       *failures = json_object_get(reply, "failures");
 	char arn[ECS_ARN_SIZE];
-	struct ecs_fault ignored;
-	struct task *t = core_task_find(c, request, text, &ignored);
+	struct ecs_name name;
+	int r = cluster_parse_name(c, cl, ECS_RESOURCE_TASK, text, &name, f);
+	struct task *t = r == 0 ? task_named(c, cl, name.name) : NULL;
 
+	if (r == CLUSTER_ANOTHER)
+		return -1;
 	if (t) {
 		(void)json_array_append_new(tasks, task_show(c, t, doc_includes(request, "TAGS")));
-		return;
+		return 0;
 	}
-	if (str_starts(text, "arn:"))
-		(void)snprintf(arn, sizeof(arn), "%s", text);
-	else
-		ecs_arn_task(&c->o.identity, cl->name, text, arn);
-	(void)json_array_append_new(failures, doc_failure(arn, "MISSING"));
+	ecs_arn_task(&c->o.identity, cl->name, text, arn);
+	(void)json_array_append_new(failures,
+				    doc_failure(str_starts(text, "arn:") ? text : arn, "MISSING"));
+	return 0;
 }
 
 json_t *describe_tasks(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	struct cluster *cl = cluster_of(c, request, f);
-	json_t *names = json_object_get(request, "tasks"), *name, *tasks, *failures;
+	json_t *names = json_object_get(request, "tasks"), *name;
+	auto_json json_t *reply = json_pack("{s:[], s:[]}", "tasks", "failures");
 	size_t i;
 
 	if (!cl)
@@ -367,9 +366,8 @@ json_t *describe_tasks(struct core *c, json_t *request, struct ecs_fault *f)
 				    "Tasks must have 1 to %d elements.", DESCRIBE_MAX);
 		return NULL;
 	}
-	tasks = json_array();
-	failures = json_array();
 	json_array_foreach (names, i, name)
-		add_found(c, request, cl, json_string_value(name), tasks, failures);
-	return json_pack("{s:o, s:o}", "tasks", tasks, "failures", failures);
+		if (add_found(c, request, cl, json_string_value(name), reply, f) < 0)
+			return NULL;
+	return take_ptr(reply);
 }

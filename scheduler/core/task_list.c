@@ -108,10 +108,12 @@ static json_t *reply_page(struct core *c, const struct filter *filter, const jso
 	const int64_t wanted = doc_integer(request, "maxResults", PAGE_MAX);
 	struct first first = {.limit = wanted > 0 && wanted < PAGE_MAX ? (size_t)wanted + 1
 								       : PAGE_MAX + 1};
-	auto_free char *after = page_after(request);
+	auto_free char *after = NULL;
 	uint8_t after_id[TASK_ID_SIZE];
 	struct page page = {0};
 
+	if (page_after(request, "taskArns", &after, f) < 0)
+		return NULL;
 	if (after && !read_id(after, after_id)) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "Invalid token.");
 		return NULL;

@@ -17,7 +17,8 @@
 #define RUN_COUNT_MAX   10
 #define START_COUNT_MAX 10
 #define REPLY_MAX       (64 << 20)
-#define FAILURES_MAX    100 /* container instances whose reasons are listed */
+#define OVERRIDES_SIZE  ECS_DEFINITION_SIZE /* ECS has 8192: what many run into */
+#define FAILURES_MAX    100                 /* container instances whose reasons are listed */
 
 static void launch_done(struct launch *l)
 {
@@ -106,6 +107,7 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 {
 	auto_arena struct arena a = {0};
 	const json_t *overrides = json_object_get(l->request, "overrides");
+	auto_free char *text = NULL;
 	json_t *override, *containers;
 	struct ecs_task_definition t;
 	struct err e = {0};
@@ -114,6 +116,11 @@ static int merge_overrides(struct launch *l, struct ecs_fault *f)
 	find_demand(l, &l->definition->parsed);
 	if (!json_object_size(overrides))
 		return 0;
+	text = js_dump(overrides);
+	if (strlen(text) > OVERRIDES_SIZE)
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				     "Container Overrides length must be at most %d",
+				     OVERRIDES_SIZE);
 	l->effective = js_encode(&ecs_task_definition_shape, &l->definition->parsed);
 	containers = json_object_get(l->effective, "containerDefinitions");
 	json_array_foreach (containers, i, override)
@@ -258,7 +265,12 @@ static int launch_prepare(struct launch *l, struct core *c, const json_t *reques
 			       ? -1
 			       : ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition not found.");
 	if (l->definition->status != DEFINITION_ACTIVE)
-		return ecs_fault_set(f, ECS_FAULT_CLIENT, "TaskDefinition is inactive");
+		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER, "TaskDefinition is inactive");
+	if (tags_check_sum(str_eq(doc_string(request, "propagateTags"), "TASK_DEFINITION")
+				   ? json_object_get(l->definition->record.doc, "tags")
+				   : NULL,
+			   json_object_get(request, "tags"), f) < 0)
+		return -1;
 	if (interface_check(c, l->cluster, request, l->definition->parsed.network_mode, f) < 0 ||
 	    merge_overrides(l, f) < 0)
 		return -1;

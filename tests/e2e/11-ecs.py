@@ -114,6 +114,16 @@ def test_clusters():
     for operation in ("update_cluster", "update_cluster_settings"):
         refused("ClusterNotFoundException", "Cluster not found.", operation, **dict(changed, cluster="nope"))
     refused("InvalidParameterException", "", "create_cluster", clusterName="a b")
+    off = [dict(name="containerInsights", value="disabled")]
+    for more in (dict(), dict(settings=off)):  # those that change a cluster tell it whole
+        made = ecs.create_cluster(clusterName="whole", tags=[dict(key="k", value="v")], **more)["cluster"]
+        equal((made["settings"], made["tags"]), (off, [dict(key="k", value="v")]))
+    for operation, more in (("update_cluster", {}), ("update_cluster_settings", dict(settings=off)),
+                            ("put_cluster_capacity_providers", dict(capacityProviders=[],
+                                                                    defaultCapacityProviderStrategy=[])),
+                            ("delete_cluster", {})):
+        told = getattr(ecs, operation)(cluster="whole", **more)["cluster"]
+        equal((told["settings"], told["tags"]), (off, [dict(key="k", value="v")]))
     refused("InvalidParameterException", "Duplicate tag keys", "create_cluster", clusterName="t",
             tags=[dict(key="k", value="1"), dict(key="k", value="2")])
     refused("ClusterNotFoundException", "Cluster not found.", "delete_cluster", cluster="nope")
@@ -264,6 +274,8 @@ def test_tasks_are_run_described_listed_and_stopped():
 def test_what_is_wrong_with_a_task():
     one, two = nodes
     define("small", "true")
+    ecs.deregister_task_definition(taskDefinition="small:1")
+    define("small", "true")
     for code, part, more in [
         ("InvalidParameterException", "", dict(count=0)),
         ("InvalidParameterException", "", dict(count=11)),
@@ -278,6 +290,9 @@ def test_what_is_wrong_with_a_task():
         ("InvalidParameterException", "", dict(placementStrategy=[dict(type="random")] * 6)),
         ("InvalidParameterException", "", dict(placementConstraints=[dict(type="distinctInstance")] * 11)),
         ("InvalidParameterException", "", dict(overrides=dict(containerOverrides=[dict(name="d", command=["x"])]))),
+        ("InvalidParameterException", "Container Overrides length must be at most", dict(overrides=dict(
+            containerOverrides=[dict(name="c", environment=[dict(name="A", value="x" * 65536)])]))),
+        ("InvalidParameterException", "TaskDefinition is inactive", dict(taskDefinition="small:1")),
         ("InvalidParameterException", "", dict(startedBy="x" * 129)),
         ("InvalidParameterException", "", dict(tags=[dict(key="aws:x", value="y")])),
         ("InvalidParameterException", "", dict(networkConfiguration=dict(awsvpcConfiguration=dict(subnets=["subnet-1"])))),
@@ -294,6 +309,13 @@ def test_what_is_wrong_with_a_task():
     equal((reply["tasks"], reply["failures"]),
           ([], [dict(arn=f"{ACCOUNT}container-instance/default/{'e' * 32}", reason="MISSING")]))
     refused("InvalidParameterException", "", "describe_tasks", tasks=[])
+    elsewhere = "Invalid identifier: Identifier is for cluster other. Your cluster is default"
+    for operation, more in (("describe_tasks", dict(tasks=[f"{ACCOUNT}task/other/{'e' * 32}"])),
+                            ("stop_task", dict(task=f"{ACCOUNT}task/other/{'e' * 32}")),
+                            ("describe_container_instances", dict(
+                                containerInstances=[arn(one), f"{ACCOUNT}container-instance/other/{one.instance}"])),
+                            ("list_tasks", dict(containerInstance=f"{ACCOUNT}container-instance/other/{one.instance}"))):
+        refused("InvalidParameterException", elsewhere, operation, **more)
     refused("InvalidParameterException", "", "describe_tasks", tasks=["e" * 32] * 101)
     refused("InvalidParameterException", "The referenced task was not found.", "stop_task", task="e" * 32)
     refused("ClusterNotFoundException", "Cluster not found.", "stop_task", cluster="nope", task="e" * 32)
@@ -423,6 +445,9 @@ def test_account_settings():
     refused("InvalidParameterException", "between 1 and 10", "list_account_settings", maxResults=11)
     refused("InvalidParameterException", "name", "list_account_settings", value="enabled")
     refused("InvalidParameterException", "", "put_account_setting", name="moon", value="enabled")
+    for principal in ("me", "arn:aws:iam::999999999999:user/me", "arn:aws:iam::123456789012:user/"):
+        refused("InvalidParameterException", "principalArn", "put_account_setting", name="taskLongArnFormat",
+                value="enabled", principalArn=principal)
     refused("ClientException", "can only be 'enabled'", "put_account_setting", name="taskLongArnFormat", value="disabled")
 
 

@@ -333,7 +333,7 @@ static void a_task_needs_an_instance_and_a_definition(void **state)
 		"{\"taskDefinition\":\"web\",\"overrides\":{\"containerOverrides\":[{\"name\":\"b\"}]}}",
 		ECS_FAULT_INVALID_PARAMETER, "container named b is not a container");
 	do_call("DeregisterTaskDefinition", "{\"taskDefinition\":\"web:1\"}");
-	refused("RunTask", "{\"taskDefinition\":\"web:1\"}", ECS_FAULT_CLIENT,
+	refused("RunTask", "{\"taskDefinition\":\"web:1\"}", ECS_FAULT_INVALID_PARAMETER,
 		"TaskDefinition is inactive");
 }
 
@@ -524,7 +524,7 @@ static void a_repeated_call_does_not_ask_what_is_there_now(void **state)
 	assert_string_equal(text_at(first, "tasks[0].taskArn"),
 			    text_at(second, "tasks[0].taskArn"));
 	refused("RunTask", "{\"taskDefinition\":\"web:1\",\"clientToken\":\"t2\"}",
-		ECS_FAULT_CLIENT, "inactive");
+		ECS_FAULT_INVALID_PARAMETER, "inactive");
 }
 
 static void a_token_is_of_printable_characters(void **state)

@@ -68,10 +68,37 @@ static void pages_have_each_name_once_and_in_order(void **state)
 	}
 }
 
+/* The base64 of "x" and of "families:". */
+static void a_token_of_another_list_is_none(void **state)
+{
+	static const char *const lists[] = {"ListTaskDefinitionFamilies", "ListTaskDefinitions",
+					    "ListTasks", "ListClusters", "ListContainerInstances"};
+	static const char *const rubbish[] = {"eA==", "ZmFtaWxpZXM6", ""};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		auto_json json_t *reply = call(lists[i], "{\"maxResults\":1}");
+
+		for (size_t k = 0; k < ARRAY_COUNT(lists); k++) {
+			auto_json json_t *page = call(lists[k], "{\"nextToken\":\"%s\"}",
+						      text_at(reply, "nextToken"));
+
+			assert_int_equal(page != NULL, i == k);
+			assert_true(page || fault.type == ECS_FAULT_INVALID_PARAMETER);
+		}
+	}
+	for (size_t i = 0; i < ARRAY_COUNT(lists) * ARRAY_COUNT(rubbish); i++) {
+		assert_null(call(lists[i % ARRAY_COUNT(lists)], "{\"nextToken\":\"%s\"}",
+				 rubbish[i / ARRAY_COUNT(lists)]));
+		assert_int_equal(fault.type, ECS_FAULT_INVALID_PARAMETER);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(pages_have_each_name_once_and_in_order, begin, end),
+		cmocka_unit_test_setup_teardown(a_token_of_another_list_is_none, begin, end),
 	};
 
 	return cmocka_run_group_tests_name("scheduler/page", tests, NULL, NULL);

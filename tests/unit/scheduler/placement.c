@@ -232,18 +232,12 @@ static void attributes_are_put_listed_outlive_a_hello_and_are_deleted(void **sta
 				 "\"attribute:disk == 'nvme 1'\"}]",
 				 reason),
 			 3);
-	do_call("DeleteAttributes",
-		"{\"attributes\":[{\"name\":\"disk\",\"targetId\":\"%s\"},{\"name\":\"rack\","
-		"\"targetId\":\"%s\"}]}",
-		hosts[3], hosts[3]);
+	do_call("DeleteAttributes", "{\"attributes\":[{\"name\":\"disk\",\"targetId\":\"%s\"}]}",
+		hosts[3]);
 	assert_int_equal(run_one(",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":"
 				 "\"attribute:disk exists\"}]",
 				 reason),
 			 -1);
-	/* What the node says of itself stays. */
-	assert_true(run_one(",\"placementConstraints\":[{\"type\":\"memberOf\",\"expression\":"
-			    "\"attribute:rack == r9\"}]",
-			    reason) >= 0);
 }
 
 static void wrong_attributes_are_refused(void **state)
