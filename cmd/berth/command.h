@@ -134,3 +134,5 @@ int task_resolve(struct context *c, const char *name, char **ret_arn, struct err
 char *ports_of(const json_t *container);
 /* What is behind the last slash. */
 const char *short_name(const char *arn);
+/* An id, or its beginning; an empty name (of a variable that was not set) means nothing. */
+bool id_begins_with(const char *id, const char *name);

@@ -346,6 +346,18 @@ static int parse_and_run(struct context *c, const struct command *command, void 
 	return run_command(c, command, options, words, count);
 }
 
+/* What goes into JSON would be left out there, or be something else. */
+static int check_words(char *const *argv, int argc)
+{
+	for (int i = 1; i < argc; i++) {
+		auto_json json_t *text = json_string(argv[i]);
+
+		if (!text)
+			return fail_usage("the word '%s' is not UTF-8", argv[i]);
+	}
+	return EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
 	struct context c = {0};
@@ -357,7 +369,7 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "--version") == 0)
 		argv[1] = version;
-	at = find_word(argv, argc, &c);
+	at = check_words(argv, argc) == EXIT_OK ? find_word(argv, argc, &c) : -1;
 	if (at < 0)
 		return EXIT_USAGE;
 	if (at == argc) {

@@ -75,7 +75,7 @@ int node_resolve(struct context *c, const char *name, json_t **ret, struct err *
 	json_array_foreach (nodes, i, node) {
 		const char *arn = text_of(node, "containerInstanceArn");
 
-		if (!str_eq(arn, name) && !str_starts(short_name(arn), name) &&
+		if (!str_eq(arn, name) && !id_begins_with(short_name(arn), name) &&
 		    !str_eq(node_attribute(node, "berth.hostname"), name))
 			continue;
 		found = node;
@@ -200,17 +200,27 @@ static const struct option_row node_rows[] = {
 	 "remove: although it has tasks; they end"},
 };
 
-static int set_number(json_t *request, const char *member, const char *option, const char *value,
-		      struct err *e)
+/* Those of the options that are numbers; what is wrong has been told. */
+static int check_numbers(const struct node_options *o)
+{
+	const struct {
+		const char *option, *value;
+	} numbers[] = {{"expires", o->expires}, {"uses", o->uses}, {"deadline", o->deadline}};
+	int64_t ignored;
+
+	for (size_t i = 0; i < ARRAY_COUNT(numbers); i++)
+		if (numbers[i].value && !parse_i64(numbers[i].value, 0, INT32_MAX, &ignored))
+			return fail_usage("--%s '%s' is not a number from 0 to %d",
+					  numbers[i].option, numbers[i].value, INT32_MAX);
+	return EXIT_OK;
+}
+
+static void set_number(json_t *request, const char *member, const char *value)
 {
 	int64_t number;
 
-	if (!value)
-		return 0;
-	if (!parse_i64(value, 0, INT32_MAX, &number))
-		return err_set(e, EINVAL, "--%s '%s' is not a number", option, value);
-	(void)json_object_set_new(request, member, json_integer(number));
-	return 0;
+	if (value && parse_i64(value, 0, INT32_MAX, &number))
+		(void)json_object_set_new(request, member, json_integer(number));
 }
 
 static int token(struct context *c, const struct node_options *o, char **words, int count,
@@ -220,9 +230,9 @@ static int token(struct context *c, const struct node_options *o, char **words, 
 
 	(void)words;
 	(void)count;
-	if (set_number(request, "expiresInSeconds", "expires", o->expires, e) < 0 ||
-	    set_number(request, "registrationLimit", "uses", o->uses, e) < 0 ||
-	    client_call(c->client, CLIENT_BERTH, "CreateNodeToken", json_incref(request), &reply,
+	set_number(request, "expiresInSeconds", o->expires);
+	set_number(request, "registrationLimit", o->uses);
+	if (client_call(c->client, CLIENT_BERTH, "CreateNodeToken", json_incref(request), &reply,
 			e) < 0)
 		return -e->code;
 	if (c->output == OUTPUT_JSON) {
@@ -278,10 +288,7 @@ static int drain(struct context *c, const struct node_options *o, char **words, 
 
 		(void)json_object_set_new(request, "status",
 					  json_string(o->undo ? "ACTIVE" : "DRAINING"));
-		if (set_number(request, "deadlineSeconds", "deadline", o->deadline, e) < 0) {
-			json_decref(request);
-			return -e->code;
-		}
+		set_number(request, "deadlineSeconds", o->deadline);
 		if (call(c, CLIENT_BERTH, "DrainContainerInstance", words[i], request, &node, e) <
 		    0)
 			return -e->code;
@@ -361,6 +368,8 @@ static int node(struct context *c, const void *options, char **words, int count)
 			continue;
 		if (count - 1 < actions[i].min || count - 1 > actions[i].max)
 			return fail_usage("node %s: wrong number of words", words[0]);
+		if (check_numbers(options) != EXIT_OK)
+			return EXIT_USAGE;
 		return actions[i].run(c, options, words + 1, count - 1, &e) < 0 ? fail(&e)
 										: EXIT_OK;
 	}
@@ -370,7 +379,7 @@ static int node(struct context *c, const void *options, char **words, int count)
 const struct command command_node = {
 	.name = "node",
 	.arguments = "token | inspect NODE... | drain NODE... | remove NODE... | "
-		     "label NODE KEY=VALUE|KEY-...",
+		     "label NODE KEY[=VALUE]|KEY-...",
 	.summary = "Let a node join, look at it, empty it, remove it, label it.",
 	.options = node_rows,
 	.option_count = ARRAY_COUNT(node_rows),

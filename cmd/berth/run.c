@@ -266,7 +266,7 @@ static int run(struct context *c, const void *options, char **words, int count)
 	if (run_definition(o, words, count, &definition, &e) < 0)
 		return fail_usage("%s", e.msg);
 	if (o->count && !parse_i64(o->count, 1, INT32_MAX, &tasks))
-		return fail_usage("--count '%s' is not a number", o->count);
+		return fail_usage("--count '%s' is not a number from 1 to %d", o->count, INT32_MAX);
 	r = make_request(c, o, definition, &request, &e);
 	if (r == 0 && o->explain)
 		r = explain(c, request, &e);

@@ -44,12 +44,16 @@ static int add_variable(json_t *environment, const char *text, struct err *e)
 	size_t len = strcspn(text, "=");
 	auto_free char *name = xstrndup(text, len);
 	const char *value = text[len] ? text + len + 1 : getenv(name);
+	json_t *variable;
 
 	if (!len)
 		return err_set(e, EINVAL, "--env '%s' has no name", text);
-	if (value)
-		(void)json_array_append_new(environment,
-					    json_pack("{s:s, s:s}", "name", name, "value", value));
+	if (!value)
+		return 0;
+	variable = json_pack("{s:s, s:s}", "name", name, "value", value);
+	if (!variable)
+		return err_set(e, EINVAL, "--env '%s': its value is not UTF-8", text);
+	(void)json_array_append_new(environment, variable);
 	return 0;
 }
 

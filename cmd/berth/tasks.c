@@ -17,6 +17,11 @@ const char *short_name(const char *arn)
 	return slash ? slash + 1 : arn;
 }
 
+bool id_begins_with(const char *id, const char *name)
+{
+	return *name && str_starts(id, name);
+}
+
 json_t *request_new(const struct context *c)
 {
 	return json_pack("{s:s*, s:s*}", "cluster", c->cluster, "containerInstance", c->instance);
@@ -86,7 +91,7 @@ static int match_id(const json_t *tasks, const char *name, const json_t **ret, s
 	json_t *task;
 
 	json_array_foreach ((json_t *)(uintptr_t)tasks, i, task) {
-		if (!str_starts(short_name(text_of(task, "taskArn")), name))
+		if (!id_begins_with(short_name(text_of(task, "taskArn")), name))
 			continue;
 		*ret = task;
 		found++;

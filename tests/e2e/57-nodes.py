@@ -691,6 +691,35 @@ def test_a_server_that_takes_no_nodes_gives_no_tokens():
         equal((status, doc["__type"]), (400, "UnsupportedFeatureException"))
 
 
+def test_an_empty_name_is_nobody_s():
+    """That of a variable that is not set must not stop the only task, or remove the only node."""
+    one = node().start()
+    arn = start_on(one, *FOREVER)
+    server.wait_status(arn, "RUNNING")
+    for words in (["stop", ""], ["logs", ""], ["inspect", ""], ["describe", ""], ["node", "remove", "--force", ""],
+                  ["node", "drain", ""], ["node", "label", "", "a=b"]):
+        equal(server.berth(*words, check=False).returncode, 3)
+    equal((server.task(arn)["desiredStatus"], instance(one)["status"]), ("RUNNING", "ACTIVE"))
+    gone(one)
+
+
+def test_words_of_the_command_are_checked():
+    for words, says in (
+            ([b"run", b"\xff"], "is not UTF-8"), ([b"run", b"--constraint", b"\xff", b"i"], "is not UTF-8"),
+            ([b"node", b"label", b"x", b"a=\xff"], "is not UTF-8"), ([b"--cluster", b"\xff", b"ps"], "is not UTF-8"),
+            ([b"node", b"drain", b"x", b"--deadline", b"soon"], "--deadline 'soon' is not a number"),
+            ([b"node", b"token", b"--uses", b"-1"], "--uses '-1' is not a number"),
+            ([b"run", b"--count", b"0", b"i"], "--count '0' is not a number from 1")):
+        p = subprocess.run([os.path.join(BUILD, "berth"), "--root", server.root, *words], capture_output=True,
+                           timeout=60)
+        equal(p.returncode, 2)
+        contains(p.stderr.decode(errors="replace"), says)
+    p = subprocess.run([os.path.join(BUILD, "berth"), "--root", server.root, "run", "-e", "ODD", "i"],
+                       capture_output=True, timeout=60, env={b"ODD": b"\xff"})
+    equal(p.returncode, 2)
+    contains(p.stderr.decode(errors="replace"), "its value is not UTF-8")
+
+
 def test_wrong_words_are_refused_by_name():
     for words, says in (
             (["agent"], "--server HOST:PORT"),
