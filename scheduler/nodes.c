@@ -57,6 +57,7 @@ struct session {
 	bool renewing;
 	struct tls_peer peer; /* remote; name "": it has no certificate */
 	char *instance;       /* NULL until hello */
+	char *boot_id;        /* of its machine */
 	bool welcomed;        /* what is sent to the instance goes to this session */
 	int64_t begun_ms, heard_ms;
 	struct ask *asks;
@@ -374,6 +375,17 @@ static int on_request(void *ctx, const void *message, struct err *e)
 
 static void free_session(struct session *s);
 
+/*
+ * The machine was copied, or it has booted and its old session is silent, which we
+ * have not noticed yet.  Let in, it would tell that the other's tasks are stopped.
+ */
+static bool is_another_machine(const struct session *s, const struct ecs_node_hello *hello)
+{
+	const struct session *older = map_find(&s->nodes->by_instance, hello->instance_id);
+
+	return older && !str_eq(older->boot_id, hello->boot_id);
+}
+
 /* A node that dials again before we have noticed that the session it had is dead. */
 static void replace_older(struct session *s)
 {
@@ -443,6 +455,13 @@ static int on_hello(void *ctx, const void *message, struct err *e)
 		refuse(s, "the certificate is for another node than hello says", false);
 		return 0;
 	}
+	if (s->remote && is_another_machine(s, &hello)) {
+		refuse(s,
+		       "another machine that has this node's identity is connected: is this a "
+		       "copy of it? A copy joins by a token of its own, without var/lib/berth/node",
+		       false);
+		return 0;
+	}
 	add_seen_address(s, &hello, address, sizeof(address), items);
 	r = core_node_hello(ledger_core(n->o.ledger), &hello, s->remote ? s->peer.key : NULL,
 			    s->remote ? n->o.heartbeat_ms : 0, ledger_now_ms(n->o.ledger),
@@ -452,6 +471,7 @@ static int on_hello(void *ctx, const void *message, struct err *e)
 		return 0;
 	}
 	s->instance = xstrdup(instance);
+	s->boot_id = xstrdup(hello.boot_id);
 	if (s->remote)
 		replace_older(s);
 	(void)map_put(&n->by_instance, s->instance, s);
@@ -579,6 +599,7 @@ static void free_session(struct session *s)
 	forget(s);
 	end_asks(s);
 	stream_free(s->stream);
+	free(s->boot_id);
 	free(s->instance);
 	free(s);
 }

@@ -251,6 +251,29 @@ def test_tasks_are_told_that_their_server_does_not_answer():
     gone(one)
 
 
+def test_a_copy_of_a_machine_takes_nothing_from_it():
+    one = node().start()
+    arn = start_on(one, *FOREVER)
+    server.wait_status(arn, "RUNNING")
+    identity = os.path.join(one.root, "var/lib/berth/node")
+    w = Wire(server.node_address, identity)
+    w.say(hello(one.instance))  # which has another bootId
+    said = w.hear()
+    equal((said["type"], said.get("removed", False)), ("refused", False))
+    contains(said["reason"], "another machine that has this node's identity is connected")
+    equal((connected(one), server.task(arn)["lastStatus"]), (True, "RUNNING"))
+    one.kill()  # and so does the machine after it has booted, when it is known that it was away
+    wait_for(lambda: not connected(one), 30, "disconnected")
+    w = Wire(server.node_address, identity)
+    w.say(hello(one.instance))
+    equal(w.hear()["type"], "welcome")
+    w.socket.close()
+    one.start()
+    server.ecs("StopTask", task=arn)
+    server.wait_stopped(arn)
+    gone(one)
+
+
 def test_tasks_go_on_without_the_server_and_each_change_counts_once():
     one = node().start()
     lasting = start_on(one, *FOREVER)
@@ -700,6 +723,8 @@ def test_an_empty_name_is_nobody_s():
                   ["node", "drain", ""], ["node", "label", "", "a=b"]):
         equal(server.berth(*words, check=False).returncode, 3)
     equal((server.task(arn)["desiredStatus"], instance(one)["status"]), ("RUNNING", "ACTIVE"))
+    server.ecs("StopTask", task=arn)
+    server.wait_stopped(arn)
     gone(one)
 
 
