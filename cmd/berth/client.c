@@ -21,6 +21,8 @@
 #define REPLY_DEPTH 64
 #define CONNECT_MS  5000
 #define REPLY_MS    60000 /* longer than the server lets a caller wait */
+#define AWAY_MS     60000 /* a server that starts again is back before that */
+#define AGAIN_MS    300
 
 struct client {
 	struct arena arena;
@@ -161,7 +163,9 @@ static int fault(const struct exchange *x, const json_t *doc, struct err *e)
 
 	if (!type)
 		return err_set(e, EREMOTEIO, "the server answered with status %u", x->status);
-	if (strstr(type, "NotFound") || (message && strstr(message, "not found")))
+	if (message && str_starts(message, "The agent of the container instance "))
+		code = EHOSTDOWN;
+	else if (strstr(type, "NotFound") || (message && strstr(message, "not found")))
 		code = ENOENT;
 	else if (strstr(type, "Signature") || strstr(type, "UnrecognizedClient") ||
 		 strstr(type, "AuthenticationToken") || strstr(type, "AccessDenied"))
@@ -197,6 +201,9 @@ static int wait_for_end(struct client *c, struct exchange *x, struct fetch_trans
 	if (!x->error.code)
 		return 0;
 	*e = x->error;
+	if (e->code == ECONNRESET && c->socket)
+		return err_set(e, ECONNRESET, "berthd at %s went away before it answered",
+			       c->socket);
 	if (e->code == EHOSTUNREACH && c->socket)
 		return err_set(e, EHOSTUNREACH, "no berthd answers at %s: is it running?",
 			       c->socket);
@@ -269,4 +276,23 @@ int client_call(struct client *c, enum client_service service, const char *opera
 		r = read_reply(&x, ret, e);
 	buf_done(&x.body);
 	return r;
+}
+
+int client_wait_back(struct client *c, int64_t *away_ms, struct err *e)
+{
+	struct pollfd interrupt = {.fd = c->interrupt, .events = POLLIN};
+	const int64_t now_ms = clock_mono_ms();
+
+	if (e->code != EHOSTUNREACH && e->code != ECONNRESET && e->code != EHOSTDOWN)
+		return -e->code;
+	if (!*away_ms) {
+		*away_ms = now_ms;
+		(void)fprintf(stderr, "berth: %s; waiting\n", e->msg);
+	}
+	/* How long a node may be away is for the server to say. */
+	if (e->code != EHOSTDOWN && now_ms - *away_ms > AWAY_MS)
+		return -e->code;
+	if (poll(&interrupt, 1, AGAIN_MS) > 0)
+		return err_set(e, EINTR, "interrupted");
+	return 0;
 }

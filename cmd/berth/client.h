@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <poll.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -25,6 +26,8 @@ void client_free(struct client *c);
  *   ENOENT        what was asked for is not there
  *   EACCES        not allowed
  *   EHOSTUNREACH  nobody answers
+ *   ECONNRESET    the server went away before it had answered
+ *   EHOSTDOWN     the node that had to answer is not connected
  *   EINTR         'interrupt' became readable meanwhile
  *   EREMOTEIO     the server says no: the message is its own
  */
@@ -35,3 +38,11 @@ int client_call(struct client *c, enum client_service service, const char *opera
 
 /* A descriptor that ends a call that waits; -1: none. */
 void client_set_interrupt(struct client *c, int fd);
+
+/*
+ * Tasks go on without the server and without their node's agent, and so does who
+ * follows them.  After a call that failed: 0, some time later, when it is to be
+ * made again; else the error stays, or is that of the interrupt.  *away_ms is
+ * since when they are away; the caller makes it 0 when a call works.
+ */
+int client_wait_back(struct client *c, int64_t *away_ms, struct err *e);

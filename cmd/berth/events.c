@@ -55,29 +55,44 @@ static void print_page(const struct context *c, const json_t *reply)
 	(void)fflush(stdout);
 }
 
+static int read_page(struct context *c, const char *cursor, bool wait, json_t **ret, struct err *e)
+{
+	json_t *request = json_pack("{s:s, s:i, s:b}", "cursor", cursor, "limit", PAGE, "wait",
+				    wait);
+
+	return client_call(c->client, CLIENT_BERTH, "GetEvents", request, ret, e);
+}
+
 static int events(struct context *c, const void *options, char **words, int count)
 {
 	const struct events_options *o = options;
 	auto_free char *cursor = xstrdup(o->since ? o->since : "0");
-	size_t got;
+	bool answered = false;
+	int64_t away_ms = 0;
 	struct err e = {0};
+	size_t got = 0;
+	int r;
 
 	(void)words;
 	(void)count;
 	do {
 		auto_json json_t *reply = NULL;
-		json_t *request = json_pack("{s:s, s:i, s:b}", "cursor", cursor, "limit", PAGE,
-					    "wait", o->follow);
 
-		if (client_call(c->client, CLIENT_BERTH, "GetEvents", request, &reply, &e) < 0)
-			return fail(&e);
+		r = read_page(c, cursor, o->follow, &reply, &e);
+		if (r < 0) { /* who follows waits for a server that was there */
+			r = o->follow && answered ? client_wait_back(c->client, &away_ms, &e) : r;
+			continue;
+		}
+		away_ms = 0;
+		answered = true;
 		print_page(c, reply);
 		got = json_array_size(json_object_get(reply, "events"));
 		free(cursor);
 		cursor = xstrdup(text_of(reply, "cursor"));
-	} while (got == PAGE || o->follow);
-	(void)fprintf(stderr, "berth: go on with --since %s\n", cursor);
-	return EXIT_OK;
+	} while (r == 0 && (got == PAGE || o->follow));
+	if (answered)
+		(void)fprintf(stderr, "berth: go on with --since %s\n", cursor);
+	return r < 0 ? fail(&e) : EXIT_OK;
 }
 
 const struct command command_events = {

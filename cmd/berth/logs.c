@@ -6,6 +6,7 @@
  */
 #include "cmd/berth/logs.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,32 @@ int logs_read_more(struct context *c, struct logs_reader *r, bool wait, bool *re
 	return json_is_true(json_object_get(reply, "more")) ? LOGS_MORE : 0;
 }
 
+/* A node that is not connected may never be again: then its tasks are given up. */
+static bool has_stopped(struct context *c, const char *arn)
+{
+	auto_json json_t *task = NULL;
+	struct err ignored;
+
+	return task_describe(c, arn, &task, &ignored) == 0 &&
+	       str_eq(text_of(task, "lastStatus"), "STOPPED");
+}
+
+int logs_follow(struct context *c, struct logs_reader *r, bool *ret_ended, struct err *e)
+{
+	int got = logs_read_more(c, r, true, ret_ended, e);
+
+	if (got >= 0) {
+		r->away_ms = 0;
+		return got;
+	}
+	if (e->code == EHOSTDOWN && has_stopped(c, r->task)) {
+		(void)fprintf(stderr, "berth: the task's node is gone, with what was not read\n");
+		*ret_ended = true;
+		return 0;
+	}
+	return client_wait_back(c->client, &r->away_ms, e);
+}
+
 static int logs(struct context *c, const void *options, char **words, int count)
 {
 	const struct logs_options *o = options;
@@ -126,7 +153,8 @@ static int logs(struct context *c, const void *options, char **words, int count)
 		return fail_usage("--tail '%s' is not a number from 0 to 10000", o->tail);
 	reader.has_tail = o->tail != NULL;
 	do
-		r = logs_read_more(c, &reader, o->follow, &ended, &e);
+		r = o->follow ? logs_follow(c, &reader, &ended, &e)
+			      : logs_read_more(c, &reader, false, &ended, &e);
 	while (r == LOGS_MORE || (r == 0 && o->follow && !ended));
 	logs_reader_done(&reader);
 	return r < 0 ? fail(&e) : EXIT_OK;

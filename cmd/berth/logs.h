@@ -11,6 +11,7 @@ struct logs_reader {
 	bool timestamps, has_tail;
 	int64_t tail;
 	json_t *cursor;
+	int64_t away_ms;  /* client_wait_back() */
 	bool at_start[2]; /* of a line, on standard output and error */
 };
 
@@ -26,3 +27,5 @@ void logs_reader_done(struct logs_reader *r);
  */
 int logs_read_more(struct context *c, struct logs_reader *r, bool wait, bool *ret_ended,
 		   struct err *e);
+/* The same with 'wait', and when the server or the node is away for a while: then it has nothing. */
+int logs_follow(struct context *c, struct logs_reader *r, bool *ret_ended, struct err *e);

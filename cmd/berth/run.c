@@ -15,6 +15,7 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/random.h"
 #include "base/text.h"
 #include "cmd/berth/command.h"
 #include "cmd/berth/logs.h"
@@ -158,13 +159,20 @@ static int start_some(struct context *c, json_t *request, int64_t count, json_t 
 		      struct err *e)
 {
 	auto_json json_t *reply = NULL;
+	int64_t away_ms = 0;
+	char token[37];
 	json_t *task;
 	size_t i;
 
 	(void)json_object_set_new(request, "count",
 				  json_integer(count < CALL_COUNT ? count : CALL_COUNT));
-	if (client_call(c->client, CLIENT_ECS, "RunTask", json_incref(request), &reply, e) < 0)
-		return -e->code;
+	/* When the server goes away meanwhile nobody knows what it did: by the token it is done once. */
+	random_uuid(token);
+	(void)json_object_set_new(request, "clientToken", json_string(token));
+	while (client_call(c->client, CLIENT_ECS, "RunTask", json_incref(request), &reply, e) < 0)
+		if ((e->code != ECONNRESET && !away_ms) ||
+		    client_wait_back(c->client, &away_ms, e) < 0)
+			return -e->code;
 	json_array_foreach (json_object_get(reply, "tasks"), i, task)
 		(void)json_array_append(arns, json_object_get(task, "taskArn"));
 	if (json_array_size(json_object_get(reply, "failures")))
@@ -231,7 +239,7 @@ static int attach(struct context *c, const char *arn, struct err *e)
 	logs_reader_init(&reader, arn);
 	while (!ended && (r >= 0 || r == -EINTR)) {
 		client_set_interrupt(c->client, interrupt);
-		r = logs_read_more(c, &reader, true, &ended, e);
+		r = logs_follow(c, &reader, &ended, e);
 		client_set_interrupt(c->client, -1);
 		if (r != -EINTR)
 			continue;
@@ -243,6 +251,16 @@ static int attach(struct context *c, const char *arn, struct err *e)
 	}
 	logs_reader_done(&reader);
 	return r < 0 ? r : 0;
+}
+
+static int describe_ended(struct context *c, const char *arn, json_t **ret, struct err *e)
+{
+	int64_t away_ms = 0;
+
+	while (task_describe(c, arn, ret, e) < 0)
+		if (client_wait_back(c->client, &away_ms, e) < 0)
+			return -e->code;
+	return 0;
 }
 
 static void print_lines(const json_t *strings)
@@ -275,16 +293,14 @@ static int run(struct context *c, const void *options, char **words, int count)
 	if (o->detach || o->count)
 		print_lines(arns);
 	if (r < 0) {
-		r = fail(&e);
-		return r == EXIT_FAILED ? EXIT_RUN_FAILED : r;
+		(void)fail(&e);
+		return EXIT_RUN_FAILED;
 	}
 	if (o->detach || o->count)
 		return EXIT_OK;
 	arn = json_string_value(json_array_get(arns, 0));
-	if (attach(c, arn, &e) < 0 || task_describe(c, arn, &task, &e) < 0) {
-		r = fail(&e);
-		return r == EXIT_FAILED ? EXIT_RUN_FAILED : r;
-	}
+	if (attach(c, arn, &e) < 0 || describe_ended(c, arn, &task, &e) < 0)
+		return fail(&e) == EXIT_INTERRUPTED ? EXIT_INTERRUPTED : EXIT_RUN_FAILED;
 	return exit_code(task);
 }
 

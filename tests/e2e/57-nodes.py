@@ -705,6 +705,41 @@ def test_events_tell_each_change_once_and_where_to_go_on():
     gone(one)
 
 
+def test_who_follows_a_task_goes_on_when_the_server_and_the_agent_start_again():
+    one = node().start()
+    berth = [os.path.join(BUILD, "berth"), "--root", server.root]
+    until = "while [ ! -e /tmp/%s ]; do sleep 0.05; done; "
+    ran = subprocess.Popen([*berth, "run", "--name", "followed", IMAGE, "sh", "-c",
+                            "echo up; " + until % "a" + "echo a; " + until % "b" + "echo b; exit 9"],
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    equal(ran.stdout.readline(), "up\n")
+    arn = server.ecs("ListTasks", family="followed")["taskArns"][0]
+    logs = subprocess.Popen([*berth, "logs", "-f", arn], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    equal(logs.stdout.readline(), "up\n")
+    events = subprocess.Popen([*berth, "-o", "json", "events", "-f"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True)
+    equal(json.loads(events.stdout.readline())["source"], "aws.ecs")
+    tmp = f"/proc/{pid_of(one, arn)}/root/tmp/"
+    for again, letter in ((server, "a"), (one, "b")):
+        again.kill()
+        for p in (ran, logs, *([events] if again is server else [])):
+            contains(p.stderr.readline(), "; waiting")
+        again.start()
+        open(tmp + letter, "w").close()
+        for p in (ran, logs):
+            equal(p.stdout.readline(), letter + "\n")
+    equal((ran.wait(60), ran.stderr.read(), ran.stdout.read()), (9, "", ""))
+    equal((logs.wait(60), logs.stderr.read()), (0, ""))
+    wait_for(lambda: '"STOPPED"' in (line := events.stdout.readline()) and arn in line, 60, "the task's last event")
+    events.terminate()
+    for p in (ran, logs, events):
+        p.communicate()
+    # what is not the command's own exit code
+    equal(server.berth("run", "--capacity-provider", "nope", IMAGE, check=False).returncode, 125)
+    equal(run(*berth[:2], "/nonexistent", "run", IMAGE, check=False).returncode, 125)
+    gone(one)
+
+
 def test_a_server_that_takes_no_nodes_gives_no_tokens():
     with Daemon(role="server") as alone:
         p = alone.berth("node", "token", check=False)
