@@ -204,6 +204,24 @@ static struct instance *target_of(const struct core *c, struct cluster *cl, cons
 	return i;
 }
 
+/* Of an instance, with those that the first of a request's attributes add. */
+static size_t count_custom(const struct core *c, struct cluster *cl, const struct instance *i,
+			   const json_t *attributes, size_t first)
+{
+	auto_json json_t *added = json_object();
+	struct ecs_fault ignored;
+	size_t place;
+
+	for (size_t n = 0; n < first; n++) {
+		const json_t *a = json_array_get(attributes, n);
+
+		if (target_of(c, cl, a, &ignored) == i &&
+		    !find_named(custom_of(i), doc_string(a, "name"), &place))
+			(void)json_object_set_new(added, doc_string(a, "name"), json_true());
+	}
+	return json_array_size(custom_of(i)) + json_object_size(added);
+}
+
 /* Every part is right, or nothing is done. */
 static struct cluster *check_request(struct core *c, const json_t *request, bool put,
 				     struct ecs_fault *f)
@@ -211,7 +229,7 @@ static struct cluster *check_request(struct core *c, const json_t *request, bool
 	const json_t *attributes = json_object_get(request, "attributes");
 	struct cluster *cl = cluster_of(c, request, f);
 	json_t *a;
-	size_t n, place;
+	size_t n;
 
 	if (!cl)
 		return NULL;
@@ -226,12 +244,11 @@ static struct cluster *check_request(struct core *c, const json_t *request, bool
 		if (!i ||
 		    (put ? check_attribute(a, f) : check_deleted(i, doc_string(a, "name"), f)) < 0)
 			return NULL;
-		if (put && json_array_size(custom_of(i)) == CALL_MAX &&
-		    !find_named(custom_of(i), doc_string(a, "name"), &place)) {
+		if (put && count_custom(c, cl, i, attributes, n + 1) > CALL_MAX) {
 			(void)ecs_fault_set(
 				f, ECS_FAULT_ATTRIBUTE_LIMIT,
-				"Container instance %s has %d custom attributes already.", i->id,
-				CALL_MAX);
+				"Container instance %s can have at most %d custom attributes.",
+				i->id, CALL_MAX);
 			return NULL;
 		}
 	}

@@ -74,6 +74,32 @@ static void what_the_node_says_is_not_deleted(void **state)
 	assert_int_equal(count("attribute:rack exists"), 3);
 }
 
+/* So many attributes in one call; the last two have one name. */
+static void put_many(const char *prefix, int count)
+{
+	auto_buf struct buf b = BUF_INIT(1 << 16);
+	json_t *reply;
+
+	for (int i = 0; i < count; i++)
+		buf_printf(&b, "%s{\"name\":\"%s%d\",\"targetId\":\"%s\"}", i ? "," : "", prefix,
+			   i < count - 1 ? i : i - 1, hosts[0]);
+	reply = call("PutAttributes", "{\"attributes\":[%s]}", buf_str(&b));
+	json_decref(reply);
+}
+
+static void an_instance_has_at_most_ten_of_callers(void **state)
+{
+	(void)state;
+	put_many("a", 9); /* eight */
+	put_many("b", 4); /* three more would be eleven */
+	assert_int_equal(fault.type, ECS_FAULT_ATTRIBUTE_LIMIT);
+	assert_int_equal(count("attribute:b0 exists"), 0);
+	put_many("c", 3); /* two */
+	assert_int_equal(count("attribute:c1 exists"), 1);
+	put_many("a", 9); /* the same again */
+	assert_string_equal(fault.message, "");
+}
+
 static void pages_go_on_behind_an_instance_that_is_gone(void **state)
 {
 	auto_json json_t *first = call("ListAttributes",
@@ -102,6 +128,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			what_a_caller_hid_of_the_node_s_is_back_when_he_deletes_his, begin, end),
 		cmocka_unit_test_setup_teardown(what_the_node_says_is_not_deleted, begin, end),
+		cmocka_unit_test_setup_teardown(an_instance_has_at_most_ten_of_callers, begin, end),
 		cmocka_unit_test_setup_teardown(pages_go_on_behind_an_instance_that_is_gone, begin,
 						end),
 	};
