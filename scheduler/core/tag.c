@@ -91,11 +91,13 @@ void tags_merge(json_t *doc, const json_t *more)
 
 int tags_check_sum(const json_t *some, const json_t *more, struct ecs_fault *f)
 {
-	auto_json json_t *doc = json_pack("{s:o}", "tags",
-					  some ? json_deep_copy(some) : json_array());
+	auto_json json_t *doc = NULL;
 	size_t count = 0, i;
 	json_t *tag;
 
+	if (json_array_size(some) + json_array_size(more) <= TAGS_MAX)
+		return 0;
+	doc = json_pack("{s:o}", "tags", some ? json_deep_copy(some) : json_array());
 	tags_merge(doc, more);
 	json_array_foreach (json_object_get(doc, "tags"), i, tag)
 		count += !is_of_aws(doc_string(tag, "key"));
