@@ -2,13 +2,14 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
 #include "base/text.h"
 #include "cmd/berth/command.h"
-
-#define DESCRIBE_MAX 100
+#include "ecs/arn.h"
 
 const char *short_name(const char *arn)
 {
@@ -42,7 +43,11 @@ static int describe_page(struct context *c, json_t *arns, json_t *tasks, struct 
 	return 0;
 }
 
-int tasks_list(struct context *c, const char *desired_status, json_t *tasks, struct err *e)
+/* Called with the ARNs of each page. */
+typedef int page_fn(struct context *c, json_t *arns, json_t *list, struct err *e);
+
+static int each_page(struct context *c, const char *desired_status, const char *family,
+		     page_fn *take, json_t *list, struct err *e)
 {
 	auto_json json_t *next = NULL;
 
@@ -51,15 +56,22 @@ int tasks_list(struct context *c, const char *desired_status, json_t *tasks, str
 		json_t *request = request_new(c);
 
 		(void)json_object_set_new(request, "desiredStatus", json_string(desired_status));
+		if (family)
+			(void)json_object_set_new(request, "family", json_string(family));
 		if (next)
 			(void)json_object_set(request, "nextToken", next);
 		if (client_call(c->client, CLIENT_ECS, "ListTasks", request, &reply, e) < 0 ||
-		    describe_page(c, json_object_get(reply, "taskArns"), tasks, e) < 0)
+		    take(c, json_object_get(reply, "taskArns"), list, e) < 0)
 			return -e->code;
 		json_decref(next);
 		next = json_incref(json_object_get(reply, "nextToken"));
 	} while (next);
 	return 0;
+}
+
+int tasks_list(struct context *c, const char *desired_status, json_t *tasks, struct err *e)
+{
+	return each_page(c, desired_status, NULL, describe_page, tasks, e);
 }
 
 int task_describe(struct context *c, const char *arn, json_t **ret, struct err *e)
@@ -74,70 +86,94 @@ int task_describe(struct context *c, const char *arn, json_t **ret, struct err *
 	return 0;
 }
 
-/* "web" of ".../task-definition/web:3" */
-static bool has_family(const json_t *task, const char *name)
-{
-	const char *definition = short_name(text_of(task, "taskDefinitionArn"));
-	size_t len = strlen(name);
+/* ---- by name ---- */
 
-	return strncmp(definition, name, len) == 0 && definition[len] == ':';
+static int add_arns(struct context *c, json_t *arns, json_t *list, struct err *e)
+{
+	(void)c;
+	(void)e;
+	return json_array_extend(list, arns);
 }
 
-/* Ids that begin with 'name': the one, or all of them in the error. */
-static int match_id(const json_t *tasks, const char *name, const json_t **ret, struct err *e)
+/* The one whose id begins with 'name', or all of them in the error. */
+static int find_by_id(struct context *c, const char *name, char **ret_arn, struct err *e)
 {
+	auto_json json_t *arns = json_array();
 	char list[256] = "";
-	size_t found = 0, i, len = 0;
-	json_t *task;
+	const char *found = NULL;
+	size_t count = 0, i, len = 0;
+	json_t *arn;
 
-	json_array_foreach ((json_t *)(uintptr_t)tasks, i, task) {
-		if (!id_begins_with(short_name(text_of(task, "taskArn")), name))
+	if (each_page(c, "RUNNING", NULL, add_arns, arns, e) < 0 ||
+	    each_page(c, "STOPPED", NULL, add_arns, arns, e) < 0)
+		return -e->code;
+	json_array_foreach (arns, i, arn) {
+		const char *id = short_name(json_string_value(arn));
+
+		if (!id_begins_with(id, name))
 			continue;
-		*ret = task;
-		found++;
+		found = json_string_value(arn);
+		count++;
 		if (len < sizeof(list) - 40)
-			len += (size_t)snprintf(list + len, sizeof(list) - len, " %.32s",
-						short_name(text_of(task, "taskArn")));
+			len += (size_t)snprintf(list + len, sizeof(list) - len, " %.32s", id);
 	}
-	return found > 1 ? err_set(e, EINVAL, "'%s' could be any of%s", name, list) : 0;
+	if (!count)
+		return err_set(e, ENOENT, "no task '%s'", name);
+	if (count > 1)
+		return err_set(e, EINVAL, "'%s' could be any of%s", name, list);
+	*ret_arn = xstrdup(found);
+	return 0;
 }
 
-static void match_family(const json_t *tasks, const char *name, const json_t **ret)
+/* The newest of a family that is to run, or else of those that have stopped; NULL: there is none. */
+static int find_by_family(struct context *c, const char *name, char **ret_arn, struct err *e)
 {
-	json_t *task;
-	size_t i;
+	static const char *const statuses[] = {"RUNNING", "STOPPED"};
 
-	json_array_foreach ((json_t *)(uintptr_t)tasks, i, task) {
-		bool runs = str_eq(text_of(task, "desiredStatus"), "RUNNING");
-		bool best_runs = *ret && str_eq(text_of(*ret, "desiredStatus"), "RUNNING");
-		double created = json_number_value(json_object_get(task, "createdAt"));
+	*ret_arn = NULL;
+	for (size_t s = 0; *name && !*ret_arn && s < ARRAY_COUNT(statuses); s++) {
+		auto_json json_t *tasks = json_array();
+		double newest = -1;
+		json_t *task;
+		size_t i;
 
-		if (!has_family(task, name))
-			continue;
-		if (!*ret || runs > best_runs ||
-		    (runs == best_runs &&
-		     created > json_number_value(json_object_get(*ret, "createdAt"))))
-			*ret = task;
+		if (each_page(c, statuses[s], name, describe_page, tasks, e) < 0)
+			return -e->code;
+		json_array_foreach (tasks, i, task) {
+			double created = json_number_value(json_object_get(task, "createdAt"));
+
+			if (created <= newest)
+				continue;
+			newest = created;
+			free(*ret_arn);
+			*ret_arn = xstrdup(text_of(task, "taskArn"));
+		}
 	}
+	return 0;
 }
 
+static bool is_id(const char *name)
+{
+	return strlen(name) == ECS_ID_LEN && strspn(name, "0123456789abcdef") == ECS_ID_LEN;
+}
+
+/* There may be very many that have stopped: they are listed only for the beginning of an id. */
 int task_resolve(struct context *c, const char *name, char **ret_arn, struct err *e)
 {
-	auto_json json_t *tasks = NULL;
-	const json_t *found = NULL;
+	auto_json json_t *task = NULL;
 
 	if (str_starts(name, "arn:")) {
 		*ret_arn = xstrdup(name);
 		return 0;
 	}
-	tasks = json_array();
-	if (tasks_list(c, "RUNNING", tasks, e) < 0 || tasks_list(c, "STOPPED", tasks, e) < 0)
+	if (is_id(name)) {
+		if (task_describe(c, name, &task, e) == 0) {
+			*ret_arn = xstrdup(text_of(task, "taskArn"));
+			return 0;
+		}
+		return e->code == ENOENT ? err_set(e, ENOENT, "no task '%s'", name) : -e->code;
+	}
+	if (find_by_family(c, name, ret_arn, e) < 0)
 		return -e->code;
-	match_family(tasks, name, &found);
-	if (!found && match_id(tasks, name, &found, e) < 0)
-		return -e->code;
-	if (!found)
-		return err_set(e, ENOENT, "no task '%s'", name);
-	*ret_arn = xstrdup(text_of(found, "taskArn"));
-	return 0;
+	return *ret_arn ? 0 : find_by_id(c, name, ret_arn, e);
 }

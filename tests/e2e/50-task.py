@@ -411,7 +411,11 @@ def test_berth_ps_logs_inspect_stop():
     assert re.search(r"served:1 .* RUNNING .*\d+->80/tcp", table)
     tasks = json.loads(daemon.berth("ps", "--output", "json").stdout)
     equal([t["taskArn"] for t in tasks], [arn])
-    equal(json.loads(daemon.berth("inspect", "served").stdout)[0]["taskArn"], arn)
+    for name in ("served", arn, arn.split("/")[-1], arn.split("/")[-1][:12]):
+        equal(json.loads(daemon.berth("inspect", name).stdout)[0]["taskArn"], arn)
+    for name in ("e" * 32, "e" * 31 + "x", "serve"):
+        p = daemon.berth("inspect", name, check=False)
+        equal((p.returncode, p.stderr), (3, f"berth: no task '{name}'\n"))
     wait_for(lambda: daemon.berth("logs", arn.split("/")[-1][:8]).stdout, 10, "its output")
     equal(daemon.berth("stop", "served").stdout.strip(), arn.split("/")[-1])
     equal(daemon.task(arn)["lastStatus"], "STOPPED")
