@@ -106,6 +106,21 @@ int tags_check_sum(const json_t *some, const json_t *more, struct ecs_fault *f)
 						 "More than %d tags.", TAGS_MAX);
 }
 
+/* The cluster that an ARN of this kind names, or what it names is in; *ret_none: there is none. */
+static struct cluster *cluster_in(struct core *c, enum ecs_resource kind, const char *arn,
+				  struct ecs_name *ret_name, bool *ret_none)
+{
+	struct ecs_fault ignored;
+	struct cluster *cl;
+
+	if (ecs_name_parse(&c->o.identity, kind, arn, ret_name, &ignored) < 0)
+		return NULL;
+	cl = map_find(&c->clusters,
+		      kind == ECS_RESOURCE_CLUSTER ? ret_name->name : ret_name->cluster);
+	*ret_none |= !cl;
+	return cl;
+}
+
 /* The record that an ARN names, whatever it is. */
 static struct record *resource(struct core *c, const json_t *request, struct ecs_fault *f)
 {
@@ -117,28 +132,30 @@ static struct record *resource(struct core *c, const json_t *request, struct ecs
 	struct task *t;
 	struct instance *i;
 	struct record *provider;
+	bool no_cluster = false;
 
 	if (!str_starts(arn, "arn:")) {
 		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				    "resourceArn is not an ARN: '%.300s'", arn);
 		return NULL;
 	}
-	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_CLUSTER, arn, &name, &ignored) == 0 &&
-	    (cl = map_find(&c->clusters, name.name)))
+	if ((cl = cluster_in(c, ECS_RESOURCE_CLUSTER, arn, &name, &no_cluster)))
 		return &cl->record;
 	if ((d = definition_find(c, arn, &ignored)))
 		return &d->record;
-	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_TASK, arn, &name, &ignored) == 0 &&
-	    (cl = map_find(&c->clusters, name.cluster)) && (t = task_named(c, cl, name.name)))
+	if ((cl = cluster_in(c, ECS_RESOURCE_TASK, arn, &name, &no_cluster)) &&
+	    (t = task_named(c, cl, name.name)))
 		return task_record(c, t);
-	if (ecs_name_parse(&c->o.identity, ECS_RESOURCE_INSTANCE, arn, &name, &ignored) == 0 &&
-	    (cl = map_find(&c->clusters, name.cluster)) &&
+	if ((cl = cluster_in(c, ECS_RESOURCE_INSTANCE, arn, &name, &no_cluster)) &&
 	    (i = map_find(&cl->instances, name.name)))
 		return &i->record;
 	if ((provider = provider_by_name(c, arn)))
 		return provider;
-	(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
-			    "The specified resource was not found: '%.300s'", arn);
+	if (no_cluster)
+		(void)ecs_fault_set(f, ECS_FAULT_CLUSTER_NOT_FOUND, "Cluster not found.");
+	else
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "The specified resource was not found: '%.300s'", arn);
 	return NULL;
 }
 

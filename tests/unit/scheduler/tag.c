@@ -5,7 +5,9 @@
  */
 #include "tests/unit/scheduler/driven.h"
 
-#define CLUSTER "arn:aws:ecs:us-east-1:123456789012:cluster/default"
+#define ACCOUNT "arn:aws:ecs:us-east-1:123456789012:"
+#define CLUSTER ACCOUNT "cluster/default"
+#define ID      "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
 
 static char host[33];
 
@@ -108,7 +110,18 @@ static void fifty_are_a_resource_s_own_beside_those_of_ecs(void **state)
 
 static void only_arns_name_what_is_tagged(void **state)
 {
+	static const char *const elsewhere[] = {"cluster/nope", "task/nope/" ID,
+						"container-instance/nope/" ID};
+
 	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(elsewhere); i++) {
+		assert_null(call("ListTagsForResource", "{\"resourceArn\":\"" ACCOUNT "%s\"}",
+				 elsewhere[i]));
+		assert_int_equal(fault.type, ECS_FAULT_CLUSTER_NOT_FOUND);
+	}
+	assert_null(call("ListTagsForResource",
+			 "{\"resourceArn\":\"" ACCOUNT "task/default/" ID "\"}"));
+	assert_int_equal(fault.type, ECS_FAULT_INVALID_PARAMETER);
 	assert_null(call("ListTagsForResource", "{\"resourceArn\":\"default\"}"));
 	assert_int_equal(fault.type, ECS_FAULT_INVALID_PARAMETER);
 }
