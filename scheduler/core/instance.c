@@ -308,11 +308,12 @@ int core_node_resources(struct core *c, const char *instance, const struct ecs_n
 			int64_t now_ms, struct err *e)
 {
 	struct instance *i = instance_by_id(c, instance);
+	auto_json json_t *ids = list_of(&r->gpu_ids);
 
 	if (gpus_check(&r->gpu_ids, e) < 0)
 		return err_wrap(e, "node %s", instance);
-	if (!i)
-		return 0;
+	if (!i || json_equal(ids, json_object_get(i->record.doc, "_gpuIds")))
+		return 0; /* as its hello said */
 	c->now_ms = now_ms;
 	take_gpus(i, &r->gpu_ids);
 	new_version(c, i);

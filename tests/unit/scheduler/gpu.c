@@ -219,6 +219,9 @@ static void a_node_can_say_later_what_it_has(void **state)
 	take_effects();
 	assert_string_equal(gpus_of_host("registeredResources"), "g1 g3");
 	assert_string_equal(gpus_of_host("remainingResources"), "g3");
+	assert_ok(core_node_resources(core, host, &r, now_ms, &e));
+	take_effects();
+	assert_int_equal(fx.count, 0); /* nothing new is no event */
 	assert_fails(core_node_resources(core, host, &twice, now_ms, &e), EPROTO);
 }
 
