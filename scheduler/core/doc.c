@@ -85,7 +85,7 @@ void page_add(struct page *p, const char *name)
 	p->names[p->count++] = xstrdup(name);
 }
 
-static void page_done(struct page *p)
+void page_done(struct page *p)
 {
 	for (size_t i = 0; i < p->count; i++)
 		free(p->names[i]);

@@ -16,12 +16,12 @@
 
 #include "base/auto.h"
 #include "base/mem.h"
+#include "base/pattern.h"
 #include "base/text.h"
-#include "scheduler/core/regex.h"
 
 #define DEPTH_MAX     32
 #define ARGUMENTS_MAX 100
-#define PATTERNS_MAX  1000 /* the size of all, so that no filter keeps the core for long */
+#define PATTERNS_MAX  32
 
 enum operator{ EQUALS, GREATER, GREATER_EQUAL, LESS, LESS_EQUAL, EXISTS, IN, MATCHES };
 
@@ -55,12 +55,14 @@ struct node {
 	bool negative;
 	char **arguments;
 	size_t count;
-	const struct regex *pattern;
+	struct pattern *pattern;
 };
 
 struct expression {
 	struct arena arena;
 	struct node *root;
+	struct pattern *patterns[PATTERNS_MAX]; /* of its terms */
+	size_t pattern_count;
 };
 
 /* ---- values ---- */
@@ -105,8 +107,8 @@ static bool parse_number(const char *text, double *ret)
 struct parse {
 	const char *text, *at;
 	unsigned depth;
-	size_t patterns;     /* the size of all so far */
-	struct arena *arena; /* of the expression */
+	struct expression *expression;
+	struct arena *arena; /* its */
 	struct ecs_fault *fault;
 };
 
@@ -239,7 +241,8 @@ static size_t pattern_len(const char *text)
 
 static int take_pattern(struct parse *p, struct node *n)
 {
-	const char *why;
+	struct expression *x = p->expression;
+	struct err e = {0};
 	char *text;
 
 	skip_space(p);
@@ -255,12 +258,13 @@ static int take_pattern(struct parse *p, struct node *n)
 		text = arena_strndup(p->arena, p->at, len);
 		p->at += len;
 	}
-	n->pattern = regex_parse(text, p->arena, &why);
-	if (!n->pattern)
+	if (x->pattern_count == PATTERNS_MAX)
+		return wrong(p, "too many patterns, before");
+	if (pattern_parse(text, &n->pattern, &e) < 0)
 		return ecs_fault_set(p->fault, ECS_FAULT_INVALID_PARAMETER,
-				     "Invalid expression: the pattern '%.100s': %s", text, why);
-	p->patterns += regex_size(n->pattern);
-	return p->patterns <= PATTERNS_MAX ? 0 : wrong(p, "too much of patterns, before");
+				     "Invalid expression: the pattern '%.100s': %s", text, e.msg);
+	x->patterns[x->pattern_count++] = n->pattern;
+	return 0;
 }
 
 static int take_argument(struct parse *p, struct node *n)
@@ -370,7 +374,8 @@ struct expression *expression_parse(const char *text, struct ecs_fault *f)
 		return NULL;
 	}
 	x = xcalloc(1, sizeof(*x));
-	p = (struct parse){.text = text, .at = text, .arena = &x->arena, .fault = f};
+	p = (struct parse){
+		.text = text, .at = text, .expression = x, .arena = &x->arena, .fault = f};
 	x->root = parse_or(&p);
 	skip_space(&p);
 	if (x->root && *p.at) {
@@ -389,6 +394,8 @@ void expression_free(struct expression *x)
 {
 	if (!x)
 		return;
+	for (size_t i = 0; i < x->pattern_count; i++)
+		pattern_free(x->patterns[i]);
 	arena_done(&x->arena);
 	free(x);
 }
@@ -428,7 +435,7 @@ static bool value_fits(const struct node *n, const char *value)
 	case EXISTS:
 		return true;
 	case MATCHES:
-		return regex_matches(n->pattern, value);
+		return pattern_matches(n->pattern, value);
 	case EQUALS:
 	case IN:
 		for (size_t i = 0; i < n->count; i++)
@@ -479,7 +486,15 @@ static bool holds(const struct node *n, expression_each *each, const void *objec
 
 bool expression_holds(const struct expression *x, expression_each *each, const void *object)
 {
-	return holds(x->root, each, object);
+	return holds(x->root, each, object) && !expression_gave_up(x);
+}
+
+bool expression_gave_up(const struct expression *x)
+{
+	for (size_t i = 0; i < x->pattern_count; i++)
+		if (pattern_gave_up(x->patterns[i]))
+			return true;
+	return false;
 }
 
 static bool mentions(const struct node *n, const char *subject)

@@ -33,5 +33,7 @@ typedef void expression_see(void *ctx, const char *value);
 typedef void expression_each(const void *object, const char *subject, expression_see *see,
 			     void *ctx);
 bool expression_holds(const struct expression *x, expression_each *each, const void *object);
+/* A pattern took too long (base/pattern.h): it holds of nothing any more, whatever it says. */
+bool expression_gave_up(const struct expression *x);
 /* Is there a term about the subject? */
 bool expression_mentions(const struct expression *x, const char *subject);

@@ -458,6 +458,13 @@ json_t *list_container_instances(struct core *c, json_t *request, struct ecs_fau
 		if ((!status || str_eq(doc_string(i->record.doc, "status"), status)) &&
 		    (!x || need_matches(x, i)))
 			page_add(&page, doc_string(i->record.doc, "containerInstanceArn"));
+	if (x && expression_gave_up(x)) {
+		(void)ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+				    "Invalid expression: a pattern in it takes too long.");
+		expression_free(x);
+		page_done(&page);
+		return NULL;
+	}
 	expression_free(x);
 	return page_reply(&page, request, false, strcmp, "containerInstanceArns", f);
 }

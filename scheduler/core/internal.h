@@ -256,6 +256,7 @@ struct page {
 };
 
 void page_add(struct page *p, const char *name);
+void page_done(struct page *p); /* without a reply */
 /*
  * Behind which name a page of 'member' begins, malloc'ed; NULL: with the first one.  A token of
  * another list is none.
