@@ -396,10 +396,12 @@ int network_remove_task(struct task *t, struct err *e);
 const char **network_live(const struct agent *a, size_t *ret_count);
 
 /*
- * From which address of IPv4 its connections come to this host: "": the host's own; false: it
- * has no network, or one that does not lead here.
+ * From which address of IPv4 its connections come to services of this host: "": the host's own;
+ * false: it has no network.
  */
 bool network_source(const struct container *c, char ret[NET_ADDRESS_MAX]);
+/* Of a task with an interface: do they come from there, of either family? */
+bool network_comes_from(const struct task *t, const char *address);
 
 /* "ip-10-0-0-5.ec2.internal"; false: its task has no interface with an address of IPv4. */
 bool network_private_name(const struct task *t, char ret[ECS_PRIVATE_NAME_SIZE]);
@@ -446,8 +448,9 @@ struct service_port {
  * order, and behind them a seqpacket socket to the agent.
  */
 struct service_kind {
-	const char *id; /* of its endpoint; in the log, and for `berth doctor` */
-	const char *address, *program;
+	const char *id;                 /* of its endpoint; in the log, and for `berth doctor` */
+	const char *address, *address6; /* NULL: not of IPv6 */
+	const char *program;
 	const char *told, *untold; /* what `berth doctor` says when it is there, or not */
 	struct service_port ports[SERVICE_PORTS_MAX];
 	size_t port_count, message_size; /* of what it says: other messages are none */

@@ -151,14 +151,16 @@ static json_t *make_networks(const struct container *c)
 {
 	const struct task *t = c->task;
 	const char *mode = t->wanted.definition.network_mode;
+	const struct ecs_node_interface *n = t->wanted.network_interface;
 	char address[NET_ADDRESS_MAX];
 	json_t *doc = json_pack("{s:s, s:[]}", "NetworkMode", mode ? mode : "bridge",
 				"IPv4Addresses");
 
-	if (network_source(c, address) && *address)
+	/* Of a task with IPv6 alone this is for services of the host, and no address of its own. */
+	if (network_source(c, address) && *address && (!n || n->address))
 		(void)json_array_append_new(json_object_get(doc, "IPv4Addresses"),
 					    json_string(address));
-	if (t->wanted.network_interface)
+	if (n)
 		put_interface(c, doc);
 	return json_pack("[o]", doc);
 }

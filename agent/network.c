@@ -312,18 +312,29 @@ const char **network_live(const struct agent *a, size_t *ret_count)
 
 bool network_source(const struct container *c, char ret[NET_ADDRESS_MAX])
 {
-	const struct ecs_node_interface *n = c->task->wanted.network_interface;
+	const struct task *t = c->task;
 	struct net_endpoint own = NET_ENDPOINT_NONE;
 	struct err ignored;
 
 	*ret = '\0';
-	if (str_eq(mode_of(c->task), "host"))
+	if (str_eq(mode_of(t), "host"))
 		return true;
-	if (is_awsvpc(c->task))
-		(void)snprintf(ret, NET_ADDRESS_MAX, "%s", n && n->address ? n->address : "");
-	else if (net_find(c->task->agent->net, c->id, &own, &ignored) == 0)
-		(void)snprintf(ret, NET_ADDRESS_MAX, "%s", own.address);
+	if (net_find(t->agent->net, is_awsvpc(t) ? t->id : c->id, &own, &ignored) == 0)
+		(void)snprintf(ret, NET_ADDRESS_MAX, "%s", own.source);
 	return *ret != '\0';
+}
+
+bool network_comes_from(const struct task *t, const char *address)
+{
+	const struct ecs_node_interface *n = t->wanted.network_interface;
+	struct net_endpoint own = NET_ENDPOINT_NONE;
+	struct err ignored;
+
+	if (!n || (n->address && str_eq(n->address, address)) ||
+	    (n->address6 && str_eq(n->address6, address)))
+		return n != NULL;
+	return !n->address && net_find(t->agent->net, t->id, &own, &ignored) == 0 &&
+	       str_eq(own.source, address);
 }
 
 bool network_private_name(const struct task *t, char ret[ECS_PRIVATE_NAME_SIZE])

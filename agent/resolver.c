@@ -12,19 +12,13 @@
 #include "base/text.h"
 
 /* Whose interface has the address; NULL: it is of mode bridge, or has gone. */
-static const struct task *find_asker(const struct agent *a, uint32_t address)
+static const struct task *find_asker(const struct agent *a, const char *address)
 {
-	const struct ip_prefix p = ip_of_v4(address, 32);
-	char text[IP_TEXT_MAX];
 	struct task *t;
 
-	ip_address_format(&p, text);
-	for (size_t i = 0; map_next(&a->tasks, &i, &t);) {
-		const struct ecs_node_interface *n = t->wanted.network_interface;
-
-		if (n && n->address && str_eq(n->address, text))
+	for (size_t i = 0; map_next(&a->tasks, &i, &t);)
+		if (network_comes_from(t, address))
 			return t;
-	}
 	return NULL;
 }
 
@@ -38,6 +32,8 @@ static int on_question(void *ctx, int sock, const void *message)
 
 	memcpy(&q, message, sizeof(q));
 	answer.number = q.number;
+	if (!memchr(q.caller, '\0', sizeof(q.caller)))
+		return -EBADMSG;
 	t = find_asker(ctx, q.caller);
 	if (t && t->wanted.network_interface->vpc &&
 	    ip_prefix_parse(t->wanted.network_interface->vpc, &answer.vpc)) {
@@ -58,6 +54,7 @@ static int begin(int sock)
 static const struct service_kind kind = {
 	.id = RESOLVER_ID,
 	.address = ECS_RESOLVER_ADDRESS,
+	.address6 = ECS_RESOLVER_ADDRESS6,
 	.program = "berth-resolver",
 	.told = "tasks ask the resolvers of this host",
 	.untold = "tasks have what resolv.conf of this host names and they can reach",
@@ -77,9 +74,10 @@ struct service *resolver_new(struct agent *a)
 /* In the host's network there are the host's own. */
 const char *resolver_address(const struct container *c)
 {
+	const struct ecs_node_interface *n = c->task->wanted.network_interface;
 	char address[NET_ADDRESS_MAX];
 
-	return network_source(c, address) && *address && service_want(c->task->agent->resolver)
-		       ? ECS_RESOLVER_ADDRESS
-		       : NULL;
+	if (!network_source(c, address) || !*address || !service_want(c->task->agent->resolver))
+		return NULL;
+	return n && !n->address ? ECS_RESOLVER_ADDRESS6 : ECS_RESOLVER_ADDRESS;
 }

@@ -315,15 +315,35 @@ static void close_endpoint(struct service *s)
 	net_endpoint_done(&s->endpoint);
 }
 
+/* A host without IPv6, or one that has turned it off, has those who ask by IPv4 all the same. */
+static int attach(struct service *s, struct net_request *request, struct err *e)
+{
+	struct net *net = s->agent->net;
+	struct err no_v6 = {0};
+
+	if (request->service[1].length) {
+		if (net_attach(net, request, &s->endpoint, &no_v6) == 0)
+			return 0;
+		request->service[1].length = 0;
+	}
+	if (net_attach(net, request, &s->endpoint, e) < 0)
+		return -e->code;
+	if (no_v6.code)
+		log_warn("%s: not at %s: %s", s->kind->id, s->kind->address6, no_v6.msg);
+	return 0;
+}
+
 static int open_endpoint(struct service *s, struct err *e)
 {
 	const struct service_kind *k = s->kind;
 	struct net_request request = {.id = k->id, .mode = NET_BRIDGE};
 	struct net *net = s->agent->net;
 
-	(void)ip_address_parse(k->address, &request.service);
+	(void)ip_address_parse(k->address, &request.service[0]);
+	if (k->address6)
+		(void)ip_address_parse(k->address6, &request.service[1]);
 	service_end_former(s->agent->o, k->id);
-	if (net_detach(net, k->id, e) < 0 || net_attach(net, &request, &s->endpoint, e) < 0)
+	if (net_detach(net, k->id, e) < 0 || attach(s, &request, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < k->port_count; i++)
 		if (net_listen(s->endpoint.netns_fd, k->ports[i].protocol, k->ports[i].port,

@@ -35,6 +35,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/ip.h"
 #include "base/mem.h"
 #include "base/tls.h"
 
@@ -54,7 +55,7 @@ struct http_request {
 	struct connection *connection; /* borrowed */
 	struct http_request *next;     /* in the queue */
 	char *method, *target;
-	char caller[INET6_ADDRSTRLEN], peer_key[SHA256_HEX];
+	char caller[IP_TEXT_MAX], peer_key[SHA256_HEX];
 	struct http_field *headers;
 	size_t header_count, header_capacity;
 	struct buf body;
@@ -178,13 +179,16 @@ static void read_caller(struct http_request *r)
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	const struct sockaddr *addr = info ? info->client_addr : NULL;
+	struct sockaddr_storage copy = {0};
+	struct ip_prefix address;
 
-	if (addr && addr->sa_family == AF_INET)
-		(void)inet_ntop(AF_INET, &((const struct sockaddr_in *)addr)->sin_addr, r->caller,
-				sizeof(r->caller));
-	else if (addr && addr->sa_family == AF_INET6)
-		(void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)addr)->sin6_addr,
-				r->caller, sizeof(r->caller));
+	if (!addr || (addr->sa_family != AF_INET && addr->sa_family != AF_INET6))
+		return;
+	memcpy(&copy, addr,
+	       addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+					  : sizeof(struct sockaddr_in6));
+	address = ip_of_socket(&copy);
+	ip_address_format(&address, r->caller);
 }
 
 static void read_peer(struct http_request *r)

@@ -98,6 +98,26 @@ void ip_prefix_last(const struct ip_prefix *p, unsigned char *ret)
 	}
 }
 
+struct ip_prefix ip_of_socket(const struct sockaddr_storage *address)
+{
+	struct ip_prefix p = {.v6 = address->ss_family == AF_INET6};
+	struct sockaddr_in6 v6;
+	struct sockaddr_in v4;
+
+	if (p.v6) {
+		memcpy(&v6, address, sizeof(v6));
+		p.v6 = !IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr);
+		memcpy(p.address, v6.sin6_addr.s6_addr + (p.v6 ? 0 : 12), p.v6 ? 16 : 4);
+	} else if (address->ss_family == AF_INET) {
+		memcpy(&v4, address, sizeof(v4));
+		memcpy(p.address, &v4.sin_addr, 4);
+	} else {
+		return p;
+	}
+	p.length = bits_of(p.v6);
+	return p;
+}
+
 uint32_t ip_v4(const struct ip_prefix *p)
 {
 	uint32_t n;

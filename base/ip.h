@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #define IP_TEXT_MAX 50 /* bytes of an IPv6 prefix as text, with its NUL */
 
@@ -31,6 +32,9 @@ bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b);
 
 /* The last address of a prefix: four bytes, or sixteen. */
 void ip_prefix_last(const struct ip_prefix *p, unsigned char *ret);
+
+/* Of a socket: of IPv4 also where that is shown as ::ffff:0:0/96; length 0: of another family. */
+struct ip_prefix ip_of_socket(const struct sockaddr_storage *address);
 
 /* The bits of an IPv4 address as a number, and back. */
 uint32_t ip_v4(const struct ip_prefix *p);

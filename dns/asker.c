@@ -3,46 +3,38 @@
  */
 #include "dns/asker.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
-
-#define KEY_SIZE 9
-
-static void make_key(uint32_t address, char ret[KEY_SIZE])
-{
-	(void)snprintf(ret, KEY_SIZE, "%08x", address);
-}
 
 static void forget(struct askers *a, bool all)
 {
 	struct asker *k;
 
 	for (size_t i = 0; map_next(&a->by_address, &i, &k);) {
-		char key[KEY_SIZE];
+		char key[IP_TEXT_MAX];
 
 		if (!all && (k->held[ASKER_QUERIES] || k->held[ASKER_STREAMS]))
 			continue;
-		make_key(k->address, key);
+		ip_address_format(&k->address, key);
 		(void)map_remove(&a->by_address, key);
 		free(k);
 	}
 }
 
-struct asker *askers_get(struct askers *a, uint32_t address)
+struct asker *askers_get(struct askers *a, const struct ip_prefix *address)
 {
-	char key[KEY_SIZE];
+	char key[IP_TEXT_MAX];
 	struct asker *k;
 
-	make_key(address, key);
+	ip_address_format(address, key);
 	k = map_find(&a->by_address, key);
 	if (k)
 		return k;
 	if (a->by_address.count >= ASKERS_MAX)
 		forget(a, false);
 	k = xcalloc(1, sizeof(*k));
-	*k = (struct asker){.address = address};
+	*k = (struct asker){.address = *address};
 	(void)map_put(&a->by_address, key, k);
 	return k;
 }

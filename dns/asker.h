@@ -20,7 +20,7 @@
 enum asker_place { ASKER_QUERIES, ASKER_STREAMS, ASKER_PLACES };
 
 struct asker {
-	uint32_t address;
+	struct ip_prefix address;
 	struct rate rate;
 	unsigned held[ASKER_PLACES];
 	/* In which VPC it is, as the agent said; until then. */
@@ -34,7 +34,7 @@ struct askers {
 };
 
 /* It is there as long as it holds something, or nobody else is looked for. */
-struct asker *askers_get(struct askers *a, uint32_t address);
+struct asker *askers_get(struct askers *a, const struct ip_prefix *address);
 /* Who holds most. */
 struct asker *askers_greediest(const struct askers *a, enum asker_place place);
 void askers_done(struct askers *a);

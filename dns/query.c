@@ -117,7 +117,7 @@ static void send_to(struct relay *r, const struct query_from *to, const uint8_t 
 		stream_answer(to->stream, message, size);
 	else
 		(void)sendto(r->o->udp_fd, message, size, MSG_DONTWAIT | MSG_NOSIGNAL,
-			     (const struct sockaddr *)&to->address, sizeof(to->address));
+			     (const struct sockaddr *)&to->address, to->address_size);
 }
 
 /* With the id that the task gave it. */
@@ -317,7 +317,7 @@ static bool is_asked_again(struct relay *r, const struct query_from *from, const
 		return false;
 	for (struct query *q = r->queries; q; q = q->older)
 		if (q->from.asker == from->asker && !q->from.stream && q->id == o->id &&
-		    q->from.address.sin_port == from->address.sin_port &&
+		    memcmp(&q->from.address, &from->address, sizeof(from->address)) == 0 &&
 		    q->question_size == o->question_size &&
 		    memcmp(message_of(q) + MESSAGE_HEADER, message + MESSAGE_HEADER,
 			   o->question_size - MESSAGE_HEADER) == 0)
@@ -327,9 +327,9 @@ static bool is_asked_again(struct relay *r, const struct query_from *from, const
 
 static bool ask_agent(struct query *q)
 {
-	const struct ecs_resolver_question question = {.number = ++q->relay->number,
-						       .caller = q->from.asker->address};
+	struct ecs_resolver_question question = {.number = ++q->relay->number};
 
+	ip_address_format(&q->from.asker->address, question.caller);
 	if (!q->relay->agent ||
 	    fs_send(q->relay->o->agent_fd, &question, sizeof(question), NULL, 0) < 0)
 		return false; /* it is gone, or busy: the resolvers of the host know no such name, and say so */

@@ -30,16 +30,17 @@ static void on_datagrams(void *ctx, int events)
 
 	(void)events;
 	for (int i = 0; i < TURN_MAX && !r->over; i++) {
-		struct query_from from = {0};
-		socklen_t size = sizeof(from.address);
+		struct query_from from = {.address_size = sizeof(from.address)};
+		struct ip_prefix address;
 		int64_t now_ms;
 		ssize_t n = recvfrom(r->o->udp_fd, r->buffer, sizeof(r->buffer), MSG_DONTWAIT,
-				     (struct sockaddr *)&from.address, &size);
+				     (struct sockaddr *)&from.address, &from.address_size);
 
 		if (n < 0)
 			return;
 		now_ms = clock_mono_ms();
-		from.asker = askers_get(&r->askers, ntohl(from.address.sin_addr.s_addr));
+		address = ip_of_socket(&from.address);
+		from.asker = askers_get(&r->askers, &address);
 		/* Whom we have no place for asks again. */
 		if (asker_may_ask(from.asker, now_ms))
 			(void)query_take(r, &from, r->buffer, (size_t)n);

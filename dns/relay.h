@@ -7,9 +7,9 @@
  */
 #pragma once
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "base/loop.h"
 #include "dns/asker.h"
@@ -49,7 +49,8 @@ void relay_end(struct relay *r, const char *why);
 /* Who asks: by a datagram from an address, or on a stream, which waits for the answer. */
 struct query_from {
 	struct asker *asker;
-	struct sockaddr_in address;
+	struct sockaddr_storage address;
+	socklen_t address_size;
 	struct stream *stream; /* NULL: by a datagram */
 };
 

@@ -169,13 +169,15 @@ static void begin(struct relay *r, int own_fd, struct asker *asker)
 void stream_accept(struct relay *r)
 {
 	for (int i = 0; i < TURN_MAX; i++) {
-		struct sockaddr_in from = {0};
+		struct sockaddr_storage from = {0};
+		struct ip_prefix address;
 		socklen_t size = sizeof(from);
 		int fd = accept4(r->o->tcp_fd, (struct sockaddr *)&from, &size,
 				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0)
 			return; /* nobody; or he has gone again */
-		begin(r, fd, askers_get(&r->askers, ntohl(from.sin_addr.s_addr)));
+		address = ip_of_socket(&from);
+		begin(r, fd, askers_get(&r->askers, &address));
 	}
 }

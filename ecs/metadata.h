@@ -15,6 +15,9 @@
 
 #include "base/ip.h"
 
+/*
+ * Tasks with IPv6 alone find it there, too, as in ECS: SDKs know no other one for credentials.
+ */
 #define ECS_METADATA_ADDRESS "169.254.170.2"
 #define ECS_METADATA_ID_SIZE 64 /* bytes of the id of a container in a path, with its NUL */
 

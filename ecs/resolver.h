@@ -13,13 +13,15 @@
 
 #include "base/ip.h"
 
-#define ECS_RESOLVER_ADDRESS "169.254.169.253"
-#define ECS_DOMAIN_SIZE      64 /* bytes of "eu-central-1.compute.internal", with its NUL */
+/* As in EC2; the second one by those with addresses of IPv6. */
+#define ECS_RESOLVER_ADDRESS  "169.254.169.253"
+#define ECS_RESOLVER_ADDRESS6 "fd00:ec2::253"
+#define ECS_DOMAIN_SIZE       64 /* bytes of "eu-central-1.compute.internal", with its NUL */
 
 /* In which VPC is it? */
 struct ecs_resolver_question {
 	uint64_t number;
-	uint32_t caller; /* its address, as a number */
+	char caller[IP_TEXT_MAX]; /* its address */
 };
 
 struct ecs_resolver_answer {

@@ -70,7 +70,9 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 	[ELEMENTS_PUBLIC_IN] = {"public_in", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_PUBLIC_OUT] = {"public_out", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_SERVICES] = {"services", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
+	[ELEMENTS_SERVICES6] = {"services6", NF_TYPE_ADDRESS6, 16, NF_TYPE_ADDRESS6, 16, {0}},
 	[ELEMENTS_SERVING] = {"serving", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
+	[ELEMENTS_SERVING6] = {"serving6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
 	[ELEMENTS_PEERS] = {"peers", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
 	[ELEMENTS_PEERS6] = {"peers6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
 	[ELEMENTS_ELSEWHERE] =
@@ -247,20 +249,30 @@ static void add_public(const struct endpoint *ep, bool in, struct items *ret)
 	items_add(ret, &x);
 }
 
-static void add_service(const struct endpoint *ep, bool serving, struct items *ret)
+/* Who is one has an address of the block, and one of IPv6 where it serves by that, too. */
+static void add_service(const struct endpoint *ep, bool serving, bool v6, struct items *ret)
 {
-	const uint32_t address = htonl(ep->address);
+	uint8_t address[16];
+	const size_t size = port_address(ep, v6, address);
 	struct item x = {0};
 
-	if (!ep->service.length)
+	if (!ep->service[v6].length || !size)
 		return;
-	if (serving) {
-		memcpy(x.key, &address, sizeof(address));
-	} else {
-		memcpy(x.key, ep->service.address, sizeof(address));
-		memcpy(x.data, &address, sizeof(address));
-	}
+	memcpy(x.key, serving ? address : ep->service[v6].address, size);
+	if (!serving)
+		memcpy(x.data, address, size);
 	items_add(ret, &x);
+}
+
+/* Addresses that nothing passes to or from but what groups allow, or, of the block, nothing at all. */
+static void add_all_secured(const struct endpoint *ep, bool v6, struct items *ret)
+{
+	const struct ip_prefix local = ip_of_v4(ep->address, 32);
+
+	for (size_t n = 0; n < NET_FAMILIES; n++)
+		add_secured(&ep->own[n], v6, ret);
+	if (endpoint_has_v6_alone(ep))
+		add_secured(&local, v6, ret);
 }
 
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
@@ -280,12 +292,13 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 		else if (set == ELEMENTS_PUBLIC_IN || set == ELEMENTS_PUBLIC_OUT)
 			add_public(ep, set == ELEMENTS_PUBLIC_IN, ret);
 		else if (set == ELEMENTS_SERVICES || set == ELEMENTS_SERVING)
-			add_service(ep, set == ELEMENTS_SERVING, ret);
+			add_service(ep, set == ELEMENTS_SERVING, false, ret);
+		else if (set == ELEMENTS_SERVICES6 || set == ELEMENTS_SERVING6)
+			add_service(ep, set == ELEMENTS_SERVING6, true, ret);
 		else if (ep->mode != NET_AWSVPC)
 			continue;
 		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)
-			for (size_t n = 0; n < NET_FAMILIES; n++)
-				add_secured(&ep->own[n], set == ELEMENTS_SECURED6, ret);
+			add_all_secured(ep, set == ELEMENTS_SECURED6, ret);
 		else if (set == ELEMENTS_TRUNKED)
 			add_secured(ep->trunk.subnet.length ? &ep->own[0] : &none, false, ret);
 		else if (set == ELEMENTS_WITHIN || set == ELEMENTS_WITHIN6)

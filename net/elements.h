@@ -27,8 +27,10 @@ enum element_set {
 	ELEMENTS_TRUNKED,   /* addresses that go out as they are, to a trunk */
 	ELEMENTS_PUBLIC_IN, /* public address : address of the task, and back */
 	ELEMENTS_PUBLIC_OUT,
-	ELEMENTS_SERVICES, /* link-local address : address of who serves there */
+	ELEMENTS_SERVICES, /* address of 'net_local' : address of who serves there */
+	ELEMENTS_SERVICES6,
 	ELEMENTS_SERVING,
+	ELEMENTS_SERVING6,
 	/* of peers */
 	ELEMENTS_PEERS, /* addresses from which VXLAN packets come */
 	ELEMENTS_PEERS6,

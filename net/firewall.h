@@ -6,8 +6,8 @@
  *   map ports    protocol . host port : address . container port; ports6 as well
  *   set hairpin  address . address of each task that has ports
  *   set quiet    links between which nothing was forwarded before us
- *   map services link-local address : address of who serves tasks of this host there
- *   set askers   addresses of tasks that have sent there lately, each with its own limit
+ *   map services local address : address of who serves tasks of this host there; services6 as well
+ *   set askers   links of tasks that have sent there lately, each with its own limit
  *
  *   raw          from G: not to 127.0.0.0/8, from the right address, not too often to services; from others
  *                (raw_others): with addresses of tasks only from where the route to them leads
@@ -18,7 +18,7 @@
  *   input        VXLAN of our number: from peers only; from secured tasks: drop, but for answers
  *   forward      established to G: accept; quiet to quiet: drop; from G to a service, but for what
  *                prerouting led there: drop; from secured: egress, which
- *                lets pass what goes to a service; to another link-local address: drop;
+ *                lets pass what goes to a service; to another local address: drop;
  *                to secured: ingress; to G: from G, or by a port; else drop
  *
  * Tasks in security groups (secured) pass two chains more: egress, for the own

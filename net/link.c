@@ -139,8 +139,7 @@ static void put_link(struct batch *b, const char *name, const uint8_t mac[6], ui
 
 void link_mac(const struct link *l, uint8_t ret[6])
 {
-	/* Whoever has no IPv4 address still has a place among those of this host. */
-	name_mac(l->address.length ? ip_v4(&l->address) : l->index, ret);
+	name_mac(ip_v4(&l->address), ret);
 }
 
 void link_create(struct batch *b, const struct link *l, int netns_fd)
@@ -297,13 +296,14 @@ void link_finish_task_side(struct batch *b, const struct link *l, const struct l
 	for (size_t i = 0; i < count; i++) {
 		const struct ip_prefix via = gateway_of(l, addresses[i].v6);
 		const struct route gateway = {.to = via, .index = LINK_TASK_INDEX};
-		const struct route all = {
-			.to = {.v6 = via.v6}, .via = &via, .index = LINK_TASK_INDEX};
+		struct route all = {.to = l->within, .via = &via, .index = LINK_TASK_INDEX};
 
+		if (via.v6)
+			all.to = (struct ip_prefix){.v6 = true};
 		add_address(b, &addresses[i]);
 		add_neighbour(b, LINK_TASK_INDEX, &via, name_host_mac, "gateway of eth0");
 		add_route(b, RTM_NEWROUTE, &gateway, "route of eth0 to its gateway");
-		add_route(b, RTM_NEWROUTE, &all, "default route of eth0");
+		add_route(b, RTM_NEWROUTE, &all, "route of eth0 to all else");
 	}
 }
 

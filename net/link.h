@@ -43,6 +43,7 @@ struct link {
 	const struct name *name;            /* borrowed */
 	uint32_t index, host_part;          /* of the host's end, and in its name */
 	struct ip_prefix address, address6; /* of the task's end; length 0: none */
+	struct ip_prefix within;            /* where 'address' leads; length 0: everywhere */
 	uint32_t gateway;                   /* host byte order */
 	uint32_t mtu;
 	bool has_ipv6;     /* the kernel speaks it */

@@ -53,8 +53,10 @@ struct link net_link(const struct net *net, const struct endpoint *ep)
 
 	return (struct link){.name = &net->name,
 			     .index = name_link_index(ep->address),
-			     .address = ep->mode == NET_AWSVPC ? ep->own[0] : bridge,
+			     .address = ep->own[0].length ? ep->own[0] : bridge,
 			     .address6 = ep->own[1],
+			     .within = endpoint_has_v6_alone(ep) ? net_local[0]
+								 : (struct ip_prefix){0},
 			     .gateway = block_gateway(&net->host.block),
 			     .host_part = ep->address - net->host.block.base,
 			     .mtu = net->mtu,
@@ -94,7 +96,8 @@ static void describe(const struct net *net, const struct endpoint *ep, struct ne
 		memcpy(ret->ports, ep->ports, ep->port_count * sizeof(*ep->ports));
 	if (!ep->address)
 		return;
-	if (link.address.length)
+	ip_address_format(&link.address, ret->source);
+	if (!endpoint_has_v6_alone(ep))
 		ip_address_format(&link.address, ret->address);
 	if (link.address6.length)
 		ip_address_format(&link.address6, ret->address6);
@@ -173,22 +176,32 @@ static int check_addresses(const struct net *net, const struct net_request *requ
 	return 0;
 }
 
-static int check_service(const struct net *net, const struct net_request *request, struct err *e)
+static int check_service_at(const struct net *net, const struct net_request *request, bool v6,
+			    struct err *e)
 {
-	const struct ip_prefix *service = &request->service;
+	const struct ip_prefix *service = &request->service[v6];
 	char text[IP_TEXT_MAX];
 
 	if (!service->length)
 		return 0;
 	ip_address_format(service, text);
-	if (request->mode != NET_BRIDGE || !is_address(service, false) ||
-	    !ip_prefix_holds(&net_link_local, service))
+	if (request->mode != NET_BRIDGE || !is_address(service, v6) ||
+	    !ip_prefix_holds(&net_local[v6], service))
 		return err_set(e, EINVAL, "service at %s", text);
 	for (size_t i = 0; i < net->endpoint_count; i++)
-		if (same_address(&net->endpoints[i].service, service))
+		if (same_address(&net->endpoints[i].service[v6], service))
 			return err_set(e, EADDRINUSE, "service at %s is that of %s", text,
 				       net->endpoints[i].id);
+	if (v6 && !net->has_ipv6)
+		return err_set(e, EAFNOSUPPORT, "this kernel has no IPv6, for service at %s", text);
 	return 0;
+}
+
+static int check_service(const struct net *net, const struct net_request *request, struct err *e)
+{
+	int r = check_service_at(net, request, false, e);
+
+	return r < 0 ? r : check_service_at(net, request, true, e);
 }
 
 static int check_ports(const struct net_request *request, struct err *e)
@@ -364,10 +377,15 @@ int net_make_none(int *ret_netns_fd, struct err *e)
 	return 0;
 }
 
+static bool is_service(const struct endpoint *ep)
+{
+	return ep->service[0].length || ep->service[1].length;
+}
+
 /* Is there anything of it in the firewall's sets? */
 static bool has_elements(const struct endpoint *ep)
 {
-	return ep->port_count || ep->service.length || ep->mode == NET_AWSVPC;
+	return ep->port_count || is_service(ep) || ep->mode == NET_AWSVPC;
 }
 
 /* The kernel has the rules of its groups, and lets nothing else pass, before it has a link. */
@@ -414,12 +432,12 @@ static int undo(struct net *net, const struct endpoint *ep, struct err *e)
 	return 0;
 }
 
-/* The first address of IPv6 makes the host a router of it. */
+/* The first task with an address of IPv6 makes the host a router of it: who would ask a service before? */
 static int forward_ipv6(struct net *net, const struct endpoint *ep, struct err *e)
 {
 	bool forwarding;
 
-	if (!ep->own[1].length || net->host.forwarding[1].is_ours)
+	if (!ep->own[1].length || ep->service[1].length || net->host.forwarding[1].is_ours)
 		return 0;
 	if (host_forwarding(true, &forwarding, e) < 0)
 		return -e->code;
@@ -484,12 +502,18 @@ static int build(struct net *net, const struct endpoint *ep, struct network *n, 
 	return 0;
 }
 
+/* In mode bridge. */
+static bool has_address6(const struct net *net, const struct endpoint *ep)
+{
+	return net->bridge_has_ipv6 || ep->service[1].length;
+}
+
 /* What waits is of this MTU still, and has no address that it is not to have. */
 static bool fits(const struct net *net, const struct endpoint *ep, const struct network *n)
 {
 	return n->link.mtu == net->mtu &&
-	       (!n->whole ||
-		(ep->mode == NET_BRIDGE && (n->link.address6.length != 0) == net->bridge_has_ipv6));
+	       (!n->whole || (ep->mode == NET_BRIDGE &&
+			      (n->link.address6.length != 0) == has_address6(net, ep)));
 }
 
 /* One that waits, with its address; false: none does. */
@@ -576,7 +600,7 @@ static int attach_once(struct net *net, struct endpoint *ep, const struct net_re
 		if (n.fd < 0)
 			return err_sys(e, "network namespace descriptor");
 	}
-	if (ep->mode == NET_BRIDGE && net->bridge_has_ipv6)
+	if (ep->mode == NET_BRIDGE && has_address6(net, ep))
 		ep->own[1] = name_address6(&net->name, ep->address);
 	r = build(net, ep, &n, e);
 	if (r < 0) {
@@ -635,7 +659,7 @@ int net_attach(struct net *net, const struct net_request *request, struct net_en
 		ep.public_address = request->public_address;
 		ep.trunk = request->trunk;
 	}
-	ep.service = request->service;
+	memcpy(ep.service, request->service, sizeof(ep.service));
 	for (int i = 0; r == -EEXIST && i < ADDRESS_TRIES_MAX; i++)
 		r = attach_once(net, &ep, request, &out.netns_fd, e);
 	if (r < 0)

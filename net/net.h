@@ -98,12 +98,14 @@ struct net_options {
 
 /*
  * What is known of an endpoint.  Addresses are text, "" where there is none
- * (NET_NONE; address6: not handed out yet).
+ * (NET_NONE; a family that it has not).
  */
 struct net_endpoint {
 	enum net_mode mode;
 	bool lost; /* seen by a sweep: its link is gone and the task has no network, replace it */
 	char address[NET_ADDRESS_MAX], address6[NET_ADDRESS_MAX];
+	/* To services of this host in IPv4; of one with IPv6 alone an address that leads nowhere else. */
+	char source[NET_ADDRESS_MAX];
 	char gateway[NET_ADDRESS_MAX];
 	char mac[18];
 	char link[NET_LINK_MAX];              /* the host's end */
@@ -141,8 +143,8 @@ struct net_request {
 	struct ip_prefix addresses[NET_FAMILIES], vpc[NET_FAMILIES];
 	/* NET_AWSVPC only: an IPv4 address led here, the task's in the world; length 0: none. */
 	struct ip_prefix public_address;
-	/* NET_BRIDGE only: link-local, where tasks here find it whatever their groups say; length 0: none. */
-	struct ip_prefix service;
+	/* NET_BRIDGE only: where tasks here find it whatever their groups say: in 169.254.0.0/16, fd00:ec2::/32. */
+	struct ip_prefix service[NET_FAMILIES]; /* length 0: not there */
 	/* NET_AWSVPC only: known by a MAC of its own.  -ENODEV: no such link; -EOPNOTSUPP: no VLANs here. */
 	struct net_trunk trunk;
 	/*
@@ -214,7 +216,7 @@ void net_follow(struct net *net);
 uint32_t net_reserve(struct net *net, enum net_mode mode, int *ret_netns_fd);
 void net_release(struct net *net, uint32_t reserved); /* 0, and gone already, are fine */
 int net_make_none(int *ret_netns_fd, struct err *e);  /* context: any thread */
-/* A socket that hears a port of a namespace, on all its IPv4 addresses; does not block; the caller's. */
+/* A socket that hears a port of a namespace, on all its addresses (ip_of_socket); does not block; the caller's. */
 int net_listen(int netns_fd, enum net_protocol protocol, uint16_t port, int *ret_fd, struct err *e);
 /*
  * Take an endpoint down: its ports and route first; its connections are

@@ -172,17 +172,23 @@ struct listening {
 
 static int listen_in(const struct listening *l, struct err *e)
 {
-	const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(l->port)};
-	const int room = DATAGRAMS_BYTES;
+	const struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(l->port)};
+	const struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(l->port)};
+	const int type = (l->protocol == NET_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC |
+			 SOCK_NONBLOCK,
+		  room = DATAGRAMS_BYTES, no = 0;
 	auto_close int fd = -1;
+	bool has_v6;
 
 	if (setns(l->netns_fd, CLONE_NEWNET) < 0)
 		return err_sys(e, "enter network namespace");
-	fd = socket(AF_INET,
-		    (l->protocol == NET_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC |
-			    SOCK_NONBLOCK,
-		    0);
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+	fd = socket(AF_INET6, type, 0);
+	has_v6 = fd >= 0;
+	if (!has_v6)
+		fd = socket(AF_INET, type, 0);
+	if (fd < 0 || (has_v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof(no)) < 0) ||
+	    bind(fd, has_v6 ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4,
+		 has_v6 ? sizeof(v6) : sizeof(v4)) < 0 ||
 	    (l->protocol == NET_TCP && listen(fd, SOMAXCONN) < 0))
 		return err_sys(e, "listen at port %u of a network namespace", l->port);
 	if (l->protocol == NET_UDP)

@@ -13,9 +13,10 @@
 
 #include "base/auto.h"
 
-#define USERDATA_COMMENT  0 /* nft(8)'s type byte of a comment */
-#define COMMENT_MAX       128
-#define ELEMENTS_PER_ITEM 64 /* of one request: far below the 64 KiB of a nest */
+#define USERDATA_COMMENT   0 /* nft(8)'s type byte of a comment; of a set's order of keys */
+#define USERDATA_KEY_ORDER 0
+#define COMMENT_MAX        128
+#define ELEMENTS_PER_ITEM  64 /* of one request: far below the 64 KiB of a nest */
 
 static void request(struct batch *b, unsigned msg, unsigned flags, const char *note,
 		    const char *table, const char *name)
@@ -106,6 +107,11 @@ void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, ui
 void nf_rates_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t rest_ms,
 		  uint32_t size_max, uint32_t id)
 {
+	/* nft(8)'s type, size and value of the order of keys, by which it prints them. */
+	const struct {
+		uint8_t type, size;
+		uint32_t host_endian;
+	} __attribute__((packed)) order = {USERDATA_KEY_ORDER, sizeof(uint32_t), 1};
 	struct nlattr *description;
 
 	begin_set(b, table, set, NFT_SET_TIMEOUT | NFT_SET_EVAL, id);
@@ -113,6 +119,7 @@ void nf_rates_add(struct batch *b, const char *table, const struct nf_set *set, 
 	batch_be32(b, NFTA_SET_DESC_SIZE, size_max);
 	batch_nest_end(b, description);
 	put_be64(b, NFTA_SET_TIMEOUT, rest_ms);
+	batch_put(b, NFTA_SET_USERDATA, &order, sizeof(order));
 }
 
 void nf_chain_add(struct batch *b, const char *table, const struct nf_chain *chain,

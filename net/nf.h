@@ -36,6 +36,7 @@ enum nf_type {
 	NF_TYPE_PROTOCOL = 12,
 	NF_TYPE_PORT = 13,
 	NF_TYPE_MARK = 19,
+	NF_TYPE_LINK_INDEX = 20,
 	NF_TYPE_LINK_NAME = 41,
 };
 #define NF_TYPE_PAIR(first, second) (((first) << 6) | (second))
@@ -64,7 +65,7 @@ struct nf_set {
 /* 'id' is any number that no other set of the batch has. */
 void nf_set_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t id);
 /*
- * A set whose elements a rule makes (nf_too_often), 'size_max' at most; they go when they were not
+ * A set whose elements, numbers of the host's, a rule makes (nf_too_often), 'size_max' at most; they go when they were not
  * looked for in 'rest_ms'.
  */
 void nf_rates_add(struct batch *b, const char *table, const struct nf_set *set, uint32_t rest_ms,

@@ -38,7 +38,7 @@ static int check_change(struct net *net, const struct block *wanted, struct err 
 	size_t count = 0;
 
 	for (size_t i = 0; i < net->endpoint_count; i++)
-		count += !net->endpoints[i].service.length; /* of those the next is as good */
+		count += !net->endpoints[i].service[0].length; /* of those the next is as good */
 	if (!count)
 		return 0;
 	block_format(&net->host.block, have);
@@ -144,7 +144,7 @@ int net_forward(struct net *net, bool v6, struct err *e)
 static bool wants_forwarding(const struct net *net, bool v6)
 {
 	for (size_t i = 0; v6 && !net->no_ipv6_forwarding && i < net->endpoint_count; i++)
-		if (net->endpoints[i].own[1].length)
+		if (net->endpoints[i].own[1].length && !net->endpoints[i].service[1].length)
 			return true;
 	return !v6;
 }

@@ -27,7 +27,7 @@ const struct nf_set rules_quiet_sets[NET_FAMILIES] = {
 	{"quiet6", NF_TYPE_LINK_NAME, IFNAMSIZ, 0, 0, {0}},
 };
 
-const struct nf_set rules_askers = {"askers", NF_TYPE_ADDRESS, 4, 0, 0, {0}};
+const struct nf_set rules_askers = {"askers", NF_TYPE_LINK_INDEX, 4, 0, 0, {0}};
 
 void rule_meta_is(struct nf_rule *r, uint32_t key, enum nft_cmp_ops op, uint32_t value)
 {
@@ -49,6 +49,16 @@ void rule_load_address(struct nf_rule *r, bool v6, bool source, uint32_t reg)
 			     : (source ? SOURCE_ADDRESS : DESTINATION_ADDRESS);
 
 	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, offset, v6 ? 16 : 4, reg);
+}
+
+/* Of IPv6; a length of whole bytes. */
+static void within6(struct nf_rule *r, const struct ip_prefix *prefix, bool source,
+		    enum nft_cmp_ops op)
+{
+	rule_is_family(r, true);
+	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, source ? SOURCE_ADDRESS6 : DESTINATION_ADDRESS6,
+		   prefix->length / 8, REG_A);
+	nf_compare(r, op, REG_A, prefix->address, prefix->length / 8);
 }
 
 static void address_within(struct nf_rule *r, uint32_t offset, const struct block *block)
@@ -80,7 +90,17 @@ static void from_gateway(struct nf_rule *r, const struct firewall *f)
 }
 
 static const struct block loopback = {.base = 0x7f000000, .prefix = 8};
-static const struct block link_local = {.base = 0xa9fe0000, .prefix = 16};
+
+/* Services of this host are there, and perhaps somebody else's. */
+static void to_local(struct nf_rule *r, bool v6)
+{
+	const struct block block = {ip_v4(&net_local[0]), net_local[0].length};
+
+	if (v6)
+		within6(r, &net_local[1], false, NFT_CMP_EQ);
+	else
+		address_within(r, DESTINATION_ADDRESS, &block);
+}
 
 static void not_ours(struct nf_rule *r, const struct firewall *f)
 {
@@ -94,10 +114,7 @@ static void within_block6(struct nf_rule *r, const struct firewall *f, bool sour
 {
 	const struct ip_prefix block = name_block6(f->name);
 
-	rule_is_family(r, true);
-	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, source ? SOURCE_ADDRESS6 : DESTINATION_ADDRESS6,
-		   block.length / 8, REG_A);
-	nf_compare(r, op, REG_A, block.address, block.length / 8);
+	within6(r, &block, source, op);
 }
 
 /* IPv6 is for those who were given an address of it. */
@@ -128,12 +145,12 @@ static void wrong_source(struct nf_rule *r, const struct firewall *f)
 	nf_verdict(r, NF_DROP);
 }
 
-/* Nobody keeps others from asking. */
-static void asks_too_often(struct nf_rule *r, const struct firewall *f)
+/* Nobody keeps others from asking: each has a link, and both families by it. */
+static void asks_too_often(struct nf_rule *r, const struct firewall *f, bool v6)
 {
 	(void)f;
-	address_within(r, DESTINATION_ADDRESS, &link_local);
-	rule_load_address(r, false, true, REG_A);
+	to_local(r, v6);
+	nf_meta(r, NFT_META_IIF, REG_A);
 	nf_too_often(r, rules_askers.name, REG_A, ASKER_PER_S);
 	nf_verdict(r, NF_DROP);
 }
@@ -270,28 +287,31 @@ static void to_task(struct nf_rule *r, const struct firewall *f, bool v6)
 	nf_verdict(r, NF_ACCEPT);
 }
 
-/* What this host has for its tasks at a link-local address. */
-static void to_service(struct nf_rule *r, const struct firewall *f)
+static const char *const service_maps[] = {"services", "services6"};
+static const char *const serving_sets[] = {"serving", "serving6"};
+
+/* What this host has for its tasks at a local address. */
+static void to_service(struct nf_rule *r, const struct firewall *f, bool v6)
 {
 	rule_meta_is(r, NFT_META_IIFGROUP, NFT_CMP_EQ, f->name->group);
-	rule_is_family(r, false);
-	rule_load_address(r, false, false, REG_A);
-	nf_in_map(r, "services", REG_A, REG_A);
-	nf_nat(r, false, NFT_NAT_DNAT, REG_A, 0);
+	rule_is_family(r, v6);
+	rule_load_address(r, v6, false, REG_A);
+	nf_in_map(r, service_maps[v6], REG_A, REG_A);
+	nf_nat(r, v6, NFT_NAT_DNAT, REG_A, 0);
 }
 
 /* No group has to allow it. */
-static void at_service(struct nf_rule *r, const struct firewall *f)
+static void at_service(struct nf_rule *r, const struct firewall *f, bool v6)
 {
 	(void)f;
-	rule_is_family(r, false);
-	rule_load_address(r, false, false, REG_A);
-	nf_in_set(r, "serving", REG_A);
+	rule_is_family(r, v6);
+	rule_load_address(r, v6, false, REG_A);
+	nf_in_set(r, serving_sets[v6], REG_A);
 	nf_verdict(r, NF_ACCEPT);
 }
 
-/* Who asks at its own address would be held back by nobody: the limit counts what goes to link-local ones. */
-static void past_link_local(struct nf_rule *r, const struct firewall *f)
+/* Who asks at its own address would be held back by nobody: the limit counts what goes to local ones. */
+static void past_local(struct nf_rule *r, const struct firewall *f, bool v6)
 {
 	const uint32_t led = IPS_DST_NAT, none = 0;
 
@@ -299,17 +319,20 @@ static void past_link_local(struct nf_rule *r, const struct firewall *f)
 	nf_ct(r, NFT_CT_STATUS, REG_A);
 	nf_mask(r, REG_A, &led, sizeof(led));
 	nf_compare(r, NFT_CMP_EQ, REG_A, &none, sizeof(none));
-	rule_is_family(r, false);
-	rule_load_address(r, false, false, REG_A);
-	nf_in_set(r, "serving", REG_A);
+	rule_is_family(r, v6);
+	rule_load_address(r, v6, false, REG_A);
+	nf_in_set(r, serving_sets[v6], REG_A);
 	nf_verdict(r, NF_DROP);
 }
 
-/* They are a link's own (RFC 3927, 7): nothing of the host's links, or of a cloud, is theirs. */
-static void to_link_local(struct nf_rule *r, const struct firewall *f)
+/*
+ * They are a link's own (RFC 3927, 7), or a cloud's: nothing of the host's links, or of what the
+ * host is in, is theirs.  The kernel forwards nothing to fe80::/10 itself.
+ */
+static void to_others_local(struct nf_rule *r, const struct firewall *f, bool v6)
 {
 	rule_meta_is(r, NFT_META_OIFGROUP, NFT_CMP_NEQ, f->name->group);
-	address_within(r, DESTINATION_ADDRESS, &link_local);
+	to_local(r, v6);
 	nf_verdict(r, NF_DROP);
 }
 
@@ -539,11 +562,11 @@ static const struct {
 	{"raw", "no IPv6 address that it was given", stray_ipv6, NULL},
 	{"raw", "the host's loopback is not theirs", to_loopback, NULL},
 	{"raw", "not the task's own address", wrong_source, NULL},
-	{"raw", "more than it may ask services", asks_too_often, NULL},
+	{"raw", "more than it may ask services", NULL, asks_too_often},
 	{"raw_others", "a task's address, from elsewhere", NULL, strange_source},
 	{"prerouting", "a task in groups", NULL, to_task},
 	{"prerouting", "public addresses", to_public, NULL},
-	{"prerouting", "services of this host", to_service, NULL},
+	{"prerouting", "services of this host", NULL, to_service},
 	{"prerouting", "host ports", NULL, host_port},
 	{"output", "public addresses", to_public, NULL},
 	{"output", "host ports", NULL, host_port},
@@ -567,16 +590,15 @@ static const struct {
 	{"forward", "what fits a VXLAN", clamp_vxlan, NULL},
 	{"forward", "what fits WireGuard", clamp_wireguard, NULL},
 	{"forward", "answers", answer, NULL},
-	{"forward", "to a service by another address than its link-local one", past_link_local,
-	 NULL},
+	{"forward", "to a service by another address than its local one", NULL, past_local},
 	{"forward", "from a task in groups", NULL, leave_secured},
-	{"forward", "link-local addresses are no task's", to_link_local, NULL},
+	{"forward", "local addresses of others are no task's", NULL, to_others_local},
 	{"forward", "not to a task", to_elsewhere, NULL},
 	{"forward", "to a task in groups", NULL, enter_secured},
 	{"forward", "between tasks", between_tasks, NULL},
 	{"forward", "host ports", by_host_port, NULL},
 	{"forward", "nothing else to tasks", all_else, NULL},
-	{"refuse_leaving", "but to services of this host", at_service, NULL},
+	{"refuse_leaving", "but to services of this host", NULL, at_service},
 	{"identify", "strangers, so far", forget_identities, NULL},
 	{"identify", "source", NULL, identify_source},
 	{"identify", "destination", NULL, identify_destination},

@@ -19,7 +19,10 @@
 #define QUIET_MAX      65536
 #define JSON_DEPTH_MAX 4
 
-const struct ip_prefix net_link_local = {.address = {169, 254}, .length = 16};
+const struct ip_prefix net_local[NET_FAMILIES] = {
+	{.address = {169, 254}, .length = 16},
+	{.v6 = true, .address = {0xfd, 0x00, 0x0e, 0xc2}, .length = 32},
+};
 
 static const char *const mode_names[] = {
 	[NET_NONE] = "none", [NET_BRIDGE] = "bridge", [NET_AWSVPC] = "awsvpc"};
@@ -46,7 +49,7 @@ static const struct js_field port_fields[] = {
 static const struct js_shape port_shape = JS_SHAPE("Port", struct port_text, port_fields);
 
 struct endpoint_text {
-	char *mode, *address, *public_address, *service;
+	char *mode, *address, *public_address, *service[NET_FAMILIES];
 	struct js_strings own, vpc; /* of each family at most one */
 	struct js_list ports;
 	uint32_t vlan;
@@ -57,7 +60,8 @@ static const struct js_field endpoint_fields[] = {
 	{"mode", JS_STRING, offsetof(struct endpoint_text, mode), JS_REQUIRED, NULL},
 	{"address", JS_STRING, offsetof(struct endpoint_text, address), 0, NULL},
 	{"public", JS_STRING, offsetof(struct endpoint_text, public_address), 0, NULL},
-	{"service", JS_STRING, offsetof(struct endpoint_text, service), 0, NULL},
+	{"service", JS_STRING, offsetof(struct endpoint_text, service[0]), 0, NULL},
+	{"service6", JS_STRING, offsetof(struct endpoint_text, service[1]), 0, NULL},
 	{"own", JS_STRINGS, offsetof(struct endpoint_text, own), 0, NULL},
 	{"vpc", JS_STRINGS, offsetof(struct endpoint_text, vpc), 0, NULL},
 	{"ports", JS_OBJECTS, offsetof(struct endpoint_text, ports), 0, &port_shape},
@@ -107,6 +111,11 @@ void endpoint_done(struct endpoint *ep)
 	ep->port_count = 0;
 }
 
+bool endpoint_has_v6_alone(const struct endpoint *ep)
+{
+	return ep->mode == NET_AWSVPC && !ep->own[0].length;
+}
+
 bool endpoint_id_ok(const char *id)
 {
 	size_t len = strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
@@ -145,8 +154,8 @@ char *endpoint_encode(const struct endpoint *ep)
 {
 	auto_arena struct arena a = {0};
 	struct port_text *ports = arena_alloc(&a, (ep->port_count + 1) * sizeof(*ports));
-	char address[NET_ADDRESS_MAX] = "", public_address[IP_TEXT_MAX], service[IP_TEXT_MAX],
-	     subnet[IP_TEXT_MAX], gateway[IP_TEXT_MAX];
+	char address[NET_ADDRESS_MAX] = "", public_address[IP_TEXT_MAX],
+	     service[NET_FAMILIES][IP_TEXT_MAX], subnet[IP_TEXT_MAX], gateway[IP_TEXT_MAX];
 	struct endpoint_text text = {.mode = arena_strdup(&a, mode_names[ep->mode]),
 				     .own = prefixes_encode(ep->own, &a),
 				     .vpc = prefixes_encode(ep->vpc, &a),
@@ -160,9 +169,11 @@ char *endpoint_encode(const struct endpoint *ep)
 		ip_address_format(&ep->public_address, public_address);
 		text.public_address = public_address;
 	}
-	if (ep->service.length) {
-		ip_address_format(&ep->service, service);
-		text.service = service;
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		if (!ep->service[v6].length)
+			continue;
+		ip_address_format(&ep->service[v6], service[v6]);
+		text.service[v6] = service[v6];
 	}
 	if (ep->trunk.subnet.length) {
 		ip_prefix_format(&ep->trunk.subnet, subnet);
@@ -236,9 +247,12 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 	if (t.public_address &&
 	    (!ip_address_parse(t.public_address, &ep.public_address) || ep.public_address.v6))
 		return err_set(e, EINVAL, "public address '%.60s'", t.public_address);
-	if (t.service && (mode != NET_BRIDGE || !ip_address_parse(t.service, &ep.service) ||
-			  !ip_prefix_holds(&net_link_local, &ep.service)))
-		return err_set(e, EINVAL, "mode %s with service '%.60s'", t.mode, t.service);
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		if (t.service[v6] &&
+		    (mode != NET_BRIDGE || !ip_address_parse(t.service[v6], &ep.service[v6]) ||
+		     !ip_prefix_holds(&net_local[v6], &ep.service[v6])))
+			return err_set(e, EINVAL, "mode %s with service '%.60s'", t.mode,
+				       t.service[v6]);
 	if (mode == NET_AWSVPC ? !ep.own[0].length && !ep.own[1].length
 			       : ep.own[0].length || (ep.own[1].length && mode != NET_BRIDGE))
 		return err_set(e, EINVAL, "mode %s with %zu addresses of its own", t.mode,

@@ -27,12 +27,13 @@ struct endpoint {
 	/*
 	 * NET_AWSVPC: what eth0 has instead, and the prefixes that are routed to it
 	 * as it is; by family, length 0: not of this one.  The address of the block
-	 * is nobody's then, and only gives the link its name and its index.
+	 * only gives the link its name and its index then, and leads to services of
+	 * this host, if it has none of IPv4.
 	 * NET_BRIDGE: of IPv6 what eth0 has, too.
 	 */
 	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES], public_address;
-	struct ip_prefix
-		service; /* NET_BRIDGE: where tasks of this host find it; length 0: nowhere */
+	/* NET_BRIDGE: where tasks of this host find it; length 0: not there. */
+	struct ip_prefix service[NET_FAMILIES];
 	struct net_trunk trunk; /* NET_AWSVPC: subnet.length 0: on none */
 	struct net_port *ports;
 	size_t port_count;
@@ -41,7 +42,11 @@ struct endpoint {
 	bool has_programs; /* not in the file: its link has those of net/shortcut.h */
 };
 
-extern const struct ip_prefix net_link_local; /* 169.254.0.0/16, RFC 3927 */
+/* Where hosts and clouds have services: 169.254.0.0/16 (RFC 3927), and EC2's fd00:ec2::/32. */
+extern const struct ip_prefix net_local[NET_FAMILIES];
+
+/* Has a task IPv6 alone?  Services of this host know it by the address of the block then. */
+bool endpoint_has_v6_alone(const struct endpoint *ep);
 
 /* Frees what the endpoint owns. */
 void endpoint_done(struct endpoint *ep);

@@ -6,7 +6,7 @@ import concurrent.futures
 import itertools
 import socket
 
-from netlab import Refused, check, elements, inside, our_links, our_routes, until
+from netlab import Net, Refused, check, elements, inside, our_links, our_routes, until
 
 VPC, VPC6 = "10.7.0.0/16", "fd00:7::/56"
 ALL = "-1,-1,-1,"
@@ -143,6 +143,122 @@ def who_may_talk_to_whom(lab):
     udp = lab.udp(tasks["db1"], port=53)
     assert lab.sends(tasks["web1"], udp, (address["db1"], 53)) == address["web1"]
     assert lab.sends(tasks["web2"], udp, (address["db1"], 53)) is None
+
+
+TASK_LINK = 64  # the index of eth0 in tasks
+SERVICE, SERVICE6 = "169.254.169.253", "fd00:ec2::253"
+
+
+def served(lab, task, places, to, source=None):
+    """Who asks there by TCP and by UDP, as the service sees it; None: nobody is answered."""
+    stream, service = places
+    wildcard = "::" if ":" in to else "0.0.0.0"
+    asker = lab.udp(task, source or wildcard)
+    service.settimeout(0.4)
+    asker.sendto(b"who am I", (to, 53))
+    try:
+        seen = service.recvfrom(64)[1]
+        service.sendto(b"you", seen)
+        assert asker.recv(16) == b"you"
+    except (socket.timeout, OSError):
+        assert source or lab.connects(task, stream, (to, 53), timeout=0.4) is None
+        return None
+    assert source or lab.connects(task, stream, (to, 53)) == seen[0]
+    return seen[0]
+
+
+def services(lab, net):
+    place = net.attach("resolver", f"service={SERVICE}", f"service={SERVICE6}")
+    return place, [(lab.listen(place, 53, a), lab.udp(place, a, 53)) for a in (place.address, place.address6)]
+
+
+def services_of_the_host_are_found_by_ipv6(lab):
+    host, client = lab.host()
+    host.run("ip -6 addr add fd99::1/64 dev up0 nodad; ip -6 addr add fe80::77/64 dev up0 nodad")
+    net = lab.net(host)
+    place, (v4, v6) = services(lab, net)
+    both, other = attach(net, "both", 2, v6=True), attach(net, "other", 3, v6=True)
+    group(net, "sg", "in=tcp,80,80,10.7.0.9/32", members=[both.address, both.address6])  # nothing may leave
+    group(net, "open", open_egress(), open_egress("::/0"), members=[other.address, other.address6])
+    net.say("commit")
+    for task in (both, other):
+        assert served(lab, task, v6, SERVICE6) == task.address6
+        assert served(lab, task, v4, SERVICE) == task.address
+        # By its local address only, where the limit counts; and by no other one of these.
+        assert not served(lab, task, v6, place.address6) and not served(lab, task, v6, "fd00:ec2::254")
+    # A task as another one, be it as one that is not there.
+    for address in (both.address6, "fd00:7::77", "fe80::5"):
+        other.run(f"ip addr add {address}/128 dev eth0 nodad")
+        assert not served(lab, other, v6, SERVICE6, address), address
+        other.run(f"ip addr del {address}/128 dev eth0")
+    assert served(lab, both, v6, SERVICE6) == both.address6
+    # One limit of packets for a task, whatever family they are of.
+    assert elements(host, "askers") and all(e.startswith((f'"{both.link}"', f'"{other.link}"')) for e in elements(host, "askers"))
+    assert len(elements(host, "askers")) == 2
+    # Nobody else finds it, be it as one of the tasks.
+    client.run("ip -6 addr add fd99::2/64 dev up0 nodad; ip -6 route add default via fd99::1")
+    assert not served(lab, client, v6, SERVICE6) and not served(lab, client, v6, place.address6)
+    client.run(f"ip addr add {both.address6}/128 dev lo")
+    assert not served(lab, client, v6, SERVICE6, both.address6)
+    # What a cloud, or a link, has at such an address is the host's.
+    host.run("ip -6 route add fd00:ec2::/32 via fd99::2")
+    client.run("ip addr add fd00:ec2::254/128 dev lo; ip addr add fe80::99/64 dev up0 nodad")
+    imds = lab.listen(client, 80, "::")
+    assert lab.connects(host, imds, ("fd00:ec2::254", 80))
+    beside = lab.listen(host, 80, "::")
+    for address in ("fd00:ec2::254", "fe80::99", "fe80::77", "fe80::1"):
+        for server in (imds, beside):
+            assert not lab.connects(other, server, (address, 80, 0, TASK_LINK if address.startswith("fe80") else 0), timeout=0.4), address
+    assert lab.connects(other, imds, ("fd99::2", 80)) == "fd99::1"  # the rest of the world it reaches
+    net.say("sweep resolver both other")
+    assert served(lab, both, v6, SERVICE6) == both.address6
+    net.detach("resolver")
+    assert elements(host, "services6") == [] == elements(host, "serving6")
+
+
+def a_task_with_ipv6_alone_has_ipv4_for_services_of_the_host_only(lab):
+    host, client = lab.host6()
+    host.run("ip addr add 169.254.7.1/24 dev up0")
+    client.run("ip addr add 169.254.7.2/24 dev up0")
+    net = lab.net(host)
+    place, (v4, v6) = services(lab, net)
+    alone, again = [net.attach(n, f"own=fd00:7::{i}", f"vpc={VPC6}", mode="awsvpc") for n, i in (("a", 9), ("b", 10))]
+    task, plain = attach(net, "task", 2, v6=True), net.attach("plain", "tcp:80:8080")
+    group(net, "sg", f"in={ALL}0.0.0.0/0", f"in={ALL}::/0", open_egress(), open_egress("::/0"),
+          members=[alone.address6, again.address6, task.address, task.address6])
+    net.say("commit")
+    assert alone.address == "" and alone.source and alone.source != again.source
+    for t in (alone, again):
+        assert served(lab, t, v4, SERVICE) == t.source and served(lab, t, v6, SERVICE6) == t.address6
+    again.run(f"ip addr add {alone.source}/32 dev eth0")
+    assert not served(lab, again, v4, SERVICE, alone.source)
+    again.run(f"ip addr del {alone.source}/32 dev eth0")
+    # Nothing else is there by it, whatever routes the task has, and it is nobody's to reach.
+    alone.run(f"ip route add default via {alone.gateway} dev eth0")
+    outside, own = lab.listen(client, 80), lab.listen(alone, 80)
+    ssh = lab.listen(host, 22)
+    for server, address, port in ((outside, "10.99.0.2", 80), (outside, "169.254.7.2", 80), (lab.listen(plain, 80), plain.address, 80),
+                                  (lab.listen(task, 80), task.address, 80), (lab.listen(again, 80), again.source, 80),
+                                  (ssh, "10.99.0.1", 22), (ssh, alone.gateway, 22), (lab.listen(plain, 81), "10.99.0.1", 8080)):
+        assert not may(lab, alone, server, address, port), address
+    for source in (task, plain, again):
+        assert not may(lab, source, own, alone.source, 80), source.name
+    client.run(f"ip route add {alone.source}/32 via 10.99.0.1")
+    assert not may(lab, client, own, alone.source, 80)
+    assert may(lab, alone, lab.listen(task, 81, "::"), task.address6, 81)
+    again.run("! ping -c1 -W1 10.99.0.2")
+    found = net.find("a")
+    assert (found["address"], found["source"]) == ("", alone.source)
+    # It is found again after a crash.
+    net.end()
+    later = Net(lab, host, opened=False)
+    later.say(f"open berth {net.dir} -")
+    later.say("sweep a b task plain resolver")
+    assert served(lab, alone, v4, SERVICE) == alone.source
+    assert not may(lab, alone, outside, "10.99.0.2", 80)
+    assert alone.source in elements(host, "secured")
+    later.say("detach a")
+    assert alone.source not in elements(host, "secured") and alone.source not in our_routes(host)
 
 
 def ping_is_let_in_by_type_and_code(lab):
@@ -448,7 +564,8 @@ if __name__ == "__main__":
     check([an_interface_has_its_own_address_and_no_other, addresses_that_are_taken_or_elsewhere_are_refused,
            a_vpc_is_claimed_as_long_as_somebody_has_its_addresses,
            nothing_passes_before_the_groups_are_known, who_may_talk_to_whom, ping_is_let_in_by_type_and_code,
-           ipv6_has_rules_of_its_own, members_come_and_go_and_open_connections_stay,
+           ipv6_has_rules_of_its_own, services_of_the_host_are_found_by_ipv6,
+           a_task_with_ipv6_alone_has_ipv4_for_services_of_the_host_only, members_come_and_go_and_open_connections_stay,
            a_change_that_cuts_ends_what_it_does_not_allow, a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
            a_bridge_task_is_a_stranger_like_any_other, a_mark_that_others_set_is_nobody, two_vpcs_do_not_reach_each_other, rules_that_overlap_are_all_of_them_true,
            a_public_address_stands_for_the_task, what_others_took_away_comes_back, after_a_crash_the_groups_are_told_again])

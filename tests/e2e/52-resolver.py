@@ -19,7 +19,7 @@ import threading
 
 from berth import BUILD, Census, Daemon, Registry, Skip, contains, equal, main, run, wait_for
 
-RESOLVER = "169.254.169.253"
+RESOLVER, RESOLVER6 = "169.254.169.253", "fd00:ec2::253"
 A, PTR, TXT, AAAA, OPT = 1, 12, 16, 28, 41
 NOERROR, FORMERR, SERVFAIL, NOTIMP = 0, 1, 2, 4
 TRUNCATED = 0x0200
@@ -230,7 +230,7 @@ def start(family, mode="bridge", container=None, **more):
     ecs.register_task_definition(family=family, networkMode=mode, containerDefinitions=[
         dict(dict(name="c", image=IMAGE, memory=32, stopTimeout=1, command=["sleep", "1000"]), **(container or {}))])
     if mode == "awsvpc":
-        more = dict(networkConfiguration=dict(awsvpcConfiguration=dict(subnets=[SUBNET["SubnetId"]], **more)))
+        more = dict(networkConfiguration=dict(awsvpcConfiguration={"subnets": [SUBNET["SubnetId"]], **more}))
     reply = ecs.run_task(taskDefinition=family, **more)
     equal(reply["failures"], [])
     return daemon.wait_status(reply["tasks"][0]["taskArn"], "RUNNING")
@@ -250,14 +250,14 @@ def pid_of(task):
     return next(s["pid"] for s in states if s["id"] == container and s["status"] == "running")
 
 
-def socket_in(task, kind):
+def socket_in(task, kind, family=socket.AF_INET):
     """A socket of the task's network."""
     made = []
 
     def make():
         with open(f"/proc/{pid_of(task)}/ns/net") as f:
             assert ctypes.CDLL(None, use_errno=True).setns(f.fileno(), 0x40000000) == 0
-        made.append(socket.socket(socket.AF_INET, kind))
+        made.append(socket.socket(family, kind))
     thread = threading.Thread(target=make)
     thread.start()
     thread.join()
@@ -265,18 +265,22 @@ def socket_in(task, kind):
     return made[0]
 
 
-def ask(task, message, port=None):
-    with socket_in(task, socket.SOCK_DGRAM) as s:
+def family_of(at):
+    return socket.AF_INET6 if ":" in at else socket.AF_INET
+
+
+def ask(task, message, port=None, at=RESOLVER):
+    with socket_in(task, socket.SOCK_DGRAM, family_of(at)) as s:
         if port:
             s.bind(("0.0.0.0", port))
-        s.connect((RESOLVER, 53))
+        s.connect((at, 53))
         s.send(message)
         return s.recv(65536)
 
 
-def ask_stream(task, *messages):
-    with socket_in(task, socket.SOCK_STREAM) as s:
-        s.connect((RESOLVER, 53))
+def ask_stream(task, *messages, at=RESOLVER):
+    with socket_in(task, socket.SOCK_STREAM, family_of(at)) as s:
+        s.connect((at, 53))
         s.sendall(b"".join(struct.pack(">H", len(m)) + m for m in messages))
         return [hear_frame(s) for _ in messages]
 
@@ -438,6 +442,35 @@ def test_dnsmasq_is_such_a_resolver():
             resolvers(ONE)
 
 
+def test_tasks_with_ipv6_find_it_at_its_address_in_ec2_too():
+    before = subprocess.run(["ip", "-6", "route", "get", RESOLVER6], capture_output=True).stdout
+    vpc = ec2.create_vpc(CidrBlock=f"10.{64 + os.getpid() % 128}.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
+    block = vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("::/56", "::/64")
+    subnet = ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock=vpc["CidrBlock"].replace("/16", "/24"), Ipv6CidrBlock=block)
+    mute = ec2.create_security_group(GroupName="mute", Description="nothing leaves", VpcId=vpc["VpcId"])["GroupId"]
+    ec2.revoke_security_group_egress(GroupId=mute, IpPermissions=[dict(
+        IpProtocol="-1", IpRanges=[dict(CidrIp="0.0.0.0/0")])])
+    six = start("six", "awsvpc", subnets=[subnet["Subnet"]["SubnetId"]], securityGroups=[mute])
+    shown = {d["name"]: d["value"] for d in six["attachments"][0]["details"]}
+    for at in (RESOLVER, RESOLVER6):
+        equal(address(ask(six, query("web.test"), at=at)), "192.0.2.1")
+        equal([address(a) for a in ask_stream(six, query("web.test"), query("mail.test"), at=at)], ["192.0.2.1"] * 2)
+        assert len(ask(six, query("big.test", TXT), at=at)) > 3600
+        # Whose VPC it is follows from either address.
+        equal(address(ask(six, query(shown["privateDnsName"]), at=at)), shown["privateIPv4Address"])
+        equal(address(ask(six, query(OWN["privateDnsName"]), at=at)), "192.0.2.1")
+    contains(resolv_conf(six), "\nnameserver 169.254.169.253\n")
+    contains(nslookup(six, "-type=a", "web.test.", RESOLVER6), "192.0.2.1")
+    equal(subprocess.run(["ip", "-6", "route", "get", RESOLVER6], capture_output=True).stdout, before)  # no route of the host's
+    # The agent goes, the resolver does not.
+    daemon.kill()
+    equal(address(ask(six, query("web.test"), at=RESOLVER6)), "192.0.2.1")
+    daemon.start(*BIND)
+    wait_for(lambda: address(ask(six, query(shown["privateDnsName"]), at=RESOLVER6)) == shown["privateIPv4Address"],
+             what="the agent's word on names")
+    stop(six)
+
+
 def test_names_of_the_vpc_are_answered_here_and_to_its_tasks():
     asked = len(one.seen)
     ip = OWN["privateIPv4Address"]
@@ -531,7 +564,7 @@ def test_a_task_that_asks_too_much_is_held_back_and_no_other():
     assert len(one.seen) - before < 20000
     assert packets_there() - there < 18000  # what is too much does not get that far
     contains(run("nft", "list", "chain", "inet", daemon.name, "raw").stdout,
-             "ip daddr 169.254.0.0/16 update @askers { ip saddr limit rate over 1024/second burst 1024 packets } drop")
+             "ip daddr 169.254.0.0/16 update @askers { iif limit rate over 1024/second burst 1024 packets } drop")
     streams = [socket_in(bridge, socket.SOCK_STREAM) for _ in range(70)]
     for s in streams:
         s.connect((RESOLVER, 53))

@@ -75,6 +75,7 @@ class Task(Namespace):
         self.name = name
         self.address = answer["address"]
         self.address6 = answer["address6"]
+        self.source = answer["source"]  # as services of the host see it
         self.link = answer["link"]
         self.gateway = answer["gateway"]
         self.ports = [int(p.partition("-")[0]) for p in answer["ports"].split(",") if p]  # of a range the first
@@ -221,7 +222,7 @@ class Lab:
     def udp(self, place, address="0.0.0.0", port=0):
         with inside(place.fd):
             s = socket.socket(family_of(address), socket.SOCK_DGRAM)
-        s.bind((address, port))
+            s.bind((address, port, 0, 64) if address.startswith("fe80") else (address, port))  # eth0 of a task
         s.settimeout(SILENCE)
         self.sockets.append(s)
         return s

@@ -48,8 +48,8 @@ static struct kept {
 
 static void print_endpoint(const struct net_endpoint *ep)
 {
-	printf("ok address=%s address6=%s gateway=%s link=%s mac=%s lost=%d ports=", ep->address,
-	       ep->address6, ep->gateway, ep->link, ep->mac, ep->lost);
+	printf("ok address=%s address6=%s source=%s gateway=%s link=%s mac=%s lost=%d ports=",
+	       ep->address, ep->address6, ep->source, ep->gateway, ep->link, ep->mac, ep->lost);
 	for (size_t i = 0; i < ep->port_count; i++) {
 		printf("%s%u", i ? "," : "", ep->ports[i].host_port);
 		if (ep->ports[i].count > 1)
@@ -252,7 +252,7 @@ static int do_attach(char **w, size_t n, struct err *e)
 		} else if (str_starts(w[i], "public=") && ip_address_parse(w[i] + 7, &a)) {
 			r.public_address = a;
 		} else if (str_starts(w[i], "service=") && ip_address_parse(w[i] + 8, &a)) {
-			r.service = a;
+			r.service[a.v6] = a;
 		} else if (str_starts(w[i], "wire=")) {
 			read_wire(w[i] + 5, &r.trunk);
 		} else if (str_starts(w[i], "vpc=") && ip_prefix_parse(w[i] + 4, &a)) {

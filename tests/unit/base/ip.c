@@ -3,6 +3,8 @@
  */
 #include "tests/unit/unit.h"
 
+#include <arpa/inet.h>
+
 #include "base/ip.h"
 
 static void a_prefix_is_read_and_written_without_its_host_bits(void **state)
@@ -87,12 +89,41 @@ static void an_ipv4_address_is_a_number(void **state)
 	assert_false(ip_address_parse("10.9.0", &p));
 }
 
+static void a_socket_of_ipv6_shows_ipv4_as_such(void **state)
+{
+	static const char *const rows[][2] = {{"::ffff:10.9.0.7", "10.9.0.7"},
+					      {"fd00:7::9", "fd00:7::9"},
+					      {"::10.9.0.7", "::10.9.0.7"}};
+	struct sockaddr_storage other = {.ss_family = AF_UNIX};
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a090007)};
+	struct sockaddr_storage s = {0};
+	char text[IP_TEXT_MAX];
+	struct ip_prefix p;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = 99};
+
+		assert_int_equal(inet_pton(AF_INET6, rows[i][0], &v6.sin6_addr), 1);
+		memcpy(&s, &v6, sizeof(v6));
+		p = ip_of_socket(&s);
+		ip_address_format(&p, text);
+		assert_string_equal(text, rows[i][1]);
+		assert_int_equal(p.length, p.v6 ? 128 : 32);
+	}
+	memcpy(&s, &v4, sizeof(v4));
+	p = ip_of_socket(&s);
+	assert_int_equal(ip_v4(&p), 0x0a090007);
+	assert_int_equal(ip_of_socket(&other).length, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_prefix_is_read_and_written_without_its_host_bits),
 		cmocka_unit_test(prefixes_hold_and_overlap),
 		cmocka_unit_test(an_ipv4_address_is_a_number),
+		cmocka_unit_test(a_socket_of_ipv6_shows_ipv4_as_such),
 	};
 
 	return cmocka_run_group_tests_name("base/ip", tests, NULL, NULL);

@@ -124,7 +124,7 @@ static void a_service_is_two_elements(void **state)
 	const uint32_t link_local = htonl(0xa9feaa02), address = htonl(0xac1c0009);
 
 	(void)state;
-	ep.service = ip_of_v4(0xa9feaa02, 32);
+	ep.service[0] = ip_of_v4(0xa9feaa02, 32);
 	elements_of(ELEMENTS_SERVICES, &ep, 1, &at);
 	elements_of(ELEMENTS_SERVING, &ep, 1, &who);
 	assert_int_equal(at.count, 1);
@@ -132,6 +132,44 @@ static void a_service_is_two_elements(void **state)
 	assert_memory_equal(at.items[0].key, &link_local, 4);
 	assert_memory_equal(at.items[0].data, &address, 4);
 	assert_memory_equal(who.items[0].key, &address, 4);
+}
+
+/* By IPv6 it serves at its own address of that. */
+static void a_service_of_ipv6_is_two_elements_more(void **state)
+{
+	struct endpoint ep = {.mode = NET_BRIDGE, .address = 0xac1c0009};
+	auto_items struct items at = {0}, who = {0};
+
+	(void)state;
+	assert_true(ip_address_parse("fd00:ec2::253", &ep.service[1]));
+	assert_true(ip_address_parse("fd62::9", &ep.own[1]));
+	elements_of(ELEMENTS_SERVICES6, &ep, 1, &at);
+	elements_of(ELEMENTS_SERVING6, &ep, 1, &who);
+	elements_of(ELEMENTS_SERVICES, &ep, 1, &who);
+	assert_int_equal(at.count, 1);
+	assert_int_equal(who.count, 1);
+	assert_memory_equal(at.items[0].key, ep.service[1].address, 16);
+	assert_memory_equal(at.items[0].data, ep.own[1].address, 16);
+	assert_memory_equal(who.items[0].key, ep.own[1].address, 16);
+}
+
+/* Of IPv4 it has what leads to services of its host; nothing else may pass. */
+static void a_task_with_ipv6_alone_is_secured_in_both_families(void **state)
+{
+	struct endpoint ep = {.mode = NET_AWSVPC, .address = 0xac1c0009};
+	const uint32_t address = htonl(0xac1c0009);
+	auto_items struct items v4 = {0}, v6 = {0}, routed = {0};
+
+	(void)state;
+	assert_true(ip_address_parse("fd00:7::9", &ep.own[1]));
+	elements_of(ELEMENTS_SECURED, &ep, 1, &v4);
+	elements_of(ELEMENTS_SECURED6, &ep, 1, &v6);
+	elements_of(ELEMENTS_ROUTED, &ep, 1, &routed);
+	assert_int_equal(v4.count, 1);
+	assert_int_equal(v6.count, 1);
+	assert_int_equal(routed.count, 0);
+	assert_memory_equal(v4.items[0].key, &address, 4);
+	assert_memory_equal(v6.items[0].key, ep.own[1].address, 16);
 }
 
 struct seen {
@@ -226,6 +264,8 @@ int main(void)
 		cmocka_unit_test(a_host_port_is_one_element_and_a_hairpin),
 		cmocka_unit_test(a_range_is_one_element_for_each_port),
 		cmocka_unit_test(a_service_is_two_elements),
+		cmocka_unit_test(a_service_of_ipv6_is_two_elements_more),
+		cmocka_unit_test(a_task_with_ipv6_alone_is_secured_in_both_families),
 		cmocka_unit_test(an_endpoint_without_ports_has_no_elements),
 		cmocka_unit_test(elements_are_read_back),
 		cmocka_unit_test(many_elements_go_in_requests_that_the_kernel_takes),

@@ -72,13 +72,15 @@ static void a_service_comes_back_as_it_was(void **state)
 	struct err e = {0};
 
 	(void)state;
-	ep.service = ip_of_v4(0xa9feaa02, 32);
+	ep.service[0] = ip_of_v4(0xa9feaa02, 32);
+	assert_true(ip_address_parse("fd00:ec2::253", &ep.service[1]));
 	text = endpoint_encode(&ep);
 	assert_string_equal(text, "{\"mode\":\"bridge\",\"address\":\"172.28.0.7\","
-				  "\"service\":\"169.254.170.2\"}");
+				  "\"service\":\"169.254.170.2\",\"service6\":\"fd00:ec2::253\"}");
 	assert_ok(endpoint_decode(text, strlen(text), "m", &back, &e));
-	assert_int_equal(ip_v4(&back.service), 0xa9feaa02);
-	assert_int_equal(back.service.length, 32);
+	assert_int_equal(ip_v4(&back.service[0]), 0xa9feaa02);
+	assert_int_equal(back.service[0].length, 32);
+	assert_memory_equal(&back.service[1], &ep.service[1], sizeof(ep.service[1]));
 	endpoint_done(&back);
 }
 
@@ -117,6 +119,8 @@ static void what_makes_no_sense_is_refused(void **state)
 		"{\"mode\":\"bridge\",\"address\":\"0.0.0.0\"}",
 		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"service\":\"10.0.0.1\"}",
 		"{\"mode\":\"none\",\"service\":\"169.254.170.2\"}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"service6\":\"fd00::253\"}",
+		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"service6\":\"169.254.169.253\"}",
 		"{\"mode\":\"none\",\"ports\":[{\"containerPort\":80,\"hostPort\":1,\"protocol\":"
 		"\"tcp\"}]}",
 		"{\"mode\":\"bridge\",\"address\":\"1.2.3.4\",\"ports\":[{\"containerPort\":80,"
