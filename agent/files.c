@@ -65,14 +65,16 @@ const char *bundle_hostname(const struct container *c)
 static int write_hosts(const struct bundle_options *o, struct err *e)
 {
 	const struct ecs_container_definition *d = o->container->def;
+	const char *own = host_network(o)         ? ""
+			  : *o->endpoint->address ? o->endpoint->address
+						  : o->endpoint->address6;
 	auto_buf struct buf b = BUF_INIT(FILE_BYTES);
 	struct err ignored;
 
 	if (!host_network(o) || fs_read(AT_FDCWD, "/etc/hosts", &b, &ignored) < 0) {
 		buf_puts(&b, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-		if (!host_network(o) && o->endpoint->address[0])
-			buf_printf(&b, "%s\t%s\n", o->endpoint->address,
-				   bundle_hostname(o->container));
+		if (*own)
+			buf_printf(&b, "%s\t%s\n", own, bundle_hostname(o->container));
 	}
 	for (size_t i = 0; i < d->extra_hosts.count; i++) {
 		const struct ecs_host_entry *h = JS_AT(d->extra_hosts, struct ecs_host_entry, i);

@@ -171,12 +171,14 @@ static int read_address(const char *address, const char *prefix, struct net_requ
 /* A subnet that is a physical network is told with its router there. */
 static int read_trunk(const struct ecs_node_interface *n, struct net_trunk *ret, struct err *e)
 {
-	if (!n->gateway)
+	const char *subnet = n->subnet ? n->subnet : n->subnet6;
+
+	if (!n->gateway || !subnet)
 		return 0;
 	if (!ip_address_parse(n->gateway, &ret->gateway) ||
-	    !ip_prefix_parse(n->subnet, &ret->subnet) || n->vlan < 0 || n->vlan > UINT16_MAX)
+	    !ip_prefix_parse(subnet, &ret->subnet) || n->vlan < 0 || n->vlan > UINT16_MAX)
 		return err_set(e, EINVAL, "subnet %.60s on a trunk, VLAN %lld, gateway %.60s",
-			       n->subnet, (long long)n->vlan, n->gateway);
+			       subnet, (long long)n->vlan, n->gateway);
 	ret->vlan = (uint16_t)n->vlan;
 	return 0;
 }

@@ -116,8 +116,8 @@ static const struct js_shape flow_log_shape = JS_SHAPE("FlowLog", struct ecs_nod
 static const struct js_field interface_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_interface, "interfaceId", JS_STRING, interface_id),
 	FIELD_REQUIRED(struct ecs_node_interface, "mac", JS_STRING, mac),
-	FIELD_REQUIRED(struct ecs_node_interface, "address", JS_STRING, address),
-	FIELD_REQUIRED(struct ecs_node_interface, "subnet", JS_STRING, subnet),
+	FIELD(struct ecs_node_interface, "address", JS_STRING, address),
+	FIELD(struct ecs_node_interface, "subnet", JS_STRING, subnet),
 	FIELD_REQUIRED(struct ecs_node_interface, "vpc", JS_STRING, vpc),
 	FIELD(struct ecs_node_interface, "address6", JS_STRING, address6),
 	FIELD(struct ecs_node_interface, "subnet6", JS_STRING, subnet6),

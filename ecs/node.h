@@ -162,7 +162,7 @@ struct ecs_node_flow_log {
 	int64_t interval_s;        /* of aggregation: 60, 600 */
 };
 
-/* The network interface of a task in network mode awsvpc.  IPv6: NULL, there is none. */
+/* The network interface of a task in network mode awsvpc.  Address and subnet of one family may be NULL: there is none. */
 struct ecs_node_interface {
 	char *interface_id, *mac;
 	char *address, *subnet, *vpc; /* "172.31.0.4", "172.31.0.0/20", "172.31.0.0/16" */

@@ -139,7 +139,10 @@ static void put_link(struct batch *b, const char *name, const uint8_t mac[6], ui
 
 void link_mac(const struct link *l, uint8_t ret[6])
 {
-	name_mac(ip_v4(&l->address), ret);
+	if (l->within.length)
+		name_mac6(&l->address6, ret);
+	else
+		name_mac(ip_v4(&l->address), ret);
 }
 
 void link_create(struct batch *b, const struct link *l, int netns_fd)

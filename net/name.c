@@ -89,6 +89,13 @@ void name_mac(uint32_t address, uint8_t ret[6])
 	memcpy(ret, mac, sizeof(mac));
 }
 
+void name_mac6(const struct ip_prefix *address, uint8_t ret[6])
+{
+	const uint8_t *a = address->address, mac[6] = {0x0a, 0x59, a[6], a[7], a[14], a[15]};
+
+	memcpy(ret, mac, sizeof(mac));
+}
+
 struct ip_prefix name_block6(const struct name *n)
 {
 	struct ip_prefix p = {.v6 = true, .length = 64, .address = {0xfd, 'b', 'r', 't'}};

@@ -8,6 +8,7 @@
  * Its document is made of the struct, whenever it is shown or stored: most of it follows
  * from the address and the subnet.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,8 @@ bool interface_address(const struct interface *n, bool v6, char ret[IP_TEXT_MAX]
 {
 	struct ip_prefix p = ip_of_v4(n->address, 32);
 
+	if (!v6 && !n->subnet->cidr.length)
+		return false;
 	if (v6) { /* the same place in the subnet's IPv6 block */
 		const uint32_t offset = n->address - ip_v4(&n->subnet->cidr);
 
@@ -41,16 +44,24 @@ bool interface_address(const struct interface *n, bool v6, char ret[IP_TEXT_MAX]
 	return true;
 }
 
+/* As its host makes it, of its address (net/name.h): the last bytes, in IPv6 with those of the subnet. */
 static void format_mac(const struct interface *n, char ret[18])
 {
-	(void)snprintf(ret, 18, "0a:58:%02x:%02x:%02x:%02x", n->address >> 24,
-		       n->address >> 16 & 0xff, n->address >> 8 & 0xff, n->address & 0xff);
+	const unsigned char *subnet = n->subnet->cidr6.address;
+	const bool v4 = n->subnet->cidr.length;
+
+	(void)snprintf(ret, 18, "0a:%02x:%02x:%02x:%02x:%02x", v4 ? 0x58 : 0x59,
+		       v4 ? n->address >> 24 : subnet[6], v4 ? n->address >> 16 & 0xff : subnet[7],
+		       n->address >> 8 & 0xff, n->address & 0xff);
 }
 
+/* NULL: only addresses of IPv4 have one. */
 static json_t *private_name(const struct core *c, const struct interface *n)
 {
 	char name[ECS_PRIVATE_NAME_SIZE];
 
+	if (!n->subnet->cidr.length)
+		return NULL;
 	ecs_private_name(n->address, c->o.identity.region, name);
 	return json_string(name);
 }
@@ -85,27 +96,29 @@ static json_t *make_document(const struct core *c, const struct interface *n)
 	json_t *doc, *ipv6 = json_array();
 
 	format_mac(n, mac);
-	(void)interface_address(n, false, address);
-	doc = json_pack(
-		"{s:s, s:s, s:O, s:O, s:o, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:b, s:o, s:o}",
-		"networkInterfaceId", n->id, "subnetId", n->subnet->id, "vpcId",
-		json_object_get(subnet, "vpcId"), "availabilityZone",
-		json_object_get(subnet, "availabilityZone"), "description",
-		json_sprintf("arn:aws:ecs:%s:%s:attachment/%s", c->o.identity.region, account,
-			     n->attachment),
-		"ownerId", account, "requesterId", account, "requesterManaged", 1, "status",
-		"in-use", "macAddress", mac, "privateIpAddress", address, "interfaceType",
-		"interface", "sourceDestCheck", 1, "tagSet",
-		n->tags ? json_incref(n->tags) : json_array(), "privateDnsName",
-		private_name(c, n));
+	doc = json_pack("{s:s, s:s, s:O, s:O, s:o, s:s, s:s, s:b, s:s, s:s, s:s, s:b, s:o, s:o*}",
+			"networkInterfaceId", n->id, "subnetId", n->subnet->id, "vpcId",
+			json_object_get(subnet, "vpcId"), "availabilityZone",
+			json_object_get(subnet, "availabilityZone"), "description",
+			json_sprintf("arn:aws:ecs:%s:%s:attachment/%s", c->o.identity.region,
+				     account, n->attachment),
+			"ownerId", account, "requesterId", account, "requesterManaged", 1, "status",
+			"in-use", "macAddress", mac, "interfaceType", "interface",
+			"sourceDestCheck", 1, "tagSet",
+			n->tags ? json_incref(n->tags) : json_array(), "privateDnsName",
+			private_name(c, n));
 	(void)json_object_set_new(doc, "groupSet", show_groups(n));
 	(void)json_object_set_new(doc, "attachment",
 				  json_pack("{s:s, s:i, s:s, s:b}", "attachmentId", n->attach_id,
 					    "deviceIndex", 0, "status", "attached",
 					    "deleteOnTermination", 1));
-	(void)json_object_set_new(doc, "privateIpAddressesSet",
-				  json_pack("[{s:s, s:o, s:b}]", "privateIpAddress", address,
-					    "privateDnsName", private_name(c, n), "primary", 1));
+	if (interface_address(n, false, address)) {
+		doc_set_string(doc, "privateIpAddress", address);
+		(void)json_object_set_new(doc, "privateIpAddressesSet",
+					  json_pack("[{s:s, s:o, s:b}]", "privateIpAddress",
+						    address, "privateDnsName", private_name(c, n),
+						    "primary", 1));
+	}
 	if (format_public(n, address))
 		(void)json_object_set_new(doc, "association",
 					  json_pack("{s:s, s:s, s:s}", "publicIp", address,
@@ -228,25 +241,37 @@ static char *links_of(const json_t *doc)
 	return js_dump(links);
 }
 
+/* As text, of IPv4, or of IPv6 where there is none. */
+static const char *address_of(const json_t *doc)
+{
+	const char *v4 = doc_string(doc, "privateIpAddress");
+
+	return v4 ? v4
+		  : doc_string(json_array_get(json_object_get(doc, "ipv6AddressesSet"), 0),
+			       "ipv6Address");
+}
+
 int interface_load(struct core *c, json_t *own_doc, struct err *e)
 {
-	const char *id = doc_string(own_doc, "networkInterfaceId"),
-		   *address = doc_string(own_doc, "privateIpAddress"),
+	const char *id = doc_string(own_doc, "networkInterfaceId"), *address = address_of(own_doc),
 		   *attachment = doc_string(own_doc, "_attachment"),
 		   *attach_id = doc_string(json_object_get(own_doc, "attachment"), "attachmentId"),
 		   *public = doc_string(json_object_get(own_doc, "association"), "publicIp");
 	json_t *tags = json_object_get(own_doc, "tagSet");
 	struct ip_prefix parsed, parsed_public;
 	struct interface *n;
+	uint32_t place;
 
 	if (!id || !address || !attachment || !attach_id || strlen(id) >= sizeof(n->id) ||
-	    !ip_address_parse(address, &parsed) || parsed.v6 ||
+	    !ip_address_parse(address, &parsed) ||
 	    (public && (!ip_address_parse(public, &parsed_public) || parsed_public.v6)))
 		return err_set(e, EUCLEAN, "is not whole");
 	n = add(c, id);
 	(void)snprintf(n->attachment, sizeof(n->attachment), "%s", attachment);
 	(void)snprintf(n->attach_id, sizeof(n->attach_id), "%s", attach_id);
-	n->address = ip_v4(&parsed);
+	/* The place in a subnet of IPv6 is the last bytes of the address. */
+	memcpy(&place, parsed.address + (parsed.v6 ? 12 : 0), sizeof(place));
+	n->address = ntohl(place);
 	n->public = public ? ip_v4(&parsed_public) : 0;
 	n->released_ms = doc_integer(own_doc, "_releasedAt", 0);
 	n->tags = json_array_size(tags) ? json_incref(tags) : NULL;
@@ -363,7 +388,7 @@ static const json_t *configuration(const json_t *request)
 			       "awsvpcConfiguration");
 }
 
-static int check_subnets(struct core *c, const json_t *ids, const char **ret_vpc,
+static int check_subnets(struct core *c, const json_t *ids, bool public, const char **ret_vpc,
 			 struct ecs_fault *f)
 {
 	json_t *id;
@@ -386,6 +411,11 @@ static int check_subnets(struct core *c, const json_t *ids, const char **ret_vpc
 					     "InvalidSubnetID.NotFound)",
 					     text, text);
 		vpc = doc_string(s->record.doc, "vpcId");
+		if (public && !s->cidr.length)
+			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
+					     "Assign public IP is not supported in [%.100s]: the "
+					     "subnet has addresses of IPv6 only.",
+					     text);
 		if (*ret_vpc && strcmp(*ret_vpc, vpc) != 0)
 			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 					     "All subnets must belong to the same VPC: %s, %s.",
@@ -499,7 +529,7 @@ int interface_check(struct core *c, const struct cluster *cl, const json_t *requ
 	if (wants_public(wanted) && !any_pool(cl))
 		return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 				     "Assign public IP is not supported for this launch type.");
-	if (check_subnets(c, json_object_get(wanted, "subnets"), &vpc, f) < 0)
+	if (check_subnets(c, json_object_get(wanted, "subnets"), wants_public(wanted), &vpc, f) < 0)
 		return -1;
 	return check_groups(c, json_object_get(wanted, "securityGroups"), vpc, f);
 }
@@ -600,18 +630,18 @@ static void add_detail(json_t *details, const char *name, const char *value)
 void interface_show_in_task(const struct core *c, const struct interface *n, json_t *task)
 {
 	char address[IP_TEXT_MAX], address6[IP_TEXT_MAX], mac[18];
-	const char *ipv6 = interface_address(n, true, address6) ? address6 : NULL;
+	const char *ipv4 = interface_address(n, false, address) ? address : NULL,
+		   *ipv6 = interface_address(n, true, address6) ? address6 : NULL;
 	auto_json json_t *name = private_name(c, n);
 	json_t *details = json_array(), *container;
 	size_t i;
 
 	format_mac(n, mac);
-	(void)interface_address(n, false, address);
 	add_detail(details, "subnetId", n->subnet->id);
 	add_detail(details, "networkInterfaceId", n->id);
 	add_detail(details, "macAddress", mac);
 	add_detail(details, "privateDnsName", json_string_value(name));
-	add_detail(details, "privateIPv4Address", address);
+	add_detail(details, "privateIPv4Address", ipv4);
 	add_detail(details, "ipv6Address", ipv6);
 	(void)json_object_set_new(task, "attachments",
 				  json_pack("[{s:s, s:s, s:s, s:o}]", "id", n->attachment, "type",
@@ -619,8 +649,8 @@ void interface_show_in_task(const struct core *c, const struct interface *n, jso
 					    "details", details));
 	json_array_foreach (json_object_get(task, "containers"), i, container)
 		(void)json_object_set_new(container, "networkInterfaces",
-					  json_pack("[{s:s, s:s, s:s*}]", "attachmentId",
-						    n->attachment, "privateIpv4Address", address,
+					  json_pack("[{s:s, s:s*, s:s*}]", "attachmentId",
+						    n->attachment, "privateIpv4Address", ipv4,
 						    "ipv6Address", ipv6));
 }
 
@@ -638,9 +668,13 @@ static void describe_trunk(const struct subnet *s, struct arena *a, struct ecs_n
 {
 	const char *vlan = ec2_tag(s->record.doc, EC2_TAG_VLAN),
 		   *gateway = ec2_tag(s->record.doc, EC2_TAG_GATEWAY);
-	const struct ip_prefix first = ip_of_v4(ip_v4(&s->cidr) + 1, 32);
+	struct ip_prefix first = ip_of_v4(ip_v4(&s->cidr) + 1, 32);
 	char text[IP_TEXT_MAX];
 
+	if (!s->cidr.length) {
+		first = s->cidr6;
+		first.address[15] |= 1;
+	}
 	if (!vlan || !parse_i64(vlan, 0, EC2_VLAN_MAX, &ret->vlan))
 		return;
 	ip_address_format(&first, text);
@@ -661,15 +695,17 @@ void interface_describe_to_node(struct core *c, const struct interface *n, struc
 	char text[IP_TEXT_MAX], mac[18];
 
 	format_mac(n, mac);
-	ip_prefix_format(&n->subnet->cidr, text);
 	*ret = (struct ecs_node_interface){
 		.interface_id = (char *)(uintptr_t)n->id,
 		.mac = arena_strdup(a, mac),
 		.address = address_in(a, n, false),
-		.subnet = arena_strdup(a, text),
 		.vpc = (char *)(uintptr_t)doc_string(v->record.doc, "cidrBlock"),
 		.address6 = address_in(a, n, true),
 		.public_address = format_public(n, text) ? arena_strdup(a, text) : NULL};
+	if (ret->address) {
+		ip_prefix_format(&n->subnet->cidr, text);
+		ret->subnet = arena_strdup(a, text);
+	}
 	if (ret->address6) {
 		ip_prefix_format(&n->subnet->cidr6, text);
 		ret->subnet6 = arena_strdup(a, text);

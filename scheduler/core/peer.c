@@ -140,7 +140,8 @@ static void add_run(const struct subnet *s, struct instance *i, uint32_t first, 
 	const struct ip_prefix p = ip_of_v4(ip_v4(&s->cidr) + offset, 32 - bits_of(size));
 	struct ip_prefix p6 = s->cidr6;
 
-	add_prefix(i, capacity, &p);
+	if (s->cidr.length)
+		add_prefix(i, capacity, &p);
 	if (!s->cidr6.length)
 		return;
 	for (int k = 0; k < 4; k++)

@@ -8,6 +8,9 @@
  * free again when the last has gone.  Which blocks are whose is never stored:
  * the interfaces say it.
  *
+ * In a subnet of both families an interface has the same place in either block.  Of one
+ * with IPv6 alone the first 65,536 addresses are given out.
+ *
  * 1. The first four addresses of a subnet and its last are nobody's, as on AWS.
  * 2. An address is sought behind the one that was given out last, and its
  *    interface rests before it is dropped: so none is used again at once.
@@ -23,6 +26,7 @@
 #define LENGTH_MIN     16
 #define LENGTH_MAX     28
 #define IPV6_LENGTH    64
+#define IPV6_BITS      16 /* of addresses that are given out, where there are none of IPv4 */
 #define RESERVED_FIRST 4
 #define RESERVED       (RESERVED_FIRST + 1)
 #define BLOCK_BITS     8 /* of the number of a block */
@@ -35,6 +39,10 @@ static json_t *show(struct core *c, const void *object)
 	uint32_t used = 0;
 
 	(void)c;
+	if (!s->cidr.length) { /* of IPv4 there are none */
+		(void)json_object_set_new(doc, "availableIpAddressCount", json_integer(0));
+		return doc;
+	}
 	for (uint32_t i = 0; i < (s->size + 63) / 64; i++)
 		used += (uint32_t)__builtin_popcountll(s->used[i]);
 	(void)json_object_set_new(doc, "availableIpAddressCount", json_integer(s->size - used));
@@ -56,6 +64,7 @@ static const struct ec2_filter filters[] = {
 	{"map-public-ip-on-launch", "mapPublicIpOnLaunch"},
 	{"ipv6-cidr-block-association.ipv6-cidr-block",
 	 "ipv6CidrBlockAssociationSet.ipv6CidrBlock"},
+	{"ipv6-native", "ipv6Native"},
 	{"owner-id", "ownerId"},
 	{"state", "state"},
 	{"subnet-arn", "subnetArn"},
@@ -88,14 +97,15 @@ static void reserve(struct subnet *s, uint32_t offset)
 }
 
 static struct subnet *add(struct core *c, const char *id, const struct ip_prefix *cidr,
-			  json_t *own_doc)
+			  const struct ip_prefix *cidr6, json_t *own_doc)
 {
 	struct subnet *s = xcalloc(1, sizeof(*s));
 	uint32_t block_count;
 
 	s->id = xstrdup(id);
 	s->cidr = *cidr;
-	s->size = 1u << (32 - cidr->length);
+	s->cidr6 = *cidr6;
+	s->size = 1u << (cidr->length ? 32 - cidr->length : IPV6_BITS);
 	s->block_size = s->size >> BLOCK_BITS ? s->size >> BLOCK_BITS : 1;
 	block_count = s->size / s->block_size;
 	s->block_owner = xcalloc(block_count, sizeof(*s->block_owner));
@@ -116,15 +126,15 @@ int subnet_load(struct core *c, json_t *own_doc, struct err *e)
 			   json_array_get(json_object_get(own_doc, "ipv6CidrBlockAssociationSet"),
 					  0),
 			   "ipv6CidrBlock");
-	struct ip_prefix prefix;
-	struct subnet *s;
+	struct ip_prefix v4 = {0}, v6 = {0};
 
-	if (!id || !cidr || !ip_prefix_parse(cidr, &prefix) || prefix.v6 ||
-	    prefix.length < LENGTH_MIN || prefix.length > LENGTH_MAX)
-		return err_set(e, EUCLEAN, "is not whole");
-	s = add(c, id, &prefix, own_doc);
 	if (cidr6)
-		(void)ip_prefix_parse(cidr6, &s->cidr6);
+		(void)ip_prefix_parse(cidr6, &v6);
+	if (!id || (cidr ? !ip_prefix_parse(cidr, &v4) || v4.v6 || v4.length < LENGTH_MIN ||
+				    v4.length > LENGTH_MAX
+			 : v6.length != IPV6_LENGTH))
+		return err_set(e, EUCLEAN, "is not whole");
+	(void)add(c, id, &v4, &v6, own_doc);
 	return 0;
 }
 
@@ -145,14 +155,16 @@ struct subnet *subnet_make(struct core *c, const struct vpc *v, const struct ip_
 						      "associationId", association,
 						      "ipv6CidrBlockState", "state", "associated"));
 	}
-	ip_prefix_format(cidr, text);
-	doc = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:b, s:b, s:b, s:o}",
+	doc = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:b, s:b, s:b, s:o}",
 			"subnetId", id, "vpcId", v->id, "ownerId", c->o.identity.account, "state",
-			"available", "cidrBlock", text, "availabilityZone", zone,
-			"availabilityZoneId", zone, "ipv6CidrBlockAssociationSet", associations,
-			"assignIpv6AddressOnCreation", cidr6 != NULL, "defaultForAz", 0,
-			"mapPublicIpOnLaunch", 0, "enableDns64", 0, "ipv6Native", 0, "tagSet",
-			own_tags);
+			"available", "availabilityZone", zone, "availabilityZoneId", zone,
+			"ipv6CidrBlockAssociationSet", associations, "assignIpv6AddressOnCreation",
+			cidr6 != NULL, "defaultForAz", 0, "mapPublicIpOnLaunch", 0, "enableDns64",
+			0, "ipv6Native", cidr == NULL, "tagSet", own_tags);
+	if (cidr) {
+		ip_prefix_format(cidr, text);
+		doc_set_string(doc, "cidrBlock", text);
+	}
 	(void)json_object_set_new(doc, "subnetArn",
 				  json_sprintf("arn:aws:ec2:%s:%s:subnet/%s", c->o.identity.region,
 					       c->o.identity.account, id));
@@ -164,6 +176,7 @@ struct subnet *subnet_make(struct core *c, const struct vpc *v, const struct ip_
 
 /* ---- addresses ---- */
 
+/* Of an address of IPv4; in a subnet that has none it is what interfaces have for one. */
 static uint32_t offset_of(const struct subnet *s, uint32_t address)
 {
 	return address - ip_v4(&s->cidr);
@@ -264,10 +277,27 @@ static int check_cidr(struct core *c, const struct vpc *v, const char *text, str
 		return ecs_fault_set(f, ECS_FAULT_EC2_SUBNET_RANGE, "The CIDR '%.100s' is invalid.",
 				     text);
 	for (size_t i = 0; map_next(&c->subnets, &i, &s);)
-		if (ip_prefix_overlaps(&s->cidr, ret))
+		if (s->cidr.length && ip_prefix_overlaps(&s->cidr, ret))
 			return ecs_fault_set(f, ECS_FAULT_EC2_SUBNET_CONFLICT,
 					     "The CIDR '%.100s' conflicts with another subnet",
 					     text);
+	return 0;
+}
+
+/* Which blocks it is to have: of IPv4, of both, or, where that is said, of IPv6 alone. */
+static int check_blocks(const json_t *request, struct ecs_fault *f)
+{
+	const bool native = doc_true(request, "Ipv6Native");
+	const char *missing = native && !doc_string(request, "Ipv6CidrBlock") ? "ipv6CidrBlock"
+			      : !native && !doc_string(request, "CidrBlock")  ? "cidrBlock"
+									      : NULL;
+
+	if (missing)
+		return ecs_fault_set(f, ECS_FAULT_EC2_MISSING_PARAMETER,
+				     "The request must contain the parameter %s", missing);
+	if (native && doc_string(request, "CidrBlock"))
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "A subnet of IPv6 alone (ipv6Native) has no cidrBlock.");
 	return 0;
 }
 
@@ -275,13 +305,14 @@ json_t *create_subnet(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	const struct vpc *v = ec2_find(&c->vpcs, &vpc_kind, doc_string(request, "VpcId"), f);
 	const char *zone = doc_string(request, "AvailabilityZone"),
+		   *text = doc_string(request, "CidrBlock"),
 		   *text6 = doc_string(request, "Ipv6CidrBlock");
 	auto_json json_t *tags = json_object();
 	auto_free char *first_zone = xasprintf("%sa", c->o.identity.region);
 	struct ip_prefix cidr, cidr6;
 	struct subnet *s;
 
-	if (!v || check_cidr(c, v, doc_string(request, "CidrBlock"), &cidr, f) < 0 ||
+	if (!v || check_blocks(request, f) < 0 || (text && check_cidr(c, v, text, &cidr, f) < 0) ||
 	    (text6 && check_ipv6(c, v, text6, &cidr6, f) < 0) ||
 	    ec2_take_tags(request, "subnet", tags, f) < 0)
 		return NULL;
@@ -293,7 +324,7 @@ json_t *create_subnet(struct core *c, json_t *request, struct ecs_fault *f)
 				    zone);
 		return NULL;
 	}
-	s = subnet_make(c, v, &cidr, text6 ? &cidr6 : NULL, zone ? zone : first_zone,
+	s = subnet_make(c, v, text ? &cidr : NULL, text6 ? &cidr6 : NULL, zone ? zone : first_zone,
 			json_incref(json_object_get(tags, "tagSet")));
 	return json_pack("{s:o}", "subnet", show(c, &s->record));
 }

@@ -261,7 +261,7 @@ static bool is_free(struct core *c, const struct ip_prefix *cidr)
 	struct subnet *s;
 
 	for (size_t i = 0; map_next(&c->subnets, &i, &s);)
-		if (ip_prefix_overlaps(&s->cidr, cidr))
+		if (s->cidr.length && ip_prefix_overlaps(&s->cidr, cidr))
 			return false;
 	return true;
 }

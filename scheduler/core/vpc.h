@@ -32,7 +32,7 @@ struct vpc {
 struct subnet {
 	struct record record;
 	char *id;
-	struct ip_prefix cidr, cidr6; /* cidr6.length 0: none */
+	struct ip_prefix cidr, cidr6; /* length 0: none of this family */
 	struct instance **block_owner;
 	uint16_t *block_used; /* addresses of a block in use or resting */
 	uint64_t *used;       /* a bit for each address */
@@ -53,9 +53,10 @@ struct security_group {
  */
 struct interface {
 	char id[EC2_ID_SIZE], attach_id[EC2_ID_SIZE], attachment[37];
-	uint8_t group_count;       /* 0 once it is released */
-	uint32_t task;             /* its number; 0: none any more */
-	uint32_t address, public;  /* public 0: it has none */
+	uint8_t group_count; /* 0 once it is released */
+	uint32_t task;       /* its number; 0: none any more */
+	uint32_t address,
+		public; /* in a subnet of IPv6 alone its place there; public 0: it has none */
 	struct subnet *subnet;     /* NULL: it is gone, and the interface rests */
 	struct instance *instance; /* NULL: it was deregistered */
 	struct security_group *groups[EC2_INTERFACE_GROUPS_MAX];
@@ -197,7 +198,7 @@ struct interface *interface_make(struct core *c, const json_t *request, struct i
 				 const char *cluster, const char *task_id);
 /* It is this task's from now on. */
 void interface_give(struct interface *n, struct task *t);
-/* An address of it as text; false: it has none of IPv6. */
+/* An address of it as text; false: it has none of this family. */
 bool interface_address(const struct interface *n, bool v6, char ret[IP_TEXT_MAX]);
 void interface_set_tags(struct core *c, struct interface *n, json_t *own_tags);
 /* The task's "attachments", and "networkInterfaces" of each container. */

@@ -2,6 +2,8 @@
 # tests/e2e/12-ec2.py - VPCs, subnets, security groups, by the real aws command and by boto3
 # SPDX-License-Identifier: Apache-2.0
 
+import ipaddress
+
 from berth import Census, Daemon, contains, equal, error_of, main
 
 census = Census()
@@ -217,6 +219,18 @@ def test_ipv6_is_given_when_it_is_asked_for():
     part = block.replace("/56", "/64")
     subnet = ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.6.0.0/24", Ipv6CidrBlock=part)["Subnet"]
     equal(subnet["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"], part)
+    wanted = dict(VpcId=vpc["VpcId"], Ipv6Native=True)
+    equal(error_of(ec2.create_subnet, **wanted)[0], "MissingParameter")
+    equal(error_of(ec2.create_subnet, VpcId=vpc["VpcId"])[0], "MissingParameter")
+    next_part = str(list(ipaddress.ip_network(block).subnets(new_prefix=64))[9])
+    equal(error_of(ec2.create_subnet, CidrBlock="10.6.1.0/24", Ipv6CidrBlock=next_part, **wanted)[0], "InvalidParameterValue")
+    equal(error_of(ec2.create_subnet, Ipv6CidrBlock=part, **wanted)[0], "InvalidSubnet.Conflict")
+    native = ec2.create_subnet(Ipv6CidrBlock=next_part, **wanted)["Subnet"]
+    equal((native["Ipv6Native"], native["AssignIpv6AddressOnCreation"], native.get("CidrBlock"), native["AvailableIpAddressCount"]),
+          (True, True, None, 0))
+    equal([s["SubnetId"] for s in ec2.describe_subnets(Filters=[dict(Name="ipv6-native", Values=["true"])])["Subnets"]],
+          [native["SubnetId"]])
+    ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.6.2.0/24")  # it is in nobody's way
     equal(error_of(ec2.create_subnet, VpcId=vpc["VpcId"], CidrBlock="10.6.1.0/24", Ipv6CidrBlock=part)[0],
           "InvalidSubnet.Conflict")
 

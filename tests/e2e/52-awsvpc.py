@@ -2,6 +2,7 @@
 # tests/e2e/52-awsvpc.py - tasks with network interfaces of their own, by the real aws command
 # SPDX-License-Identifier: Apache-2.0
 
+import ipaddress
 import json
 import os
 import re
@@ -25,6 +26,8 @@ BLOCK6 = VPC["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("::/56",
 SUBNET = ec2.create_subnet(VpcId=VPC["VpcId"], CidrBlock=BLOCK + ".0.0/24")["Subnet"]["SubnetId"]
 SUBNET6 = ec2.create_subnet(VpcId=VPC["VpcId"], CidrBlock=BLOCK + ".1.0/24",
                             Ipv6CidrBlock=BLOCK6 + "::/64")["Subnet"]["SubnetId"]
+ALONE = str(list(ipaddress.ip_network(VPC["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]).subnets(new_prefix=64))[7])
+NATIVE = ec2.create_subnet(VpcId=VPC["VpcId"], Ipv6CidrBlock=ALONE, Ipv6Native=True)["Subnet"]["SubnetId"]
 
 
 def cleanup():
@@ -213,6 +216,54 @@ def test_ipv6_is_there_where_the_subnet_has_it():
     stop(a, b)
 
 
+def test_tasks_can_have_ipv6_alone():
+    import botocore.exceptions
+    g = group("alone", tcp(80, Ipv6Ranges=[dict(CidrIpv6=BLOCK6 + "::/56")]))
+    both = web(group("beside", tcp(80, Ipv6Ranges=[dict(CidrIpv6="::/0")], **ANY)), subnet=SUBNET6)
+    a, b = web(g, subnet=NATIVE), web(g, subnet=NATIVE)
+    task, other, dual = serving(a), serving(b), serving(both)
+    six = address_of(task, "ipv6Address")
+    assert six.startswith(ALONE.replace("::/64", ":")), six
+    equal(task["containers"][0]["networkInterfaces"], [dict(attachmentId=task["attachments"][0]["id"], ipv6Address=six)])
+    equal([detail(task, n) for n in ("ipv6Address", "privateIPv4Address", "privateDnsName")], [six, None, None])
+    eni = ec2.describe_network_interfaces(NetworkInterfaceIds=[detail(task, "networkInterfaceId")])["NetworkInterfaces"][0]
+    equal((eni["Ipv6Addresses"], eni.get("PrivateIpAddress"), eni.get("PrivateIpAddresses")),
+          ([dict(Ipv6Address=six)], None, None))
+    contains(sh(a, "ip link show eth0").stdout, eni["MacAddress"])
+    assert eni["MacAddress"] != detail(other, "macAddress")
+    assert fetches(b, six) and fetches(both, six)
+    assert fetches(a, address_of(dual, "ipv6Address")) and not fetches(a, address_of(dual))
+    ec2.revoke_security_group_ingress(GroupId=g, IpPermissions=[tcp(80, Ipv6Ranges=[dict(CidrIpv6=BLOCK6 + "::/56")])])
+    wait_for(lambda: not fetches(b, six), 10, "the end of the rule")
+    # It finds what the host has for it where ECS and EC2 have that, whatever its group says.
+    ec2.revoke_security_group_egress(GroupId=g, IpPermissions=[dict(IpProtocol="-1", **ANY)])
+    n = knows_itself(a, "fd00:ec2::253", other=detail(dual, "privateDnsName"))
+    equal((n["IPv4Addresses"], n["IPv6Addresses"], n["IPv6SubnetCIDRBlock"], n["MACAddress"]),
+          ([], [six], ALONE, eni["MacAddress"]))
+    equal([k for k in n if "IPv4" in k or "Ipv4" in k], ["IPv4Addresses"])
+    contains(open(f"/proc/{pid_of(a)}/root/etc/hosts").read(), six)
+    uri = uri_of(b)
+    assert "no container" in sh(a, f"curl -s -m 5 {uri}/task").stdout
+    for where in ("169.254.169.254", "10.0.0.1", "[fd00:ec2::254]"):
+        equal(sh(a, f"curl -s -m 1 -o /dev/null -w '%{{http_code}}' http://{where}/").stdout, "000")
+    # It is found again.
+    daemon.kill()
+    daemon.start()
+    wait_for(lambda: "TaskARN" in sh(a, f"curl -s -m 5 {uri_of(a)}/task").stdout, 20, "the agent answers again")
+    equal(address_of(daemon.task(a), "ipv6Address"), six)
+    # No address comes at once again, and none of IPv4 is to be had.
+    c = web(g, subnet=NATIVE)
+    assert address_of(daemon.wait_status(c, "RUNNING"), "ipv6Address") not in (six, address_of(other, "ipv6Address"))
+    try:
+        ecs.run_task(taskDefinition="v", networkConfiguration=dict(awsvpcConfiguration=dict(
+            subnets=[NATIVE], assignPublicIp="ENABLED")))
+    except botocore.exceptions.ClientError as e:
+        contains(e.response["Error"]["Message"], "the subnet has addresses of IPv6 only")
+    else:
+        raise AssertionError("it was accepted")
+    stop(a, b, c, both)
+
+
 def test_tasks_and_rules_outlive_agent_and_server():
     g = group("lasting", tcp(80, **ANY))
     a, b = web(g), web(g)
@@ -283,7 +334,8 @@ def test_a_subnet_can_be_a_physical_network():
         def answers():
             return "Hello" in subprocess.run(inside + [page], capture_output=True, text=True).stdout
         assert not answers()
-        equal(knows_itself(arn), (block + ".9/24", ["169.254.169.253"]))
+        n = knows_itself(arn, "169.254.169.253")
+        equal(n["SubnetGatewayIpv4Address"], block + ".9/24")
         daemon.aws("ec2", "authorize-security-group-ingress", "--group-id", g, "--protocol", "tcp", "--port", "80",
                    "--cidr", block + ".9/32")
         wait_for(answers)
@@ -294,16 +346,21 @@ def test_a_subnet_can_be_a_physical_network():
         machine.wait()
 
 
-def knows_itself(arn):
-    """A task finds the metadata endpoint and the resolver, which knows its own name; the router and the resolver as told."""
+def uri_of(arn):
     with open(f"/proc/{pid_of(arn)}/environ") as f:
-        uri = re.search(r"ECS_CONTAINER_METADATA_URI_V4=([^\0]+)", f.read()).group(1)
-    n = json.loads(sh(arn, f"curl -sS --max-time 10 {uri}/task").stdout)["Containers"][0]["Networks"][0]
+        return re.search(r"ECS_CONTAINER_METADATA_URI_V4=([^\0]+)", f.read()).group(1)
+
+
+def knows_itself(arn, resolver, other=None):
+    """A task finds the metadata endpoint and the resolver, which knows its own name, or another one; what it is told."""
+    contains(uri_of(arn), "http://169.254.170.2/")
+    n = json.loads(sh(arn, f"curl -sS --max-time 10 {uri_of(arn)}/task").stdout)["Containers"][0]["Networks"][0]
     with open(f"/proc/{pid_of(arn)}/root/etc/resolv.conf") as f:
-        contains(f.read(), "nameserver 169.254.169.253")
-    name = n["PrivateDNSName"]
-    contains(sh(arn, f"busybox nslookup {name} 169.254.169.253").stdout, n["IPv4Addresses"][0])
-    return n["SubnetGatewayIpv4Address"], n["DomainNameServers"]
+        contains(f.read(), "nameserver " + resolver)
+    equal(n["DomainNameServers"], [resolver])
+    name = other or n["PrivateDNSName"]
+    contains(sh(arn, f"busybox nslookup {name} {resolver}").stdout, name[3:].split(".")[0].replace("-", "."))
+    return n
 
 
 def test_what_ecs_refuses_is_refused_in_its_words():
