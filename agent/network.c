@@ -171,15 +171,20 @@ static int read_address(const char *address, const char *prefix, struct net_requ
 /* A subnet that is a physical network is told with its router there. */
 static int read_trunk(const struct ecs_node_interface *n, struct net_trunk *ret, struct err *e)
 {
-	const char *subnet = n->subnet ? n->subnet : n->subnet6;
+	const char *const subnets[] = {n->subnet, n->subnet6}, *const gateways[] = {n->gateway,
+										    n->gateway6};
 
-	if (!n->gateway || !subnet)
-		return 0;
-	if (!ip_address_parse(n->gateway, &ret->gateway) ||
-	    !ip_prefix_parse(subnet, &ret->subnet) || n->vlan < 0 || n->vlan > UINT16_MAX)
-		return err_set(e, EINVAL, "subnet %.60s on a trunk, VLAN %lld, gateway %.60s",
-			       subnet, (long long)n->vlan, n->gateway);
-	ret->vlan = (uint16_t)n->vlan;
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		if (!gateways[v6] || !subnets[v6])
+			continue;
+		if (!ip_address_parse(gateways[v6], &ret->gateway[v6]) ||
+		    !ip_prefix_parse(subnets[v6], &ret->subnet[v6]) || n->vlan < 0 ||
+		    n->vlan > UINT16_MAX)
+			return err_set(e, EINVAL,
+				       "subnet %.60s on a trunk, VLAN %lld, gateway %.60s",
+				       subnets[v6], (long long)n->vlan, gateways[v6]);
+		ret->vlan = (uint16_t)n->vlan;
+	}
 	return 0;
 }
 

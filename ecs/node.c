@@ -124,6 +124,7 @@ static const struct js_field interface_fields[] = {
 	FIELD(struct ecs_node_interface, "vpc6", JS_STRING, vpc6),
 	FIELD(struct ecs_node_interface, "publicAddress", JS_STRING, public_address),
 	FIELD(struct ecs_node_interface, "gateway", JS_STRING, gateway),
+	FIELD(struct ecs_node_interface, "gateway6", JS_STRING, gateway6),
 	FIELD(struct ecs_node_interface, "vlan", JS_I64, vlan),
 	FIELD(struct ecs_node_interface, "securityGroups", JS_STRINGS, security_groups),
 	FIELD_OF(struct ecs_node_interface, "flowLogs", JS_OBJECTS, flow_logs, flow_log_shape),

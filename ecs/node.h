@@ -168,7 +168,7 @@ struct ecs_node_interface {
 	char *address, *subnet, *vpc; /* "172.31.0.4", "172.31.0.0/20", "172.31.0.0/16" */
 	char *address6, *subnet6, *vpc6;
 	char *public_address;              /* NULL: none */
-	char *gateway;                     /* the subnet is a physical network; NULL: it is not */
+	char *gateway, *gateway6;          /* the subnet is a physical network; NULL: it is not */
 	int64_t vlan;                      /* of it; 0: untagged */
 	struct js_strings security_groups; /* ids */
 	struct js_list flow_logs;          /* ecs_node_flow_log; a change sends the task again */

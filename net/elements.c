@@ -67,6 +67,7 @@ const struct nf_set elements_sets[ELEMENT_SETS] = {
 	[ELEMENTS_WITHIN6] =
 		{"within6", NF_TYPE_PAIR(NF_TYPE_ADDRESS6, NF_TYPE_ADDRESS6), 32, 0, 0, {16, 16}},
 	[ELEMENTS_TRUNKED] = {"trunked", NF_TYPE_ADDRESS, 4, 0, 0, {0}},
+	[ELEMENTS_TRUNKED6] = {"trunked6", NF_TYPE_ADDRESS6, 16, 0, 0, {0}},
 	[ELEMENTS_PUBLIC_IN] = {"public_in", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_PUBLIC_OUT] = {"public_out", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
 	[ELEMENTS_SERVICES] = {"services", NF_TYPE_ADDRESS, 4, NF_TYPE_ADDRESS, 4, {0}},
@@ -187,6 +188,12 @@ static void add_secured(const struct ip_prefix *address, bool v6, struct items *
 	items_add(ret, &x);
 }
 
+static void add_trunked(const struct endpoint *ep, bool v6, struct items *ret)
+{
+	if (ep->trunk.subnet[v6].length)
+		add_secured(&ep->own[v6], v6, ret);
+}
+
 /* Once, however many endpoints are in the same VPC. */
 static void add_once(const struct item *x, struct items *ret)
 {
@@ -278,8 +285,6 @@ static void add_all_secured(const struct endpoint *ep, bool v6, struct items *re
 void elements_of(enum element_set set, const struct endpoint *endpoints, size_t count,
 		 struct items *ret)
 {
-	static const struct ip_prefix none;
-
 	assert(set < ELEMENTS_OF_PEERS);
 
 	for (size_t i = 0; i < count; i++) {
@@ -299,8 +304,8 @@ void elements_of(enum element_set set, const struct endpoint *endpoints, size_t 
 			continue;
 		else if (set == ELEMENTS_SECURED || set == ELEMENTS_SECURED6)
 			add_all_secured(ep, set == ELEMENTS_SECURED6, ret);
-		else if (set == ELEMENTS_TRUNKED)
-			add_secured(ep->trunk.subnet.length ? &ep->own[0] : &none, false, ret);
+		else if (set == ELEMENTS_TRUNKED || set == ELEMENTS_TRUNKED6)
+			add_trunked(ep, set == ELEMENTS_TRUNKED6, ret);
 		else if (set == ELEMENTS_WITHIN || set == ELEMENTS_WITHIN6)
 			for (size_t n = 0; n < NET_FAMILIES; n++)
 				add_within(&ep->vpc[n], set == ELEMENTS_WITHIN6, ret);

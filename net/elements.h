@@ -24,7 +24,8 @@ enum element_set {
 	ELEMENTS_ROUTED6,
 	ELEMENTS_WITHIN, /* VPC . the same VPC: who may be a neighbour of whom */
 	ELEMENTS_WITHIN6,
-	ELEMENTS_TRUNKED,   /* addresses that go out as they are, to a trunk */
+	ELEMENTS_TRUNKED, /* addresses that go out as they are, to a trunk */
+	ELEMENTS_TRUNKED6,
 	ELEMENTS_PUBLIC_IN, /* public address : address of the task, and back */
 	ELEMENTS_PUBLIC_OUT,
 	ELEMENTS_SERVICES, /* address of 'net_local' : address of who serves there */

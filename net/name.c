@@ -96,6 +96,14 @@ void name_mac6(const struct ip_prefix *address, uint8_t ret[6])
 	memcpy(ret, mac, sizeof(mac));
 }
 
+void name_own_mac(const struct ip_prefix own[2], uint8_t ret[6])
+{
+	if (own[0].length)
+		name_mac(ip_v4(&own[0]), ret);
+	else
+		name_mac6(&own[1], ret);
+}
+
 struct ip_prefix name_block6(const struct name *n)
 {
 	struct ip_prefix p = {.v6 = true, .length = 64, .address = {0xfd, 'b', 'r', 't'}};

@@ -54,5 +54,7 @@ uint32_t name_link_index(uint32_t address);
 void name_mac(uint32_t address, uint8_t ret[6]);
 /* Of one with IPv6 alone: another kind, with the last bytes of subnet and address. */
 void name_mac6(const struct ip_prefix *address, uint8_t ret[6]);
+/* Of one with addresses of its own, by family. */
+void name_own_mac(const struct ip_prefix own[2], uint8_t ret[6]);
 /* The host's end is the same for all: no address is ever resolved on these links. */
 extern const uint8_t name_host_mac[6];

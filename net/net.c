@@ -454,7 +454,7 @@ static int check_gateways(const struct net *net, const struct block *vpc, struct
 	for (size_t i = 0; i < net->endpoint_count; i++) {
 		const struct net_trunk *t = &net->endpoints[i].trunk;
 
-		if (t->subnet.length && ip_v4(&t->gateway) == block_gateway(vpc))
+		if (t->subnet[0].length && ip_v4(&t->gateway[0]) == block_gateway(vpc))
 			return err_set(e, EADDRINUSE,
 				       "the first address of its VPC is the gateway of VLAN %u: "
 				       "subnets that are on no trunk need a VPC of their own",
@@ -472,12 +472,12 @@ static int claim_vpc(struct net *net, const struct endpoint *ep, struct err *e)
 	const struct host host = net_host(net);
 	const struct block vpc = block_of_vpc(&ep->vpc[0]);
 
-	if (ep->trunk.subnet.length)
+	if (trunk_is_on(&ep->trunk))
 		return 0;
 	if (vpc.prefix && check_gateways(net, &vpc, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < net->endpoint_count; i++)
-		if (net->endpoints[i].vpc[0].length && !net->endpoints[i].trunk.subnet.length &&
+		if (net->endpoints[i].vpc[0].length && !trunk_is_on(&net->endpoints[i].trunk) &&
 		    ip_prefix_overlaps(&net->endpoints[i].vpc[0], &ep->vpc[0]))
 			return 0; /* VPCs do not overlap: it is the same */
 	if (!vpc.prefix || block_same(&vpc, &net->claimed))

@@ -15,6 +15,7 @@
 
 #define USERDATA_COMMENT   0 /* nft(8)'s type byte of a comment; of a set's order of keys */
 #define USERDATA_KEY_ORDER 0
+#define ICMP6_CHECKSUM     2 /* its place there */
 #define COMMENT_MAX        128
 #define ELEMENTS_PER_ITEM  64 /* of one request: far below the 64 KiB of a nest */
 
@@ -287,6 +288,22 @@ void nf_payload_set(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t 
 				   {NFTA_PAYLOAD_BASE, base},
 				   {NFTA_PAYLOAD_OFFSET, offset},
 				   {NFTA_PAYLOAD_LEN, size}};
+
+	expression(r, "payload", n, ARRAY_COUNT(n));
+}
+
+void nf_payload_set_icmp6(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size,
+			  uint32_t reg)
+{
+	const bool own = base == NFT_PAYLOAD_TRANSPORT_HEADER;
+	const struct number n[] = {
+		{NFTA_PAYLOAD_SREG, reg},
+		{NFTA_PAYLOAD_BASE, base},
+		{NFTA_PAYLOAD_OFFSET, offset},
+		{NFTA_PAYLOAD_LEN, size},
+		{NFTA_PAYLOAD_CSUM_TYPE, own ? NFT_PAYLOAD_CSUM_INET : NFT_PAYLOAD_CSUM_NONE},
+		{NFTA_PAYLOAD_CSUM_OFFSET, own ? ICMP6_CHECKSUM : 0},
+		{NFTA_PAYLOAD_CSUM_FLAGS, own ? 0 : NFT_PAYLOAD_L4CSUM_PSEUDOHDR}};
 
 	expression(r, "payload", n, ARRAY_COUNT(n));
 }

@@ -103,6 +103,9 @@ void nf_ct_set(struct nf_rule *r, uint32_t key, uint32_t reg);
 void nf_fib(struct nf_rule *r, uint32_t result, uint32_t flags, uint32_t reg);
 void nf_payload(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size, uint32_t reg);
 void nf_payload_set(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size, uint32_t reg);
+/* Of ICMPv6: its checksum is that of what is written; of the header before it, or of its own. */
+void nf_payload_set_icmp6(struct nf_rule *r, uint32_t base, uint32_t offset, uint32_t size,
+			  uint32_t reg);
 void nf_value(struct nf_rule *r, uint32_t reg, const void *value, size_t size);
 void nf_mask(struct nf_rule *r, uint32_t reg, const void *bits, size_t size);
 void nf_compare(struct nf_rule *r, enum nft_cmp_ops op, uint32_t reg, const void *value,

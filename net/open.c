@@ -401,7 +401,7 @@ static struct block *blocks_in_use(const struct net *net, size_t *ret_count)
 	*ret_count = 1;
 	for (size_t i = 0; i < net->endpoint_count; i++) {
 		const struct block vpc = block_of_vpc(&net->endpoints[i].vpc[0]);
-		bool known = !vpc.prefix || net->endpoints[i].trunk.subnet.length;
+		bool known = !vpc.prefix || trunk_is_on(&net->endpoints[i].trunk);
 
 		for (size_t n = 0; n < *ret_count; n++)
 			known |= block_same(&blocks[n], &vpc);

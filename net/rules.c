@@ -180,6 +180,18 @@ static void strange_vxlan(struct nf_rule *r, const struct firewall *f, bool v6)
 	nf_verdict(r, NF_DROP);
 }
 
+/* Neither to ff00::/8 nor to fe80::/10: neighbours on a trunk find the host so, and nothing is forwarded. */
+static void beyond_link(struct nf_rule *r)
+{
+	static const uint8_t group = 0xff, bits[] = {0xff, 0xc0}, local[] = {0xfe, 0x80};
+
+	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, DESTINATION_ADDRESS6, sizeof(group), REG_A);
+	nf_compare(r, NFT_CMP_NEQ, REG_A, &group, sizeof(group));
+	nf_payload(r, NFT_PAYLOAD_NETWORK_HEADER, DESTINATION_ADDRESS6, sizeof(local), REG_A);
+	nf_mask(r, REG_A, bits, sizeof(bits));
+	nf_compare(r, NFT_CMP_NEQ, REG_A, local, sizeof(local));
+}
+
 /* Whoever says he is a task comes from where tasks' addresses are. */
 static void strange_source(struct nf_rule *r, const struct firewall *f, bool v6)
 {
@@ -188,6 +200,8 @@ static void strange_source(struct nf_rule *r, const struct firewall *f, bool v6)
 	(void)f;
 	rule_meta_is(r, NFT_META_IIF, NFT_CMP_NEQ, LOOPBACK_INDEX);
 	rule_is_family(r, v6);
+	if (v6)
+		beyond_link(r);
 	nf_meta(r, NFT_META_NFPROTO, REG_A);
 	rule_load_address(r, v6, true, REG_B);
 	nf_in_set(r, rules_routed_sets[v6], REG_A);
@@ -493,12 +507,14 @@ static void secured_to_host(struct nf_rule *r, const struct firewall *f, bool v6
 	nf_go(r, NFT_GOTO, "refuse_leaving");
 }
 
-static void to_trunk(struct nf_rule *r, const struct firewall *f)
+static void to_trunk(struct nf_rule *r, const struct firewall *f, bool v6)
 {
+	static const char *const sets[] = {"trunked", "trunked6"};
+
 	(void)f;
-	rule_is_family(r, false);
-	rule_load_address(r, false, true, REG_A);
-	nf_in_set(r, "trunked", REG_A);
+	rule_is_family(r, v6);
+	rule_load_address(r, v6, true, REG_A);
+	nf_in_set(r, sets[v6], REG_A);
 	nf_verdict(r, NF_ACCEPT);
 }
 
@@ -574,7 +590,7 @@ static const struct {
 	{"postrouting", "from task to task", straight_to_task, NULL},
 	{"postrouting", "a task to itself by a host port", NULL, hairpin},
 	{"postrouting", "the host's loopback to a task", from_loopback, NULL},
-	{"postrouting", "tasks on a trunk are known there", to_trunk, NULL},
+	{"postrouting", "tasks on a trunk are known there", NULL, to_trunk},
 	{"postrouting", "tasks to the world", NULL, to_world},
 	{"postrouting", "tasks with public addresses to the world", by_public, NULL},
 	{"postrouting", "tasks in groups to the world", NULL, secured_to_world},

@@ -132,7 +132,7 @@ static bool has_address(const struct endpoint *ep, const struct ip_prefix *addre
 /* On a trunk others have a word, and what is logged is counted. */
 static bool is_open(const struct net *net, const struct endpoint *ep)
 {
-	if (!ep || ep->lost || ep->trunk.subnet.length)
+	if (!ep || ep->lost || trunk_is_on(&ep->trunk))
 		return false;
 	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
 		if (net->flows && ep->own[v6].length && net_flows_has(net->flows, &ep->own[v6]))

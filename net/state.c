@@ -53,7 +53,7 @@ struct endpoint_text {
 	struct js_strings own, vpc; /* of each family at most one */
 	struct js_list ports;
 	uint32_t vlan;
-	char *subnet, *gateway; /* on the trunk */
+	char *subnet[NET_FAMILIES], *gateway[NET_FAMILIES]; /* on the trunk */
 };
 
 static const struct js_field endpoint_fields[] = {
@@ -66,8 +66,10 @@ static const struct js_field endpoint_fields[] = {
 	{"vpc", JS_STRINGS, offsetof(struct endpoint_text, vpc), 0, NULL},
 	{"ports", JS_OBJECTS, offsetof(struct endpoint_text, ports), 0, &port_shape},
 	{"vlan", JS_U32, offsetof(struct endpoint_text, vlan), 0, NULL},
-	{"subnet", JS_STRING, offsetof(struct endpoint_text, subnet), 0, NULL},
-	{"gateway", JS_STRING, offsetof(struct endpoint_text, gateway), 0, NULL},
+	{"subnet", JS_STRING, offsetof(struct endpoint_text, subnet[0]), 0, NULL},
+	{"gateway", JS_STRING, offsetof(struct endpoint_text, gateway[0]), 0, NULL},
+	{"subnet6", JS_STRING, offsetof(struct endpoint_text, subnet[1]), 0, NULL},
+	{"gateway6", JS_STRING, offsetof(struct endpoint_text, gateway[1]), 0, NULL},
 };
 static const struct js_shape endpoint_shape = JS_SHAPE("Endpoint", struct endpoint_text,
 						       endpoint_fields);
@@ -116,6 +118,11 @@ bool endpoint_has_v6_alone(const struct endpoint *ep)
 	return ep->mode == NET_AWSVPC && !ep->own[0].length;
 }
 
+bool trunk_is_on(const struct net_trunk *t)
+{
+	return t->subnet[0].length || t->subnet[1].length;
+}
+
 bool endpoint_id_ok(const char *id)
 {
 	size_t len = strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
@@ -155,7 +162,8 @@ char *endpoint_encode(const struct endpoint *ep)
 	auto_arena struct arena a = {0};
 	struct port_text *ports = arena_alloc(&a, (ep->port_count + 1) * sizeof(*ports));
 	char address[NET_ADDRESS_MAX] = "", public_address[IP_TEXT_MAX],
-	     service[NET_FAMILIES][IP_TEXT_MAX], subnet[IP_TEXT_MAX], gateway[IP_TEXT_MAX];
+	     service[NET_FAMILIES][IP_TEXT_MAX], subnet[NET_FAMILIES][IP_TEXT_MAX],
+	     gateway[NET_FAMILIES][IP_TEXT_MAX];
 	struct endpoint_text text = {.mode = arena_strdup(&a, mode_names[ep->mode]),
 				     .own = prefixes_encode(ep->own, &a),
 				     .vpc = prefixes_encode(ep->vpc, &a),
@@ -175,11 +183,13 @@ char *endpoint_encode(const struct endpoint *ep)
 		ip_address_format(&ep->service[v6], service[v6]);
 		text.service[v6] = service[v6];
 	}
-	if (ep->trunk.subnet.length) {
-		ip_prefix_format(&ep->trunk.subnet, subnet);
-		ip_address_format(&ep->trunk.gateway, gateway);
-		text.subnet = subnet;
-		text.gateway = gateway;
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		if (!ep->trunk.subnet[v6].length)
+			continue;
+		ip_prefix_format(&ep->trunk.subnet[v6], subnet[v6]);
+		ip_address_format(&ep->trunk.gateway[v6], gateway[v6]);
+		text.subnet[v6] = subnet[v6];
+		text.gateway[v6] = gateway[v6];
 		text.vlan = ep->trunk.vlan;
 	}
 	for (size_t i = 0; i < ep->port_count; i++)
@@ -213,13 +223,19 @@ static int decode_port(const struct port_text *text, struct net_port *ret, struc
 
 static int decode_trunk(const struct endpoint_text *t, struct net_trunk *ret, struct err *e)
 {
-	if (!t->subnet)
-		return 0;
-	if (!ip_prefix_parse(t->subnet, &ret->subnet) || ret->subnet.v6 || !ret->subnet.length ||
-	    !t->gateway || !ip_address_parse(t->gateway, &ret->gateway) || ret->gateway.v6 ||
-	    t->vlan > UINT16_MAX)
-		return err_set(e, EINVAL, "subnet '%.60s' of VLAN %u", t->subnet, t->vlan);
-	ret->vlan = (uint16_t)t->vlan;
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		struct ip_prefix *subnet = &ret->subnet[v6], *gateway = &ret->gateway[v6];
+
+		if (!t->subnet[v6])
+			continue;
+		if (!ip_prefix_parse(t->subnet[v6], subnet) || subnet->v6 != v6 ||
+		    !subnet->length || !t->gateway[v6] ||
+		    !ip_address_parse(t->gateway[v6], gateway) || gateway->v6 != v6 ||
+		    t->vlan > UINT16_MAX)
+			return err_set(e, EINVAL, "subnet '%.60s' of VLAN %u", t->subnet[v6],
+				       t->vlan);
+		ret->vlan = (uint16_t)t->vlan;
+	}
 	return 0;
 }
 
@@ -259,8 +275,9 @@ int endpoint_decode(const char *text, size_t size, const char *id, struct endpoi
 			       t.own.count);
 	if (decode_trunk(&t, &ep.trunk, e) < 0)
 		return -e->code;
-	if (ep.trunk.subnet.length && !ep.own[0].length)
-		return err_set(e, EINVAL, "on a trunk without an address");
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		if (ep.trunk.subnet[v6].length && !ep.own[v6].length)
+			return err_set(e, EINVAL, "on a trunk without an address");
 	if (t.ports.count > NET_PORTS_MAX || (t.ports.count && mode != NET_BRIDGE))
 		return err_set(e, EINVAL, "%zu ports", t.ports.count);
 

@@ -34,7 +34,7 @@ struct endpoint {
 	struct ip_prefix own[NET_FAMILIES], vpc[NET_FAMILIES], public_address;
 	/* NET_BRIDGE: where tasks of this host find it; length 0: not there. */
 	struct ip_prefix service[NET_FAMILIES];
-	struct net_trunk trunk; /* NET_AWSVPC: subnet.length 0: on none */
+	struct net_trunk trunk; /* NET_AWSVPC */
 	struct net_port *ports;
 	size_t port_count;
 	bool lost;         /* not in the file */
@@ -47,6 +47,7 @@ extern const struct ip_prefix net_local[NET_FAMILIES];
 
 /* Has a task IPv6 alone?  Services of this host know it by the address of the block then. */
 bool endpoint_has_v6_alone(const struct endpoint *ep);
+bool trunk_is_on(const struct net_trunk *t); /* in one family, or both */
 
 /* Frees what the endpoint owns. */
 void endpoint_done(struct endpoint *ep);

@@ -14,6 +14,8 @@
 #include <linux/ip.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <netinet/icmp6.h>
+#include <netinet/ip6.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -29,22 +31,28 @@
 #define PRIORITY_FIRST 5000
 #define PRIORITIES     10000
 
-static bool is_on(const struct endpoint *ep)
-{
-	return ep->trunk.subnet.length != 0;
-}
-
 void trunk_name(const struct name *n, unsigned vlan, char ret[IFNAMSIZ])
 {
 	(void)snprintf(ret, IFNAMSIZ, "brl%.*s-%03x", (int)strcspn(n->prefix + 3, "-"),
 		       n->prefix + 3, vlan);
 }
 
+/* Address, subnet and router are of the family, or there is none of them. */
+static bool fits(const struct net_trunk *t, const struct ip_prefix *address, bool v6)
+{
+	const struct ip_prefix *subnet = &t->subnet[v6], *gateway = &t->gateway[v6];
+
+	if (!address->length || !subnet->length)
+		return address->length == subnet->length;
+	return subnet->v6 == v6 && gateway->v6 == v6 && ip_prefix_holds(subnet, address) &&
+	       gateway->length == (v6 ? 128 : 32);
+}
+
 int trunk_check(const struct net *net, const struct net_request *request, struct err *e)
 {
 	const struct net_trunk *t = &request->trunk;
 
-	if (!t->subnet.length)
+	if (!trunk_is_on(t))
 		return 0;
 	if (!net->trunk[0])
 		return err_set(e, ENODEV,
@@ -53,14 +61,13 @@ int trunk_check(const struct net *net, const struct net_request *request, struct
 			       t->vlan);
 	if (t->vlan > VLAN_MAX)
 		return err_set(e, EINVAL, "VLAN %u is over %d", t->vlan, VLAN_MAX);
-	if (request->mode != NET_AWSVPC || !request->addresses[0].length ||
-	    request->addresses[1].length || request->public_address.length)
+	if (request->mode != NET_AWSVPC || request->public_address.length)
 		return err_set(e, EINVAL,
-			       "on a trunk a task has one address of IPv4, no public one, and none "
-			       "of IPv6");
-	if (t->subnet.v6 || t->gateway.v6 || !ip_prefix_holds(&t->subnet, &request->addresses[0]) ||
-	    t->gateway.length != 32)
-		return err_set(e, EINVAL, "an address that is not in its subnet on the trunk");
+			       "on a trunk a task has addresses of its own, and no public one");
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		if (!fits(t, &request->addresses[v6], v6))
+			return err_set(e, EINVAL,
+				       "an address that is not in its subnet on the trunk");
 	return 0;
 }
 
@@ -75,7 +82,7 @@ static struct trunk_members list_members(const struct net *net, const struct end
 	for (size_t i = 0; i < net->endpoint_count; i++) {
 		const struct endpoint *ep = net->endpoints + i;
 
-		if (ep != without && ep->trunk.subnet.length)
+		if (ep != without && trunk_is_on(&ep->trunk))
 			m.items[m.count++] = ep;
 	}
 	if (more)
@@ -83,12 +90,12 @@ static struct trunk_members list_members(const struct net *net, const struct end
 	return m;
 }
 
-static bool has_wire(const struct wire *wires, size_t count, unsigned vlan)
+static struct wire *wire_of(struct wire *wires, size_t count, unsigned vlan)
 {
 	for (size_t i = 0; i < count; i++)
 		if (wires[i].vlan == vlan)
-			return true;
-	return false;
+			return &wires[i];
+	return NULL;
 }
 
 /* Each once; malloc'ed. */
@@ -99,26 +106,20 @@ static struct wire *list_wires(const struct net *net, const struct trunk_members
 
 	*ret_count = 0;
 	for (size_t i = 0; i < m->count; i++) {
-		struct wire *w = &wires[*ret_count];
+		const struct net_trunk *t = &m->items[i]->trunk;
+		struct wire *w = wire_of(wires, *ret_count, t->vlan);
 
-		if (has_wire(wires, *ret_count, m->items[i]->trunk.vlan))
-			continue;
-		w->vlan = m->items[i]->trunk.vlan;
-		if (w->vlan)
-			trunk_name(&net->name, w->vlan, w->link);
-		else
-			(void)snprintf(w->link, sizeof(w->link), "%s", net->trunk);
-		(*ret_count)++;
+		if (!w) {
+			w = &wires[(*ret_count)++];
+			w->vlan = t->vlan;
+			if (w->vlan)
+				trunk_name(&net->name, w->vlan, w->link);
+			else
+				(void)snprintf(w->link, sizeof(w->link), "%s", net->trunk);
+		}
+		w->has_v6 |= t->subnet[1].length != 0;
 	}
 	return wires;
-}
-
-static const struct wire *wire_of(const struct wire *wires, size_t count, const struct endpoint *ep)
-{
-	for (size_t i = 0; i < count; i++)
-		if (wires[i].vlan == ep->trunk.vlan)
-			return &wires[i];
-	return NULL;
 }
 
 /* ---- links ---- */
@@ -155,20 +156,53 @@ static int make_vlan(struct net *net, const struct wire *w, const struct link_in
 	return e->code == EOPNOTSUPP ? err_wrap(e, "this kernel has no VLANs (8021q)") : -e->code;
 }
 
-/* Up, forwarding, silent in IPv6, and it answers for tasks at once. */
+static int write_setting(const struct wire *w, const char *directory, const char *name,
+			 const char *value, struct err *e)
+{
+	auto_free char *path = xasprintf("/proc/sys/net/%s/%s/%s", directory, w->link, name);
+
+	return fs_write_at(AT_FDCWD, path, value, e);
+}
+
+/*
+ * It answers for tasks at once.  On a VLAN the host asks for others by an address of the link,
+ * which it has without asking around for it, and takes nothing from routers.
+ */
+static int set_up_v6(const struct wire *w, struct err *e)
+{
+	static const struct {
+		const char *directory, *name, *value;
+		bool of_vlan;
+	} settings[] = {
+		{"ipv6/conf", "accept_ra", "0", true},     {"ipv6/conf", "accept_dad", "0", true},
+		{"ipv6/conf", "autoconf", "0", true},      {"ipv6/conf", "disable_ipv6", "0", true},
+		{"ipv6/conf", "forwarding", "1", false},   {"ipv6/conf", "proxy_ndp", "1", false},
+		{"ipv6/neigh", "proxy_delay", "0", false},
+	};
+	struct err ignored; /* a kernel without IPv6 */
+
+	if (!w->has_v6) {
+		if (w->vlan)
+			(void)write_setting(w, "ipv6/conf", "disable_ipv6", "1", &ignored);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_COUNT(settings); i++)
+		if ((w->vlan || !settings[i].of_vlan) &&
+		    write_setting(w, settings[i].directory, settings[i].name, settings[i].value,
+				  e) < 0)
+			return -e->code;
+	return 0;
+}
+
+/* Up, forwarding, and it answers for tasks at once. */
 static int set_up(struct net *net, const struct wire *w, struct err *e)
 {
 	const struct ifinfomsg link = {
 		.ifi_index = (int)w->index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
-	auto_free char *delay = xasprintf("/proc/sys/net/ipv4/neigh/%s/proxy_delay", w->link);
-	auto_free char *ipv6 = xasprintf("/proc/sys/net/ipv6/conf/%s/disable_ipv6", w->link);
 	struct nlattr *families, *family, *inet;
 	auto_batch struct batch b = BATCH_INIT;
-	struct err ignored; /* a kernel without IPv6 */
 
-	if (w->vlan)
-		(void)fs_write_at(AT_FDCWD, ipv6, "1", &ignored);
-	if (fs_write_at(AT_FDCWD, delay, "0", e) < 0)
+	if (write_setting(w, "ipv4/neigh", "proxy_delay", "0", e) < 0 || set_up_v6(w, e) < 0)
 		return -e->code;
 	batch_add(&b, RTM_SETLINK, 0, &link, sizeof(link), "%s up", w->link);
 	families = batch_nest(&b, IFLA_AF_SPEC);
@@ -221,21 +255,36 @@ static uint32_t priority_of(const struct name *n)
 	return PRIORITY_FIRST + 2 * (n->tag % PRIORITIES);
 }
 
-/* Of a subnet: no other has it, and small numbers are the host's. */
+/* Of a subnet: no other of its family has it, and small numbers are the host's. */
 static uint32_t table_of(const struct ip_prefix *subnet)
 {
-	return ip_v4(subnet);
+	uint32_t last;
+
+	if (!subnet->v6)
+		return ip_v4(subnet);
+	memcpy(&last, subnet->address + 4, sizeof(last));
+	return ntohl(last) | 1u << 31;
+}
+
+static int family_of(const struct ip_prefix *p)
+{
+	return p->v6 ? AF_INET6 : AF_INET;
+}
+
+static size_t size_of(const struct ip_prefix *p)
+{
+	return p->v6 ? 16 : 4;
 }
 
 static void add_route(struct batch *b, unsigned type, const struct ip_prefix *subnet,
 		      const struct ip_prefix *to, const struct ip_prefix *gateway, uint32_t index)
 {
-	const struct rtmsg route = {.rtm_family = AF_INET,
+	const struct rtmsg route = {.rtm_family = (uint8_t)family_of(subnet),
 				    .rtm_dst_len = (uint8_t)(to ? to->length : 0),
 				    .rtm_protocol = LINK_ROUTE_PROTOCOL,
 				    .rtm_scope = type == RTM_DELROUTE ? RT_SCOPE_NOWHERE /* any */
-						 : gateway            ? RT_SCOPE_UNIVERSE
-								      : RT_SCOPE_LINK,
+						 : gateway || subnet->v6 ? RT_SCOPE_UNIVERSE
+									 : RT_SCOPE_LINK,
 				    .rtm_type = RTN_UNICAST,
 				    .rtm_flags = gateway ? RTNH_F_ONLINK : 0};
 	unsigned flags = type == RTM_NEWROUTE ? NLM_F_CREATE | NLM_F_REPLACE : 0;
@@ -245,9 +294,9 @@ static void add_route(struct batch *b, unsigned type, const struct ip_prefix *su
 	batch_add(b, type, flags, &route, sizeof(route), "route of %s on the trunk", text);
 	batch_u32(b, RTA_TABLE, table_of(subnet));
 	if (to)
-		batch_put(b, RTA_DST, to->address, 4);
+		batch_put(b, RTA_DST, to->address, size_of(to));
 	if (gateway)
-		batch_put(b, RTA_GATEWAY, gateway->address, 4);
+		batch_put(b, RTA_GATEWAY, gateway->address, size_of(gateway));
 	if (index)
 		batch_u32(b, RTA_OIF, index);
 }
@@ -256,7 +305,7 @@ static void add_route(struct batch *b, unsigned type, const struct ip_prefix *su
 static void add_rule(struct batch *b, unsigned type, const struct ip_prefix *subnet,
 		     const struct ip_prefix *to, uint32_t table, uint32_t priority)
 {
-	const struct fib_rule_hdr rule = {.family = AF_INET,
+	const struct fib_rule_hdr rule = {.family = (uint8_t)family_of(subnet),
 					  .src_len = (uint8_t)subnet->length,
 					  .dst_len = (uint8_t)(to ? to->length : 0),
 					  .action = FR_ACT_TO_TBL};
@@ -265,26 +314,28 @@ static void add_rule(struct batch *b, unsigned type, const struct ip_prefix *sub
 
 	ip_prefix_format(subnet, text);
 	batch_add(b, type, flags, &rule, sizeof(rule), "rule of %s on the trunk", text);
-	batch_put(b, FRA_SRC, subnet->address, 4);
+	batch_put(b, FRA_SRC, subnet->address, size_of(subnet));
 	if (to)
-		batch_put(b, FRA_DST, to->address, 4);
+		batch_put(b, FRA_DST, to->address, size_of(to));
 	batch_u32(b, FRA_TABLE, table);
 	batch_u32(b, FRA_PRIORITY, priority);
 	batch_u8(b, FRA_PROTOCOL, LINK_ROUTE_PROTOCOL);
 }
 
-static void add_routes(struct batch *b, const struct wire *w, const struct endpoint *ep)
+static void add_routes(struct batch *b, const struct wire *w, const struct endpoint *ep, bool v6)
 {
-	const struct ip_prefix *subnet = &ep->trunk.subnet;
+	const struct ip_prefix *subnet = &ep->trunk.subnet[v6];
 
 	add_route(b, RTM_NEWROUTE, subnet, subnet, NULL, w->index);
-	add_route(b, RTM_NEWROUTE, subnet, NULL, &ep->trunk.gateway, w->index);
+	add_route(b, RTM_NEWROUTE, subnet, NULL, &ep->trunk.gateway[v6], w->index);
 }
 
-static void add_rules(struct batch *b, const struct net *net, const struct endpoint *ep)
+static void add_rules(struct batch *b, const struct net *net, const struct endpoint *ep, bool v6)
 {
-	const struct ip_prefix block = ip_of_v4(net->host.block.base, net->host.block.prefix),
-			       *subnet = &ep->trunk.subnet, *const ours[] = {&ep->vpc[0], &block};
+	const struct ip_prefix block = v6 ? name_block6(&net->name)
+					  : ip_of_v4(net->host.block.base, net->host.block.prefix),
+			       *subnet = &ep->trunk.subnet[v6],
+			       *const ours[] = {&ep->vpc[v6], &block};
 	uint32_t priority = priority_of(&net->name);
 
 	for (size_t i = 0; i < ARRAY_COUNT(ours); i++) {
@@ -299,12 +350,18 @@ static void add_rules(struct batch *b, const struct net *net, const struct endpo
 static void answer_for(struct batch *b, unsigned type, const struct wire *w,
 		       const struct endpoint *ep)
 {
-	const struct ndmsg proxy = {
-		.ndm_family = AF_INET, .ndm_ifindex = (int)w->index, .ndm_flags = NTF_PROXY};
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+		const struct ip_prefix *own = &ep->own[v6];
+		const struct ndmsg proxy = {.ndm_family = (uint8_t)family_of(own),
+					    .ndm_ifindex = (int)w->index,
+					    .ndm_flags = NTF_PROXY};
 
-	batch_add(b, type, type == RTM_NEWNEIGH ? NLM_F_CREATE | NLM_F_REPLACE : 0, &proxy,
-		  sizeof(proxy), "answer for a task on %s", w->link);
-	batch_put(b, NDA_DST, ep->own[0].address, 4);
+		if (!own->length)
+			continue;
+		batch_add(b, type, type == RTM_NEWNEIGH ? NLM_F_CREATE | NLM_F_REPLACE : 0, &proxy,
+			  sizeof(proxy), "answer for a task on %s", w->link);
+		batch_put(b, NDA_DST, own->address, size_of(own));
+	}
 }
 
 /* A network card that sorts by MAC lets it in. */
@@ -317,7 +374,7 @@ static void take_frames(struct batch *b, unsigned type, const struct wire *w,
 				     .ndm_flags = NTF_SELF};
 	uint8_t mac[ETH_ALEN];
 
-	name_mac(ip_v4(&ep->own[0]), mac);
+	name_own_mac(ep->own, mac);
 	batch_add(b, type, type == RTM_NEWNEIGH ? NLM_F_CREATE | NLM_F_EXCL : 0, &filter,
 		  sizeof(filter), "take frames for a task on %s", w->link);
 	batch_put(b, NDA_LLADDR, mac, sizeof(mac));
@@ -339,14 +396,31 @@ struct announcement {
 	uint8_t from_mac[ETH_ALEN], from[4], to_mac[ETH_ALEN], to[4];
 } __attribute__((packed));
 
-/* Who is told: switches, and whoever remembers another MAC. RFC 5227, 2.3. */
-static void announce(const struct wire *w, const struct endpoint *ep)
+/* RFC 4861, 4.4 and 7.2.6. */
+struct announcement6 {
+	struct ethhdr ethernet;
+	struct ip6_hdr ip;
+	struct nd_neighbor_advert advert;
+	struct nd_opt_hdr option;
+	uint8_t mac[ETH_ALEN];
+} __attribute__((packed));
+
+static void send_frame(const struct wire *w, uint16_t protocol, const void *frame, size_t size)
 {
 	auto_close int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	struct sockaddr_ll to = {.sll_family = AF_PACKET,
 				 .sll_ifindex = (int)w->index,
-				 .sll_protocol = htons(ETH_P_ARP),
+				 .sll_protocol = htons(protocol),
 				 .sll_halen = ETH_ALEN};
+
+	if (fd >= 0) /* lost, it is asked for instead */
+		(void)sendto(fd, frame, size, MSG_DONTWAIT, (const struct sockaddr *)&to,
+			     sizeof(to));
+}
+
+/* Who is told: switches, and whoever remembers another MAC. RFC 5227, 2.3. */
+static void announce_v4(const struct wire *w, const struct endpoint *ep)
+{
 	struct announcement a = {.ethernet = {.h_proto = htons(ETH_P_ARP)},
 				 .arp = {.ar_hrd = htons(ARPHRD_ETHER),
 					 .ar_pro = htons(ETH_P_IP),
@@ -354,38 +428,86 @@ static void announce(const struct wire *w, const struct endpoint *ep)
 					 .ar_pln = 4,
 					 .ar_op = htons(ARPOP_REQUEST)}};
 
-	name_mac(ip_v4(&ep->own[0]), a.from_mac);
+	name_own_mac(ep->own, a.from_mac);
 	memset(a.ethernet.h_dest, 0xff, ETH_ALEN);
 	memcpy(a.ethernet.h_source, a.from_mac, ETH_ALEN);
 	memcpy(a.from, ep->own[0].address, sizeof(a.from));
 	memcpy(a.to, ep->own[0].address, sizeof(a.to));
-	if (fd >= 0) /* lost, it is asked for instead */
-		(void)sendto(fd, &a, sizeof(a), MSG_DONTWAIT, (const struct sockaddr *)&to,
-			     sizeof(to));
+	send_frame(w, ETH_P_ARP, &a, sizeof(a));
+}
+
+/* RFC 1071, of an even number of bytes. */
+static uint32_t add_words(uint32_t sum, const void *bytes, size_t size)
+{
+	const uint8_t *b = bytes;
+
+	for (size_t i = 0; i + 1 < size; i += 2)
+		sum += (uint32_t)b[i] << 8 | b[i + 1];
+	return sum;
+}
+
+static void announce_v6(const struct wire *w, const struct endpoint *ep)
+{
+	static const uint8_t to_mac[ETH_ALEN] = {0x33, 0x33, [5] = 1}, to[16] = {0xff, 2, [15] = 1};
+	const uint16_t size = sizeof(struct announcement6) - offsetof(struct announcement6, advert);
+	struct announcement6 a = {
+		.ethernet = {.h_proto = htons(ETH_P_IPV6)},
+		.ip = {.ip6_plen = htons(size), .ip6_nxt = IPPROTO_ICMPV6, .ip6_hlim = 255},
+		.option = {ND_OPT_TARGET_LINKADDR, 1}};
+	uint32_t sum;
+
+	a.ip.ip6_vfc = 6 << 4;
+	a.advert.nd_na_type = ND_NEIGHBOR_ADVERT;
+	a.advert.nd_na_flags_reserved = ND_NA_FLAG_OVERRIDE;
+	name_own_mac(ep->own, a.mac);
+	memcpy(a.ethernet.h_source, a.mac, ETH_ALEN);
+	memcpy(a.ethernet.h_dest, to_mac, ETH_ALEN);
+	memcpy(&a.ip.ip6_src, ep->own[1].address, 16);
+	memcpy(&a.ip.ip6_dst, to, sizeof(to));
+	memcpy(&a.advert.nd_na_target, ep->own[1].address, 16);
+	sum = add_words(size + IPPROTO_ICMPV6, &a.ip.ip6_src, 2 * sizeof(to));
+	sum = add_words(sum, &a.advert, size);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	a.advert.nd_na_cksum = htons((uint16_t)~sum);
+	send_frame(w, ETH_P_IPV6, &a, sizeof(a));
+}
+
+static void announce(const struct wire *w, const struct endpoint *ep)
+{
+	if (ep->own[0].length)
+		announce_v4(w, ep);
+	if (ep->own[1].length)
+		announce_v6(w, ep);
 }
 
 /* ---- all of it ---- */
 
-static bool is_first_of_subnet(const struct trunk_members *m, size_t i)
+static bool is_first_of_subnet(const struct trunk_members *m, size_t i, bool v6)
 {
+	const struct ip_prefix *subnet = &m->items[i]->trunk.subnet[v6];
+
 	for (size_t n = 0; n < i; n++)
-		if (ip_prefix_overlaps(&m->items[n]->trunk.subnet, &m->items[i]->trunk.subnet))
+		if (m->items[n]->trunk.subnet[v6].length &&
+		    ip_prefix_overlaps(&m->items[n]->trunk.subnet[v6], subnet))
 			return false;
-	return true;
+	return subnet->length != 0;
 }
 
 /* What is there already is passed over, so each kind has a batch of its own. */
-static int settle_members(struct net *net, const struct trunk_members *m, const struct wire *wires,
+static int settle_members(struct net *net, const struct trunk_members *m, struct wire *wires,
 			  size_t count, struct err *e)
 {
 	auto_batch struct batch made = BATCH_INIT, rules = BATCH_INIT, filters = BATCH_INIT;
 
 	for (size_t i = 0; i < m->count; i++) {
-		const struct wire *w = wire_of(wires, count, m->items[i]);
+		const struct wire *w = wire_of(wires, count, m->items[i]->trunk.vlan);
 
-		if (is_first_of_subnet(m, i)) {
-			add_routes(&made, w, m->items[i]);
-			add_rules(&rules, net, m->items[i]);
+		for (int v6 = 0; v6 < NET_FAMILIES; v6++) {
+			if (!is_first_of_subnet(m, i, v6))
+				continue;
+			add_routes(&made, w, m->items[i], v6);
+			add_rules(&rules, net, m->items[i], v6);
 		}
 		answer_for(&made, RTM_NEWNEIGH, w, m->items[i]);
 		take_frames(&filters, RTM_NEWNEIGH, w, m->items[i]);
@@ -444,7 +566,7 @@ int trunk_join(struct net *net, const struct endpoint *ep, struct err *e)
 {
 	struct wire w;
 
-	if (!is_on(ep))
+	if (!trunk_is_on(&ep->trunk))
 		return 0;
 	if (trunk_settle(net, ep, NULL, e) < 0)
 		return -e->code;
@@ -457,7 +579,7 @@ int trunk_leave(struct net *net, const struct endpoint *ep, struct err *e)
 {
 	struct wire w;
 
-	if (!is_on(ep))
+	if (!trunk_is_on(&ep->trunk))
 		return 0;
 	if (find_wire(net, ep, &w) && stand_aside(net, &w, ep, e) < 0)
 		return -e->code;
@@ -475,31 +597,49 @@ struct leftover {
 static bool is_wanted(const struct leftover *l, const struct ip_prefix *subnet)
 {
 	for (size_t i = 0; i < l->members.count; i++)
-		if (ip_prefix_overlaps(&l->members.items[i]->trunk.subnet, subnet))
+		if (l->members.items[i]->trunk.subnet[subnet->v6].length &&
+		    ip_prefix_overlaps(&l->members.items[i]->trunk.subnet[subnet->v6], subnet))
 			return true;
 	return false;
+}
+
+static struct ip_prefix prefix_of(const struct nlattr *attr, bool v6, unsigned length)
+{
+	struct ip_prefix p = {.v6 = v6, .length = length};
+
+	memcpy(p.address, nla_data(attr), size_of(&p));
+	return p;
 }
 
 bool trunk_rule_parse(const struct nlmsghdr *h, struct ip_prefix *ret_subnet,
 		      struct ip_prefix *ret_to, uint32_t *ret_table, uint32_t *ret_priority)
 {
 	static struct nla_policy policy[FRA_MAX + 1] = {
-		[FRA_SRC] = {.type = NLA_U32},     [FRA_DST] = {.type = NLA_U32},
-		[FRA_TABLE] = {.type = NLA_U32},   [FRA_PRIORITY] = {.type = NLA_U32},
+		[FRA_TABLE] = {.type = NLA_U32},
+		[FRA_PRIORITY] = {.type = NLA_U32},
 		[FRA_PROTOCOL] = {.type = NLA_U8},
 	};
 	const struct fib_rule_hdr *rule = NLMSG_DATA(h);
 	struct nlattr *tb[FRA_MAX + 1];
+	size_t size;
+	bool v6;
 
-	if (h->nlmsg_type != RTM_NEWRULE || h->nlmsg_len < NLMSG_LENGTH(sizeof(*rule)) ||
-	    rule->family != AF_INET || rule->src_len > 32 || rule->dst_len > 32 ||
+	if (h->nlmsg_type != RTM_NEWRULE || h->nlmsg_len < NLMSG_LENGTH(sizeof(*rule)))
+		return false;
+	v6 = rule->family == AF_INET6;
+	size = v6 ? 16 : 4;
+	if ((!v6 && rule->family != AF_INET) || rule->src_len > 8 * size ||
+	    rule->dst_len > 8 * size ||
 	    nlmsg_parse((struct nlmsghdr *)(uintptr_t)h, sizeof(*rule), tb, FRA_MAX, policy) < 0 ||
-	    !tb[FRA_SRC] || !tb[FRA_TABLE] || !tb[FRA_PRIORITY] || !tb[FRA_PROTOCOL] ||
+	    !tb[FRA_SRC] || (size_t)nla_len(tb[FRA_SRC]) != size ||
+	    (tb[FRA_DST] && (size_t)nla_len(tb[FRA_DST]) != size) || !tb[FRA_TABLE] ||
+	    !tb[FRA_PRIORITY] || !tb[FRA_PROTOCOL] ||
 	    nla_get_u8(tb[FRA_PROTOCOL]) != LINK_ROUTE_PROTOCOL)
 		return false;
-	*ret_subnet = ip_of_v4(ntohl(nla_get_u32(tb[FRA_SRC])), rule->src_len);
-	*ret_to = tb[FRA_DST] ? ip_of_v4(ntohl(nla_get_u32(tb[FRA_DST])), rule->dst_len)
-			      : (struct ip_prefix){0};
+	*ret_subnet = prefix_of(tb[FRA_SRC], v6, rule->src_len);
+	*ret_to = (struct ip_prefix){0};
+	if (tb[FRA_DST])
+		*ret_to = prefix_of(tb[FRA_DST], v6, rule->dst_len);
 	*ret_table = nla_get_u32(tb[FRA_TABLE]);
 	*ret_priority = nla_get_u32(tb[FRA_PRIORITY]);
 	return true;
@@ -530,13 +670,16 @@ static void see_again(void *arg)
 
 static int drop_rules(struct net *net, struct leftover *l, struct err *e)
 {
-	const struct fib_rule_hdr any = {.family = AF_INET};
 	const struct netlink_dump dump = {see_rule, see_again, l};
-	auto_batch struct batch b = BATCH_INIT;
 
-	batch_add(&b, RTM_GETRULE, 0, &any, sizeof(any), "list rules of routing");
-	if (netlink_dump(&net->route, &b, &dump, e) < 0)
-		return -e->code;
+	for (int v6 = 0; v6 < (net->has_ipv6 ? NET_FAMILIES : 1); v6++) {
+		const struct fib_rule_hdr any = {.family = v6 ? AF_INET6 : AF_INET};
+		auto_batch struct batch b = BATCH_INIT;
+
+		batch_add(&b, RTM_GETRULE, 0, &any, sizeof(any), "list rules of routing");
+		if (netlink_dump(&net->route, &b, &dump, e) < 0)
+			return -e->code;
+	}
 	return netlink_commit(&net->route, &l->deletes, ESRCH, e);
 }
 
@@ -595,7 +738,8 @@ int trunk_destroy(struct net *net, struct err *e)
 		const struct endpoint *ep = &net->endpoints[i];
 		struct wire w;
 
-		if (is_on(ep) && find_wire(net, ep, &w) && stand_aside(net, &w, ep, e) < 0)
+		if (trunk_is_on(&ep->trunk) && find_wire(net, ep, &w) &&
+		    stand_aside(net, &w, ep, e) < 0)
 			return -e->code;
 	}
 	trunk_define(net->name.table, NULL, 0, &none, &b);

@@ -9,11 +9,12 @@
  *
  *   eth0 of the task <--veth--> brt-0007 <--routes, groups--> brl-02a <--VLAN 42--> eth1
  *
- * It answers for the task's address there (proxy neighbours), and a table of family
- * netdev puts the task's MAC on what leaves, of ARP too, and takes in what comes for
- * that MAC and its address, and on a VLAN nothing else.  A MAC follows from the
- * address, so nobody on the wire has to unlearn one; a switch learns the new place
- * from an announcement.  A macvlan in the task's namespace would be some
+ * It answers for the task's addresses there (proxy neighbours), and a table of family
+ * netdev puts the task's MAC on what leaves, of ARP and advertisements too, and takes in
+ * what comes for that MAC and its addresses, and on a VLAN little else.  A MAC follows
+ * from the address, so nobody on the wire has to unlearn one; a switch learns the new
+ * place from an announcement.  What a task makes of neighbour discovery itself is
+ * forwarded if anything, and so has not the hop limit that makes others believe it.  A macvlan in the task's namespace would be some
  * microseconds faster, and no group would see its packets.
  *
  * What a task on a wire sends goes to its VPC and to the host's own block as the
@@ -57,7 +58,8 @@ struct wire {
 	unsigned vlan; /* 0: the parent itself */
 	uint32_t index;
 	char link[IFNAMSIZ];
-	bool speaks; /* it has an address to ask for others with */
+	bool speaks; /* it has an address of IPv4 to ask for others with */
+	bool has_v6; /* so have tasks on it */
 };
 struct trunk_members {
 	const struct endpoint **items;

@@ -258,6 +258,8 @@ static bool means_something(const char *key, const char *value)
 		return value && parse_i64(value, 0, EC2_VLAN_MAX, &number);
 	if (str_eq(key, EC2_TAG_GATEWAY))
 		return value && ip_address_parse(value, &address) && !address.v6;
+	if (str_eq(key, EC2_TAG_GATEWAY6))
+		return value && ip_address_parse(value, &address) && address.v6;
 	if (str_eq(key, EC2_TAG_CUT))
 		return str_eq(value, "true") || str_eq(value, "false");
 	return true;

@@ -663,22 +663,30 @@ void interface_set_attachment(json_t *task, const char *status)
 		doc_set_string(attachment, "status", status);
 }
 
-/* A subnet is on the hosts' trunk by its tags; its router is its first address if none is named. */
-static void describe_trunk(const struct subnet *s, struct arena *a, struct ecs_node_interface *ret)
+/* Of one family: named by a tag, or the block's first address; NULL: it has no block. */
+static char *router_of(const struct subnet *s, const struct ip_prefix *cidr, const char *key,
+		       struct arena *a)
 {
-	const char *vlan = ec2_tag(s->record.doc, EC2_TAG_VLAN),
-		   *gateway = ec2_tag(s->record.doc, EC2_TAG_GATEWAY);
-	struct ip_prefix first = ip_of_v4(ip_v4(&s->cidr) + 1, 32);
+	const char *named = ec2_tag(s->record.doc, key);
+	struct ip_prefix first = *cidr;
 	char text[IP_TEXT_MAX];
 
-	if (!s->cidr.length) {
-		first = s->cidr6;
-		first.address[15] |= 1;
-	}
+	if (!cidr->length || named)
+		return cidr->length ? (char *)(uintptr_t)named : NULL;
+	first.address[cidr->v6 ? 15 : 3] |= 1;
+	ip_address_format(&first, text);
+	return arena_strdup(a, text);
+}
+
+/* A subnet is on the hosts' trunk by its tags. */
+static void describe_trunk(const struct subnet *s, struct arena *a, struct ecs_node_interface *ret)
+{
+	const char *vlan = ec2_tag(s->record.doc, EC2_TAG_VLAN);
+
 	if (!vlan || !parse_i64(vlan, 0, EC2_VLAN_MAX, &ret->vlan))
 		return;
-	ip_address_format(&first, text);
-	ret->gateway = gateway ? (char *)(uintptr_t)gateway : arena_strdup(a, text);
+	ret->gateway = router_of(s, &s->cidr, EC2_TAG_GATEWAY, a);
+	ret->gateway6 = router_of(s, &s->cidr6, EC2_TAG_GATEWAY6, a);
 }
 
 static char *address_in(struct arena *a, const struct interface *n, bool v6)

@@ -95,10 +95,11 @@ void *ec2_find(const struct map *objects, const struct ec2_kind *kind, const cha
 void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
 		 char ret[EC2_ID_SIZE]);
 /* Tags that mean something to Berth, in docs/ARCHITECTURE.md; the value of one, NULL: none. */
-#define EC2_TAG_CUT     "berth:cut-established" /* of a security group: "true" */
-#define EC2_TAG_VLAN    "berth:vlan"            /* of a subnet: its number, 0: untagged */
-#define EC2_TAG_GATEWAY "berth:gateway"
-#define EC2_VLAN_MAX    4094
+#define EC2_TAG_CUT      "berth:cut-established" /* of a security group: "true" */
+#define EC2_TAG_VLAN     "berth:vlan"            /* of a subnet: its number, 0: untagged */
+#define EC2_TAG_GATEWAY  "berth:gateway"
+#define EC2_TAG_GATEWAY6 "berth:gateway6"
+#define EC2_VLAN_MAX     4094
 const char *ec2_tag(const json_t *doc, const char *key);
 /* "tagSet" of a new object of a type, from "TagSpecification"; -1 and the fault. */
 int ec2_take_tags(const json_t *request, const char *resource_type, json_t *doc,

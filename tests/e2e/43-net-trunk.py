@@ -8,6 +8,7 @@
 
 import json
 import socket
+import sys
 
 import netlab
 from netlab import Net, Refused, check, elements, our_links, until
@@ -199,6 +200,189 @@ def who_asks_services_too_often_is_held_back(lab, vlan=0):
     assert served(b, lab, lab.udp(place, port=53), SERVICE) == b.address
 
 
+VPC6, SUBNET6, GATEWAY6 = "fd00:20::/56", "fd00:20::/64", "fd00:20::1"
+OPEN6 = OPEN + [f"in={ALL}::/0", f"out={ALL}::/0"]
+
+
+def lan6(lab, vlan=0, count=1):
+    """The same with IPv6: a machine fd00:20::9, a router fd00:20::1, who is behind it fd00:99::2."""
+    switch, hosts, machine, router, world = places = lan(lab, vlan, count)
+    device = "lan" if vlan else "eth1"
+    machine.run(f"ip addr add fd00:20::9/64 dev {device} nodad; ip route add default via {GATEWAY6}")
+    router.run(f"ip addr add {GATEWAY6}/64 dev {device} nodad; ip addr add fd00:99::1/64 dev up1 nodad; "
+               "sysctl -qw net.ipv6.conf.all.forwarding=1")
+    world.run("ip addr add fd00:99::2/64 dev up1 nodad; ip route add default via fd00:99::1")
+    for place in hosts + [machine, router]:  # its link-local address is asked for by then
+        until(lambda: "tentative" not in place.run("ip -6 addr"), "addresses")
+    return places
+
+
+def on_trunk6(net, name, number, vlan=0, alone=False):
+    own = [] if alone else [f"own=10.20.0.{number}", f"vpc={VPC}", f"wire={vlan},{SUBNET},{GATEWAY}"]
+    return net.attach(name, *own, f"own=fd00:20::{number:x}", f"vpc={VPC6}", f"wire={vlan},{SUBNET6},{GATEWAY6}", mode="awsvpc")
+
+
+def tasks_stand_on_the_network_by_ipv6(lab, vlan=0):
+    _, (host,), machine, router, world = lan6(lab, vlan)
+    device = "lan" if vlan else "eth1"
+    net = lab.net(host, options="trunk=eth1")
+    both, alone = on_trunk6(net, "a", 100, vlan), on_trunk6(net, "b", 101, vlan, alone=True)
+    members = [both.address, both.address6, alone.address6]
+    server, away = lab.listen(machine, 80, "::"), lab.listen(world, 80, "::")
+    owns = {t: lab.listen(t, 80, "::") for t in (both, alone)}
+    host.run("ip addr add fd98::1/128 dev lo")
+    for task in owns:  # no groups yet
+        assert not may(lab, task, server, "fd00:20::9", 80) and not may(lab, machine, owns[task], task.address6, 80)
+    group(net, "sg-a", *OPEN6, members=members)
+    for task, own in owns.items():
+        mac = "0a:58:0a:14:00:64" if task is both else "0a:59:00:00:00:65"
+        assert may(lab, task, server, "fd00:20::9", 80) == task.address6
+        assert may(lab, task, away, "fd00:99::2", 80) == task.address6
+        assert may(lab, machine, own, task.address6, 80) == "fd00:20::9"
+        assert may(lab, world, own, task.address6, 80) == "fd00:99::2"
+        for place in (machine, router):
+            assert mac_of(place, task.address6) == mac, place.run("ip neigh")
+        # Who knows it asks it alone whether it is still there; who does not asks all.
+        machine.run(f"ip neigh change {task.address6} lladdr {mac} dev {device} nud probe")
+        until(lambda: "REACHABLE" in machine.run(f"ip neigh show {task.address6}"), "an answer")
+        machine.run("ip neigh flush all")
+        assert may(lab, machine, own, task.address6, 80) and mac_of(machine, task.address6) == mac
+        assert "router" not in machine.run(f"ip neigh show {task.address6}")
+        assert may(lab, host, own, task.address6, 80)
+        assert mac in task.run("ip link show eth0")
+    # Nobody else can take the address: it is defended.
+    machine.run(f"ip addr add {both.address6}/64 dev {device}")
+    until(lambda: "dadfailed" in machine.run(f"ip addr show dev {device}"), "it is somebody's")
+    assert may(lab, both, owns[alone], alone.address6, 80) and may(lab, both, lab.listen(machine, 81), "10.20.0.9", 81)
+    net.say("destroy")
+    left = host.run("ip -6 rule; ip -6 neigh show proxy; ip -6 route show table all; ip -br link; nft list tables; bridge fdb show dev eth1")
+    for word in ("fd00:20", "proto 190", "brl", "netdev", "0a:58", "0a:59"):
+        assert word not in left, (word, left)
+
+
+def groups_hold_on_the_network_by_ipv6_too(lab, vlan=0):
+    _, (host,), machine, router, world = lan6(lab, vlan)
+    net = lab.net(host, options="trunk=eth1")
+    a, b = on_trunk6(net, "a", 100, vlan), on_trunk6(net, "b", 101, vlan, alone=True)
+    server, own, other = lab.listen(machine, 80, "::"), lab.listen(a, 80, "::"), lab.listen(b, 80, "::")
+    group(net, "sg-a", "in=tcp,80,80,fd00:20::9/128", "out=tcp,80,80,sg-b", members=[a.address, a.address6])
+    group(net, "sg-b", "in=tcp,80,80,sg-a", f"out={ALL}::/0", members=[b.address6])
+    assert may(lab, machine, own, a.address6, 80) and not may(lab, world, own, a.address6, 80)
+    assert may(lab, a, other, b.address6, 80) == a.address6 and not may(lab, b, own, a.address6, 80)
+    assert not may(lab, a, server, "fd00:20::9", 80) and may(lab, b, server, "fd00:20::9", 80)
+    assert not may(lab, machine, other, b.address6, 80)
+    place = net.attach("resolver", f"service={SERVICE}", "service=fd00:ec2::253")
+    v6, v4 = lab.listen(place, 53, place.address6), lab.listen(place, 53, place.address)
+    for task in (a, b):
+        assert may(lab, task, v6, "fd00:ec2::253", 53) == task.address6
+        assert may(lab, task, v4, SERVICE, 53) == task.source
+    machine.run(f"ip route add fd00:ec2::253/128 via {a.address6}; ip route add {place.address6}/128 via {a.address6}")
+    assert not may(lab, machine, v6, "fd00:ec2::253", 53) and not may(lab, machine, v6, place.address6, 53)
+
+
+SAYS = """
+import socket, struct, sys
+target, to, mac, limit, kind = sys.argv[1:6]
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, int(limit))
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, int(limit))
+body = struct.pack("!BBHI", int(kind), 0, 0, 0xe0000000) + socket.inet_pton(socket.AF_INET6, target)
+s.sendto(body + bytes([2, 1]) + bytes.fromhex(mac.replace(":", "")), (to, 0, 0, int(sys.argv[6])))
+"""
+
+
+def says(place, *words):
+    place.run(f"{sys.executable} -c '{SAYS}' {' '.join(map(str, words))}")
+
+
+def no_task_and_no_neighbour_is_another_by_ipv6(lab, vlan=0):
+    _, (host,), machine, router, world = lan6(lab, vlan)
+    device = "lan" if vlan else "eth1"
+    net = lab.net(host, options="trunk=eth1")
+    a, b = on_trunk6(net, "a", 100, vlan), on_trunk6(net, "b", 101, vlan)
+    group(net, "sg-a", *OPEN6, members=[a.address, b.address, a.address6, b.address6])
+    host.run("ip addr add fd98::1/128 dev lo")
+    ssh, own = lab.listen(host, 22, "::"), lab.listen(machine, 80, "::")
+    # Frames for a task's MAC with the host's address, or another task's, in them.
+    assert may(lab, machine, lab.listen(a, 80, "::"), a.address6, 80)
+    mac = mac_of(machine, a.address6)
+    machine.run(f"ip route add fd98::1/128 via {a.address6} dev {device}; ip neigh replace {b.address6} lladdr {mac} dev {device}")
+    assert not may(lab, machine, ssh, "fd98::1", 22)
+    assert not may(lab, machine, lab.listen(b, 80, "::"), b.address6, 80)
+    # A task that gives itself another's address.
+    for address in ("fd00:20::77", b.address6):
+        a.run(f"ip addr add {address}/128 dev eth0 nodad; ip -6 route replace default via fe80::1 dev eth0 src {address}")
+        assert not may(lab, a, own, "fd00:20::9", 80), address
+        a.run(f"ip addr del {address}/128 dev eth0; ip -6 route replace default via fe80::1 dev eth0")
+    assert may(lab, a, own, "fd00:20::9", 80) == a.address6
+    # A task that tells a neighbour, or all, that it is the router, or advises as one.
+    assert may(lab, machine, lab.listen(world, 80, "::"), "fd00:99::2", 80)
+    right = mac_of(machine, GATEWAY6)
+    for limit in (255, 64):
+        for to in ("fd00:20::9", "ff02::1", machine_address(machine, device)):
+            for kind in (136, 134, 135):
+                for target in (GATEWAY6, b.address6):
+                    says(a, target, to, mac, limit, kind, 64)
+    assert may(lab, machine, lab.listen(world, 81, "::"), "fd00:99::2", 81)
+    assert mac_of(machine, GATEWAY6) == right and mac_of(machine, b.address6) == mac  # as it was put there
+    if not vlan:
+        return
+    # The host is there to find neighbours, and for nothing else.
+    link = host.run(f"ip -6 addr show dev brl-{vlan:03x}").split()
+    lan_local = link[link.index("inet6") + 1].split("/")[0]
+    assert lan_local.startswith("fe80"), link
+    index = json.loads(machine.run(f"ip -j link show {device}"))[0]["ifindex"]
+    with netlab.inside(machine.fd):
+        s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    s.settimeout(1.0)
+    try:
+        s.connect((lan_local, 22, 0, index))
+        raise AssertionError("the host answers there")
+    except OSError:
+        s.close()
+    before = host.run("ip -6 route; ip -6 addr")
+    machine.run("sysctl -qw net.ipv6.conf.all.forwarding=1")
+    says(machine, GATEWAY6, "ff02::1", mac, 255, 134, index)
+    assert host.run("ip -6 route; ip -6 addr") == before
+
+
+def machine_address(place, device):
+    words = place.run(f"ip -6 addr show dev {device} scope link").split()
+    return words[words.index("inet6") + 1].split("/")[0]
+
+
+def an_address_of_ipv6_moves_and_comes_back(lab, vlan=0):
+    switch, hosts, machine, router, world = lan6(lab, vlan, 2)
+    nets = [lab.net(h, options="trunk=eth1") for h in hosts]
+    away = lab.listen(world, 80, "::")
+    place_of = "bridge fdb show | grep -i 0a:59:00:00:00:64 | grep -o 'dev [a-z0-9]*' | sort -u"
+    for i in (0, 1, 0):
+        task = on_trunk6(nets[i], "a", 100, vlan, alone=True)
+        group(nets[i], "sg-a", *OPEN6, members=[task.address6])
+        until(lambda: switch.run(place_of).split() == ["dev", f"h{i}"], "the switch knows")
+        assert may(lab, machine, lab.listen(task, 80, "::"), task.address6, 80), i
+        if i:
+            nets[i].detach("a")
+            nets[i].say("ungroup sg-a")
+            continue
+        host, net = hosts[i], nets[i]
+        own = lab.listen(task, 81, "::")
+        for damage in ("nft delete table netdev berth", "nft flush ruleset", "ip -6 rule flush; ip -6 rule add pref 32766 table main",
+                       "ip -6 route flush table 2147483648", f"ip -6 neigh del proxy {task.address6} dev {'brl-02a' if vlan else 'eth1'}",
+                       *(["ip link del brl-02a", "sysctl -qw net.ipv6.conf.brl-02a.disable_ipv6=1"] if vlan else [])):
+            host.run(damage)
+            net.say("sweep a")
+            machine.run("ip neigh flush all")
+            assert may(lab, machine, own, task.address6, 81), damage
+            assert may(lab, task, away, "fd00:99::2", 80) == task.address6, damage
+        nets[i].detach("a")
+        nets[i].say("ungroup sg-a")
+        nets[i].say("sweep")
+        left = host.run("ip -6 rule; ip -6 neigh show proxy; ip -6 route show table all; bridge fdb show dev eth1; ip -br link")
+        for word in ("fd00:20", "brl", "0a:59"):
+            assert word not in left, (word, left)
+
+
 def an_address_moves_to_another_host(lab, vlan=0):
     switch, (first, second), machine, router, world = lan(lab, vlan, 2)
     nets = [lab.net(h, options="trunk=eth1") for h in (first, second)]
@@ -254,7 +438,9 @@ def wrong_places_are_refused_by_name(lab):
     for n, words, says in [(nowhere, ("own=10.20.0.7", place), "no trunk to it"),
                            (gone, ("own=10.20.0.7", place), "there is no link eth7"),
                            (net, ("own=10.20.1.7", place), "not in its subnet on the trunk"),
-                           (net, ("own=10.20.0.7", "own=fd00::7", "vpc=fd00::/56", place), "none of IPv6"),
+                           (net, ("own=10.20.0.7", "own=fd00::7", "vpc=fd00::/56", place), "not in its subnet on the trunk"),
+                           (net, ("own=fd00:20::7", "vpc=fd00:20::/56", place), "not in its subnet on the trunk"),
+                           (net, ("own=fd00:21::7", "vpc=fd00:21::/56", "wire=0,fd00:20::/64,fd00:20::1"), "not in its subnet"),
                            (net, ("own=10.20.0.7", "public=10.99.0.77", place), "no public one"),
                            (net, ("own=10.20.0.7", f"wire=4095,{SUBNET},{GATEWAY}"), "VLAN 4095")]:
         try:
@@ -297,6 +483,8 @@ def in_vlan(case):
 if __name__ == "__main__":
     cases = [a_task_stands_on_the_network, groups_hold_on_the_network_too, nobody_reaches_the_host_or_is_another,
              services_of_the_host_know_who_asks, who_asks_services_too_often_is_held_back,
+             tasks_stand_on_the_network_by_ipv6, groups_hold_on_the_network_by_ipv6_too,
+             no_task_and_no_neighbour_is_another_by_ipv6, an_address_of_ipv6_moves_and_comes_back,
              an_address_moves_to_another_host, what_is_taken_away_comes_back_and_what_is_left_goes]
     with netlab.Lab() as probe:
         vlans = has_vlans(probe)

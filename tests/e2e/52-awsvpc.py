@@ -313,8 +313,13 @@ def test_many_tasks_have_addresses_of_their_own_and_none_comes_at_once_again():
 
 def test_a_subnet_can_be_a_physical_network():
     block = f"100.{65 + os.getpid() % 60}.{os.getpid() % 250}"
-    vpc = ec2.create_vpc(CidrBlock=block + ".0/24")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=block + ".0/24")["Subnet"]["SubnetId"]
+    made = ec2.create_vpc(CidrBlock=block + ".0/24", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
+    vpc, parts = made["VpcId"], ipaddress.ip_network(made["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]).subnets(new_prefix=64)
+    six, next_six = next(parts), next(parts)
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=block + ".0/24", Ipv6CidrBlock=str(six))["Subnet"]["SubnetId"]
+    alone = ec2.create_subnet(VpcId=vpc, Ipv6CidrBlock=str(next_six), Ipv6Native=True)["Subnet"]["SubnetId"]
+    daemon.aws("ec2", "create-tags", "--resources", alone, "--tags", "Key=berth:vlan,Value=0",
+               f"Key=berth:gateway6,Value={next_six[9]}")
     daemon.aws("ec2", "create-tags", "--resources", subnet, "--tags", "Key=berth:vlan,Value=0",
                "Key=berth:gateway,Value=" + block + ".9")
     g = ec2.create_security_group(GroupName="lan", Description="d", VpcId=vpc)["GroupId"]
@@ -326,21 +331,30 @@ def test_a_subnet_can_be_a_physical_network():
         wait_for(lambda: os.readlink(f"/proc/{machine.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
         run("ip", "link", "add", TRUNK, "type", "veth", "peer", "name", "eth0", "netns", str(machine.pid))
         run("ip", "link", "set", TRUNK, "up")
-        run(*inside, f"ip addr add {block}.9/24 dev eth0; ip link set eth0 up")
+        run(*inside, f"ip addr add {block}.9/24 dev eth0; ip addr add {six[9]}/64 dev eth0 nodad; "
+                     f"ip addr add {next_six[9]}/64 dev eth0 nodad; ip link set eth0 up")
         arn = web(g, subnet=subnet)
         task = serving(arn)
-        page = f"exec timeout 2 busybox wget -q -O - http://{address_of(task)}/"
+        v6 = serving(web(g, subnet=alone))
+        addresses = [address_of(task), address_of(task, "ipv6Address"), address_of(v6, "ipv6Address")]
 
-        def answers():
-            return "Hello" in subprocess.run(inside + [page], capture_output=True, text=True).stdout
-        assert not answers()
+        def answer():
+            pages = (f"exec timeout 2 busybox wget -q -O - http://{f'[{a}]' if ':' in a else a}/" for a in addresses)
+            return [a for a, page in zip(addresses, pages)
+                    if "Hello" in subprocess.run(inside + [page], capture_output=True, text=True).stdout]
+        equal(answer(), [])
         n = knows_itself(arn, "169.254.169.253")
         equal(n["SubnetGatewayIpv4Address"], block + ".9/24")
         daemon.aws("ec2", "authorize-security-group-ingress", "--group-id", g, "--protocol", "tcp", "--port", "80",
                    "--cidr", block + ".9/32")
-        wait_for(answers)
-        contains(run(*inside, f"ip neigh show {address_of(task)}").stdout, detail(task, "macAddress"))
-        stop(arn)
+        ec2.authorize_security_group_ingress(GroupId=g, IpPermissions=[tcp(80, Ipv6Ranges=[
+            dict(CidrIpv6=f"{six[9]}/128"), dict(CidrIpv6=f"{next_six[9]}/128")])])
+        wait_for(lambda: answer() == addresses)
+        for address, of in zip(addresses, (task, task, v6)):
+            contains(run(*inside, f"ip neigh show {address}").stdout, detail(of, "macAddress"))
+        assert fetches(arn, addresses[2]) is False  # a task of the host is no more in the group than others
+        equal(knows_itself(v6["taskArn"], "fd00:ec2::253", other=detail(task, "privateDnsName"))["IPv4Addresses"], [])
+        stop(arn, v6["taskArn"])
     finally:
         machine.kill()
         machine.wait()

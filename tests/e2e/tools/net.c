@@ -229,11 +229,13 @@ static enum net_mode mode_of(const char *text)
 static void read_wire(char *text, struct net_trunk *ret)
 {
 	char *vlan = strsep(&text, ","), *subnet = strsep(&text, ",");
+	struct ip_prefix s, g;
 
 	ret->vlan = (uint16_t)strtoul(vlan, NULL, 10);
-	if (!subnet || !text || !ip_prefix_parse(subnet, &ret->subnet) ||
-	    !ip_address_parse(text, &ret->gateway))
-		ret->subnet.length = 0;
+	if (!subnet || !text || !ip_prefix_parse(subnet, &s) || !ip_address_parse(text, &g))
+		return;
+	ret->subnet[s.v6] = s;
+	ret->gateway[s.v6] = g;
 }
 
 static int do_attach(char **w, size_t n, struct err *e)

@@ -55,13 +55,18 @@ static void a_place_on_a_trunk_comes_back_as_it_was(void **state)
 	ep.own[0] = ip_of_v4(0x0a140064, 32);
 	ep.vpc[0] = ip_of_v4(0x0a140000, 16);
 	ep.trunk = (struct net_trunk){.vlan = 42,
-				      .subnet = ip_of_v4(0x0a140000, 24),
-				      .gateway = ip_of_v4(0x0a140001, 32)};
+				      .subnet = {ip_of_v4(0x0a140000, 24)},
+				      .gateway = {ip_of_v4(0x0a140001, 32)}};
+	assert_true(ip_address_parse("fd00:14::100", &ep.own[1]));
+	assert_true(ip_prefix_parse("fd00:14::/64", &ep.trunk.subnet[1]));
+	assert_true(ip_address_parse("fe80::1", &ep.trunk.gateway[1]));
 	text = endpoint_encode(&ep);
 	assert_ok(endpoint_decode(text, strlen(text), "t", &back, &e));
 	assert_int_equal(back.trunk.vlan, 42);
-	assert_int_equal(ip_v4(&back.trunk.gateway), 0x0a140001);
-	assert_int_equal(back.trunk.subnet.length, 24);
+	assert_int_equal(ip_v4(&back.trunk.gateway[0]), 0x0a140001);
+	assert_int_equal(back.trunk.subnet[0].length, 24);
+	assert_memory_equal(&back.trunk.subnet[1], &ep.trunk.subnet[1], sizeof(struct ip_prefix));
+	assert_memory_equal(&back.trunk.gateway[1], &ep.trunk.gateway[1], sizeof(struct ip_prefix));
 	endpoint_done(&back);
 }
 
