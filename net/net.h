@@ -126,9 +126,8 @@ struct net_endpoint {
 /* A place on the physical network that net_options.trunk leads to (net/trunk.h). */
 struct net_trunk {
 	uint16_t vlan; /* 0: on the link as it is */
-	struct ip_prefix
-		subnet[NET_FAMILIES]; /* that others there are in, too; none: not on the trunk */
-	struct ip_prefix gateway[NET_FAMILIES];
+	/* That others there are in, too, and its router; of no family: not on the trunk. */
+	struct ip_prefix subnet[NET_FAMILIES], gateway[NET_FAMILIES];
 };
 
 struct net_request {

@@ -164,6 +164,16 @@ static int write_setting(const struct wire *w, const char *directory, const char
 	return fs_write_at(AT_FDCWD, path, value, e);
 }
 
+/* By whoever has the link. */
+static bool is_off_v6(const struct wire *w)
+{
+	auto_free char *path = xasprintf("/proc/sys/net/ipv6/conf/%s/disable_ipv6", w->link);
+	auto_buf struct buf text = BUF_INIT(16);
+	struct err ignored;
+
+	return fs_read(AT_FDCWD, path, &text, &ignored) == 0 && buf_str(&text)[0] == '1';
+}
+
 /*
  * It answers for tasks at once.  On a VLAN the host asks for others by an address of the link,
  * which it has without asking around for it, and takes nothing from routers.
@@ -186,6 +196,11 @@ static int set_up_v6(const struct wire *w, struct err *e)
 			(void)write_setting(w, "ipv6/conf", "disable_ipv6", "1", &ignored);
 		return 0;
 	}
+	if (!w->vlan && is_off_v6(w))
+		return err_set(
+			e, EAFNOSUPPORT,
+			"IPv6 is off there (net.ipv6.conf.%s.disable_ipv6), and tasks have it",
+			w->link);
 	for (size_t i = 0; i < ARRAY_COUNT(settings); i++)
 		if ((w->vlan || !settings[i].of_vlan) &&
 		    write_setting(w, settings[i].directory, settings[i].name, settings[i].value,

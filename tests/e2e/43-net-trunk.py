@@ -449,6 +449,14 @@ def wrong_places_are_refused_by_name(lab):
             assert says in str(e), e
         else:
             raise AssertionError(words)
+    host.run("sysctl -qw net.ipv6.conf.eth1.disable_ipv6=1")
+    try:
+        on_trunk6(net, "a", 100)
+    except Refused as e:
+        assert "IPv6 is off there (net.ipv6.conf.eth1.disable_ipv6)" in str(e), e
+    else:
+        raise AssertionError("nobody would find it")
+    until(lambda: our_links(host) == [], "its link is gone")
     on_trunk(net, "a", 100)
     try:
         net.attach("b", "own=10.20.9.5", f"vpc={VPC}", mode="awsvpc")

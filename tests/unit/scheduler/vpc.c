@@ -500,6 +500,7 @@ static void a_subnet_with_the_tag_is_a_physical_network(void **state)
 	static const char *const wrong[][2] = {{"berth:vlan", "4095"},
 					       {"berth:vlan", "blue"},
 					       {"berth:gateway", "fd00::1"},
+					       {"berth:gateway6", "10.0.0.1"},
 					       {"berth:cut-established", "maybe"}};
 	json_t *task = start_in(hosts[0], subnet, "");
 	char *told = messages_to(hosts[0]);
@@ -531,6 +532,47 @@ static void a_subnet_with_the_tag_is_a_physical_network(void **state)
 	told = messages_to(hosts[0]);
 	assert_non_null(strstr(told, "\"gateway\":\"172.31.9.9\""));
 	free(told);
+}
+
+/* What it is told of has no IPv4 but that of its VPC; its address is the same behind a restart, and not given again. */
+static void a_subnet_of_ipv6_alone_gives_no_ipv4(void **state)
+{
+	auto_json json_t *vpc = call("CreateVpc", "{\"CidrBlock\":\"10.1.0.0/16\","
+						  "\"AmazonProvidedIpv6CidrBlock\":true}"),
+			 *subnet = NULL, *shown = NULL, *more = NULL;
+	const char *block = text_at(vpc, "vpc.ipv6CidrBlockAssociationSet[0].ipv6CidrBlock");
+	auto_free char *told = NULL, *router = NULL;
+
+	(void)state;
+	subnet = call("CreateSubnet",
+		      "{\"VpcId\":\"%s\",\"Ipv6CidrBlock\":\"%.*s/64\",\"Ipv6Native\":true}",
+		      text_at(vpc, "vpc.vpcId"), (int)strcspn(block, "/"), block);
+	do_call("CreateTags",
+		"{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"berth:vlan\",\"Value\":\"42\"}]}",
+		text_at(subnet, "subnet.subnetId"));
+	json_decref(start_in(hosts[0], text_at(subnet, "subnet.subnetId"), ""));
+	told = messages_to(hosts[0]);
+	router = xasprintf("\"gateway6\":\"%.*s1\"", (int)strcspn(block, "/"), block);
+	assert_non_null(strstr(told, "\"vpc\":\"10.1.0.0/16\""));
+	assert_non_null(strstr(told, "\"mac\":\"0a:59:"));
+	assert_non_null(strstr(told, router));
+	assert_null(strstr(told, "\"address\":"));
+	assert_null(strstr(told, "\"subnet\":"));
+	assert_null(strstr(told, "\"gateway\":"));
+	shown = call("DescribeNetworkInterfaces", "{}");
+	assert_null(value_at(shown, "networkInterfaceSet[0].privateIpAddress"));
+	assert_null(value_at(shown, "networkInterfaceSet[0].privateDnsName"));
+	assert_non_null(strstr(
+		text_at(shown, "networkInterfaceSet[0].ipv6AddressesSet[0].ipv6Address"), "::4"));
+	assert_same_after_a_restart("DescribeNetworkInterfaces");
+	assert_same_after_a_restart("DescribeSubnets");
+	hello("a", "r1", hosts[0]);
+	json_decref(start_in(hosts[0], text_at(subnet, "subnet.subnetId"), ""));
+	more = call(
+		"DescribeNetworkInterfaces",
+		"{\"Filter\":[{\"Name\":\"ipv6-addresses.ipv6-address\",\"Value\":[\"%.*s5\"]}]}",
+		(int)strcspn(block, "/"), block);
+	assert_int_equal(json_array_size(value_at(more, "networkInterfaceSet")), 1);
 }
 
 static void a_group_with_the_tag_has_its_changes_cut_connections(void **state)
@@ -660,6 +702,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(hosts_hear_of_the_prefixes_of_a_list, begin, end),
 		cmocka_unit_test_setup_teardown(a_subnet_with_the_tag_is_a_physical_network, begin,
 						end),
+		cmocka_unit_test_setup_teardown(a_subnet_of_ipv6_alone_gives_no_ipv4, begin, end),
 		cmocka_unit_test_setup_teardown(
 			a_group_with_the_tag_has_its_changes_cut_connections, begin, end),
 		cmocka_unit_test_setup_teardown(a_task_goes_to_a_host_in_the_zone_of_its_subnet,
