@@ -26,6 +26,7 @@ static const struct {
 	{"ecs.capability.external", NULL},
 	{"ecs.capability.task-eni", NULL},
 	{"ecs.capability.network.container-port-range", NULL},
+	{"ecs.capability.ipv6-only", NULL},
 	{"com.amazonaws.ecs.capability.logging-driver.awslogs", NULL},
 	{"com.amazonaws.ecs.capability.logging-driver.json-file", NULL},
 	{"com.amazonaws.ecs.capability.privileged-container", NULL},

@@ -576,6 +576,12 @@ static void set_groups(struct core *c, struct interface *n, const json_t *ids)
 		add_group(n, security_group_default(c, doc_string(n->subnet->record.doc, "vpcId")));
 }
 
+/* A node of an earlier version knows no interface without an address of IPv4. */
+static bool takes(const struct instance *i, const struct subnet *s)
+{
+	return s->cidr.length || attribute_of(i, "ecs.capability.ipv6-only");
+}
+
 /* The first of the subnets in the instance's zone that has an address. */
 static struct subnet *choose(struct core *c, const json_t *request, struct instance *i,
 			     uint32_t *ret_address)
@@ -586,7 +592,7 @@ static struct subnet *choose(struct core *c, const json_t *request, struct insta
 	json_array_foreach (json_object_get(configuration(request), "subnets"), n, id) {
 		struct subnet *s = map_find(&c->subnets, json_string_value(id));
 
-		if (is_in_zone(s, i) && subnet_take_address(c, s, i, ret_address))
+		if (is_in_zone(s, i) && takes(i, s) && subnet_take_address(c, s, i, ret_address))
 			return s;
 	}
 	return NULL;

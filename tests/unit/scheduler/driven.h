@@ -140,6 +140,7 @@ static __attribute__((unused)) void hello_with_gpus(const char *name, const char
 {
 	struct ecs_attribute offers[] = {
 		{.name = (char *)(uintptr_t) "ecs.capability.task-eni"},
+		{.name = (char *)(uintptr_t) "ecs.capability.ipv6-only"},
 		{.name = (char *)(uintptr_t) "rack", .value = (char *)(uintptr_t)rack},
 	};
 	const struct ecs_node_hello h = {.protocol = ECS_NODE_PROTOCOL,

@@ -539,9 +539,10 @@ static void a_subnet_of_ipv6_alone_gives_no_ipv4(void **state)
 {
 	auto_json json_t *vpc = call("CreateVpc", "{\"CidrBlock\":\"10.1.0.0/16\","
 						  "\"AmazonProvidedIpv6CidrBlock\":true}"),
-			 *subnet = NULL, *shown = NULL, *more = NULL;
+			 *subnet = NULL, *shown = NULL, *more = NULL, *refused = NULL;
 	const char *block = text_at(vpc, "vpc.ipv6CidrBlockAssociationSet[0].ipv6CidrBlock");
 	auto_free char *told = NULL, *router = NULL;
+	char earlier[33] = "";
 
 	(void)state;
 	subnet = call("CreateSubnet",
@@ -550,6 +551,9 @@ static void a_subnet_of_ipv6_alone_gives_no_ipv4(void **state)
 	do_call("CreateTags",
 		"{\"ResourceId\":[\"%s\"],\"Tag\":[{\"Key\":\"berth:vlan\",\"Value\":\"42\"}]}",
 		text_at(subnet, "subnet.subnetId"));
+	hello_from("192.0.2.3", earlier); /* of a version that knows of no such subnets */
+	refused = start_in(earlier, text_at(subnet, "subnet.subnetId"), "");
+	assert_string_equal(text_at(refused, "failures[0].reason"), "RESOURCE:ENI");
 	json_decref(start_in(hosts[0], text_at(subnet, "subnet.subnetId"), ""));
 	told = messages_to(hosts[0]);
 	router = xasprintf("\"gateway6\":\"%.*s1\"", (int)strcspn(block, "/"), block);
