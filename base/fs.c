@@ -18,8 +18,8 @@
 #include "base/auto.h"
 #include "base/random.h"
 
-#define READ_CHUNK 16384
-#define TREE_DEPTH 1024 /* deeper trees are refused rather than followed */
+#define READ_CHUNK 16383 /* and a NUL */
+#define TREE_DEPTH 1024  /* deeper trees are refused rather than followed */
 
 int write_all(int fd, const void *data, size_t size)
 {
@@ -66,23 +66,31 @@ int fs_openat2(int dir_fd, const char *path, const struct open_how *how)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-int fs_read_fd(int fd, struct buf *b, struct err *e)
+/* 'size': how many bytes are expected, and one more, which shows that there are none. */
+static int read_rest(int fd, struct buf *b, size_t size, struct err *e)
 {
 	for (;;) {
-		size_t room = b->limit - b->size < READ_CHUNK ? b->limit - b->size + 1 : READ_CHUNK;
-		char chunk[READ_CHUNK];
-		ssize_t n = read(fd, chunk, room);
+		const size_t left = b->limit - b->size, room = size < left ? size : left;
+		char beyond; /* the limit */
+		ssize_t n = read(fd, room ? buf_reserve(b, room) : &beyond, room ? room : 1);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return err_sys(e, "read");
+		if (n && !room)
+			return err_set(e, EFBIG, "more than %zu bytes", b->limit);
+		if (room)
+			buf_commit(b, (size_t)n);
 		if (n == 0)
 			return 0;
-		buf_add(b, chunk, (size_t)n);
-		if (buf_overflow(b))
-			return err_set(e, EFBIG, "more than %zu bytes", b->limit);
+		size = size > (size_t)n ? size - (size_t)n : READ_CHUNK;
 	}
+}
+
+int fs_read_fd(int fd, struct buf *b, struct err *e)
+{
+	return read_rest(fd, b, READ_CHUNK, e);
 }
 
 int fs_read(int dir_fd, const char *path, struct buf *b, struct err *e)
@@ -96,7 +104,7 @@ int fs_read(int dir_fd, const char *path, struct buf *b, struct err *e)
 		return err_sys(e, "stat %s", path);
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, EINVAL, "%s is not a regular file", path);
-	if (fs_read_fd(fd, b, e) < 0)
+	if (read_rest(fd, b, st.st_size > 0 ? (size_t)st.st_size + 1 : READ_CHUNK, e) < 0)
 		return err_wrap(e, "%s", path);
 	return 0;
 }
