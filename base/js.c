@@ -14,6 +14,7 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/random.h"
 #include "base/text.h"
 
 #define DECODE_DEPTH 64 /* js_decode_text; shapes nest far less */
@@ -23,6 +24,7 @@
 /* ---- memory ---- */
 
 static struct arena kept;
+static bool is_kept; /* all that documents take */
 
 static void *take_from_kept(size_t size)
 {
@@ -36,7 +38,18 @@ static void keep_it(void *p)
 
 void js_keep(void)
 {
+	size_t seed;
+
+	random_bytes(&seed, sizeof(seed));
+	json_object_seed(seed | 1); /* it would open a device for one of its own */
 	json_set_alloc_funcs(take_from_kept, keep_it);
+	is_kept = true;
+}
+
+void js_done(json_t *doc)
+{
+	if (!is_kept)
+		json_decref(doc);
 }
 
 /* ---- text ---- */

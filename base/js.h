@@ -113,6 +113,9 @@ int js_parse_u64(const char *text, size_t size, unsigned depth, json_t **ret, st
  */
 void js_keep(void);
 
+/* json_decref() of a whole document, which does not touch it where nothing is given back. */
+void js_done(json_t *doc);
+
 /* The document as compact text, malloc'ed; keys in the order of insertion. */
 char *js_dump(const json_t *doc);
 
@@ -135,6 +138,6 @@ json_t *js_encode(const struct js_shape *shape, const void *object);
 
 static inline void auto_json_(json_t **p)
 {
-	json_decref(*p);
+	js_done(*p);
 }
 #define auto_json __attribute__((cleanup(auto_json_)))

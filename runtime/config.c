@@ -505,7 +505,7 @@ int config_decode(const char *text, size_t size, struct config_doc *ret, struct 
 
 void config_doc_done(struct config_doc *d)
 {
-	json_decref(d->doc);
+	js_done(d->doc);
 	arena_done(&d->arena);
 	*d = (struct config_doc){0};
 }

@@ -203,6 +203,7 @@ int look_at_host(struct container *c, struct err *e)
 {
 	const struct config *cfg = c->config;
 
+	c->rootless = c->mounts.by_user = runtime_is_rootless();
 	if (open_namespaces(c, e) < 0)
 		return -e->code;
 	look_describe(c);
@@ -219,7 +220,6 @@ int look_at_host(struct container *c, struct err *e)
 			c->ns_fd[NS_USER], e) < 0 ||
 	    place_name(c, e) < 0)
 		return -e->code;
-	c->rootless = runtime_is_rootless();
 	if (c->rootless)
 		process_look_at_groups(&c->process, "self");
 	return 0;

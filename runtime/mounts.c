@@ -249,9 +249,8 @@ int mounts_open(struct mount_plan *p, const struct config *c, const char *rootfs
 		if (open_source(c, m, bundle_fd, user_fd, &p->tree_fds[i], e) < 0)
 			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
 	}
-	return (c->ns[NS_USER].wanted && !p->from_outside) || runtime_is_rootless()
-		       ? devices_open(p, c, e)
-		       : 0;
+	return (c->ns[NS_USER].wanted && !p->from_outside) || p->by_user ? devices_open(p, c, e)
+									 : 0;
 }
 
 static bool is_cgroup_mount(const struct config_mount *m)

@@ -19,6 +19,7 @@ struct mount_plan {
 	bool nodes_made; /* some were */
 	/* The init is the host's root while it mounts, for a user namespace with the config's maps. */
 	bool from_outside;
+	bool by_user;  /* we are not the host's root, and make no nodes */
 	bool in_place; /* no mount namespace of its own: the root is entered, nothing is mounted */
 	int root_fd;   /* detached tree that becomes the root; once attached, the root */
 	char *place;   /* root.path, where createContainer hooks look for it; NULL: not there */

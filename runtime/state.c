@@ -127,7 +127,7 @@ int state_drop(int root_fd, const char *id, struct err *e)
 
 void state_doc_done(struct state_doc *d)
 {
-	json_decref(d->doc);
+	js_done(d->doc);
 	arena_done(&d->arena);
 	*d = (struct state_doc){0};
 }
