@@ -116,7 +116,9 @@ int cgroup_name_recorded(struct cgroup_host *host, struct cgroup *c, const char 
 		init_empty(c, host);
 		return 0;
 	}
-	return cgroup_host_open(host, e) < 0 ? -e->code : cgroup_init(c, host, path, e);
+	if (!host->count && cgroup_host_open(host, e) < 0)
+		return -e->code;
+	return cgroup_init(c, host, path, e);
 }
 
 int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,

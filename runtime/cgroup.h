@@ -65,8 +65,8 @@ struct cgroup {
 int cgroup_check_path(const char *path, struct err *e);
 
 /*
- * The cgroup that a state names, opened: *host and *c are the caller's to let go
- * of, whatever became of them.  "" is a container without one: a host without
+ * The cgroup that a state names, opened: *host, which may be open already, and *c are the
+ * caller's to let go of, whatever became of them.  "" is a container without one: a host without
  * hierarchies, where nobody is in it and nothing can be limited or frozen.
  */
 int cgroup_open_recorded(struct cgroup_host *host, struct cgroup *c, const char *path,

@@ -17,7 +17,7 @@
 struct runtime {
 	int root_fd;
 	void (*warn)(const struct err *e); /* NULL: nobody wants to know */
-	struct cgroup_host host;           /* opened ahead, for the first container; or nothing */
+	struct cgroup_host host; /* opened already, for whoever needs it next; or nothing */
 };
 
 struct container {

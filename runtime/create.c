@@ -381,13 +381,23 @@ static void container_init(struct container *c, struct runtime *rt,
 	c->mounts.state_fd = rt->root_fd;
 }
 
+/* Whoever stays with what he has started removes it. */
+static void give_host_back(struct container *c)
+{
+	if (c->spec->start && c->spec->cgroups == RUNTIME_CGROUPS_OURS && !c->rt->host.count) {
+		c->rt->host = c->host;
+		c->host.count = 0;
+	}
+	cgroup_host_close(&c->host);
+}
+
 static void container_done(struct container *c)
 {
 	devices_unmake(&c->mounts);
 	mounts_close(&c->mounts, c->config);
 	ns_close(c->ns_fd);
 	cgroup_done(&c->cgroup);
-	cgroup_host_close(&c->host);
+	give_host_back(c);
 	filter_done(&c->filter);
 	process_done(&c->process);
 	close_fd(&c->bundle_fd);

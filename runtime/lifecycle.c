@@ -402,11 +402,15 @@ static int end_init(const struct state *s, struct cgroup *c, struct err *e)
 	return kill_and_wait(pidfd, e);
 }
 
-static int end_all(const struct state *s, struct err *e)
+static int end_all(struct runtime *rt, const struct state *s, struct err *e)
 {
 	auto_cgroup_host struct cgroup_host host = {0};
 	auto_cgroup struct cgroup c = {0};
 
+	if (s->cgroup[0]) {
+		host = rt->host;
+		rt->host.count = 0;
+	}
 	if (cgroup_name_recorded(&host, &c, s->cgroup, e) < 0)
 		return -e->code;
 	c.kept = (unsigned)s->cgroup_kept;
@@ -449,7 +453,7 @@ static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s
 
 	if (!force && is_running(dir_fd, s))
 		return RUNTIME_RUNNING;
-	if (end_all(s, e) < 0 || leave_rdt(s, e) < 0)
+	if (end_all(rt, s, e) < 0 || leave_rdt(s, e) < 0)
 		return -e->code;
 	/* Of the spec: what a poststop hook makes of it changes nothing. */
 	if (run_hooks(s, "poststop", RUNTIME_STATUS_STOPPED, 0, &hook) < 0 && rt->warn)
