@@ -176,7 +176,10 @@ def services_of_the_host_are_found_by_ipv6(lab):
     host, client = lab.host()
     host.run("ip -6 addr add fd99::1/64 dev up0 nodad; ip -6 addr add fe80::77/64 dev up0 nodad")
     net = lab.net(host)
+    router = "cat /proc/sys/net/ipv6/conf/all/forwarding"
+    before = host.run(router)
     place, (v4, v6) = services(lab, net)
+    assert host.run(router) == before == "0\n"  # not for a service that nobody can ask yet
     both, other = attach(net, "both", 2, v6=True), attach(net, "other", 3, v6=True)
     group(net, "sg", "in=tcp,80,80,10.7.0.9/32", members=[both.address, both.address6])  # nothing may leave
     group(net, "open", open_egress(), open_egress("::/0"), members=[other.address, other.address6])

@@ -14,7 +14,7 @@ import vmlab
 from berth import BUILD, Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "600"))
+TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "900"))
 DISK_MB = 160
 MODULES = ("virtio_pci virtio_blk nf_tables nft_fib_inet nft_ct nft_nat nft_masq nft_chain_nat nft_limit nft_log "
            "nfnetlink_log nf_log_syslog nf_conntrack_netlink veth vxlan wireguard bridge 8021q sch_ingress cls_bpf").split()
