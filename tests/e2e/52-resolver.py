@@ -7,6 +7,7 @@
 # no task could reach itself.
 
 import collections
+import concurrent.futures
 import ctypes
 import json
 import os
@@ -355,17 +356,22 @@ def test_each_query_has_a_port_and_an_id_of_its_own():
 
 def test_tasks_with_the_same_id_and_port_get_each_its_own_answer():
     other = start("other")
-    answers, threads = {}, []
+    askers = {name: socket_in(task, socket.SOCK_DGRAM) for name, task in (("a", bridge), ("b", other), ("c", own))}
+    for s in askers.values():
+        s.bind(("0.0.0.0", 4444))
+        s.connect((RESOLVER, 53))
 
-    def both(task, name):
-        answers[name] = [ask(task, query(f"{name}{i}.same.test", ident=99), port=4444) for i in range(20)]
-    for task, name in ((bridge, "a"), (other, "b"), (own, "c")):
-        threads.append(threading.Thread(target=both, args=(task, name)))
-        threads[-1].start()
-    for t in threads:
-        t.join()
-    for name, got in answers.items():
-        equal([(ident(a), name_of(a)) for a in got], [(99, f"{name}{i}.same.test") for i in range(20)])
+    def answers(name):
+        got = []
+        for i in range(20):
+            askers[name].send(query(f"{name}{i}.same.test", ident=99))
+            got.append(askers[name].recv(65536))
+        return got
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for name, got in zip(askers, pool.map(answers, askers)):
+            equal([(ident(a), name_of(a)) for a in got], [(99, f"{name}{i}.same.test") for i in range(20)])
+    for s in askers.values():
+        s.close()
     stop(other)
 
 
