@@ -84,26 +84,14 @@ static int make_request(struct context *c, const struct run_options *o, json_t *
 	return 0;
 }
 
-/* "RESOURCE:MEMORY on 3, AGENT on 1 of 4 nodes" */
+/* The first one says it of all: there may be more nodes than failures are listed. */
 static int tell_failures(const json_t *failures, struct err *e)
 {
-	auto_json json_t *counts = json_object();
-	auto_buf struct buf b = BUF_INIT(sizeof(e->msg));
-	const char *reason;
-	json_t *failure, *count;
-	size_t i;
+	const json_t *first = json_array_get(failures, 0);
+	const char *detail = text_of(first, "detail");
 
-	json_array_foreach ((json_t *)(uintptr_t)failures, i, failure) {
-		reason = text_of(failure, "reason");
-		(void)json_object_set_new(counts, reason,
-					  json_integer(number_of(counts, reason) + 1));
-	}
-	json_object_foreach (counts, reason, count) {
-		buf_printf(&b, "%s%s on %lld", b.size ? ", " : "", reason,
-			   (long long)json_integer_value(count));
-	}
-	return err_set(e, EREMOTEIO, "no node takes the task: %s of %zu", buf_str(&b),
-		       json_array_size(failures));
+	return err_set(e, EREMOTEIO, "no node takes the task: %s",
+		       *detail ? detail : text_of(first, "reason"));
 }
 
 /* "spread:attribute:rack r1=2, binpack:memory=512" */

@@ -53,6 +53,14 @@ void placement_count_refusals(const struct placement *p, struct refusals *ret)
 	qsort(ret->items, ret->count, sizeof(ret->items[0]), compare_refusals);
 }
 
+/* ECS's words for two of the reasons say little. */
+static const char *means(const char *reason)
+{
+	return str_eq(reason, "INACTIVE") ? " (draining)"
+	       : str_eq(reason, "AGENT")  ? " (not connected)"
+					  : "";
+}
+
 char *placement_tell_refusals(const struct refusals *r)
 {
 	auto_buf struct buf b = {0};
@@ -60,7 +68,8 @@ char *placement_tell_refusals(const struct refusals *r)
 	buf_init(&b, TELL_SIZE);
 	buf_printf(&b, "none of %zu container instances", r->instances);
 	for (size_t n = 0; n < r->count; n++)
-		buf_printf(&b, "%s %zu %s", n ? "," : ":", r->items[n].count, r->items[n].reason);
+		buf_printf(&b, "%s %zu %s%s", n ? "," : ":", r->items[n].count, r->items[n].reason,
+			   means(r->items[n].reason));
 	return xstrdup(buf_str(&b));
 }
 

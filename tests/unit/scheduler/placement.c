@@ -490,7 +490,8 @@ static void a_refusal_says_how_many_have_which_reason(void **state)
 	assert_int_equal(json_array_size(json_object_get(reply, "failures")), HOSTS);
 	assert_string_equal(
 		text_at(reply, "failures[0].detail"),
-		"none of 4 container instances: 2 RESOURCE:MEMORY, 1 AGENT, 1 INACTIVE");
+		"none of 4 container instances: 2 RESOURCE:MEMORY, 1 AGENT (not connected), 1 "
+		"INACTIVE (draining)");
 }
 
 static void an_explanation_names_what_is_chosen_and_what_is_not(void **state)
