@@ -22,7 +22,8 @@ static const struct option_row stop_rows[] = {
 
 static int wait_until_stopped(struct context *c, const char *arn, struct err *e)
 {
-	int64_t version = 0;
+	int64_t version = 0, away_ms = 0;
+	bool told = false;
 
 	for (;;) {
 		auto_json json_t *reply = NULL;
@@ -30,11 +31,21 @@ static int wait_until_stopped(struct context *c, const char *arn, struct err *e)
 
 		(void)json_object_set_new(request, "task", json_string(arn));
 		(void)json_object_set_new(request, "version", json_integer(version));
-		if (client_call(c->client, CLIENT_BERTH, "WaitTask", request, &reply, e) < 0)
-			return -e->code;
+		if (client_call(c->client, CLIENT_BERTH, "WaitTask", request, &reply, e) < 0) {
+			if (client_wait_back(c->client, &away_ms, e) < 0)
+				return -e->code;
+			continue;
+		}
+		away_ms = 0;
 		task = json_object_get(reply, "task");
 		if (str_eq(json_string_value(json_object_get(task, "lastStatus")), "STOPPED"))
 			return 0;
+		if (!told && str_eq(text_of(task, "connectivity"), "DISCONNECTED"))
+			(void)fprintf(stderr,
+				      "berth: %s is told to stop when its node is connected again; "
+				      "waiting\n",
+				      short_name(arn));
+		told |= str_eq(text_of(task, "connectivity"), "DISCONNECTED");
 		version = json_integer_value(json_object_get(task, "version"));
 	}
 }

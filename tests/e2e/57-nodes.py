@@ -734,6 +734,18 @@ def test_who_follows_a_task_goes_on_when_the_server_and_the_agent_start_again():
     events.terminate()
     for p in (ran, logs, events):
         p.communicate()
+    # who stops a task whose node is away is told what he waits for
+    arn = start_on(one, *FOREVER)
+    server.wait_status(arn, "RUNNING")
+    one.kill()
+    wait_for(lambda: not connected(one), 30, "disconnected")
+    stop = subprocess.Popen([*berth, "stop", arn], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    contains(stop.stderr.readline(), "is told to stop when its node is connected again; waiting")
+    server.kill()
+    contains(stop.stderr.readline(), "; waiting")
+    server.start()
+    one.start()
+    equal((stop.wait(60), stop.communicate()), (0, (arn.split("/")[-1] + "\n", "")))
     # what is not the command's own exit code
     equal(server.berth("run", "--capacity-provider", "nope", IMAGE, check=False).returncode, 125)
     equal(run(*berth[:2], "/nonexistent", "run", IMAGE, check=False).returncode, 125)
