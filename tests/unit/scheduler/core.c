@@ -774,7 +774,7 @@ static void tags_are_added_replaced_and_taken_away(void **state)
 		ECS_FAULT_INVALID_PARAMETER, "must not begin with 'aws:'");
 	refused("TagResource",
 		"{\"resourceArn\":\"arn:aws:ecs:us-east-1:123456789012:cluster/x\",\"tags\":[]}",
-		ECS_FAULT_INVALID_PARAMETER, "was not found");
+		ECS_FAULT_CLUSTER_NOT_FOUND, "Cluster not found");
 }
 
 int main(void)
