@@ -707,6 +707,7 @@ def test_events_tell_each_change_once_and_where_to_go_on():
 
 def test_who_follows_a_task_goes_on_when_the_server_and_the_agent_start_again():
     one = node().start()
+    _, cursor = events()
     berth = [os.path.join(BUILD, "berth"), "--root", server.root]
     until = "while [ ! -e /tmp/%s ]; do sleep 0.05; done; "
     ran = subprocess.Popen([*berth, "run", "--name", "followed", "--constraint",
@@ -717,13 +718,13 @@ def test_who_follows_a_task_goes_on_when_the_server_and_the_agent_start_again():
     arn = server.ecs("ListTasks", family="followed")["taskArns"][0]
     logs = subprocess.Popen([*berth, "logs", "-f", arn], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     equal(logs.stdout.readline(), "up\n")
-    events = subprocess.Popen([*berth, "-o", "json", "events", "-f"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              text=True)
-    equal(json.loads(events.stdout.readline())["source"], "aws.ecs")
+    told = subprocess.Popen([*berth, "-o", "json", "events", "-f", "--since", cursor], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+    equal(json.loads(told.stdout.readline())["source"], "aws.ecs")
     tmp = f"/proc/{pid_of(one, arn)}/root/tmp/"
     for again, letter in ((server, "a"), (one, "b")):
         again.kill()
-        for p in (ran, logs, *([events] if again is server else [])):
+        for p in (ran, logs, *([told] if again is server else [])):
             contains(p.stderr.readline(), "; waiting")
         again.start()
         open(tmp + letter, "w").close()
@@ -731,9 +732,9 @@ def test_who_follows_a_task_goes_on_when_the_server_and_the_agent_start_again():
             equal(p.stdout.readline(), letter + "\n")
     equal((ran.wait(60), ran.stderr.read(), ran.stdout.read()), (9, "", ""))
     equal((logs.wait(60), logs.stderr.read()), (0, ""))
-    wait_for(lambda: '"STOPPED"' in (line := events.stdout.readline()) and arn in line, 60, "the task's last event")
-    events.terminate()
-    for p in (ran, logs, events):
+    wait_for(lambda: '"STOPPED"' in (line := told.stdout.readline()) and arn in line, 60, "the task's last event")
+    told.terminate()
+    for p in (ran, logs, told):
         p.communicate()
     # who stops a task whose node is away is told what he waits for
     arn = start_on(one, *FOREVER)
