@@ -376,11 +376,15 @@ int main(int argc, char **argv)
 		print_usage();
 		return c.help ? EXIT_OK : EXIT_USAGE;
 	}
-	command = strcmp(argv[at], "help") == 0 ? NULL : find_command(argv[at]);
-	if (!command && strcmp(argv[at], "help") == 0) {
+	if (strcmp(argv[at], "help") == 0) {
+		c.help = true;
+		at++;
+	}
+	if (at == argc) {
 		print_usage();
 		return EXIT_OK;
 	}
+	command = find_command(argv[at]);
 	if (!command)
 		return fail_usage("'%s' is not a command of berth", argv[at]);
 

@@ -192,6 +192,13 @@ def test_a_node_answers_for_itself_and_for_its_images():
     fails(3, "no image x: not found", one, "image", "inspect", "x")
 
 
+def test_help_is_that_of_the_command():
+    equal(one.berth("help", "pull").stdout, one.berth("pull", "--help").stdout)
+    equal(one.berth("help", "image", "rm").stdout, one.berth("image", "rm", "--help").stdout)
+    contains(one.berth("help").stdout, "commands:")
+    fails(2, "'nope' is not a command of berth", one, "help", "nope")
+
+
 def test_only_root_may_ask_a_node():
     equal(os.stat(os.path.join(one.root, "run/berth/api.sock")).st_mode & 0o777, 0o600)
 
