@@ -83,7 +83,7 @@ def nobody_outside_reaches_a_task_by_its_address(lab):
     a = net.attach("a", "tcp:80:0")
     udp = lab.udp(a, port=53)
     assert lab.connects(client, lab.listen(a, 80), (a.address, 80), timeout=SILENCE) is None
-    assert lab.sends(client, udp, (a.address, 53)) is None
+    assert lab.sends(client, udp, (a.address, 53), timeout=SILENCE) is None
 
 
 def a_task_cannot_reach_the_hosts_loopback(lab):

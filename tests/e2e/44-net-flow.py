@@ -5,7 +5,7 @@
 import collections
 import socket
 
-from netlab import check, inside, until
+from netlab import WAIT, check, inside, until
 
 VPC, VPC6 = "10.7.0.0/16", "fd00:7::/56"
 ALL = "-1,-1,-1,"
@@ -82,6 +82,7 @@ def open_connections_are_counted_piece_by_piece(lab):
     with inside(a.fd):
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server = lab.udp(b, "0.0.0.0", 53)
+    server.settimeout(WAIT)
     total = 0
     with s:
         for size in (100, 200, 400):

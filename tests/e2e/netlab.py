@@ -255,12 +255,13 @@ class Lab:
                 assert s.recv(16) == b"pong"
             return seen[0]
 
-    def sends(self, place, server, to):
+    def sends(self, place, server, to, timeout=WAIT):
         """Send a datagram and answer it; the address that the server sees, or None."""
         with inside(place.fd):
             s = socket.socket(family_of(to[0]), socket.SOCK_DGRAM)
         with s:
-            s.settimeout(SILENCE)
+            s.settimeout(timeout)
+            server.settimeout(timeout)
             try:
                 s.sendto(b"ping", to)
                 data, seen = server.recvfrom(16)
@@ -268,6 +269,8 @@ class Lab:
                 assert data == b"ping" and s.recv(16) == b"pong"
             except OSError:
                 return None
+            finally:
+                server.settimeout(SILENCE)
             return seen[0]
 
     def carries(self, place, server, to, size=300000):
