@@ -41,6 +41,7 @@
 #include "base/http.h"
 #include "base/loop.h"
 #include "base/map.h"
+#include "base/rate.h"
 #include "ecs/arn.h"
 #include "ecs/metadata.h"
 #include "ecs/node.h"
@@ -161,6 +162,7 @@ struct agent {
 	struct service *metadata, *resolver;
 	struct tags_question *tags_questions; /* that wait for the server, the last one first */
 	int64_t tags_asked;                   /* the id of the last one */
+	struct rate tags_rate;
 	struct loop_timer *tags_patience;
 	struct map tasks;      /* by id */
 	struct map containers; /* by id */
@@ -495,8 +497,14 @@ char *metadata_url(const struct container *c);
 
 /* What is told of the container or its task, but for tags; the caller's. */
 json_t *metadata_document(struct container *c, enum ecs_metadata_topic topic);
+struct metadata_error {
+	const char *code; /* "ServerException" */
+	int status;
+	const char *message;
+};
 /* Of its task, with {"taskTags", "containerInstanceTags"}; NULL: 'why' they are not known. */
-json_t *metadata_with_tags(const struct container *c, const json_t *tags, const char *why);
+json_t *metadata_with_tags(const struct container *c, const json_t *tags,
+			   const struct metadata_error *why);
 void metadata_forget(struct container *c);
 
 /* ---- ids.c ---- */

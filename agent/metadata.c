@@ -20,8 +20,9 @@
 #include "base/text.h"
 #include "ecs/metadata.h"
 
-#define TAGS_MS   2000 /* that a task waits for the server's answer */
-#define NO_ANSWER "The server of this node does not answer."
+#define TAGS_MS    2000 /* that a task waits for the server's answer */
+#define TAGS_PER_S 20   /* questions of all tasks: the server is everybody's */
+#define TAGS_BURST 40
 
 /* With a file of memory: nobody has to read it into a message. */
 static int send_answer(int sock, const struct ecs_metadata_question *q, const json_t *doc,
@@ -66,6 +67,10 @@ static int answer(int sock, const struct ecs_metadata_question *q, json_t *own_d
 
 /* ---- tags, which the server knows ---- */
 
+static const struct metadata_error no_answer = {"ServerException", 500,
+						"The server of this node does not answer."},
+				   too_often = {"ThrottlingException", 400, "Rate exceeded"};
+
 /* Of a task that waits. */
 struct tags_question {
 	struct tags_question *next;
@@ -75,7 +80,7 @@ struct tags_question {
 };
 
 static void answer_tags(const struct agent *a, struct tags_question *own_t, const json_t *tags,
-			const char *why)
+			const struct metadata_error *why)
 {
 	const struct container *c = find_asker(a, &own_t->question);
 
@@ -87,14 +92,14 @@ static void answer_tags(const struct agent *a, struct tags_question *own_t, cons
 
 void metadata_on_answer(struct agent *a, const struct ecs_node_answer *message)
 {
+	const struct metadata_error refused = {"ClientException", 400, message->fault_message};
 	struct tags_question *t;
 
 	for (struct tags_question **p = &a->tags_questions; (t = *p); p = &t->next) {
 		if (t->id != message->id)
 			continue;
 		*p = t->next;
-		answer_tags(a, t, message->fault_message ? NULL : message->response,
-			    message->fault_message);
+		answer_tags(a, t, message->fault_message ? NULL : message->response, &refused);
 		return;
 	}
 }
@@ -110,7 +115,7 @@ static void on_patience(void *ctx)
 			continue;
 		}
 		*p = t->next;
-		answer_tags(a, t, NULL, NO_ANSWER);
+		answer_tags(a, t, NULL, &no_answer);
 	}
 	if (a->tags_questions)
 		loop_timer_set(a->tags_patience, TAGS_MS);
@@ -132,11 +137,14 @@ static int ask_for_tags(struct agent *a, int sock, const struct ecs_metadata_que
 			const struct container *c)
 {
 	auto_json json_t *request = json_pack("{s:s}", "task", c->task->wanted.task_arn);
-	auto_close int copy = fcntl(sock, F_DUPFD_CLOEXEC, 0);
+	auto_close int copy = -1;
 	struct tags_question *t;
 
+	if (!rate_take(&a->tags_rate, TAGS_PER_S, TAGS_BURST, clock_mono_ms()))
+		return answer(sock, q, metadata_with_tags(c, NULL, &too_often));
+	copy = fcntl(sock, F_DUPFD_CLOEXEC, 0);
 	if (copy < 0 || !channel_ask(a->channel, ++a->tags_asked, "DescribeTaskTags", request))
-		return answer(sock, q, metadata_with_tags(c, NULL, NO_ANSWER));
+		return answer(sock, q, metadata_with_tags(c, NULL, &no_answer));
 	t = xcalloc(1, sizeof(*t));
 	*t = (struct tags_question){.next = a->tags_questions,
 				    .id = a->tags_asked,

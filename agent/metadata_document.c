@@ -279,7 +279,8 @@ static void put_tags(json_t *doc, const char *name, const json_t *tags)
 		json_decref(map);
 }
 
-json_t *metadata_with_tags(const struct container *c, const json_t *tags, const char *why)
+json_t *metadata_with_tags(const struct container *c, const json_t *tags,
+			   const struct metadata_error *why)
 {
 	json_t *doc = make_task(c->task);
 
@@ -288,8 +289,8 @@ json_t *metadata_with_tags(const struct container *c, const json_t *tags, const 
 	if (!tags)
 		put(doc, "Errors",
 		    json_pack("[{s:s, s:s, s:s, s:s, s:i}]", "ErrorField", "TaskTags", "ErrorCode",
-			      "ServerException", "ErrorMessage", why, "ResourceARN",
-			      c->task->wanted.task_arn, "StatusCode", 500));
+			      why->code, "ErrorMessage", why->message, "ResourceARN",
+			      c->task->wanted.task_arn, "StatusCode", why->status));
 	return doc;
 }
 

@@ -123,6 +123,13 @@ def test_tags_are_what_the_server_knows_when_they_are_asked_for():
     equal(("TaskTags" in t, t["ContainerInstanceTags"]), (False, dict(rack="7")))
     assert "TaskTags" not in get(task, uri(task) + "/task")
     equal(status(bare, here), "404")  # it is another's
+    # both together ask for more than the server is to be asked for
+    asking = [subprocess.Popen(["nsenter", f"--net=/proc/{pid_of(who)}/ns/net", "curl", "-sZ", "--parallel-max", "10", "-m", "20",
+                                *[uri(who) + "/taskWithTags"] * 55], stdout=subprocess.PIPE, text=True) for who in (task, bare)]
+    told = "".join(p.communicate()[0] for p in asking)
+    contains(told, '"ErrorCode":"ThrottlingException"')
+    assert told.count('"ContainerInstanceTags":{"rack":"7"}') >= 20, told[-2000:]
+    wait_for(lambda: "Errors" not in get(task, here), 30, "tags, after a rest")
     stop(task, bare)
     ecs.untag_resource(resourceArn=instance, tagKeys=["rack"])
 
