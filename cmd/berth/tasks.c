@@ -171,8 +171,9 @@ int task_resolve(struct context *c, const char *name, char **ret_arn, struct err
 			*ret_arn = xstrdup(text_of(task, "taskArn"));
 			return 0;
 		}
-		return e->code == ENOENT ? err_set(e, ENOENT, "no task '%s'", name) : -e->code;
-	}
+		if (e->code != ENOENT)
+			return -e->code;
+	} /* else it may be the name of a family */
 	if (find_by_family(c, name, ret_arn, e) < 0)
 		return -e->code;
 	return *ret_arn ? 0 : find_by_id(c, name, ret_arn, e);

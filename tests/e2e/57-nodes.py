@@ -754,6 +754,16 @@ def test_who_follows_a_task_goes_on_when_the_server_and_the_agent_start_again():
     gone(one)
 
 
+def test_a_family_may_be_called_like_an_id():
+    one = node().start()
+    arn = server.berth("run", "-d", "--name", "a" * 32, IMAGE, *FOREVER).stdout.strip()
+    server.wait_status(arn, "RUNNING")
+    equal(json.loads(server.berth("inspect", "a" * 32).stdout)[0]["taskArn"].split("/")[-1], arn.split("/")[-1])
+    equal(server.berth("inspect", "b" * 32, check=False).returncode, 3)
+    stop(arn)
+    gone(one)
+
+
 def test_a_server_that_takes_no_nodes_gives_no_tokens():
     with Daemon(role="server") as alone:
         p = alone.berth("node", "token", check=False)
