@@ -20,8 +20,8 @@ enum { DESTINATION_ADDRESS6 = 24, DESTINATION_PORT = 2, TYPE_AND_CODE = 0 };
 enum { TCP_FLAGS = 13, SYN = 2, RST = 4, ACK = 16, VXLAN_NUMBER = 8 + 4 /* behind UDP's header */ };
 
 extern const struct nf_set rules_quiet_sets[NET_FAMILIES];
-extern const struct nf_set
-	rules_askers; /* links over which something was sent to a service lately */
+/* Links over which something was sent to a service lately. */
+extern const struct nf_set rules_askers;
 extern const char *const rules_routed_sets[NET_FAMILIES], *const rules_elsewhere_sets[NET_FAMILIES];
 
 void rule_is_family(struct nf_rule *r, bool v6);

@@ -14,8 +14,9 @@
  * what comes for that MAC and its addresses, and on a VLAN little else.  A MAC follows
  * from the address, so nobody on the wire has to unlearn one; a switch learns the new
  * place from an announcement.  What a task makes of neighbour discovery itself is
- * forwarded if anything, and so has not the hop limit that makes others believe it.  A macvlan in the task's namespace would be some
- * microseconds faster, and no group would see its packets.
+ * forwarded if anything, and so has not the hop limit that makes others believe it.
+ * A macvlan in the task's namespace would be some microseconds faster, and no group
+ * would see its packets.
  *
  * What a task on a wire sends goes to its VPC and to the host's own block as the
  * host's routes say, all else to the wire's gateway, by rules of routing whose table
