@@ -237,7 +237,7 @@ class Lab:
         self.sockets.append(s)
         return s
 
-    def connects(self, place, server, to, timeout=3.0):
+    def connects(self, place, server, to, timeout=WAIT):
         """Open a connection; the address that the server sees, or None."""
         with inside(place.fd):
             s = socket.socket(family_of(to[0]), socket.SOCK_STREAM)
@@ -254,6 +254,10 @@ class Lab:
                 peer.sendall(b"pong")
                 assert s.recv(16) == b"pong"
             return seen[0]
+
+    def held(self, place, server, to):
+        """No connection comes about."""
+        return self.connects(place, server, to, timeout=SILENCE) is None
 
     def sends(self, place, server, to, timeout=WAIT):
         """Send a datagram and answer it; the address that the server sees, or None."""
