@@ -1,11 +1,11 @@
-/* runtime/filter_cache.c - compiled filters by the text they were made from
+/* runtime/filter_cache.c - compiled filters by what they were made from
  * SPDX-License-Identifier: Apache-2.0
  *
- * A cache file is a header, the whole text (with all else that the program
- * depends on in front) and the program.  Its name is a short hash of the text,
- * and the text is compared in full, so two texts that share a name only push
- * each other out.  There are CACHE_SLOTS names: the directory cannot grow.  A
- * file that is cut short or not ours is compiled again and replaced.
+ * A cache file is a header, the whole profile (with all else that the program
+ * depends on in front) and the program.  Its name is a short hash of the profile,
+ * which is compared in full, so two that share a name only push each other out.
+ * There are CACHE_SLOTS names: the directory cannot grow.  A file that is cut short
+ * or not ours is compiled again and replaced.
  *
  * Who makes many containers with one filter can have it compiled once and name
  * the file (linux.seccomp.compiled): the profile of Docker's kind is most of a
@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,24 +40,77 @@ struct header {
 	uint32_t magic, flags, count, text_size;
 };
 
-/* FNV-1a */
+/* FNV-1a, but by eight bytes; the low bits of a product know nothing of the high ones. */
 static uint64_t hash(const char *p, size_t size)
 {
 	uint64_t h = 0xcbf29ce484222325ull;
 
-	for (size_t i = 0; i < size; i++)
-		h = (h ^ (unsigned char)p[i]) * 0x100000001b3ull;
+	for (uint64_t word = 0; size; word = 0) {
+		const size_t n = size < sizeof(word) ? size : sizeof(word);
+
+		memcpy(&word, p, n);
+		h = (h ^ word) * 0x100000001b3ull;
+		h ^= h >> 32;
+		p += n;
+		size -= n;
+	}
 	return h;
+}
+
+static void add_piece(struct buf *out, char type, const void *data, size_t size)
+{
+	const uint32_t length = (uint32_t)size;
+	char *p = buf_reserve(out, 1 + sizeof(length) + size);
+
+	if (!p)
+		return;
+	p[0] = type;
+	memcpy(p + 1, &length, sizeof(length));
+	if (size)
+		memcpy(p + 1 + sizeof(length), data, size);
+	buf_commit(out, 1 + sizeof(length) + size);
+}
+
+/* A value as pieces, of which each says what it is and how long: no two values have the same. */
+static void flatten(const json_t *value, struct buf *out)
+{
+	json_int_t number = json_integer_value(value);
+	const size_t count = json_is_array(value) ? json_array_size(value) : json_object_size(value);
+	json_t *member;
+	const char *key;
+	size_t i;
+
+	switch (json_typeof(value)) {
+	case JSON_OBJECT:
+		add_piece(out, '{', &count, sizeof(count));
+		json_object_foreach ((json_t *)(uintptr_t)value, key, member) {
+			add_piece(out, '"', key, strlen(key));
+			flatten(member, out);
+		}
+		return;
+	case JSON_ARRAY:
+		add_piece(out, '[', &count, sizeof(count));
+		json_array_foreach (value, i, member)
+			flatten(member, out);
+		return;
+	case JSON_STRING:
+		add_piece(out, '"', json_string_value(value), json_string_length(value));
+		return;
+	case JSON_INTEGER:
+		add_piece(out, '0', &number, sizeof(number));
+		return;
+	default:
+		add_piece(out, (char)json_typeof(value), NULL, 0);
+	}
 }
 
 static void make_text(const json_t *seccomp, struct buf *out)
 {
-	auto_free char *json = js_dump(seccomp);
 	struct utsname u = {0};
 
 	(void)uname(&u);
 	buf_printf(out, "berth %s %s %s\n", BERTH_VERSION, u.release, u.machine);
-	buf_puts(out, json);
+	flatten(seccomp, out);
 }
 
 /* False: the bytes are no filter (of this text, where one is given). */

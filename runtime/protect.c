@@ -117,7 +117,7 @@ int runtime_protect_self(char *const argv[], struct err *e)
 	const char *mark = getenv(MARK);
 	char number[16];
 
-	if (is_protected()) {
+	if (protect_mount_fd >= 0 || is_protected()) {
 		hold(mark);
 		is_known = true;
 		return 0;
