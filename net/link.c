@@ -105,17 +105,18 @@ struct route {
 	const struct ip_prefix *via; /* NULL: it is on the link */
 	uint32_t source;             /* IPv4, host byte order; 0: as the kernel likes */
 	uint32_t index;
+	bool local; /* it is our own */
 };
 
 static void add_route(struct batch *b, unsigned type, const struct route *r, const char *note)
 {
 	const struct rtmsg route = {.rtm_family = (uint8_t)family_of(&r->to),
 				    .rtm_dst_len = (uint8_t)r->to.length,
-				    .rtm_table = RT_TABLE_MAIN,
+				    .rtm_table = r->local ? RT_TABLE_LOCAL : RT_TABLE_MAIN,
 				    .rtm_protocol = LINK_ROUTE_PROTOCOL,
 				    .rtm_scope = r->via || r->to.v6 ? RT_SCOPE_UNIVERSE
 								    : RT_SCOPE_LINK,
-				    .rtm_type = RTN_UNICAST};
+				    .rtm_type = r->local ? RTN_LOCAL : RTN_UNICAST};
 	unsigned flags = type == RTM_NEWROUTE ? NLM_F_CREATE | NLM_F_REPLACE : 0;
 
 	batch_add(b, type, flags, &route, sizeof(route), "%s", note);
@@ -253,6 +254,19 @@ static void add_address(struct batch *b, const struct ip_prefix *a)
 	batch_put(b, IFA_ADDRESS, a->address, address_size(a));
 }
 
+/*
+ * The kernel leads packets to an address of IPv6 only when its work queue has had its turn
+ * (addrconf_dad_completed(), also where nobody is asked for duplicates): what came before
+ * was dropped.
+ */
+static void receive_at_once(struct batch *b, const struct ip_prefix *a)
+{
+	const struct route here = {.to = *a, .index = LINK_TASK_INDEX, .local = true};
+
+	if (a->v6)
+		add_route(b, RTM_NEWROUTE, &here, "route to eth0's own address");
+}
+
 /* The host, as the task sees it: the gateway of the block, and fe80::1. */
 static struct ip_prefix gateway_of(const struct link *l, bool v6)
 {
@@ -304,6 +318,7 @@ void link_finish_task_side(struct batch *b, const struct link *l, const struct l
 		if (via.v6)
 			all.to = (struct ip_prefix){.v6 = true};
 		add_address(b, &addresses[i]);
+		receive_at_once(b, &addresses[i]);
 		add_neighbour(b, LINK_TASK_INDEX, &via, name_host_mac, "gateway of eth0");
 		add_route(b, RTM_NEWROUTE, &gateway, "route of eth0 to its gateway");
 		add_route(b, RTM_NEWROUTE, &all, "route of eth0 to all else");

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import socket
+import subprocess
 
 from netlab import SILENCE, WAIT, Net, Refused, check, elements, inside, our_links, our_routes, until
 
@@ -148,6 +149,26 @@ def who_may_talk_to_whom(lab):
     udp = lab.udp(tasks["db1"], port=53)
     assert lab.sends(tasks["web1"], udp, (address["db1"], 53)) == address["web1"]
     assert lab.sends(tasks["web2"], udp, (address["db1"], 53), timeout=SILENCE) is None
+
+
+LOCAL_ROUTE = 0x80000000  # RTF_LOCAL of <linux/ipv6_route.h>
+
+
+def an_address_of_ipv6_is_reached_as_soon_as_it_is_there(lab):
+    host, _ = lab.host()
+    net = lab.net(host)
+    asker, numbers = attach(net, "asker", 2, v6=True), range(3, 253)
+    group(net, "sg-all", open_egress("::/0"), f"in={ALL}::/0", members=[f"fd00:7::{n:x}" for n in (2, *numbers)])
+    net.say("commit")
+    busy = ["nsenter", f"--net={lab.namespace('busy').path}", "sh", "-c",
+            "while :; do ip link add v0 type veth peer name v1; ip link del v0; done"]
+    lab.processes.append(subprocess.Popen(busy, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+    for n in numbers:
+        task = attach(net, f"t{n}", n, v6=True)
+        with inside(task.fd), open("/proc/thread-self/net/ipv6_route", encoding="ascii") as f:
+            rows = [l.split() for l in f]
+        assert any(r[0] == f"fd000007{n:024x}" and int(r[8], 16) & LOCAL_ROUTE for r in rows), (n, rows)
+        assert lab.sends(asker, lab.udp(task, "::", 53), (task.address6, 53)) == asker.address6
 
 
 TASK_LINK = 64  # the index of eth0 in tasks
@@ -573,7 +594,7 @@ if __name__ == "__main__":
     check([an_interface_has_its_own_address_and_no_other, addresses_that_are_taken_or_elsewhere_are_refused,
            a_vpc_is_claimed_as_long_as_somebody_has_its_addresses,
            nothing_passes_before_the_groups_are_known, who_may_talk_to_whom, ping_is_let_in_by_type_and_code,
-           ipv6_has_rules_of_its_own, services_of_the_host_are_found_by_ipv6,
+           ipv6_has_rules_of_its_own, an_address_of_ipv6_is_reached_as_soon_as_it_is_there, services_of_the_host_are_found_by_ipv6,
            a_task_with_ipv6_alone_has_ipv4_for_services_of_the_host_only, members_come_and_go_and_open_connections_stay,
            a_change_that_cuts_ends_what_it_does_not_allow, a_task_can_not_take_an_address_that_is_not_its_own, the_host_and_its_services_are_not_theirs,
            a_bridge_task_is_a_stranger_like_any_other, a_mark_that_others_set_is_nobody, two_vpcs_do_not_reach_each_other, rules_that_overlap_are_all_of_them_true,
