@@ -75,7 +75,8 @@ static void add_piece(struct buf *out, char type, const void *data, size_t size)
 static void flatten(const json_t *value, struct buf *out)
 {
 	json_int_t number = json_integer_value(value);
-	const size_t count = json_is_array(value) ? json_array_size(value) : json_object_size(value);
+	const size_t count = json_is_array(value) ? json_array_size(value)
+						  : json_object_size(value);
 	json_t *member;
 	const char *key;
 	size_t i;
