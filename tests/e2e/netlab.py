@@ -93,7 +93,16 @@ def run_in(path, command, check=True):
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if check and p.returncode:
         raise AssertionError(f"{command}: {p.returncode}: {p.stdout}")
+    if "nodad" in command:
+        until(lambda: has_routes_to_itself(path), "routes to its own addresses")
     return p.stdout
+
+
+def has_routes_to_itself(path):
+    """An address of IPv6 that was just added receives nothing before the kernel's work queue has had its turn."""
+    addresses = run_in(path, "ip -6 -o addr show up")
+    routes = {line.split()[1] for line in run_in(path, "ip -6 -o route show table local type local").splitlines()}
+    return {line.split()[3].split("/")[0] for line in addresses.splitlines() if "tentative" not in line} <= routes
 
 
 class Refused(Exception):
