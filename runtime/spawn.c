@@ -6,9 +6,11 @@
  *
  * A user namespace to join is different: it must own the namespaces that are
  * made, and nobody comes back from one.  A helper enters it and clones the init
- * as its sibling, a child of the creator.  Who is root of a user namespace only
- * comes back from no namespace: there the helper enters all of them.  One that
- * owns nothing of the container is entered by the init, at the end.
+ * as its sibling, a child of the creator.  It enters the others, too: born in a
+ * pid namespace that the creator visits, it would tell the init's pid as it is
+ * in there.  Who is root of a user namespace only comes back from no namespace,
+ * and has the helper for all of them.  A user namespace that owns nothing of the
+ * container is entered by the init, at the end.
  */
 #include <errno.h>
 #include <linux/sched.h>
@@ -95,10 +97,8 @@ static _Noreturn void help(struct container *c, int sync_fd, int report_fd)
 {
 	struct ns_visit visit;
 	struct err e;
-	int r = 0;
+	int r = enter(c, &visit, &e);
 
-	if (c->rootless)
-		r = enter(c, &visit, &e);
 	if (r == 0 && c->ns_fd[NS_USER] >= 0 &&
 	    setns(c->ns_fd[NS_USER], ns_types[NS_USER].flag) < 0)
 		r = err_sys(&e, "join the user namespace");
@@ -109,6 +109,15 @@ static _Noreturn void help(struct container *c, int sync_fd, int report_fd)
 	if (r < 0)
 		sync_fail(report_fd, &e);
 	_exit(r < 0);
+}
+
+/* What would be signalled and waited for from here on is it, whatever number we were told. */
+static bool is_our_child(int pidfd)
+{
+	siginfo_t info;
+
+	return waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info,
+		      WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
 }
 
 static int spawn_by_helper(struct container *c, int sync_fd, struct err *e)
@@ -133,12 +142,21 @@ static int spawn_by_helper(struct container *c, int sync_fd, struct err *e)
 		return r;
 	c->pid = pid;
 	c->pidfd = proc_pidfd_open(pid); /* our child: the pid cannot be another's */
-	return c->pidfd < 0 ? err_set(e, -c->pidfd, "open the container's first process") : 0;
+	if (c->pidfd < 0)
+		return err_set(e, -c->pidfd, "open the container's first process");
+	if (is_our_child(c->pidfd))
+		return 0;
+	close_fd(&c->pidfd);
+	return err_set(e, ESRCH, "process %d is not the container's first one", pid);
 }
 
-/* Would we have to enter a namespace ourselves, for the moment of the clone? */
-static bool leaves_ours(const struct container *c)
+/* Is a namespace to be entered from which we would not come back? */
+static bool needs_helper(const struct container *c)
 {
+	if (c->ns_fd[NS_USER] >= 0 && !joins_user_last(c))
+		return true;
+	if (!c->rootless)
+		return false;
 	for (unsigned i = 0; i < NS_COUNT; i++)
 		if (c->ns_fd[i] >= 0)
 			return true;
@@ -158,12 +176,10 @@ int spawn_init(struct container *c, struct err *e)
 	theirs = pair[1];
 
 	c->sync_fd = take_fd(ours);
-	if (leaves_ours(c) && c->rootless)
+	if (needs_helper(c))
 		return spawn_by_helper(c, theirs, e);
 	r = enter(c, &visit, e);
-	if (r == 0 && c->ns_fd[NS_USER] >= 0 && !joins_user_last(c))
-		r = spawn_by_helper(c, theirs, e);
-	else if (r == 0)
+	if (r == 0)
 		r = clone_init(c, c->spec->sibling ? CLONE_PARENT : 0, theirs, e);
 	if (ns_return(&visit, &second) < 0 && r == 0) {
 		*e = second;

@@ -74,6 +74,36 @@ def joined_namespaces(h):
             equal(r["hostname"], "berth")
             expect(r["pid"] > 1, r["pid"])
 
+    # All of a container with a user namespace: the new one's process is its own, by its pid here.
+    maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    os.chmod(h.dir, 0o755)
+
+    def with_user(c):
+        c["linux"]["namespaces"].append({"type": "user"})
+        c["linux"].update(uidMappings=maps, gidMappings=maps)
+    with h.bundle(with_user) as first:
+        first.args("/bin/probe", "stay").begin()
+        pid = first.pid()
+
+        def change(c):
+            c["linux"]["namespaces"] = [{"type": "mount"}] + [
+                {"type": t, "path": f"/proc/{pid}/ns/{NAMESPACES[t]}"} for t in change.joined] + [
+                {"type": t} for t in ("pid", "network", "ipc", "uts") if t not in change.joined]
+            c.pop("hostname")
+        for change.joined in (("user", "pid"), ("pid", "user", "network", "ipc", "uts"), ("user", "network")):
+            with h.bundle(change) as b:
+                b.args("/bin/probe", "stay").begin()
+                expect(b.path not in open(f"/proc/{b.pid()}/cmdline").read() and b.pid() not in (pid, 1), b.pid())
+                expect(f"{h.cgroup}/{b.id}" in open(f"/proc/{b.pid()}/cgroup").read(), change.joined)
+                for t in change.joined:
+                    equal(os.readlink(f"/proc/{b.pid()}/ns/{NAMESPACES[t]}"),
+                          os.readlink(f"/proc/{pid}/ns/{NAMESPACES[t]}"), t)
+                h.oci("kill", b.id, "KILL")
+                b.wait_status("stopped")
+            with h.bundle(change) as b:
+                equal(b.args("/bin/probe", "exit", "7").run(check=False).returncode, 7, change.joined)
+        expect(first.state()["status"] == "running")
+
     def host_network(c):
         for n in c["linux"]["namespaces"]:
             if n["type"] == "network":
