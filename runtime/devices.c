@@ -75,7 +75,22 @@ static void from_default(const struct node *n, struct wanted *ret)
 			       .rdev = makedev(n->major, n->minor)};
 }
 
-/* Call fn for each node: the default ones, then those of the config. */
+/* With a mode and an owner of its own. */
+static bool is_in_config(const struct config *c, const struct node *n)
+{
+	const struct js_list *list = &c->linux_.devices;
+	struct wanted w;
+
+	for (size_t i = 0; i < list->count; i++) {
+		from_config(JS_AT(*list, struct config_device, i), &w);
+		if (str_eq(w.path, n->path) && w.type == S_IFCHR &&
+		    w.rdev == makedev(n->major, n->minor))
+			return true;
+	}
+	return false;
+}
+
+/* Call fn for each node: the default ones that the config says nothing of, then those of the config. */
 static int for_each_node(const struct config *c,
 			 int (*fn)(void *arg, size_t i, const struct wanted *w, struct err *e),
 			 void *arg, struct err *e)
@@ -85,6 +100,8 @@ static int for_each_node(const struct config *c,
 	size_t count = ARRAY_COUNT(default_nodes);
 
 	for (size_t i = 0; i < count + list->count; i++) {
+		if (i < count && is_in_config(c, &default_nodes[i]))
+			continue;
 		if (i < count)
 			from_default(&default_nodes[i], &w);
 		else
@@ -218,6 +235,7 @@ static int bind_node(const struct mount_plan *p, size_t i, const struct wanted *
 
 /* ---- with nodes of its own ---- */
 
+/* It is taken as it is: a mount may have brought it, and then it is somebody else's, as the host's /dev/tty. */
 static int check_existing(int dir_fd, const char *name, const struct wanted *w, struct err *e)
 {
 	struct stat st;
@@ -244,8 +262,7 @@ static int make_node(const struct nodes *n, const struct wanted *w, struct err *
 	if (mknodat(dir_fd, name, w->type | w->mode, w->rdev) < 0) {
 		if (errno != EEXIST)
 			return err_sys(e, "make the node");
-		if (check_existing(dir_fd, name, w, e) < 0)
-			return -e->code;
+		return check_existing(dir_fd, name, w, e);
 	}
 	/* The directory is not the container's to rename in before it runs; still, never follow. */
 	if (fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
@@ -286,6 +303,13 @@ static bool dev_is_the_hosts(int dev_fd)
 	       a.st_ino == b.st_ino;
 }
 
+/* "/dev", "dev", "//dev/" */
+static bool is_dev(const char *path)
+{
+	path += strspn(path, "/");
+	return str_starts(path, "dev") && path[3 + strspn(path + 3, "/")] == '\0';
+}
+
 /* Somebody else's /dev is left as it is. */
 static bool dev_is_bound(const struct config *c)
 {
@@ -294,8 +318,7 @@ static bool dev_is_bound(const struct config *c)
 		struct mount_options o;
 		struct err ignored;
 
-		if ((str_eq(m->destination, "/dev") || str_eq(m->destination, "/dev/")) &&
-		    mount_options_parse(m, &o, &ignored) == 0 && o.bind)
+		if (is_dev(m->destination) && mount_options_parse(m, &o, &ignored) == 0 && o.bind)
 			return true;
 	}
 	return false;

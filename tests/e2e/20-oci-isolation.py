@@ -304,6 +304,32 @@ def devices(h):
                           "/proc/kcore"])
 
 
+def devices_of_others(h):
+    """A node that a mount brings into /dev stays whose it is; one of the config takes the place of a default one"""
+    node = os.path.join(h.dir, "full")
+    os.mknod(node, 0o20600, os.makedev(1, 7))
+    os.chown(node, 5, 7)
+
+    def change(c):
+        c["mounts"].append({"destination": "/dev/full", "source": node, "options": ["bind"] + change.options})
+        c["linux"]["devices"] = [{"type": "c", "path": "/dev/zero", "major": 1, "minor": 5, "uid": 3, "gid": 4,
+                                  "fileMode": 0o640}] + change.devices
+    for change.options in ([], ["ro"]):
+        for change.devices in ([], [{"type": "c", "path": "/dev/full", "major": 1, "minor": 7, "uid": 3}]):
+            with h.bundle(change) as b:
+                equal(b.sh("stat -c '%u:%g %a' /dev/full /dev/zero").stdout.split("\n")[:2], ["5:7 600", "3:4 640"])
+            st = os.stat(node)
+            equal((st.st_uid, st.st_gid, st.st_mode), (5, 7, 0o20600), "the host's node")
+    os.unlink(node)
+    place = os.path.join(h.dir, "devices")
+    os.mkdir(place)
+    for name in ("dev", "/dev/", "//dev"):  # bound, it is left alone however it is written
+        with h.bundle(lambda c: c["mounts"].__setitem__(slice(1, 5), [
+                {"destination": name, "source": place, "options": ["bind"]}])) as b:
+            equal(b.args("/bin/ls", "/dev").run().stdout, "")
+    os.rmdir(place)
+
+
 def device_access(h):
     """Only devices on the list can be opened, and only as it says"""
     # No driver has these numbers: ENXIO says that the rule let it through.
