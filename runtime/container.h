@@ -48,8 +48,9 @@ struct container {
 	int proc_fd;    /* init: a procfs of our own; -1: none is needed */
 	int pidfd;
 	pid_t pid;
-	bool rootless; /* we are not the host's root */
-	bool ahead;    /* its init waits to be told what to execute */
+	bool rootless;    /* we are not the host's root */
+	bool ahead;       /* its init waits to be told what to execute */
+	bool hooks_began; /* those of the end are due when it is undone */
 };
 
 /*

@@ -74,6 +74,18 @@ static int claim(struct container *c, struct err *e)
 	return c->filter.insns ? filter_save(c->dir_fd, STATE_FILTER, &c->filter, e) : 0;
 }
 
+/* Of the spec: what one of them has seen the beginning of, the last ones are told the end of. */
+static void run_poststop(struct container *c)
+{
+	const struct js_list *hooks = &c->config->hooks.poststop;
+	auto_json json_t *state = NULL;
+
+	if (!c->hooks_began || !hooks->count)
+		return;
+	state = state_json(&c->state, RUNTIME_STATUS_STOPPED, 0);
+	hooks_run_each(hooks, "poststop", state, c->rt->warn);
+}
+
 static void drop_state(struct container *c)
 {
 	struct err ignored;
@@ -81,6 +93,7 @@ static void drop_state(struct container *c)
 	if (c->rdt_fd >= 0)
 		(void)rdt_remove(c->rdt_fd, c->config->linux_.rdt, c->spec->id, c->state.rdt_made,
 				 &ignored);
+	run_poststop(c);
 	if (c->dir_fd >= 0)
 		(void)state_drop(c->rt->root_fd, c->spec->id, &ignored);
 }
@@ -176,6 +189,7 @@ static int run_hooks(struct container *c, struct err *e)
 		return 0;
 	if (sync_expect(c->sync_fd, SYNC_MOUNTED, NULL, e) < 0)
 		return -e->code;
+	c->hooks_began = true;
 	/* To those of old it is made: they were called by start once. */
 	state = state_json(&c->state, RUNTIME_STATUS_CREATED, c->pid);
 	if (hooks_run(&h->prestart, "prestart", state, e) < 0)
@@ -210,6 +224,7 @@ static int explain(struct container *c, struct err *e)
 
 static int set_up(struct container *c, struct err *e)
 {
+	c->hooks_began = c->config->hooks.create_container.count; /* it does not say when */
 	if (attach(c, e) < 0 || run_hooks(c, e) < 0 ||
 	    sync_expect(c->sync_fd, SYNC_READY, NULL, e) < 0)
 		return explain(c, e);
@@ -262,6 +277,7 @@ static int start(struct container *c, struct err *e)
 
 	if (!container_starts(c))
 		return sync_say(c->sync_fd, SYNC_COMMIT, 0, e);
+	c->hooks_began = true; /* it is ended and destroyed, as by delete */
 	if (listener_connect(&l->listener, &agent_fd, e) < 0 ||
 	    (c->ahead ? ahead_tell(c, e) : sync_say(c->sync_fd, SYNC_COMMIT, 0, e)) < 0 ||
 	    listener_expect_end(c->sync_fd, agent_fd, &l->listener, &c->state,
@@ -269,21 +285,6 @@ static int start(struct container *c, struct err *e)
 		return -e->code;
 	state = hooks->count ? state_json(&c->state, RUNTIME_STATUS_RUNNING, c->pid) : NULL;
 	return hooks_run(hooks, "poststart", state, e);
-}
-
-/* Of the spec: it is ended and destroyed, as by delete. */
-static void drop_started(struct container *c)
-{
-	const struct js_list *hooks = &c->config->hooks.poststop;
-	auto_json json_t *state = NULL;
-	struct err e;
-
-	kill_init(c);
-	if (!hooks->count || !container_starts(c))
-		return;
-	state = state_json(&c->state, RUNTIME_STATUS_STOPPED, 0);
-	if (hooks_run(hooks, "poststop", state, &e) < 0 && c->rt->warn)
-		c->rt->warn(&e);
 }
 
 /* ---- restore ---- */
@@ -320,7 +321,7 @@ struct steps {
 static const struct step create_steps[] = {
 	{look_at_config, NULL},   {look_at_host, NULL},    {claim, drop_state},
 	{place_make, place_drop}, {spawn_init, kill_init}, {set_up, NULL},
-	{record, drop_pid_file},  {start, drop_started},
+	{record, drop_pid_file},  {start, NULL},
 };
 
 static const struct step restore_steps[] = {
@@ -338,7 +339,7 @@ static const struct step give_steps[] = {
 	{claim, drop_state},
 	{ahead_name, NULL},
 	{announce, drop_pid_file},
-	{start, drop_started},
+	{start, kill_init},
 };
 
 static void undo(struct container *c, struct steps steps, size_t count)

@@ -50,12 +50,31 @@ static int run(const struct config_hook *h, const char *state, struct err *e)
 	return tool_end(h->path, pidfd, h->timeout ? (int)*h->timeout * 1000 : -1, out, e);
 }
 
+static int run_one(const struct js_list *hooks, size_t i, const char *kind, const char *state,
+		   struct err *e)
+{
+	if (run(JS_AT(*hooks, struct config_hook, i), state, e) < 0)
+		return err_wrap(e, "%s hook %zu", kind, i);
+	return 0;
+}
+
 int hooks_run(const struct js_list *hooks, const char *kind, const json_t *state, struct err *e)
 {
 	auto_free char *text = hooks->count ? js_dump(state) : NULL;
 
 	for (size_t i = 0; i < hooks->count; i++)
-		if (run(JS_AT(*hooks, struct config_hook, i), text, e) < 0)
-			return err_wrap(e, "%s hook %zu", kind, i);
+		if (run_one(hooks, i, kind, text, e) < 0)
+			return -e->code;
 	return 0;
+}
+
+void hooks_run_each(const struct js_list *hooks, const char *kind, const json_t *state,
+		    void (*warn)(const struct err *e))
+{
+	auto_free char *text = hooks->count ? js_dump(state) : NULL;
+	struct err failed;
+
+	for (size_t i = 0; i < hooks->count; i++)
+		if (run_one(hooks, i, kind, text, &failed) < 0 && warn)
+			warn(&failed);
 }

@@ -13,3 +13,10 @@
  * standard input; the first that fails ends it.  'kind' is for messages.
  */
 int hooks_run(const struct js_list *hooks, const char *kind, const json_t *state, struct err *e);
+
+/*
+ * Those that change nothing any more (poststop): each of them is run, whatever
+ * the others did, and 'warn' is told of what failed.  NULL: nobody wants to know.
+ */
+void hooks_run_each(const struct js_list *hooks, const char *kind, const json_t *state,
+		    void (*warn)(const struct err *e));

@@ -101,17 +101,29 @@ static int open_locked(struct runtime *rt, const char *id, int *ret_fd, struct s
 
 /* ---- start ---- */
 
-static int run_hooks(const struct state *s, const char *kind, enum runtime_status status, pid_t pid,
-		     struct err *e)
+static int run_poststart(const struct state *s, struct err *e)
 {
 	auto_arena struct arena a = {0};
-	auto_json json_t *json = state_json(s, status, pid);
+	auto_json json_t *json = state_json(s, RUNTIME_STATUS_RUNNING, (pid_t)s->pid);
 	struct config_hooks hooks;
 
 	if (config_decode_hooks(s->hooks, &a, &hooks, e) < 0)
 		return -e->code;
-	return hooks_run(str_eq(kind, "poststart") ? &hooks.poststart : &hooks.poststop, kind, json,
-			 e);
+	return hooks_run(&hooks.poststart, "poststart", json, e);
+}
+
+/* Of the spec: what they make of it changes nothing. */
+static void run_poststop(const struct runtime *rt, const struct state *s)
+{
+	auto_arena struct arena a = {0};
+	auto_json json_t *json = state_json(s, RUNTIME_STATUS_STOPPED, 0);
+	struct config_hooks hooks;
+	struct err e;
+
+	if (config_decode_hooks(s->hooks, &a, &hooks, &e) == 0)
+		hooks_run_each(&hooks.poststop, "poststop", json, rt->warn);
+	else if (rt->warn)
+		rt->warn(&e);
 }
 
 static int kill_and_wait(int pidfd, struct err *e)
@@ -170,8 +182,7 @@ int runtime_start(struct runtime *rt, const char *id, struct err *e)
 		return -e->code;
 	(void)unlinkat(dir_fd, STATE_SOCKET,
 		       0); /* nobody listens any more: state_status() sees it */
-	if (run_hooks(&doc.state, "poststart", RUNTIME_STATUS_RUNNING, (pid_t)doc.state.pid, e) ==
-	    0)
+	if (run_poststart(&doc.state, e) == 0)
 		return 0;
 	/* Of the spec: it is ended, and destroyed. */
 	(void)delete_recorded(rt, dir_fd, &doc.state, true, &ignored);
@@ -449,15 +460,11 @@ static int leave_rdt(const struct state *s, struct err *e)
 static int delete_recorded(struct runtime *rt, int dir_fd, const struct state *s, bool force,
 			   struct err *e)
 {
-	struct err hook;
-
 	if (!force && is_running(dir_fd, s))
 		return RUNTIME_RUNNING;
 	if (end_all(rt, s, e) < 0 || leave_rdt(s, e) < 0)
 		return -e->code;
-	/* Of the spec: what a poststop hook makes of it changes nothing. */
-	if (run_hooks(s, "poststop", RUNTIME_STATUS_STOPPED, 0, &hook) < 0 && rt->warn)
-		rt->warn(&hook);
+	run_poststop(rt, s);
 	return state_drop(rt->root_fd, s->id, e);
 }
 

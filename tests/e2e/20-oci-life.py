@@ -668,6 +668,28 @@ def failing_hooks(h):
     with h.bundle(poststop) as b:  # told, and nothing more
         b.create()
         expect("poststop hook 0" in h.oci("delete", b.id).stderr)
+    log = os.path.join(h.dir, "poststop.log")
+    told = {"path": "/bin/sh", "args": ["sh", "-c", f"read -r x; echo \"$x\" >> {log}"]}
+
+    def all_of_them(c):
+        c["hooks"] = {"poststop": [{"path": "/bin/false"}, told, {"path": "/nosuch"}, told]}
+    with h.bundle(all_of_them) as b:
+        b.create()
+        said = h.oci("delete", b.id).stderr
+        expect("poststop hook 0" in said and "poststop hook 2" in said, said)
+        equal([json.loads(l)["status"] for l in open(log)], ["stopped"] * 2)
+    os.unlink(log)
+    # Of the spec: when one of the others has failed, it is destroyed and they are run.
+    for kind in ("prestart", "createRuntime", "createContainer", "poststart"):
+        with h.bundle(lambda c: c.update(hooks={kind: [{"path": "/bin/false"}], "poststop": [told]})) as b:
+            said = b.args("/bin/probe", "stay").fails(command="run")
+            expect(f"{kind} hook 0" in said, said)
+            equal([json.loads(l)["status"] for l in open(log)], ["stopped"], kind)
+        os.unlink(log)
+    with h.bundle(lambda c: c.update(hooks={"createRuntime": [told], "poststop": [told]}, mounts=[
+            {"destination": "/x", "type": "bind", "source": "/nosuch"}])) as b:
+        b.fails()
+        expect(not os.path.exists(log), "a hook ran before anything was made")
     with h.bundle(lambda c: c.update(hooks={"createRuntime": [
             {"path": "/bin/sh", "args": ["sh", "-c", "test $OURS = x"]}]})) as b:  # without an env: ours
         b.create(env=dict(os.environ, OURS="x"))
