@@ -37,6 +37,7 @@
 #include "runtime/io.h"
 #include "runtime/listener.h"
 #include "runtime/netdev.h"
+#include "runtime/priority.h"
 #include "runtime/procfs.h"
 #include "runtime/protect.h"
 #include "runtime/rdt.h"
@@ -113,27 +114,6 @@ static void kill_init(struct container *c)
 		     WEXITED | WNOHANG); /* not a sibling */
 }
 
-/* What is so already needs no privilege to be made so. */
-static int set_oom_score(int proc_fd, pid_t pid, int64_t score, struct err *e)
-{
-	auto_buf struct buf now = BUF_INIT(64);
-	char path[64], text[16];
-	int64_t current = 0;
-	struct err ignored;
-
-	(void)snprintf(path, sizeof(path), "%d/oom_score_adj", (int)pid);
-	(void)snprintf(text, sizeof(text), "%lld", (long long)score);
-	if (fs_read(proc_fd, path, &now, &ignored) == 0)
-		current = strtoll(buf_str(&now), NULL, 10);
-	if (current == score || procfs_write(proc_fd, path, text, e) == 0)
-		return 0;
-	if (e->code == EACCES)
-		return err_set(e, EACCES,
-			       "process.oomScoreAdj: lowering %lld to %lld takes CAP_SYS_RESOURCE",
-			       (long long)current, (long long)score);
-	return err_wrap(e, "process.oomScoreAdj");
-}
-
 static int move_net_devices(struct container *c, struct err *e)
 {
 	auto_close int fd = -1;
@@ -170,7 +150,7 @@ static int attach(struct container *c, struct err *e)
 				&cfg->linux_.gid_mappings, e) < 0)
 		return -e->code;
 	if (cfg->process->oom_score_adj &&
-	    set_oom_score(proc_fd, c->pid, *cfg->process->oom_score_adj, e) < 0)
+	    priority_set_oom_score(proc_fd, c->pid, *cfg->process->oom_score_adj, e) < 0)
 		return -e->code;
 	if (move_net_devices(c, e) < 0 || enter_rdt(c, e) < 0)
 		return -e->code;

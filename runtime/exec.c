@@ -184,16 +184,20 @@ static int given_process(struct exec *x, struct err *e)
 }
 
 /* Of the process object given, else of the container's own process. */
-static int find_affinity(struct exec *x, struct err *e)
+static int take_from_own(struct exec *x, struct err *e)
 {
+	const json_t *doc = x->state.state.process;
 	struct config_process own;
 
-	if (x->config.exec_affinity || !x->spec->process ||
-	    !json_object_get(x->state.state.process, "execCPUAffinity"))
+	if (!x->spec->process ||
+	    !(json_object_get(doc, "execCPUAffinity") || json_object_get(doc, "oomScoreAdj")))
 		return 0;
-	if (config_decode_process(x->state.state.process, &x->arena, &own, e) < 0)
+	if (config_decode_process(doc, &x->arena, &own, e) < 0)
 		return -e->code;
-	x->config.exec_affinity = own.exec_affinity;
+	if (!x->config.exec_affinity)
+		x->config.exec_affinity = own.exec_affinity;
+	if (!x->config.oom_score_adj)
+		x->config.oom_score_adj = own.oom_score_adj;
 	return 0;
 }
 
@@ -242,7 +246,7 @@ static int prepare(struct runtime *rt, struct exec *x, struct err *e)
 		    0 ||
 	    collect_namespaces(x, e) < 0 ||
 	    process_grant(&x->process, x->namespaces & CLONE_NEWUSER, rt->warn, e) < 0 ||
-	    find_affinity(x, e) < 0 || open_cgroup(x, e) < 0)
+	    take_from_own(x, e) < 0 || open_cgroup(x, e) < 0)
 		return -e->code;
 	if (x->namespaces & CLONE_NEWUSER) {
 		char init[16];
@@ -344,6 +348,18 @@ static int stand_apart(struct exec *x, struct err *e)
 	return 0;
 }
 
+/* What it makes is born with it. */
+static int set_oom_score(const struct exec *x, struct err *e)
+{
+	auto_close int proc_fd = -1;
+
+	if (!x->config.oom_score_adj)
+		return 0;
+	if (procfs_open(&proc_fd, e) < 0)
+		return -e->code;
+	return priority_set_oom_score(proc_fd, getpid(), *x->config.oom_score_adj, e);
+}
+
 static _Noreturn void helper_main(struct exec *x)
 {
 	struct console console = CONSOLE_INIT;
@@ -358,6 +374,8 @@ static _Noreturn void helper_main(struct exec *x)
 	r = cgroup_enter(&x->cgroup, born, &e);
 	if (r == 0 && a)
 		r = priority_set_affinity(a->final, "process.execCPUAffinity.final", &e);
+	if (r == 0)
+		r = set_oom_score(x, &e);
 	if (r == 0)
 		r = stand_apart(x, &e);
 	if (r == 0)

@@ -10,6 +10,7 @@
 #include <linux/ioprio.h>
 #include <linux/sched.h>
 #include <linux/sched/types.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
@@ -17,7 +18,10 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
+#include "base/fs.h"
 #include "base/text.h"
+#include "runtime/procfs.h"
 
 #define NUMBERS_MAX     8192 /* processors, memory nodes: the kernel's own largest build */
 #define BITS            (sizeof(unsigned long) * CHAR_BIT)
@@ -313,4 +317,27 @@ json_t *priority_memory_features(void)
 {
 	return json_pack("{s:o,s:o}", "modes", word_names(memory_modes, ARRAY_COUNT(memory_modes)),
 			 "flags", word_names(memory_flags, ARRAY_COUNT(memory_flags)));
+}
+
+/* ---- memory that runs out ---- */
+
+/* What is so already needs no privilege to be made so. */
+int priority_set_oom_score(int proc_fd, pid_t pid, int64_t score, struct err *e)
+{
+	auto_buf struct buf now = BUF_INIT(64);
+	char path[64], text[16];
+	int64_t current = 0;
+	struct err ignored;
+
+	(void)snprintf(path, sizeof(path), "%d/oom_score_adj", (int)pid);
+	(void)snprintf(text, sizeof(text), "%lld", (long long)score);
+	if (fs_read(proc_fd, path, &now, &ignored) == 0)
+		current = strtoll(buf_str(&now), NULL, 10);
+	if (current == score || procfs_write(proc_fd, path, text, e) == 0)
+		return 0;
+	if (e->code == EACCES)
+		return err_set(e, EACCES,
+			       "process.oomScoreAdj: lowering %lld to %lld takes CAP_SYS_RESOURCE",
+			       (long long)current, (long long)score);
+	return err_wrap(e, "process.oomScoreAdj");
 }

@@ -24,3 +24,6 @@ json_t *priority_memory_features(void);
 
 /* "0-3,7": the processors that the caller may run on.  NULL and "" change nothing. */
 int priority_set_affinity(const char *list, const char *member, struct err *e);
+
+/* process.oomScoreAdj of a process; 'proc_fd': procfs_open(). */
+int priority_set_oom_score(int proc_fd, pid_t pid, int64_t score, struct err *e);

@@ -477,6 +477,21 @@ def exec_process_file(h):
             expect(p.returncode == 255 and says in p.stderr, process, p.stderr)
 
 
+def exec_oom_score(h):
+    """A process that is exec'ed is as likely to be killed for want of memory as the container's, or as it says"""
+    with h.bundle(lambda c: c["process"].update(oomScoreAdj=300)) as b:
+        b.args("/bin/probe", "stay").begin()
+        equal(b.exec(b.id, "/bin/cat", "/proc/self/oom_score_adj").stdout, "300\n")
+        path = os.path.join(b.path, "process.json")
+        for score, wanted in ((None, "300\n"), (700, "700\n")):
+            process = {"args": ["/bin/cat", "/proc/self/oom_score_adj"], "cwd": "/"}
+            if score:
+                process["oomScoreAdj"] = score
+            with open(path, "w") as f:
+                json.dump(process, f)
+            equal(b.exec("--process", path, b.id).stdout, wanted)
+
+
 def exec_detached(h):
     """exec --detach returns at once and writes the pid file"""
     with h.bundle() as b:
