@@ -5,13 +5,21 @@
  * ours holds the place until the init is in it; none at all.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
+#include "base/fs.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "runtime/container.h"
+#include "runtime/idmap.h"
+#include "runtime/mount_options.h"
 
 /* Where it is to be; nothing is made. */
 int place_name(struct container *c, struct err *e)
@@ -82,6 +90,74 @@ static int start_scope(struct container *c, struct err *e)
 	return state_write(c->dir_fd, &c->state, e);
 }
 
+/* ---- ownership ---- */
+
+#define DELEGATE_LIST "/sys/kernel/cgroup/delegate"
+
+static bool is_written_to(const struct config_mount *m)
+{
+	struct mount_options o;
+	struct err ignored;
+
+	return str_eq(m->type, "cgroup") && str_eq(m->destination, "/sys/fs/cgroup") &&
+	       mount_options_parse(m, &o, &ignored) == 0 && !(o.one.set & MOUNT_ATTR_RDONLY) &&
+	       !(o.tree.set & MOUNT_ATTR_RDONLY);
+}
+
+/*
+ * Of the spec: a container that can write to its part of a v2 tree, and sees no
+ * more than that, may make cgroups of its own there, as a system in it will.
+ * v1 has no safe way for it.
+ */
+static bool is_delegated(const struct container *c)
+{
+	const struct js_list *mounts = &c->config->mounts;
+	bool written_to = false;
+
+	for (size_t i = 0; i < mounts->count; i++)
+		written_to |= is_written_to(JS_AT(*mounts, struct config_mount, i));
+	return written_to && c->host.count == 1 && c->host.items[0].v2 && c->ns[NS_CGROUP].wanted &&
+	       c->ns_fd[NS_CGROUP] < 0;
+}
+
+static int give_file(int fd, const char *name, uid_t owner, struct err *e)
+{
+	if (fchownat(fd, name, owner, (gid_t)-1, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0 ||
+	    errno == ENOENT)
+		return 0;
+	return err_sys(e, "give the cgroup's %s to user %u", *name ? name : "directory", owner);
+}
+
+/* cgroups(7): the directory, and the files that the kernel names for it. */
+static int give_to(int fd, uid_t owner, struct err *e)
+{
+	char names[] = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n", *save = NULL;
+	auto_buf struct buf text = BUF_INIT(4096);
+	struct err older;
+	char *list = fs_read(AT_FDCWD, DELEGATE_LIST, &text, &older) == 0 ? text.data : names;
+
+	if (give_file(fd, "", owner, e) < 0)
+		return -e->code;
+	for (char *name = strtok_r(list ? list : names, "\n", &save); name;
+	     name = strtok_r(NULL, "\n", &save))
+		if (!strchr(name, '/') && give_file(fd, name, owner, e) < 0)
+			return -e->code;
+	return 0;
+}
+
+static int delegate(const struct container *c, struct err *e)
+{
+	uint32_t owner = c->config->process->user.uid;
+
+	if (c->rootless || !is_delegated(c))
+		return 0;
+	if (c->ns[NS_USER].wanted && !idmap_to_host(&c->config->linux_.uid_mappings, owner, &owner))
+		return 0; /* one that is joined has maps of its own */
+	return owner ? give_to(cgroup_v2_fd(&c->cgroup), owner, e) : 0;
+}
+
+/* ---- made ---- */
+
 /* Does it ask for anything that only a cgroup can give?  Lists of devices are asked for always. */
 static bool limits_anything(const struct container *c)
 {
@@ -125,7 +201,7 @@ int place_make(struct container *c, struct err *e)
 	if (cgroup_make(&c->cgroup, e) < 0)
 		return go_without(c, e);
 	if (cgroup_limit(&c->cgroup, &l->resources, e) < 0 ||
-	    cgroup_limit_devices(&c->cgroup, &l->resources.devices, e) < 0)
+	    cgroup_limit_devices(&c->cgroup, &l->resources.devices, e) < 0 || delegate(c, e) < 0)
 		return -e->code;
 	return mounts_open_cgroups(&c->mounts, c->config, &c->cgroup, e);
 }

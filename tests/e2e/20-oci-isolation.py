@@ -510,6 +510,37 @@ def cgroup_view(h):
 
 
 @only_where(is_v2)
+def own_cgroups(h):
+    """On v2 a cgroup belongs to who runs in it if he sees no more than it and may write to it, and to root if not"""
+    def change(c, read_only=False, private=True, ids=True):
+        mount = next(m for m in c["mounts"] if m["destination"] == "/sys/fs/cgroup")
+        mount["options"] = ["nosuid", "noexec", "nodev"] + ["ro"] * read_only
+        if not private:
+            c["linux"]["namespaces"] = [n for n in c["linux"]["namespaces"] if n["type"] != "cgroup"]
+        if ids:
+            maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+            c["linux"]["namespaces"].append({"type": "user"})
+            c["linux"].update(uidMappings=maps, gidMappings=maps)
+    os.chmod(h.dir, 0o755)
+    with h.bundle(change) as b:
+        b.args("/bin/sh", "-c", "cd /sys/fs/cgroup; mkdir mine; echo 1 > mine/cgroup.procs; exec probe stay").begin()
+        until(lambda: "/mine" in open(f"/proc/{b.pid()}/cgroup").read(), "in its own one")
+        top = os.path.dirname(b.cgroup_file("", "cgroup.procs"))
+        for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+            equal(os.stat(f"{top}/{name}").st_uid, 100000, name)
+        for name in ("cgroup.freeze", "memory.max", "pids.max"):
+            equal(os.stat(f"{top}/{name}").st_uid, 0, name)
+        equal(b.exec(b.id, "/bin/true").returncode, 0)
+    with h.bundle(lambda c: change(c, ids=False) or c["process"].update(user={"uid": 1000, "gid": 0})) as b:
+        b.args("/bin/probe", "stay").begin()
+        equal(os.stat(b.cgroup_file("", "cgroup.procs")).st_uid, 1000)
+    for options in ({"read_only": True}, {"private": False}):
+        with h.bundle(lambda c: change(c, **options)) as b:
+            b.args("/bin/probe", "stay").begin()
+            equal(os.stat(b.cgroup_file("", "cgroup.procs")).st_uid, 0, options)
+
+
+@only_where(is_v2)
 def cgroups_below(h):
     """exec enters a container whose own cgroups lie below, as those of an init system do"""
     def change(c):
