@@ -57,10 +57,11 @@ static const struct {
 };
 
 /* Known, and they change nothing: they are what is anyway. */
-static const char *const plain_words[] = {"defaults", "async", "nolazytime",
+static const char *const plain_words[] = {"defaults", "async", "nolazytime", "noiversion",
 					  "nomand",   "loud",  "silent"};
 
-static const char *const refused_words[] = {"remount"};
+/* The filesystem's, of any kind: for `features`. */
+static const char *const data_words[] = {"sync", "dirsync", "lazytime", "iversion", "mand"};
 
 static bool is_one_of(const char *word, const char *const *list, size_t count)
 {
@@ -110,7 +111,7 @@ bool mount_option_is_data(const char *word)
 	return !find_attr(word) && !(word[0] == 'r' && find_attr(word + 1)) &&
 	       !mount_propagation_find(word, &type, &recursive) && !is_plain(word) &&
 	       !str_eq(word, "bind") && !str_eq(word, "rbind") && !str_eq(word, "idmap") &&
-	       !str_eq(word, "ridmap") && !str_eq(word, "tmpcopyup");
+	       !str_eq(word, "ridmap") && !str_eq(word, "tmpcopyup") && !str_eq(word, "remount");
 }
 
 /* Returns whether the word was one of ours. */
@@ -127,6 +128,8 @@ static bool take_word(const char *word, struct mount_options *o)
 		o->recursive |= word[0] == 'r';
 	} else if (str_eq(word, "tmpcopyup")) {
 		o->copy_up = true;
+	} else if (str_eq(word, "remount")) {
+		o->remount = true;
 	} else if (str_eq(word, "idmap") || str_eq(word, "ridmap")) {
 		o->idmap = true;
 		o->idmap_recursive |= word[0] == 'r';
@@ -161,17 +164,19 @@ int mount_options_parse(const struct config_mount *m, struct mount_options *ret,
 
 		if (taken < 0)
 			return taken;
-		if (is_one_of(word, refused_words, ARRAY_COUNT(refused_words)))
-			return err_set(e, ENOTSUP, "option '%s' is not supported", word);
 		if (!taken)
 			(void)take_word(word, &o); /* what is left is the filesystem's */
 	}
 
+	if (o.remount) {
+		o.remount_one = o.bind;
+		o.bind = false;
+	}
 	if (o.bind && (!m->source || !m->source[0]))
 		return err_set(e, EINVAL, "source: missing");
-	if (!o.bind && (!m->type || !m->type[0] || str_eq(m->type, "none")))
+	if (!o.bind && !o.remount && (!m->type || !m->type[0] || str_eq(m->type, "none")))
 		return err_set(e, EINVAL, "type: missing, and it is not a bind mount");
-	if (o.copy_up && (o.bind || !str_eq(m->type, "tmpfs")))
+	if (o.copy_up && (o.bind || o.remount || !str_eq(m->type, "tmpfs")))
 		return err_set(e, EINVAL, "option 'tmpcopyup' is for tmpfs only");
 	/* Mappings alone are meant, too: their word is there for older runtimes. */
 	o.idmap |= m->uid_mappings.count || m->gid_mappings.count;
@@ -202,8 +207,11 @@ json_t *mount_option_names(void)
 		add_pair(array, propagation_words[i].word, true);
 	for (size_t i = 0; i < ARRAY_COUNT(plain_words); i++)
 		add_pair(array, plain_words[i], false);
+	for (size_t i = 0; i < ARRAY_COUNT(data_words); i++)
+		add_pair(array, data_words[i], false);
 	add_pair(array, "bind", true);
 	add_pair(array, "idmap", true);
 	add_pair(array, "tmpcopyup", false);
+	add_pair(array, "remount", false);
 	return array;
 }

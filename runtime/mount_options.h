@@ -22,6 +22,8 @@ struct mount_attrs {
 struct mount_options {
 	bool bind, recursive; /* rbind */
 	bool copy_up;         /* tmpcopyup */
+	bool remount;         /* nothing new: what is mounted there is changed */
+	bool remount_one;     /* and with "bind" it alone, not its filesystem */
 	bool idmap, idmap_recursive;
 	struct mount_attrs one, tree;
 	struct {

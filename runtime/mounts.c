@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "runtime/copy.h"
@@ -38,6 +39,7 @@
 #include "runtime/runtime.h"
 
 #define FS_MESSAGE_MAX 256
+#define OPTIONS_MAX    65536
 #define OPTION_LEN_MAX 255 /* fsconfig(2) takes no longer value */
 
 /* ---- shared ---- */
@@ -337,10 +339,78 @@ static int set_option(int fs_fd, const struct config *c, const char *option, str
 	return r < 0 ? fs_failed(fs_fd, option, e) : 0;
 }
 
+/*
+ * Once flags of mount(2) that no filesystem refused.  Those that can be told know
+ * the word; the others do it anyway, or cannot.
+ */
+static const struct {
+	const char *word, *key;
+} old_flags[] = {{"iversion", "i_version"}, {"acl", "acl"}, {"noacl", "noacl"}};
+
+/* 1: it is none of these. */
+static int set_old_flag(int fs_fd, const char *word, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(old_flags); i++) {
+		if (!str_eq(old_flags[i].word, word))
+			continue;
+		if (fsconfig(fs_fd, FSCONFIG_SET_FLAG, old_flags[i].key, NULL, 0) < 0 &&
+		    errno != EINVAL)
+			return fs_failed(fs_fd, word, e);
+		return 0;
+	}
+	return 1;
+}
+
+/*
+ * The first of "size=64k,mode=700", as mount(2) took them; context="a,b" is one,
+ * and so is what has a backslash before the comma.  Returns where the next begins.
+ */
+static const char *first_option(const char *list, struct buf *ret)
+{
+	size_t len = strcspn(list, "=");
+	bool label = len >= 7 && memcmp(list + len - 7, "context", 7) == 0, quoted = false;
+
+	buf_reset(ret);
+	for (; *list && (quoted || *list != ','); list++) {
+		if (label && *list == '"') {
+			quoted = !quoted;
+			continue;
+		}
+		if (*list == '\\' && list[1])
+			buf_putc(ret, *list++);
+		buf_putc(ret, *list);
+	}
+	return list + (*list == ',');
+}
+
 /* devpts takes "newinstance" and means nothing by it: every mount is one. */
 static bool is_obsolete(const struct config_mount *m, const char *option)
 {
 	return str_eq(m->type, "devpts") && str_eq(option, "newinstance");
+}
+
+static int set_data(int fs_fd, const struct mount_plan *p, const struct config *c,
+		    const struct config_mount *m, struct err *e)
+{
+	const struct config *ids = p->from_outside ? c : NULL;
+	auto_buf struct buf option = BUF_INIT(OPTIONS_MAX);
+
+	for (size_t i = 0; i < m->options.count; i++) {
+		const char *rest = mount_option_is_data(m->options.items[i]) ? m->options.items[i]
+									     : "";
+
+		while (*rest) {
+			const char *word;
+			int r;
+
+			rest = first_option(rest, &option);
+			word = buf_str(&option);
+			r = !*word || is_obsolete(m, word) ? 0 : set_old_flag(fs_fd, word, e);
+			if (r < 0 || (r > 0 && set_option(fs_fd, ids, word, e) < 0))
+				return -e->code;
+		}
+	}
+	return 0;
 }
 
 static int set_options(int fs_fd, const struct mount_plan *p, const struct config *c,
@@ -353,11 +423,8 @@ static int set_options(int fs_fd, const struct mount_plan *p, const struct confi
 	if (m->source && m->source[0] &&
 	    fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", m->source, 0) < 0)
 		return fs_failed(fs_fd, "source", e);
-	for (size_t i = 0; i < m->options.count; i++)
-		if (mount_option_is_data(m->options.items[i]) &&
-		    !is_obsolete(m, m->options.items[i]) &&
-		    set_option(fs_fd, ids, m->options.items[i], e) < 0)
-			return -e->code;
+	if (set_data(fs_fd, p, c, m, e) < 0)
+		return -e->code;
 	if (!label || !label[0])
 		return 0;
 	(void)snprintf(context, sizeof(context), "context=%s", label);
@@ -385,11 +452,17 @@ static int give_root(int fd, const struct mount_plan *p, const struct config *c,
 	return 0;
 }
 
+/* What is to be made in it by us (mount points, nodes in /dev) comes first: mounts_finish(). */
+static bool is_readonly_later(const struct config_mount *m, const struct mount_options *o)
+{
+	return !o->bind && !o->remount && str_eq(m->type, "tmpfs") &&
+	       ((o->one.set | o->tree.set) & MOUNT_ATTR_RDONLY);
+}
+
 static int new_filesystem(const struct mount_plan *p, const struct config *c,
 			  const struct config_mount *m, const struct mount_options *o,
 			  struct err *e)
 {
-	uint64_t attrs = o->one.set;
 	auto_close int fs_fd = fsopen(m->type, FSOPEN_CLOEXEC);
 	int fd;
 
@@ -401,10 +474,7 @@ static int new_filesystem(const struct mount_plan *p, const struct config *c,
 		return fs_failed(fs_fd, "ro", e);
 	if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return fs_failed(fs_fd, m->type, e);
-	/* A copy of the image's directory has to be written into it first. */
-	if (o->copy_up)
-		attrs &= ~(uint64_t)MOUNT_ATTR_RDONLY;
-	fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, (unsigned)attrs);
+	fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, (unsigned)o->one.set);
 	return fd < 0 ? fs_failed(fs_fd, m->type, e) : fd;
 }
 
@@ -448,6 +518,13 @@ static int open_target(int root_fd, const struct config_mount *m, int tree_fd, s
 		errno = -fd;
 		return err_sys(e, "destination %.128s in the root", m->destination);
 	}
+	if (fstat(fd, &target) == 0 && S_ISDIR(st.st_mode) != S_ISDIR(target.st_mode)) {
+		close_fd(&fd);
+		return err_set(e, S_ISDIR(st.st_mode) ? ENOTDIR : EISDIR,
+			       "destination %.128s is %s directory, and the source is %s",
+			       m->destination, S_ISDIR(st.st_mode) ? "no" : "a",
+			       S_ISDIR(st.st_mode) ? "one" : "none");
+	}
 	if (fstat(root_fd, &root) == 0 && fstat(fd, &target) == 0 && root.st_dev == target.st_dev &&
 	    root.st_ino == target.st_ino) {
 		close_fd(&fd);
@@ -456,7 +533,45 @@ static int open_target(int root_fd, const struct config_mount *m, int tree_fd, s
 	return fd;
 }
 
-static int fill_from(int fd, int target_fd, const struct mount_options *o, struct err *e)
+static bool has_data(const struct config_mount *m)
+{
+	for (size_t i = 0; i < m->options.count; i++)
+		if (mount_option_is_data(m->options.items[i]))
+			return true;
+	return false;
+}
+
+/* What no word names stays as it is. */
+static int remount(const struct mount_plan *p, const struct config *c, const struct config_mount *m,
+		   const struct mount_options *o, struct err *e)
+{
+	auto_close int fd = inroot_open(p->root_fd, m->destination, O_PATH, target_mode(m));
+	auto_close int fs_fd = -1;
+	struct statx st = {0};
+
+	if (fd < 0) {
+		errno = -fd;
+		return err_sys(e, "remount: destination %.128s in the root", m->destination);
+	}
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) < 0)
+		return err_sys(e, "remount: look at it");
+	if (!(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+		return err_set(e, EINVAL, "remount: nothing is mounted there");
+	if (set_all(fd, o, e) < 0 || set_propagations(fd, o, e) < 0)
+		return err_wrap(e, "remount");
+	if (o->remount_one || !has_data(m))
+		return 0;
+	fs_fd = fspick(fd, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC);
+	if (fs_fd < 0)
+		return err_sys(e, "remount: its filesystem");
+	if (set_data(fs_fd, p, c, m, e) < 0)
+		return err_wrap(e, "remount");
+	return fsconfig(fs_fd, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0
+		       ? fs_failed(fs_fd, "remount", e)
+		       : 0;
+}
+
+static int fill_from(int fd, int target_fd, struct err *e)
 {
 	auto_close int dir_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
@@ -466,18 +581,26 @@ static int fill_from(int fd, int target_fd, const struct mount_options *o, struc
 		return err_sys(e, "tmpcopyup: owner and mode");
 	if (copy_tree(target_fd, dir_fd, e) < 0)
 		return err_wrap(e, "tmpcopyup");
-	return mount_set(fd, o->one.set, 0, false, e);
+	return 0;
 }
 
-static int mount_one(const struct mount_plan *p, const struct config *c, size_t i, struct err *e)
+static int mount_one(struct mount_plan *p, const struct config *c, size_t i, struct err *e)
 {
 	const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
 	auto_close int target_fd = -1, new_fd = -1;
 	int fd = p->tree_fds[i];
 	struct mount_options o;
+	bool later;
 
 	if (mount_options_parse(m, &o, e) < 0)
 		return -e->code;
+	if (o.remount)
+		return remount(p, c, m, &o, e);
+	later = is_readonly_later(m, &o);
+	if (later) {
+		o.one.set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+		o.tree.set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+	}
 	target_fd = open_target(p->root_fd, m, fd, e);
 	if (target_fd < 0)
 		return target_fd;
@@ -485,13 +608,30 @@ static int mount_one(const struct mount_plan *p, const struct config *c, size_t 
 		fd = new_fd = new_filesystem(p, c, m, &o, e);
 		if (fd < 0)
 			return fd;
-		if (give_root(fd, p, c, m, e) < 0 ||
-		    (o.copy_up && fill_from(fd, target_fd, &o, e) < 0))
+		if (give_root(fd, p, c, m, e) < 0 || (o.copy_up && fill_from(fd, target_fd, e) < 0))
 			return -e->code;
 	}
-	if (set_all(fd, &o, e) < 0 || mount_move(fd, target_fd, e) < 0)
+	if (set_all(fd, &o, e) < 0 || mount_move(fd, target_fd, e) < 0 ||
+	    set_propagations(fd, &o, e) < 0)
 		return -e->code;
-	return set_propagations(fd, &o, e);
+	if (later)
+		p->tree_fds[i] = take_fd(new_fd);
+	return 0;
+}
+
+int mounts_finish(const struct mount_plan *p, const struct config *c, struct err *e)
+{
+	for (size_t i = 0; i < c->mounts.count; i++) {
+		const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
+		struct mount_options o;
+
+		if (mount_options_parse(m, &o, e) < 0)
+			return -e->code;
+		if (p->tree_fds[i] >= 0 && is_readonly_later(m, &o) &&
+		    mount_set(p->tree_fds[i], MOUNT_ATTR_RDONLY, 0, false, e) < 0)
+			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);
+	}
+	return 0;
 }
 
 /* ---- cgroups ---- */
@@ -514,8 +654,26 @@ static int link_names(int dir_fd, const char *name, struct err *e)
 	return 0;
 }
 
-static int mount_hierarchy(int dir_fd, const struct cgroup_hierarchy *h, int tree_fd,
-			   const struct mount_options *o, struct err *e)
+/* Our detached one goes to its first place; what is wanted in a second one is a copy of it. */
+static int put_cgroup(struct mount_plan *p, size_t i, const struct mount_options *o, int target_fd,
+		      struct err *e)
+{
+	int fd = p->cgroup_fds[i];
+	auto_close int copy = -1;
+
+	if (p->cgroups_put >> i & 1) {
+		fd = copy = mount_clone(fd, "", false, e);
+		if (fd < 0 || mount_set(fd, 0, MOUNT_ATTR_RDONLY, false, e) < 0)
+			return -e->code;
+	}
+	p->cgroups_put |= 1u << i;
+	if (set_all(fd, o, e) < 0 || mount_move(fd, target_fd, e) < 0)
+		return -e->code;
+	return 0;
+}
+
+static int mount_hierarchy(struct mount_plan *p, int dir_fd, const struct cgroup_hierarchy *h,
+			   size_t i, const struct mount_options *o, struct err *e)
 {
 	auto_close int target_fd = -1;
 
@@ -524,8 +682,7 @@ static int mount_hierarchy(int dir_fd, const struct cgroup_hierarchy *h, int tre
 	target_fd = openat(dir_fd, h->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (target_fd < 0)
 		return err_sys(e, "open %s", h->name);
-	if (set_all(tree_fd, o, e) < 0 || mount_move(tree_fd, target_fd, e) < 0 ||
-	    link_names(dir_fd, h->name, e) < 0)
+	if (put_cgroup(p, i, o, target_fd, e) < 0 || link_names(dir_fd, h->name, e) < 0)
 		return err_wrap(e, "hierarchy %s", h->name);
 	return 0;
 }
@@ -541,28 +698,30 @@ static int mount_hierarchies(struct mount_plan *p, const struct cgroup_host *hos
 	if (fd < 0 || target_fd < 0 || mount_move(fd, target_fd, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < host->count; i++)
-		if (p->cgroup_fds[i] >= 0 &&
-		    mount_hierarchy(fd, &host->items[i], p->cgroup_fds[i], o, e) < 0)
+		if (p->cgroup_fds[i] >= 0 && mount_hierarchy(p, fd, &host->items[i], i, o, e) < 0)
 			return -e->code;
 	return mount_set(fd, o->one.set, 0, false, e);
 }
 
-static int mount_cgroup(struct mount_plan *p, const struct cgroup_host *host,
-			const struct config_mount *m, struct err *e)
+static int mount_cgroup(struct mount_plan *p, const struct config *c,
+			const struct cgroup_host *host, const struct config_mount *m, struct err *e)
 {
 	auto_close int target_fd = -1;
+	const struct cgroup_hierarchy *v2;
 	struct mount_options o;
 
 	if (mount_options_parse(m, &o, e) < 0)
 		return -e->code;
-	if (!host->count || host->items[0].name[0])
+	if (o.remount)
+		return remount(p, c, m, &o, e);
+	v2 = cgroup_host_v2(host);
+	if (str_eq(m->type, "cgroup") && (!v2 || v2->name[0]))
 		return mount_hierarchies(p, host, m, &o, e);
-
+	if (!v2 || p->cgroup_fds[v2 - host->items] < 0)
+		return err_set(e, ENOTSUP, "the container has no cgroup of version 2 here");
 	target_fd = open_target(p->root_fd, m, -1, e);
-	if (target_fd < 0 || set_all(p->cgroup_fds[0], &o, e) < 0 ||
-	    mount_move(p->cgroup_fds[0], target_fd, e) < 0)
-		return -e->code;
-	return 0;
+	return target_fd < 0 ? target_fd
+			     : put_cgroup(p, (size_t)(v2 - host->items), &o, target_fd, e);
 }
 
 int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgroup_host *host,
@@ -570,7 +729,7 @@ int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgro
 {
 	for (size_t i = 0; i < c->mounts.count; i++) {
 		const struct config_mount *m = JS_AT(c->mounts, struct config_mount, i);
-		int r = is_cgroup_mount(m) ? mount_cgroup(p, host, m, e) : mount_one(p, c, i, e);
+		int r = is_cgroup_mount(m) ? mount_cgroup(p, c, host, m, e) : mount_one(p, c, i, e);
 
 		if (r < 0)
 			return err_wrap(e, "mounts[%zu] (%.64s)", i, m->destination);

@@ -24,10 +24,11 @@ struct mount_plan {
 	int root_fd;   /* detached tree that becomes the root; once attached, the root */
 	char *place;   /* root.path, where createContainer hooks look for it; NULL: not there */
 	int null_fd;   /* detached /dev/null, to cover files with */
-	int *tree_fds; /* of each of config.mounts; -1: a new filesystem */
+	int *tree_fds; /* of each of config.mounts; -1: a new filesystem, until mounts_finish() is to see it */
 	int *device_fds; /* in a user namespace, of the default devices and linux.devices; else NULL */
 	size_t device_count;
 	int cgroup_fds[CGROUP_HIERARCHIES_MAX]; /* detached: the container's own cgroups */
+	uint32_t cgroups_put;                   /* a bit for each that has its place */
 };
 
 /* Empties the plan, so that mounts_close() may be called. */
@@ -48,6 +49,9 @@ int mounts_open_cgroups(struct mount_plan *p, const struct config *c, const stru
 /* Context: init, before pivot_root.  Everything in place below the attached root. */
 int mounts_apply(struct mount_plan *p, const struct config *c, const struct cgroup_host *host,
 		 struct err *e);
+
+/* Context: init, when nothing more is made in them: mounts that are to be read-only in the end. */
+int mounts_finish(const struct mount_plan *p, const struct config *c, struct err *e);
 
 /* rootfs.c; context: init. */
 

@@ -150,6 +150,8 @@ int rootfs_restrict(struct mount_plan *p, const struct config *c, struct err *e)
 		if (mask(p->root_fd, masked->items[i], &file, &dir, e) < 0)
 			r = err_wrap(e, "linux.maskedPaths[%zu] (%s)", i, masked->items[i]);
 	close_fd(&dir.fd);
+	if (r == 0)
+		r = mounts_finish(p, c, e);
 	if (r == 0 && c->root->readonly)
 		r = mount_set(p->root_fd, MOUNT_ATTR_RDONLY, 0, false, e);
 	return r;

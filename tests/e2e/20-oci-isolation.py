@@ -422,12 +422,84 @@ def bind_mounts(h):
     shutil.rmtree(src)
 
 
+def changed_mounts(h):
+    """remount changes what is mounted there: the mount, or its filesystem; and nothing else is touched"""
+    src = os.path.join(h.dir, "again")
+    os.makedirs(src)
+
+    def change(c):
+        c["mounts"] += [
+            {"destination": "/a", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m", "nosuid"]},
+            {"destination": "/a", "type": "tmpfs", "source": "tmpfs", "options": ["remount", "ro", "size=64k"]},
+            {"destination": "/b", "type": "bind", "source": src, "options": ["rbind", "nodev"]},
+            {"destination": "/b", "type": "none", "options": ["remount", "bind", "ro", "noexec", "size=1"]},
+            {"destination": "/proc", "type": "proc", "options": ["remount", "nosuid"]}]
+    with h.bundle(change) as b:
+        m = mounts_of(b.report())
+        expect({"ro", "nosuid"} <= set(m["/a"][0]) and "size=64k" in m["/a"][3], m["/a"])
+        expect({"ro", "nodev", "noexec"} <= set(m["/b"][0]), m["/b"])
+        expect("nosuid" in m["/proc"][0], m["/proc"])
+        equal(b.tries("open /b/x c"), ["EROFS"])
+    open(src + "/written", "w").close()
+    shutil.rmtree(src)
+    with h.bundle(lambda c: c["mounts"].append({"destination": "/tmp", "options": ["remount", "ro"]})) as b:
+        expect("mounts[7] (/tmp): remount: nothing is mounted there" in b.fails())
+    with h.bundle(lambda c: c["mounts"].append({"destination": "/nosuch", "options": ["remount", "ro"]})) as b:
+        expect("mounts[7] (/nosuch): remount: " in b.fails())
+
+
+def words_of_any_filesystem(h):
+    """What the spec has of options is known, whether a filesystem says it of itself or not"""
+    for word, shown in (("sync", "sync"), ("dirsync", "dirsync"), ("lazytime", "lazytime"), ("iversion", None),
+                        ("noiversion", None), ("nolazytime", None), ("async", None), ("loud", None), ("silent", None)):
+        for mount in ({"type": "tmpfs", "options": [word]}, {"type": "bind", "source": "/etc", "options": ["bind", word]}):
+            with h.bundle(lambda c: c["mounts"].append({"destination": "/m", **mount})) as b:
+                options = mounts_of(b.report())["/m"][3]
+                expect(not shown or mount["type"] == "bind" or shown in options, word, options)
+
+
+def readonly_in_the_end(h):
+    """A tmpfs that is read-only takes what is to be made in it first: mount points, nodes, links"""
+    def change(c):
+        c["mounts"][1]["options"].append("ro")
+        c["mounts"] += [{"destination": "/a", "type": "tmpfs", "options": ["ro"]},
+                        {"destination": "/a/b", "type": "tmpfs", "options": ["rro"]},
+                        {"destination": "/a/b/file", "type": "bind", "source": "/etc/hostname", "options": ["bind"]},
+                        {"destination": "/a/rw", "type": "tmpfs"}]
+    with h.bundle(change) as b:
+        m = mounts_of(b.report())
+        equal([p for p in ("/dev", "/a", "/a/b", "/a/rw", "/dev/shm") if "ro" in m[p][0]], ["/dev", "/a", "/a/b"])
+        equal(b.tries("open /dev/x c", "open /a/x c", "open /a/b/x c", "open /a/rw/x c", "open /dev/shm/x c",
+                      "open /dev/null rw"), ["EROFS"] * 3 + ["ok"] * 3)
+
+
+def cgroups_in_many_places(h):
+    """Cgroups can be mounted more than once, and the v2 tree by itself"""
+    root = cgroup_roots().get("")
+
+    def change(c):
+        c["mounts"] += [{"destination": "/cg", "type": "cgroup", "options": ["nosuid"]}]
+        if root:
+            c["mounts"] += [{"destination": "/v2", "type": "cgroup2"}]
+    with h.bundle(change) as b:
+        m = mounts_of(b.report())
+        first = sorted(p[len("/sys/fs/cgroup"):] for p in m if p.startswith("/sys/fs/cgroup"))
+        equal(sorted(p[len("/cg"):] for p in m if p.startswith("/cg")), first)
+        for place, flag in (("/sys/fs/cgroup", "ro"), ("/cg", "rw")):
+            expect(all(flag in m[place + p][0] for p in first), place, m)
+        equal(b.sh("cat /proc/self/cgroup | wc -l; ls /sys/fs/cgroup /cg | wc -l").returncode, 0)
+        if root:
+            equal((m["/v2"][1], "rw" in m["/v2"][0]), ("cgroup2", True))
+            expect("0" in b.sh("cat /v2/cgroup.procs").stdout.split() or "1" in b.sh("cat /v2/cgroup.procs").stdout)
+
+
 def new_filesystems(h):
     """tmpfs with options, read-only, and with what the image has there"""
     def change(c):
         c["mounts"] += [
             {"destination": "/a", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m", "mode=1770", "noatime"]},
             {"destination": "/b", "type": "tmpfs", "options": ["ro"]},
+            {"destination": "/c", "type": "tmpfs", "options": ["size=64k,mode=700", "", "nr_inodes=9,"]},  # as mount(2)
             {"destination": "/etc", "type": "tmpfs", "options": ["tmpcopyup", "ro"]},
             {"destination": "/root", "type": "tmpfs", "options": ["tmpcopyup"]}]
     with h.bundle(change, own_rootfs=True) as b:
@@ -439,6 +511,7 @@ def new_filesystems(h):
         os.symlink("../target", b.rootfs + "/root/l")
         os.chmod(b.rootfs + "/root", 0o711)
         m = mounts_of(b.report())
+        expect({"size=64k", "mode=700", "nr_inodes=9"} <= set(m["/c"][3]), m["/c"])
         expect("size=1024k" in m["/a"][3] and "noatime" in m["/a"][0], m["/a"])
         equal(b.tries("open /b/x c", "open /etc/passwd r", "open /etc/x c", "open /root/new c"),
               ["EROFS", "ok", "EROFS", "ok"])
@@ -793,8 +866,10 @@ def signals_reset(h):
 
 
 sys.exit(main([new_namespaces, no_mount_namespace, joined_namespaces, joined_mount_namespace, wrong_namespace_path, names, loopback, user, capabilities,
-               capabilities_we_lack, no_new_privileges, rlimits, oom_score, standard_mounts, devices, device_access,
-               all_devices, masked_paths, readonly_root, bind_mounts, new_filesystems, propagation, sysctls,
-               cgroup_view, cgroups_below, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,
+               capabilities_we_lack, no_new_privileges, rlimits, oom_score, standard_mounts, devices, devices_of_others, device_access,
+               all_devices, masked_paths, readonly_root, bind_mounts, changed_mounts, words_of_any_filesystem, readonly_in_the_end,
+               cgroups_in_many_places,
+               new_filesystems, propagation, sysctls,
+               cgroup_view, own_cgroups, cgroups_below, cgroup_limits, cpu_sets, limits_hold, small_memory, cgroup_is_taken, default_cgroup,
                filters, filter_for_exec, user_namespace, apparmor, time_namespace, no_pivot, no_mounts_on_the_host, keyring,
                closed_descriptors, closed_standard_descriptors, signals_reset]))

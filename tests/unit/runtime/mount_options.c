@@ -117,7 +117,7 @@ static void what_has_no_meaning_is_refused_by_its_word(void **state)
 		{NULL, "", "rbind", "source: missing"},
 		{NULL, "/s", "ro", "type: missing"},
 		{"none", "/s", "ro", "type: missing"},
-		{"tmpfs", "x", "remount", "'remount' is not supported"},
+		{"tmpfs", "x", "remount tmpcopyup", "'tmpcopyup' is for tmpfs only"},
 		{"tmpfs", "x", "idmap", "for bind mounts only"},
 		{"proc", "x", "tmpcopyup", "for tmpfs only"},
 		{"bind", "/s", "tmpcopyup", "for tmpfs only"},
