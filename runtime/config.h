@@ -196,6 +196,8 @@ struct config_rdt {
 	bool monitoring, cmt, mbm;
 };
 
+#define NET_DEVICE_TEMPLATE "%d" /* at the end of a name */
+
 struct config_net_device {
 	char *key;  /* its name on the host */
 	char *name; /* in the container; NULL: the same */

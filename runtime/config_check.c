@@ -354,6 +354,24 @@ static bool is_link_name(const char *name)
 	       !str_eq(name, ".") && !str_eq(name, "..");
 }
 
+/* "eth%d": the kernel finds a number that is free. */
+static bool is_template(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 2 && str_eq(name + len - 2, NET_DEVICE_TEMPLATE);
+}
+
+static bool is_link_name_or_template(const char *name)
+{
+	char stem[LINK_NAME_MAX + 1];
+
+	if (!is_template(name) || strlen(name) > LINK_NAME_MAX)
+		return is_link_name(name);
+	(void)snprintf(stem, sizeof(stem), "%.*s", (int)strlen(name) - 2, name);
+	return is_link_name(stem);
+}
+
 static const char *name_inside(const struct config_net_device *d)
 {
 	return d->name && d->name[0] ? d->name : d->key;
@@ -369,13 +387,14 @@ static int check_net_devices(const struct config *c, struct err *e)
 	for (size_t i = 0; i < list->count; i++) {
 		const struct config_net_device *d = JS_AT(*list, struct config_net_device, i);
 
-		if (!is_link_name(d->key) || !is_link_name(name_inside(d)))
+		if (!is_link_name(d->key) || !is_link_name_or_template(name_inside(d)))
 			return err_set(e, EINVAL,
 				       "linux.netDevices: '%.32s' (in the container '%.32s') is no "
 				       "name of an interface",
 				       d->key, name_inside(d));
 		for (size_t k = 0; k < i; k++)
-			if (str_eq(name_inside(JS_AT(*list, struct config_net_device, k)),
+			if (!is_template(name_inside(d)) &&
+			    str_eq(name_inside(JS_AT(*list, struct config_net_device, k)),
 				   name_inside(d)))
 				return err_set(e, EINVAL,
 					       "linux.netDevices: a second '%s' in the container",

@@ -146,6 +146,17 @@ static int find_index(int sock, const char *name)
 	return failed < 0 && failed != -ENODEV ? failed : index;
 }
 
+/* The name may be a template. */
+static int rename_link(int sock, int index, const char *name)
+{
+	struct request r;
+	struct ifinfomsg *m = begin(&r, RTM_NEWLINK, NLM_F_ACK, sizeof(*m));
+
+	m->ifi_index = index;
+	put(&r, IFLA_IFNAME, name, strlen(name) + 1);
+	return talk(sock, &r, NULL, NULL);
+}
+
 static int push(int sock, int index, const char *name, int netns_fd)
 {
 	uint32_t fd = (uint32_t)netns_fd;
@@ -223,11 +234,14 @@ static int add_address(int sock, int index, const struct address *a)
 	return talk(sock, &r, NULL, NULL);
 }
 
-static int set_up(int sock, const char *name, const struct addresses *addresses)
+/* 'found' is its name there so far. */
+static int set_up(int sock, const char *found, const char *name, const struct addresses *addresses)
 {
-	int index = find_index(sock, name), r;
+	int index = find_index(sock, found), r;
 
 	r = index > 0 ? 0 : index < 0 ? index : -ENODEV;
+	if (r == 0 && found != name)
+		r = rename_link(sock, index, name);
 	for (size_t i = 0; r == 0 && i < addresses->count; i++)
 		r = add_address(sock, index, &addresses->items[i]);
 	return r < 0 ? r : raise_link(sock, index);
@@ -242,19 +256,25 @@ static int fail(int r, const struct config_net_device *d, const char *what, stru
 static int move_one(int here, int there, const struct config_net_device *d, int netns_fd,
 		    struct err *e)
 {
-	const char *name = d->name && d->name[0] ? d->name : d->key;
+	const char *name = d->name && d->name[0] ? d->name : d->key, *first = name;
 	struct addresses addresses;
 	int index = find_index(here, d->key), r;
+	char passing[IFNAMSIZ];
 
+	/* Under a name that the kernel finds, we would not find it. */
+	if (strchr(name, '%')) {
+		(void)snprintf(passing, sizeof(passing), "bmv%d", (int)getpid());
+		first = passing;
+	}
 	if (index <= 0)
 		return fail(index < 0 ? index : -ENODEV, d, "find it on the host", e);
 	r = read_addresses(here, index, &addresses);
 	if (r < 0)
 		return fail(r, d, "read its addresses", e);
-	r = push(here, index, name, netns_fd);
+	r = push(here, index, first, netns_fd);
 	if (r < 0)
 		return fail(r, d, "move it into the container", e);
-	r = set_up(there, name, &addresses);
+	r = set_up(there, first, name, &addresses);
 	return r < 0 ? fail(r, d, "set it up in the container", e) : 0;
 }
 

@@ -172,6 +172,19 @@ def network_devices(h):
             until(lambda: not os.path.exists(f"/sys/class/net/{name}p"), "its peer gone")
         finally:
             subprocess.run(["ip", "link", "del", name], stderr=subprocess.DEVNULL)
+    # By a template: the kernel finds a number for each.
+    pairs = [name + "a", name + "b"]
+    for n in pairs:
+        ip("link", "add", n, "type", "veth", "peer", "name", n + "p")
+    try:
+        ip("addr", "add", "192.0.2.8/24", "dev", pairs[1])
+        with h.bundle(lambda c: c["linux"].update(netDevices={n: {"name": "eth%d"} for n in pairs})) as b:
+            out = b.sh("ip addr").stdout
+            expect(" eth0@" in out and " eth1@" in out and "192.0.2.8/24" in out and out.count("UP") >= 3, out)
+        until(lambda: not any(os.path.exists(f"/sys/class/net/{n}p") for n in pairs), "their peers gone")
+    finally:
+        for n in pairs:
+            subprocess.run(["ip", "link", "del", n], stderr=subprocess.DEVNULL)
     with h.bundle(lambda c: c["linux"].update(netDevices={"lo": {"name": "other"}})) as b:
         expect("lo: move it into the container" in b.fails())
 
