@@ -192,6 +192,12 @@ static int set_sets(uint64_t effective, uint64_t permitted, uint64_t inheritable
 	if (errno != EPERM || capget(&header, now) < 0)
 		return err_sys(e, "set capabilities");
 	have = (uint64_t)now[1].permitted << 32 | now[0].permitted;
+	if (!(permitted & ~have)) {
+		describe(inheritable, names, sizeof(names));
+		return err_set(e, EPERM,
+			       "process.capabilities: inheritable is more than bounding: %s",
+			       names);
+	}
 	describe(permitted & ~have, names, sizeof(names));
 	return err_set(e, EPERM, "capabilities that the runtime itself does not have: %s", names);
 }

@@ -14,6 +14,7 @@
 #include "runtime/capability.h"
 #include "runtime/cgroup.h"
 #include "runtime/config.h"
+#include "runtime/idmap.h"
 #include "runtime/mount_options.h"
 #include "runtime/priority.h"
 #include "runtime/rdt.h"
@@ -113,7 +114,7 @@ int config_check_process(struct config_process *p, struct arena *a, struct err *
 	if (p->oom_score_adj && (*p->oom_score_adj < -1000 || *p->oom_score_adj > 1000))
 		return err_set(e, EINVAL, "process.oomScoreAdj: %lld is not within -1000 and 1000",
 			       (long long)*p->oom_score_adj);
-	if (p->console_size &&
+	if (p->terminal && p->console_size &&
 	    (p->console_size->height > UINT16_MAX || p->console_size->width > UINT16_MAX))
 		return err_set(e, EINVAL, "process.consoleSize: over 65535");
 	if (check_env(&p->env, e) < 0 || check_user(&p->user, a, e) < 0 ||
@@ -161,6 +162,28 @@ int config_check_in_place(const struct config *c, struct err *e)
 	return 0;
 }
 
+/* We are its root before we are the user. */
+static int check_mapped(const struct config *c, struct err *e)
+{
+	const struct config_linux *l = &c->linux_;
+	const struct config_user *user = &c->process->user;
+	uint32_t outside;
+
+	if (!idmap_to_host(&l->uid_mappings, 0, &outside) ||
+	    !idmap_to_host(&l->gid_mappings, 0, &outside))
+		return err_set(e, EINVAL, "linux.uidMappings: user and group 0 are not mapped");
+	if (!idmap_to_host(&l->uid_mappings, user->uid, &outside))
+		return err_set(e, EINVAL, "process.user.uid: %u is not mapped", user->uid);
+	if (!idmap_to_host(&l->gid_mappings, user->gid, &outside))
+		return err_set(e, EINVAL, "process.user.gid: %u is not mapped", user->gid);
+	for (size_t i = 0; i < user->group_count; i++)
+		if (!idmap_to_host(&l->gid_mappings, user->groups[i], &outside))
+			return err_set(e, EINVAL,
+				       "process.user.additionalGids[%zu]: %u is not mapped", i,
+				       user->groups[i]);
+	return 0;
+}
+
 static int check_namespaces(struct config *c, struct err *e)
 {
 	const struct ns_wish *user = &c->ns[NS_USER];
@@ -186,9 +209,10 @@ static int check_namespaces(struct config *c, struct err *e)
 	if ((c->linux_.time_offsets.monotonic || c->linux_.time_offsets.boottime) &&
 	    (!c->ns[NS_TIME].wanted || c->ns[NS_TIME].path))
 		return err_set(e, EINVAL, "linux.timeOffsets: without a new time namespace");
-	if (check_id_maps(&c->linux_.uid_mappings, "linux.uidMappings", e) < 0)
+	if (check_id_maps(&c->linux_.uid_mappings, "linux.uidMappings", e) < 0 ||
+	    check_id_maps(&c->linux_.gid_mappings, "linux.gidMappings", e) < 0)
 		return -e->code;
-	return check_id_maps(&c->linux_.gid_mappings, "linux.gidMappings", e);
+	return user->wanted && !user->path ? check_mapped(c, e) : 0;
 }
 
 static int check_names(const struct config *c, struct err *e)

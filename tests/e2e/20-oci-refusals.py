@@ -68,6 +68,10 @@ def missing_and_wrong(h):
         ("mounts", [{"destination": "/x", "type": "bind"}], "source: missing"),
         ("mounts", [{"destination": "/", "type": "tmpfs"}], "the root itself"),
         ("mounts", [{"destination": "/x/..", "type": "tmpfs"}], "the root itself"),
+        ("mounts", [{"destination": "/tmp", "source": "/etc/hostname", "options": ["bind"]}],
+         "destination /tmp is a directory, and the source is none"),
+        ("process.capabilities", {"inheritable": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"], "bounding": []},
+         "inheritable is more than bounding: CAP_CHOWN"),
         ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["remount"]}], "remount"),
         ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["nonsense"]}], "nonsense"),
         ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["size=lots"]}], "size"),
@@ -159,6 +163,25 @@ def missing_and_wrong(h):
         ("hooks", {"poststop": [{"path": "/x", "timeout": 0}]}, "hooks.poststop[0].timeout"),
         ("hooks", {"prestart": [{"path": "/nosuch"}]}, "/nosuch"),
     ])
+
+
+def unmapped_ids(h):
+    """A user, a group or the root that a new user namespace does not map is refused by its number"""
+    def change(c):
+        c["linux"]["namespaces"].append({"type": "user"})
+        c["linux"].update(uidMappings=change.maps, gidMappings=change.maps)
+        c["process"]["user"] = change.user
+    whole, part = ([{"containerID": first, "hostID": 100000, "size": 1000}] for first in (0, 5))
+    for change.maps, change.user, says in (
+            (whole, {"uid": 1000, "gid": 0}, "process.user.uid: 1000 is not mapped"),
+            (whole, {"uid": 0, "gid": 1000}, "process.user.gid: 1000 is not mapped"),
+            (whole, {"uid": 0, "gid": 0, "additionalGids": [1, 1000]}, "additionalGids[1]: 1000 is not mapped"),
+            (part, {"uid": 5, "gid": 5}, "user and group 0 are not mapped")):
+        with h.bundle(change) as b:
+            expect(says in b.fails(), says)
+    # What is not used says nothing.
+    with h.bundle(lambda c: c["process"].update(consoleSize={"height": 70000, "width": 1})) as b:
+        b.run()
 
 
 def known_and_not_honoured(h):
@@ -286,5 +309,5 @@ def limits_without_controller(h):
         refused(h, [("linux.resources.unified", {"memory.max": "1"}, "memory.max")])
 
 
-sys.exit(main([missing_and_wrong, known_and_not_honoured, empty_is_nothing, not_json, host_objects, programs,
+sys.exit(main([missing_and_wrong, unmapped_ids, known_and_not_honoured, empty_is_nothing, not_json, host_objects, programs,
                programs_that_the_kernel_refuses, console_and_pid_file, forgotten_limits, limits_without_controller]))
