@@ -68,8 +68,8 @@ static json_t *linux_features(void)
 	(void)json_object_set_new(doc, "namespaces", namespace_names());
 	(void)json_object_set_new(doc, "capabilities", capability_names());
 	(void)json_object_set_new(doc, "cgroup",
-				  json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 0,
-					    "systemdUser", 0, "rdma", 0));
+				  json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 1,
+					    "systemdUser", 1, "rdma", 1));
 	(void)json_object_set_new(doc, "seccomp", filter_features());
 	(void)json_object_set_new(doc, "apparmor", enabled(true));
 	(void)json_object_set_new(doc, "selinux", enabled(true));

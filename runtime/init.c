@@ -324,6 +324,25 @@ static int make_ready(struct container *c, struct err *e)
 
 /* ---- started ---- */
 
+static void end_by(int sig)
+{
+	_exit(128 + sig);
+}
+
+/*
+ * The first process of a pid namespace is not ended by what it has no handler for;
+ * a container that waits ends by what would end another process.  Not by SIGHUP:
+ * whoever has taken its terminal may be gone by now.  execve(2) takes them away.
+ */
+static void heed_signals(void)
+{
+	static const int ending[] = {SIGINT, SIGQUIT, SIGTERM};
+	const struct sigaction sa = {.sa_handler = end_by};
+
+	for (size_t i = 0; i < ARRAY_COUNT(ending); i++)
+		(void)sigaction(ending[i], &sa, NULL);
+}
+
 /* Who asks for our state connects, too, and says nothing. */
 static int wait_started(int start_fd)
 {
@@ -374,6 +393,7 @@ _Noreturn void init_main(struct container *c)
 		fd = c->sync_fd;
 	} else {
 		close_fd(&c->sync_fd);
+		heed_signals();
 		fd = wait_started(c->start_fd);
 		close_fd(&c->start_fd);
 	}

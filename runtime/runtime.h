@@ -20,6 +20,8 @@
 #include "base/err.h"
 #include "base/js.h"
 
+struct buf;
+
 #define RUNTIME_SPEC_VERSION "1.3.0" /* of the OCI runtime-spec; older 1.x configs are read */
 #define RUNTIME_ID_MAX       255     /* [A-Za-z0-9_+.-]+, not beginning with '.' */
 
@@ -256,6 +258,14 @@ bool runtime_oom_look(struct runtime *rt, const char *id, struct runtime_oom *o)
 
 /* Every process in it, by our pids; an array that is the caller's.  RUNTIME_ABSENT. */
 int runtime_pids(struct runtime *rt, const char *id, pid_t **ret, size_t *ret_count, struct err *e);
+
+/*
+ * The header and their lines of what the host's ps(1) prints when it is asked
+ * with these words (ends with NULL), among its columns PID.  RUNTIME_ABSENT;
+ * -ENOTSUP where the host has none.
+ */
+int runtime_ps(struct runtime *rt, const char *id, char *const *words, struct buf *ret,
+	       struct err *e);
 
 /* ---- cgroups ---- */
 

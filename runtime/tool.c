@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/fs.h"
 #include "base/proc.h"
 
 #define OUTPUT_SHOWN 300 /* bytes at the end */
@@ -103,6 +104,20 @@ int tool_run(char *const argv[], int timeout_ms, const char *what, struct err *e
 	if (out < 0)
 		return err_sys(e, "memfd");
 	return run(argv, timeout_ms, what, out, fds, ARRAY_COUNT(fds), e);
+}
+
+int tool_read(char *const argv[], int timeout_ms, const char *what, struct buf *ret, struct err *e)
+{
+	auto_close int out = memfd_create("output", MFD_CLOEXEC);
+	const struct proc_fd fds[] = {{out, 1}, {out, 2}};
+
+	if (out < 0)
+		return err_sys(e, "memfd");
+	if (run(argv, timeout_ms, what, out, fds, ARRAY_COUNT(fds), e) < 0)
+		return -e->code;
+	if (lseek(out, 0, SEEK_SET) < 0)
+		return err_sys(e, "%s: read what %s printed", what, argv[0]);
+	return fs_read_fd(out, ret, e);
 }
 
 int tool_run_with_stdio(char *const argv[], int timeout_ms, const char *what, struct err *e)

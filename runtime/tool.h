@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdbool.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 /* Look for it in $PATH, in absolute directories only. */
@@ -22,6 +23,9 @@ bool tool_find(const char *name, char ret[PATH_MAX]);
 int tool_run(char *const argv[], int timeout_ms, const char *what, struct err *e);
 /* The same with our standard descriptors as its own: it passes them on. */
 int tool_run_with_stdio(char *const argv[], int timeout_ms, const char *what, struct err *e);
+
+/* What it prints is the caller's to read. */
+int tool_read(char *const argv[], int timeout_ms, const char *what, struct buf *ret, struct err *e);
 
 /*
  * Wait for the end of a program that was started, a hook for instance, at most

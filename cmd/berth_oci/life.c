@@ -27,20 +27,22 @@ int command_outcome(int r, const char *id, struct err *e)
 		return err_set(e, EEXIST, "container with given ID already exists: '%s'", id);
 	case RUNTIME_STOPPED:
 		return err_set(e, ESRCH, "container not running: '%s'", id);
-	case RUNTIME_RUNNING:
-		return err_set(e, EBUSY,
-			       "cannot delete container '%s' that is not stopped: running", id);
 	default:
 		return r;
 	}
 }
 
-/* LISTEN_FDS of systemd's socket activation: they go on to the container. */
+/*
+ * LISTEN_FDS of systemd's socket activation: they go on to the container.  Those
+ * of a process above us, which has left its environment to us, are not ours.
+ */
 static unsigned listening(void)
 {
-	const char *text = getenv("LISTEN_FDS");
-	uint32_t count = 0;
+	const char *text = getenv("LISTEN_FDS"), *whose = getenv("LISTEN_PID");
+	uint32_t count = 0, pid = 0;
 
+	if (whose && (!parse_u32(whose, INT32_MAX, &pid) || pid != (uint32_t)getpid()))
+		return 0;
 	return text && parse_u32(text, 1024, &count) ? count : 0;
 }
 
@@ -187,25 +189,36 @@ int command_exec(struct runtime *rt, const struct arguments *a, struct err *e)
 
 /* ---- kill, delete, pause ---- */
 
-/* "TERM", "SIGTERM", "15", "RTMIN+3"; 0: none of these. */
+/* "TERM", "SIGTERM", "15", "RTMIN+3"; 0 asks whether there is someone to signal.  -1: none of these. */
 static int parse_signal(const char *text)
 {
+	const struct {
+		const char *name;
+		int sig;
+	} others[] = {{"IO", SIGIO},
+		      {"IOT", SIGIOT},
+		      {"CLD", SIGCHLD},
+		      {"RTMIN", SIGRTMIN},
+		      {"RTMAX", SIGRTMAX}};
 	uint32_t number;
 
-	if (parse_u32(text, SIGRTMAX, &number))
+	if (parse_u32(text, (uint32_t)SIGRTMAX, &number))
 		return (int)number;
 	if (strncasecmp(text, "SIG", 3) == 0)
 		text += 3;
 	for (int sig = 1; sig < SIGRTMIN; sig++)
 		if (sigabbrev_np(sig) && strcasecmp(sigabbrev_np(sig), text) == 0)
 			return sig;
+	for (size_t i = 0; i < ARRAY_COUNT(others); i++)
+		if (strcasecmp(others[i].name, text) == 0)
+			return others[i].sig;
 	if (strncasecmp(text, "RTMIN+", 6) == 0 &&
 	    parse_u32(text + 6, (uint32_t)(SIGRTMAX - SIGRTMIN), &number))
 		return SIGRTMIN + (int)number;
 	if (strncasecmp(text, "RTMAX-", 6) == 0 &&
 	    parse_u32(text + 6, (uint32_t)(SIGRTMAX - SIGRTMIN), &number))
 		return SIGRTMAX - (int)number;
-	return 0;
+	return -1;
 }
 
 int command_kill(struct runtime *rt, const struct arguments *a, struct err *e)
@@ -213,9 +226,22 @@ int command_kill(struct runtime *rt, const struct arguments *a, struct err *e)
 	const char *name = a->word_count > 1 ? a->words[1] : "TERM";
 	int sig = parse_signal(name);
 
-	if (sig <= 0)
+	if (sig < 0)
 		return err_set(e, EINVAL, "kill: '%s' is no signal", name);
 	return command_outcome(runtime_kill(rt, a->words[0], sig, a->all, e), a->words[0], e);
+}
+
+static int refuse_to_delete(struct runtime *rt, const char *id, struct err *e)
+{
+	const char *status = runtime_status_name(RUNTIME_STATUS_RUNNING);
+	struct runtime_state s;
+
+	if (runtime_state(rt, id, &s, e) == 0) {
+		status = runtime_status_name(s.status);
+		runtime_state_done(&s);
+	}
+	return err_set(e, EBUSY, "cannot delete container '%s' that is not stopped: %s", id,
+		       status);
 }
 
 int command_delete(struct runtime *rt, const struct arguments *a, struct err *e)
@@ -224,6 +250,8 @@ int command_delete(struct runtime *rt, const struct arguments *a, struct err *e)
 
 	if (r == RUNTIME_ABSENT && a->force)
 		return 0;
+	if (r == RUNTIME_RUNNING)
+		return refuse_to_delete(rt, a->words[0], e);
 	return command_outcome(r, a->words[0], e);
 }
 

@@ -44,12 +44,27 @@ static const struct {
 	{AT(pids_limit), "pids-limit", "pids", "limit", VALUE_NUMBER},
 };
 
-/* "512m", "1GB", "-1" */
+/* ".5", behind a number of units. */
+static bool add_fraction(const char *text, size_t len, int shift, int64_t *value)
+{
+	int64_t part = 0, whole = 1;
+
+	if (len < 2 || len > 7 || *value < 0)
+		return false;
+	for (size_t i = 1; i < len; i++, whole *= 10)
+		part = part * 10 + (text[i] - '0');
+	*value += (part << shift) / whole; /* 20 + 40 bits */
+	return true;
+}
+
+/* "512m", "1GB", "1.5g", "-1" */
 static bool parse_bytes(const char *text, int64_t *ret)
 {
 	static const char units[] = "kmgt";
 	char number[32];
-	size_t len = strspn(text, "-0123456789");
+	size_t whole = strspn(text, "-0123456789");
+	size_t fraction = text[whole] == '.' ? 1 + strspn(text + whole + 1, "0123456789") : 0;
+	size_t len = whole + fraction;
 	const char *unit = text[len] ? strchr(units, text[len] | 0x20) : NULL;
 	int shift = unit && text[len] ? 10 * (int)(unit - units + 1) : 0;
 	const char *rest = text + len + (shift ? 1 : 0);
@@ -57,12 +72,15 @@ static bool parse_bytes(const char *text, int64_t *ret)
 
 	if ((*rest == 'b' || *rest == 'B') && !rest[1])
 		rest++;
-	if (*rest || !len || len >= sizeof(number))
+	if (*rest || !whole || whole >= sizeof(number))
 		return false;
-	(void)snprintf(number, sizeof(number), "%.*s", (int)len, text);
-	if (!parse_i64(number, -1, INT64_MAX >> shift, &value))
+	(void)snprintf(number, sizeof(number), "%.*s", (int)whole, text);
+	if (!parse_i64(number, -1, (INT64_MAX >> shift) - 1, &value))
 		return false;
-	*ret = value < 0 ? value : value << shift;
+	value = value < 0 ? value : value << shift;
+	if (fraction && !add_fraction(text + whole, fraction, shift, &value))
+		return false;
+	*ret = value;
 	return true;
 }
 
@@ -126,7 +144,5 @@ int command_update(struct runtime *rt, const struct arguments *a, struct err *e)
 		(void)json_object_set_new(group_of(doc, members[i].group), members[i].member,
 					  value);
 	}
-	if (!json_object_size(doc))
-		return err_set(e, EINVAL, "update: no limit is given");
 	return command_outcome(runtime_update(rt, a->words[0], doc, e), a->words[0], e);
 }

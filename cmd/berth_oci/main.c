@@ -217,8 +217,8 @@ static const struct command {
 	 command_state, false, false},
 	{"list", "", "print all containers", OPTIONS(list_options), 0, 0, command_list, false,
 	 false},
-	{"ps", "ID", "print the processes of a container", OPTIONS(ps_options), 1, WORDS_ANY,
-	 command_ps, false, false},
+	{"ps", "ID [OPTION OF PS...]", "print the processes of a container", OPTIONS(ps_options), 1,
+	 WORDS_ANY, command_ps, false, false},
 	{"pause", "ID", "freeze all processes of a container", OPTIONS(no_options), 1, 1,
 	 command_pause, false, false},
 	{"resume", "ID", "thaw them", OPTIONS(no_options), 1, 1, command_resume, false, false},
@@ -281,10 +281,12 @@ static int check_word(const char *option, const char *word, const char *const *w
 static int check_globals(const struct arguments *a, struct err *e)
 {
 	static const char *const managers[] = {"cgroupfs", "systemd", "disabled"};
-	static const char *const words[] = {"auto", "true", "false"};
+	static const char *const words[] = {"auto"};
 
 	if (check_word("cgroup-manager", a->cgroup_manager, managers, ARRAY_COUNT(managers), e) < 0)
 		return -e->code;
+	if (a->rootless && option_bool(a->rootless, &(bool){false}))
+		return 0;
 	return check_word("rootless", a->rootless, words, ARRAY_COUNT(words), e);
 }
 

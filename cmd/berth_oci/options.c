@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/text.h"
 
 static const struct option *find(const struct option *table, size_t count, const char *name,
@@ -21,14 +22,26 @@ static const struct option *find(const struct option *table, size_t count, const
 	return NULL;
 }
 
+bool option_bool(const char *word, bool *ret)
+{
+	static const char *const words[][6] = {{"0", "f", "F", "false", "False", "FALSE"},
+					       {"1", "t", "T", "true", "True", "TRUE"}};
+
+	for (unsigned yes = 0; yes < ARRAY_COUNT(words); yes++)
+		for (size_t i = 0; i < ARRAY_COUNT(words[yes]); i++)
+			if (str_eq(words[yes][i], word)) {
+				*ret = yes;
+				return true;
+			}
+	return false;
+}
+
 static int store_flag(const struct option *o, const char *value, bool *to, struct err *e)
 {
-	if (!value || str_eq(value, "true"))
-		*to = true;
-	else if (str_eq(value, "false"))
-		*to = false;
-	else
+	if (value && !option_bool(value, to))
 		return err_set(e, EINVAL, "--%s: '%s' is neither true nor false", o->name, value);
+	if (!value)
+		*to = true;
 	return 0;
 }
 

@@ -58,4 +58,6 @@ struct option {
 /* Reads from argv[0] on; returns how many words were options. */
 int options_parse(const struct option *table, size_t count, char **argv, struct arguments *ret,
 		  struct err *e);
+/* "true", "1", "t" and so on, as Go reads them and so runc; false: it is none of these. */
+bool option_bool(const char *word, bool *ret);
 void options_print(const struct option *table, size_t count);

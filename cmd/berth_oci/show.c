@@ -13,6 +13,8 @@
 #include "base/text.h"
 #include "cmd/berth_oci/commands.h"
 
+#define PS_MAX (64 * 1024 * 1024)
+
 static int print_json(const json_t *doc, struct err *e)
 {
 	if (json_dumpf(doc, stdout, JSON_INDENT(2)) < 0 || printf("\n") < 0 || fflush(stdout) < 0)
@@ -110,16 +112,38 @@ static void print_process(pid_t pid)
 		printf("%-10d %s", (int)pid, buf_str(&name));
 }
 
+/* By the host's ps; it is missed only by who wants something of it. */
+static int print_by_ps(struct runtime *rt, const struct arguments *a, bool *ret_missing,
+		       struct err *e)
+{
+	static const char *const usual[] = {"-ef", NULL};
+	bool any = a->word_count > 1;
+	auto_buf struct buf text = BUF_INIT(PS_MAX);
+	int r = runtime_ps(rt, a->words[0], any ? a->words + 1 : (char *const *)(uintptr_t)usual,
+			   &text, e);
+
+	*ret_missing = r == -ENOTSUP && !any;
+	r = command_outcome(r, a->words[0], e);
+	if (r == 0)
+		(void)fputs(buf_str(&text), stdout);
+	return r;
+}
+
 int command_ps(struct runtime *rt, const struct arguments *a, struct err *e)
 {
 	auto_json json_t *array = json_array();
 	auto_free pid_t *pids = NULL;
+	bool json, missing = false;
 	size_t count;
-	bool json;
 	int r;
 
 	if (wants_json(a->format, &json, e) < 0)
 		return -e->code;
+	if (!json) {
+		r = print_by_ps(rt, a, &missing, e);
+		if (!missing)
+			return r;
+	}
 	r = command_outcome(runtime_pids(rt, a->words[0], &pids, &count, e), a->words[0], e);
 	if (r < 0)
 		return r;

@@ -81,7 +81,9 @@ def exit_codes(h):
 
 def signals_by_any_name(h):
     """kill takes TERM, SIGTERM, 15 and lower case; the default is TERM"""
-    for words, number in ((["TERM"], 15), (["SIGUSR1"], 10), (["12"], 12), (["hup"], 1), ([], 15)):
+    for words, number in ((["TERM"], 15), (["SIGUSR1"], 10), (["12"], 12), (["hup"], 1), ([], 15), (["SIGIO"], 29),
+                          (["POLL"], 29), (["IOT"], 6), (["CLD"], 17), (["SIGRTMIN"], 34), (["rtmin+3"], 37),
+                          (["RTMAX-1"], 63), (["RTMAX"], 64)):
         with h.bundle() as b:
             out = os.path.join(b.path, "out")
             with open(out, "w") as f:
@@ -96,10 +98,14 @@ def bad_signals(h):
     """kill refuses what is no signal"""
     with h.bundle() as b:
         b.args("/bin/probe", "stay").begin()
-        for word in ("NOSUCH", "0", "65", "-1", "15x", ""):
+        for word in ("NOSUCH", "65", "-1", "15x", "", "RTMIN+31", "RTMIN-1", "SIG"):
             p = h.oci("kill", b.id, word, check=False)
             expect(p.returncode == 1 and "no signal" in p.stderr, word, p.stderr)
         equal(b.state()["status"], "running")
+        h.oci("kill", b.id, "0")  # of kill(2): is somebody there?
+        h.oci("kill", b.id, "KILL")
+        b.wait_status("stopped")
+        expect("not running" in h.oci("kill", b.id, "0", check=False).stderr)
 
 
 def second_start(h):
@@ -147,6 +153,18 @@ def delete_created(h):
     with h.bundle() as b:
         b.create()
         h.oci("delete", b.id)
+
+
+def ended_before_it_began(h):
+    """A container that waits to be started ends by the signals that end others, as the first of its pid namespace too"""
+    for sig in ("TERM", "INT", "QUIT"):
+        with h.bundle(own_rootfs=True) as b:
+            b.args("/bin/touch", "/ran").create()
+            h.oci("kill", b.id, sig)
+            b.wait_status("stopped")
+            expect("has stopped" in h.oci("start", b.id, check=False).stderr)
+            expect(not os.path.exists(b.rootfs + "/ran"))
+            h.oci("delete", b.id)
 
 
 def delete_leftovers(h):
@@ -207,6 +225,31 @@ def listing(h):
         docs = json.loads(h.oci("list", "--format", "json").stdout)
         equal([(d["id"], d["status"]) for d in docs], [(x.id, "created"), (y.id, "running")])
     equal(json.loads(h.oci("list", "-f", "json").stdout), [])
+
+
+def processes(h):
+    """ps shows the lines of the host's ps that are its processes, as runc does; words behind the id are for ps"""
+    if not shutil.which("ps"):
+        raise Skip("the host has no ps")
+    with h.bundle() as b:
+        b.args("/bin/sh", "-c", "sleep 1000 & exec sleep 1000").begin()
+        until(lambda: len(json.loads(h.oci("ps", "--format", "json", b.id).stdout)) == 2, "two of them")
+        pids = sorted(str(p) for p in json.loads(h.oci("ps", "-f", "json", b.id).stdout))
+        lines = h.oci("ps", b.id).stdout.splitlines()
+        expect(lines[0].split()[:3] == ["UID", "PID", "PPID"], lines)
+        equal(sorted(l.split()[1] for l in lines[1:]), pids)
+        lines = h.oci("ps", b.id, "-e", "-o", "comm,pid").stdout.splitlines()
+        equal(lines[0].split(), ["COMMAND", "PID"])
+        equal(sorted(l.split()[1] for l in lines[1:]), pids)
+        equal(h.oci("ps", b.id, "-p", "1").stdout.count("\n"), 1)
+        for words, says in ((["--nosuch"], "ps: exit status"), (["-e", "-o", "comm"], "no column PID")):
+            p = h.oci("ps", b.id, *words, check=False)
+            expect(p.returncode == 1 and says in p.stderr, words, p.stderr)
+        lines = h.oci("ps", b.id, env=dict(os.environ, PATH="/nosuch")).stdout.splitlines()
+        equal(lines[0].split(), ["PID", "CMD"])
+        equal(sorted(l.split()[0] for l in lines[1:]), pids)
+        p = h.oci("ps", b.id, "-ef", env=dict(os.environ, PATH="/nosuch"), check=False)
+        expect(p.returncode == 1 and "ps is not installed" in p.stderr, p.stderr)
 
 
 def exec_basic(h):
@@ -298,6 +341,16 @@ def updating(h):
         cpu = lambda: (open(b.cgroup_file("cpu", "cpu.max")).read().split() if v2 else
                        [open(b.cgroup_file("cpu", f"cpu.cfs_{n}_us")).read().strip() for n in ("quota", "period")])
         pids = lambda: open(b.cgroup_file("pids", "pids.max")).read().strip()
+        for words, wanted in (("1.5g", 3 << 29), ("48.125mb", 50462720), ("0.5G", 1 << 29)):
+            h.oci("update", "--memory", words, b.id)
+            equal(memory(), str(wanted))
+        for words in ("1.g", ".5g", "1.5.5g", "-1.5g", "1.5x", "1.12345678g", ""):
+            p = h.oci("update", "--memory", words, b.id, check=False)
+            expect(p.returncode == 1 and "not a number" in p.stderr, words, p.stderr)
+        h.oci("update", b.id)  # nothing to change is no failure
+        with open(os.path.join(b.path, "none.json"), "w") as f:
+            f.write("{}")
+        h.oci("update", "--resources", f.name, b.id)
         h.oci("update", "--memory", "64m", "--cpu-quota", "20000", b.id)
         equal((memory(), cpu(), pids()), (str(64 << 20), ["20000", "100000"], "30"))
         path = os.path.join(b.path, "resources.json")
@@ -315,8 +368,7 @@ def updating(h):
         h.oci("update", "--memory", str(40 << 20), b.id)
         equal((memory(), cpu(), pids()), (str(40 << 20), ["5000", "100000"], "max"))
         for words, says in ((["--memory", "12q"], "not a number"), (["--memory", "-2"], "not a number"),
-                            (["--cpu-share", "-5"], "cpu.shares"), (["--resources", "/nosuch"], "/nosuch"),
-                            ([], "no limit")):
+                            (["--cpu-share", "-5"], "cpu.shares"), (["--resources", "/nosuch"], "/nosuch")):
             p = h.oci("update", *words, b.id, check=False)
             expect(p.returncode == 1 and says in p.stderr, words, p.stderr)
         with open(path, "w") as f:
@@ -747,6 +799,9 @@ def listening_sockets(h):
         r = json.loads(h.oci("run", "-b", b.path, b.id, close_fds=False, preexec_fn=place,
                              env=dict(os.environ, LISTEN_FDS="1")).stdout)
         expect("LISTEN_FDS=1" in r["env"] and "LISTEN_PID=1" in r["env"] and "3" in r["fds"], r["env"])
+        # Somebody else's, left in the environment, are none: sd_listen_fds(3).
+        r = json.loads(h.oci("run", "-b", b.path, b.id, env=dict(os.environ, LISTEN_FDS="1", LISTEN_PID="1")).stdout)
+        expect(not any(v.startswith("LISTEN_") for v in r["env"]) and sorted(r["fds"]) == ["0", "1", "2"], r)
 
 
 def create_container_hook_finds_the_root(h):
@@ -770,6 +825,8 @@ def pausing(h):
         equal(b.state()["status"], "paused")
         p = h.oci("exec", b.id, "/bin/true", check=False)
         expect("paused" in p.stderr, p.stderr)
+        p = h.oci("delete", b.id, check=False)
+        expect(p.returncode == 1 and "not stopped: paused" in p.stderr, p.stderr)
         h.oci("resume", b.id)
         equal(b.state()["status"], "running")
         h.oci("pause", b.id)
@@ -810,6 +867,10 @@ def command_line(h):
     with h.bundle() as b:
         h.quiet(f"-root={h.root}", "create", f"--bundle={b.path}", b.id)
         h.oci("--debug", "--rootless=auto", "delete", "-f", b.id)
+    for word in ("1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"):  # as Go reads them
+        h.oci(f"--debug={word}", f"--rootless={word}", "list", f"--quiet={word}")
+    for word in ("yes", "2", "tRUE", ""):
+        expect(word in h.oci(f"--debug={word}", "list", check=False).stderr, word)
 
 
 def spec_and_features(h):
@@ -834,6 +895,8 @@ def spec_and_features(h):
     f = json.loads(h.oci("features").stdout)
     expect(f["ociVersionMin"] == "1.0.0" and f["linux"]["seccomp"]["enabled"], f)
     expect("rro" in f["mountOptions"] and "CAP_SYS_ADMIN" in f["linux"]["capabilities"], f)
+    expect({"remount", "sync", "dirsync", "iversion", "noiversion", "lazytime"} <= set(f["mountOptions"]), f)
+    equal(f["linux"]["cgroup"], {k: True for k in ("v1", "v2", "systemd", "systemdUser", "rdma")})
     equal(f["linux"]["mountExtensions"]["idmap"]["enabled"], True)
 
 
@@ -865,8 +928,8 @@ def many_at_once(h):
 
 
 sys.exit(main([life_cycle, nothing_runs_before_start, no_process, exit_codes, signals_by_any_name, bad_signals,
-               second_start, ids, delete_running, delete_created, delete_leftovers, kill_all, pid_file, pidfd_socket,
-               listing, exec_basic, exec_exit_codes, exec_options, exec_places, exec_process_file, exec_detached,
+               second_start, ids, delete_running, delete_created, ended_before_it_began, delete_leftovers, kill_all, pid_file, pidfd_socket,
+               listing, processes, exec_basic, exec_exit_codes, exec_options, exec_places, exec_process_file, exec_oom_score, exec_detached,
                console_socket, console_rules, exec_terminal, foreground_terminal,
                preserved_descriptors, crash_of_the_creator, crash_after_create, hooks, failing_hooks,
                create_container_hook_finds_the_root, start_while_created, listening_sockets,

@@ -414,7 +414,7 @@ static int wait_signal(void)
 {
 	struct sigaction sa = {.sa_handler = on_signal};
 
-	for (int sig = 1; sig < 32; sig++)
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
 		sigaction(sig, &sa, NULL);
 	printf("ready\n");
 	fflush(stdout);
