@@ -6,8 +6,10 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "base/auto.h"
 #include "base/text.h"
@@ -277,6 +279,8 @@ static int check_device(const struct config_device *d, struct err *e)
 		return err_set(e, EINVAL, "type '%s' is not one of c, b, u, p", d->type);
 	if (d->path[0] != '/')
 		return err_set(e, EINVAL, "path '%s' is not absolute", d->path);
+	if (d->file_mode)
+		*d->file_mode &= ~(uint32_t)S_IFMT; /* as runc: some engines leave the type in it */
 	if (d->file_mode && *d->file_mode > 07777)
 		return err_set(e, EINVAL, "fileMode %u is over 07777", *d->file_mode);
 	if ((d->uid && *d->uid == ID_INVALID) || (d->gid && *d->gid == ID_INVALID))

@@ -167,15 +167,25 @@ static void find_home(struct process *x, size_t *count)
 	x->env[(*count)++] = arena_printf(&x->arena, "HOME=%s", home);
 }
 
+/* Of two of one name the later one counts, for whoever looks first and finds the first. */
+static void put_env(struct process *x, size_t *count, char *variable)
+{
+	size_t len = strcspn(variable, "=") + 1, i = 0;
+
+	while (i < *count && strncmp(x->env[i], variable, len) != 0)
+		i++;
+	x->env[i] = variable;
+	*count += i == *count;
+}
+
 static void make_env(struct process *x)
 {
 	const struct js_strings *env = &x->config->env;
-
-	size_t count = env->count;
+	size_t count = 0;
 
 	x->env = arena_alloc(&x->arena, (env->count + 4) * sizeof(char *));
 	for (size_t i = 0; i < env->count; i++)
-		x->env[i] = env->items[i];
+		put_env(x, &count, env->items[i]);
 	if (!get_env(env, "HOME"))
 		find_home(x, &count);
 	if (x->listen_fds) { /* sd_listen_fds(3): they are for process 1 */

@@ -184,6 +184,9 @@ def user(h):
         r = b.report()
         equal((r["groups"], r["umask"]), ([], 0o22))
         expect("HOME=/root" in r["env"], r["env"])
+    with h.bundle(lambda c: c["process"]["env"].extend(["A=1", "AB=2", "A=3", "PATH=/nosuch", "PATH=/bin"])) as b:
+        env = b.args("probe", "report").run().stdout  # the last of one name counts, and is the only one
+        equal([e for e in json.loads(env)["env"] if e[:2] in ("A=", "AB", "PA")], ["PATH=/bin", "A=3", "AB=2"])
     with h.bundle(lambda c: c["process"]["env"].append("HOME=/elsewhere")) as b:
         equal([e for e in b.report()["env"] if e.startswith("HOME=")], ["HOME=/elsewhere"])
 
@@ -289,7 +292,7 @@ def devices(h):
     def change(c):
         c["linux"]["devices"] = [
             {"type": "c", "path": "/dev/sub/kmsg", "major": 1, "minor": 11, "fileMode": 0o640, "uid": 3, "gid": 4},
-            {"type": "p", "path": "/dev/fifo", "fileMode": 0o600}]
+            {"type": "p", "path": "/dev/fifo", "fileMode": 0o010600}]  # with the type, as some engines write it
         c["linux"]["resources"]["devices"].append(
             {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"})
     with h.bundle(change) as b:
