@@ -175,9 +175,9 @@ static int inherit_descriptors(const struct runtime_checkpoint *spec, struct com
 
 static int check_dumpable(int dir_fd, const struct state *s, struct err *e)
 {
-	enum runtime_status status = state_status(dir_fd, s);
+	enum runtime_status status = state_status_awake(dir_fd, s);
 
-	if (status != RUNTIME_STATUS_RUNNING && status != RUNTIME_STATUS_PAUSED)
+	if (status != RUNTIME_STATUS_RUNNING)
 		return err_set(e, EINVAL, "cannot checkpoint a container that is %s",
 			       runtime_status_name(status));
 	if (json_is_true(json_object_get(s->process, "terminal")))

@@ -169,7 +169,7 @@ int runtime_start(struct runtime *rt, const char *id, struct err *e)
 	if (!doc.state.process)
 		return err_set(e, EINVAL,
 			       "cannot start a container whose config.json has no process");
-	if (check_startable(state_status(dir_fd, &doc.state), e) < 0 ||
+	if (check_startable(state_status_awake(dir_fd, &doc.state), e) < 0 ||
 	    config_decode_linux(doc.state.linux_, &doc.arena, &linux_, e) < 0 ||
 	    listener_connect(&linux_.listener, &agent_fd, e) < 0)
 		return -e->code;

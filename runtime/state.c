@@ -206,18 +206,36 @@ static bool is_being_made(int dir_fd)
 	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
 }
 
-enum runtime_status state_status(int dir_fd, const struct state *s)
+/* One that cannot answer now, because it is frozen, does wait for it. */
+static bool waits_for_start(int dir_fd)
 {
-	auto_close int pidfd = -1, sock = -1;
+	auto_close int sock = -1;
+	struct err e;
+	int r = state_connect(dir_fd, &sock, &e);
+
+	return r == 0 || (r < 0 && e.code == EAGAIN);
+}
+
+enum runtime_status state_status_awake(int dir_fd, const struct state *s)
+{
+	auto_close int pidfd = -1;
 	struct err ignored;
 
 	if (!s->pid)
 		return is_being_made(dir_fd) ? RUNTIME_STATUS_CREATING : RUNTIME_STATUS_STOPPED;
 	if (state_open_init(s, &pidfd, &ignored) != 0)
 		return RUNTIME_STATUS_STOPPED;
-	if (state_connect(dir_fd, &sock, &ignored) == 0)
-		return RUNTIME_STATUS_CREATED;
-	return is_frozen(s) ? RUNTIME_STATUS_PAUSED : RUNTIME_STATUS_RUNNING;
+	return waits_for_start(dir_fd) ? RUNTIME_STATUS_CREATED : RUNTIME_STATUS_RUNNING;
+}
+
+enum runtime_status state_status(int dir_fd, const struct state *s)
+{
+	enum runtime_status status = state_status_awake(dir_fd, s);
+
+	return (status == RUNTIME_STATUS_CREATED || status == RUNTIME_STATUS_RUNNING) &&
+			       is_frozen(s)
+		       ? RUNTIME_STATUS_PAUSED
+		       : status;
 }
 
 json_t *state_json(const struct state *s, enum runtime_status status, pid_t pid)
@@ -253,7 +271,7 @@ static void socket_address(int dir_fd, struct sockaddr_un *ret)
 
 int state_connect(int dir_fd, int *ret_fd, struct err *e)
 {
-	auto_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	auto_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un addr;
 
 	if (fd < 0)
@@ -262,6 +280,8 @@ int state_connect(int dir_fd, int *ret_fd, struct err *e)
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return errno == ENOENT || errno == ECONNREFUSED ? RUNTIME_STOPPED
 								: err_sys(e, "connect to the init");
+	if (fcntl(fd, F_SETFL, 0) < 0)
+		return err_sys(e, "connect to the init");
 	*ret_fd = take_fd(fd);
 	return 0;
 }

@@ -64,13 +64,14 @@ int state_write(int dir_fd, const struct state *s, struct err *e);
 
 /* The init's pidfd, or RUNTIME_STOPPED. */
 int state_open_init(const struct state *s, int *ret_pidfd, struct err *e);
-/* 'frozen' is asked only for a running container. */
 enum runtime_status state_status(int dir_fd, const struct state *s);
+/* The same without a look at its cgroup: one that is paused is created or running. */
+enum runtime_status state_status_awake(int dir_fd, const struct state *s);
 
 /* The state as hooks and `state` get it. */
 json_t *state_json(const struct state *s, enum runtime_status status, pid_t pid);
 
-/* Connect to the init's socket.  RUNTIME_STOPPED: nobody listens (any more). */
+/* Connect to the init's socket.  RUNTIME_STOPPED: nobody listens (any more); -EAGAIN: it is too slow for us. */
 int state_connect(int dir_fd, int *ret_fd, struct err *e);
 /* Make that socket, listening. */
 int state_listen(int dir_fd, int *ret_fd, struct err *e);

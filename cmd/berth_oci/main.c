@@ -389,6 +389,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	a->log_format = "text";
 	r = dispatch(a, argv, &e);
+	if (r == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+		r = err_sys(&e, "write to standard output");
 	if (r < 0) {
 		report_error(&e);
 		r = EXIT_FAILURE;

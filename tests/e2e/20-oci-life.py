@@ -836,6 +836,17 @@ def pausing(h):
         h.oci("pause", b.id)
         h.oci("kill", b.id, "KILL")
         b.wait_status("stopped")
+    with h.bundle() as b:  # before it is started; and who cannot answer keeps nobody waiting
+        b.args("/bin/probe", "stay").create()
+        h.oci("pause", b.id)
+        for _ in range(10):
+            equal(b.state()["status"], "paused")
+        expect("paused" in h.oci("list").stdout)
+        expect("not stopped: paused" in h.oci("delete", b.id, check=False).stderr)
+        h.oci("resume", b.id)
+        equal(b.state()["status"], "created")
+        b.start()
+        equal(b.state()["status"], "running")
 
 
 def logs(h):
@@ -871,6 +882,16 @@ def command_line(h):
         h.oci(f"--debug={word}", f"--rootless={word}", "list", f"--quiet={word}")
     for word in ("yes", "2", "tRUE", ""):
         expect(word in h.oci(f"--debug={word}", "list", check=False).stderr, word)
+
+
+def full_output(h):
+    """What cannot be printed is no success"""
+    with h.bundle() as b, open("/dev/full", "w") as full:
+        b.args("/bin/probe", "stay").begin()
+        for words in (["state", b.id], ["list"], ["list", "-q"], ["list", "-f", "json"], ["ps", b.id],
+                      ["ps", "-f", "json", b.id], ["events", "--stats", b.id], ["features"], ["--version"], ["--help"]):
+            p = h.oci(*words, check=False, stdout=full)
+            expect(p.returncode == 1 and "No space left" in p.stderr, words, p.returncode, p.stderr)
 
 
 def spec_and_features(h):
@@ -933,5 +954,5 @@ sys.exit(main([life_cycle, nothing_runs_before_start, no_process, exit_codes, si
                console_socket, console_rules, exec_terminal, foreground_terminal,
                preserved_descriptors, crash_of_the_creator, crash_after_create, hooks, failing_hooks,
                create_container_hook_finds_the_root, start_while_created, listening_sockets,
-               *([] if is_v2() else [frozen_elsewhere]), pausing, updating, updating_devices, events, no_criu, checkpointing, no_cgroup, logs, command_line, spec_and_features,
+               *([] if is_v2() else [frozen_elsewhere]), pausing, updating, updating_devices, events, no_criu, checkpointing, no_cgroup, logs, command_line, full_output, spec_and_features,
                damaged_state, many_at_once]))
