@@ -55,8 +55,9 @@ int io_check_preserved(unsigned count, struct err *e)
 	if (count > PRESERVED_MAX)
 		return err_set(e, EINVAL, "preserved descriptors: %u is over %d", count,
 			       PRESERVED_MAX);
+	/* Inherited ones are not close-on-exec; all of ours are. */
 	for (int fd = 3; fd < 3 + (int)count; fd++)
-		if (fcntl(fd, F_GETFD) < 0 || protect_holds(fd))
+		if (fcntl(fd, F_GETFD) != 0 || protect_holds(fd))
 			return err_set(e, EBADF, "preserved descriptor %d: it is not open", fd);
 	return 0;
 }

@@ -633,6 +633,13 @@ def preserved_descriptors(h):
         equal(sorted(json.loads(run("--preserve-fds", "2").stdout)["fds"]), ["0", "1", "2", "3", "4"])
         p = run("--preserve-fds", "1000")
         expect(p.returncode == 1 and "preserved descriptor" in p.stderr, p.stderr)
+        for words in (["run", "--bundle", b.path], ["exec"]):  # a number that is free when we begin is not passed on
+            if words == ["exec"]:
+                b.args("/bin/probe", "stay").begin()
+            shell = ["sh", "-c", 'exec "$@" 3</dev/null 4<&- 5</dev/null', "sh", OCI, "--root", h.root, *words]
+            p = subprocess.run([*shell, "--preserve-fds", "3", b.id, *(["/bin/true"] if words == ["exec"] else [])],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            expect(p.returncode in (1, 255) and "preserved descriptor 4: it is not open" in p.stderr, words, p.stderr)
 
 
 def sweep(h, name, before, *words):
