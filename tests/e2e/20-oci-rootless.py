@@ -238,7 +238,7 @@ def plain(h):
     equal(said, ["5", "0", str(UID), "1", "1", str(FIRST), str(COUNT)])
     for change, says in ((lambda c: others(c, FIRST - 1), "newuidmap: uid range"),
                          (lambda c: others(c, FIRST, COUNT + 1), "newuidmap: uid range"),
-                         (lambda c: c["process"]["user"].update(additionalGids=[7]), "group"),
+                         (lambda c: c["process"]["user"].update(additionalGids=[7]), "additionalGids[0]: 7 is not mapped"),
                          (lambda c: c["linux"].update(namespaces=[n for n in c["linux"]["namespaces"]
                                                                   if n["type"] != "user"]), "")):
         bad = user.bundle(lambda c: (as_himself(c), change(c)))
