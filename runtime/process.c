@@ -286,14 +286,31 @@ static int enter_user_namespace(int user_fd, struct err *e)
 	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? err_sys(e, "refuse to be traced") : 0;
 }
 
+/* EINVAL means one thing here. */
+static int not_taken(const char *what, unsigned id, struct err *e)
+{
+	if (errno == EINVAL)
+		return err_set(e, EINVAL, "%s %u is not mapped in the container's user namespace",
+			       what, id);
+	return err_sys(e, "set %s %u", what, id);
+}
+
+static int groups_not_taken(const struct config_user *user, struct err *e)
+{
+	for (size_t i = 0; errno == EINVAL && i < user->group_count; i++)
+		if (setgroups(1, &user->groups[i]) < 0)
+			return not_taken("additional group", user->groups[i], e);
+	return err_sys(e, "set %zu additional groups", user->group_count);
+}
+
 static int change_ids(const struct config_user *user, bool groups_fixed, struct err *e)
 {
 	if (setgroups(user->group_count, user->groups) < 0 && !(groups_fixed && !user->group_count))
-		return err_sys(e, "set %zu additional groups", user->group_count);
+		return groups_not_taken(user, e);
 	if (setresgid(user->gid, user->gid, user->gid) < 0)
-		return err_sys(e, "set group %u", user->gid);
+		return not_taken("group", user->gid, e);
 	if (setresuid(user->uid, user->uid, user->uid) < 0)
-		return err_sys(e, "set user %u", user->uid);
+		return not_taken("user", user->uid, e);
 	if (getuid() != user->uid || getgid() != user->gid)
 		return err_set(e, EPERM, "user %u:%u was not taken on", user->uid, user->gid);
 	return 0;

@@ -756,6 +756,10 @@ def user_namespace(h):
         expect("Uid:\t100000\t100000" in s and "Gid:\t100000" in s, s)
         r = json.loads(b.exec(b.id, "/bin/probe", "report").stdout)
         equal((r["uid"][0], r["namespaces"]["user"]), (0, os.readlink(f"/proc/{b.pid()}/ns/user")))
+        for words, says in ((["-u", "1000"], "user 1000 is not mapped"), (["-u", "0:1000"], "group 1000 is not mapped"),
+                            (["-g", "5", "-g", "1000"], "additional group 1000 is not mapped")):
+            p = b.exec(*words, b.id, "/bin/id", check=False)
+            expect(p.returncode == 255 and says in p.stderr, words, p.stderr)
         # A second container joins it, as those of a pod do.
 
         def join(c):
