@@ -27,7 +27,7 @@ static const struct option_row run_rows[] = {
 	{"detach", 'd', OPTION_FLAG, offsetof(struct run_options, detach), NULL,
 	 "print the task's ARN and return"},
 	{"publish", 'p', OPTION_LIST, offsetof(struct run_options, publish), "[HOST:]PORT[/udp]",
-	 "a port of the container on the host; without HOST a free one"},
+	 "a port of the container on the host; without HOST a free one. FIRST-LAST: a range of them"},
 	{"env", 'e', OPTION_LIST, offsetof(struct run_options, env), "NAME=VALUE",
 	 "an environment variable; without =VALUE ours"},
 	{"volume", 'v', OPTION_LIST, offsetof(struct run_options, volume), "SRC:DST[:ro]",

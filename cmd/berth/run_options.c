@@ -13,6 +13,17 @@
 
 #define MEMORY_RESERVATION_MIB 16 /* where no limit is asked for; ECS wants a number */
 
+/* "8000-8100": a range, which ECS gives ports of the host of its choice. */
+static bool is_range(const char *text)
+{
+	const char *dash = strchr(text, '-');
+	auto_free char *first = dash ? xstrndup(text, (size_t)(dash - text)) : NULL;
+	int64_t from, to;
+
+	return dash && parse_i64(first, 1, UINT16_MAX, &from) &&
+	       parse_i64(dash + 1, from + 1, UINT16_MAX, &to);
+}
+
 static int add_port(json_t *ports, const char *text, struct err *e)
 {
 	auto_free char *copy = xstrdup(text);
@@ -24,14 +35,27 @@ static int add_port(json_t *ports, const char *text, struct err *e)
 		*slash = '\0';
 		protocol = slash + 1;
 	}
+	if (strcmp(protocol, "tcp") != 0 && strcmp(protocol, "udp") != 0)
+		return err_set(e, EINVAL, "--publish '%s': '%s' is neither tcp nor udp", text,
+			       protocol);
+	if (is_range(copy)) {
+		(void)json_array_append_new(ports, json_pack("{s:s, s:s}", "containerPortRange",
+							     copy, "protocol", protocol));
+		return 0;
+	}
 	colon = strchr(copy, ':');
+	if (colon && strchr(colon + 1, ':'))
+		return err_set(e, EINVAL,
+			       "--publish '%s': a port is that of all addresses of the host, as in "
+			       "ECS: HOST:PORT",
+			       text);
 	if (colon)
 		*colon = '\0';
 	if ((colon && !parse_i64(copy, 0, UINT16_MAX, &host)) ||
-	    !parse_i64(colon ? colon + 1 : copy, 1, UINT16_MAX, &container) ||
-	    (strcmp(protocol, "tcp") != 0 && strcmp(protocol, "udp") != 0))
+	    !parse_i64(colon ? colon + 1 : copy, 1, UINT16_MAX, &container))
 		return err_set(e, EINVAL,
-			       "--publish '%s' is not PORT, HOST:PORT or one of them with /udp",
+			       "--publish '%s' is not PORT, HOST:PORT or FIRST-LAST, with /udp or "
+			       "without",
 			       text);
 	(void)json_array_append_new(ports, json_pack("{s:I, s:I, s:s}", "containerPort",
 						     (json_int_t)container, "hostPort",

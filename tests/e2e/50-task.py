@@ -403,6 +403,25 @@ def test_berth_run_is_the_command_it_runs():
     contains(p.stdout, "Read-only")
 
 
+def test_berth_run_publishes_ports_in_each_spelling():
+    arn = daemon.berth("run", "-d", "-p", "80", "-p", "28085:80", "-p", "81/udp", "-p", "8000-8003", "-p", "9000-9001/udp", "--name",
+                       "published", IMAGE).stdout.strip()
+    daemon.wait_status(arn, "RUNNING")
+    definition = daemon.ecs("DescribeTaskDefinition", taskDefinition="published")["taskDefinition"]["containerDefinitions"][0]
+    equal(definition["portMappings"], [
+        dict(containerPort=80, hostPort=0, protocol="tcp"), dict(containerPort=80, hostPort=28085, protocol="tcp"),
+        dict(containerPort=81, hostPort=0, protocol="udp"), dict(containerPortRange="8000-8003", protocol="tcp"),
+        dict(containerPortRange="9000-9001", protocol="udp")])
+    contains(page(28085), "Hello from Berth")
+    daemon.ecs("StopTask", task=arn)
+    daemon.wait_stopped(arn)
+    for wrong, says in [("80/sctp", "neither tcp nor udp"), ("127.0.0.1:80:80", "all addresses of the host"),
+                        ("8003-8000", "is not PORT"), ("1-2:3-4", "is not PORT"), (":80", "is not PORT"), ("65536", "is not PORT")]:
+        p = daemon.berth("run", "-d", "-p", wrong, IMAGE, check=False)
+        equal((wrong, p.returncode), (wrong, 2))
+        contains(p.stderr, says)
+
+
 def test_berth_ps_logs_inspect_stop():
     arn = daemon.berth("run", "-d", "-p", "80", "--name", "served", IMAGE).stdout.strip()
     daemon.wait_status(arn, "RUNNING")
