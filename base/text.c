@@ -61,6 +61,15 @@ bool parse_i64(const char *s, int64_t min, int64_t max, int64_t *ret)
 	return true;
 }
 
+size_t utf8_length(const char *utf8)
+{
+	size_t count = 0;
+
+	for (; *utf8; utf8++)
+		count += ((unsigned char)*utf8 & 0xc0) != 0x80;
+	return count;
+}
+
 void hex_encode(const void *data, size_t size, char *out)
 {
 	static const char digits[] = "0123456789abcdef";

@@ -14,6 +14,8 @@ static inline bool str_eq(const char *a, const char *b)
 
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
+/* In characters. */
+size_t utf8_length(const char *utf8);
 
 /*
  * Read the whole of 's' as a decimal number in [min, max].  Signs other than a

@@ -26,16 +26,6 @@ static json_t *find_tag(json_t *tags, const char *key, size_t *ret_index)
 	return NULL;
 }
 
-/* In characters, as ECS counts. */
-static size_t length(const char *utf8)
-{
-	size_t count = 0;
-
-	for (; *utf8; utf8++)
-		count += ((unsigned char)*utf8 & 0xc0) != 0x80;
-	return count;
-}
-
 /* Whatever the letters' case: nobody else gives, changes or takes away such a tag. */
 static bool is_of_aws(const char *key)
 {
@@ -50,14 +40,14 @@ int tags_check(const json_t *tags, struct ecs_fault *f)
 	json_array_foreach (tags, i, tag) {
 		const char *key = doc_string(tag, "key"), *value = doc_string(tag, "value");
 
-		if (!key || !*key || length(key) > TAG_KEY_MAX)
+		if (!key || !*key || utf8_length(key) > TAG_KEY_MAX)
 			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 					     "A tag key must have 1 to %d characters.",
 					     TAG_KEY_MAX);
 		if (is_of_aws(key))
 			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 					     "A tag key must not begin with 'aws:': '%.128s'", key);
-		if (value && length(value) > TAG_VALUE_MAX)
+		if (value && utf8_length(value) > TAG_VALUE_MAX)
 			return ecs_fault_set(
 				f, ECS_FAULT_INVALID_PARAMETER,
 				"The value of tag '%.128s' has more than %d characters.", key,
