@@ -54,6 +54,7 @@ static const struct {
 	[ECS_FAULT_EC2_SUBNET_RANGE] = {"InvalidSubnet.Range", 400},
 	[ECS_FAULT_EC2_SUBNET_CONFLICT] = {"InvalidSubnet.Conflict", 400},
 	[ECS_FAULT_EC2_GROUP_NOT_FOUND] = {"InvalidGroup.NotFound", 400},
+	[ECS_FAULT_EC2_GROUP_MALFORMED] = {"InvalidGroupId.Malformed", 400},
 	[ECS_FAULT_EC2_GROUP_DUPLICATE] = {"InvalidGroup.Duplicate", 400},
 	[ECS_FAULT_EC2_CANNOT_DELETE] = {"CannotDelete", 400},
 	[ECS_FAULT_EC2_PERMISSION_DUPLICATE] = {"InvalidPermission.Duplicate", 400},
@@ -70,6 +71,7 @@ static const struct {
 	[ECS_FAULT_EC2_PREFIX_LIST_FULL] = {"PrefixListMaxEntriesExceeded", 400},
 	[ECS_FAULT_EC2_ID_NOT_FOUND] = {"InvalidID", 400},
 	[ECS_FAULT_EC2_TAGS_EXCEEDED] = {"TagLimitExceeded", 400},
+	[ECS_FAULT_EC2_TOKEN_MISMATCH] = {"IdempotentParameterMismatch", 400},
 	[ECS_FAULT_EC2_LIMIT] = {"ResourceCountExceeded", 400},
 	[ECS_FAULT_EC2_THROTTLING] = {"RequestLimitExceeded", 503},
 };

@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Filters: all of a request have to match, of each at least one of its values;
- * '*' and '?' stand for any characters, as in Filter of the EC2 API reference.
+ * '*' and '?' stand for any characters but behind a backslash, as in Filter of the
+ * EC2 API reference.
  */
-#include <fnmatch.h>
 #include <string.h>
 
 #include "base/auto.h"
@@ -16,11 +16,38 @@
 #define IDS_MAX       1000
 #define EC2_PAGE_MAX  1000
 #define TAGS_MAX      50
-#define TAG_KEY_MAX   127
-#define TAG_VALUE_MAX 255
+#define TAG_KEY_MAX   127 /* characters: Tag of the EC2 API reference */
+#define TAG_VALUE_MAX 256
 #define ID_DIGITS     17
 
 /* ---- filters ---- */
+
+/*
+ * Not fnmatch(): brackets stand for themselves.  Only the last star is gone back to, so the
+ * cost is at most the product of the lengths.
+ */
+static bool matches_pattern(const char *text, const char *pattern)
+{
+	const char *star = NULL, *from = NULL;
+
+	while (*text) {
+		const char *p = pattern + (*pattern == '\\' && pattern[1]);
+
+		if (*pattern == '*') {
+			star = ++pattern;
+			from = text;
+		} else if (*pattern == '?' || (*p && *p == *text)) {
+			pattern = p + 1;
+			text++;
+		} else if (star) {
+			pattern = star;
+			text = ++from;
+		} else {
+			return false;
+		}
+	}
+	return pattern[strspn(pattern, "*")] == '\0';
+}
 
 static bool matches_text(const char *text, const json_t *values)
 {
@@ -28,7 +55,7 @@ static bool matches_text(const char *text, const json_t *values)
 	size_t i;
 
 	json_array_foreach (values, i, value)
-		if (fnmatch(json_string_value(value), text, FNM_NOESCAPE) == 0)
+		if (matches_pattern(text, json_string_value(value)))
 			return true;
 	return false;
 }
@@ -65,14 +92,23 @@ static bool matches_path(const json_t *v, const char *path, const json_t *values
 	return v && matches_path(v, path + len + (path[len] == '.'), values);
 }
 
-static bool matches_tag(const json_t *doc, const char *key, const json_t *values)
+static bool is_tag_like(const json_t *tag, const char *key, const json_t *values)
+{
+	return str_eq(doc_string(tag, "key"), key) &&
+	       matches_text(doc_string(tag, "value"), values);
+}
+
+/* A description of tags is of the tags themselves. */
+static bool matches_tag(const struct ec2_kind *kind, const json_t *doc, const char *key,
+			const json_t *values)
 {
 	json_t *tag;
 	size_t i;
 
+	if (kind->is_tag)
+		return is_tag_like(doc, key, values);
 	json_array_foreach (json_object_get(doc, "tagSet"), i, tag)
-		if (str_eq(doc_string(tag, "key"), key) &&
-		    matches_text(doc_string(tag, "value"), values))
+		if (is_tag_like(tag, key, values))
 			return true;
 	return false;
 }
@@ -115,7 +151,7 @@ static bool matches(const struct ec2_kind *kind, const json_t *doc, const json_t
 		const json_t *values = json_object_get(filter, "Value");
 
 		if (str_starts(name, "tag:")
-			    ? !matches_tag(doc, name + 4, values)
+			    ? !matches_tag(kind, doc, name + 4, values)
 			    : !matches_path(doc, filter_named(kind, name)->path, values))
 			return false;
 	}
@@ -124,14 +160,23 @@ static bool matches(const struct ec2_kind *kind, const json_t *doc, const json_t
 
 /* ---- descriptions ---- */
 
+/* Of some kinds EC2 says when an id cannot be one. */
+static int absent(const struct ec2_kind *kind, const char *id, struct ecs_fault *f)
+{
+	if (kind->prefix && !str_starts(id, kind->prefix))
+		return ecs_fault_set(f, kind->malformed,
+				     "Invalid id: \"%.200s\" (expecting \"%s...\")", id,
+				     kind->prefix);
+	return ecs_fault_set(f, kind->absent, "The %s '%.200s' does not exist", kind->word, id);
+}
+
 void *ec2_find(const struct map *objects, const struct ec2_kind *kind, const char *id,
 	       struct ecs_fault *f)
 {
 	void *object = id ? map_find(objects, id) : NULL;
 
 	if (!object)
-		(void)ecs_fault_set(f, kind->absent, "The %s '%.200s' does not exist", kind->word,
-				    id ? id : "");
+		(void)absent(kind, id ? id : "", f);
 	return object;
 }
 
@@ -167,8 +212,7 @@ static int check_ids(const struct ec2_kind *kind, const json_t *docs, const json
 		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE, "More than %d ids.", IDS_MAX);
 	json_array_foreach (ids, i, id)
 		if (!doc_named(docs, kind, json_string_value(id)))
-			return ecs_fault_set(f, kind->absent, "The %s '%.200s' does not exist",
-					     kind->word, json_string_value(id));
+			return absent(kind, json_string_value(id), f);
 	return 0;
 }
 
@@ -246,6 +290,64 @@ void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
 	} while (objects && map_find(objects, ret));
 }
 
+int ec2_parse_cidr(const char *text, bool v6, const char *parameter, struct ip_prefix *ret,
+		   struct ecs_fault *f)
+{
+	if (ip_prefix_parse(text, ret) && ret->v6 == v6)
+		return 0;
+	return ecs_fault_set(
+		f, ECS_FAULT_EC2_INVALID_VALUE,
+		"Value (%.100s) for parameter %s is invalid. This is not a valid %sCIDR "
+		"block.",
+		text, parameter, v6 ? "IPv6 " : "");
+}
+
+/* ---- calls that are repeated ---- */
+
+/* The parameters as text that does not depend on the order of members. */
+static char *parameters(const json_t *request)
+{
+	auto_json json_t *copy = json_copy((json_t *)(uintptr_t)request);
+
+	(void)json_object_del(copy, "ClientToken");
+	return json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
+}
+
+int ec2_token_find(const struct map *records, const json_t *request, json_t **ret,
+		   struct ecs_fault *f)
+{
+	const char *token = doc_string(request, "ClientToken");
+	auto_free char *now = parameters(request);
+	auto_json json_t *docs = json_array();
+	struct record *r;
+
+	*ret = NULL;
+	for (size_t i = 0; token && map_next(records, &i, &r);) {
+		if (!str_eq(doc_string(r->doc, "_clientToken"), token))
+			continue;
+		if (!str_eq(doc_string(r->doc, "_parameters"), now))
+			return ecs_fault_set(f, ECS_FAULT_EC2_TOKEN_MISMATCH,
+					     "The client token '%.64s' was used before with other "
+					     "parameters.",
+					     token);
+		(void)json_array_append(docs, r->doc);
+	}
+	if (json_array_size(docs))
+		*ret = take_ptr(docs);
+	return 0;
+}
+
+void ec2_token_keep(json_t *doc, const json_t *request)
+{
+	const char *token = doc_string(request, "ClientToken");
+	auto_free char *now = parameters(request);
+
+	if (!token)
+		return;
+	doc_set_string(doc, "_clientToken", token);
+	doc_set_string(doc, "_parameters", now);
+}
+
 /* ---- tags ---- */
 
 /* Those that Berth goes by have values that it understands. */
@@ -269,7 +371,8 @@ static int check_tag(const json_t *tag, struct ecs_fault *f)
 {
 	const char *key = doc_string(tag, "Key"), *value = doc_string(tag, "Value");
 
-	if (!key || !*key || strlen(key) > TAG_KEY_MAX || (value && strlen(value) > TAG_VALUE_MAX))
+	if (!key || !*key || utf8_length(key) > TAG_KEY_MAX ||
+	    (value && utf8_length(value) > TAG_VALUE_MAX))
 		return ecs_fault_set(
 			f, ECS_FAULT_EC2_INVALID_VALUE,
 			"Tag '%.130s': a key has 1 to %d characters, a value at most %d.",
@@ -346,22 +449,24 @@ int ec2_take_tags(const json_t *request, const char *resource_type, json_t *doc,
 	return 0;
 }
 
-/* What can be tagged: what has a document, or an interface. */
+/* What can be tagged: what has a document, an interface, or a rule in the record of its group. */
 struct tagged {
-	const char *type;
+	const struct ec2_kind *kind; /* of the id, by how it begins; NULL: it is of none */
 	struct record *record;
 	struct interface *interface;
+	json_t *rule;
 };
 
 static const struct {
-	const char *prefix, *type, *id;
+	const char *prefix, *type;
+	const struct ec2_kind *kind;
 	size_t objects; /* offset in struct core; of a map of records */
 } kinds[] = {
-	{"vpc-", "vpc", "vpcId", offsetof(struct core, vpcs)},
-	{"subnet-", "subnet", "subnetId", offsetof(struct core, subnets)},
-	{"sg-", "security-group", "groupId", offsetof(struct core, security_groups)},
-	{"fl-", "vpc-flow-log", "flowLogId", offsetof(struct core, flow_logs)},
-	{"pl-", "prefix-list", "prefixListId", offsetof(struct core, prefix_lists)},
+	{"vpc-", "vpc", &vpc_kind, offsetof(struct core, vpcs)},
+	{"subnet-", "subnet", &subnet_kind, offsetof(struct core, subnets)},
+	{"sg-", "security-group", &security_group_kind, offsetof(struct core, security_groups)},
+	{"fl-", "vpc-flow-log", &flow_log_kind, offsetof(struct core, flow_logs)},
+	{"pl-", "prefix-list", &prefix_list_kind, offsetof(struct core, prefix_lists)},
 };
 
 static const struct map *objects_of(const struct core *c, size_t kind)
@@ -374,23 +479,34 @@ static bool find_tagged(const struct core *c, const char *id, struct tagged *ret
 {
 	struct interface *n = map_find(&c->interfaces, id);
 
-	*ret = (struct tagged){.type = "network-interface"};
+	*ret = (struct tagged){0};
 	if (n && !n->released_ms)
 		ret->interface = n;
+	if (str_starts(id, "eni-"))
+		ret->kind = &interface_kind;
+	if (str_starts(id, "sgr-")) {
+		ret->kind = &rule_kind;
+		ret->rule = security_group_rule(c, id, &ret->record);
+	}
 	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
 		if (!str_starts(id, kinds[i].prefix))
 			continue;
-		ret->type = kinds[i].type;
+		ret->kind = kinds[i].kind;
 		ret->record = map_find(objects_of(c, i), id);
 	}
 	return ret->record || ret->interface;
 }
 
+/* What its tags are in; not of an interface. */
+static json_t *tagged_doc(const struct tagged *t)
+{
+	return t->rule ? t->rule : t->record->doc;
+}
+
 /* The caller's, to be changed. */
 static json_t *copy_tags(const struct tagged *t)
 {
-	json_t *tags = t->interface ? t->interface->tags
-				    : json_object_get(t->record->doc, "tagSet");
+	json_t *tags = t->interface ? t->interface->tags : json_object_get(tagged_doc(t), "tagSet");
 
 	return tags ? json_deep_copy(tags) : json_array();
 }
@@ -401,7 +517,7 @@ static void set_tags(struct core *c, const struct tagged *t, json_t *own_tags)
 		interface_set_tags(c, t->interface, own_tags);
 		return;
 	}
-	(void)json_object_set_new(t->record->doc, "tagSet", own_tags);
+	(void)json_object_set_new(tagged_doc(t), "tagSet", own_tags);
 	record_touch(c, t->record);
 }
 
@@ -412,10 +528,14 @@ static int check_resources(struct core *c, const json_t *request, struct ecs_fau
 	json_t *id;
 	size_t i;
 
-	json_array_foreach (json_object_get(request, "ResourceId"), i, id)
-		if (!find_tagged(c, json_string_value(id), &t))
-			return ecs_fault_set(f, ECS_FAULT_EC2_ID_NOT_FOUND,
-					     "The ID '%.200s' is not valid", json_string_value(id));
+	json_array_foreach (json_object_get(request, "ResourceId"), i, id) {
+		if (find_tagged(c, json_string_value(id), &t))
+			continue;
+		if (t.kind)
+			return absent(t.kind, json_string_value(id), f);
+		return ecs_fault_set(f, ECS_FAULT_EC2_ID_NOT_FOUND, "The ID '%.200s' is not valid",
+				     json_string_value(id));
+	}
 	return 0;
 }
 
@@ -478,6 +598,12 @@ static void list_tags(const json_t *tags, const char *id, const char *type, json
 							    json_object_get(tag, "value")));
 }
 
+static void list_rule_tags(const json_t *rule, void *docs)
+{
+	list_tags(json_object_get(rule, "tagSet"), doc_string(rule, rule_kind.id),
+		  "security-group-rule", docs);
+}
+
 static void list_all_tags(const struct core *c, json_t *docs)
 {
 	struct interface *n;
@@ -486,7 +612,8 @@ static void list_all_tags(const struct core *c, json_t *docs)
 	for (size_t k = 0; k < ARRAY_COUNT(kinds); k++)
 		for (size_t i = 0; map_next(objects_of(c, k), &i, &r);)
 			list_tags(json_object_get(r->doc, "tagSet"),
-				  doc_string(r->doc, kinds[k].id), kinds[k].type, docs);
+				  doc_string(r->doc, kinds[k].kind->id), kinds[k].type, docs);
+	security_groups_each_rule(c, list_rule_tags, docs);
 	for (size_t i = 0; map_next(&c->interfaces, &i, &n);)
 		if (!n->released_ms)
 			list_tags(n->tags, n->id, "network-interface", docs);
@@ -499,8 +626,11 @@ json_t *describe_tags(struct core *c, json_t *request, struct ecs_fault *f)
 						    {"resource-id", "resourceId"},
 						    {"resource-type", "resourceType"},
 						    {NULL, NULL}};
-	static const struct ec2_kind kind = {
-		.set = "tagSet", .id = "resourceId", .ids = "ResourceId", .filters = filters};
+	static const struct ec2_kind kind = {.set = "tagSet",
+					     .id = "resourceId",
+					     .ids = "ResourceId",
+					     .filters = filters,
+					     .is_tag = true};
 	json_t *docs = json_array();
 
 	list_all_tags(c, docs);

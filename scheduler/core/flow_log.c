@@ -35,12 +35,12 @@ static const struct ec2_filter filters[] = {
 	{NULL, NULL},
 };
 
-static const struct ec2_kind kind = {.set = "flowLogSet",
-				     .id = "flowLogId",
-				     .ids = "FlowLogId",
-				     .word = "flow log ID",
-				     .absent = ECS_FAULT_EC2_FLOW_LOG_NOT_FOUND,
-				     .filters = filters};
+const struct ec2_kind flow_log_kind = {.set = "flowLogSet",
+				       .id = "flowLogId",
+				       .ids = "FlowLogId",
+				       .word = "flow log ID",
+				       .absent = ECS_FAULT_EC2_FLOW_LOG_NOT_FOUND,
+				       .filters = filters};
 
 int flow_log_load(struct core *c, json_t *own_doc, struct err *e)
 {
@@ -55,10 +55,52 @@ int flow_log_load(struct core *c, json_t *own_doc, struct err *e)
 	return 0;
 }
 
+static int check_type(const json_t *request, struct ecs_fault *f)
+{
+	const char *destination = doc_string(request, "LogDestinationType");
+
+	if (destination && strcmp(destination, "cloud-watch-logs") != 0)
+		return ecs_fault_set(f, ECS_FAULT_EC2_UNSUPPORTED,
+				     "LogDestinationType %s is not supported by this version of "
+				     "Berth: use cloud-watch-logs.",
+				     destination);
+	return 0;
+}
+
+/* "LogDestination", the ARN of a log group, becomes "LogGroupName". */
+static int take_destination(const struct core *c, json_t *request, struct ecs_fault *f)
+{
+	const char *arn = doc_string(request, "LogDestination");
+	auto_free char *start = xasprintf("arn:aws:logs:%s:%s:log-group:", c->o.identity.region,
+					  c->o.identity.account);
+	auto_free char *name = NULL;
+
+	if (doc_string(request, "LogGroupName")) {
+		if (arn)
+			return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+					     "Please only provide LogGroupName or only provide "
+					     "LogDestination.");
+		return 0;
+	}
+	if (!arn)
+		return ecs_fault_set(f, ECS_FAULT_EC2_MISSING_PARAMETER,
+				     "The request must contain the parameter LogGroupName");
+	if (!str_starts(arn, start))
+		return ecs_fault_set(
+			f, ECS_FAULT_EC2_INVALID_VALUE,
+			"Value (%.200s) for parameter LogDestination is invalid. It is "
+			"the ARN of a log group: %sNAME",
+			arn, start);
+	name = xstrdup(arn + strlen(start));
+	if (str_ends(name, ":*"))
+		name[strlen(name) - 2] = '\0';
+	doc_set_string(request, "LogGroupName", name);
+	return 0;
+}
+
 static int check_request(const json_t *request, struct ecs_fault *f)
 {
 	const char *group = doc_string(request, "LogGroupName"),
-		   *destination = doc_string(request, "LogDestinationType"),
 		   *format = doc_string(request, "LogFormat");
 	int64_t interval = doc_integer(request, "MaxAggregationInterval", INTERVAL_DEFAULT);
 
@@ -66,11 +108,6 @@ static int check_request(const json_t *request, struct ecs_fault *f)
 		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
 				     "LogGroupName has 1 to %d characters of '.-_/#A-Za-z0-9'.",
 				     GROUP_NAME_MAX);
-	if (destination && strcmp(destination, "cloud-watch-logs") != 0)
-		return ecs_fault_set(f, ECS_FAULT_EC2_UNSUPPORTED,
-				     "LogDestinationType %s is not supported by this version of "
-				     "Berth: use cloud-watch-logs.",
-				     destination);
 	if (format && strcmp(format, default_format) != 0)
 		return ecs_fault_set(f, ECS_FAULT_EC2_UNSUPPORTED,
 				     "LogFormat is not supported by this version of Berth but for "
@@ -83,16 +120,23 @@ static int check_request(const json_t *request, struct ecs_fault *f)
 	return 0;
 }
 
-static bool is_there(struct core *c, const char *type, const char *id)
+static int check_there(struct core *c, const char *type, const char *id, struct ecs_fault *f)
 {
-	struct interface *n;
+	const struct interface *n;
 
 	if (strcmp(type, "VPC") == 0)
-		return map_find(&c->vpcs, id) != NULL;
+		return ec2_find(&c->vpcs, &vpc_kind, id, f) ? 0 : -1;
 	if (strcmp(type, "Subnet") == 0)
-		return map_find(&c->subnets, id) != NULL;
-	n = strcmp(type, "NetworkInterface") == 0 ? map_find(&c->interfaces, id) : NULL;
-	return n && !n->released_ms;
+		return ec2_find(&c->subnets, &subnet_kind, id, f) ? 0 : -1;
+	if (strcmp(type, "NetworkInterface") != 0)
+		return ecs_fault_set(f, ECS_FAULT_EC2_UNSUPPORTED,
+				     "ResourceType %s is not supported by this version of Berth.",
+				     type);
+	n = map_find(&c->interfaces, id);
+	return n && !n->released_ms
+		       ? 0
+		       : ecs_fault_set(f, interface_kind.absent, "The %s '%.100s' does not exist",
+				       interface_kind.word, id);
 }
 
 static bool is_logged(struct core *c, const json_t *request, const char *id)
@@ -119,9 +163,8 @@ static int check_resources(struct core *c, const json_t *request, struct ecs_fau
 	json_array_foreach (ids, i, id) {
 		const char *text = json_string_value(id);
 
-		if (!is_there(c, type, text))
-			return ecs_fault_set(f, ECS_FAULT_EC2_ID_NOT_FOUND,
-					     "The %s '%.100s' does not exist", type, text);
+		if (check_there(c, type, text, f) < 0)
+			return -1;
 		if (is_logged(c, request, text))
 			return ecs_fault_set(
 				f, ECS_FAULT_EC2_FLOW_LOG_EXISTS,
@@ -154,23 +197,30 @@ static struct record *make(struct core *c, const json_t *request, const char *re
 		"creationTime", time, "tagSet", own_tags);
 	doc_set_string(doc, "deliverLogsPermissionArn",
 		       doc_string(request, "DeliverLogsPermissionArn"));
+	doc_set_string(doc, "logDestination", doc_string(request, "LogDestination"));
+	ec2_token_keep(doc, request);
 	(void)flow_log_load(c, doc, &e);
 	return map_find(&c->flow_logs, id);
 }
 
 json_t *create_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
 {
-	auto_json json_t *tags = json_object();
-	json_t *ids = json_array(), *resource, *reply = json_pack("{s:o}", "flowLogIdSet", ids);
+	auto_json json_t *tags = json_object(), *made = NULL;
+	json_t *ids = json_array(), *resource, *doc,
+	       *reply = json_pack("{s:o}", "flowLogIdSet", ids);
 	const char *token = doc_string(request, "ClientToken");
 	size_t i;
 
-	if (check_request(request, f) < 0 || check_resources(c, request, f) < 0 ||
+	if (check_type(request, f) < 0 || take_destination(c, request, f) < 0 ||
+	    check_request(request, f) < 0 || ec2_token_find(&c->flow_logs, request, &made, f) < 0 ||
+	    (!made && check_resources(c, request, f) < 0) ||
 	    ec2_take_tags(request, "vpc-flow-log", tags, f) < 0) {
 		json_decref(reply);
 		return NULL;
 	}
-	json_array_foreach (json_object_get(request, "ResourceId"), i, resource) {
+	json_array_foreach (made, i, doc)
+		(void)json_array_append(ids, json_object_get(doc, "flowLogId"));
+	json_array_foreach (made ? NULL : json_object_get(request, "ResourceId"), i, resource) {
 		struct record *r = make(c, request, json_string_value(resource),
 					json_deep_copy(json_object_get(tags, "tagSet")));
 
@@ -185,7 +235,7 @@ json_t *create_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
 
 json_t *describe_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
 {
-	return ec2_describe(c, &kind, &c->flow_logs, request, f);
+	return ec2_describe(c, &flow_log_kind, &c->flow_logs, request, f);
 }
 
 json_t *delete_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
@@ -195,7 +245,7 @@ json_t *delete_flow_logs(struct core *c, json_t *request, struct ecs_fault *f)
 	size_t i;
 
 	json_array_foreach (ids, i, id)
-		if (!ec2_find(&c->flow_logs, &kind, json_string_value(id), f))
+		if (!ec2_find(&c->flow_logs, &flow_log_kind, json_string_value(id), f))
 			return NULL;
 	json_array_foreach (ids, i, id) {
 		struct record *r = map_remove(&c->flow_logs, json_string_value(id));

@@ -9,6 +9,7 @@
  * group counts the interfaces there that are in it, and the groups watched
  * there that name it: the host watches while one of the two is not zero.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ struct watcher {
 
 /* ---- shown ---- */
 
-static json_t *rules_of(const struct security_group *g)
+json_t *security_group_rules(const struct security_group *g)
 {
 	return json_object_get(g->record.doc, "_rules");
 }
@@ -41,9 +42,10 @@ static json_t *show(struct core *c, const void *object)
 	json_t *doc = doc_public(r->doc, false);
 
 	(void)c;
-	(void)json_object_set_new(doc, "ipPermissions", rules_as_permissions(rules_of(g), false));
+	(void)json_object_set_new(doc, "ipPermissions",
+				  rules_as_permissions(security_group_rules(g), false));
 	(void)json_object_set_new(doc, "ipPermissionsEgress",
-				  rules_as_permissions(rules_of(g), true));
+				  rules_as_permissions(security_group_rules(g), true));
 	return doc;
 }
 
@@ -57,6 +59,7 @@ static const struct ec2_filter filters[] = {
 	{"ip-permission.ipv6-cidr", "ipPermissions.ipv6Ranges.cidrIpv6"},
 	{"ip-permission.group-id", "ipPermissions.groups.groupId"},
 	{"ip-permission.prefix-list-id", "ipPermissions.prefixListIds.prefixListId"},
+	{"ip-permission.user-id", "ipPermissions.groups.userId"},
 	{"ip-permission.protocol", "ipPermissions.ipProtocol"},
 	{"ip-permission.from-port", "ipPermissions.fromPort"},
 	{"ip-permission.to-port", "ipPermissions.toPort"},
@@ -64,6 +67,7 @@ static const struct ec2_filter filters[] = {
 	{"egress.ip-permission.ipv6-cidr", "ipPermissionsEgress.ipv6Ranges.cidrIpv6"},
 	{"egress.ip-permission.group-id", "ipPermissionsEgress.groups.groupId"},
 	{"egress.ip-permission.prefix-list-id", "ipPermissionsEgress.prefixListIds.prefixListId"},
+	{"egress.ip-permission.user-id", "ipPermissionsEgress.groups.userId"},
 	{"egress.ip-permission.protocol", "ipPermissionsEgress.ipProtocol"},
 	{"egress.ip-permission.from-port", "ipPermissionsEgress.fromPort"},
 	{"egress.ip-permission.to-port", "ipPermissionsEgress.toPort"},
@@ -75,8 +79,52 @@ const struct ec2_kind security_group_kind = {.set = "securityGroupInfo",
 					     .ids = "GroupId",
 					     .word = "security group",
 					     .absent = ECS_FAULT_EC2_GROUP_NOT_FOUND,
+					     .prefix = "sg-",
+					     .malformed = ECS_FAULT_EC2_GROUP_MALFORMED,
 					     .filters = filters,
 					     .show = show};
+
+static const struct ec2_filter rule_filters[] = {
+	{"group-id", "groupId"},
+	{"security-group-rule-id", "securityGroupRuleId"},
+	{NULL, NULL},
+};
+
+const struct ec2_kind rule_kind = {.set = "securityGroupRuleSet",
+				   .id = "securityGroupRuleId",
+				   .ids = "SecurityGroupRuleId",
+				   .word = "security group rule ID",
+				   .absent = ECS_FAULT_EC2_RULE_NOT_FOUND,
+				   .filters = rule_filters};
+
+json_t *security_group_rule(const struct core *c, const char *id, struct record **ret_record)
+{
+	struct security_group *g;
+	json_t *rule;
+	size_t k;
+
+	for (size_t i = 0; map_next(&c->security_groups, &i, &g);) {
+		json_array_foreach (security_group_rules(g), k, rule) {
+			if (str_eq(doc_string(rule, rule_kind.id), id)) {
+				*ret_record = &g->record;
+				return rule;
+			}
+		}
+	}
+	return NULL;
+}
+
+void security_groups_each_rule(const struct core *c, void (*fn)(const json_t *rule, void *ctx),
+			       void *ctx)
+{
+	struct security_group *g;
+	json_t *rule;
+	size_t k;
+
+	for (size_t i = 0; map_next(&c->security_groups, &i, &g);)
+		json_array_foreach (security_group_rules(g), k, rule)
+			fn(rule, ctx);
+}
 
 /* ---- life ---- */
 
@@ -132,7 +180,7 @@ static void add_first_rule(struct core *c, const struct security_group *g, bool 
 	size_t i;
 
 	json_array_foreach (rules, i, rule)
-		keep_rule(c, rules_of(g), rule);
+		keep_rule(c, security_group_rules(g), rule);
 }
 
 struct security_group *security_group_make(struct core *c, const struct vpc *v, const char *name,
@@ -200,7 +248,7 @@ static bool is_member(const struct interface *n, const struct security_group *g)
 static void describe(struct core *c, const struct security_group *g, const struct watcher *w,
 		     struct arena *a, struct ecs_node_group *ret)
 {
-	json_t *rules = rules_of(g), *rule;
+	json_t *rules = security_group_rules(g), *rule;
 	struct ecs_node_rule *items;
 	struct interface *n;
 	size_t count = 0, i;
@@ -294,7 +342,7 @@ static void watch_references(struct core *c, const struct security_group *g, str
 	json_t *rule;
 	size_t n;
 
-	json_array_foreach (rules_of(g), n, rule) {
+	json_array_foreach (security_group_rules(g), n, rule) {
 		const char *id = doc_string(json_object_get(rule, "referencedGroupInfo"),
 					    "groupId");
 		struct security_group *named_group = id ? map_find(&c->security_groups, id) : NULL;
@@ -361,7 +409,7 @@ static bool names_list(const struct security_group *g, const char *prefix_list_i
 	json_t *rule;
 	size_t i;
 
-	json_array_foreach (rules_of(g), i, rule)
+	json_array_foreach (security_group_rules(g), i, rule)
 		if (str_eq(doc_string(rule, "prefixListId"), prefix_list_id))
 			return true;
 	return false;
@@ -386,13 +434,13 @@ const char *security_group_naming(struct core *c, const char *prefix_list_id)
 	return NULL;
 }
 
-/* What 'change' does to the rules is told to who watches the group, or what it names. */
-static void change_rules(struct core *c, struct security_group *g, json_t *new_rules)
+/* What that changes is told to who watches the group, or what it names. */
+void security_group_set_rules(struct core *c, struct security_group *g, json_t *new_rules)
 {
 	struct watcher *w;
 
 	/* The new references come before the old go, so that what both name is not told anew. */
-	json_t *old_rules = json_incref(rules_of(g));
+	json_t *old_rules = json_incref(security_group_rules(g));
 
 	(void)json_object_set(g->record.doc, "_rules", new_rules);
 	for (size_t i = 0; map_next(&g->watchers, &i, &w);)
@@ -409,7 +457,7 @@ static void change_rules(struct core *c, struct security_group *g, json_t *new_r
 }
 
 /* By "GroupId", or "GroupName" in the default VPC. */
-static struct security_group *group_of(struct core *c, const json_t *request, struct ecs_fault *f)
+struct security_group *security_group_of(struct core *c, const json_t *request, struct ecs_fault *f)
 {
 	const char *id = doc_string(request, "GroupId"), *name = doc_string(request, "GroupName");
 	const struct vpc *v = vpc_default(c);
@@ -430,32 +478,23 @@ static struct security_group *group_of(struct core *c, const json_t *request, st
 	return g;
 }
 
-static bool rule_find(const json_t *rules, const json_t *like, size_t *ret_index)
-{
-	json_t *rule;
-	size_t i;
-
-	json_array_foreach (rules, i, rule) {
-		if (rule_equals(rule, like)) {
-			*ret_index = i;
-			return true;
-		}
-	}
-	return false;
-}
-
 static void rule_text(const json_t *rule, char *ret, size_t size)
 {
 	const char *group = doc_string(json_object_get(rule, "referencedGroupInfo"), "groupId"),
 		   *v4 = doc_string(rule, "cidrIpv4"), *v6 = doc_string(rule, "cidrIpv6"),
 		   *list = doc_string(rule, "prefixListId");
 
-	(void)snprintf(ret, size, "peer: %s, %s, from port: %lld, to port: %lld, ALLOW",
-		       group ? group
-		       : v4  ? v4
-		       : v6  ? v6
-			     : list,
-		       doc_string(rule, "ipProtocol"), (long long)doc_integer(rule, "fromPort", -1),
+	const char *peer = group ? group : v4 ? v4 : v6 ? v6 : list;
+	auto_free char *protocol = xstrdup(doc_string(rule, "ipProtocol"));
+
+	if (strcmp(protocol, "-1") == 0) {
+		(void)snprintf(ret, size, "peer: %s, ALL, ALLOW", peer);
+		return;
+	}
+	for (char *p = protocol; *p; p++)
+		*p = (char)toupper((unsigned char)*p);
+	(void)snprintf(ret, size, "peer: %s, %s, from port: %lld, to port: %lld, ALLOW", peer,
+		       protocol, (long long)doc_integer(rule, "fromPort", -1),
 		       (long long)doc_integer(rule, "toPort", -1));
 }
 
@@ -478,14 +517,15 @@ static int check_new(const struct core *c, const struct security_group *g, const
 		return ecs_fault_set(f, ECS_FAULT_EC2_MISSING_PARAMETER,
 				     "The request must contain the parameter ipPermissions");
 	json_array_foreach (rules, i, rule) {
-		if (rule_find(rules_of(g), rule, &at) || (rule_find(rules, rule, &at) && at != i)) {
+		if (rule_find(security_group_rules(g), rule, &at) ||
+		    (rule_find(rules, rule, &at) && at != i)) {
 			rule_text(rule, text, sizeof(text));
 			return ecs_fault_set(f, ECS_FAULT_EC2_PERMISSION_DUPLICATE,
 					     "the specified rule \"%s\" already exists", text);
 		}
 	}
 	for (int old = 0; old < 2; old++)
-		json_array_foreach (old ? rules_of(g) : rules, i, rule)
+		json_array_foreach (old ? security_group_rules(g) : rules, i, rule)
 			if (doc_true(rule, "isEgress") == egress)
 				count += counted_as(c, rule);
 	if (count > RULES_MAX)
@@ -510,7 +550,7 @@ static int tag_rules(const json_t *request, json_t *rules, struct ecs_fault *f)
 static json_t *authorize_rules(struct core *c, const json_t *request, bool egress,
 			       struct ecs_fault *f)
 {
-	struct security_group *g = group_of(c, request, f);
+	struct security_group *g = security_group_of(c, request, f);
 	auto_json json_t *rules = g ? rules_of_request(c, g, request, egress, f) : NULL,
 			 *all = NULL;
 	json_t *rule;
@@ -518,10 +558,10 @@ static json_t *authorize_rules(struct core *c, const json_t *request, bool egres
 
 	if (!rules || check_new(c, g, rules, egress, f) < 0 || tag_rules(request, rules, f) < 0)
 		return NULL;
-	all = json_copy(rules_of(g));
+	all = json_copy(security_group_rules(g));
 	json_array_foreach (rules, i, rule)
 		keep_rule(c, all, rule);
-	change_rules(c, g, all);
+	security_group_set_rules(c, g, all);
 	return json_pack("{s:b, s:O}", "return", 1, "securityGroupRuleSet", rules);
 }
 
@@ -563,18 +603,18 @@ static int find_revoked(struct core *c, const struct security_group *g, const js
 
 static json_t *revoke_rules(struct core *c, const json_t *request, bool egress, struct ecs_fault *f)
 {
-	struct security_group *g = group_of(c, request, f);
-	auto_json json_t *remaining = g ? json_copy(rules_of(g)) : NULL;
+	struct security_group *g = security_group_of(c, request, f);
+	auto_json json_t *remaining = g ? json_copy(security_group_rules(g)) : NULL;
 
 	if (!g || find_revoked(c, g, request, egress, remaining, f) < 0)
 		return NULL;
-	if (json_array_size(remaining) == json_array_size(rules_of(g))) {
+	if (json_array_size(remaining) == json_array_size(security_group_rules(g))) {
 		(void)ecs_fault_set(f, ECS_FAULT_EC2_MISSING_PARAMETER,
 				    "The request must contain the parameter ipPermissions or "
 				    "securityGroupRuleIds");
 		return NULL;
 	}
-	change_rules(c, g, remaining);
+	security_group_set_rules(c, g, remaining);
 	return json_pack("{s:b}", "return", 1);
 }
 
@@ -646,7 +686,6 @@ json_t *create_security_group(struct core *c, json_t *request, struct ecs_fault 
 json_t *describe_security_groups(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	json_t *names = json_object_get(request, "GroupName"), *name, *ids;
-	const struct vpc *v = vpc_default(c);
 	size_t i;
 
 	if (names) {
@@ -657,7 +696,7 @@ json_t *describe_security_groups(struct core *c, json_t *request, struct ecs_fau
 		}
 		json_array_foreach (names, i, name) {
 			auto_json json_t *one = json_pack("{s:O}", "GroupName", name);
-			const struct security_group *g = v ? group_of(c, one, f) : NULL;
+			const struct security_group *g = security_group_of(c, one, f);
 
 			if (!g)
 				return NULL;
@@ -669,23 +708,12 @@ json_t *describe_security_groups(struct core *c, json_t *request, struct ecs_fau
 
 json_t *describe_security_group_rules(struct core *c, json_t *request, struct ecs_fault *f)
 {
-	static const struct ec2_filter rule_filters[] = {
-		{"group-id", "groupId"},
-		{"security-group-rule-id", "securityGroupRuleId"},
-		{NULL, NULL},
-	};
-	static const struct ec2_kind kind = {.set = "securityGroupRuleSet",
-					     .id = "securityGroupRuleId",
-					     .ids = "SecurityGroupRuleId",
-					     .word = "security group rule ID",
-					     .absent = ECS_FAULT_EC2_RULE_NOT_FOUND,
-					     .filters = rule_filters};
 	json_t *docs = json_array();
 	struct security_group *g;
 
 	for (size_t i = 0; map_next(&c->security_groups, &i, &g);)
-		(void)json_array_extend(docs, rules_of(g));
-	return ec2_describe_list(&kind, docs, request, f);
+		(void)json_array_extend(docs, security_group_rules(g));
+	return ec2_describe_list(&rule_kind, docs, request, f);
 }
 
 /* Does a rule of another group name it, or is an interface in it? */
@@ -697,7 +725,7 @@ static bool in_use(struct core *c, const struct security_group *g)
 	size_t k;
 
 	for (size_t i = 0; map_next(&c->security_groups, &i, &other);)
-		json_array_foreach (rules_of(other), k, rule)
+		json_array_foreach (security_group_rules(other), k, rule)
 			if (other != g &&
 			    str_eq(doc_string(json_object_get(rule, "referencedGroupInfo"),
 					      "groupId"),
@@ -711,7 +739,7 @@ static bool in_use(struct core *c, const struct security_group *g)
 
 json_t *delete_security_group(struct core *c, json_t *request, struct ecs_fault *f)
 {
-	struct security_group *g = group_of(c, request, f);
+	struct security_group *g = security_group_of(c, request, f);
 	json_t *reply;
 
 	if (!g)

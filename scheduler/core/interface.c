@@ -183,6 +183,9 @@ static const struct ec2_filter filters[] = {
 	{"group-name", "groupSet.groupName"},
 	{"private-ip-address", "privateIpAddress"},
 	{"addresses.private-ip-address", "privateIpAddressesSet.privateIpAddress"},
+	{"addresses.primary", "privateIpAddressesSet.primary"},
+	{"addresses.association.public-ip", "association.publicIp"},
+	{"addresses.association.owner-id", "association.ipOwnerId"},
 	{"private-dns-name", "privateDnsName"},
 	{"ipv6-addresses.ipv6-address", "ipv6AddressesSet.ipv6Address"},
 	{"mac-address", "macAddress"},
@@ -190,11 +193,17 @@ static const struct ec2_filter filters[] = {
 	{"description", "description"},
 	{"interface-type", "interfaceType"},
 	{"association.public-ip", "association.publicIp"},
+	{"association.ip-owner-id", "association.ipOwnerId"},
+	{"association.public-dns-name", "association.publicDnsName"},
 	{"owner-id", "ownerId"},
+	{"requester-id", "requesterId"},
 	{"requester-managed", "requesterManaged"},
+	{"source-dest-check", "sourceDestCheck"},
 	{"status", "status"},
 	{"attachment.status", "attachment.status"},
 	{"attachment.attachment-id", "attachment.attachmentId"},
+	{"attachment.delete-on-termination", "attachment.deleteOnTermination"},
+	{"attachment.device-index", "attachment.deviceIndex"},
 	{NULL, NULL},
 };
 
@@ -290,6 +299,9 @@ static void each_group(struct core *c, const struct interface *n,
 
 static void add_group(struct interface *n, struct security_group *g)
 {
+	for (size_t i = 0; i < n->group_count; i++)
+		if (n->groups[i] == g)
+			return; /* named twice */
 	if (g && n->group_count < EC2_INTERFACE_GROUPS_MAX)
 		n->groups[n->group_count++] = g;
 }
@@ -363,6 +375,18 @@ void interfaces_forget(struct core *c, const struct instance *i)
 	for (size_t k = 0; map_next(&c->interfaces, &k, &n);)
 		if (n->instance == i)
 			n->instance = NULL;
+}
+
+void interfaces_leave(struct core *c, struct subnet *s)
+{
+	struct interface *n;
+
+	for (size_t i = 0; map_next(&c->interfaces, &i, &n);) {
+		if (n->subnet != s)
+			continue;
+		subnet_give_back(c, s, n->address);
+		n->subnet = NULL;
+	}
 }
 
 void interfaces_tick(struct core *c)

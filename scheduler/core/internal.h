@@ -489,6 +489,8 @@ core_fn create_security_group, describe_security_groups, delete_security_group,
 	describe_security_group_rules;
 core_fn authorize_security_group_ingress, authorize_security_group_egress,
 	revoke_security_group_ingress, revoke_security_group_egress;
+core_fn modify_security_group_rules, update_security_group_rule_descriptions_ingress,
+	update_security_group_rule_descriptions_egress;
 core_fn describe_network_interfaces;
 core_fn create_flow_logs, describe_flow_logs, delete_flow_logs;
 core_fn create_managed_prefix_list, describe_managed_prefix_lists, get_managed_prefix_list_entries,

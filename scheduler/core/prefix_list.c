@@ -185,17 +185,22 @@ json_t *create_managed_prefix_list(struct core *c, json_t *request, struct ecs_f
 {
 	const json_t *added = json_object_get(request, "Entry");
 	bool v6 = str_eq(doc_string(request, "AddressFamily"), "IPv6");
-	auto_json json_t *tags = json_object(), *entries = json_array();
+	auto_json json_t *tags = json_object(), *entries = json_array(), *made = NULL;
 	struct record *r;
 	struct err e;
 	json_t *doc;
 
+	if (ec2_token_find(&c->prefix_lists, request, &made, f) < 0)
+		return NULL;
+	if (made)
+		return json_pack("{s:o}", "prefixList", doc_public(json_array_get(made, 0), false));
 	if (check_name(doc_string(request, "PrefixListName"), f) < 0 ||
 	    add_entries(entries, added, v6, f) < 0 ||
 	    check_max(entries, doc_integer(request, "MaxEntries", 0), f) < 0 ||
 	    ec2_take_tags(request, "prefix-list", tags, f) < 0)
 		return NULL;
 	doc = make_doc(c, request, entries, json_object_get(tags, "tagSet"));
+	ec2_token_keep(doc, request);
 	(void)prefix_list_load(c, doc, &e);
 	r = map_find(&c->prefix_lists, doc_string(doc, "prefixListId"));
 	record_touch(c, r);

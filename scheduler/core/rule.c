@@ -47,6 +47,17 @@ static bool protocol_parse(const char *text, int *ret_number, char ret_name[PROT
 	return true;
 }
 
+int rule_set_description(json_t *rule, const char *description, struct ecs_fault *f)
+{
+	if (description && utf8_length(description) > DESCRIPTION_MAX)
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "A rule's description has more than %d characters.",
+				     DESCRIPTION_MAX);
+	(void)json_object_del(rule, "description");
+	doc_set_string(rule, "description", description);
+	return 0;
+}
+
 /* What the rules of one permission have in common. */
 struct permission {
 	struct core *c;
@@ -55,12 +66,6 @@ struct permission {
 	char protocol[PROTOCOL_SIZE];
 	int64_t from_port, to_port;
 };
-
-static int malformed(struct ecs_fault *f, const char *what, const char *value)
-{
-	return ecs_fault_set(f, ECS_FAULT_EC2_PERMISSION_MALFORMED, "%s '%.100s' is invalid", what,
-			     value);
-}
 
 static int check_ports(struct permission *p, const json_t *doc, int number, struct ecs_fault *f)
 {
@@ -77,12 +82,17 @@ static int check_ports(struct permission *p, const json_t *doc, int number, stru
 				     "TCP/UDP.' for portRange.");
 	p->from_port = from ? json_integer_value(from) : -1;
 	p->to_port = to ? json_integer_value(to) : -1;
-	if (p->from_port < min || p->from_port > max || p->to_port < min || p->to_port > max)
-		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
-				     "Invalid value '%lld-%lld' for portRange. Must be from %lld "
-				     "to %lld.",
-				     (long long)p->from_port, (long long)p->to_port, (long long)min,
-				     (long long)max);
+	for (int i = 0; i < 2; i++) {
+		const int64_t port = i ? p->to_port : p->from_port;
+
+		if (port < min || port > max)
+			return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+					     "%s (%lld) out of range",
+					     icmp ? (i ? "ICMP code" : "ICMP type")
+					     : i  ? "TCP/UDP (to) port"
+						  : "TCP/UDP (from) port",
+					     (long long)port);
+	}
 	if (has_ports && p->from_port > p->to_port)
 		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
 				     "Invalid value '%lld-%lld' for portRange. From is over to.",
@@ -96,19 +106,15 @@ static int check_ports(struct permission *p, const json_t *doc, int number, stru
 
 static json_t *new_rule(const struct permission *p, const json_t *source, struct ecs_fault *f)
 {
-	const char *description = doc_string(source, "Description");
-	json_t *rule;
+	json_t *rule = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I}", "groupId", p->group->id,
+				 "groupOwnerId", p->c->o.identity.account, "isEgress", p->egress,
+				 "ipProtocol", p->protocol, "fromPort", (json_int_t)p->from_port,
+				 "toPort", (json_int_t)p->to_port);
 
-	if (description && strlen(description) > DESCRIPTION_MAX) {
-		(void)ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
-				    "A rule's description has more than %d characters.",
-				    DESCRIPTION_MAX);
+	if (rule_set_description(rule, doc_string(source, "Description"), f) < 0) {
+		json_decref(rule);
 		return NULL;
 	}
-	rule = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I}", "groupId", p->group->id, "groupOwnerId",
-			 p->c->o.identity.account, "isEgress", p->egress, "ipProtocol", p->protocol,
-			 "fromPort", (json_int_t)p->from_port, "toPort", (json_int_t)p->to_port);
-	doc_set_string(rule, "description", description);
 	(void)json_object_set_new(rule, "tagSet", json_array());
 	return rule;
 }
@@ -142,9 +148,19 @@ static const struct security_group *group_of_pair(const struct permission *p, co
 						  struct ecs_fault *f)
 {
 	const char *vpc = doc_string(p->group->record.doc, "vpcId"),
-		   *id = doc_string(pair, "GroupId"), *name = doc_string(pair, "GroupName");
+		   *id = doc_string(pair, "GroupId"), *name = doc_string(pair, "GroupName"),
+		   *user = doc_string(pair, "UserId");
 	struct security_group *g = NULL;
 
+	if (user && strcmp(user, p->c->o.identity.account) != 0) {
+		(void)ecs_fault_set(f, ECS_FAULT_EC2_GROUP_NOT_FOUND,
+				    "The security group '%.200s' of account %.40s does not exist",
+				    id     ? id
+				    : name ? name
+					   : "",
+				    user);
+		return NULL;
+	}
 	if (id)
 		g = map_find(&p->c->security_groups, id);
 	for (size_t i = 0; !id && name && map_next(&p->c->security_groups, &i, &g);)
@@ -222,7 +238,9 @@ static int add_permission(struct core *c, const struct security_group *g, const 
 		return ecs_fault_set(f, ECS_FAULT_EC2_MISSING_PARAMETER,
 				     "The request must contain the parameter ipProtocol");
 	if (!protocol_parse(protocol, &number, p.protocol))
-		return malformed(f, "IP protocol", protocol);
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "Invalid value '%.100s' for IP protocol. Unknown protocol.",
+				     protocol);
 	if (check_ports(&p, doc, number, f) < 0 ||
 	    add_cidrs(&p, json_object_get(doc, "IpRanges"), false, rules, f) < 0 ||
 	    add_cidrs(&p, json_object_get(doc, "Ipv6Ranges"), true, rules, f) < 0 ||
@@ -280,7 +298,7 @@ static const json_t *source_group(const json_t *rule)
 }
 
 /* All but the description, the tags and the id. */
-bool rule_equals(const json_t *a, const json_t *b)
+static bool rule_equals(const json_t *a, const json_t *b)
 {
 	static const char *const members[] = {"isEgress", "ipProtocol", "fromPort",    "toPort",
 					      "cidrIpv4", "cidrIpv6",   "prefixListId"};
@@ -293,6 +311,20 @@ bool rule_equals(const json_t *a, const json_t *b)
 			return false;
 	}
 	return source_group(a) == source_group(b) || json_equal(source_group(a), source_group(b));
+}
+
+bool rule_find(const json_t *rules, const json_t *like, size_t *ret_index)
+{
+	json_t *rule;
+	size_t i;
+
+	json_array_foreach (rules, i, rule) {
+		if (rule_equals(rule, like)) {
+			*ret_index = i;
+			return true;
+		}
+	}
+	return false;
 }
 
 /* ---- shown by permission ---- */

@@ -62,8 +62,12 @@ static const struct ec2_filter filters[] = {
 	{"default-for-az", "defaultForAz"},
 	{"defaultForAz", "defaultForAz"},
 	{"map-public-ip-on-launch", "mapPublicIpOnLaunch"},
+	{"ipv6-cidr-block-association.association-id", "ipv6CidrBlockAssociationSet.associationId"},
 	{"ipv6-cidr-block-association.ipv6-cidr-block",
 	 "ipv6CidrBlockAssociationSet.ipv6CidrBlock"},
+	{"ipv6-cidr-block-association.state",
+	 "ipv6CidrBlockAssociationSet.ipv6CidrBlockState.state"},
+	{"enable-dns64", "enableDns64"},
 	{"ipv6-native", "ipv6Native"},
 	{"owner-id", "ownerId"},
 	{"state", "state"},
@@ -253,8 +257,10 @@ static int check_ipv6(struct core *c, const struct vpc *v, const char *text, str
 	struct ip_prefix outer;
 	struct subnet *s;
 
-	if (!outer_text || !ip_prefix_parse(outer_text, &outer) || !ip_prefix_parse(text, ret) ||
-	    ret->length != IPV6_LENGTH || !ip_prefix_holds(&outer, ret))
+	if (ec2_parse_cidr(text, true, "ipv6CidrBlock", ret, f) < 0)
+		return -1;
+	if (!outer_text || !ip_prefix_parse(outer_text, &outer) || ret->length != IPV6_LENGTH ||
+	    !ip_prefix_holds(&outer, ret))
 		return ecs_fault_set(
 			f, ECS_FAULT_EC2_SUBNET_RANGE,
 			"The CIDR '%.100s' is invalid: it must be a /%d of the VPC's %s", text,
@@ -272,8 +278,9 @@ static int check_cidr(struct core *c, const struct vpc *v, const char *text, str
 {
 	struct subnet *s;
 
-	if (!ip_prefix_parse(text, ret) || ret->v6 || ret->length < LENGTH_MIN ||
-	    ret->length > LENGTH_MAX || !ip_prefix_holds(&v->cidr, ret))
+	if (ec2_parse_cidr(text, false, "cidrBlock", ret, f) < 0)
+		return -1;
+	if (ret->length < LENGTH_MIN || ret->length > LENGTH_MAX || !ip_prefix_holds(&v->cidr, ret))
 		return ecs_fault_set(f, ECS_FAULT_EC2_SUBNET_RANGE, "The CIDR '%.100s' is invalid.",
 				     text);
 	for (size_t i = 0; map_next(&c->subnets, &i, &s);)
@@ -342,13 +349,14 @@ json_t *delete_subnet(struct core *c, json_t *request, struct ecs_fault *f)
 	if (!s)
 		return NULL;
 	for (size_t i = 0; map_next(&c->interfaces, &i, &n);) {
-		if (n->subnet == s) {
+		if (n->subnet == s && !n->released_ms) {
 			(void)ecs_fault_set(
 				f, ECS_FAULT_EC2_DEPENDENCY,
 				"The subnet '%s' has dependencies and cannot be deleted.", s->id);
 			return NULL;
 		}
 	}
+	interfaces_leave(c, s); /* those that nobody sees any more */
 	(void)map_remove(&c->subnets, s->id);
 	record_delete(c, &s->record);
 	subnet_free(s);

@@ -21,9 +21,15 @@
 static const struct ec2_filter filters[] = {
 	{"vpc-id", "vpcId"},
 	{"cidr", "cidrBlock"},
+	{"cidr-block-association.association-id", "cidrBlockAssociationSet.associationId"},
 	{"cidr-block-association.cidr-block", "cidrBlockAssociationSet.cidrBlock"},
+	{"cidr-block-association.state", "cidrBlockAssociationSet.cidrBlockState.state"},
+	{"dhcp-options-id", "dhcpOptionsId"},
+	{"ipv6-cidr-block-association.association-id", "ipv6CidrBlockAssociationSet.associationId"},
 	{"ipv6-cidr-block-association.ipv6-cidr-block",
 	 "ipv6CidrBlockAssociationSet.ipv6CidrBlock"},
+	{"ipv6-cidr-block-association.state",
+	 "ipv6CidrBlockAssociationSet.ipv6CidrBlockState.state"},
 	{"is-default", "isDefault"},
 	{"isDefault", "isDefault"},
 	{"owner-id", "ownerId"},
@@ -127,8 +133,9 @@ static int check_cidr(struct core *c, const char *text, struct ip_prefix *ret, s
 {
 	struct vpc *v;
 
-	if (!ip_prefix_parse(text, ret) || ret->v6 || ret->length < LENGTH_MIN ||
-	    ret->length > LENGTH_MAX)
+	if (ec2_parse_cidr(text, false, "cidrBlock", ret, f) < 0)
+		return -1;
+	if (ret->length < LENGTH_MIN || ret->length > LENGTH_MAX)
 		return ecs_fault_set(f, ECS_FAULT_EC2_VPC_RANGE, "The CIDR '%.100s' is invalid.",
 				     text);
 	if (c->host_addresses.size && ip_prefix_overlaps(&c->host_addresses.block, ret))
@@ -339,10 +346,17 @@ static void add_zone(json_t *docs, const struct core *c, const char *zone)
 json_t *describe_availability_zones(struct core *c, json_t *request, struct ecs_fault *f)
 {
 	static const struct ec2_filter zone_filters[] = {
-		{"zone-name", "zoneName"},        {"zone-id", "zoneId"},
-		{"state", "zoneState"},           {"region-name", "regionName"},
-		{"zone-type", "zoneType"},        {"group-name", "groupName"},
-		{"opt-in-status", "optInStatus"}, {NULL, NULL},
+		{"zone-name", "zoneName"},
+		{"zone-id", "zoneId"},
+		{"state", "zoneState"},
+		{"region-name", "regionName"},
+		{"zone-type", "zoneType"},
+		{"group-name", "groupName"},
+		{"opt-in-status", "optInStatus"},
+		{"parent-zone-name", "parentZoneName"},
+		{"message", "messageSet.message"},
+		{"parent-zone-id", "parentZoneId"},
+		{NULL, NULL},
 	};
 	static const struct ec2_kind kind = {.set = "availabilityZoneInfo",
 					     .id = "zoneName",
@@ -350,10 +364,18 @@ json_t *describe_availability_zones(struct core *c, json_t *request, struct ecs_
 					     .word = "availability zone",
 					     .absent = ECS_FAULT_EC2_INVALID_VALUE,
 					     .filters = zone_filters};
+	const json_t *by_id = json_object_get(request, "ZoneId");
 	auto_free char *first = first_zone(c);
 	json_t *docs = json_array();
 	struct record *r;
 
+	if (by_id) { /* which is the name */
+		json_t *names = json_object_get(request, "ZoneName");
+
+		if (!names)
+			(void)json_object_set_new(request, "ZoneName", names = json_array());
+		(void)json_array_extend(names, (json_t *)(uintptr_t)by_id);
+	}
 	add_zone(docs, c, first);
 	for (size_t i = 0; map_next(&c->subnets, &i, &r);)
 		add_zone(docs, c, doc_string(r->doc, "availabilityZone"));

@@ -4,6 +4,7 @@
  *   ec2.c        what all kinds have in common: descriptions, filters, tags
  *   vpc.c        VPCs and zones       subnet.c     subnets and their addresses
  *   group.c      security groups      rule.c       their rules
+ *   rule_modify.c  rules that become others
  *   interface.c  network interfaces of tasks
  *   flow_log.c   flow logs         prefix_list.c  prefix lists
  *   host_address.c  addresses of the hosts themselves
@@ -77,7 +78,11 @@ struct ec2_kind {
 		*ids;     /* "vpcSet" of a reply, "vpcId" of a document, "VpcId" of a request */
 	const char *word; /* "vpc ID": The vpc ID 'vpc-1' does not exist */
 	enum ecs_fault_type absent;
+	const char
+		*prefix; /* "sg-": an id that begins otherwise is 'malformed'; NULL: it is absent */
+	enum ecs_fault_type malformed;
 	const struct ec2_filter *filters; /* ends with a NULL name */
+	bool is_tag;                      /* documents are tags, and have none */
 	/* The document of an object as it is shown; the caller's.  NULL: it is not. */
 	json_t *(*show)(struct core *c, const void *object);
 };
@@ -94,6 +99,16 @@ void *ec2_find(const struct map *objects, const struct ec2_kind *kind, const cha
 /* A new id: "vpc-0123456789abcdef0". */
 void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
 		 char ret[EC2_ID_SIZE]);
+/*
+ * What an earlier call with the same ClientToken made, as long as it is there: a list of documents,
+ * or NULL; -1: that call had other parameters.  What one makes is kept with its token.
+ */
+int ec2_token_find(const struct map *records, const json_t *request, json_t **ret,
+		   struct ecs_fault *f);
+void ec2_token_keep(json_t *doc, const json_t *request);
+/* A block that a request names, by the parameter that has it; -1: it is none of the family. */
+int ec2_parse_cidr(const char *text, bool v6, const char *parameter, struct ip_prefix *ret,
+		   struct ecs_fault *f);
 /* Tags that mean something to Berth, in docs/ARCHITECTURE.md; the value of one, NULL: none. */
 #define EC2_TAG_CUT      "berth:cut-established" /* of a security group: "true" */
 #define EC2_TAG_VLAN     "berth:vlan"            /* of a subnet: its number, 0: untagged */
@@ -107,8 +122,8 @@ int ec2_take_tags(const json_t *request, const char *resource_type, json_t *doc,
 
 /* ---- vpc.c, subnet.c ---- */
 
-extern const struct ec2_kind vpc_kind, subnet_kind, security_group_kind, interface_kind,
-	prefix_list_kind;
+extern const struct ec2_kind vpc_kind, subnet_kind, security_group_kind, rule_kind, interface_kind,
+	flow_log_kind, prefix_list_kind;
 
 struct vpc *vpc_default(struct core *c);
 const char *vpc_ipv6(const struct vpc *v); /* its block; NULL: none */
@@ -164,6 +179,16 @@ void security_group_leave(struct core *c, struct security_group *g, const struct
 void security_groups_send_naming(struct core *c, const char *prefix_list_id);
 /* A group whose rules name the prefix list; NULL: none. */
 const char *security_group_naming(struct core *c, const char *prefix_list_id);
+json_t *security_group_rules(const struct security_group *g); /* its own, both directions */
+/* They are others; who watches hears of it. */
+void security_group_set_rules(struct core *c, struct security_group *g, json_t *new_rules);
+/* By "GroupId", or "GroupName" in the default VPC; NULL and the fault. */
+struct security_group *security_group_of(struct core *c, const json_t *request,
+					 struct ecs_fault *f);
+/* A rule by its id, and the record that it is in; NULL: there is none. */
+json_t *security_group_rule(const struct core *c, const char *id, struct record **ret_record);
+void security_groups_each_rule(const struct core *c, void (*fn)(const json_t *rule, void *ctx),
+			       void *ctx);
 /* All groups that an instance watches, for a node that says hello. */
 void security_groups_send_all(struct core *c, struct instance *i);
 
@@ -173,7 +198,10 @@ void security_groups_send_all(struct core *c, struct instance *i);
  */
 json_t *rules_of_request(struct core *c, const struct security_group *g, const json_t *request,
 			 bool egress, struct ecs_fault *f);
-bool rule_equals(const json_t *a, const json_t *b);
+/* One of them that says the same, whatever its id, description and tags. */
+bool rule_find(const json_t *rules, const json_t *like, size_t *ret_index);
+/* NULL: none. -1: it is too long. */
+int rule_set_description(json_t *rule, const char *description, struct ecs_fault *f);
 /* "ipPermissions" or "ipPermissionsEgress" of a group's rules. */
 json_t *rules_as_permissions(const json_t *rules, bool egress);
 /* In the words of the node channel: one for each prefix of a list; how many. */
@@ -187,6 +215,8 @@ void interface_free(struct interface *n);
 /* After loading: addresses, groups and tasks are linked up. */
 void interfaces_link(struct core *c);
 void interfaces_tick(struct core *c);
+/* The subnet goes: those that rest have no use of its addresses any more. */
+void interfaces_leave(struct core *c, struct subnet *s);
 void interfaces_forget(struct core *c, const struct instance *i); /* it goes */
 /*
  * "networkConfiguration" of a request against the definition's network mode;

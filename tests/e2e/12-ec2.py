@@ -86,10 +86,12 @@ def test_blocks_that_overlap_or_are_no_blocks_are_refused():
     ec2.create_subnet(VpcId=vpc, CidrBlock="10.2.0.0/20")
     for block, code in [("10.2.8.0/24", "InvalidSubnet.Conflict"), ("10.0.0.0/8", "InvalidSubnet.Range"),
                         ("10.3.0.0/24", "InvalidSubnet.Range"), ("10.2.16.0/29", "InvalidSubnet.Range"),
-                        ("fd00::/64", "InvalidSubnet.Range"), ("10.2.0.0", "InvalidSubnet.Range")]:
+                        ("fd00::/64", "InvalidParameterValue"), ("10.2.0.0", "InvalidParameterValue")]:
         equal((block, error_of(ec2.create_subnet, VpcId=vpc, CidrBlock=block)[0]), (block, code))
-    for block in ["10.2.128.0/17", "172.31.0.0/24", "10.0.0.0/8", "10.2.0.0/29", "ten"]:
+    for block in ["10.2.128.0/17", "172.31.0.0/24", "10.0.0.0/8", "10.2.0.0/29"]:
         equal((block, error_of(ec2.create_vpc, CidrBlock=block)[0]), (block, "InvalidVpc.Range"))
+    equal(error_of(ec2.create_vpc, CidrBlock="ten"), ("InvalidParameterValue", "Value (ten) for parameter cidrBlock is "
+                                                      "invalid. This is not a valid CIDR block.", 400))
 
 
 def test_what_is_in_use_is_not_deleted():
@@ -188,8 +190,9 @@ def test_a_wrong_rule_is_refused_and_changes_nothing():
                       (permission(-1, **cidr("0.0.0.0/0")), "InvalidParameterValue"),
                       (dict(IpProtocol="tcp", FromPort=9, ToPort=8, **cidr("0.0.0.0/0")), "InvalidParameterValue"),
                       (permission(**cidr("10.0.0.0/33")), "InvalidParameterValue"),
-                      (permission(protocol="tpc", **cidr("0.0.0.0/0")), "InvalidPermission.Malformed"),
+                      (permission(protocol="tpc", **cidr("0.0.0.0/0")), "InvalidParameterValue"),
                       (permission(UserIdGroupPairs=[dict(GroupId="sg-0")]), "InvalidGroup.NotFound"),
+                      (permission(UserIdGroupPairs=[dict(GroupId=group, UserId="999999999999")]), "InvalidGroup.NotFound"),
                       (permission(), "MissingParameter"),
                       (permission(PrefixListIds=[dict(PrefixListId="pl-1")]), "InvalidPrefixListID.NotFound")]:
         equal((bad, error_of(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[good, bad])[0]),
@@ -210,6 +213,181 @@ def test_pages_and_unknown_filters():
     equal(len({s["SubnetId"] for p in pages for s in p["Subnets"]}), 12)
     equal(error_of(ec2.describe_subnets, Filters=[dict(Name="colour", Values=["red"])]),
           ("InvalidParameterValue", "The filter 'colour' is invalid", 400))
+
+
+def test_values_of_filters_have_wildcards_and_nothing_else():
+    values = ["a[1]", "a1", "50%*", "50%x", "what?", "\\"]
+    groups = {v: ec2.create_security_group(GroupName=f"filtered-{i}", Description="d", TagSpecifications=[
+        dict(ResourceType="security-group", Tags=[dict(Key="mark", Value=v)])])["GroupId"] for i, v in enumerate(values)}
+    for pattern, found in [("a[1]", ["a[1]"]), ("a?1*", ["a[1]"]), ("a*", ["a[1]", "a1"]), ("*1*", ["a[1]", "a1"]),
+                           ("50%\\*", ["50%*"]), ("50%*", ["50%*", "50%x"]), ("what\\?", ["what?"]), ("what?", ["what?"]),
+                           ("*", values), ("A1", []), ("\\\\", ["\\"]), ("\\", ["\\"]), ("", [])]:
+        shown = ec2.describe_security_groups(Filters=[dict(Name="tag:mark", Values=[pattern])])["SecurityGroups"]
+        equal((pattern, [g["GroupId"] for g in shown]), (pattern, [groups[v] for v in found]))
+    tags = ec2.describe_tags(Filters=[dict(Name="tag:mark", Values=["a*"])])["Tags"]
+    equal([(t["ResourceId"], t["Value"]) for t in tags], [(groups["a[1]"], "a[1]"), (groups["a1"], "a1")])
+    for g in groups.values():
+        ec2.delete_security_group(GroupId=g)
+
+
+def test_rules_have_tags_of_their_own():
+    group = ec2.create_security_group(GroupName="tagged-rules", Description="d")["GroupId"]
+    made = daemon.aws("ec2", "authorize-security-group-ingress", "--group-id", group, "--ip-permissions",
+                      "IpProtocol=tcp,FromPort=80,ToPort=80,IpRanges=[{CidrIp=10.0.0.0/8,Description=lab}]",
+                      "--tag-specifications", "ResourceType=security-group-rule,Tags=[{Key=a,Value=1}]")
+    rule, = made["SecurityGroupRules"]
+    equal((rule["Tags"], rule["Description"], rule["GroupId"]), ([{"Key": "a", "Value": "1"}], "lab", group))
+    name = rule["SecurityGroupRuleId"]
+    ec2.create_tags(Resources=[name, group], Tags=[dict(Key="b", Value="2")])
+    ec2.delete_tags(Resources=[name], Tags=[dict(Key="a")])
+    shown = ec2.describe_security_group_rules(Filters=[dict(Name="tag:b", Values=["2"])])["SecurityGroupRules"]
+    equal([(r["SecurityGroupRuleId"], r["Tags"]) for r in shown], [(name, [{"Key": "b", "Value": "2"}])])
+    tags = ec2.describe_tags(Filters=[dict(Name="resource-type", Values=["security-group-rule"])])["Tags"]
+    equal([(t["ResourceId"], t["Key"], t["Value"]) for t in tags], [(name, "b", "2")])
+    daemon.kill()
+    daemon.start()
+    equal(ec2.describe_security_group_rules(SecurityGroupRuleIds=[name])["SecurityGroupRules"][0]["Tags"],
+          [{"Key": "b", "Value": "2"}])
+    ec2.delete_security_group(GroupId=group)
+    equal(error_of(ec2.create_tags, Resources=[name], Tags=[dict(Key="b")])[0], "InvalidSecurityGroupRuleId.NotFound")
+
+
+def test_rules_and_their_descriptions_change_in_place():
+    group = ec2.create_security_group(GroupName="changing", Description="d")["GroupId"]
+    made = ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[
+        permission(IpRanges=[dict(CidrIp="10.0.0.0/8", Description="old")]), permission(81, **cidr("10.0.0.0/8"))],
+        TagSpecifications=[dict(ResourceType="security-group-rule", Tags=[dict(Key="a", Value="1")])])["SecurityGroupRules"]
+    one, two = (r["SecurityGroupRuleId"] for r in made)
+
+    def shown():
+        return {r["SecurityGroupRuleId"]: r for r in ec2.describe_security_group_rules(
+            SecurityGroupRuleIds=[one, two])["SecurityGroupRules"]}
+    daemon.aws("ec2", "update-security-group-rule-descriptions-ingress", "--group-id", group, "--ip-permissions",
+               "IpProtocol=tcp,FromPort=80,ToPort=80,IpRanges=[{CidrIp=10.0.0.0/8,Description=new}]")
+    ec2.update_security_group_rule_descriptions_ingress(GroupId=group, SecurityGroupRuleDescriptions=[
+        dict(SecurityGroupRuleId=two, Description="second")])
+    equal([shown()[r]["Description"] for r in (one, two)], ["new", "second"])
+    ec2.update_security_group_rule_descriptions_ingress(GroupId=group, SecurityGroupRuleDescriptions=[
+        dict(SecurityGroupRuleId=two)])
+    equal(shown()[two].get("Description"), None)
+    equal(error_of(ec2.update_security_group_rule_descriptions_ingress, GroupId=group,
+                   IpPermissions=[permission(82, **cidr("10.0.0.0/8"))])[0], "InvalidPermission.NotFound")
+    equal(error_of(ec2.update_security_group_rule_descriptions_egress, GroupId=group, SecurityGroupRuleDescriptions=[
+        dict(SecurityGroupRuleId=one)])[0], "InvalidParameterValue")
+    equal(shown()[one]["Description"], "new")
+    daemon.aws("ec2", "modify-security-group-rules", "--group-id", group, "--security-group-rules",
+               f"SecurityGroupRuleId={one},SecurityGroupRule={{IpProtocol=udp,FromPort=53,ToPort=54,CidrIpv6=fd00::/8}}")
+    rule = shown()[one]
+    equal((rule["IpProtocol"], rule["FromPort"], rule["ToPort"], rule.get("CidrIpv4"), rule["CidrIpv6"], rule["Tags"]),
+          ("udp", 53, 54, None, "fd00::/8", [{"Key": "a", "Value": "1"}]))
+    for wanted, code in [(dict(IpProtocol="tcp", FromPort=81, ToPort=81, CidrIpv4="10.0.0.0/8"), "InvalidPermission.Duplicate"),
+                         (dict(IpProtocol="tcp", FromPort=81, ToPort=81), "InvalidParameterValue"),
+                         (dict(IpProtocol="tcp", FromPort=81, ToPort=81, ReferencedGroupId="sg-0"), "InvalidGroup.NotFound")]:
+        equal(error_of(ec2.modify_security_group_rules, GroupId=group, SecurityGroupRules=[
+            dict(SecurityGroupRuleId=one, SecurityGroupRule=wanted)])[0], code)
+    equal(error_of(ec2.modify_security_group_rules, GroupId=group, SecurityGroupRules=[
+        dict(SecurityGroupRuleId="sgr-0", SecurityGroupRule=wanted)])[0], "InvalidSecurityGroupRuleId.NotFound")
+    equal(shown()[one], rule)
+    ec2.delete_security_group(GroupId=group)
+
+
+def test_what_is_not_there_is_told_by_its_kind():
+    wanted = [dict(Key="a", Value="b")]
+    for name, code in [("vpc-0", "InvalidVpcID.NotFound"), ("subnet-0", "InvalidSubnetID.NotFound"),
+                       ("sg-0", "InvalidGroup.NotFound"), ("eni-0", "InvalidNetworkInterfaceID.NotFound"),
+                       ("fl-0", "InvalidFlowLogId.NotFound"), ("pl-0", "InvalidPrefixListID.NotFound"),
+                       ("x-0", "InvalidID"), ("", "InvalidID")]:
+        equal((name, error_of(ec2.create_tags, Resources=[name], Tags=wanted)[0]), (name, code))
+    said = ("InvalidGroupId.Malformed", 'Invalid id: "web" (expecting "sg-...")', 400)
+    equal(error_of(ec2.describe_security_groups, GroupIds=["web"]), said)
+    equal(error_of(ec2.delete_security_group, GroupId="web"), said)
+    for kind, code in [("VPC", "InvalidVpcID.NotFound"), ("Subnet", "InvalidSubnetID.NotFound"),
+                       ("NetworkInterface", "InvalidNetworkInterfaceID.NotFound"), ("TransitGateway", "UnsupportedOperation")]:
+        equal(error_of(ec2.create_flow_logs, ResourceIds=["none"], ResourceType=kind, LogGroupName="g", TrafficType="ALL")[0],
+              code)
+    zones = daemon.aws("ec2", "describe-availability-zones", "--zone-ids", "us-east-1a")["AvailabilityZones"]
+    equal([z["ZoneId"] for z in zones], ["us-east-1a"])
+    equal(error_of(ec2.describe_availability_zones, ZoneIds=["use1-az9"])[0], "InvalidParameterValue")
+
+
+def test_wrong_rules_are_told_in_the_words_of_ec2():
+    group = ec2.create_security_group(GroupName="words", Description="d")["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission(**cidr("10.0.0.0/8")), dict(
+        IpProtocol="-1", **cidr("10.0.0.0/8"))])
+    for bad, says in [
+            (permission(**cidr("10.0.0.0/8")),
+             'the specified rule "peer: 10.0.0.0/8, TCP, from port: 80, to port: 80, ALLOW" already exists'),
+            (dict(IpProtocol="-1", **cidr("10.0.0.0/8")), 'the specified rule "peer: 10.0.0.0/8, ALL, ALLOW" already exists'),
+            (permission(protocol="tpc", **cidr("0.0.0.0/0")), "Invalid value 'tpc' for IP protocol. Unknown protocol."),
+            (permission(-1, **cidr("0.0.0.0/0")), "TCP/UDP (from) port (-1) out of range"),
+            (dict(IpProtocol="udp", FromPort=1, ToPort=65536, **cidr("0.0.0.0/0")), "TCP/UDP (to) port (65536) out of range"),
+            (dict(IpProtocol="icmp", FromPort=8, ToPort=65535, **cidr("0.0.0.0/0")), "ICMP code (65535) out of range"),
+            (permission(**cidr("::/0")), "CIDR block ::/0 is malformed"),
+            (dict(IpProtocol="tcp", **cidr("0.0.0.0/0")),
+             "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange.")]:
+        equal(error_of(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[bad])[1], says)
+    ec2.delete_security_group(GroupId=group)
+
+
+def test_a_call_that_is_repeated_makes_nothing_more():
+    vpc = make_vpc("10.7.0.0/16")
+    wanted = dict(ResourceIds=[vpc], ResourceType="VPC", TrafficType="ALL", LogGroupName="repeated", ClientToken="once")
+    first = ec2.create_flow_logs(**wanted)
+    equal(ec2.create_flow_logs(**wanted)["FlowLogIds"], first["FlowLogIds"])
+    equal(error_of(ec2.create_flow_logs, **dict(wanted, TrafficType="REJECT"))[0], "IdempotentParameterMismatch")
+    equal(error_of(ec2.create_flow_logs, **dict(wanted, ClientToken="twice"))[0], "FlowLogAlreadyExists")
+    shown = ec2.describe_flow_logs(Filter=[dict(Name="resource-id", Values=[vpc])])["FlowLogs"]
+    equal([l["FlowLogId"] for l in shown], first["FlowLogIds"])
+    ec2.delete_flow_logs(FlowLogIds=first["FlowLogIds"])
+    lists = dict(PrefixListName="repeated", MaxEntries=2, AddressFamily="IPv4", ClientToken="once")
+    one, two = (ec2.create_managed_prefix_list(**lists)["PrefixList"]["PrefixListId"] for _ in range(2))
+    equal(one, two)
+    equal(error_of(ec2.create_managed_prefix_list, **dict(lists, MaxEntries=3))[0], "IdempotentParameterMismatch")
+    ec2.delete_managed_prefix_list(PrefixListId=one)
+    ec2.delete_vpc(VpcId=vpc)
+
+
+def test_a_flow_log_goes_to_a_log_group_by_its_arn_too():
+    vpc = make_vpc("10.8.0.0/16")
+    arn = "arn:aws:logs:us-east-1:123456789012:log-group:flows:*"
+    wanted = ["ec2", "create-flow-logs", "--resource-ids", vpc, "--resource-type", "VPC", "--traffic-type", "ALL"]
+    made = daemon.aws(*wanted, "--log-destination", arn)["FlowLogIds"]
+    shown, = ec2.describe_flow_logs(FlowLogIds=made)["FlowLogs"]
+    equal((shown["LogGroupName"], shown["LogDestination"]), ("flows", arn))
+    contains(daemon.aws(*wanted, check=False).stderr, "(MissingParameter)")
+    for more in (["--log-destination", arn, "--log-group-name", "flows"], ["--log-destination", "arn:aws:s3:::bucket"]):
+        contains(daemon.aws(*wanted, *more, check=False).stderr, "(InvalidParameterValue)")
+    ec2.delete_flow_logs(FlowLogIds=made)
+    ec2.delete_vpc(VpcId=vpc)
+
+
+def test_resources_and_waiters_of_boto3():
+    import boto3
+    resource = boto3.session.Session().resource("ec2", endpoint_url=daemon.endpoint, region_name="us-east-1")
+    vpc = resource.create_vpc(CidrBlock="10.11.0.0/16")
+    vpc.wait_until_exists()
+    vpc.wait_until_available()
+    vpc.create_tags(Tags=[dict(Key="Name", Value="of a resource")])
+    subnet = vpc.create_subnet(CidrBlock="10.11.1.0/24")
+    ec2.get_waiter("subnet_available").wait(SubnetIds=[subnet.id])
+    group = vpc.create_security_group(GroupName="r", Description="d")
+    ec2.get_waiter("security_group_exists").wait(GroupIds=[group.id])
+    group.authorize_ingress(CidrIp="10.0.0.0/8", IpProtocol="tcp", FromPort=80, ToPort=90)
+    group.authorize_ingress(IpPermissions=[permission(UserIdGroupPairs=[dict(GroupId=group.id)])])
+    group.revoke_egress(IpPermissions=group.ip_permissions_egress)
+    group.reload()
+    equal((len(group.ip_permissions), group.ip_permissions_egress), (2, []))
+    group.revoke_ingress(IpPermissions=group.ip_permissions)
+    group.reload()
+    equal(group.ip_permissions, [])
+    equal([s.id for s in vpc.subnets.all()], [subnet.id])
+    equal(sorted(g.group_name for g in vpc.security_groups.all()), ["default", "r"])
+    equal(list(vpc.network_interfaces.all()) + list(subnet.network_interfaces.all()), [])
+    vpc.reload()
+    equal(vpc.tags, [{"Key": "Name", "Value": "of a resource"}])
+    for thing in (group, subnet, vpc):
+        thing.delete()
+    equal(list(resource.vpcs.filter(VpcIds=[], Filters=[dict(Name="vpc-id", Values=[vpc.id])])), [])
 
 
 def test_ipv6_is_given_when_it_is_asked_for():
@@ -254,6 +432,16 @@ def test_a_wrong_key_is_told_in_the_words_of_ec2():
     client = boto3.client("ec2", "us-east-1", endpoint_url=daemon.endpoint, aws_access_key_id="AKIAX",
                           aws_secret_access_key="wrong")
     equal(error_of(client.describe_vpcs)[0::2], ("AuthFailure", 401))
+
+
+def test_without_a_default_vpc_names_are_nobody_s():
+    with Daemon(role="server") as other:
+        its = other.boto("ec2")
+        for subnet in its.describe_subnets()["Subnets"]:
+            its.delete_subnet(SubnetId=subnet["SubnetId"])
+        its.delete_vpc(VpcId=its.describe_vpcs()["Vpcs"][0]["VpcId"])
+        equal(error_of(its.describe_security_groups, GroupNames=["default"])[0], "InvalidGroup.NotFound")
+        equal(error_of(its.create_security_group, GroupName="g", Description="d")[0], "InvalidVpcID.NotFound")
 
 
 def test_everything_is_there_after_a_restart():

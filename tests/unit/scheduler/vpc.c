@@ -209,6 +209,42 @@ static void an_interface_of_no_task_is_released(void **state)
 	do_call("DeleteSubnet", "{\"SubnetId\":\"%s\"}", subnet);
 }
 
+/* As on AWS a subnet that describes no interface is in nobody's way, whatever rests. */
+static void a_subnet_may_go_while_addresses_of_it_rest(void **state)
+{
+	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
+	auto_json json_t *subnet =
+		call("CreateSubnet", "{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.128.0/20\"}", vpc);
+	const char *id = text_at(subnet, "subnet.subnetId");
+	auto_json json_t *reply = NULL, *again = NULL;
+
+	(void)state;
+	reply = start_in(hosts[0], id, "");
+	assert_null(call("DeleteSubnet", "{\"SubnetId\":\"%s\"}", id));
+	assert_int_equal(fault.type, ECS_FAULT_EC2_DEPENDENCY);
+	report(hosts[0], text_at(reply, "tasks[0].taskArn"), "STOPPED");
+	do_call("DeleteSubnet", "{\"SubnetId\":\"%s\"}", id);
+	restart();
+	again = call("CreateSubnet", "{\"VpcId\":\"%s\",\"CidrBlock\":\"172.31.128.0/20\"}", vpc);
+	core_tick(core, now_ms + REST_MS);
+	take_effects();
+	restart();
+	do_call("DeleteSubnet", "{\"SubnetId\":\"%s\"}", text_at(again, "subnet.subnetId"));
+}
+
+static void a_group_that_is_named_twice_is_one(void **state)
+{
+	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId"),
+		       *web = make_group("web"), *twice = xasprintf("\"%s\",\"%s\"", web, web);
+	auto_json json_t *reply = start_in(hosts[0], subnet, twice), *shown = NULL;
+
+	(void)state;
+	shown = call("DescribeNetworkInterfaces", "{}");
+	assert_int_equal(json_array_size(value_at(shown, "networkInterfaceSet[0].groupSet")), 1);
+	report(hosts[0], text_at(reply, "tasks[0].taskArn"), "STOPPED");
+	do_call("DeleteSecurityGroup", "{\"GroupId\":\"%s\"}", web);
+}
+
 static void requests_are_checked_in_the_words_of_ecs(void **state)
 {
 	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
@@ -693,6 +729,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_task_has_an_interface_of_its_own, begin, end),
 		cmocka_unit_test_setup_teardown(an_interface_stays_what_it_is, begin, end),
 		cmocka_unit_test_setup_teardown(an_interface_of_no_task_is_released, begin, end),
+		cmocka_unit_test_setup_teardown(a_subnet_may_go_while_addresses_of_it_rest, begin,
+						end),
+		cmocka_unit_test_setup_teardown(a_group_that_is_named_twice_is_one, begin, end),
 		cmocka_unit_test_setup_teardown(requests_are_checked_in_the_words_of_ecs, begin,
 						end),
 		cmocka_unit_test_setup_teardown(
