@@ -85,6 +85,23 @@ bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b)
 	return ip_prefix_holds(a, b) || ip_prefix_holds(b, a);
 }
 
+/* RFC 6890. */
+bool ip_prefix_is_special(const struct ip_prefix *p)
+{
+	static const struct ip_prefix special[] = {
+		{.address = {0}, .length = 8},
+		{.address = {127}, .length = 8},
+		{.address = {169, 254}, .length = 16},
+		{.address = {224}, .length = 4},
+		{.address = {255, 255, 255, 255}, .length = 32},
+	};
+
+	for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++)
+		if (!p->v6 && ip_prefix_overlaps(&special[i], p))
+			return true;
+	return false;
+}
+
 void ip_prefix_last(const struct ip_prefix *p, unsigned char *ret)
 {
 	for (unsigned i = 0; i < bits_of(p->v6) / 8; i++) {

@@ -30,6 +30,9 @@ void ip_address_format(const struct ip_prefix *p, char ret[IP_TEXT_MAX]);
 bool ip_prefix_holds(const struct ip_prefix *outer, const struct ip_prefix *inner);
 bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b);
 
+/* Has it addresses of IPv4 that no host can have: this network, loopback, link-local, multicast? */
+bool ip_prefix_is_special(const struct ip_prefix *p);
+
 /* The last address of a prefix: four bytes, or sixteen. */
 void ip_prefix_last(const struct ip_prefix *p, unsigned char *ret);
 

@@ -100,10 +100,12 @@ static int check_config(const struct config *c, struct err *e)
 		return err_set(e, EINVAL, "[server] region '%s' is not a name such as us-east-1",
 			       c->region);
 	if (!ip_prefix_parse(c->vpc_cidr, &vpc) || vpc.v6 || vpc.length < VPC_LENGTH_MIN ||
-	    vpc.length > VPC_LENGTH_MAX)
-		return err_set(e, EINVAL,
-			       "[server] vpc-cidr '%s' is not an IPv4 block of /%d to /%d",
-			       c->vpc_cidr, VPC_LENGTH_MIN, VPC_LENGTH_MAX);
+	    vpc.length > VPC_LENGTH_MAX || ip_prefix_is_special(&vpc))
+		return err_set(
+			e, EINVAL,
+			"[server] vpc-cidr '%s' is not an IPv4 block of /%d to /%d that hosts "
+			"can have addresses of",
+			c->vpc_cidr, VPC_LENGTH_MIN, VPC_LENGTH_MAX);
 	if (!ip_prefix_parse(c->host_cidr, &hosts) || hosts.v6 || hosts.length < HOST_LENGTH_MIN ||
 	    hosts.length > HOST_LENGTH_MAX || ip_prefix_overlaps(&hosts, &vpc))
 		return err_set(e, EINVAL,

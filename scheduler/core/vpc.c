@@ -135,7 +135,7 @@ static int check_cidr(struct core *c, const char *text, struct ip_prefix *ret, s
 
 	if (ec2_parse_cidr(text, false, "cidrBlock", ret, f) < 0)
 		return -1;
-	if (ret->length < LENGTH_MIN || ret->length > LENGTH_MAX)
+	if (ret->length < LENGTH_MIN || ret->length > LENGTH_MAX || ip_prefix_is_special(ret))
 		return ecs_fault_set(f, ECS_FAULT_EC2_VPC_RANGE, "The CIDR '%.100s' is invalid.",
 				     text);
 	if (c->host_addresses.size && ip_prefix_overlaps(&c->host_addresses.block, ret))

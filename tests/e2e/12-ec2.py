@@ -88,7 +88,8 @@ def test_blocks_that_overlap_or_are_no_blocks_are_refused():
                         ("10.3.0.0/24", "InvalidSubnet.Range"), ("10.2.16.0/29", "InvalidSubnet.Range"),
                         ("fd00::/64", "InvalidParameterValue"), ("10.2.0.0", "InvalidParameterValue")]:
         equal((block, error_of(ec2.create_subnet, VpcId=vpc, CidrBlock=block)[0]), (block, code))
-    for block in ["10.2.128.0/17", "172.31.0.0/24", "10.0.0.0/8", "10.2.0.0/29"]:
+    for block in ["10.2.128.0/17", "172.31.0.0/24", "10.0.0.0/8", "10.2.0.0/29", "0.1.0.0/16", "127.0.0.0/16", "169.254.170.0/24",
+                  "224.0.0.0/16", "255.255.0.0/16"]:
         equal((block, error_of(ec2.create_vpc, CidrBlock=block)[0]), (block, "InvalidVpc.Range"))
     equal(error_of(ec2.create_vpc, CidrBlock="ten"), ("InvalidParameterValue", "Value (ten) for parameter cidrBlock is "
                                                       "invalid. This is not a valid CIDR block.", 400))

@@ -117,11 +117,34 @@ static void a_socket_of_ipv6_shows_ipv4_as_such(void **state)
 	assert_int_equal(ip_of_socket(&other).length, 0);
 }
 
+static void some_blocks_no_host_has_addresses_of(void **state)
+{
+	static const struct {
+		const char *text;
+		bool special;
+	} rows[] = {
+		{"10.0.0.0/8", false},      {"0.1.0.0/16", true},       {"1.0.0.0/16", false},
+		{"127.255.0.0/16", true},   {"169.254.170.2/32", true}, {"169.253.0.0/16", false},
+		{"223.255.0.0/16", false},  {"224.0.0.0/24", true},     {"239.255.255.0/24", true},
+		{"255.255.255.0/24", true}, {"0.0.0.0/0", true},        {"::/0", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct ip_prefix p;
+
+		assert_true(ip_prefix_parse(rows[i].text, &p));
+		if (ip_prefix_is_special(&p) != rows[i].special)
+			fail_msg("%s", rows[i].text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_prefix_is_read_and_written_without_its_host_bits),
 		cmocka_unit_test(prefixes_hold_and_overlap),
+		cmocka_unit_test(some_blocks_no_host_has_addresses_of),
 		cmocka_unit_test(an_ipv4_address_is_a_number),
 		cmocka_unit_test(a_socket_of_ipv6_shows_ipv4_as_such),
 	};
