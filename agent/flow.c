@@ -5,8 +5,8 @@
  *
  * net/ tells what passed an interface and what was refused there; here it is
  * added up, by interface, for a minute or for ten, and becomes records in the
- * default format of the VPC User Guide ("Flow log records", version 2), lines of
- * the log stream ENI-all of the flow log's group.  Nothing of net/ is open, and
+ * format of the flow log, by default that of version 2 ("Flow log records" of the
+ * VPC User Guide), lines of the log stream ENI-all of its group.  Nothing of net/ is open, and
  * no timer runs, when no flow log covers a task of this host.
  *
  * 1. What could not be told is said: a window in which something was lost has a
@@ -23,6 +23,7 @@
 
 #include "agent/flow_internal.h"
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -32,7 +33,13 @@
 #define BATCH_LINES    2000
 #define ENDING_MS      2000 /* until connections of an ended task are forgotten, and told */
 #define TICK_MS        60000
+#define LINE_BYTES_MAX 4096
 #define POSITION_SHIFT 20 /* lines of one window: more than FLOWS_MAX */
+
+/* Behind version, account and interface. */
+#define DEFAULT_FIELDS                                                                          \
+	"${srcaddr} ${dstaddr} ${srcport} ${dstport} ${protocol} ${packets} ${bytes} ${start} " \
+	"${end} ${action} ${log-status}"
 
 static const int64_t intervals_s[FLOW_WINDOWS] = {60, 600};
 
@@ -95,27 +102,115 @@ static void clear_window(struct flows *f, struct window *w, int64_t now_ms)
 	*w = (struct window){.start_ms = now_ms};
 }
 
-static bool add_flow_line(struct flows *f, struct flow_log *l, const struct flow_interface *n,
-			  const struct counted *c, const char *account, int64_t now_ms)
-{
-	int64_t start_ms = n->windows[l->window].start_ms;
+/* What a line is made of. */
+struct line {
+	const struct flow_interface *n;
+	const struct counted *c; /* NULL: it is of no flow */
+	const char *status;
+	int64_t start_ms, end_ms;
+};
 
-	if (c->first_ms > start_ms)
-		start_ms = c->first_ms;
-	return add_line(f, l, now_ms,
-			xasprintf("2 %s %s %s %llu %llu %lld %lld %s OK", account, n->id, c->text,
-				  (unsigned long long)c->packets, (unsigned long long)c->bytes,
-				  (long long)start_ms / 1000, (long long)c->last_ms / 1000,
-				  c->accepted ? "ACCEPT" : "REJECT"));
+/* "srcaddr dstaddr srcport dstport protocol" */
+static void put_word(struct buf *b, const char *text, size_t index)
+{
+	while (index--)
+		text += strcspn(text, " ") + 1;
+	buf_printf(b, "%.*s", (int)strcspn(text, " "), text);
+}
+
+static bool is_to(const struct counted *c, const struct flow_interface *n)
+{
+	const char *to = strchr(c->text, ' ') + 1;
+	const size_t len = strcspn(to, " ");
+
+	for (int v6 = 0; v6 < NET_FAMILIES; v6++)
+		if (strlen(n->address[v6]) == len && strncmp(n->address[v6], to, len) == 0)
+			return true;
+	return false;
+}
+
+/* Of a flow: all but its words. */
+static void put_counted(struct buf *b, const struct line *l, const char *name)
+{
+	if (strcmp(name, "packets") == 0)
+		buf_printf(b, "%llu", (unsigned long long)l->c->packets);
+	else if (strcmp(name, "bytes") == 0)
+		buf_printf(b, "%llu", (unsigned long long)l->c->bytes);
+	else if (strcmp(name, "action") == 0)
+		buf_puts(b, l->c->accepted ? "ACCEPT" : "REJECT");
+	else if (strcmp(name, "type") == 0)
+		buf_puts(b, strchr(l->c->text, ':') ? "IPv6" : "IPv4");
+	else if (strcmp(name, "flow-direction") == 0)
+		buf_puts(b, is_to(l->c, l->n) ? "ingress" : "egress");
+	else
+		buf_puts(b, "-");
+}
+
+static void put_field(struct buf *b, const struct line *l, const char *name)
+{
+	static const char *const words[] = {"srcaddr", "dstaddr", "srcport", "dstport", "protocol"};
+
+	if (strcmp(name, "start") == 0)
+		buf_printf(b, "%lld", (long long)l->start_ms / 1000);
+	else if (strcmp(name, "end") == 0)
+		buf_printf(b, "%lld", (long long)l->end_ms / 1000);
+	else if (strcmp(name, "log-status") == 0)
+		buf_puts(b, l->status);
+	else if (!l->c)
+		buf_puts(b, "-");
+	else {
+		for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
+			if (strcmp(name, words[i]) == 0) {
+				put_word(b, l->c->text, i);
+				return;
+			}
+		}
+		put_counted(b, l, name);
+	}
+}
+
+/* "${name}" becomes the field, all else stays. */
+static char *format_line(const char *format, const struct line *l)
+{
+	auto_buf struct buf b = BUF_INIT(LINE_BYTES_MAX);
+
+	while (*format) {
+		const size_t len = strncmp(format, "${", 2) == 0 ? strcspn(format, "}") : 0;
+		auto_free char *name = len ? xstrndup(format + 2, len - 2) : NULL;
+
+		if (name && format[len]) {
+			put_field(&b, l, name);
+			format += len + 1;
+		} else {
+			buf_putc(&b, *format++);
+		}
+	}
+	return xstrdup(buf_str(&b));
+}
+
+static bool add_flow_line(struct flows *f, struct flow_log *l, const struct flow_interface *n,
+			  const struct counted *c, const char *format, int64_t now_ms)
+{
+	struct line line = {.n = n,
+			    .c = c,
+			    .status = "OK",
+			    .start_ms = n->windows[l->window].start_ms,
+			    .end_ms = c->last_ms};
+
+	if (c->first_ms > line.start_ms)
+		line.start_ms = c->first_ms;
+	return add_line(f, l, now_ms, format_line(format, &line));
 }
 
 static bool add_status_line(struct flows *f, struct flow_log *l, const struct flow_interface *n,
-			    const char *status, const char *account, int64_t now_ms)
+			    const char *status, const char *format, int64_t now_ms)
 {
-	return add_line(f, l, now_ms,
-			xasprintf("2 %s %s - - - - - - - %lld %lld - %s", account, n->id,
-				  (long long)n->windows[l->window].start_ms / 1000,
-				  (long long)now_ms / 1000, status));
+	const struct line line = {.n = n,
+				  .status = status,
+				  .start_ms = n->windows[l->window].start_ms,
+				  .end_ms = now_ms};
+
+	return add_line(f, l, now_ms, format_line(format, &line));
 }
 
 /* False: not all of it has room. */
@@ -123,6 +218,8 @@ static bool add_window(struct flows *f, struct flow_log *l, const struct flow_in
 		       const char *account, int64_t now_ms)
 {
 	const struct window *w = &n->windows[l->window];
+	auto_free char *usual = xasprintf("2 %s %s " DEFAULT_FIELDS, account, n->id);
+	const char *format = l->format ? l->format : usual;
 	bool complete = true, any = false;
 	struct counted *c;
 
@@ -130,12 +227,12 @@ static bool add_window(struct flows *f, struct flow_log *l, const struct flow_in
 		if (!(c->accepted ? l->accepted : l->rejected))
 			continue;
 		any = true;
-		complete &= add_flow_line(f, l, n, c, account, now_ms);
+		complete &= add_flow_line(f, l, n, c, format, now_ms);
 	}
 	if (!any && !w->lost)
-		complete &= add_status_line(f, l, n, "NODATA", account, now_ms);
+		complete &= add_status_line(f, l, n, "NODATA", format, now_ms);
 	if (w->lost)
-		complete &= add_status_line(f, l, n, "SKIPDATA", account, now_ms);
+		complete &= add_status_line(f, l, n, "SKIPDATA", format, now_ms);
 	return complete;
 }
 
@@ -321,6 +418,7 @@ static void free_log(struct flows *f, struct flow_log *own_l)
 	free(own_l->source);
 	free(own_l->group);
 	free(own_l->stream);
+	free(own_l->format);
 	free(own_l);
 }
 
@@ -461,6 +559,7 @@ static void want_log(struct flows *f, struct flow_interface *n, const struct ecs
 		l->source = xstrdup(source);
 		l->group = xstrdup(w->group);
 		l->stream = xasprintf("%s-all", n->id);
+		l->format = w->format ? xstrdup(w->format) : NULL;
 		l->accepted = !str_eq(w->traffic, "REJECT");
 		l->rejected = !str_eq(w->traffic, "ACCEPT");
 		l->window = w->interval_s > intervals_s[0];

@@ -23,8 +23,8 @@ struct window {
 /* One flow log of one interface: a log stream. */
 struct flow_log {
 	struct flow_log *next;
-	char *source, *group, *stream;
-	size_t window; /* which */
+	char *source, *group, *stream, *format; /* NULL: the default one */
+	size_t window;                          /* which */
 	bool accepted, rejected;
 	struct ecs_log_event *events; /* that wait; messages are ours */
 	size_t count, capacity, in_flight;

@@ -109,6 +109,7 @@ static const struct js_field flow_log_fields[] = {
 	FIELD_REQUIRED(struct ecs_node_flow_log, "group", JS_STRING, group),
 	FIELD_REQUIRED(struct ecs_node_flow_log, "traffic", JS_STRING, traffic),
 	FIELD_REQUIRED(struct ecs_node_flow_log, "interval", JS_I64, interval_s),
+	FIELD(struct ecs_node_flow_log, "format", JS_STRING, format),
 };
 static const struct js_shape flow_log_shape = JS_SHAPE("FlowLog", struct ecs_node_flow_log,
 						       flow_log_fields);

@@ -160,6 +160,7 @@ struct ecs_node_flow_log {
 	char *flow_log_id, *group; /* of log streams */
 	char *traffic;             /* ACCEPT, REJECT, ALL */
 	int64_t interval_s;        /* of aggregation: 60, 600 */
+	char *format;              /* of lines, "eni-1 ${srcaddr}"; NULL: the default one */
 };
 
 /* The network interface of a task in network mode awsvpc.  Address and subnet of one family may be NULL: there is none. */

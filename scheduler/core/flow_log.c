@@ -9,17 +9,57 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/text.h"
 #include "scheduler/core/vpc.h"
 
 #define RESOURCES_MAX    1000
 #define INTERVAL_DEFAULT 600
 #define GROUP_NAME_MAX   512
+#define FORMAT_MAX       2048
 
 /* The default format, version 2: "Flow log records" of the VPC User Guide. */
 static const char default_format[] =
 	"${version} ${account-id} ${interface-id} ${srcaddr} ${dstaddr} ${srcport} ${dstport} "
 	"${protocol} ${packets} ${bytes} ${start} ${end} ${action} ${log-status}";
+
+/*
+ * Of "Flow log records": the version that a field came with, and what becomes of it.  NULL: its node
+ * puts it in; "": here, of the interface; else it is as good as another one, or not to be had.
+ */
+static const struct format_field {
+	const char *name;
+	int version;
+	const char *as;
+} fields[] = {
+	{"version", 2, ""},
+	{"account-id", 2, ""},
+	{"interface-id", 2, ""},
+	{"srcaddr", 2, NULL},
+	{"dstaddr", 2, NULL},
+	{"srcport", 2, NULL},
+	{"dstport", 2, NULL},
+	{"protocol", 2, NULL},
+	{"packets", 2, NULL},
+	{"bytes", 2, NULL},
+	{"start", 2, NULL},
+	{"end", 2, NULL},
+	{"action", 2, NULL},
+	{"log-status", 2, NULL},
+	{"vpc-id", 3, ""},
+	{"subnet-id", 3, ""},
+	{"instance-id", 3, "-"}, /* of EC2; the interface is a task's */
+	{"type", 3, NULL},
+	{"pkt-srcaddr", 3, "${srcaddr}"}, /* what passes an interface is as it was sent */
+	{"pkt-dstaddr", 3, "${dstaddr}"},
+	{"region", 4, ""},
+	{"az-id", 4, ""},
+	{"sublocation-type", 4, "-"},
+	{"sublocation-id", 4, "-"},
+	{"pkt-src-aws-service", 5, "-"},
+	{"pkt-dst-aws-service", 5, "-"},
+	{"flow-direction", 5, NULL},
+};
 
 static const char group_characters[] =
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/#";
@@ -54,6 +94,111 @@ int flow_log_load(struct core *c, json_t *own_doc, struct err *e)
 	(void)map_put(&c->flow_logs, id, r);
 	return 0;
 }
+
+/* ---- formats ---- */
+
+static const struct format_field *field_named(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(fields); i++)
+		if (strcmp(fields[i].name, name) == 0)
+			return &fields[i];
+	return NULL;
+}
+
+/* The next "${name}" of a format, behind at most one space: its name, the caller's; NULL: none. */
+static char *next_field(const char **format)
+{
+	const char *at = *format + (**format == ' ');
+	const size_t len = strncmp(at, "${", 2) == 0 ? strcspn(at, "}") : 0;
+
+	if (!len || !at[len])
+		return NULL;
+	*format = at + len + 1;
+	return xstrndup(at + 2, len - 2);
+}
+
+static int check_format(const char *format, struct ecs_fault *f)
+{
+	const char *at = format;
+
+	if (strlen(format) > FORMAT_MAX)
+		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+				     "LogFormat has more than %d characters.", FORMAT_MAX);
+	do {
+		auto_free char *name = next_field(&at);
+
+		if (!name)
+			return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+					     "LogFormat is fields ${NAME} with a space between "
+					     "them, not '%.100s'",
+					     at);
+		if (!field_named(name))
+			return ecs_fault_set(
+				f, ECS_FAULT_EC2_UNSUPPORTED,
+				"LogFormat: the field '%.60s' is not supported by this "
+				"version of Berth.",
+				name);
+	} while (*at);
+	return 0;
+}
+
+static int version_of(const char *format)
+{
+	int version = 2;
+
+	while (*format) {
+		auto_free char *name = next_field(&format);
+		const struct format_field *field = name ? field_named(name) : NULL;
+
+		if (field && field->version > version)
+			version = field->version;
+	}
+	return version;
+}
+
+/* What is here of the interface. */
+static const char *constant(const struct core *c, const struct interface *n, const char *name)
+{
+	if (strcmp(name, "account-id") == 0)
+		return c->o.identity.account;
+	if (strcmp(name, "interface-id") == 0)
+		return n->id;
+	if (strcmp(name, "subnet-id") == 0)
+		return n->subnet->id;
+	if (strcmp(name, "region") == 0)
+		return c->o.identity.region;
+	return doc_string(n->subnet->record.doc,
+			  strcmp(name, "vpc-id") == 0 ? "vpcId" : "availabilityZoneId");
+}
+
+/* For a node: what it does not know is in it; NULL: the default, which every node knows. */
+static char *format_for_node(const struct core *c, const struct interface *n, const char *format,
+			     struct arena *a)
+{
+	const int version = format ? version_of(format) : 2;
+	auto_buf struct buf b = BUF_INIT(16 * FORMAT_MAX);
+
+	if (!format || strcmp(format, default_format) == 0)
+		return NULL;
+	while (*format) {
+		auto_free char *name = next_field(&format);
+		const struct format_field *field = name ? field_named(name) : NULL;
+
+		if (!field)
+			break;
+		if (buf_str(&b)[0])
+			buf_putc(&b, ' ');
+		if (!field->as)
+			buf_printf(&b, "${%s}", name);
+		else if (strcmp(name, "version") == 0)
+			buf_printf(&b, "%d", version);
+		else
+			buf_puts(&b, *field->as ? field->as : constant(c, n, name));
+	}
+	return arena_strdup(a, buf_str(&b));
+}
+
+/* ---- requests ---- */
 
 static int check_type(const json_t *request, struct ecs_fault *f)
 {
@@ -108,10 +253,8 @@ static int check_request(const json_t *request, struct ecs_fault *f)
 		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
 				     "LogGroupName has 1 to %d characters of '.-_/#A-Za-z0-9'.",
 				     GROUP_NAME_MAX);
-	if (format && strcmp(format, default_format) != 0)
-		return ecs_fault_set(f, ECS_FAULT_EC2_UNSUPPORTED,
-				     "LogFormat is not supported by this version of Berth but for "
-				     "the default one.");
+	if (format && check_format(format, f) < 0)
+		return -1;
 	if (interval != 60 && interval != INTERVAL_DEFAULT)
 		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
 				     "Invalid value '%lld' for MaxAggregationInterval: it is 60 or "
@@ -178,7 +321,8 @@ static int check_resources(struct core *c, const json_t *request, struct ecs_fau
 static struct record *make(struct core *c, const json_t *request, const char *resource,
 			   json_t *own_tags)
 {
-	const char *traffic = doc_string(request, "TrafficType");
+	const char *traffic = doc_string(request, "TrafficType"),
+		   *format = doc_string(request, "LogFormat");
 	char id[EC2_ID_SIZE], time[32];
 	time_t now = (time_t)(c->now_ms / 1000);
 	struct tm tm;
@@ -192,7 +336,7 @@ static struct record *make(struct core *c, const json_t *request, const char *re
 		"flowLogStatus", "ACTIVE", "deliverLogsStatus", "SUCCESS", "resourceId", resource,
 		"trafficType", traffic ? traffic : "ALL", "logDestinationType", "cloud-watch-logs",
 		"logGroupName", json_object_get(request, "LogGroupName"), "logFormat",
-		default_format, "maxAggregationInterval",
+		format ? format : default_format, "maxAggregationInterval",
 		(json_int_t)doc_integer(request, "MaxAggregationInterval", INTERVAL_DEFAULT),
 		"creationTime", time, "tagSet", own_tags);
 	doc_set_string(doc, "deliverLogsPermissionArn",
@@ -294,6 +438,7 @@ void flow_logs_describe_to_node(struct core *c, const struct interface *n, struc
 			.group = (char *)(uintptr_t)doc_string(r->doc, "logGroupName"),
 			.traffic = (char *)(uintptr_t)doc_string(r->doc, "trafficType"),
 			.interval_s = doc_integer(r->doc, "maxAggregationInterval",
-						  INTERVAL_DEFAULT)};
+						  INTERVAL_DEFAULT),
+			.format = format_for_node(c, n, doc_string(r->doc, "logFormat"), a)};
 	}
 }

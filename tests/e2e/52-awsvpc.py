@@ -201,6 +201,11 @@ def test_groups_say_who_may_talk_to_whom_and_change_while_tasks_run():
         Filters=[dict(Name="group-name", Values=["other"])])["SecurityGroups"][0]["GroupId"],
         IpPermissions=[dict(IpProtocol="-1", **ANY)])
     wait_for(lambda: not fetches(c, address[b]), 10, "no way out")
+    rule = next(r["SecurityGroupRuleId"] for r in ec2.describe_security_group_rules(
+        Filters=[dict(Name="group-id", Values=[server])])["SecurityGroupRules"] if not r["IsEgress"])
+    ec2.modify_security_group_rules(GroupId=server, SecurityGroupRules=[dict(SecurityGroupRuleId=rule, SecurityGroupRule=dict(
+        IpProtocol="tcp", FromPort=80, ToPort=81, ReferencedGroupId=client))])
+    wait_for(lambda: fetches(a, address[b]), 10, "the rule that became another")
     stop(a, b, c)
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-from berth import BUILD, Census, Daemon, Registry, contains, equal, main, run, wait_for
+from berth import BUILD, Census, Daemon, Registry, contains, equal, error_of, main, run, wait_for
 
 census = Census()
 registry = Registry().__enter__()
@@ -145,6 +145,42 @@ def test_a_flow_log_has_the_traffic_it_is_for_of_the_resources_it_is_for():
     equal([(r.srcaddr, r.action, r.log_status) for r in records("rejected", b.eni)], [("-", "-", "NODATA")])
     assert {a.address, c.address} <= {r.srcaddr for r in records("one", b.eni)}
     end(*ids)
+
+
+def test_lines_have_the_format_that_was_asked_for():
+    asked = ("${version} ${vpc-id} ${subnet-id} ${instance-id} ${interface-id} ${account-id} ${type} ${pkt-srcaddr} ${pkt-dstaddr} "
+             "${dstport} ${protocol} ${packets} ${action} ${flow-direction} ${region} ${az-id} ${log-status}")
+    made = daemon.aws("ec2", "create-flow-logs", "--resource-type", "Subnet", "--resource-ids", SUBNET, "--traffic-type", "ALL",
+                      "--log-group-name", "formatted", "--log-format", asked)["FlowLogIds"]
+    usual = flow_log("unformatted", SUBNET)
+    equal(ec2.describe_flow_logs(FlowLogIds=made)["FlowLogs"][0]["LogFormat"], asked)
+    client, server, idle = Task(), Task(), Task()
+    assert client.fetch(server)
+    for task in (client, server, idle):
+        task.stop()
+
+    def lines(group, eni):
+        try:
+            events = logs.get_log_events(logGroupName=group, logStreamName=eni + "-all", startFromHead=True)["events"]
+        except logs.exceptions.ResourceNotFoundException:
+            return []
+        return [e["message"].split(" ") for e in events]
+    for task, direction in ((client, "egress"), (server, "ingress")):
+        there = wait_for(lambda: [l for l in lines("formatted", task.eni) if l[9] == "80"], 30, "a line of the flow")
+        equal([l[:11] + l[12:] for l in there], [
+            ["5", VPC, SUBNET, "-", task.eni, "123456789012", "IPv4", client.address, server.address, "80", "6", "ACCEPT",
+             direction, "us-east-1", "us-east-1a", "OK"]])
+        assert int(there[0][11]) > 3
+        equal([r.version for r in records("unformatted", task.eni)], ["2"] * len(records("unformatted", task.eni)))
+    equal(wait_for(lambda: lines("formatted", idle.eni), 30, "that there was nothing"),
+          [["5", VPC, SUBNET, "-", idle.eni, "123456789012"] + ["-"] * 8 + ["us-east-1", "us-east-1a", "NODATA"]])
+    end(made, usual)
+    for wrong, code in [("srcaddr", "InvalidParameterValue"), ("${srcaddr", "InvalidParameterValue"),
+                        ("${srcaddr}  ${dstaddr}", "InvalidParameterValue"), ("${srcaddr} ", "InvalidParameterValue"),
+                        ("", "InvalidParameterValue"), ("${srcaddr} ${tcp-flags}", "UnsupportedOperation"),
+                        ("${nothing}", "UnsupportedOperation")]:
+        equal((wrong, error_of(ec2.create_flow_logs, ResourceIds=[SUBNET], ResourceType="Subnet", TrafficType="ALL",
+                               LogGroupName="wrong", LogFormat=wrong)[0]), (wrong, code))
 
 
 def test_running_tasks_are_logged_each_interval_and_over_restarts_of_both_halves():

@@ -683,7 +683,8 @@ static void a_host_hears_which_flow_logs_cover_its_tasks(void **state)
 {
 	auto_free char *subnet = first_id("DescribeSubnets", "subnetSet[0].subnetId");
 	auto_free char *vpc = first_id("DescribeVpcs", "vpcSet[0].vpcId");
-	auto_json json_t *running = start_in(hosts[0], subnet, ""), *first = NULL, *later = NULL;
+	auto_json json_t *running = start_in(hosts[0], subnet, ""), *first = NULL, *later = NULL,
+			 *formatted = NULL;
 	char *told;
 
 	(void)state;
@@ -697,6 +698,17 @@ static void a_host_hears_which_flow_logs_cover_its_tasks(void **state)
 	assert_non_null(strstr(told, "\"group\":\"first\""));
 	assert_non_null(strstr(told, "\"traffic\":\"REJECT\""));
 	assert_non_null(strstr(told, "\"interval\":60"));
+	assert_null(strstr(told, "\"format\"")); /* the default: nodes of all versions know it */
+	free(told);
+	formatted = call("CreateFlowLogs",
+			 "{\"ResourceId\":[\"%s\"],\"ResourceType\":\"Subnet\",\"LogGroupName\":"
+			 "\"formatted\",\"LogFormat\":\"${version} ${region} ${srcaddr} "
+			 "${pkt-dstaddr} ${log-status}\"}",
+			 subnet);
+	assert_non_null(formatted);
+	told = messages_to(hosts[0]);
+	assert_non_null(strstr(told, "\"format\":\"4 us-east-1 ${srcaddr} ${dstaddr} "
+				     "${log-status}\""));
 	free(told);
 	told = messages_to(hosts[1]);
 	assert_string_equal(told, "");
