@@ -288,9 +288,21 @@ static void put_text(struct buf *b, const char *s)
 		case '>':
 			buf_puts(b, "&gt;");
 			break;
+		case '\r': /* as it is it would be read as '\n' */
+			buf_puts(b, "&#13;");
+			break;
+		case '\xef':
+			/* XML 1.0 has all characters but U+FFFE and U+FFFF: they become U+FFFD. */
+			if (s[1] == '\xbf' && (s[2] == '\xbe' || s[2] == '\xbf')) {
+				buf_puts(b, "\xef\xbf\xbd");
+				s += 2;
+				break;
+			}
+			buf_putc(b, *s);
+			break;
 		default:
-			/* XML 1.0 knows no other control characters. */
-			buf_putc(b, (unsigned char)*s < ' ' && !strchr("\t\n\r", *s) ? ' ' : *s);
+			/* Nor does it know other control characters. */
+			buf_putc(b, (unsigned char)*s < ' ' && !strchr("\t\n", *s) ? ' ' : *s);
 		}
 	}
 }

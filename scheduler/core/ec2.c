@@ -290,6 +290,21 @@ void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
 	} while (objects && map_find(objects, ret));
 }
 
+/* "Constraints" of GroupName, GroupDescription and IpRange of the EC2 API reference. */
+int ec2_check_plain(const char *text, const char *what, size_t max, struct ecs_fault *f)
+{
+	static const char set[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789. _-:/()#,@[]+=&;{}"
+		"!$*";
+
+	if (strlen(text) <= max && !text[strspn(text, set)])
+		return 0;
+	return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
+			     "Invalid %s. Valid %ss are strings less than %zu characters from the "
+			     "following set: a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*",
+			     what, strrchr(what, ' ') + 1, max + 1);
+}
+
 int ec2_parse_cidr(const char *text, bool v6, const char *parameter, struct ip_prefix *ret,
 		   struct ecs_fault *f)
 {

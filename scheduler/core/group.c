@@ -648,10 +648,9 @@ static int check_name(struct core *c, const char *vpc_id, const char *name, cons
 				     "Invalid value '%.100s' for groupName. It has 1 to %d "
 				     "characters and does not begin with 'sg-'.",
 				     name, NAME_LEN_MAX);
-	if (strlen(description) > DESCRIPTION_MAX)
-		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
-				     "groupDescription has more than %d characters.",
-				     DESCRIPTION_MAX);
+	if (ec2_check_plain(name, "security group name", NAME_LEN_MAX, f) < 0 ||
+	    ec2_check_plain(description, "security group description", DESCRIPTION_MAX, f) < 0)
+		return -1;
 	if (strcmp(name, "default") == 0)
 		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
 				     "Cannot use reserved security group name: default");

@@ -49,10 +49,8 @@ static bool protocol_parse(const char *text, int *ret_number, char ret_name[PROT
 
 int rule_set_description(json_t *rule, const char *description, struct ecs_fault *f)
 {
-	if (description && utf8_length(description) > DESCRIPTION_MAX)
-		return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
-				     "A rule's description has more than %d characters.",
-				     DESCRIPTION_MAX);
+	if (description && ec2_check_plain(description, "rule description", DESCRIPTION_MAX, f) < 0)
+		return -1;
 	(void)json_object_del(rule, "description");
 	doc_set_string(rule, "description", description);
 	return 0;

@@ -106,6 +106,8 @@ void ec2_make_id(struct core *c, const char *prefix, const struct map *objects,
 int ec2_token_find(const struct map *records, const json_t *request, json_t **ret,
 		   struct ecs_fault *f);
 void ec2_token_keep(json_t *doc, const json_t *request);
+/* A "security group name", "rule description": ASCII of those characters that EC2 allows; -1: it is not. */
+int ec2_check_plain(const char *text, const char *what, size_t max, struct ecs_fault *f);
 /* A block that a request names, by the parameter that has it; -1: it is none of the family. */
 int ec2_parse_cidr(const char *text, bool v6, const char *parameter, struct ip_prefix *ret,
 		   struct ecs_fault *f);

@@ -362,6 +362,25 @@ def test_a_flow_log_goes_to_a_log_group_by_its_arn_too():
     ec2.delete_vpc(VpcId=vpc)
 
 
+def test_any_text_can_be_shown_again():
+    vpc = make_vpc("10.12.0.0/16")
+    for text, shown in [("\U0001f600 é & <b> ]]> &#x1;", None), ("a\tb\r\nc\rd", None), ("\ufffe\uffff\ufffd", "\ufffd" * 3),
+                        ("a\x01b", "a b"), ("é" * 256, None)]:
+        ec2.create_tags(Resources=[vpc], Tags=[dict(Key="k", Value=text)])
+        equal([t["Value"] for t in ec2.describe_tags(Filters=[dict(Name="resource-id", Values=[vpc])])["Tags"]], [shown or text])
+    equal(error_of(ec2.create_tags, Resources=[vpc], Tags=[dict(Key="k", Value="é" * 257)])[0], "InvalidParameterValue")
+    ec2.delete_vpc(VpcId=vpc)
+    for name, description, says in [("é", "d", "Invalid security group name."), ("g", "a<b", "Invalid security group description."),
+                                    ("x" * 256, "d", "for groupName."), ("g", "x" * 256, "less than 256 characters")]:
+        code, message, _ = error_of(ec2.create_security_group, GroupName=name, Description=description)
+        equal(code, "InvalidParameterValue")
+        contains(message, says)
+    group = ec2.create_security_group(GroupName="g ._-:/()#,@[]+=&;{}!$*", Description="0")["GroupId"]
+    contains(error_of(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[
+        permission(IpRanges=[dict(CidrIp="10.0.0.0/8", Description="it's")])])[1], "Invalid rule description.")
+    ec2.delete_security_group(GroupId=group)
+
+
 def test_resources_and_waiters_of_boto3():
     import boto3
     resource = boto3.session.Session().resource("ec2", endpoint_url=daemon.endpoint, region_name="us-east-1")
