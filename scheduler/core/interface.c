@@ -460,14 +460,15 @@ static int check_groups(struct core *c, const json_t *ids, const char *vpc, stru
 				     EC2_INTERFACE_GROUPS_MAX);
 	json_array_foreach (ids, i, id) {
 		const char *text = json_string_value(id);
-		const struct security_group *g = map_find(&c->security_groups, text);
+		struct ecs_fault why;
+		const struct security_group *g = ec2_find(&c->security_groups, &security_group_kind,
+							  text, &why);
 
 		if (!g)
 			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 					     "Error retrieving security group information for "
-					     "[%.100s]: The security group '%.100s' does not exist "
-					     "(ErrorCode: InvalidGroup.NotFound)",
-					     text, text);
+					     "[%.100s]: %s (ErrorCode: %s)",
+					     text, why.message, ecs_fault_name(why.type));
 		if (!str_eq(doc_string(g->record.doc, "vpcId"), vpc))
 			return ecs_fault_set(f, ECS_FAULT_INVALID_PARAMETER,
 					     "Security group %s and the subnets belong to "

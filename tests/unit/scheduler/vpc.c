@@ -257,6 +257,8 @@ static void requests_are_checked_in_the_words_of_ecs(void **state)
 		 "The subnet ID 'subnet-1' does not exist (ErrorCode: InvalidSubnetID.NotFound)"},
 		{"\"subnets\":[\"S\"],\"securityGroups\":[\"sg-1\"]",
 		 "The security group 'sg-1' does not exist (ErrorCode: InvalidGroup.NotFound)"},
+		{"\"subnets\":[\"S\"],\"securityGroups\":[\"web\"]",
+		 "Invalid id: \"web\" (expecting \"sg-...\") (ErrorCode: InvalidGroupId.Malformed)"},
 		{"\"subnets\":[\"S\"],\"securityGroups\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]",
 		 "at most 5"},
 		{"\"subnets\":[\"S\"],\"assignPublicIp\":\"ENABLED\"",
