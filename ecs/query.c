@@ -359,12 +359,14 @@ char *ecs_query_reply(const char *operation, const char *request_id, const json_
 char *ecs_query_fault(const char *request_id, const struct ecs_fault *f)
 {
 	auto_buf struct buf b = BUF_INIT(XML_MAX);
+	/* A value that is cut off may end within a character. */
+	auto_json json_t *message = js_string(f->message, strlen(f->message));
 
 	buf_printf(&b,
 		   "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 		   "<Response><Errors><Error><Code>%s</Code><Message>",
 		   ecs_fault_name(f->type));
-	put_text(&b, f->message);
+	put_text(&b, json_string_value(message));
 	buf_printf(&b, "</Message></Error></Errors><RequestID>%s</RequestID></Response>",
 		   request_id);
 	return finish(&b);

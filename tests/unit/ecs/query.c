@@ -117,12 +117,38 @@ static void replies_and_faults_are_xml(void **state)
 			    "</Response>");
 }
 
+/* Each of these would make a reply that no client can read. */
+static void what_xml_does_not_know_is_replaced(void **state)
+{
+	static const struct {
+		const char *text, *xml;
+	} rows[] = {
+		{"\xef\xbf\xbe.\xef\xbf\xbf", "\xef\xbf\xbd.\xef\xbf\xbd"}, /* U+FFFE, U+FFFF */
+		{"\xef\xbf\xbd\xef\xbc\xa1", "\xef\xbf\xbd\xef\xbc\xa1"},
+		{"a\tb\nc\rd\x1f", "a\tb\nc&#13;d "},
+	};
+	auto_free char *text = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		auto_json json_t *doc = json_pack("{s:s}", "a", rows[i].text);
+		auto_free char *reply = ecs_query_reply("X", "1", doc),
+			       *part = xasprintf("<a>%s</a>", rows[i].xml);
+
+		assert_non_null(strstr(reply, part));
+	}
+	(void)ecs_fault_set(&fault, ECS_FAULT_EC2_INVALID_VALUE, "'%.2s'", "x\xc3\xa9");
+	text = ecs_query_fault("id", &fault);
+	assert_non_null(strstr(text, "<Message>'x\xef\xbf\xbd'</Message>"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_form_becomes_a_document_of_its_shape),
 		cmocka_unit_test(a_wrong_form_is_told_by_the_name_of_the_parameter),
 		cmocka_unit_test(replies_and_faults_are_xml),
+		cmocka_unit_test(what_xml_does_not_know_is_replaced),
 	};
 
 	return cmocka_run_group_tests_name("ecs/query", tests, NULL, NULL);
