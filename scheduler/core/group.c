@@ -517,6 +517,8 @@ static int check_new(const struct core *c, const struct security_group *g, const
 		return ecs_fault_set(f, ECS_FAULT_EC2_MISSING_PARAMETER,
 				     "The request must contain the parameter ipPermissions");
 	json_array_foreach (rules, i, rule) {
+		if (rule_check_description(rule, f) < 0)
+			return -1;
 		if (rule_find(security_group_rules(g), rule, &at) ||
 		    (rule_find(rules, rule, &at) && at != i)) {
 			rule_text(rule, text, sizeof(text));

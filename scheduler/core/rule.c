@@ -47,13 +47,11 @@ static bool protocol_parse(const char *text, int *ret_number, char ret_name[PROT
 	return true;
 }
 
-int rule_set_description(json_t *rule, const char *description, struct ecs_fault *f)
+int rule_check_description(const json_t *rule, struct ecs_fault *f)
 {
-	if (description && ec2_check_plain(description, "rule description", DESCRIPTION_MAX, f) < 0)
-		return -1;
-	(void)json_object_del(rule, "description");
-	doc_set_string(rule, "description", description);
-	return 0;
+	const char *text = doc_string(rule, "description");
+
+	return text ? ec2_check_plain(text, "rule description", DESCRIPTION_MAX, f) : 0;
 }
 
 /* What the rules of one permission have in common. */
@@ -102,17 +100,14 @@ static int check_ports(struct permission *p, const json_t *doc, int number, stru
 	return 0;
 }
 
-static json_t *new_rule(const struct permission *p, const json_t *source, struct ecs_fault *f)
+static json_t *new_rule(const struct permission *p, const json_t *source)
 {
 	json_t *rule = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I}", "groupId", p->group->id,
 				 "groupOwnerId", p->c->o.identity.account, "isEgress", p->egress,
 				 "ipProtocol", p->protocol, "fromPort", (json_int_t)p->from_port,
 				 "toPort", (json_int_t)p->to_port);
 
-	if (rule_set_description(rule, doc_string(source, "Description"), f) < 0) {
-		json_decref(rule);
-		return NULL;
-	}
+	doc_set_string(rule, "description", doc_string(source, "Description"));
 	(void)json_object_set_new(rule, "tagSet", json_array());
 	return rule;
 }
@@ -131,9 +126,7 @@ static int add_cidrs(const struct permission *p, const json_t *ranges, bool v6, 
 		if (!text || !ip_prefix_parse(text, &cidr) || cidr.v6 != v6)
 			return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,
 					     "CIDR block %.100s is malformed", text ? text : "");
-		rule = new_rule(p, range, f);
-		if (!rule)
-			return -1;
+		rule = new_rule(p, range);
 		ip_prefix_format(&cidr, canonical);
 		doc_set_string(rule, v6 ? "cidrIpv6" : "cidrIpv4", canonical);
 		(void)json_array_append_new(rules, rule);
@@ -192,9 +185,7 @@ static int add_groups(const struct permission *p, const json_t *pairs, json_t *r
 
 		if (!g)
 			return -1;
-		rule = new_rule(p, pair, f);
-		if (!rule)
-			return -1;
+		rule = new_rule(p, pair);
 		(void)json_object_set_new(rule, "referencedGroupInfo",
 					  json_pack("{s:s, s:s, s:O}", "groupId", g->id, "userId",
 						    p->c->o.identity.account, "vpcId",
@@ -215,9 +206,7 @@ static int add_lists(const struct permission *p, const json_t *lists, json_t *ru
 
 		if (!ec2_find(&p->c->prefix_lists, &prefix_list_kind, id, f))
 			return -1;
-		rule = new_rule(p, list, f);
-		if (!rule)
-			return -1;
+		rule = new_rule(p, list);
 		doc_set_string(rule, "prefixListId", id);
 		(void)json_array_append_new(rules, rule);
 	}

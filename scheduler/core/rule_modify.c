@@ -27,6 +27,14 @@ static json_t *find_by_id(const json_t *rules, const char *id, size_t *ret_index
 	return NULL;
 }
 
+/* NULL: none. */
+static int set_description(json_t *rule, const char *description, struct ecs_fault *f)
+{
+	(void)json_object_del(rule, "description");
+	doc_set_string(rule, "description", description);
+	return rule_check_description(rule, f);
+}
+
 /* ---- other rules ---- */
 
 /* A SecurityGroupRuleRequest in the words of IpPermissions, by which rules are made. */
@@ -72,7 +80,7 @@ static json_t *changed(struct core *c, const struct security_group *g, const jso
 	if (!permission)
 		return NULL;
 	made = rules_of_request(c, g, request, doc_true(old, "isEgress"), f);
-	if (!made)
+	if (!made || rule_check_description(json_array_get(made, 0), f) < 0)
 		return NULL;
 	rule = json_incref(json_array_get(made, 0));
 	for (size_t i = 0; i < ARRAY_COUNT(kept); i++)
@@ -131,8 +139,9 @@ static int describe_alike(const json_t *rules, const json_t *like, struct ecs_fa
 			return ecs_fault_set(
 				f, ECS_FAULT_EC2_PERMISSION_NOT_FOUND,
 				"The specified rule does not exist in this security group.");
-		(void)rule_set_description(json_array_get(rules, at),
-					   doc_string(rule, "description"), f);
+		if (set_description(json_array_get(rules, at), doc_string(rule, "description"), f) <
+		    0)
+			return -1;
 	}
 	return 0;
 }
@@ -147,7 +156,7 @@ static int describe_named(const json_t *rules, const json_t *descriptions, bool 
 		const char *id = doc_string(wanted, "SecurityGroupRuleId");
 
 		rule = find_by_id(rules, id, &at, f);
-		if (!rule || rule_set_description(rule, doc_string(wanted, "Description"), f) < 0)
+		if (!rule || set_description(rule, doc_string(wanted, "Description"), f) < 0)
 			return -1;
 		if (doc_true(rule, "isEgress") != egress)
 			return ecs_fault_set(f, ECS_FAULT_EC2_INVALID_VALUE,

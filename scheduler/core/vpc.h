@@ -202,8 +202,8 @@ json_t *rules_of_request(struct core *c, const struct security_group *g, const j
 			 bool egress, struct ecs_fault *f);
 /* One of them that says the same, whatever its id, description and tags. */
 bool rule_find(const json_t *rules, const json_t *like, size_t *ret_index);
-/* NULL: none. -1: it is too long. */
-int rule_set_description(json_t *rule, const char *description, struct ecs_fault *f);
+/* Of one that is to be kept: -1, EC2 would not have it.  To name a rule any will do. */
+int rule_check_description(const json_t *rule, struct ecs_fault *f);
 /* "ipPermissions" or "ipPermissionsEgress" of a group's rules. */
 json_t *rules_as_permissions(const json_t *rules, bool egress);
 /* In the words of the node channel: one for each prefix of a list; how many. */

@@ -378,6 +378,16 @@ def test_any_text_can_be_shown_again():
     group = ec2.create_security_group(GroupName="g ._-:/()#,@[]+=&;{}!$*", Description="0")["GroupId"]
     contains(error_of(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[
         permission(IpRanges=[dict(CidrIp="10.0.0.0/8", Description="it's")])])[1], "Invalid rule description.")
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission(**cidr("10.0.0.0/8"))])
+    rule = ec2.describe_security_group_rules(Filters=[dict(Name="group-id", Values=[group])])["SecurityGroupRules"][-1]
+    for change in (dict(IpPermissions=[permission(IpRanges=[dict(CidrIp="10.0.0.0/8", Description="it's")])]),
+                   dict(SecurityGroupRuleDescriptions=[dict(SecurityGroupRuleId=rule["SecurityGroupRuleId"], Description="it's")])):
+        contains(error_of(ec2.update_security_group_rule_descriptions_ingress, GroupId=group, **change)[1], "Invalid rule description.")
+    contains(error_of(ec2.modify_security_group_rules, GroupId=group, SecurityGroupRules=[dict(
+        SecurityGroupRuleId=rule["SecurityGroupRuleId"], SecurityGroupRule=dict(
+            IpProtocol="tcp", FromPort=1, ToPort=1, CidrIpv4="10.0.0.0/8", Description="it's"))])[1], "Invalid rule description.")
+    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[  # which rule it is its description does not say
+        permission(IpRanges=[dict(CidrIp="10.0.0.0/8", Description="it's")])])
     ec2.delete_security_group(GroupId=group)
 
 
