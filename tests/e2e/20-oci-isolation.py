@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 
+from descriptors import descriptors
 from oci import *
 
 NAMESPACES = {"pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts", "mount": "mnt", "cgroup": "cgroup",
@@ -843,10 +844,7 @@ def closed_descriptors(h):
         equal(os.read(r, 1), b"", "the pipe's other end is held")
 
         def held():
-            try:
-                return [os.readlink(f"/proc/{b.pid()}/fd/{f}") for f in os.listdir(f"/proc/{b.pid()}/fd")]
-            except FileNotFoundError:  # it has just closed one
-                return []
+            return descriptors(b.pid())
         until(lambda: len(held()) == 4, "it waits")
         equal(len([l for l in held() if l.startswith("socket:")]), 1)
     os.close(r)

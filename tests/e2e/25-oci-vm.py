@@ -89,7 +89,7 @@ def make_disk(work):
     for program, to in ((OCI, "berth-oci"), (KEEPER, "berth-keeper"), (PROBE, "tests/e2e/root/probe"),
                         (TOOL, "tests/e2e/tools/keeper")):
         vmlab.add_program(root, program, "/build/" + to)
-    for name in {n for n, _ in V2 + V1} | {"oci.py", "keeperlab.py"}:
+    for name in {n for n, _ in V2 + V1} | {"oci.py", "keeperlab.py", "descriptors.py"}:
         shutil.copy(f"{HERE}/{name}", root + "/tests")
     vmlab.write(root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
     vmlab.write(root, "etc/hostname", "vm\n")

@@ -12,6 +12,7 @@ import threading
 import berth
 import imagelab as lab
 from berth import contains, equal, wait_for
+from descriptors import descriptors
 
 SMALL = lab.tar("bin/", ("bin/sh", {"data": b"#!", "mode": 0o755}), "tmp/")
 
@@ -481,7 +482,7 @@ def check_rights(form):
             else:
                 has_rights_over_its_tree(unpacker, status)
             for pid in (fetcher, unpacker):
-                names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+                names = descriptors(pid)
                 assert not any(n.endswith("/lock") for n in names), names
         finally:
             go_on.set()

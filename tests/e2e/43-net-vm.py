@@ -51,7 +51,7 @@ def make_disk(work):
     vmlab.add_program(root, "/usr/bin/dash", "/bin/sh")
     vmlab.add_python(root)
     vmlab.add_program(root, os.path.join(BUILD, "tests/e2e/tools/net"), "/build/tests/e2e/tools/net")
-    for name in [n for n, _ in TESTS] + ["netlab.py"]:
+    for name in [n for n, _ in TESTS] + ["netlab.py", "descriptors.py"]:
         shutil.copy(f"{HERE}/{name}", root + "/tests")
     vmlab.write(root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
     lines = "\n".join(f"echo running {n}; python3.11 -B /tests/{n} {' '.join(a)}; echo exit $?" for n, a in TESTS)

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 
+from descriptors import descriptors
 from keeperlab import BUILD, KEEPER, WAIT, Client, Refused, check, until
 
 
@@ -59,7 +60,7 @@ def a_worker_waits_for_the_next_container(lab):
     assert lab.workers() == [], "nothing was made yet"
     lab.create(c, "a", "")
     spare = until(lab.workers, "a spare worker")
-    open_there = [os.readlink(f"/proc/{spare[0]}/fd/{n}") for n in os.listdir(f"/proc/{spare[0]}/fd") if int(n) > 2]
+    open_there = descriptors(spare[0], 3)
     assert not [p for p in open_there if p.startswith("pipe:") or lab.dir in p and p != lab.runtime], open_there
     lab.create(c, "b", "echo out", "start")
     c.see("started", "b")

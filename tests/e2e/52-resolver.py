@@ -19,6 +19,7 @@ import subprocess
 import threading
 
 from berth import BUILD, Census, Daemon, Registry, Skip, contains, equal, main, run, wait_for
+from descriptors import descriptors
 
 RESOLVER, RESOLVER6 = "169.254.169.253", "fd00:ec2::253"
 A, PTR, TXT, AAAA, OPT = 1, 12, 16, 28, 41
@@ -606,7 +607,7 @@ def test_who_reads_what_tasks_send_has_no_rights():
     links = run("nsenter", f"--net=/proc/{relay}/ns/net", "ip", "-o", "link").stdout.split("\n")
     equal([link.split(":")[1].strip() for link in links if link and "UP" in link.split("<")[1].split(">")[0].split(",")], [])
     equal(os.readlink(f"/proc/{dialer}/ns/net"), os.readlink("/proc/self/ns/net"))
-    fds = [os.readlink(f"/proc/{dialer}/fd/{fd}") for fd in os.listdir(f"/proc/{dialer}/fd")]
+    fds = descriptors(dialer)
     equal(len([fd for fd in fds if fd.startswith("socket:")]), 1)
 
 

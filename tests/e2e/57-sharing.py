@@ -18,6 +18,7 @@ import urllib.request
 
 import imagelab
 from berth import BUILD, Census, Daemon, Node, Registry, Skip, Wire, contains, equal, hello, main, refused, run, wait_for
+from descriptors import descriptors
 
 NODES = 10
 CONFIG = "[server]\nnode-listen = 127.0.0.1:0\n"
@@ -597,7 +598,7 @@ def test_who_serves_has_few_rights_and_is_small():
         equal((status["Uid"].split(), status["CapEff"], status["CapBnd"] and status["NoNewPrivs"], status["Seccomp"]),
               (["65534"] * 4, "0" * 16, "1", "2"))
         assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
-        kinds = sorted(os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{pid}/fd"))
+        kinds = sorted(d.split(":")[0] for d in descriptors(pid))
         equal([k for k in kinds if k.startswith("/") and k != "/dev/null" and "berthd.log" not in k], [])
         rollup = open(f"/proc/{pid}/smaps_rollup").read()
         own = sum(int(v) for v in re.findall(r"Private_\w+:\s+(\d+) kB", rollup))

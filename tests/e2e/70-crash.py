@@ -8,6 +8,7 @@ import re
 import signal
 
 from berth import BUILD, Census, Daemon, Registry, contains, equal, main, page, run, wait_for
+from descriptors import descriptors
 
 census = Census()
 registry = Registry().__enter__()
@@ -52,7 +53,7 @@ def pids(name):
 def belongs(pid):
     """Does the process hold something below our root open?"""
     try:
-        return any(daemon.root in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+        return any(daemon.root in d for d in descriptors(pid))
     except OSError:
         return False
 

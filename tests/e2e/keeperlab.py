@@ -16,6 +16,8 @@ import threading
 import time
 import traceback
 
+from descriptors import descriptors
+
 BUILD = os.path.abspath(os.environ.get("BERTH_BUILD", "build/release"))
 TOOL = os.path.join(BUILD, "tests/e2e/tools/keeper")
 KEEPER = os.path.join(BUILD, "berth-keeper")
@@ -191,7 +193,7 @@ class Lab:
         lock = os.path.join(os.path.realpath(self.run), "keeper.lock")
         for pid in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
-                if any(os.readlink(f"/proc/{pid}/fd/{fd}") == lock for fd in os.listdir(f"/proc/{pid}/fd")):
+                if lock in descriptors(pid):
                     return int(pid)
         return None
 

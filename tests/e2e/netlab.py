@@ -17,6 +17,8 @@ import threading
 import time
 import traceback
 
+from descriptors import descriptors
+
 BUILD = os.environ.get("BERTH_BUILD", "build/release")
 TOOL = os.path.join(BUILD, "tests/e2e/tools/net")
 CLONE_NEWNET = 0x40000000
@@ -116,8 +118,8 @@ MADE_AHEAD = 4  # network namespaces that wait for tasks once none was asked for
 
 def namespaces_held(pid):
     """How many network namespaces a process has open, its own not counted."""
-    links = {os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")}
-    return len({link for link in links if link.startswith("net:")} - {os.readlink(f"/proc/{pid}/ns/net")})
+    spaces = {d for d in descriptors(pid) if d.startswith("net:")}
+    return len(spaces - {os.readlink(f"/proc/{pid}/ns/net")})
 
 
 class Net:
