@@ -74,7 +74,8 @@ static void add_piece(struct buf *out, char type, const void *data, size_t size)
 /* A value as pieces, of which each says what it is and how long: no two values have the same. */
 static void flatten(const json_t *value, struct buf *out)
 {
-	json_int_t number = json_integer_value(value);
+	const json_int_t number = json_integer_value(value);
+	const double real = json_real_value(value);
 	const size_t count = json_is_array(value) ? json_array_size(value)
 						  : json_object_size(value);
 	json_t *member;
@@ -99,6 +100,9 @@ static void flatten(const json_t *value, struct buf *out)
 		return;
 	case JSON_INTEGER:
 		add_piece(out, '0', &number, sizeof(number));
+		return;
+	case JSON_REAL:
+		add_piece(out, '.', &real, sizeof(real));
 		return;
 	default:
 		add_piece(out, (char)json_typeof(value), NULL, 0);
