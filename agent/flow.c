@@ -33,8 +33,8 @@
 #define BATCH_LINES    2000
 #define ENDING_MS      2000 /* until connections of an ended task are forgotten, and told */
 #define TICK_MS        60000
-#define LINE_BYTES_MAX 4096
-#define POSITION_SHIFT 20 /* lines of one window: more than FLOWS_MAX */
+#define LINE_BYTES_MAX 65536 /* the longest format (2 KiB) of the longest fields has room */
+#define POSITION_SHIFT 20    /* lines of one window: more than FLOWS_MAX */
 
 /* Behind version, account and interface. */
 #define DEFAULT_FIELDS                                                                          \

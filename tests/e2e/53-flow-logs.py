@@ -153,7 +153,9 @@ def test_lines_have_the_format_that_was_asked_for():
     made = daemon.aws("ec2", "create-flow-logs", "--resource-type", "Subnet", "--resource-ids", SUBNET, "--traffic-type", "ALL",
                       "--log-group-name", "formatted", "--log-format", asked)["FlowLogIds"]
     usual = flow_log("unformatted", SUBNET)
-    equal(ec2.describe_flow_logs(FlowLogIds=made)["FlowLogs"][0]["LogFormat"], asked)
+    made += ec2.create_flow_logs(ResourceIds=[SUBNET], ResourceType="Subnet", TrafficType="ALL", LogGroupName="long",
+                                 LogFormat=" ".join(["${vpc-id}"] * 200))["FlowLogIds"]
+    equal(ec2.describe_flow_logs(FlowLogIds=made[:1])["FlowLogs"][0]["LogFormat"], asked)
     client, server, idle = Task(), Task(), Task()
     assert client.fetch(server)
     for task in (client, server, idle):
@@ -174,6 +176,7 @@ def test_lines_have_the_format_that_was_asked_for():
         equal([r.version for r in records("unformatted", task.eni)], ["2"] * len(records("unformatted", task.eni)))
     equal(wait_for(lambda: lines("formatted", idle.eni), 30, "that there was nothing"),
           [["5", VPC, SUBNET, "-", idle.eni, "123456789012"] + ["-"] * 8 + ["us-east-1", "us-east-1a", "NODATA"]])
+    equal(wait_for(lambda: lines("long", idle.eni), 30, "a long line"), [[VPC] * 200])
     end(made, usual)
     for wrong, code in [("srcaddr", "InvalidParameterValue"), ("${srcaddr", "InvalidParameterValue"),
                         ("${srcaddr}  ${dstaddr}", "InvalidParameterValue"), ("${srcaddr} ", "InvalidParameterValue"),
